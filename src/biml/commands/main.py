@@ -1,0 +1,53 @@
+"""The `biml` command: one subcommand a module of this package."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from biml.errors import BimlError
+
+COMMANDS = ("train", "eval", "generate", "data", "interpret", "export")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `biml COMMAND …`; the exit code is 0, 1 for a failure or 2 for misuse."""
+    parser = argparse.ArgumentParser(
+        prog="biml",
+        description="Behaviorally-Informed Meta-Learning: train, evaluate and compare models of "
+        "few-shot compositional learning.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module = import_module(f"biml.commands.{name}")
+        command = commands.add_parser(name, help=module.SUMMARY, description=module.SUMMARY)
+        module.configure(command)
+        command.set_defaults(run=module.run)
+    return _run(parser.parse_args(argv))
+
+
+def door(name: str, argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand as a program of its own, as the published `train.py` and `eval.py` are."""
+    module = import_module(f"biml.commands.{name}")
+    parser = argparse.ArgumentParser(prog=f"{name}.py", description=module.SUMMARY)
+    module.configure(parser)
+    parser.set_defaults(run=module.run)
+    return _run(parser.parse_args(argv))
+
+
+def _run(args: argparse.Namespace) -> int:
+    try:
+        return int(args.run(args) or 0)
+    except BimlError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away (`biml … | head`); there is nobody left to tell.
+        sys.stderr.close()
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""An episode: one few-shot task, made of study and query examples."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from biml.grammar import Grammar
+
+WORDS = ("dax", "lug", "wif", "zup", "fep", "blicket", "kiki", "tufa", "gazzer")
+"""The nine input words of the published episodes."""
+
+COLOURS = ("RED", "YELLOW", "GREEN", "BLUE", "PURPLE", "PINK")
+"""The six output symbols of the published episodes, drawn as coloured circles."""
+
+
+class Example(NamedTuple):
+    """Input words and the output symbols they stand for.
+
+    `copied` marks a query that is also a study example (the copy task, paper Methods).
+    """
+
+    words: tuple[str, ...]
+    symbols: tuple[str, ...]
+    copied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Remapping:
+    """A one-to-one renaming of an episode's input words and output symbols, kept to undo it."""
+
+    words: Mapping[str, str]
+    symbols: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One few-shot task.
+
+    Attributes:
+        study: the study (support) examples, in the order in which they are shown.
+        queries: the query examples with their targets.
+        grammar: the interpretation grammar that made it, where known.
+        pool: the output symbols an answer may use (probe task), where limited.
+        name: where it comes from, for messages: a file name or `stream episode 17`.
+        remapping: how canonical names were renamed to make this episode, where they were.
+    """
+
+    study: tuple[Example, ...]
+    queries: tuple[Example, ...]
+    grammar: Grammar | None = field(default=None, repr=False)
+    pool: tuple[str, ...] | None = None
+    name: str = ""
+    remapping: Remapping | None = field(default=None, repr=False)

@@ -1,0 +1,24 @@
+"""Errors that a user can mend; the command line prints their text without a traceback."""
+
+
+class BimlError(Exception):
+    """Something failed: a damaged file, a grammar that never ends, a full disk. Exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(BimlError):
+    """Something was asked for in a way that cannot work: an unknown name, a wrong value. Exit code 2."""
+
+    exit_code = 2
+
+
+class FormatError(BimlError):
+    """A file or text does not have the format it should; the message names file, line and remedy."""
+
+    def __init__(self, problem: str, *, source: str = "<text>", line: int | None = None) -> None:
+        where = source if line is None else f"{source}, line {line}"
+        super().__init__(f"{where}: {problem}")
+        self.problem = problem
+        self.source = source
+        self.line = line

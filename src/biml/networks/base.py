@@ -1,0 +1,80 @@
+"""What every network answers, whatever its architecture."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from biml.episodes.episode import Episode
+from biml.vocabulary import Vocabulary
+
+
+class Batch(Protocol):
+    """Presented episodes as tensors; each architecture has its own further fields.
+
+    Rows are the queries of all episodes, one each, possibly reordered (see `origin`).
+
+    Attributes:
+        decoder_input: LongTensor [rows, T], SOS and the target symbols, PAD behind.
+        target: LongTensor [rows, T], the target symbols and EOS, PAD behind.
+        origin: for each row its (episode, query) numbers in the episodes that were collated.
+    """
+
+    decoder_input: Tensor
+    target: Tensor
+    origin: list[tuple[int, int]]
+
+    def to(self, device: torch.device) -> "Batch": ...
+
+
+@dataclass
+class Memory:
+    """What a network keeps between decoding steps; architectures add their cached keys and values."""
+
+
+class EpisodeNetwork(nn.Module, ABC):
+    """A network that reads study examples and answers queries.
+
+    Attributes:
+        config: a frozen dataclass with every size; `dataclasses.asdict` of it goes into checkpoints.
+        vocabulary: the symbols it knows.
+    """
+
+    config: Any
+    vocabulary: Vocabulary
+
+    @abstractmethod
+    def collate(self, episodes: Sequence[Episode]) -> Batch:
+        """One batch (on the CPU) of all queries of the episodes.
+
+        Raises:
+            UsageError: a symbol is not in the vocabulary.
+        """
+
+    @abstractmethod
+    def chunks(self, episodes: Sequence[Episode], max_tokens: int) -> list[Batch]:
+        """The same rows as `collate`, cut in batches of like length of about `max_tokens` tokens.
+
+        Depends on nothing but its arguments, so that every process of a run cuts alike.
+        """
+
+    @abstractmethod
+    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
+        """Teacher-forced logits [rows, T, output vocabulary], in fp32.
+
+        `generator` draws the dropout (on `batch`'s device); it is only used in training mode.
+        """
+
+    @abstractmethod
+    def remember(self, batch: Batch) -> Any:
+        """Read study examples and queries once; the memory that `next_logits` extends."""
+
+    @abstractmethod
+    def next_logits(self, memory: Any, tokens: Tensor) -> Tensor:
+        """Logits [rows, output vocabulary] after one more decoder token [rows] (SOS first).
+
+        Keys and values are cached in `memory`, which is changed in place.
+        """

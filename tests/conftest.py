@@ -1,0 +1,18 @@
+import os
+from pathlib import Path
+
+import pytest
+
+
+def _shared_folder() -> Path:
+    named = os.environ.get("BIML_SHARED")
+    return Path(named) if named else Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of human data, test vectors and a released-format checkpoint."""
+    folder = _shared_folder()
+    if not folder.is_dir():
+        pytest.skip(f"no test data at {folder}; name its folder in BIML_SHARED")
+    return folder

@@ -1,0 +1,11 @@
+"""The published command `python train.py …`; the same parser as `biml train`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
+
+from biml.commands.main import door  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(door("train"))
