@@ -2,8 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,29 @@ class Batch(Protocol):
 
 @dataclass
 class Memory:
-    """What a network keeps between decoding steps; architectures add their cached keys and values."""
+    """What a network keeps between decoding steps; architectures add their cached keys and values.
+
+    Attributes of a subclass are tensors whose first dimension is the rows of the batch, numbers,
+    None, or lists, tuples and dataclasses of those; an architecture that keeps anything else (such
+    as one study memory for several rows) overrides `take`.
+    """
+
+    def take(self, rows: Tensor) -> Self:
+        """The memory of these rows [n], in this order; a row may be left out or come repeatedly.
+
+        Decoding leaves finished rows out, and repeats the rows whose answer goes on in several ways.
+        """
+        return _take(self, rows)
+
+
+def _take(value: Any, rows: Tensor) -> Any:
+    if isinstance(value, Tensor):
+        return value.index_select(0, rows) if value.ndim else value
+    if isinstance(value, list | tuple):
+        return type(value)(_take(item, rows) for item in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: _take(getattr(value, f.name), rows) for f in fields(value)})
+    return value
 
 
 class EpisodeNetwork(nn.Module, ABC):
