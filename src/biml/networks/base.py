@@ -42,7 +42,7 @@ class Memory:
     def take(self, rows: Tensor) -> Self:
         """The memory of these rows [n], in this order; a row may be left out or come repeatedly.
 
-        Decoding leaves finished rows out, and repeats the rows whose answer goes on in several ways.
+        Decoding leaves finished rows out, and repeats rows whose answer goes on in several ways.
         """
         return _take(self, rows)
 
@@ -53,7 +53,8 @@ def _take(value: Any, rows: Tensor) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_take(item, rows) for item in value)
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{f.name: _take(getattr(value, f.name), rows) for f in fields(value)})
+        taken = {field.name: _take(getattr(value, field.name), rows) for field in fields(value)}
+        return replace(value, **taken)
     return value
 
 
@@ -61,7 +62,7 @@ class EpisodeNetwork(nn.Module, ABC):
     """A network that reads study examples and answers queries.
 
     Attributes:
-        config: a frozen dataclass with every size; `dataclasses.asdict` of it goes into checkpoints.
+        config: a frozen dataclass with every size; checkpoints hold `dataclasses.asdict` of it.
         vocabulary: the symbols it knows.
     """
 
