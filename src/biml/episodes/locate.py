@@ -1,0 +1,103 @@
+"""Where data folders are looked for."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import platformdirs
+
+from biml.errors import BimlError, UsageError
+
+REMEDIES = {
+    "data_human": "fetch it with `biml data download human`",
+    "data_algebraic": "make it with `biml generate` or fetch it with `biml data download episodes`",
+    "out_models": "fetch the released ones with `biml data download models`",
+}
+"""The one command that puts a folder in place, by the folder's name."""
+
+
+def user_data_folder() -> Path:
+    """Where downloads land unless another folder is named."""
+    return Path(platformdirs.user_data_dir("biml", appauthor=False))
+
+
+def user_cache_folder() -> Path:
+    """Where files are kept that can be made again at any time."""
+    return Path(platformdirs.user_cache_dir("biml", appauthor=False))
+
+
+@dataclass(frozen=True)
+class Place:
+    """One folder that is searched, and why."""
+
+    folder: Path
+    why: str
+
+
+def usual_places(environment: Mapping[str, str] | None = None) -> tuple[Place, ...]:
+    """`BIML_DATA` where set, the current directory, the user's data folder."""
+    named = (os.environ if environment is None else environment).get("BIML_DATA")
+    chosen = (Place(Path(named), "BIML_DATA"),) if named else ()
+    return (
+        *chosen,
+        Place(Path.cwd(), "current directory"),
+        Place(user_data_folder(), "user's data folder"),
+    )
+
+
+@dataclass(frozen=True)
+class DataFolders:
+    """Finds `data_human`, `data_algebraic` and `out_models`.
+
+    Attributes:
+        data_dir: the folder named by `--data_dir`, searched before all others; it may also be the
+            sought folder itself.
+        usual: the places searched after it; fixed when this is made, so that a later change of
+            directory has no effect.
+
+    Raises:
+        UsageError: `data_dir` or `BIML_DATA` names something that is not a folder.
+    """
+
+    data_dir: Path | None = None
+    usual: tuple[Place, ...] = field(default_factory=usual_places)
+
+    def __post_init__(self) -> None:
+        for place in self.places:
+            if place.why in ("--data_dir", "BIML_DATA") and not place.folder.is_dir():
+                raise UsageError(f"{place.why}: {place.folder} is not a folder")
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Every folder that is searched, in order."""
+        if self.data_dir is None:
+            return self.usual
+        return (Place(Path(self.data_dir), "--data_dir"), *self.usual)
+
+    def look(self, name: str) -> Path | None:
+        """The first folder called `name`, or None.
+
+        A place that is itself called `name` counts too, so `--data_dir somewhere/data_human` works.
+        """
+        for place in self.places:
+            if (place.folder / name).is_dir():
+                return place.folder / name
+            if place.folder.name == name and place.folder.is_dir():
+                return place.folder
+        return None
+
+    def find(self, name: str) -> Path:
+        """The first folder called `name`.
+
+        Raises:
+            BimlError: there is none; the message names the command that puts it in place.
+        """
+        found = self.look(name)
+        if found is None:
+            searched = ", ".join(f"{place.folder} ({place.why})" for place in self.places)
+            raise BimlError(
+                f"no folder {name} in {searched}; "
+                f"{REMEDIES.get(name, 'put it in one of these')}, or name its parent in --data_dir"
+            )
+        return found
