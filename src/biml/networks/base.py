@@ -21,11 +21,15 @@ class Batch(Protocol):
         decoder_input: LongTensor [rows, T], SOS and the target symbols, PAD behind.
         target: LongTensor [rows, T], the target symbols and EOS, PAD behind.
         origin: for each row its (episode, query) numbers in the episodes that were collated.
+        cost: work of a training pass over it, in tokens, to share batches out among processes.
     """
 
     decoder_input: Tensor
     target: Tensor
     origin: list[tuple[int, int]]
+
+    @property
+    def cost(self) -> int: ...
 
     def to(self, device: torch.device) -> "Batch": ...
 
@@ -78,21 +82,21 @@ class EpisodeNetwork(nn.Module, ABC):
         """
 
     @abstractmethod
-    def chunks(self, episodes: Sequence[Episode], max_tokens: int) -> list[Batch]:
+    def chunks(self, episodes: Sequence[Episode], max_tokens: int) -> Sequence[Batch]:
         """The same rows as `collate`, cut in batches of like length of about `max_tokens` tokens.
 
         Depends on nothing but its arguments, so that every process of a run cuts alike.
         """
 
     @abstractmethod
-    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
-        """Teacher-forced logits [rows, T, output vocabulary], in fp32.
+    def forward(self, batch: Any, generator: torch.Generator | None = None) -> Tensor:
+        """Teacher-forced logits [rows, T, output vocabulary], of one of its own batches, in fp32.
 
         `generator` draws the dropout (on `batch`'s device); it is only used in training mode.
         """
 
     @abstractmethod
-    def remember(self, batch: Batch) -> Any:
+    def remember(self, batch: Any) -> Any:
         """Read study examples and queries once; the memory that `next_logits` extends."""
 
     @abstractmethod

@@ -1,0 +1,215 @@
+"""The network of Lake & Baroni (2023): a standard post-norm sequence-to-sequence transformer."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from biml.episodes.episode import Episode
+from biml.errors import UsageError
+from biml.networks.attention import attention
+from biml.networks.base import EpisodeNetwork, Memory
+from biml.networks.dropout import dropout
+from biml.networks.sequences import SequenceBatch, batch_of, cut, encode_rows
+from biml.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class PaperConfig:
+    """Sizes of the network; the defaults are the published ones (1,393,801 parameters)."""
+
+    nlayers_encoder: int = 3
+    nlayers_decoder: int = 3
+    nheads: int = 8
+    emb_size: int = 128
+    ff_mult: int = 4
+    dropout: float = 0.1
+    activation: str = "gelu"
+
+    def __post_init__(self) -> None:
+        for name in ("nlayers_encoder", "nlayers_decoder", "nheads", "emb_size", "ff_mult"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}, but must be at least 1")
+        if self.emb_size % 2 or self.emb_size % self.nheads:
+            raise UsageError(
+                f"emb_size {self.emb_size} must be even and a multiple of nheads {self.nheads}"
+            )
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"dropout is {self.dropout}, but must be at least 0 and below 1")
+        if self.activation not in ("gelu", "relu"):
+            raise UsageError(f"activation {self.activation!r} is neither 'gelu' nor 'relu'")
+
+
+@dataclass
+class PaperMemory(Memory):
+    """Keys and values of the decoder, each [rows, heads, tokens, head size].
+
+    Attributes:
+        source: (keys, values) of the encoded source, for each layer.
+        answer: (keys, values) of the answer so far, for each layer; None before the first step.
+        lengths: LongTensor [rows], source tokens that are not padding.
+        step: decoder tokens read so far.
+    """
+
+    source: list[tuple[Tensor, Tensor]]
+    answer: list[tuple[Tensor, Tensor] | None]
+    lengths: Tensor
+    step: int = 0
+
+
+class PaperNetwork(EpisodeNetwork):
+    """Source sequence → encoder → decoder → logits (paper, Methods, 'Architecture and optimizer').
+
+    The weights are those of `nn.Transformer`, with its initialisation and its names, so that
+    released checkpoints load; the forward pass below computes the same function faster.
+
+    Args:
+        config: the sizes.
+        vocabulary: input and output symbols.
+        seed: draws the initial weights; the global generator is left as it is.
+    """
+
+    positions: Tensor
+
+    def __init__(self, config: PaperConfig, vocabulary: Vocabulary, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.vocabulary = vocabulary
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.transformer = nn.Transformer(
+                d_model=config.emb_size,
+                nhead=config.nheads,
+                num_encoder_layers=config.nlayers_encoder,
+                num_decoder_layers=config.nlayers_decoder,
+                dim_feedforward=config.emb_size * config.ff_mult,
+                activation=config.activation,
+                batch_first=True,
+            )
+            self.input_embedding = nn.Embedding(len(vocabulary.input), config.emb_size)
+            self.output_embedding = nn.Embedding(len(vocabulary.output), config.emb_size)
+            self.out = nn.Linear(config.emb_size, len(vocabulary.output))
+        self.register_buffer("positions", sinusoids(256, config.emb_size), persistent=False)
+
+    # --- episodes to batches
+
+    def collate(self, episodes: Sequence[Episode]) -> SequenceBatch:
+        return batch_of(list(encode_rows(episodes, self.vocabulary)), self.vocabulary)
+
+    def chunks(self, episodes: Sequence[Episode], max_tokens: int) -> list[SequenceBatch]:
+        rows = list(encode_rows(episodes, self.vocabulary))
+        return [batch_of(piece, self.vocabulary) for piece in cut(rows, max_tokens)]
+
+    # --- training: all target symbols at once
+
+    def forward(self, batch: SequenceBatch, generator: torch.Generator | None = None) -> Tensor:
+        source = self._encode(batch, generator)
+        x = self._embed(self.output_embedding, batch.decoder_input, 0, generator)
+        for layer in self.transformer.decoder.layers:
+            q, k, v = self._project(layer.self_attn, x, 0, 3)
+            x = self._after(layer.self_attn, layer.norm1, x, q, k, v, None, True, generator)
+            (q,) = self._project(layer.multihead_attn, x, 0, 1)
+            k, v = self._project(layer.multihead_attn, source, 1, 3)
+            x = self._after(
+                layer.multihead_attn, layer.norm2, x, q, k, v, batch.lengths, False, generator
+            )
+            x = self._feed_forward(layer, layer.norm3, x, generator)
+        return self.out(self.transformer.decoder.norm(x)).float()
+
+    # --- decoding: one symbol at a time
+
+    @torch.no_grad()
+    def remember(self, batch: SequenceBatch) -> PaperMemory:
+        source = self._encode(batch, None)
+        layers = self.transformer.decoder.layers
+        pairs = [self._project(layer.multihead_attn, source, 1, 3) for layer in layers]
+        return PaperMemory([(k, v) for k, v in pairs], [None] * len(layers), batch.lengths)
+
+    @torch.no_grad()
+    def next_logits(self, memory: PaperMemory, tokens: Tensor) -> Tensor:
+        x = self._embed(self.output_embedding, tokens[:, None], memory.step, None)
+        for i, layer in enumerate(self.transformer.decoder.layers):
+            q, k, v = self._project(layer.self_attn, x, 0, 3)
+            before = memory.answer[i]
+            if before is not None:
+                k, v = torch.cat((before[0], k), 2), torch.cat((before[1], v), 2)
+            memory.answer[i] = (k, v)
+            x = self._after(layer.self_attn, layer.norm1, x, q, k, v, None, False, None)
+            (q,) = self._project(layer.multihead_attn, x, 0, 1)
+            k, v = memory.source[i]
+            x = self._after(
+                layer.multihead_attn, layer.norm2, x, q, k, v, memory.lengths, False, None
+            )
+            x = self._feed_forward(layer, layer.norm3, x, None)
+        memory.step += 1
+        return self.out(self.transformer.decoder.norm(x)).float()[:, 0]
+
+    # --- the pieces, in the order in which data passes them
+
+    def _encode(self, batch: SequenceBatch, generator: torch.Generator | None) -> Tensor:
+        x = self._embed(self.input_embedding, batch.source, 0, generator)
+        for layer in self.transformer.encoder.layers:
+            q, k, v = self._project(layer.self_attn, x, 0, 3)
+            x = self._after(
+                layer.self_attn, layer.norm1, x, q, k, v, batch.lengths, False, generator
+            )
+            x = self._feed_forward(layer, layer.norm2, x, generator)
+        return self.transformer.encoder.norm(x)
+
+    def _embed(
+        self, table: nn.Embedding, tokens: Tensor, start: int, generator: torch.Generator | None
+    ) -> Tensor:
+        end = start + tokens.shape[1]
+        if end > len(self.positions):
+            self.positions = sinusoids(2 * end, self.config.emb_size).to(self.positions)
+        return dropout(table(tokens) + self.positions[start:end], self._p, generator)
+
+    def _project(self, block: nn.MultiheadAttention, x: Tensor, start: int, end: int) -> Tensor:
+        """Parts `start` to `end` of (query, key, value), each [rows, heads, tokens, head size]."""
+        width = self.config.emb_size
+        part = slice(start * width, end * width)
+        y = F.linear(x, block.in_proj_weight[part], block.in_proj_bias[part])
+        return y.unflatten(-1, (end - start, self.config.nheads, -1)).permute(2, 0, 3, 1, 4)
+
+    def _after(
+        self,
+        block: nn.MultiheadAttention,
+        norm: nn.LayerNorm,
+        x: Tensor,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        lengths: Tensor | None,
+        causal: bool,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """Attention, its output projection, and the residual branch with its norm."""
+        y = attention(q, k, v, lengths=lengths, causal=causal, p=self._p, generator=generator)
+        y = block.out_proj(y.transpose(1, 2).flatten(2))
+        return norm(x + dropout(y, self._p, generator))
+
+    def _feed_forward(
+        self, layer: Any, norm: nn.LayerNorm, x: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        hidden = layer.linear1(x)
+        hidden = F.gelu(hidden) if self.config.activation == "gelu" else F.relu(hidden)
+        y = layer.linear2(dropout(hidden, self._p, generator))
+        return norm(x + dropout(y, self._p, generator))
+
+    @property
+    def _p(self) -> float:
+        return self.config.dropout if self.training else 0.0
+
+
+def sinusoids(length: int, width: int) -> Tensor:
+    """Sinusoidal positions [length, width]: sines in even places, cosines in odd ones."""
+    position = torch.arange(length)[:, None]
+    rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000) / width))
+    table = torch.empty(length, width)
+    table[:, 0::2] = torch.sin(position * rate)
+    table[:, 1::2] = torch.cos(position * rate)
+    return table

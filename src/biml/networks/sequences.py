@@ -1,0 +1,123 @@
+"""Episodes as the token sequences that the paper's network reads (paper, Methods)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from biml.episodes.episode import Episode, Example
+from biml.errors import UsageError
+from biml.vocabulary import IO, SOS, Vocabulary
+
+
+@dataclass
+class SequenceBatch:
+    """Queries with their study examples, one row each, padded behind.
+
+    Attributes:
+        source: LongTensor [rows, S], `query | in IO out | in IO out | … EOS`, PAD behind.
+        lengths: LongTensor [rows], tokens of `source` that are not PAD.
+        decoder_input: LongTensor [rows, T], SOS and the target symbols, PAD behind.
+        target: LongTensor [rows, T], the target symbols and EOS, PAD behind.
+        origin: for each row its (episode, query) numbers in the episodes that were collated.
+    """
+
+    source: Tensor
+    lengths: Tensor
+    decoder_input: Tensor
+    target: Tensor
+    origin: list[tuple[int, int]]
+
+    def to(self, device: torch.device) -> "SequenceBatch":
+        return SequenceBatch(
+            self.source.to(device, non_blocking=True),
+            self.lengths.to(device, non_blocking=True),
+            self.decoder_input.to(device, non_blocking=True),
+            self.target.to(device, non_blocking=True),
+            self.origin,
+        )
+
+    @property
+    def cost(self) -> int:
+        """Work of a training pass, in source tokens with padding."""
+        return self.source.numel()
+
+
+class Row(NamedTuple):
+    """One query as numbers, not yet padded."""
+
+    source: list[int]
+    target: list[int]
+    origin: tuple[int, int]
+
+
+def source_symbols(query: Example, study: Sequence[Example]) -> list[str]:
+    """The source sequence: the query, then the study examples, each closed by the separator.
+
+    SOS doubles as the separator `|`. It follows the query where there is no study example too, as
+    in the basic seq2seq model; the released models were trained so.
+
+    >>> dax, wif = Example(("dax",), ("RED",)), Example(("wif", "lug"), ("RED", "BLUE"))
+    >>> " ".join(source_symbols(wif, [dax]))
+    'wif lug SOS dax IO RED SOS EOS'
+    >>> " ".join(source_symbols(wif, []))
+    'wif lug SOS EOS'
+    """
+    shown = [[*words, IO, *symbols, SOS] for words, symbols, _ in study]
+    return [*query.words, SOS, *chain.from_iterable(shown), "EOS"]
+
+
+def encode_rows(episodes: Sequence[Episode], vocabulary: Vocabulary) -> Iterator[Row]:
+    """All queries of the episodes; the study examples of each are numbered once.
+
+    Raises:
+        UsageError: a symbol is not in the vocabulary.
+    """
+    words, symbols = vocabulary.input, vocabulary.output
+    for e, episode in enumerate(episodes):
+        try:
+            study = words.encode(source_symbols(Example((), ()), episode.study))
+            for q, query in enumerate(episode.queries):
+                source = words.encode(query.words) + study
+                yield Row(source, symbols.encode(query.symbols), (e, q))
+        except UsageError as error:
+            raise UsageError(f"{episode.name or f'episode {e}'}: {error}") from None
+
+
+def batch_of(rows: Sequence[Row], vocabulary: Vocabulary) -> SequenceBatch:
+    """Pad the rows to the longest of them."""
+    output = vocabulary.output
+    lengths = [len(row.source) for row in rows]
+    return SequenceBatch(
+        source=_padded([row.source for row in rows], vocabulary.input.pad),
+        lengths=torch.tensor(lengths, dtype=torch.int64),
+        decoder_input=_padded([[output.sos, *row.target] for row in rows], output.pad),
+        target=_padded([[*row.target, output.eos] for row in rows], output.pad),
+        origin=[row.origin for row in rows],
+    )
+
+
+def cut(rows: Sequence[Row], max_tokens: int) -> list[list[Row]]:
+    """Rows sorted by length and cut where `rows x longest` would pass `max_tokens`.
+
+    Rows of like length stand together, because padding to the longest of a training batch would
+    waste a fifth of the work; rows of one length are sorted by their targets' lengths.
+    """
+    pieces: list[list[Row]] = []
+    for row in sorted(rows, key=lambda row: (len(row.source), len(row.target))):
+        if not pieces or (len(pieces[-1]) + 1) * len(row.source) > max_tokens:
+            pieces.append([])
+        pieces[-1].append(row)
+    return pieces
+
+
+def _padded(sequences: Sequence[Sequence[int]], pad: int) -> Tensor:
+    longest = max(map(len, sequences), default=0)
+    table = np.full((len(sequences), longest), pad, dtype=np.int64)
+    for i, sequence in enumerate(sequences):
+        table[i, : len(sequence)] = sequence
+    return torch.from_numpy(table)

@@ -1,0 +1,80 @@
+"""The architectures, one row each; the command line, checkpoints and tests read this table."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from biml.errors import UsageError
+from biml.networks.base import EpisodeNetwork
+from biml.networks.paper import PaperConfig, PaperNetwork
+from biml.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One kind of network.
+
+    Attributes:
+        name: what checkpoints and the command line call it.
+        config: its frozen dataclass of sizes.
+        network: makes it from (config, vocabulary, seed).
+        summary: one line for the help text.
+    """
+
+    name: str
+    config: type
+    network: Callable[[Any, Vocabulary, int], EpisodeNetwork]
+    summary: str
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    row.name: row
+    for row in (
+        Architecture(
+            "paper",
+            PaperConfig,
+            PaperNetwork,
+            "the published transformer: query and study examples in one source sequence",
+        ),
+    )
+}
+
+
+def architecture(name: str) -> Architecture:
+    """The architecture of that name.
+
+    Raises:
+        UsageError: there is none; the message lists those there are.
+    """
+    if name not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise UsageError(f"unknown architecture {name!r}; there are: {known}")
+    return ARCHITECTURES[name]
+
+
+def build(
+    name: str, config: Any | Mapping[str, Any], vocabulary: Vocabulary, seed: int = 0
+) -> EpisodeNetwork:
+    """A freshly initialised network.
+
+    Args:
+        name: an architecture of the table.
+        config: its config, or the fields of one, as checkpoints hold them.
+        vocabulary: the symbols it shall know.
+        seed: draws the initial weights.
+
+    Raises:
+        UsageError: unknown architecture, unknown field or a value that does not fit.
+
+    >>> from biml.episodes.episode import COLOURS, WORDS
+    >>> network = build("paper", {"dropout": 0.1}, Vocabulary.of(WORDS, COLOURS))
+    >>> sum(weights.numel() for weights in network.parameters())
+    1393801
+    """
+    row = architecture(name)
+    if isinstance(config, Mapping):
+        unknown = set(config) - {field.name for field in fields(row.config)}
+        if unknown:
+            raise UsageError(f"architecture {name!r} has no {', '.join(sorted(unknown))}")
+        config = row.config(**config)
+    return row.network(config, vocabulary, seed)
