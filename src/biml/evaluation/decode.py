@@ -1,0 +1,182 @@
+"""Answers of a network: the likeliest symbol at each step, or drawn symbols."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from biml.episodes.episode import Episode
+from biml.evaluation.questions import Questions, distinct
+from biml.networks.base import EpisodeNetwork
+
+MAX_LENGTH = 10
+"""Symbols an answer may have by default, as published."""
+
+MAX_TOKENS = 16_384
+"""Source tokens computed together; more gain nothing on a CPU and cost memory."""
+
+_MOST_ROWS = 512
+"""Answers drawn together: each holds a copy of its question's keys and values."""
+
+Answer = tuple[str, ...]
+Choose = Callable[[Tensor, Tensor, int], Tensor]
+"""(logits [rows, vocabulary], numbers of the rows [rows], step) -> tokens [rows]."""
+
+
+def greedy(
+    network: EpisodeNetwork,
+    episodes: Sequence[Episode],
+    max_length: int = MAX_LENGTH,
+    *,
+    device: torch.device | str | None = None,
+    max_tokens: int = MAX_TOKENS,
+) -> list[list[Answer]]:
+    """The likeliest symbol at each step, for every query of every episode.
+
+    An answer ends at EOS or is cut at `max_length` symbols. SOS and PAD, to which a softmax over
+    all output entries leaves a trace of probability, are never answered, nor is a symbol
+    outside an episode's pool. The targets of the queries are not looked at.
+
+    Args:
+        device: where to compute; where the network is by default.
+        max_tokens: how much is computed together.
+    Raises:
+        UsageError: a symbol is not in the network's vocabulary.
+    """
+    questions = distinct(episodes)
+    answers: list[Answer] = [()] * len(questions)
+    with answering(network):
+        for batch in network.chunks(questions.episodes, max_tokens):
+            batch = batch.to(device_of(network, device))
+            tokens = _decode(
+                network,
+                network.remember(batch),
+                questions.forbidden(batch, network.vocabulary, everyone=_never(network)),
+                max_length,
+                lambda logits, _rows, _step: logits.argmax(dim=1),
+            )
+            for question, answer in zip(questions.of(batch), tokens.tolist(), strict=True):
+                answers[question] = network.vocabulary.output.decode(answer)
+    return [[answers[question] for question in asked] for asked in questions.asked]
+
+
+def sample(
+    network: EpisodeNetwork,
+    episodes: Sequence[Episode],
+    max_length: int = MAX_LENGTH,
+    *,
+    seed: int,
+    n: int = 1,
+    device: torch.device | str | None = None,
+    max_tokens: int = MAX_TOKENS,
+) -> list[list[list[Answer]]]:
+    """`n` drawn answers to every query of every episode, each symbol from the network's softmax.
+
+    Ends and exclusions are as in `greedy`, the remaining probabilities renormalised. The draws
+    are made beforehand in the order of the queries, so that they depend on the seed and not on
+    how rows are cut into batches; queries that ask the same question get answers of their own.
+    """
+    questions = distinct(episodes)
+    draws = torch.rand(
+        (n * sum(map(len, questions.asked)), max_length),
+        generator=torch.Generator().manual_seed(seed),
+        dtype=torch.float64,
+    )
+    wanted = _draws_by_question(questions, n)
+    answers: list[Answer] = [()] * len(draws)
+    with answering(network):
+        for batch in network.chunks(questions.episodes, max_tokens):
+            batch = batch.to(device_of(network, device))
+            memory = network.remember(batch)
+            forbidden = questions.forbidden(batch, network.vocabulary, everyone=_never(network))
+            pairs = [
+                (row, draw)
+                for row, question in enumerate(questions.of(batch))
+                for draw in wanted[question]
+            ]
+            for start in range(0, len(pairs), _MOST_ROWS):
+                some = pairs[start : start + _MOST_ROWS]
+                rows = torch.tensor([row for row, _ in some], device=batch.target.device)
+                numbers = [draw for _, draw in some]
+                tokens = _decode(
+                    network,
+                    memory.take(rows),
+                    forbidden[rows],
+                    max_length,
+                    _drawing(draws[numbers].to(batch.target.device)),
+                )
+                for number, answer in zip(numbers, tokens.tolist(), strict=True):
+                    answers[number] = network.vocabulary.output.decode(answer)
+    drawn = iter(answers)
+    return [[[next(drawn) for _ in range(n)] for _ in asked] for asked in questions.asked]
+
+
+def device_of(network: EpisodeNetwork, device: torch.device | str | None) -> torch.device:
+    """The device asked for, or the one the network is on."""
+    return next(network.parameters()).device if device is None else torch.device(device)
+
+
+@contextmanager
+def answering(network: EpisodeNetwork) -> Iterator[None]:
+    """Without dropout and without gradients; the network is left in the mode it was in."""
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        network.train(was_training)
+
+
+def _decode(
+    network: EpisodeNetwork, memory: object, forbidden: Tensor, max_length: int, choose: Choose
+) -> Tensor:
+    """Tokens [rows, max_length]; what stands behind a row's first EOS means nothing."""
+    output = network.vocabulary.output
+    tokens = forbidden.new_full((len(forbidden),), output.sos, dtype=torch.long)
+    answers = torch.full((len(forbidden), max_length), output.eos)
+    rows = torch.arange(len(forbidden), device=forbidden.device)
+    open_rows = torch.ones_like(rows, dtype=torch.bool)
+    for step in range(max_length):
+        logits = network.next_logits(memory, tokens).masked_fill(forbidden, -torch.inf)
+        tokens = choose(logits, rows, step)
+        answers[rows.cpu(), step] = tokens.cpu()
+        open_rows &= tokens != output.eos
+        left = int(open_rows.sum())
+        if not left or step + 1 == max_length:
+            break
+        # Leaving rows out copies the memory of the others, which only pays where many have ended.
+        if left <= 0.7 * len(rows):
+            keep = open_rows.nonzero()[:, 0]
+            memory = memory.take(keep)  # type: ignore[attr-defined]
+            tokens, rows, forbidden = tokens[keep], rows[keep], forbidden[keep]
+            open_rows = open_rows[keep]
+    return answers
+
+
+def _drawing(draws: Tensor) -> Choose:
+    """Tokens by inversion of the cumulative probabilities; `draws` are uniform, [rows, steps]."""
+
+    def choose(logits: Tensor, rows: Tensor, step: int) -> Tensor:
+        reached = logits.double().softmax(dim=1).cumsum(dim=1)
+        drawn = draws[rows, step, None] * reached[:, -1:]
+        return (reached <= drawn).sum(dim=1).clamp(max=logits.shape[1] - 1)
+
+    return choose
+
+
+def _draws_by_question(questions: Questions, n: int) -> list[list[int]]:
+    """For each question the numbers of the draws that answer it: n a query, in order of queries."""
+    wanted: list[list[int]] = [[] for _ in range(len(questions))]
+    draw = 0
+    for asked in questions.asked:
+        for question in asked:
+            wanted[question].extend(range(draw, draw + n))
+            draw += n
+    return wanted
+
+
+def _never(network: EpisodeNetwork) -> list[int]:
+    output = network.vocabulary.output
+    return [output.sos, output.pad]
