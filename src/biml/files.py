@@ -1,13 +1,14 @@
 """Writing files so that nothing half-written ever stands in the place of something good."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from biml.errors import BimlError
+from biml.errors import BimlError, UsageError
 
 
 @contextmanager
@@ -36,6 +37,39 @@ def write_aside(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+@contextmanager
+def folder_aside(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; on success it takes the place of `path`, else it goes.
+
+    Raises:
+        UsageError: something is at `path` already and `overwrite` is not set.
+        BimlError: the folder cannot be written or the disk is full; `path` is as it was.
+    """
+    target = Path(path)
+    if os.path.lexists(target) and not overwrite:
+        raise UsageError(f"{target} exists already; --overwrite replaces it")
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+        made = temporary / "new"
+        made.mkdir()
+        yield made
+        if os.path.lexists(target):
+            os.replace(target, temporary / "old")
+        os.replace(made, target)
+    except OSError as error:
+        raise BimlError(
+            f"{target}: could not be written ({error.strerror or error}); "
+            "what was there before is unchanged. Free some space or choose another folder."
+        ) from error
+    finally:
+        if temporary is not None:
+            if os.path.lexists(temporary / "old") and not os.path.lexists(target):
+                os.replace(temporary / "old", target)
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _umask() -> int:

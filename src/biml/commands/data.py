@@ -1,0 +1,131 @@
+"""`biml data`: fetch, import and list human data, episodes and trained networks."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from biml.data.fetch import Progress
+from biml.data.kinds import KINDS, kind
+from biml.data.place import Placed, download, import_path
+from biml.data.status import status
+from biml.episodes.locate import DataFolders, user_data_folder
+
+SUMMARY = "fetch, import and list human data, published episodes and trained networks"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    fetch = actions.add_parser("download", help="fetch from the published address")
+    fetch.add_argument(
+        "kind",
+        metavar="|".join(KINDS),
+        choices=tuple(KINDS),
+        help="; ".join(f"{row.name}: {row.what}" for row in KINDS.values()),
+    )
+    fetch.add_argument("--url", help="another address of the same zip archive")
+
+    local = actions.add_parser("import", help="take from a local zip archive, folder or checkpoint")
+    local.add_argument("path", metavar="PATH", type=Path)
+
+    for action in (fetch, local):
+        action.add_argument(
+            "--dest",
+            type=Path,
+            metavar="FOLDER",
+            help=f"where to put it (default: the user's data folder, {user_data_folder()})",
+        )
+        action.add_argument("--overwrite", action="store_true", help="replace what is there")
+
+    listing = actions.add_parser("status", help="show what is found where")
+    listing.add_argument("--data_dir", type=Path, metavar="FOLDER", help="a folder to search first")
+
+
+def run(args: argparse.Namespace) -> int | None:
+    if args.action == "status":
+        _print_status(DataFolders(args.data_dir))
+        return None
+    destination = args.dest or user_data_folder()
+    with _ProgressBars() as bars:
+        if args.action == "download":
+            placed = _download(args, destination, bars)
+        else:
+            placed = import_path(args.path, destination, overwrite=args.overwrite, stage=bars.stage)
+    _print_placed(placed, args.dest)
+    return None
+
+
+def _download(args: argparse.Namespace, destination: Path, bars: "_ProgressBars") -> Placed:
+    try:
+        return download(
+            kind(args.kind),
+            destination,
+            url=args.url,
+            overwrite=args.overwrite,
+            stage=bars.stage,
+        )
+    except KeyboardInterrupt:
+        bars.stop()
+        print(
+            "stopped; the same command goes on from here where the server allows", file=sys.stderr
+        )
+        raise
+
+
+def _print_placed(placed: Placed, dest: Path | None) -> None:
+    print(f"{placed.kind.name}: {placed.files:,} files in {placed.folder}")
+    if placed.kept:
+        print(f"left as they were (--overwrite replaces them): {', '.join(placed.kept)}")
+    if dest is not None and DataFolders().look(placed.kind.folder) != placed.folder:
+        print(f"other commands find it with --data_dir {dest} or BIML_DATA={dest}")
+
+
+def _print_status(data: DataFolders) -> None:
+    for row in status(data):
+        if row.folder is None:
+            print(f"{row.kind.name:<9} missing: biml data download {row.kind.name}")
+        else:
+            print(f"{row.kind.name:<9} {row.files:,} files, {_megabytes(row.size)} in {row.folder}")
+    print("searched, in this order:")
+    for place in data.places:
+        print(f"  {place.folder} ({place.why})")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+class _ProgressBars:
+    """One bar on standard error for each stage, in bytes while fetching, in files afterwards."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[done]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+
+    def __enter__(self) -> "_ProgressBars":
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def stop(self) -> None:
+        self._bars.stop()
+
+    def stage(self, name: str, unit: str) -> Progress:
+        task = self._bars.add_task(name, total=None, done="")
+        shown = _megabytes if unit == "bytes" else f"{{:,}} {unit}".format
+
+        def report(done: int, total: int | None) -> None:
+            self._bars.update(task, completed=done, total=total, done=shown(done))
+
+        return report

@@ -1,0 +1,145 @@
+"""Putting downloaded or imported data where every command finds them."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+from biml.data.archive import Source, move_over, open_source, unpack
+from biml.data.fetch import Progress, fetch
+from biml.data.kinds import KINDS, Kind, recognise
+from biml.episodes.locate import user_cache_folder
+from biml.errors import BimlError, FormatError, UsageError
+from biml.files import folder_aside
+
+Stage = Callable[[str, str], Progress]
+"""Told the stage that begins and its unit (bytes, files); answers with what to report to."""
+
+
+def _quiet(stage: str, unit: str) -> Progress:
+    return lambda done, total: None
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What was put in place.
+
+    Attributes:
+        kind: which data.
+        folder: where they are now.
+        files: how many files were written.
+        kept: names of files that were there already and were left alone.
+    """
+
+    kind: Kind
+    folder: Path
+    files: int
+    kept: tuple[str, ...] = ()
+
+
+def download(
+    kind: Kind,
+    destination: Path,
+    *,
+    url: str | None = None,
+    overwrite: bool = False,
+    stage: Stage = _quiet,
+) -> Placed:
+    """Fetch the archive of `kind` and unpack it into `destination / kind.folder`.
+
+    Raises:
+        UsageError: it is there already and `overwrite` is not set, or no web address is given.
+        BimlError: no connection, not found, wrong checksum, unsafe archive, disk full.
+    """
+    _refuse_if_there(kind, destination, overwrite)
+    address = url or kind.url
+    name = blake2b(address.encode(), digest_size=8).hexdigest()
+    archive = user_cache_folder() / "downloads" / f"{kind.name}-{name}.zip"
+    # A checksum belongs to the published archive; a mirror may have packed the same files anew.
+    checksum = kind.sha256 if url is None else None
+    fetch(
+        address,
+        archive,
+        sha256=checksum,
+        max_bytes=kind.max_download,
+        progress=stage(f"fetching {kind.name}", "bytes"),
+    )
+    try:
+        return import_path(
+            archive, destination, expected=kind, overwrite=overwrite, stage=stage, shown=address
+        )
+    finally:
+        archive.unlink(missing_ok=True)
+
+
+def import_path(
+    path: Path,
+    destination: Path,
+    *,
+    expected: Kind | None = None,
+    overwrite: bool = False,
+    stage: Stage = _quiet,
+    shown: str | None = None,
+) -> Placed:
+    """Put a local zip archive, folder or checkpoint in place, telling by its contents what it is.
+
+    Args:
+        expected: what it has to be; anything where None.
+        shown: how messages call it, where that is not its path.
+
+    Raises:
+        FormatError: not recognised, damaged or unsafe; nothing was put in place.
+        UsageError: the data are there already and `overwrite` is not set.
+    """
+    with closing(open_source(path, shown)) as source:
+        found = recognise(source.files())
+        if found is None or expected not in (None, found[0]):
+            raise FormatError(_not_recognised(expected), source=source.name)
+        kind, root = found
+        _refuse_if_there(kind, destination, overwrite)
+        folder = destination / kind.folder
+        progress = stage(f"unpacking {kind.name}", "files")
+        if kind.merge:
+            return _merge(source, kind, root, folder, overwrite, progress)
+        with folder_aside(folder, overwrite=overwrite) as made:
+            files = unpack(source, kind, root, made, progress)
+        return Placed(kind, folder, files)
+
+
+def _merge(
+    source: Source,
+    kind: Kind,
+    root: PurePosixPath,
+    folder: Path,
+    overwrite: bool,
+    progress: Progress,
+) -> Placed:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as made:
+            unpack(source, kind, root, Path(made), progress)
+            moved, kept = move_over(Path(made), folder, overwrite=overwrite)
+    except OSError as error:
+        raise BimlError(
+            f"{folder}: could not be written ({error.strerror or error}). "
+            "Free some space or choose another folder with --dest."
+        ) from error
+    return Placed(kind, folder, moved, kept)
+
+
+def _not_recognised(expected: Kind | None) -> str:
+    if expected is not None:
+        return (
+            f"holds no {expected.what} ({expected.folder}); nothing was put in place. "
+            "Check the address or the file."
+        )
+    known = "; ".join(f"{kind.folder}: {kind.what}" for kind in KINDS.values())
+    return f"not recognised; what can be imported is: {known}"
+
+
+def _refuse_if_there(kind: Kind, destination: Path, overwrite: bool) -> None:
+    folder = destination / kind.folder
+    if folder.exists() and not overwrite and not kind.merge:
+        raise UsageError(f"{folder} is there already; --overwrite replaces it")

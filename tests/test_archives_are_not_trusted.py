@@ -1,0 +1,116 @@
+"""Importing local archives and folders: what they are is told by contents, and none can do harm."""
+
+import dataclasses
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from biml.data.kinds import KINDS
+from biml.data.place import import_path
+from biml.errors import BimlError, FormatError, UsageError
+
+EPISODES = {"data/train/000001.txt": "a", "data/val/000001.txt": "b"}
+
+
+def packed(path: Path, files: dict[str, str]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return path
+
+
+@pytest.mark.parametrize(
+    "evil", ["../out.txt", "data/../../out.txt", "/tmp/out.txt", "..\\out.txt", "C:/out.txt"]
+)
+def test_a_path_that_leads_out_is_refused_as_a_whole(tmp_path: Path, evil: str) -> None:
+    archive = packed(tmp_path / "x.zip", {**EPISODES, evil: "gotcha"})
+    with pytest.raises(FormatError, match="outside"):
+        import_path(archive, tmp_path / "dest")
+    assert not list(tmp_path.rglob("out.txt"))
+    assert not (tmp_path / "dest").exists()
+
+
+def test_symbolic_links_are_not_unpacked(tmp_path: Path) -> None:
+    archive = packed(tmp_path / "x.zip", EPISODES)
+    with zipfile.ZipFile(archive, "a") as more:
+        link = zipfile.ZipInfo("data/train/000002.txt")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        more.writestr(link, "/etc/passwd")
+    assert import_path(archive, tmp_path / "dest").files == 2
+    assert not (tmp_path / "dest" / "data_algebraic" / "train" / "000002.txt").exists()
+
+
+def test_an_archive_that_swells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = dataclasses.replace(KINDS["episodes"], max_bytes=100_000, max_files=3)
+    monkeypatch.setitem(KINDS, "episodes", small)
+    bomb = packed(tmp_path / "x.zip", {**EPISODES, "data/train/000002.txt": "0" * 10**7})
+    assert bomb.stat().st_size < 20_000
+    many = packed(
+        tmp_path / "y.zip", {**EPISODES, **{f"data/train/{i:06}.txt": "" for i in range(2, 9)}}
+    )
+    for archive in (bomb, many):
+        with pytest.raises(FormatError, match="nothing was unpacked"):
+            import_path(archive, tmp_path / "dest")
+        assert not list((tmp_path / "dest").iterdir())
+
+
+def test_damage_inside_leaves_what_was_there(tmp_path: Path) -> None:
+    archive = packed(tmp_path / "x.zip", {**EPISODES, "data/val/000002.txt": "xyz" * 1000})
+    import_path(archive, tmp_path / "dest")
+    whole = archive.read_bytes()
+    at = whole.index(b"data/val/000002.txt") + len("data/val/000002.txt") + 2
+    archive.write_bytes(whole[:at] + b"\xff\xff\xff" + whole[at + 3 :])
+    with pytest.raises(FormatError, match=r"000002\.txt"):
+        import_path(archive, tmp_path / "dest", overwrite=True)
+    assert len(list((tmp_path / "dest" / "data_algebraic").rglob("*.txt"))) == 3
+    assert [path.name for path in (tmp_path / "dest").iterdir()] == ["data_algebraic"]
+
+
+def test_what_is_there_is_only_replaced_when_asked(tmp_path: Path) -> None:
+    archive = packed(tmp_path / "x.zip", EPISODES)
+    placed = import_path(archive, tmp_path / "dest")
+    (placed.folder / "train" / "000009.txt").write_text("mine")
+    with pytest.raises(UsageError, match="--overwrite"):
+        import_path(archive, tmp_path / "dest")
+    assert (placed.folder / "train" / "000009.txt").exists()
+    import_path(archive, tmp_path / "dest", overwrite=True)
+    assert not (placed.folder / "train" / "000009.txt").exists()
+
+
+def test_a_folder_of_human_data_is_recognised_wherever_it_lies(
+    shared: Path, tmp_path: Path
+) -> None:
+    for given in (shared / "data_human", shared):
+        placed = import_path(given, tmp_path / given.name)
+        assert placed.kind.name == "human"
+        assert (placed.folder / "few_shot" / "val_gold" / "mini_scan.txt").exists()
+        assert (placed.folder / "open_ended_cross5" / "val").is_dir()
+
+
+def test_a_folder_of_episodes_is_recognised(shared: Path, tmp_path: Path) -> None:
+    placed = import_path(shared / "data_algebraic_sample", tmp_path)
+    assert (placed.kind.name, placed.files) == ("episodes", 80)
+
+
+def test_checkpoints_join_those_that_are_there(shared: Path, tmp_path: Path) -> None:
+    name = "net-legacy-vanilla.pt"
+    placed = import_path(shared / "legacy" / name, tmp_path)
+    assert (placed.kind.name, placed.files) == ("models", 1)
+    (tmp_path / "out_models" / "mine.pt").write_bytes(b"mine")
+    again = import_path(shared / "legacy", tmp_path)
+    assert name in again.kept
+    assert (tmp_path / "out_models" / "mine.pt").exists()
+    assert (tmp_path / "out_models" / name).exists()
+
+
+def test_what_is_not_known_or_not_there_says_so(tmp_path: Path) -> None:
+    with pytest.raises(BimlError, match="no such file"):
+        import_path(tmp_path / "absent", tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FormatError, match="data_human"):
+        import_path(tmp_path / "empty", tmp_path)
+    (tmp_path / "x.zip").write_bytes(b"PK\x03\x04 broken")
+    with pytest.raises(FormatError, match="not a readable zip"):
+        import_path(tmp_path / "x.zip", tmp_path)
