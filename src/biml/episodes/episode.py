@@ -5,12 +5,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from biml.grammar import Grammar
+from biml.grammar.meta import COLOURS, WORDS
 
-WORDS = ("dax", "lug", "wif", "zup", "fep", "blicket", "kiki", "tufa", "gazzer")
-"""The nine input words of the published episodes."""
-
-COLOURS = ("RED", "YELLOW", "GREEN", "BLUE", "PURPLE", "PINK")
-"""The six output symbols of the published episodes, drawn as coloured circles."""
+__all__ = ["COLOURS", "WORDS", "Episode", "Example", "Remapping"]
 
 
 class Example(NamedTuple):

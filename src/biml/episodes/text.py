@@ -1,0 +1,204 @@
+"""The published text format of episodes: one file with study, query and grammar sections."""
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from biml.episodes.episode import Episode, Example
+from biml.errors import BimlError, FormatError
+from biml.files import write_aside
+from biml.grammar import Grammar
+
+SUPPORT, QUERY, GRAMMAR = "*SUPPORT*", "*QUERY*", "*GRAMMAR*"
+ALLOWED = "allowed outputs:"
+
+
+def read_episode(
+    path: str | os.PathLike[str],
+    *,
+    words: Collection[str] | None = None,
+    symbols: Collection[str] | None = None,
+) -> Episode:
+    """Read an episode file; see `parse_episode`. Its name is the file's.
+
+    Raises:
+        FormatError: the file is not UTF-8 or does not have the format.
+        BimlError: the file cannot be read.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise BimlError(f"{path}: cannot be read ({error.strerror or error})") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise FormatError(
+            "not UTF-8 text; save it as UTF-8, or name an episode file",
+            source=str(path),
+            line=line,
+        ) from None
+    return parse_episode(text, source=str(path), words=words, symbols=symbols)
+
+
+def write_episode(path: str | os.PathLike[str], episode: Episode) -> None:
+    """Write an episode file; what stood there before stays until the new one is complete.
+
+    Raises:
+        BimlError: it cannot be written.
+    """
+    with write_aside(path) as file:
+        file.write(format_episode(episode).encode())
+
+
+def parse_episode(
+    text: str,
+    *,
+    source: str = "<text>",
+    words: Collection[str] | None = None,
+    symbols: Collection[str] | None = None,
+) -> Episode:
+    """Read an episode in the published format.
+
+    The study section may be empty; the grammar section may be empty, hold the rules, or hold
+    `allowed outputs:` and a line of symbols (which become the episode's pool). Blank lines and
+    blanks around a line do not matter.
+
+    Args:
+        text: what the file holds.
+        source: the file's name, for messages and as the episode's name.
+        words: the input words that are known; any word if not given.
+        symbols: the output symbols that are known; any symbol if not given.
+
+    Raises:
+        FormatError: a heading is missing or misplaced, an example is malformed, a word or symbol
+            is unknown, a rule is invalid, or there is no query.
+    """
+    lines = [line.strip() for line in text.splitlines()]
+    support, query, grammar = _headings(lines, source)
+    study = _examples(lines, support, query, source, words, symbols)
+    queries = _examples(lines, query, grammar, source, words, symbols)
+    if not queries:
+        raise FormatError(
+            "no query; write at least one line 'IN: … OUT: …' below it",
+            source=source,
+            line=query + 1,
+        )
+    rules, pool = _last_section(lines, grammar, source)
+    return Episode(tuple(study), tuple(queries), grammar=rules, pool=pool, name=source)
+
+
+def format_episode(episode: Episode) -> str:
+    """The episode in the published format, such as `parse_episode` reads.
+
+    Its name, remapping and marks of copied queries have no place there.
+    """
+    lines = [SUPPORT, *map(_line, episode.study), "", QUERY, *map(_line, episode.queries)]
+    lines += ["", GRAMMAR]
+    if episode.grammar is not None:
+        lines.append(str(episode.grammar))
+    if episode.pool is not None:
+        lines += [ALLOWED, " ".join(episode.pool)]
+    return "\n".join(lines) + "\n"
+
+
+def _line(example: Example) -> str:
+    return f"IN: {' '.join(example.words)} OUT: {' '.join(example.symbols)}"
+
+
+def _headings(lines: list[str], source: str) -> tuple[int, int, int]:
+    """Where the three headings stand (counted from 0), each once, in order, the first on top."""
+    if not any(lines):
+        raise FormatError("the file is empty; an episode is expected", source=source)
+    places = []
+    for heading in (SUPPORT, QUERY, GRAMMAR):
+        if lines.count(heading) != 1:
+            problem = "stands twice" if heading in lines else "is missing"
+            raise FormatError(
+                f"the line '{heading}' {problem}; an episode file has the sections {SUPPORT}, "
+                f"{QUERY} and {GRAMMAR}, and this one may be cut off or be something else",
+                source=source,
+            )
+        places.append(lines.index(heading))
+    support, query, grammar = places
+    if not support < query < grammar:
+        raise FormatError(
+            f"the sections must come in the order {SUPPORT}, {QUERY}, {GRAMMAR}",
+            source=source,
+            line=min(query, grammar) + 1,
+        )
+    for number in range(support):
+        if lines[number]:
+            raise FormatError(f"text before '{SUPPORT}'; remove it", source=source, line=number + 1)
+    return support, query, grammar
+
+
+def _examples(
+    lines: list[str],
+    start: int,
+    end: int,
+    source: str,
+    words: Collection[str] | None,
+    symbols: Collection[str] | None,
+) -> list[Example]:
+    """The examples between two headings."""
+    examples = []
+    for number in range(start + 1, end):
+        items = lines[number].split()
+        if not items:
+            continue
+        problem = _example_problem(items, words, symbols)
+        if problem:
+            raise FormatError(problem, source=source, line=number + 1)
+        out = items.index("OUT:")
+        examples.append(Example(tuple(items[1:out]), tuple(items[out + 1 :])))
+    return examples
+
+
+def _example_problem(
+    items: list[str], words: Collection[str] | None, symbols: Collection[str] | None
+) -> str | None:
+    """What is wrong with the line `IN: … OUT: …`, or None."""
+    if items[0] != "IN:" or items.count("IN:") != 1:
+        return f"expected one 'IN:' at the start of the line, found '{' '.join(items)[:60]}'"
+    if items.count("OUT:") != 1:
+        return "expected one 'OUT:' between the input and the output; write 'IN: dax OUT: RED'"
+    out = items.index("OUT:")
+    if out == 1:
+        return "the input is empty; write words between 'IN:' and 'OUT:'"
+    if out == len(items) - 1:
+        return "the output is empty; write symbols after 'OUT:'"
+    for known, kind, found in (
+        (words, "word", items[1:out]),
+        (symbols, "symbol", items[out + 1 :]),
+    ):
+        if known is not None:
+            for item in found:
+                if item not in known:
+                    return f"unknown {kind} '{item}'; known are: {' '.join(known)}"
+    return None
+
+
+def _last_section(
+    lines: list[str], heading: int, source: str
+) -> tuple[Grammar | None, tuple[str, ...] | None]:
+    """The grammar and the pool below the last heading, where there are any."""
+    end = len(lines)
+    pool = None
+    for number in range(heading + 1, len(lines)):
+        if lines[number].startswith(ALLOWED):
+            end = number
+            symbols = " ".join([lines[number].removeprefix(ALLOWED), *lines[number + 1 :]]).split()
+            if not symbols or len(set(symbols)) != len(symbols):
+                problem = "names a symbol twice" if symbols else "is empty"
+                raise FormatError(
+                    f"the list after '{ALLOWED}' {problem}; name each symbol once",
+                    source=source,
+                    line=number + 1,
+                )
+            pool = tuple(symbols)
+            break
+    rules = "\n".join(lines[heading + 1 : end])
+    if not rules.strip():
+        return None, pool
+    return Grammar.parse(rules, source=source, first_line=heading + 2), pool

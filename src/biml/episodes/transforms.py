@@ -1,0 +1,215 @@
+"""Changes to episodes before they are shown: each a function from episode to episode.
+
+An episode type composes them in the order of the paper (Methods): shuffle and keep study
+examples, change the queries' targets by biases and then by noise, and show the study examples as
+queries too. Biases and noise leave copied queries alone, so that they may also come last.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+from biml.episodes.episode import COLOURS, Episode, Example, Remapping
+from biml.errors import UsageError
+from biml.grammar import Grammar, Rule
+
+UNDEFINED = "undefined_action"
+"""Stands for a symbol that is none of the episode's own."""
+
+
+def shuffle_study(episode: Episode, rng: Random) -> Episode:
+    """Show the study examples in a random order."""
+    return replace(episode, study=tuple(rng.sample(episode.study, len(episode.study))))
+
+
+def keep_study(episode: Episode, min_ns: int, max_ns: int, rng: Random) -> Episode:
+    """Keep a random `min_ns` to `max_ns` study examples (each number as likely), in their order.
+
+    Raises:
+        UsageError: the bounds are not 0 <= min_ns <= max_ns <= the number of study examples.
+    """
+    have = len(episode.study)
+    if not 0 <= min_ns <= max_ns <= have:
+        raise UsageError(
+            f"cannot keep {min_ns} to {max_ns} of the {have} study examples of {episode.name}"
+        )
+    kept = sorted(rng.sample(range(have), rng.randint(min_ns, max_ns)))
+    return replace(episode, study=tuple([episode.study[i] for i in kept]))
+
+
+def query_study_too(episode: Episode) -> Episode:
+    """Put the study examples before the queries as well, marked as copied (the copy task)."""
+    copies = [Example(e.words, e.symbols, copied=True) for e in episode.study]
+    return replace(episode, queries=(*copies, *episode.queries))
+
+
+def add_biases(
+    episode: Episode,
+    rng: Random,
+    p: float = 0.2,
+    symbols: Sequence[str] = COLOURS,
+    max_output: int = 8,
+) -> Episode:
+    """Give some queries the answer that people's inductive biases would give (paper, Methods).
+
+    Each query that is not copied is changed with probability `p`: by a fair coin to its
+    one-to-one translation or to the output of the grammar with flipped rules.
+
+    Args:
+        episode: must have its grammar.
+        rng: the source of everything random.
+        p: probability of a change, for each query on its own.
+        symbols: what words of no known meaning translate to.
+        max_output: flipped rules are not used where their output is longer than this.
+
+    Raises:
+        UsageError: the episode has no grammar.
+    """
+    if episode.grammar is None:
+        raise UsageError(f"{episode.name or 'the episode'}: biases need the episode's grammar")
+    known = {e.words[0]: e.symbols[0] for e in episode.study if len(e.words) == len(e.symbols) == 1}
+    queries = []
+    for query in episode.queries:
+        if not query.copied and rng.random() < p:
+            if rng.random() < 0.5:
+                output = _one_to_one(query, known, symbols, rng)
+            else:
+                output = flip_rules(episode.grammar, rng).interpret(query.words)
+                if len(output) > max_output:
+                    output = query.symbols
+            query = Example(query.words, output)
+        queries.append(query)
+    return replace(episode, queries=tuple(queries))
+
+
+def _one_to_one(
+    query: Example, known: dict[str, str], symbols: Sequence[str], rng: Random
+) -> tuple[str, ...]:
+    """Each word's symbol where study shows it; else one drawn for that word and this query."""
+    meanings = dict(known)
+    for word in query.words:
+        if word not in meanings:
+            meanings[word] = rng.choice(symbols)
+    return tuple([meanings[word] for word in query.words])
+
+
+def flip_rules(grammar: Grammar, rng: Random) -> Grammar:
+    """The grammar with each function of two arguments flipped with probability 0.5.
+
+    A flipped function has the roles of its two variables exchanged on its right side.
+    """
+    return Grammar(
+        tuple([_flip(r) if _flips(r) and rng.random() < 0.5 else r for r in grammar.rules])
+    )
+
+
+def _flips(rule: Rule) -> bool:
+    return "." in rule.kinds and len(rule.variables) == 2
+
+
+def _flip(rule: Rule) -> Rule:
+    first, second = (f"[{variable}]" for variable in rule.variables)
+    swap = {first: second, second: first}
+    return Rule(rule.lhs, tuple([swap.get(item, item) for item in rule.rhs]))
+
+
+def add_noise(
+    episode: Episode, rng: Random, p: float = 0.01, symbols: Sequence[str] = COLOURS
+) -> Episode:
+    """Replace each target symbol of queries that are not copied with probability `p`.
+
+    The replacement is any of `symbols` or the end of the sequence, which cuts the target there;
+    the first symbol is only replaced by a symbol, so that no target is empty.
+    """
+    queries = list(episode.queries)
+    for i, query in enumerate(queries):
+        if not query.copied:
+            queries[i] = Example(query.words, _noisy(query.symbols, p, symbols, rng))
+    return replace(episode, queries=tuple(queries))
+
+
+def _noisy(
+    target: tuple[str, ...], p: float, symbols: Sequence[str], rng: Random
+) -> tuple[str, ...]:
+    hit = [i for i in range(len(target)) if rng.random() < p]
+    if not hit:
+        return target
+    noisy = list(target)
+    for i in hit:
+        choice = rng.randrange(len(symbols) + (i > 0))
+        if choice == len(symbols):
+            return tuple(noisy[:i])
+        noisy[i] = symbols[choice]
+    return tuple(noisy)
+
+
+def remap(episode: Episode, words: Sequence[str], symbols: Sequence[str], rng: Random) -> Episode:
+    """Rename the episode's input words and output symbols to different ones at random.
+
+    Examples, grammar and pool are renamed alike; the renaming is kept in `remapping`, by which
+    `unmap_symbols` shows answers in the episode's own names.
+
+    Raises:
+        UsageError: the episode has more words or symbols than there are names to draw from.
+
+    >>> from biml.rng import generator
+    >>> episode = Episode((), (Example(("1", "thrice"), ("1", "1", "1")),))
+    >>> mapped = remap(episode, ["dax", "lug"], ["RED"], generator(0))
+    >>> mapped.queries[0].symbols, unmap_symbols(mapped, ["RED", "BLUE"])
+    (('RED', 'RED', 'RED'), ('1', 'undefined_action'))
+    """
+    own_words, own_symbols = _own_names(episode)
+    to_words = _draw_names(own_words, words, "words", episode, rng)
+    to_symbols = _draw_names(own_symbols, symbols, "symbols", episode, rng)
+
+    def renamed(example: Example) -> Example:
+        return Example(
+            tuple([to_words[w] for w in example.words]),
+            tuple([to_symbols[s] for s in example.symbols]),
+            example.copied,
+        )
+
+    return replace(
+        episode,
+        study=tuple(map(renamed, episode.study)),
+        queries=tuple(map(renamed, episode.queries)),
+        grammar=episode.grammar and episode.grammar.rename(to_words, to_symbols),
+        pool=episode.pool and tuple([to_symbols[s] for s in episode.pool]),
+        remapping=Remapping(to_words, to_symbols),
+    )
+
+
+def unmap_symbols(episode: Episode, symbols: Sequence[str]) -> tuple[str, ...]:
+    """Answers to a remapped episode in its own names; `undefined_action` for any other symbol.
+
+    An episode that was not remapped has its symbols as they are.
+    """
+    if episode.remapping is None:
+        return tuple(symbols)
+    back = {new: old for old, new in episode.remapping.symbols.items()}
+    return tuple([back.get(symbol, UNDEFINED) for symbol in symbols])
+
+
+def _own_names(episode: Episode) -> tuple[list[str], list[str]]:
+    """All input words and all output symbols of an episode, in order of mention."""
+    words: dict[str, None] = {}
+    symbols: dict[str, None] = {}
+    for example in (*episode.study, *episode.queries):
+        words.update(dict.fromkeys(example.words))
+        symbols.update(dict.fromkeys(example.symbols))
+    if episode.grammar is not None:
+        words.update(dict.fromkeys(episode.grammar.words))
+        symbols.update(dict.fromkeys(episode.grammar.symbols))
+    symbols.update(dict.fromkeys(episode.pool or ()))
+    return list(words), list(symbols)
+
+
+def _draw_names(
+    own: Sequence[str], names: Sequence[str], kind: str, episode: Episode, rng: Random
+) -> dict[str, str]:
+    if len(own) > len(names):
+        raise UsageError(
+            f"{episode.name or 'the episode'} has {len(own)} {kind} ({' '.join(own)}), more than "
+            f"the {len(names)} to rename them to ({' '.join(names)})"
+        )
+    return dict(zip(own, rng.sample(names, len(own)), strict=True))

@@ -1,0 +1,17 @@
+"""Interpretation grammars and the meta-grammar that draws them."""
+
+from biml.grammar.compare import same_grammar, same_up_to_renaming
+from biml.grammar.gold import GOLD
+from biml.grammar.grammar import Grammar
+from biml.grammar.meta import MetaGrammar
+from biml.grammar.rules import GrammarError, Rule
+
+__all__ = [
+    "GOLD",
+    "Grammar",
+    "GrammarError",
+    "MetaGrammar",
+    "Rule",
+    "same_grammar",
+    "same_up_to_renaming",
+]

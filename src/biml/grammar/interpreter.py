@@ -1,0 +1,148 @@
+"""Interpretation: what a grammar says that a string of words stands for (paper, Methods).
+
+Every word and symbol becomes one character, so that a string of words is a Python string, and all
+left sides together become one regular expression. Its alternatives are the rules in their order,
+its greedy groups the variables: the first alternative that matches the whole string is the rule to
+apply, and `x1 f x2` splits at the last `f`, exactly as the method says.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from biml.grammar.rules import GrammarError, Rule
+
+MAX_WORDS = 300
+"""Longest input. The published episodes stop at 8 words, which need fewer than 50 rules."""
+
+MAX_SYMBOLS = 10_000
+"""Longest output. A rule that doubles what it matched gets there in 14 applications."""
+
+Match = Callable[[str], re.Match[str] | None]
+Templates = dict[int, tuple[int | str, ...]]
+
+_FIRST_CODE = ord("a")
+"""Codes start above the capitals, which leaves U and X free to stand for variables in a form."""
+
+
+class Interpreter:
+    """A grammar made ready for interpreting strings of codes, one character a word or symbol.
+
+    Attributes:
+        codes: the code of each word and symbol of the grammar.
+        forms: the left side of each rule in codes, with `U` and `X` for variables.
+    """
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.codes: dict[str, str] = {}
+        # Left sides first: then grammars whose left sides look alike share one expression.
+        self.forms = tuple([self._form(rule) for rule in rules])
+        self._match, first_groups, ends = _matcher(self.forms)
+        self._templates: Templates = {}
+        for rule, first_group, end in zip(rules, first_groups, ends, strict=True):
+            self._templates[end] = self._template(rule, first_group)
+
+    def results(self, max_symbols: int = MAX_SYMBOLS) -> "Results":
+        """An empty table; `results()[string]` interprets a string of codes."""
+        return Results(self._match, self._templates, max_symbols)
+
+    def interpret(self, words: Sequence[str]) -> tuple[str, ...]:
+        """The output symbols that the words stand for.
+
+        Raises:
+            GrammarError: the input or the output is too long, or a rule would go on for ever.
+        """
+        if len(words) > MAX_WORDS:
+            raise GrammarError(
+                f"an input of {len(words)} words is too long; at most {MAX_WORDS} are interpreted"
+            )
+        codes = dict(self.codes)
+        string = "".join([codes.setdefault(w, _code(len(codes))) for w in words])
+        output = self.results()[string]
+        if len(output) > MAX_SYMBOLS:
+            raise GrammarError(f"the output runs over {MAX_SYMBOLS:,} symbols; is that intended?")
+        names = {code: name for name, code in codes.items()}
+        return tuple([names[code] for code in output])
+
+    def _form(self, rule: Rule) -> str:
+        codes = self.codes
+        return "".join(
+            [
+                codes.setdefault(item, _code(len(codes))) if kind == "." else kind.upper()
+                for item, kind in zip(rule.lhs, rule.kinds, strict=True)
+            ]
+        )
+
+    def _template(self, rule: Rule, first_group: int) -> tuple[int | str, ...]:
+        """The right side as numbers of groups to interpret and codes of symbols."""
+        codes = self.codes
+        groups = {f"[{v}]": first_group + i for i, v in enumerate(rule.variables)}
+        if len(rule.lhs) == 1 and not groups.keys().isdisjoint(rule.rhs):
+            return ()  # It would be applied to the very string that it matched, for ever.
+        return tuple(
+            [
+                groups[item] if item in groups else codes.setdefault(item, _code(len(codes)))
+                for item in rule.rhs
+            ]
+        )
+
+
+class Results(dict[str, str]):
+    """Strings of codes and what they stand for, worked out when first asked for.
+
+    An output of more than `max_symbols` is cut after one symbol more, by which to know it. That
+    bounds the work, since every rule gives at least one symbol; the depth is bounded by the
+    length of the input, since what a bracket holds is shorter than what its rule matched (the
+    one exception is caught).
+
+    Raises:
+        GrammarError: a rule calls itself on the very string that it matched.
+    """
+
+    def __init__(self, match: Match, templates: Templates, max_symbols: int) -> None:
+        super().__init__()
+        self._match = match
+        self._templates = templates
+        self._end = max_symbols + 1
+
+    def __missing__(self, string: str) -> str:
+        found = self._match(string)
+        if found is None:
+            output = string
+        else:
+            template = self._templates[found.lastindex or 0]
+            if not template:
+                raise GrammarError("a rule of one lone variable calls itself without end")
+            output = "".join(
+                [part if part.__class__ is str else self[found[part]] for part in template]
+            )[: self._end]
+        self[string] = output
+        return output
+
+
+@lru_cache(maxsize=2048)
+def _matcher(forms: tuple[str, ...]) -> tuple[Match, tuple[int, ...], tuple[int, ...]]:
+    """A matcher of all left sides, and for each its first and its closing group.
+
+    The closing group is empty: being the last to match, it tells which rule did. The cache holds
+    because the meta-grammar knows 216 sets of left sides, and compiling one takes longer than
+    drawing an episode.
+    """
+    alternatives, first_groups, ends = [], [], []
+    group = 1
+    for form in forms:
+        first_groups.append(group)
+        pattern = "".join([_GROUPS.get(c) or re.escape(c) for c in form])
+        group += form.count("U") + form.count("X")
+        ends.append(group)
+        group += 1
+        alternatives.append(f"{pattern}()")
+    expression = re.compile("|".join(alternatives), re.DOTALL)
+    return expression.fullmatch, tuple(first_groups), tuple(ends)
+
+
+_GROUPS = {"U": "(.)", "X": "(.+)"}
+
+
+def _code(number: int) -> str:
+    return chr(_FIRST_CODE + number)

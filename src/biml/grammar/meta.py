@@ -1,0 +1,109 @@
+"""The meta-grammar: the distribution that grammars are drawn from (paper, Methods)."""
+
+from dataclasses import dataclass
+from random import Random
+
+from biml.errors import UsageError
+from biml.grammar.grammar import Grammar
+from biml.grammar.rules import Rule
+
+WORDS = ("dax", "lug", "wif", "zup", "fep", "blicket", "kiki", "tufa", "gazzer")
+"""The nine input words of the published episodes."""
+
+COLOURS = ("RED", "YELLOW", "GREEN", "BLUE", "PURPLE", "PINK")
+"""The six output symbols of the published episodes, drawn as coloured circles."""
+
+CONCATENATION = Rule(("u1", "x1"), ("[u1]", "[x1]"))
+"""The last rule of every grammar: iconic concatenation."""
+
+
+@dataclass(frozen=True)
+class MetaGrammar:
+    """How grammars and their episodes are drawn; the defaults are the published ones.
+
+    Attributes:
+        words: input words to choose from.
+        symbols: output symbols to choose from.
+        n_primitives: rules of one word and one symbol.
+        n_functions: rules of one further word and one or two arguments.
+        p_one_argument: probability that a function has one argument.
+        p_stop: probability to stop lengthening a right side that has two symbols or more.
+        max_rhs: longest right side of a function.
+        max_input: longest input in words.
+        max_output: longest output in symbols.
+        n_study: study examples of an episode.
+        n_query: query examples of an episode.
+
+    Raises:
+        UsageError: the numbers cannot be had together.
+    """
+
+    words: tuple[str, ...] = WORDS
+    symbols: tuple[str, ...] = COLOURS
+    n_primitives: int = 4
+    n_functions: int = 3
+    p_one_argument: float = 0.5
+    p_stop: float = 0.6
+    max_rhs: int = 8
+    max_input: int = 8
+    max_output: int = 8
+    n_study: int = 14
+    n_query: int = 10
+
+    def __post_init__(self) -> None:
+        for name, low in _LOWEST.items():
+            if getattr(self, name) < low:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {low}")
+        for name in ("p_one_argument", "p_stop"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
+        for name, needed in (
+            ("words", self.n_primitives + self.n_functions),
+            ("symbols", self.n_primitives),
+        ):
+            had = getattr(self, name)
+            if len(set(had)) < max(needed, len(had)):
+                raise UsageError(
+                    f"{name} are {' '.join(had)}: {needed} different ones are needed, none twice"
+                )
+
+    def draw_grammar(self, rng: Random) -> Grammar:
+        """Draw primitives, then functions, then the concatenation rule.
+
+        >>> print(MetaGrammar().draw_grammar(Random(3)).rules[-1])
+        u1 x1 -> [u1] [x1]
+        """
+        words = rng.sample(self.words, self.n_primitives + self.n_functions)
+        symbols = rng.sample(self.symbols, self.n_primitives)
+        primitives = [Rule((w,), (s,)) for w, s in zip(words, symbols, strict=False)]
+        functions = [self._draw_function(w, rng) for w in words[self.n_primitives :]]
+        return Grammar((*primitives, *functions, CONCATENATION))
+
+    def _draw_function(self, word: str, rng: Random) -> Rule:
+        random = rng.random
+        variables: tuple[str, ...]
+        lhs: tuple[str, ...]
+        if random() < self.p_one_argument:
+            variables = ("u1",) if random() < 0.5 else ("x1",)
+            lhs = (*variables, word)
+        else:
+            # u1 u2 and x1 x2 interleaved by fair coins.
+            variables = first, second = _PAIRS[int(random() * 4)]
+            lhs = (first, word, second)
+        rhs = [f"[{v}]" for v in variables]
+        while len(rhs) < self.max_rhs and not (len(rhs) >= 2 and random() < self.p_stop):
+            rhs.append(rhs[int(random() * len(variables))])
+        rng.shuffle(rhs)
+        return Rule(lhs, tuple(rhs))
+
+
+_PAIRS = (("u1", "u2"), ("u1", "x1"), ("x1", "u1"), ("x1", "x2"))
+_LOWEST = {
+    "n_primitives": 1,
+    "n_functions": 0,
+    "max_rhs": 2,
+    "max_input": 1,
+    "max_output": 1,
+    "n_study": 0,
+    "n_query": 1,
+}

@@ -1,0 +1,130 @@
+"""One rewrite rule of an interpretation grammar, and what makes it valid (paper, Methods)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from biml.errors import BimlError
+
+ARROW = "->"
+_VARIABLE = re.compile(r"[ux][0-9]+")
+
+
+class GrammarError(BimlError):
+    """A rule that cannot be one, or a grammar that does not come to an end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rewrite rule such as `u1 lug x1 -> [x1] [u1]`.
+
+    `u1 u2 …` on the left match exactly one word, `x1 x2 …` one or more; anything else there is a
+    word. On the right `[v]` stands for the interpretation of what `v` matched; anything else is
+    an output symbol.
+
+    Attributes:
+        lhs: words and variable names.
+        rhs: output symbols and bracketed variable names.
+        kinds: one character for each item of `lhs`: `u` or `x` for a variable, `.` for a word.
+
+    Raises:
+        GrammarError: a side is empty, a variable stands twice on the left, or the right names a
+            variable that the left lacks.
+
+    >>> rule = Rule(("u1", "lug", "x1"), ("[x1]", "[u1]"))
+    >>> print(rule, rule.kinds, rule.words, rule.variables)
+    u1 lug x1 -> [x1] [u1] u.x ('lug',) ('u1', 'x1')
+    """
+
+    lhs: tuple[str, ...]
+    rhs: tuple[str, ...]
+    kinds: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.lhs or not self.rhs:
+            side = "right" if self.lhs else "left"
+            raise GrammarError(f"the {side} side is empty; write both, as in 'dax {ARROW} RED'")
+        object.__setattr__(self, "kinds", "".join([_kind(item) for item in self.lhs]))
+        variables = self.variables
+        if len(set(variables)) < len(variables):
+            raise GrammarError(
+                f"a variable stands twice on the left of '{self}'; give each its own number"
+            )
+        for item in self.rhs:
+            variable = _bracketed(item)
+            if variable and variable not in variables:
+                raise GrammarError(
+                    f"the right side of '{self}' names {item}, which its left side lacks"
+                )
+
+    @classmethod
+    def parse(cls, text: str) -> "Rule":
+        """The rule written as `LHS -> RHS`, with blanks between items.
+
+        Raises:
+            GrammarError: there is not exactly one arrow, or the rule is invalid.
+        """
+        items = text.split()
+        if items.count(ARROW) != 1:
+            raise GrammarError(
+                f"'{' '.join(items)}' is not a rule; write one '{ARROW}' with blanks around it, "
+                f"as in 'dax {ARROW} RED'"
+            )
+        arrow = items.index(ARROW)
+        return cls(tuple(items[:arrow]), tuple(items[arrow + 1 :]))
+
+    def __str__(self) -> str:
+        return f"{' '.join(self.lhs)} {ARROW} {' '.join(self.rhs)}"
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The variables of the left side, in their order."""
+        return tuple([v for v, kind in zip(self.lhs, self.kinds, strict=True) if kind != "."])
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The input words of the left side, in their order."""
+        return tuple([w for w, kind in zip(self.lhs, self.kinds, strict=True) if kind == "."])
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The output symbols of the right side, in their order, without bracketed variables."""
+        return tuple([item for item in self.rhs if item[0] != "["])
+
+    def rename(self, words: Mapping[str, str], symbols: Mapping[str, str]) -> "Rule":
+        """The rule with other input words and output symbols; those not named stay."""
+        lhs = [
+            words.get(w, w) if k == "." else w for w, k in zip(self.lhs, self.kinds, strict=True)
+        ]
+        rhs = [item if item[0] == "[" else symbols.get(item, item) for item in self.rhs]
+        return Rule(tuple(lhs), tuple(rhs))
+
+
+@lru_cache(maxsize=4096)
+def _kind(item: str) -> str:
+    """`u` or `x` for a variable of the left side, `.` for a word."""
+    if _VARIABLE.fullmatch(item):
+        return item[0]
+    _check_name(item)
+    return "."
+
+
+@lru_cache(maxsize=4096)
+def _bracketed(item: str) -> str:
+    """The variable inside an item of the right side, or nothing where it is a symbol."""
+    inside = item[1:-1]
+    if item == f"[{inside}]" and _VARIABLE.fullmatch(inside):
+        return inside
+    _check_name(item)
+    if _VARIABLE.fullmatch(item):
+        raise GrammarError(f"'{item}' on a right side is a variable; write '[{item}]'")
+    return ""
+
+
+def _check_name(name: str) -> None:
+    if name == ARROW or not name or name.split() != [name] or "[" in name or "]" in name:
+        raise GrammarError(
+            f"{name!r} can be neither a word nor a symbol; leave blanks between items and use "
+            "brackets only around one variable of the right side, as in [u1]"
+        )
