@@ -52,6 +52,11 @@ def architecture(name: str) -> Architecture:
     return ARCHITECTURES[name]
 
 
+def name_of(network: EpisodeNetwork) -> str:
+    """The name in the table of a network's architecture."""
+    return next(row.name for row in ARCHITECTURES.values() if type(network.config) is row.config)
+
+
 def build(
     name: str, config: Any | Mapping[str, Any], vocabulary: Vocabulary, seed: int = 0
 ) -> EpisodeNetwork:

@@ -1,0 +1,90 @@
+"""Networks as safetensors with a JSON card, for other tools and for sharing.
+
+`NAME.safetensors` holds the weights; `NAME.json`, the card, holds the rest of a checkpoint's
+contents: architecture, config, vocabulary, episode type and facts. Training state is left out.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from biml.errors import BimlError, FormatError
+from biml.files import write_aside
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+
+
+def card_path(path: str | Path) -> Path:
+    """Where the card of an exported network stands.
+
+    >>> card_path("models/net.safetensors").as_posix()
+    'models/net.json'
+    """
+    return Path(path).with_suffix(".json")
+
+
+def write_safetensors(
+    path: str | Path, contents: Mapping[str, Any], dtype: torch.dtype = torch.float32
+) -> None:
+    """Write a checkpoint's contents as `path` and its card beside it.
+
+    Raises:
+        BimlError: the folder cannot be written or the disk is full.
+    """
+    weights = converted(contents["weights"], dtype)
+    card = {key: value for key, value in contents.items() if key not in ("weights", "training")}
+    with write_aside(path) as file:
+        file.write(save(weights, metadata={"format": "pt"}))
+    with write_aside(card_path(path)) as file:
+        file.write((json.dumps(_plain(card), indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_safetensors(path: str | Path) -> dict[str, Any]:
+    """The contents of a checkpoint from an exported network and its card; weights in fp32.
+
+    Raises:
+        FormatError: one of the two files is damaged.
+        BimlError: one of the two files cannot be opened.
+    """
+    text, card = _bytes(path), card_path(path)
+    try:
+        contents = json.loads(_bytes(card))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"is not a model card in JSON ({error})", source=str(card)) from None
+    if not isinstance(contents, dict):
+        raise FormatError("is not a model card", source=str(card))
+    try:
+        weights = load(text)
+    except (SafetensorError, ValueError, KeyError) as error:
+        problem = f"is damaged, truncated or not in safetensors format ({error})"
+        raise FormatError(problem, source=str(path)) from None
+    return contents | {"weights": converted(weights, torch.float32)}
+
+
+def converted(weights: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The weights in another precision."""
+    return {name: value.to(dtype).contiguous() for name, value in weights.items()}
+
+
+def _bytes(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise BimlError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON has it: what it has no word for becomes null or text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)

@@ -1,0 +1,76 @@
+"""Loading a trained network, whoever wrote its file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from biml.checkpoints import own, released
+from biml.checkpoints.export import read_safetensors
+from biml.checkpoints.restricted import read
+from biml.errors import UsageError
+from biml.networks.base import EpisodeNetwork
+from biml.vocabulary import Vocabulary
+
+
+@dataclass
+class LoadedModel:
+    """A trained network and what its file says about it.
+
+    Attributes:
+        network: in evaluation mode.
+        episode_type: what it was trained on; empty where the file does not say.
+        info: plain facts, such as `step`, `epoch`, `best_val_loss`, and `args` of a released one.
+    """
+
+    network: EpisodeNetwork
+    episode_type: str
+    info: dict[str, Any]
+
+
+def load_model(
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    *,
+    vocabulary: Vocabulary | None = None,
+) -> LoadedModel:
+    """Load one of our checkpoints, a released one, or an export in safetensors format.
+
+    Args:
+        path: a `.pt` or `.safetensors` file.
+        device: where the network shall live.
+        vocabulary: the symbols that it will be asked about, where that is known.
+
+    Raises:
+        FormatError: the file is truncated, hostile or not a checkpoint.
+        UsageError: the network knows other symbols than `vocabulary`.
+        BimlError: the file cannot be opened.
+    """
+    contents = read_contents(path)
+    network = own.network_from(contents, str(path))
+    if vocabulary is not None and network.vocabulary != vocabulary:
+        raise UsageError(
+            f"{path}: this model has another vocabulary: it knows "
+            f"{' '.join(network.vocabulary.input.symbols)}, but it would be asked about "
+            f"{' '.join(vocabulary.input.symbols)}. Choose an episode type that fits it "
+            f"(it was trained on {contents['episode_type'] or 'an unknown one'})."
+        )
+    return LoadedModel(
+        network.to(device), contents["episode_type"], dict(contents.get("info") or {})
+    )
+
+
+def read_contents(path: str | Path) -> dict[str, Any]:
+    """What a file of any of the three kinds holds, in the form of our own checkpoints.
+
+    Raises:
+        FormatError: the file is truncated, hostile or not a checkpoint.
+        BimlError: the file cannot be opened.
+    """
+    if Path(path).suffix == ".safetensors":
+        return own.checked(read_safetensors(path), str(path))
+    contents = read(path)
+    if released.is_released(contents):
+        return released.translate(contents, str(path))
+    return own.checked(contents, str(path))

@@ -1,0 +1,144 @@
+"""Our own checkpoints: one dictionary of plain values and tensors in a `.pt` file.
+
+Keys: `format`, `version`, `architecture` (a name of the table of architectures), `config` (its
+fields), `vocabulary` (`input` and `output` symbols in order), `episode_type`, `weights` (the
+network's state dict), `info` (plain facts, such as the step) and, where a run can be resumed from
+it, `training` (optimizer, step, history, options). `torch.load(path, weights_only=True)` reads it.
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from biml.checkpoints.restricted import read
+from biml.errors import BimlError, FormatError, UsageError
+from biml.files import write_aside
+from biml.networks.base import EpisodeNetwork
+from biml.networks.table import build, name_of
+from biml.vocabulary import Language, Vocabulary
+
+FORMAT = "biml checkpoint"
+VERSION = 1
+
+REQUIRED = ("architecture", "config", "vocabulary", "episode_type", "weights")
+
+
+def assemble(
+    architecture: str,
+    config: Any,
+    vocabulary: Vocabulary,
+    episode_type: str,
+    weights: Mapping[str, Tensor],
+    *,
+    info: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The dictionary that a checkpoint holds."""
+    kept = {
+        "format": FORMAT,
+        "version": VERSION,
+        "architecture": architecture,
+        "config": asdict(config),
+        "vocabulary": {
+            "input": list(vocabulary.input.symbols),
+            "output": list(vocabulary.output.symbols),
+        },
+        "episode_type": episode_type,
+        "weights": dict(weights),
+        "info": dict(info or {}),
+    }
+    return kept if training is None else kept | {"training": dict(training)}
+
+
+def contents_of(
+    network: EpisodeNetwork,
+    episode_type: str,
+    *,
+    info: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The dictionary for a network as it is now; its weights are not copied.
+
+    Args:
+        network: its architecture, config, vocabulary and weights are kept.
+        episode_type: what it was trained on.
+        info: plain facts to show to a user, such as `{"step": 100}`.
+        training: what a run needs to go on (plain values and tensors).
+    """
+    weights = {name: value.detach() for name, value in network.state_dict().items()}
+    name = name_of(network)
+    return assemble(
+        name,
+        network.config,
+        network.vocabulary,
+        episode_type,
+        weights,
+        info=info,
+        training=training,
+    )
+
+
+def save(path: str | Path, contents: Mapping[str, Any]) -> None:
+    """Write a checkpoint; whatever stood at `path` is replaced in one step, or not at all.
+
+    Raises:
+        BimlError: the folder cannot be written or the disk is full; `path` is as it was.
+    """
+    # PyTorch's archive writer fails obscurely on a full disk, so it writes to memory.
+    archive = io.BytesIO()
+    torch.save(dict(contents), archive)
+    with write_aside(path) as file:
+        file.write(archive.getbuffer())
+
+
+def load(path: str | Path) -> dict[str, Any]:
+    """Read one of our checkpoints, with all tensors on the CPU.
+
+    Raises:
+        FormatError: damaged, hostile, not one of ours, or written by a later version.
+        BimlError: the file cannot be opened.
+    """
+    return checked(read(path), str(path))
+
+
+def checked(contents: dict[str, Any], source: str) -> dict[str, Any]:
+    """The contents, if they have our format.
+
+    Raises:
+        FormatError: they do not.
+    """
+    if contents.get("format") != FORMAT:
+        raise FormatError("is neither a biml nor a released checkpoint", source=source)
+    version = contents.get("version")
+    if version != VERSION:
+        raise FormatError(
+            f"has format version {version}, this biml reads {VERSION}; update biml", source=source
+        )
+    missing = [key for key in REQUIRED if key not in contents]
+    if missing:
+        raise FormatError(f"the checkpoint lacks {', '.join(missing)}", source=source)
+    return contents
+
+
+def network_from(contents: Mapping[str, Any], source: str = "<checkpoint>") -> EpisodeNetwork:
+    """The network of a checkpoint, on the CPU, in evaluation mode.
+
+    Raises:
+        FormatError: sizes, vocabulary and weights do not fit together.
+    """
+    try:
+        words, outputs = (contents["vocabulary"][side] for side in ("input", "output"))
+        vocabulary = Vocabulary(Language(tuple(words)), Language(tuple(outputs)))
+        network = build(contents["architecture"], contents["config"], vocabulary)
+        network.load_state_dict(contents["weights"])
+    except (RuntimeError, KeyError, TypeError, AttributeError, ValueError, BimlError) as error:
+        if isinstance(error, UsageError):
+            raise FormatError(str(error), source=source) from None
+        problem = "the weights do not fit the sizes and the vocabulary that it states"
+        raise FormatError(f"{problem} ({error})", source=source) from None
+    return network.eval()

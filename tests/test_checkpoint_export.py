@@ -1,0 +1,118 @@
+"""`biml export`: to safetensors with a card, and back."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from biml.checkpoints import own
+from biml.checkpoints.model import load_model
+from biml.commands import export
+from biml.episodes.episode import COLOURS, WORDS
+from biml.errors import BimlError, FormatError, UsageError
+from biml.networks.paper import PaperConfig, PaperNetwork
+from biml.vocabulary import Vocabulary
+
+
+def run(*argv: object) -> None:
+    parser = argparse.ArgumentParser()
+    export.configure(parser)
+    export.run(parser.parse_args([str(value) for value in argv]))
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Path:
+    network = PaperNetwork(PaperConfig(1, 1, 2, 16, 2), Vocabulary.of(WORDS, COLOURS), seed=4)
+    info = {"step": 7, "best_val_loss": float("inf")}
+    own.save(
+        tmp_path / "net.pt",
+        own.contents_of(network, "algebraic", info=info, training={"optimizer": {}}),
+    )
+    return tmp_path / "net.pt"
+
+
+def test_there_and_back_gives_the_same_network_without_training_state(net: Path) -> None:
+    folder = net.parent / "shared"
+    run(net, folder / "net.safetensors")
+    run(folder / "net.safetensors", folder / "back.pt")
+    first, there, back = (
+        load_model(path) for path in (net, folder / "net.safetensors", folder / "back.pt")
+    )
+    for model in (there, back):
+        assert model.episode_type == "algebraic"
+        assert model.info["step"] == 7
+        assert model.network.config == first.network.config
+        assert model.network.vocabulary == first.network.vocabulary
+        for name, weights in first.network.state_dict().items():
+            assert torch.equal(model.network.state_dict()[name], weights)
+    assert "training" not in own.load(folder / "back.pt")
+
+
+def test_the_card_is_plain_json_that_says_what_the_network_is(net: Path) -> None:
+    run(net, net.with_suffix(".safetensors"))
+    card = json.loads(net.with_suffix(".json").read_text(), parse_constant=pytest.fail)
+    assert card["architecture"] == "paper"
+    assert card["config"]["emb_size"] == 16
+    assert card["vocabulary"]["output"] == list(COLOURS)
+    assert card["info"] == {"step": 7, "best_val_loss": None}
+
+
+def test_half_precision_halves_the_file_and_loads_as_single(net: Path) -> None:
+    run(net, net.parent / "full.safetensors")
+    run(net, net.parent / "half.safetensors", "--dtype", "float16")
+    full, half = (net.parent / f"{name}.safetensors" for name in ("full", "half"))
+    assert half.stat().st_size < 0.6 * full.stat().st_size
+    weights = load_model(half).network.state_dict()
+    for name, exact in load_model(full).network.state_dict().items():
+        assert weights[name].dtype == torch.float32
+        torch.testing.assert_close(weights[name], exact, atol=1e-3, rtol=1e-3)
+
+
+def test_a_released_checkpoint_can_be_exported(shared: Path, tmp_path: Path) -> None:
+    released = shared / "legacy" / "net-legacy-vanilla.pt"
+    run(released, tmp_path / "vanilla.safetensors")
+    model = load_model(tmp_path / "vanilla.safetensors")
+    assert model.episode_type == "few_shot_vanilla"
+    assert model.info["args"]["batch_size"] == 25
+
+
+def test_nothing_is_overwritten_unless_asked(net: Path) -> None:
+    target = net.parent / "other.safetensors"
+    target.write_text("precious")
+    with pytest.raises(UsageError, match="--overwrite"):
+        run(net, target)
+    assert target.read_text() == "precious"
+    run(net, target, "--overwrite")
+    assert load_model(target).episode_type == "algebraic"
+    card_only = net.parent / "third.json"
+    card_only.write_text("precious")
+    with pytest.raises(UsageError, match=r"third\.json"):
+        run(net, net.parent / "third.safetensors")
+
+
+def test_other_endings_are_refused(net: Path) -> None:
+    with pytest.raises(UsageError, match=r"\.safetensors or \.pt"):
+        run(net, net.parent / "net.onnx")
+
+
+@pytest.mark.parametrize("damage", ["no card", "bad card", "list card", "cut", "not tensors"])
+def test_damaged_exports_are_refused(net: Path, damage: str) -> None:
+    target = net.with_suffix(".safetensors")
+    run(net, target)
+    card = target.with_suffix(".json")
+    match damage:
+        case "no card":
+            card.unlink()
+        case "bad card":
+            card.write_text("{")
+        case "list card":
+            card.write_text("[]")
+        case "cut":
+            target.write_bytes(target.read_bytes()[:-100])
+        case "not tensors":
+            target.write_bytes(b"hello")
+    with pytest.raises(BimlError, match=card.name if "card" in damage else target.name) as caught:
+        load_model(target)
+    assert isinstance(caught.value, FormatError) or damage == "no card"

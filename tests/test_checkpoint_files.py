@@ -1,0 +1,153 @@
+"""Our own checkpoints: what is saved comes back; what is damaged or does not fit is refused."""
+
+import errno
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from biml.checkpoints import own
+from biml.checkpoints.model import load_model
+from biml.episodes.episode import COLOURS, WORDS
+from biml.errors import BimlError, FormatError, UsageError
+from biml.networks.paper import PaperConfig, PaperNetwork
+from biml.vocabulary import Vocabulary
+
+PUBLISHED = Vocabulary.of(WORDS, COLOURS)
+SMALL = PaperConfig(1, 1, 2, 16, 2)
+
+
+def small_network() -> PaperNetwork:
+    return PaperNetwork(SMALL, PUBLISHED, seed=4)
+
+
+def test_a_saved_network_comes_back_with_all_that_was_said_of_it(tmp_path: Path) -> None:
+    network, path = small_network(), tmp_path / "deep" / "net.pt"
+    own.save(path, own.contents_of(network, "algebraic", info={"step": 7}))
+    model = load_model(path)
+    assert (model.episode_type, model.info) == ("algebraic", {"step": 7})
+    assert model.network.config == SMALL
+    assert model.network.vocabulary == PUBLISHED
+    assert not model.network.training
+    for name, weights in network.state_dict().items():
+        assert torch.equal(model.network.state_dict()[name], weights)
+
+
+def test_training_state_is_kept_and_pytorchs_restricted_reader_reads_it(tmp_path: Path) -> None:
+    network, path = small_network(), tmp_path / "net.pt"
+    optimizer = torch.optim.AdamW(network.parameters())
+    sum(weights.sum() for weights in network.parameters()).backward()
+    optimizer.step()
+    state = {"optimizer": optimizer.state_dict(), "step": 1, "history": [{"loss": 0.5}]}
+    own.save(path, own.contents_of(network, "algebraic", training=state))
+    plain = torch.load(path, weights_only=True)
+    assert (plain["format"], plain["version"], plain["architecture"]) == (own.FORMAT, 1, "paper")
+    again = torch.optim.AdamW(network.parameters())
+    again.load_state_dict(own.load(path)["training"]["optimizer"])
+    for a, b in zip(optimizer.state.values(), again.state.values(), strict=True):
+        assert torch.equal(a["exp_avg"], b["exp_avg"])
+
+
+def test_a_full_disk_is_said_and_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "net.pt"
+    own.save(path, own.contents_of(small_network(), "algebraic"))
+    before = path.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(BimlError, match=r"net\.pt.*No space left"):
+        own.save(path, own.contents_of(small_network(), "retrieve"))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path], "nothing half-written may be left"
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BimlError, match=r"nowhere\.pt"):
+        load_model(tmp_path / "nowhere.pt")
+    with pytest.raises(BimlError, match="cannot be read"):
+        load_model(tmp_path)
+
+
+def saved(folder: Path, changes: dict[str, Any]) -> Path:
+    path = folder / "changed.pt"
+    torch.save(own.contents_of(small_network(), "algebraic") | changes, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"version": 2}, "update biml"),
+        ({"format": "other"}, "neither a biml nor a released"),
+        ({"architecture": "papre"}, "papre"),
+        ({"config": {"width": 16}}, "width"),
+        ({"config": {"emb_size": 32, "nheads": 2}}, "do not fit"),
+        ({"config": {"emb_size": "16"}}, "do not fit"),
+        ({"vocabulary": {"input": ["a", "a"], "output": ["b"]}}, "twice"),
+        ({"vocabulary": {"input": ["a", "b"], "output": ["b"]}}, "do not fit"),
+        ({"weights": {}}, "do not fit"),
+        ({"weights": 3}, "do not fit"),
+    ],
+)
+def test_contents_that_do_not_fit_together_are_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(FormatError, match=message):
+        load_model(saved(tmp_path, changes))
+
+
+def test_a_checkpoint_without_weights_is_refused(tmp_path: Path) -> None:
+    contents = own.contents_of(small_network(), "algebraic")
+    del contents["weights"]
+    torch.save(contents, tmp_path / "net.pt")
+    with pytest.raises(FormatError, match="lacks weights"):
+        load_model(tmp_path / "net.pt")
+
+
+def test_another_vocabulary_is_refused_with_both_named(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    own.save(path, own.contents_of(small_network(), "algebraic"))
+    assert load_model(path, vocabulary=PUBLISHED).episode_type == "algebraic"
+    with pytest.raises(UsageError, match=r"another vocabulary.*blicket.*thrice.*algebraic"):
+        load_model(path, vocabulary=Vocabulary.of(["1", "thrice"], ["1"]))
+
+
+@pytest.mark.parametrize("text", [b"", b"hello", b"PK\x03\x04", b"\x80\x02}q\x00.", bytes(1000)])
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "net.pt"
+    path.write_bytes(text)
+    with pytest.raises(FormatError, match=r"net\.pt.*checkpoint"):
+        load_model(path)
+
+
+def test_a_saved_tensor_is_not_a_checkpoint(tmp_path: Path) -> None:
+    torch.save(torch.zeros(3), tmp_path / "net.pt")
+    with pytest.raises(FormatError, match="not a checkpoint"):
+        load_model(tmp_path / "net.pt")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_truncated_and_damaged_files_give_an_error_or_a_model(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    own.save(folder / "net.pt", own.contents_of(small_network(), "algebraic"))
+    text = bytearray((folder / "net.pt").read_bytes())
+    if data.draw(st.booleans()):
+        text = text[: data.draw(st.integers(0, len(text) - 1))]
+    else:
+        for _ in range(data.draw(st.integers(1, 5))):
+            text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(0, 255))
+    (folder / "bad.pt").write_bytes(text)
+    with suppress(BimlError):
+        load_model(folder / "bad.pt")
