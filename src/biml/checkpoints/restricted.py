@@ -67,7 +67,7 @@ def _refusal(reason: str) -> str:
             f"refused: the file names {named[1]!r} to be called while it is read, which no "
             "checkpoint of a model needs; nothing of it was run"
         )
-    return _DAMAGED
+    return f"{_DAMAGED}; nothing of it was run"
 
 
 def _first_line(error: Exception) -> str:
