@@ -1,7 +1,7 @@
 """Where data folders are looked for."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,13 @@ REMEDIES = {
     "out_models": "fetch the released ones with `biml data download models`",
 }
 """The one command that puts a folder in place, by the folder's name."""
+
+Report = Callable[[str], None]
+"""Told of work that takes a while, in one sentence."""
+
+
+def quiet(line: str) -> None:
+    """Report to nobody."""
 
 
 def user_data_folder() -> Path:
@@ -55,6 +62,7 @@ class DataFolders:
             sought folder itself.
         usual: the places searched after it; fixed when this is made, so that a later change of
             directory has no effect.
+        report: told when reading what was found is going to take a while.
 
     Raises:
         UsageError: `data_dir` or `BIML_DATA` names something that is not a folder.
@@ -62,6 +70,7 @@ class DataFolders:
 
     data_dir: Path | None = None
     usual: tuple[Place, ...] = field(default_factory=usual_places)
+    report: Report = field(default=quiet, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for place in self.places:

@@ -1,0 +1,124 @@
+"""Presenting episodes: what is done to an episode of a source before a network sees it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from biml.episodes.episode import Episode
+from biml.episodes.sources import EpisodeSource
+from biml.rng import derive_seed, generator
+
+Step = Callable[[Episode, Random], Episode]
+"""One change to an episode, such as shuffling its study examples."""
+
+
+class TrainingEpisodes(Protocol):
+    """All presentations of a training run.
+
+    Attributes:
+        per_epoch: presentations that make an epoch.
+        origin: where the episodes come from, for people.
+    """
+
+    @property
+    def per_epoch(self) -> int: ...
+
+    @property
+    def origin(self) -> str: ...
+
+    def episode(self, index: int) -> Episode:
+        """The index-th presentation since the start, the same in whatever process asks for it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Presented:
+    """The episodes of a source, each changed by the steps in order, afresh for each presentation.
+
+    Attributes:
+        source: gives the episodes.
+        steps: what is done to each.
+        seed: of the random draws in the steps.
+    """
+
+    source: EpisodeSource
+    steps: tuple[Step, ...]
+    seed: int
+
+    @property
+    def per_epoch(self) -> int:
+        return self.source.per_epoch
+
+    @property
+    def origin(self) -> str:
+        return self.source.origin
+
+    def episode(self, index: int) -> Episode:
+        rng = generator(self.seed, "present", index)
+        return apply(self.steps, self.source.episode(index), rng)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Several kinds of training in equal shares, taking turns.
+
+    An epoch has as many presentations in all as the longest of its parts has.
+    """
+
+    parts: tuple[TrainingEpisodes, ...]
+
+    @property
+    def per_epoch(self) -> int:
+        return max(part.per_epoch for part in self.parts)
+
+    @property
+    def origin(self) -> str:
+        return " + ".join(dict.fromkeys(part.origin for part in self.parts))
+
+    def episode(self, index: int) -> Episode:
+        turn, part = divmod(index, len(self.parts))
+        return self.parts[part].episode(turn)
+
+
+@dataclass(frozen=True)
+class EvaluationEpisodes:
+    """What is asked of a model, over and over with fresh orders and names.
+
+    Attributes:
+        episodes: as the data hold them.
+        steps: what is done to each for each pass.
+        seed: of the random draws in the steps.
+        expand: turns each presented episode into those that are really asked.
+        stochastic: whether one pass differs from the next.
+        by_name: episodes of one name are parts of one answer sheet, whose log-likelihoods add up.
+    """
+
+    episodes: tuple[Episode, ...]
+    steps: tuple[Step, ...]
+    seed: int
+    expand: Callable[[Episode], Iterable[Episode]] = lambda episode: (episode,)
+    stochastic: bool = True
+    by_name: bool = False
+
+    def presented(self, repeat: int) -> list[Episode]:
+        """The episodes of pass number `repeat`, a pure function of (seed, repeat)."""
+        return [
+            asked
+            for number, episode in enumerate(self.episodes)
+            for asked in self.expand(
+                apply(self.steps, episode, generator(self.seed, "evaluate", repeat, number))
+            )
+        ]
+
+
+def apply(steps: Sequence[Step], episode: Episode, rng: Random) -> Episode:
+    """The episode after all steps, in order."""
+    for step in steps:
+        episode = step(episode, rng)
+    return episode
+
+
+def part_seed(seed: int, part: str) -> int:
+    """A seed for one part of a mixture, so that its parts do not draw the same episodes."""
+    return derive_seed(seed, "part", part)

@@ -1,0 +1,112 @@
+"""How episode types get their episodes: from the meta-grammar, the gold episode, people's answers.
+
+Each function here takes folders and steps and gives what opens a type's training or evaluation,
+given the data folders and a seed.
+"""
+
+from collections.abc import Callable
+
+from biml.episodes.episode import Episode, Example
+from biml.episodes.folder import read_folder
+from biml.episodes.locate import DataFolders
+from biml.episodes.open_ended import one_after_another, shuffle_queries
+from biml.episodes.present import (
+    EvaluationEpisodes,
+    Mixture,
+    Presented,
+    Step,
+    TrainingEpisodes,
+    part_seed,
+)
+from biml.episodes.sources import AnyOf, training_episodes, validation_episodes
+from biml.episodes.steps import copies_only, rename, without_study
+from biml.episodes.transforms import shuffle_study
+from biml.grammar import GOLD
+from biml.grammar.gold import GOLD_QUERIES, GOLD_STUDY
+
+Training = Callable[[DataFolders, int], TrainingEpisodes]
+Evaluation = Callable[[DataFolders, int], EvaluationEpisodes]
+
+VANILLA_PER_EPOCH = 200
+"""Presentations of the 14 gold study pairs an epoch: 8 steps of 25, as in released checkpoints."""
+
+
+def gold_episode() -> Episode:
+    """The gold episode of the human few-shot task, in canonical names."""
+
+    def pairs(inputs: tuple[str, ...]) -> tuple[Example, ...]:
+        words = (tuple(text.split()) for text in inputs)
+        return tuple(Example(w, GOLD.interpret(w)) for w in words)
+
+    return Episode(pairs(GOLD_STUDY), pairs(GOLD_QUERIES), grammar=GOLD, name="gold episode")
+
+
+def algebraic(*steps: Step) -> Training:
+    """Meta-training episodes, study shuffled, then the steps."""
+
+    def open_it(data: DataFolders, seed: int) -> TrainingEpisodes:
+        return Presented(training_episodes(data, seed), (shuffle_study, *steps), seed)
+
+    return open_it
+
+
+def on_validation(*steps: Step) -> Evaluation:
+    """The meta-validation episodes, study shuffled, then the steps."""
+
+    def open_it(data: DataFolders, seed: int) -> EvaluationEpisodes:
+        return EvaluationEpisodes(validation_episodes(data), (shuffle_study, *steps), seed)
+
+    return open_it
+
+
+def on_gold(*steps: Step, copies: int = 1, stochastic: bool = True) -> Evaluation:
+    def open_it(data: DataFolders, seed: int) -> EvaluationEpisodes:
+        return EvaluationEpisodes((gold_episode(),) * copies, steps, seed, stochastic=stochastic)
+
+    return open_it
+
+
+def on_human(folder: str, *steps: Step, copies: int = 1, stochastic: bool = True) -> Evaluation:
+    """The files of one folder of the human data, then the steps."""
+
+    def open_it(data: DataFolders, seed: int) -> EvaluationEpisodes:
+        episodes = read_folder(data.find("data_human") / folder) * copies
+        return EvaluationEpisodes(episodes, steps, seed, stochastic=stochastic)
+
+    return open_it
+
+
+def on_participants(folder: str) -> Evaluation:
+    """Each participant's answers one after another, in a random order and random names."""
+
+    def open_it(data: DataFolders, seed: int) -> EvaluationEpisodes:
+        episodes = read_folder(data.find("data_human") / folder)
+        steps = (shuffle_queries, rename)
+        return EvaluationEpisodes(episodes, steps, seed, expand=one_after_another, by_name=True)
+
+    return open_it
+
+
+def any_human(folder: str, *steps: Step) -> Training:
+    """A random file of one folder of the human data for each presentation, then the steps."""
+
+    def open_it(data: DataFolders, seed: int) -> TrainingEpisodes:
+        path = data.find("data_human") / folder
+        return Presented(AnyOf(read_folder(path), seed, origin=str(path)), steps, seed)
+
+    return open_it
+
+
+def gold_study_pairs(data: DataFolders, seed: int) -> TrainingEpisodes:
+    """The 14 gold study pairs without any study context; each presentation is all of them."""
+    gold = AnyOf((gold_episode(),), seed, VANILLA_PER_EPOCH, "the gold study examples")
+    return Presented(gold, (copies_only, without_study), seed)
+
+
+def mixture(**parts: Training) -> Training:
+    """The parts in equal shares, each with draws of its own."""
+
+    def open_it(data: DataFolders, seed: int) -> TrainingEpisodes:
+        return Mixture(tuple(part(data, part_seed(seed, name)) for name, part in parts.items()))
+
+    return open_it

@@ -1,0 +1,189 @@
+"""Where episodes come from before they are presented: an endless stream, a folder, a few files."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Protocol
+
+import numpy
+
+from biml.episodes.draw import draw_episode
+from biml.episodes.episode import COLOURS, WORDS, Episode
+from biml.episodes.folder import EpisodeFolder, read_folder
+from biml.episodes.locate import DataFolders
+from biml.errors import BimlError
+from biml.grammar import GOLD, Grammar, MetaGrammar, same_up_to_renaming
+from biml.grammar.rules import Rule
+from biml.rng import derive_seed, generator
+
+PER_EPOCH = 100_000
+"""Training episodes of an epoch (paper, Methods)."""
+
+VALIDATION_EPISODES = 200
+VALIDATION_SEED = 0
+"""The validation set that is drawn where no folder holds one is the same for every training seed,
+so that runs can be compared."""
+
+Held = frozenset[frozenset[Rule]]
+"""Grammars that must not be met in training, by `Grammar.canonical()`."""
+
+_REDRAWS = 1000
+
+
+class EpisodeSource(Protocol):
+    """Episodes by number, the same whoever asks and in whatever order.
+
+    Attributes:
+        per_epoch: how many make an epoch.
+        origin: where they come from, for people.
+    """
+
+    @property
+    def per_epoch(self) -> int: ...
+
+    @property
+    def origin(self) -> str: ...
+
+    def episode(self, index: int) -> Episode:
+        """The index-th episode since the start of training."""
+        ...
+
+
+def held_out(episodes: Iterable[Episode]) -> Held:
+    """What to exclude from training, given the validation episodes."""
+    return frozenset(e.grammar.canonical() for e in episodes if e.grammar is not None)
+
+
+def draw_allowed(
+    meta: MetaGrammar, seed: int, *path: int | str, held: Held = frozenset(), name: str = ""
+) -> Episode:
+    """An episode whose grammar is neither held out nor the gold grammar under any renaming.
+
+    Raises:
+        BimlError: the meta-grammar hardly draws any other grammars.
+    """
+    rng = generator(seed, *path)
+    for _ in range(_REDRAWS):
+        episode = draw_episode(meta, rng, name=name)
+        grammar = episode.grammar
+        assert grammar is not None
+        if not is_gold(grammar) and grammar.canonical() not in held:
+            return episode
+    raise BimlError(
+        f"{_REDRAWS} grammars drawn in a row are held out from training; "
+        "allow the meta-grammar more words, symbols or functions"
+    )
+
+
+def is_gold(grammar: Grammar) -> bool:
+    """Whether the grammar is that of the human few-shot task under some renaming.
+
+    >>> is_gold(GOLD)
+    True
+    """
+    # Nearly every grammar differs from it in the sizes of its rules already, which costs nothing.
+    return _sizes(grammar) == _GOLD_SIZES and same_up_to_renaming(grammar, GOLD)
+
+
+def _sizes(grammar: Grammar) -> set[tuple[int, int]]:
+    return {(len(rule.lhs), len(rule.rhs)) for rule in grammar.rules}
+
+
+_GOLD_SIZES = _sizes(GOLD)
+
+
+@dataclass(frozen=True)
+class StreamEpisodes:
+    """Freshly drawn episodes without end.
+
+    Attributes:
+        meta: the distribution of grammars; any, so that a curriculum can change it.
+        seed: of the whole stream.
+        held: grammars that are never drawn; the gold grammar never is.
+    """
+
+    meta: MetaGrammar
+    seed: int
+    held: Held = field(default=frozenset(), repr=False)
+    per_epoch: int = PER_EPOCH
+
+    @property
+    def origin(self) -> str:
+        return "an endless stream of drawn episodes"
+
+    def episode(self, index: int) -> Episode:
+        return draw_allowed(
+            self.meta,
+            self.seed,
+            "train",
+            index,
+            held=self.held,
+            name=f"stream episode {index}",
+        )
+
+
+@dataclass(frozen=True)
+class FolderEpisodes:
+    """The episodes of a folder, each once an epoch, in an order of its own for each epoch."""
+
+    folder: EpisodeFolder
+    seed: int
+
+    @property
+    def per_epoch(self) -> int:
+        return len(self.folder)
+
+    @property
+    def origin(self) -> str:
+        return f"{self.folder.path}, {len(self.folder):,} episodes"
+
+    def episode(self, index: int) -> Episode:
+        epoch, place = divmod(index, len(self.folder))
+        return self.folder[int(_order(self.seed, epoch, len(self.folder))[place])]
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, n: int) -> numpy.ndarray:
+    return numpy.random.default_rng(derive_seed(seed, "epoch", epoch)).permutation(n)
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """One of a few episodes at random, such as one participant's."""
+
+    episodes: Sequence[Episode]
+    seed: int
+    per_epoch: int = PER_EPOCH
+    origin: str = ""
+
+    def episode(self, index: int) -> Episode:
+        return generator(self.seed, "any", index).choice(self.episodes)
+
+
+def draw_validation(
+    meta: MetaGrammar, seed: int, count: int = VALIDATION_EPISODES
+) -> tuple[Episode, ...]:
+    """Validation episodes, each from a generator of its own that no training episode uses."""
+    return tuple(
+        draw_allowed(meta, seed, "validation", i, name=f"validation episode {i}")
+        for i in range(count)
+    )
+
+
+def validation_episodes(data: DataFolders) -> tuple[Episode, ...]:
+    """`data_algebraic/val` where there is one, else the fixed drawn set."""
+    folder = data.look("data_algebraic")
+    if folder is None:
+        return draw_validation(MetaGrammar(), VALIDATION_SEED)
+    return read_folder(folder / "val", words=WORDS, symbols=COLOURS)
+
+
+def training_episodes(data: DataFolders, seed: int) -> EpisodeSource:
+    """`data_algebraic/train` where there is one, else the stream without the validation set's."""
+    folder = data.look("data_algebraic")
+    if folder is not None:
+        train = EpisodeFolder.open(
+            folder / "train", words=WORDS, symbols=COLOURS, report=data.report
+        )
+        return FolderEpisodes(train, seed)
+    return StreamEpisodes(MetaGrammar(), seed, held_out(validation_episodes(data)))

@@ -1,0 +1,47 @@
+"""The steps that episode types are composed of, each a function of an episode and a generator."""
+
+from dataclasses import replace
+from random import Random
+
+from biml.episodes.episode import COLOURS, WORDS, Episode
+from biml.episodes.present import Step
+from biml.episodes.transforms import UNDEFINED, keep_study, query_study_too, remap
+
+
+def keep_up_to(max_ns: int, min_ns: int = 0) -> Step:
+    """Keep a random number of study examples between the bounds (or all, where they are fewer)."""
+
+    def step(episode: Episode, rng: Random) -> Episode:
+        return keep_study(episode, min_ns, min(max_ns, len(episode.study)), rng)
+
+    return step
+
+
+def copies_too(episode: Episode, rng: Random) -> Episode:
+    """Ask for the study examples as well (the copy task)."""
+    return query_study_too(episode)
+
+
+def copies_only(episode: Episode, rng: Random) -> Episode:
+    """Ask for the study examples and nothing else."""
+    return query_study_too(replace(episode, queries=()))
+
+
+def rename(episode: Episode, rng: Random) -> Episode:
+    """Give words and symbols random ones of the published names."""
+    return remap(episode, WORDS, COLOURS, rng)
+
+
+def without_study(episode: Episode, rng: Random) -> Episode:
+    """Show no study examples (basic seq2seq)."""
+    return replace(episode, study=())
+
+
+def without_undefined(episode: Episode, rng: Random) -> Episode:
+    """Leave out responses with a symbol that the canonical vocabulary does not have."""
+    return replace(episode, queries=tuple(q for q in episode.queries if UNDEFINED not in q.symbols))
+
+
+def repeat_queries(times: int) -> Step:
+    """Ask every query several times over."""
+    return lambda episode, rng: replace(episode, queries=episode.queries * times)

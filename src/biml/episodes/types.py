@@ -1,0 +1,241 @@
+"""All episode types: one row each, read by the command line, the documentation and the tests.
+
+A row is composed of where episodes come from (`recipes`, `sources`) and what is done to each before
+it is shown (`steps`, `transforms`), for training and for evaluation.
+"""
+
+from dataclasses import dataclass
+
+from biml.episodes.episode import COLOURS, WORDS
+from biml.episodes.locate import DataFolders
+from biml.episodes.open_ended import shuffle_queries, split_at_random
+from biml.episodes.present import EvaluationEpisodes, Step, TrainingEpisodes
+from biml.episodes.probes import pool_in_study
+from biml.episodes.recipes import (
+    Evaluation,
+    Training,
+    algebraic,
+    any_human,
+    gold_study_pairs,
+    mixture,
+    on_gold,
+    on_human,
+    on_participants,
+    on_validation,
+)
+from biml.episodes.steps import (
+    copies_only,
+    copies_too,
+    keep_up_to,
+    rename,
+    repeat_queries,
+    without_study,
+    without_undefined,
+)
+from biml.episodes.transforms import add_biases, add_noise, shuffle_study
+from biml.errors import UsageError
+from biml.grammar import GOLD
+from biml.vocabulary import Vocabulary
+
+PUBLISHED = Vocabulary.of(WORDS, COLOURS)
+"""The nine words and six colours of all episode types but the two below."""
+
+CANONICAL = Vocabulary.of(GOLD.words, GOLD.symbols)
+"""The names `1 2 3 DAX thrice surround after` as they stand (`*_vanilla`)."""
+
+REMAPPINGS = 100
+"""Renamings of the gold episode, and free-form sheets, that an evaluation asks for."""
+
+
+@dataclass(frozen=True)
+class EpisodeType:
+    """What a model of this type is trained on and asked.
+
+    Attributes:
+        name: as after `--episode_type`.
+        summary: one line for people.
+        evaluation: opens the evaluation, given data folders and a seed.
+        training: opens the training, given data folders and a seed; None where there is none.
+        vocabulary: the symbols that its episodes are shown in.
+        remapped: canonical names are renamed at random for each presentation.
+        masked_pool: answers may only use the symbols of an episode's pool.
+    """
+
+    name: str
+    summary: str
+    evaluation: Evaluation
+    training: Training | None = None
+    vocabulary: Vocabulary = PUBLISHED
+    remapped: bool = False
+    masked_pool: bool = False
+
+    def open_training(self, data: DataFolders, seed: int) -> TrainingEpisodes:
+        """All presentations of a training run.
+
+        Raises:
+            UsageError: this type is for evaluation only.
+            BimlError: its data are not found; the message says how to get them.
+        """
+        if self.training is None:
+            trainable = ", ".join(name for name, row in EPISODE_TYPES.items() if row.training)
+            raise UsageError(
+                f"episode type {self.name} is for evaluation only; "
+                f"there is training for {trainable}"
+            )
+        return self.training(data, seed)
+
+    def open_evaluation(self, data: DataFolders, seed: int) -> EvaluationEpisodes:
+        """What is asked to validate or test a model.
+
+        Raises:
+            BimlError: its data are not found; the message says how to get them.
+        """
+        return self.evaluation(data, seed)
+
+
+def episode_type(name: str) -> EpisodeType:
+    """The row called `name`.
+
+    Raises:
+        UsageError: there is none; the message lists them all.
+    """
+    if name not in EPISODE_TYPES:
+        raise UsageError(f"unknown episode type {name!r}; choose one of {', '.join(EPISODE_TYPES)}")
+    return EPISODE_TYPES[name]
+
+
+_BIASED: tuple[Step, ...] = (copies_too, add_biases, add_noise)
+_MLC = algebraic(*_BIASED)
+_MLC_ANY_STUDY = algebraic(keep_up_to(14), *_BIASED)
+
+
+def _open_ended(folder: str) -> Training:
+    return any_human(f"{folder}/train", split_at_random, copies_too, rename)
+
+
+def _joint(folder: str) -> Training:
+    return mixture(mlc=_MLC, any_study=_MLC_ANY_STUDY, open_ended=_open_ended(folder))
+
+
+_PROBES = "data_behavior_probes/val"
+_FREEFORM = "open_ended_all/mock"
+_HUMAN = "few_shot/val_behavior"
+_PLAIN = on_validation(copies_too)
+"""How all algebraic types are validated: clean targets, study examples asked too."""
+
+_ROWS = (
+    EpisodeType(
+        "retrieve",
+        "copy only: the queries are the study examples",
+        training=algebraic(copies_only),
+        evaluation=on_validation(copies_only),
+    ),
+    EpisodeType(
+        "algebraic",
+        "algebraic outputs",
+        training=algebraic(copies_too),
+        evaluation=_PLAIN,
+    ),
+    EpisodeType(
+        "algebraic_noise",
+        'algebraic outputs with noise ("MLC (algebraic only)")',
+        training=algebraic(copies_too, add_noise),
+        evaluation=_PLAIN,
+    ),
+    EpisodeType(
+        "algebraic+biases",
+        'algebraic outputs with people\'s biases and noise ("MLC", "BIML")',
+        training=_MLC,
+        evaluation=_PLAIN,
+    ),
+    EpisodeType(
+        "few_shot_gold",
+        "the correct answers of the human few-shot task, under 100 renamings",
+        evaluation=on_gold(shuffle_study, copies_too, rename, copies=REMAPPINGS),
+        remapped=True,
+    ),
+    EpisodeType(
+        "few_shot_human",
+        "people's answers in the few-shot task",
+        evaluation=on_human(_HUMAN, shuffle_study, rename),
+        remapped=True,
+    ),
+    EpisodeType(
+        "few_shot_human_mult10",
+        "the same, every answer ten times over",
+        evaluation=on_human(_HUMAN, shuffle_study, repeat_queries(10), rename),
+        remapped=True,
+    ),
+    EpisodeType(
+        "few_shot_vanilla",
+        "the few-shot task without study context (basic seq2seq)",
+        training=gold_study_pairs,
+        evaluation=on_gold(copies_too, without_study, stochastic=False),
+        vocabulary=CANONICAL,
+    ),
+    EpisodeType(
+        "human_vanilla",
+        "people's answers in the few-shot task without study context",
+        evaluation=on_human(_HUMAN, without_study, without_undefined, stochastic=False),
+        vocabulary=CANONICAL,
+    ),
+    EpisodeType(
+        "open_end_human_all",
+        "all participants of the open-ended task",
+        training=_open_ended("open_ended_all"),
+        evaluation=on_participants("open_ended_all/val"),
+        remapped=True,
+    ),
+    *(
+        EpisodeType(
+            f"open_end_human_cross{fold}",
+            f"participants of the open-ended task, fold {fold} held out",
+            training=_open_ended(f"open_ended_cross{fold}"),
+            evaluation=on_participants(f"open_ended_cross{fold}/val"),
+            remapped=True,
+        )
+        for fold in range(1, 6)
+    ),
+    *(
+        EpisodeType(
+            f"joint_cross{fold}",
+            f"few-shot and open-ended training in one, fold {fold} held out",
+            training=_joint(f"open_ended_cross{fold}"),
+            evaluation=on_participants(f"open_ended_cross{fold}/val"),
+            remapped=True,
+        )
+        for fold in range(1, 6)
+    ),
+    EpisodeType(
+        "joint",
+        'few-shot and open-ended training in one, every participant ("MLC (joint)")',
+        training=_joint("open_ended_all"),
+        evaluation=_PLAIN,
+    ),
+    EpisodeType(
+        "open_end_freeform",
+        "the open-ended inputs, to be answered one by one from nothing",
+        evaluation=on_human(_FREEFORM, shuffle_queries, rename, copies=REMAPPINGS),
+        remapped=True,
+    ),
+    EpisodeType(
+        "probe_human",
+        "people's answers in the probe task, ten times over, answers limited to a pool",
+        evaluation=on_human(_PROBES, shuffle_study, repeat_queries(10), rename),
+        remapped=True,
+        masked_pool=True,
+    ),
+    # The supplement's probe fits are within-sample: the network learns from the answers of the same
+    # 12 trials that it is scored on. So a presentation is a random trial with all its answers.
+    EpisodeType(
+        "probe_human_w_pool",
+        "the probe task with the pool shown as a study example, trained on people's answers",
+        training=any_human(_PROBES, pool_in_study, shuffle_study, rename),
+        evaluation=on_human(_PROBES, pool_in_study, shuffle_study, repeat_queries(10), rename),
+        remapped=True,
+        masked_pool=True,
+    ),
+)
+
+EPISODE_TYPES: dict[str, EpisodeType] = {row.name: row for row in _ROWS}
+"""By name, in the order of the paper's supplement."""
