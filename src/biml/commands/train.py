@@ -1,0 +1,181 @@
+"""`biml train`, and the published command `python train.py`."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from biml.errors import UsageError
+
+SUMMARY = "Train a model, or go on training one."
+
+# Options that decide what is learned are fields of `TrainingConfig`. None means "not given": such
+# an option has its default or, in a resumed run, the value that the run had.
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    _configure_files(parser)
+    _configure_training(parser.add_argument_group("training"))
+    _configure_network(parser.add_argument_group("network"))
+    _configure_conduct(parser.add_argument_group("how the run is carried out"))
+
+
+def _configure_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--fn_out_model", required=True, metavar="NAME.pt", help="name of the model's file"
+    )
+    parser.add_argument(
+        "--dir_model", default="out_models", metavar="FOLDER", help="its folder (%(default)s)"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run that this file holds, with the options that it had",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the file where it exists, unasked"
+    )
+    parser.add_argument(
+        "--data_dir", type=Path, metavar="FOLDER", help="where to look for data folders first"
+    )
+
+
+def _configure_training(group: Any) -> None:
+    option = group.add_argument
+    option(
+        "--episode_type",
+        metavar="TYPE",
+        help="kind of episodes (retrieve); any wrong name lists them all",
+    )
+    option("--batch_size", type=int, metavar="N", help="episodes a step (25)")
+    option("--nepochs", type=int, metavar="N", help="passes over the data (50)")
+    option("--nsteps", type=int, metavar="N", help="steps in total, instead of whole passes")
+    option("--lr", type=float, metavar="X", help="highest learning rate (0.001)")
+    option(
+        "--lr_end_factor",
+        type=float,
+        metavar="X",
+        help="learning rate of the last epoch, as a share of --lr (0.05)",
+    )
+    option(
+        "--no_lr_warmup",
+        dest="lr_warmup",
+        action="store_const",
+        const=False,
+        help="begin with --lr instead of rising to it over the first epoch",
+    )
+    option(
+        "--save_best",
+        action="store_const",
+        const=True,
+        help="keep the model with the lowest validation loss too, as NAME_best.pt",
+    )
+    option(
+        "--save_best_skip",
+        type=float,
+        metavar="X",
+        help="share of training before --save_best begins (0.2)",
+    )
+    option("--seed", type=int, metavar="N", help="of weights, episodes and dropout (0)")
+
+
+def _configure_network(group: Any) -> None:
+    option = group.add_argument
+    option("--arch", metavar="NAME", help="architecture (paper)")
+    option("--nlayers_encoder", type=int, metavar="N", help="layers of the encoder (3)")
+    option("--nlayers_decoder", type=int, metavar="N", help="layers of the decoder (3)")
+    option("--emb_size", type=int, metavar="N", help="width (128)")
+    option("--ff_mult", type=int, metavar="N", help="feed-forward width, in widths (4)")
+    option("--dropout", type=float, metavar="X", help="dropout probability (0.1)")
+    option("--act", choices=("gelu", "relu"), help="activation function (gelu)")
+
+
+def _configure_conduct(group: Any) -> None:
+    option = group.add_argument
+    option("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    option(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        help="of matrix products (auto: bf16 where the hardware has it)",
+    )
+    option(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes on a CPU (one for each core); the result is the same up to rounding",
+    )
+    option(
+        "--max_tokens",
+        type=int,
+        metavar="N",
+        help="size of the pieces that a step is computed in; lower needs less memory",
+    )
+    option(
+        "--save_every",
+        type=float,
+        default=5.0,
+        metavar="MINUTES",
+        help="between two checkpoints (%(default)g)",
+    )
+    option("--dashboard", action="store_true", help="draw the learning curves to NAME.png")
+    option("--quiet", action="store_true", help="show errors only")
+
+
+OPTIONS = (
+    *("episode_type", "batch_size", "nepochs", "nsteps", "lr", "lr_end_factor", "lr_warmup"),
+    *("save_best", "save_best_skip", "seed", "precision", "max_tokens"),
+    *("arch", "nlayers_encoder", "nlayers_decoder", "emb_size", "ff_mult", "dropout", "act"),
+)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; the exit code is 128 and the signal's number where one stopped the run."""
+    from biml.commands.train_console import console_for
+    from biml.training.config import Conduct
+    from biml.training.run import train
+    from biml.training.workers import rank_of_this_process
+
+    given = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
+    if given.get("precision") == "auto":
+        del given["precision"]
+    conduct = Conduct(
+        device=args.device,
+        workers=args.workers,
+        save_every=args.save_every,
+        dashboard=args.dashboard,
+    )
+    model = Path(args.dir_model) / args.fn_out_model
+    first = rank_of_this_process() == 0
+    if first and not args.resume:
+        _may_write(model, args.overwrite)
+    with console_for(args, first) as watch:
+        outcome = train(
+            model,
+            given,
+            conduct=conduct,
+            data_dir=args.data_dir,
+            resume=args.resume,
+            watch=watch,
+        )
+    if first:
+        watch.ended(outcome)
+    return 0 if outcome.stopped_by is None else 128 + outcome.stopped_by
+
+
+def _may_write(model: Path, overwrite: bool) -> None:
+    """Make sure that no model is lost.
+
+    Raises:
+        UsageError: the file exists, and nobody said that it may be replaced.
+    """
+    if model.is_dir():
+        raise UsageError(f"--fn_out_model: {model} is a folder; name a file such as net.pt")
+    if overwrite or not model.exists():
+        return
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        answer = input(f"{model} exists. Replace it? [y/N] ")
+        if answer.strip().lower() in ("y", "yes"):
+            return
+        raise UsageError(f"{model} is kept; --resume goes on with it")
+    raise UsageError(f"{model} exists: --overwrite replaces it, --resume goes on with it")

@@ -1,0 +1,157 @@
+"""What `biml train` shows: one live line on a terminal, a plain line now and then elsewhere."""
+
+import argparse
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from biml.training import run, watch
+from biml.training.history import Line
+
+
+class Show(watch.Watch):
+    """Shows nothing; the processes other than the first, and `--quiet`."""
+
+    def ended(self, outcome: run.Outcome) -> None: ...
+
+
+class TrainConsole(Show):
+    """Tells how a run goes.
+
+    Args:
+        console: where to.
+        args: the options of the command, for the hints at the end.
+    """
+
+    def __init__(self, console: Console, args: argparse.Namespace) -> None:
+        self._console = console
+        self._args = args
+        self._live: Progress | None = None
+        self._validated: Line = {}
+        if console.is_terminal:
+            self._live = Progress(
+                TextColumn("step {task.fields[step]}"),
+                BarColumn(bar_width=20),
+                TextColumn("{task.fields[figures]}"),
+                console=console,
+                transient=True,
+            )
+            self._task = self._live.add_task("", step="0", figures="first step…")
+
+    def started(self, start: watch.Start) -> None:
+        config = start.config
+        processes = "1 process" if start.processes == 1 else f"{start.processes} processes"
+        doing = f"Resuming at step {start.done:,}" if start.done else "Training"
+        self._say(
+            f"{doing}: {config.arch} network ({start.parameters:,} weights), "
+            f"{config.episode_type} episodes from {start.data}"
+        )
+        self._say(
+            f"{start.total:,} steps of {config.batch_size} episodes on {start.device}, "
+            f"{config.precision}, {processes}, seed {config.seed}"
+        )
+        if start.done >= start.total:
+            self._say("This run is complete already; there is nothing left to do.")
+        elif self._live is not None:
+            self._live.start()
+
+    def stepped(self, progress: watch.Progress) -> None:
+        if self._live is None:
+            return
+        figures = [f"{progress.rate:.1f} episodes/s", f"loss {progress.loss:.3f}"]
+        if self._validated:
+            figures.append(_figures(self._validated))
+        figures.append(f"{_duration(progress.seconds_left)} left")
+        self._live.update(
+            self._task,
+            completed=progress.step,
+            total=progress.total,
+            step=f"{progress.step:,}/{progress.total:,}",
+            figures="  ".join(figures),
+        )
+
+    def logged(self, line: Line, total: int) -> None:
+        if "val_loss" not in line:
+            return
+        self._validated = line
+        if self._live is None:
+            rate = line["episodes_per_second"] or 0.0
+            left = (total - (line["step"] or 0)) * self._seconds_a_step(line)
+            self._say(
+                f"step {line['step']:,}/{total:,}  {rate:.1f} episodes/s  "
+                f"loss {line['train_loss']:.3f}  {_figures(line)}  {_duration(left)} left"
+            )
+
+    def said(self, text: str) -> None:
+        self._say(text)
+
+    def ended(self, outcome: run.Outcome) -> None:
+        args, outputs = self._args, outcome.outputs
+        figures = f", {_figures(outcome.line)}" if outcome.line else ""
+        self._say(
+            f"Model: {outputs.model} (step {outcome.step:,} of {outcome.total:,}{figures}, "
+            f"{_duration(outcome.seconds)})"
+        )
+        where = ["--fn_out_model", args.fn_out_model]
+        if args.dir_model != "out_models":
+            where += ["--dir_model", args.dir_model]
+        data = ["--data_dir", str(args.data_dir)] if args.data_dir else []
+        if outcome.stopped_by is not None:
+            self._say(f"Go on with: biml train {shlex.join([*where, *data, '--resume'])}")
+        else:
+            kind = ["--episode_type", outcome.config.episode_type]
+            self._say(
+                f"See answers: biml eval {shlex.join([*where, *kind, *data])} --max --verbose"
+            )
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def _seconds_a_step(self, line: Line) -> float:
+        episodes, step = line["episodes"] or 0, line["step"] or 1
+        return episodes / step / max(line["episodes_per_second"] or 0.0, 1e-9)
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def console_for(args: argparse.Namespace, first: bool) -> Iterator[Show]:
+    """The console of this process: only the first of a run talks, and not with `--quiet`."""
+    if args.quiet or not first:
+        yield Show()
+        return
+    show = TrainConsole(Console(), args)
+    try:
+        yield show
+    finally:
+        show.close()
+
+
+def _figures(line: Line) -> str:
+    parts = [f"val loss {line['val_loss']:.3f}"]
+    for name in ("copied", "novel"):
+        value = line.get(f"accuracy_{name}")
+        if value is not None:
+            parts.append(f"{name} {value:.1f}%")
+    return "  ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    """A length of time as a person would say it.
+
+    >>> [_duration(s) for s in (42, 3_700, 500_000)]
+    ['42 s', '1 h 2 min', '5 d 19 h']
+    """
+    minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86_400
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    if hours < 1:
+        return f"{minutes:.0f} min"
+    if days < 2:
+        return f"{int(hours)} h {int(minutes % 60)} min"
+    return f"{int(days)} d {int(hours % 24)} h"

@@ -1,0 +1,149 @@
+"""Everything that decides what a training run learns, with the published defaults."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from biml.errors import UsageError
+
+ACTIVATIONS = ("gelu", "relu")
+PRECISIONS = ("fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The options of a run that its result depends on; the same config gives the same model.
+
+    How a run is carried out (device, number of processes, how often it saves, what it shows) is in
+    `Conduct`: that may differ when a run is resumed, this may not.
+
+    Attributes:
+        episode_type: a name of the table of episode types.
+        batch_size: episodes a step.
+        nepochs: passes over the data of the episode type.
+        nsteps: steps in total, where not `nepochs` times the data; the schedule is fitted to it.
+        lr: the highest learning rate.
+        lr_end_factor: the learning rate of the last epoch, as a share of `lr`.
+        lr_warmup: whether the rate rises over the first epoch.
+        save_best: whether the model with the lowest validation loss is kept too.
+        save_best_skip: the share of training after which `save_best` begins.
+        seed: of initial weights, episodes and dropout.
+        precision: `fp32` or `bf16`; None chooses by the machine when the run begins.
+        max_tokens: size of the pieces in which a step is computed; None leaves it to the machine.
+        arch: a name of the table of architectures.
+        nlayers_encoder, nlayers_decoder, emb_size, ff_mult, dropout, act: sizes of the network.
+
+    Raises:
+        UsageError: a value that cannot work; the message names the option.
+    """
+
+    episode_type: str = "retrieve"
+    batch_size: int = 25
+    nepochs: int = 50
+    nsteps: int | None = None
+    lr: float = 0.001
+    lr_end_factor: float = 0.05
+    lr_warmup: bool = True
+    save_best: bool = False
+    save_best_skip: float = 0.2
+    seed: int = 0
+    precision: str | None = None
+    max_tokens: int | None = None
+    arch: str = "paper"
+    nlayers_encoder: int = 3
+    nlayers_decoder: int = 3
+    emb_size: int = 128
+    ff_mult: int = 4
+    dropout: float = 0.1
+    act: str = "gelu"
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "nepochs", "nlayers_encoder", "nlayers_decoder", "emb_size"):
+            _require(getattr(self, name) >= 1, name, self, "at least 1")
+        _require(self.ff_mult >= 1, "ff_mult", self, "at least 1")
+        _require(self.nsteps is None or self.nsteps >= 1, "nsteps", self, "at least 1")
+        _require(self.max_tokens is None or self.max_tokens >= 1, "max_tokens", self, "at least 1")
+        _require(math.isfinite(self.lr) and self.lr > 0, "lr", self, "a number above 0")
+        _require(0 <= self.lr_end_factor <= 1, "lr_end_factor", self, "between 0 and 1")
+        _require(0 <= self.save_best_skip <= 1, "save_best_skip", self, "between 0 and 1")
+        _require(0 <= self.dropout < 1, "dropout", self, "at least 0 and below 1")
+        _require(self.act in ACTIVATIONS, "act", self, " or ".join(ACTIVATIONS))
+        known = self.precision is None or self.precision in PRECISIONS
+        _require(known, "precision", self, "auto, " + " or ".join(PRECISIONS))
+
+    def total_steps(self, episodes_per_epoch: int) -> int:
+        """Steps of the whole run; the last one may go a little beyond the last epoch.
+
+        >>> TrainingConfig().total_steps(100_000)
+        200000
+        """
+        if self.nsteps is not None:
+            return self.nsteps
+        return max(1, math.ceil(self.nepochs * episodes_per_epoch / self.batch_size))
+
+    def with_options(self, given: Mapping[str, Any]) -> "TrainingConfig":
+        """This config with some options changed."""
+        return dataclasses.replace(self, **given)
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How a run is carried out; none of it changes what is learned, so a resumed run may differ.
+
+    Attributes:
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        workers: processes on the CPU; None takes one for each core.
+        save_every: minutes between checkpoints.
+        dashboard: draw the learning curves while training.
+    """
+
+    device: str = "auto"
+    workers: int | None = None
+    save_every: float = 5.0
+    dashboard: bool = False
+
+    def __post_init__(self) -> None:
+        fine = self.workers is None or self.workers >= 1
+        _require(fine, "workers", self, "at least 1")
+        _require(self.save_every >= 0, "save_every", self, "at least 0 (minutes)")
+
+
+def option(name: str) -> str:
+    """The command-line spelling of a field."""
+    return "--no_lr_warmup" if name == "lr_warmup" else f"--{name}"
+
+
+def check_same(had: TrainingConfig, given: Mapping[str, Any]) -> None:
+    """Compare the options that were asked for with those of the run that is to be resumed.
+
+    Raises:
+        UsageError: some differ; the message names each with both values.
+    """
+    differing = [
+        f"{option(name)}: the run had {_shown(name, getattr(had, name))}, "
+        f"now {_shown(name, value)} was asked for"
+        for name, value in given.items()
+        if getattr(had, name) != value
+    ]
+    if differing:
+        raise UsageError(
+            "cannot resume with other options than the run had:\n  "
+            + "\n  ".join(differing)
+            + "\nLeave them out to continue as the run was, or train a new model."
+        )
+
+
+def _shown(name: str, value: object) -> str:
+    if name == "lr_warmup":
+        return "no" if value else "yes"  # shown as the option --no_lr_warmup
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "its default" if value is None else str(value)
+
+
+def _require(fine: bool, name: str, config: object, wanted: str) -> None:
+    if not fine:
+        value = getattr(config, name)
+        raise UsageError(f"{option(name)} must be {wanted}, not {value!r}")

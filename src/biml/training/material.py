@@ -1,0 +1,74 @@
+"""What a run is made of: a fresh network, training episodes and validation episodes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from biml.episodes.episode import Episode
+from biml.episodes.locate import DataFolders
+from biml.episodes.types import episode_type
+from biml.networks.base import EpisodeNetwork
+from biml.networks.table import architecture, build
+from biml.rng import derive_seed
+from biml.training.batches import Source
+from biml.training.config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Material:
+    """What every process of a run holds a copy of.
+
+    Attributes:
+        network: with its initial weights.
+        source: the training episodes.
+        validation: the validation episodes, always the same.
+        origin: where the training episodes come from, in words.
+    """
+
+    network: EpisodeNetwork
+    source: Source
+    validation: Sequence[Episode]
+    origin: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells data apart, wherever they lie: by the first episodes as they are presented."""
+        shown = [self.source.episode(index) for index in range(3)]
+        content = [(episode.study, episode.queries, episode.pool) for episode in shown]
+        return blake2b(repr((self.source.per_epoch, content)).encode(), digest_size=8).hexdigest()
+
+
+def open_material(config: TrainingConfig, data_dir: Path | None) -> Material:
+    """Find the data and make the network.
+
+    Raises:
+        UsageError: a name or size does not fit.
+        BimlError: data are missing or damaged; the message names the remedy.
+    """
+    kind = episode_type(config.episode_type)
+    network = build(
+        config.arch,
+        network_options(config),
+        kind.vocabulary,
+        seed=derive_seed(config.seed, "weights"),
+    )
+    folders = DataFolders(data_dir)
+    source = kind.open_training(folders, config.seed)
+    validation = kind.open_evaluation(folders, config.seed).presented(0)
+    return Material(network, source, validation, source.origin)
+
+
+def network_options(config: TrainingConfig) -> dict[str, Any]:
+    """The options of a run that the config of its architecture has, under its names."""
+    options = {
+        "nlayers_encoder": config.nlayers_encoder,
+        "nlayers_decoder": config.nlayers_decoder,
+        "emb_size": config.emb_size,
+        "ff_mult": config.ff_mult,
+        "dropout": config.dropout,
+        "activation": config.act,
+    }
+    known = {field.name for field in fields(architecture(config.arch).config)}
+    return {name: value for name, value in options.items() if name in known}

@@ -1,0 +1,195 @@
+"""A training run from its options to its model."""
+
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from biml.errors import UsageError
+from biml.training.config import Conduct, TrainingConfig
+from biml.training.hardware import MOST_WORKERS, cores, pick_device, pick_precision
+from biml.training.history import Line
+from biml.training.keeper import Keeper
+from biml.training.learner import Learner
+from biml.training.material import Material, open_material
+from biml.training.outputs import Outputs
+from biml.training.schedule import validates
+from biml.training.state import Record, Resumed, load_run
+from biml.training.stopping import StopRequest, stop_on_signals
+from biml.training.validation import Validation
+from biml.training.watch import Start, Watch
+from biml.training.workers import Team, assemble_team, rank_of_this_process, under_torchrun
+
+MAX_TOKENS = {"cpu": 4096, "cuda": 131_072}
+"""Source tokens computed together: what fits a core's cache, or a whole batch of 25 on a GPU."""
+
+OpenMaterial = Callable[[TrainingConfig, Path | None], Material]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        outputs: its files.
+        config: its options.
+        step: steps done, of `total`.
+        line: the latest validated line of its history, or None.
+        seconds: of training, in all sessions.
+        stopped_by: number of the signal that stopped it early, or None.
+    """
+
+    outputs: Outputs
+    config: TrainingConfig
+    step: int
+    total: int
+    line: Line | None
+    seconds: float
+    stopped_by: int | None = None
+
+
+def train(
+    model: Path,
+    given: Mapping[str, Any],
+    *,
+    conduct: Conduct | None = None,
+    data_dir: Path | None = None,
+    resume: bool = False,
+    watch: Watch | None = None,
+    open_material: OpenMaterial = open_material,
+) -> Outcome:
+    """Train a model, or go on with one.
+
+    Args:
+        model: the checkpoint file; history and other outputs go beside it.
+        given: fields of `TrainingConfig` that are chosen; the others have their defaults or, in a
+            resumed run, the values that it had.
+        conduct: how to carry it out.
+        data_dir: where data folders are looked for first.
+        resume: go on from `model` instead of beginning; else what stood there is replaced.
+        watch: is told how it goes (in the first process only).
+        open_material: makes network and data from the options.
+
+    Raises:
+        UsageError: an option cannot work, or `resume` does not fit.
+        BimlError: data are missing, a file cannot be written, a process was lost, or the loss is no
+            longer finite.
+    """
+    conduct, watch = conduct or Conduct(), watch or Watch()
+    outputs = Outputs(model)
+    before = load_run(model, given) if resume else None
+    device = pick_device(conduct.device)
+    config = before.config if before else TrainingConfig().with_options(given)
+    config = replace(
+        config,
+        precision=config.precision or pick_precision(device),
+        max_tokens=config.max_tokens or MAX_TOKENS[device.type],
+    )
+    material = open_material(config, data_dir)
+    _check_data(before, material)
+    if rank_of_this_process() == 0:
+        outputs.prepare()
+    job = _Job(config, data_dir, model if resume else None, open_material)
+    with (
+        stop_on_signals(watch.said) as request,
+        assemble_team(job, device, _workers(conduct, device)) as team,
+    ):
+        learner = _learner(config, material, team, before)
+        record = before.record if before else Record()
+        stopped = False
+        if team.rank == 0:
+            watch.started(_start(config, material, team, learner))
+            keeper = Keeper(learner, record, config, conduct, outputs, material.fingerprint, watch)
+            with keeper.keeping():
+                stopped = _loop(learner, material, config, team, request, keeper)
+        else:
+            stopped = _loop(learner, material, config, team, request, None)
+    return Outcome(
+        outputs,
+        config,
+        learner.done,
+        learner.total,
+        next((line for line in reversed(record.history) if "val_loss" in line), None),
+        record.seconds,
+        (request.signal_number or signal.SIGTERM) if stopped else None,
+    )
+
+
+def _loop(
+    learner: Learner,
+    material: Material,
+    config: TrainingConfig,
+    team: Team,
+    request: StopRequest,
+    keeper: Keeper | None,
+) -> bool:
+    """The training loop, the same in every process; whether it was stopped early."""
+    assert config.precision is not None
+    assert config.max_tokens is not None
+    validation = Validation(
+        learner.network, material.validation, config.max_tokens, config.precision, team
+    )
+    while learner.done < learner.total:
+        figures = learner.step(lambda: bool(request))
+        validated = None
+        if validates(learner.done, learner.total):
+            validated = validation.measure(learner.network)
+        if keeper is not None:
+            keeper.after_step(figures, validated)
+        if figures.stop:
+            return learner.done < learner.total
+    return False
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the processes that we start do."""
+
+    config: TrainingConfig
+    data_dir: Path | None
+    resume_from: Path | None
+    open_material: OpenMaterial
+
+    def take_part(self, team: Team) -> None:
+        material = self.open_material(self.config, self.data_dir)
+        before = load_run(self.resume_from, {}) if self.resume_from else None
+        learner = _learner(self.config, material, team, before)
+        _loop(learner, material, self.config, team, StopRequest(), None)
+
+
+def _learner(
+    config: TrainingConfig, material: Material, team: Team, before: Resumed | None
+) -> Learner:
+    learner = Learner(material.network, material.source, config, team)
+    if before is not None:
+        before.restore(learner)
+    return learner
+
+
+def _workers(conduct: Conduct, device: torch.device) -> int:
+    if device.type != "cpu" or under_torchrun():
+        return 1
+    return conduct.workers or min(cores(), MOST_WORKERS)
+
+
+def _check_data(before: Resumed | None, material: Material) -> None:
+    if before is not None and before.data != material.fingerprint:
+        raise UsageError(
+            "cannot resume: the run began with other training episodes than those "
+            f"from {material.origin}; name the folder of its data in --data_dir"
+        )
+
+
+def _start(config: TrainingConfig, material: Material, team: Team, learner: Learner) -> Start:
+    return Start(
+        config=config,
+        device=str(team.device),
+        processes=team.size,
+        parameters=sum(weights.numel() for weights in learner.network.parameters()),
+        done=learner.done,
+        total=learner.total,
+        data=material.origin,
+    )

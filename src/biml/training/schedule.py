@@ -1,0 +1,48 @@
+"""When the learning rate changes and when a run is validated."""
+
+import math
+
+from biml.training.config import TrainingConfig
+
+WARMUP_START = 1e-4
+"""The learning rate of the very first step, as a share of `lr`."""
+
+LOG_EVERY = 25
+"""Steps between two lines of the history."""
+
+
+def learning_rate(progress: float, config: TrainingConfig) -> float:
+    """The learning rate at a point of the run.
+
+    The published schedule has two parts. Within the first epoch the rate rises linearly, step by
+    step, from `1e-4 * lr` to `lr`. After that it is constant within an epoch, and goes down
+    linearly from one epoch to the next: `lr` in the second epoch, `lr_end_factor * lr` in the last.
+    Without warm-up the first epoch has `lr` and the decline begins with the second.
+
+    An epoch is one part in `nepochs` of the run, so a run of another length (`nsteps`, or a time
+    budget) has the same schedule in small.
+
+    Args:
+        progress: share of the run that is done, in [0, 1).
+
+    >>> config = TrainingConfig(lr=1.0, nepochs=50)
+    >>> [round(learning_rate(p, config), 4) for p in (0, 0.01, 0.02, 0.5, 0.99)]
+    [0.0001, 0.5001, 1.0, 0.5448, 0.05]
+    """
+    in_epochs = progress * config.nepochs
+    epoch = min(math.floor(in_epochs + 1e-9), config.nepochs - 1)
+    if config.lr_warmup and epoch == 0:
+        return config.lr * (WARMUP_START + (1 - WARMUP_START) * in_epochs)
+    first = 1 if config.lr_warmup else 0
+    declines = max(1, config.nepochs - 1 - first)
+    return config.lr * (1 - (1 - config.lr_end_factor) * (epoch - first) / declines)
+
+
+def validates(step: int, total: int) -> bool:
+    """Whether validation follows a step (from 1): steps 1, 25, every 100 and the last."""
+    return step in (1, 25, total) or step % 100 == 0
+
+
+def logs(step: int, total: int) -> bool:
+    """Whether a line of the history follows this step; every validated step is one."""
+    return step % LOG_EVERY == 0 or validates(step, total)

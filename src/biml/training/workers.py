@@ -1,0 +1,245 @@
+"""The processes of a run: one alone, several that we start ourselves, or those of torchrun.
+
+On a CPU two processes of one thread each train nearly twice as fast as one, whereas one process
+with two threads hardly gains, so by default a run has a process for each core. The first of them is
+the one that the user started; it starts the others and talks to them over the loopback interface.
+"""
+
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import IO, Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from biml.errors import BimlError
+
+PATIENCE = timedelta(days=1)
+"""A process that dies is noticed at once by its closed connection; one that is only slow may be."""
+
+# Ctrl-C and a service manager's SIGTERM reach the whole group, but the first process decides; so
+# the others ignore them, from before the seconds that importing takes.
+_CHILD = """
+import signal
+for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+    if hasattr(signal, name):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+from biml.training.workers import serve
+serve()
+"""
+
+
+@dataclass(frozen=True)
+class Team:
+    """This process's place among those of the run.
+
+    Attributes:
+        rank: 0 for the one that saves and reports.
+        size: number of processes.
+        device: where this one computes.
+    """
+
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+
+    def add_up(self, tensor: Tensor) -> None:
+        """Replace the tensor, in every process, by its sum over all processes."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+
+    def share(self, value: Any) -> Any:
+        """The first process's value, in every process."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+
+class Job(Protocol):
+    """What every process of a run does; it is pickled to those that we start."""
+
+    def take_part(self, team: Team) -> None: ...
+
+
+@contextmanager
+def assemble_team(job: Job, device: torch.device, workers: int) -> Iterator[Team]:
+    """The team of this process: of torchrun's processes if it started us, else of `workers`.
+
+    Other processes than this one run `job.take_part(team)`; this one does what the caller does
+    inside the `with` block, and takes the others with it when it leaves.
+
+    Raises:
+        BimlError: another process failed; the message has its last words.
+    """
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        if under_torchrun():
+            yield _join_torchrun(device)
+        elif workers > 1:
+            with _started(job, workers) as others:
+                yield from _lead(others, device, workers)
+        else:
+            yield Team(device)
+    finally:
+        torch.set_num_threads(threads)
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun (or the like) started this process and decides how many there are."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def rank_of_this_process() -> int:
+    """0 for the process that saves and reports, known before the team is assembled."""
+    return int(os.environ["RANK"]) if under_torchrun() else 0
+
+
+def _join_torchrun(device: torch.device) -> Team:
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Team(device, rank, size)
+
+
+def _lead(others: "_Others", device: torch.device, workers: int) -> Iterator[Team]:
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    others.begin(store.port)
+    try:
+        _join(store, 0, workers)
+        yield Team(device, 0, workers)
+    except RuntimeError as error:  # what a lost connection raises
+        lost = others.last_words()
+        if lost is None:
+            raise
+        raise BimlError(lost) from error
+
+
+def _join(store: Any, rank: int, size: int) -> None:
+    # Without this gloo looks up the machine's name, which fails or hangs on many laptops.
+    if sys.platform in ("linux", "darwin"):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0")
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE)
+
+
+class _Others:
+    """The processes that we started, their life-lines (standard input) and their last words."""
+
+    def __init__(self, count: int) -> None:
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        self.words: list[IO[bytes]] = [tempfile.TemporaryFile() for _ in range(count)]  # noqa: SIM115
+        self.processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", _CHILD],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=words,
+                env=environment,
+            )
+            for words in self.words
+        ]
+
+    def send(self, job: Job, size: int) -> None:
+        for number, process in enumerate(self.processes):
+            self._write(process, (job, number + 1, size))
+        for process in self.processes:
+            assert process.stdout is not None
+            if process.stdout.readline().strip() != b"ready":
+                raise BimlError(self.last_words() or "a worker process could not be started")
+
+    def begin(self, port: int) -> None:
+        for process in self.processes:
+            self._write(process, port)
+
+    def _write(self, process: subprocess.Popen[bytes], value: Any) -> None:
+        assert process.stdin is not None
+        try:
+            pickle.dump(value, process.stdin)
+            process.stdin.flush()
+        except BrokenPipeError:
+            raise BimlError(self.last_words() or "a worker process ended early") from None
+
+    def last_words(self, patience: float = 5.0) -> str | None:
+        """How the first process that ended did so, or None if all live on."""
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            for number, process in enumerate(self.processes):
+                if process.poll() is not None:
+                    return self._obituary(number, process.returncode)
+            time.sleep(0.05)
+        return None
+
+    def _obituary(self, number: int, code: int) -> str:
+        self.words[number].seek(0)
+        text = self.words[number].read()[-4000:].decode(errors="replace").strip()
+        name = f"worker process {number + 1} of {len(self.processes)}"
+        if code < 0:
+            hint = "; if memory ran short, --workers 1 needs less" if code == -9 else ""
+            return f"{name} was ended by signal {-code}{hint}. {text}".strip()
+        return f"{name} failed:\n{text}"
+
+    def close(self) -> None:
+        for process in self.processes:
+            for pipe in (process.stdin, process.stdout):
+                assert pipe is not None
+                with suppress(BrokenPipeError):
+                    pipe.close()  # the closed life-line ends the process, see `_follow`
+        for process, words in zip(self.processes, self.words, strict=True):
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            words.close()
+
+
+@contextmanager
+def _started(job: Job, workers: int) -> Iterator[_Others]:
+    others = _Others(workers - 1)
+    try:
+        others.send(job, workers)
+        yield others
+    finally:
+        others.close()
+
+
+def serve() -> None:
+    """What a started process does: it reads its job from standard input and takes part in it."""
+    job, rank, size = pickle.load(sys.stdin.buffer)
+    torch.set_num_threads(1)
+    print("ready", flush=True)
+    os.dup2(2, 1)  # nobody reads our standard output after this
+    port = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_follow, daemon=True).start()
+    _join(dist.TCPStore("127.0.0.1", port, is_master=False), rank, size)
+    try:
+        job.take_part(Team(torch.device("cpu"), rank, size))
+    except BimlError as error:
+        sys.exit(f"{error}")
+    finally:
+        dist.destroy_process_group()
+
+
+def _follow() -> None:
+    """End when the first process does, however it ends: then its end of our input closes."""
+    while os.read(0, 1):  # not sys.stdin, whose lock would be missed when the interpreter ends
+        pass
+    os._exit(1)
