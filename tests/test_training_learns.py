@@ -1,0 +1,224 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from biml.episodes.episode import Episode
+from biml.errors import BimlError, UsageError
+from biml.evaluation.decode import greedy
+from biml.networks.base import EpisodeNetwork
+from biml.training.batches import assemble, deal
+from biml.training.config import Conduct, TrainingConfig
+from biml.training.history import read_history
+from biml.training.learner import Learner
+from biml.training.run import Outcome, train
+from biml.training.validation import Validation
+from biml.training.watch import Watch
+from biml.training.workers import Team
+from training_toys import OPTIONS, open_toys, presented, same_weights, weights_of
+
+ALONE = Conduct(workers=1)
+HERE = Team(torch.device("cpu"))
+
+
+def run(model: Path, resume: bool = False, conduct: Conduct = ALONE, **options: object) -> Outcome:
+    given = options if resume else OPTIONS | options
+    return train(model, given, conduct=conduct, resume=resume, open_material=open_toys)
+
+
+def toy_learner(**options: object) -> Learner:
+    config = TrainingConfig(**{**OPTIONS, **options})  # type: ignore[arg-type]
+    material = open_toys(config, None)
+    return Learner(material.network, material.source, config, HERE)
+
+
+def test_the_loss_of_a_repeated_run_of_episodes_falls() -> None:
+    learner = toy_learner(nsteps=60, batch_size=1, lr=0.01, nepochs=2, dropout=0.0)
+    learner._source = type("One", (), {"episode": lambda self, i: presented(0, "train", 0)})()
+    losses = [learner.step().loss for _ in range(60)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_the_gradient_is_that_of_the_mean_over_all_target_tokens() -> None:
+    learner = toy_learner(dropout=0.0, max_tokens=150)
+    batch = assemble(learner._source, learner.network, 0, 2, 150)
+    assert len(batch.pieces) > 2
+    whole = learner.network.collate(batch.episodes)
+    pad = learner.network.vocabulary.output.pad
+    logits = learner.network(whole)
+    parameters = list(learner.network.parameters())
+    loss = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), whole.target.flatten(), ignore_index=pad
+    )
+    expected = torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
+    figures = learner.step()
+    assert figures.loss == pytest.approx(loss.item(), rel=1e-5)
+    assert figures.gradient_norm == pytest.approx(expected.norm().item(), rel=1e-4)
+    torch.testing.assert_close(learner._gradient, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_pieces_are_dealt_once_each_and_in_balance() -> None:
+    network = open_toys(TrainingConfig(**OPTIONS), None).network
+    pieces = network.chunks([presented(0, "x", i) for i in range(12)], 300)
+    hands = deal(pieces, 3)
+    assert sorted(number for hand in hands for number in hand) == list(range(len(pieces)))
+    loads = [sum(pieces[number].cost for number in hand) for hand in hands]
+    assert max(loads) - min(loads) <= max(piece.cost for piece in pieces)
+
+
+def test_validation_gives_the_accuracy_of_greedy_decoding() -> None:
+    learner = toy_learner(nsteps=50, batch_size=4, lr=0.01, nepochs=1, lr_warmup=False)
+    for _ in range(50):
+        learner.step()
+    episodes = [presented(5, "v", index) for index in range(12)]
+    # A pool limits what may be answered, and an answer with another symbol can never be right.
+    episodes[0] = replace(episodes[0], pool=("RED", "BLUE"))
+    copied, novel = _greedy_accuracy(learner.network, episodes)
+    figures = Validation(learner.network, episodes, 500, "fp32", HERE).measure(learner.network)
+    assert figures.copied == pytest.approx(copied)
+    assert figures.novel == pytest.approx(novel)
+    assert copied + novel > 0, "nothing is tested if every answer is wrong"
+
+
+def _greedy_accuracy(network: EpisodeNetwork, episodes: list[Episode]) -> tuple[float, float]:
+    right: dict[bool, list[bool]] = {True: [], False: []}
+    for episode, answers in zip(episodes, greedy(network, episodes), strict=True):
+        for query, answer in zip(episode.queries, answers, strict=True):
+            right[query.copied].append(tuple(answer) == query.symbols)
+    return tuple(100 * sum(right[kind]) / len(right[kind]) for kind in (True, False))  # type: ignore
+
+
+def test_a_run_leaves_model_history_and_event_files(tmp_path: Path) -> None:
+    outcome = run(tmp_path / "net.pt", nsteps=30)
+    lines = read_history(tmp_path / "net.history.jsonl")
+    assert [line["step"] for line in lines] == [1, 25, 30]
+    assert all(line["val_loss"] is not None for line in lines)
+    assert 0 <= (lines[-1]["accuracy_copied"] or 0) <= 100
+    assert lines[-1]["episodes"] == 60
+    assert list((tmp_path / "net.tb").glob("events.out.tfevents.*"))
+    assert outcome.line == lines[-1]
+    assert outcome.stopped_by is None
+
+
+def test_the_same_seed_gives_the_same_model_and_another_does_not(tmp_path: Path) -> None:
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        run(tmp_path / f"{name}.pt", nsteps=2, seed=seed)
+    assert same_weights(tmp_path / "a.pt", tmp_path / "b.pt")
+    assert not same_weights(tmp_path / "a.pt", tmp_path / "c.pt")
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    class StopAt4(Watch):
+        def stepped(self, progress) -> None:
+            if progress.step == 4:
+                raise KeyboardInterrupt
+
+    run(tmp_path / "whole.pt", nsteps=9, dropout=0.3)
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            tmp_path / "parts.pt",
+            OPTIONS | {"nsteps": 9, "dropout": 0.3},
+            conduct=Conduct(workers=1, save_every=0),
+            watch=StopAt4(),
+            open_material=open_toys,
+        )
+    assert torch.load(tmp_path / "parts.pt", weights_only=True)["training"]["step"] == 3
+    run(tmp_path / "parts.pt", resume=True)
+    assert same_weights(tmp_path / "whole.pt", tmp_path / "parts.pt")
+    whole, parts = (read_history(tmp_path / f"{n}.history.jsonl") for n in ("whole", "parts"))
+    for timed in ("seconds", "episodes_per_second"):
+        for line in (*whole, *parts):
+            del line[timed]
+    assert whole == parts
+
+
+def test_history_beyond_the_checkpoint_is_not_kept_twice(tmp_path: Path) -> None:
+    run(tmp_path / "net.pt", nsteps=1)
+    with (tmp_path / "net.history.jsonl").open("a") as file:
+        file.write('{"step": 25}\n{"st')  # as after kill -9
+    run(tmp_path / "net.pt", resume=True)
+    assert [line["step"] for line in read_history(tmp_path / "net.history.jsonl")] == [1]
+
+
+def test_the_best_model_is_kept_after_the_skipped_part(tmp_path: Path) -> None:
+    run(tmp_path / "a.pt", nsteps=30, save_best=True, save_best_skip=0.5)
+    best = torch.load(tmp_path / "a_best.pt", weights_only=True)
+    assert best["info"]["step"] in (25, 30)
+    assert best["info"]["best_val_loss"] == best["info"]["val_loss"]
+    run(tmp_path / "b.pt", nsteps=30)
+    assert not (tmp_path / "b_best.pt").exists()
+
+
+def test_a_model_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing to resume"):
+        run(tmp_path / "none.pt", resume=True)
+    run(tmp_path / "net.pt", nsteps=2, save_best=True, save_best_skip=0.0)
+    with pytest.raises(UsageError, match="not a run that could go on"):
+        run(tmp_path / "net_best.pt", resume=True)
+    (tmp_path / "bad.pt").write_bytes((tmp_path / "net.pt").read_bytes()[:5000])
+    with pytest.raises(BimlError, match=r"bad\.pt"):
+        run(tmp_path / "bad.pt", resume=True)
+
+
+def test_resuming_with_other_options_or_data_is_refused(tmp_path: Path) -> None:
+    run(tmp_path / "net.pt", nsteps=2)
+    with pytest.raises(UsageError, match=r"--batch_size: the run had 2, now 9 was asked for"):
+        run(tmp_path / "net.pt", resume=True, batch_size=9)
+
+    def other_data(config: TrainingConfig, data_dir: Path | None):
+        material = open_toys(config, data_dir)
+        return replace(material, source=replace(material.source, seed=99))
+
+    with pytest.raises(UsageError, match="other training episodes"):
+        train(tmp_path / "net.pt", {}, conduct=ALONE, resume=True, open_material=other_data)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_its_batch(tmp_path: Path) -> None:
+    def poisoned(config: TrainingConfig, data_dir: Path | None):
+        material = open_toys(config, data_dir)
+        forward = material.network.forward
+        calls = iter(range(1000))
+
+        def broken(batch, generator=None):
+            training = material.network.training
+            spoil = torch.nan if training and next(calls) >= 3 else 1.0
+            return forward(batch, generator) * spoil
+
+        material.network.forward = broken  # type: ignore[method-assign]
+        return material
+
+    conduct = Conduct(workers=1, save_every=0)
+    options = OPTIONS | {"nsteps": 20, "max_tokens": 10**6}
+    with pytest.raises(BimlError, match=r"step 4: the loss is nan") as told:
+        train(tmp_path / "net.pt", options, conduct=conduct, open_material=poisoned)
+    folder = tmp_path / "net.failed_step_4"
+    assert str(folder) in str(told.value)
+    about = json.loads((folder / "step.json").read_text())
+    assert about["step"] == 4
+    assert about["loss"] == "nan"
+    assert len(list(folder.glob("*.txt"))) == OPTIONS["batch_size"] == len(about["copied"])
+    assert all(torch.isfinite(value).all() for value in weights_of(tmp_path / "net.pt").values())
+    assert torch.load(tmp_path / "net.pt", weights_only=True)["training"]["step"] == 3
+
+
+def test_the_dashboard_draws_the_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    run(tmp_path / "net.pt", nsteps=2, conduct=Conduct(workers=1, dashboard=True))
+    assert (tmp_path / "net.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_bf16_trains_too(tmp_path: Path) -> None:
+    outcome = run(tmp_path / "net.pt", nsteps=2, precision="bf16")
+    assert outcome.config.precision == "bf16"
+    assert weights_of(tmp_path / "net.pt")["out.weight"].dtype == torch.float32
+
+
+def test_precision_and_piece_size_stay_those_of_the_run(tmp_path: Path) -> None:
+    given = {key: OPTIONS[key] for key in OPTIONS if key not in ("precision", "max_tokens")}
+    train(tmp_path / "net.pt", given, conduct=ALONE, open_material=open_toys)
+    options = torch.load(tmp_path / "net.pt", weights_only=True)["training"]["options"]
+    assert options["precision"] in ("fp32", "bf16")
+    assert options["max_tokens"] >= 1

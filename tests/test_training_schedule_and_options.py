@@ -1,0 +1,116 @@
+from itertools import pairwise
+
+import pytest
+
+from biml.commands.main import door
+from biml.errors import UsageError
+from biml.training.config import TrainingConfig, check_same
+from biml.training.schedule import learning_rate, logs, validates
+from training_toys import OPTIONS
+
+
+def test_the_published_defaults() -> None:
+    config = TrainingConfig()
+    assert config.episode_type == "retrieve"
+    assert (config.batch_size, config.nepochs, config.lr) == (25, 50, 0.001)
+    assert (config.lr_end_factor, config.lr_warmup, config.save_best_skip) == (0.05, True, 0.2)
+    assert (config.nlayers_encoder, config.nlayers_decoder, config.emb_size) == (3, 3, 128)
+    assert (config.ff_mult, config.dropout, config.act) == (4, 0.1, "gelu")
+    assert config.total_steps(100_000) == 200_000
+
+
+def test_warm_up_over_the_first_epoch_then_a_step_down_each_epoch() -> None:
+    config, total = TrainingConfig(), 200_000
+    rates = [learning_rate(step / total, config) for step in range(0, total, 100)]
+    per_epoch = 40
+    assert rates[0] == pytest.approx(1e-7)
+    rises = [b - a for a, b in pairwise(rates[: per_epoch + 1])]
+    assert rises == pytest.approx([rises[0]] * per_epoch)
+    epochs = [rates[i : i + per_epoch] for i in range(per_epoch, len(rates), per_epoch)]
+    assert all(len(set(epoch)) == 1 for epoch in epochs)
+    assert epochs[0][0] == pytest.approx(0.001)
+    assert epochs[-1][0] == pytest.approx(0.05 * 0.001)
+    falls = [a[0] - b[0] for a, b in pairwise(epochs)]
+    assert falls == pytest.approx([falls[0]] * 48)
+
+
+def test_without_warm_up_the_rate_declines_from_the_start() -> None:
+    config = TrainingConfig(lr_warmup=False, nepochs=3, lr=1.0, lr_end_factor=0.5)
+    assert [learning_rate(p, config) for p in (0, 0.2, 0.4, 0.9)] == [1, 1, 0.75, 0.5]
+
+
+@pytest.mark.parametrize("warmup", [True, False])
+@pytest.mark.parametrize("nepochs", [1, 2, 3])
+def test_short_runs_have_a_schedule_too(nepochs: int, warmup: bool) -> None:
+    config = TrainingConfig(nepochs=nepochs, lr_warmup=warmup)
+    for step in range(7):
+        assert 0 < learning_rate(step / 7, config) <= config.lr
+
+
+def test_validation_at_steps_1_25_every_100_and_the_last() -> None:
+    steps = [step for step in range(1, 331) if validates(step, 330)]
+    assert steps == [1, 25, 100, 200, 300, 330]
+    assert all(logs(step, 330) for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--batch_size", "0"),
+        ("--nepochs", "0"),
+        ("--nsteps", "0"),
+        ("--lr", "-0.001"),
+        ("--lr", "nan"),
+        ("--lr_end_factor", "2"),
+        ("--save_best_skip", "1.5"),
+        ("--dropout", "1"),
+        ("--emb_size", "100"),
+        ("--nlayers_decoder", "0"),
+        ("--ff_mult", "0"),
+        ("--max_tokens", "0"),
+        ("--workers", "0"),
+        ("--save_every", "-1"),
+        ("--device", "toaster"),
+        ("--device", "cuda:77"),
+        ("--arch", "nosuch"),
+        ("--episode_type", "nosuch"),
+        ("--data_dir", "nosuch"),
+    ],
+)
+def test_a_value_that_cannot_work_is_misuse_and_named(
+    option: str, value: str, tmp_path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = door("train", ["--fn_out_model", "a.pt", "--dir_model", str(tmp_path), option, value])
+    assert code == 2
+    message = capsys.readouterr().err
+    assert option.strip("-") in message or value in message
+    assert not (tmp_path / "a.pt").exists()
+
+
+@pytest.mark.parametrize("option", [["--act", "tanh"], ["--batch_size", "many"], ["--no_such"]])
+def test_the_parser_refuses_what_it_can(option: list[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        door("train", ["--fn_out_model", "a.pt", *option])
+    assert end.value.code == 2
+
+
+def test_an_unknown_episode_type_lists_those_there_are(capsys) -> None:
+    assert door("train", ["--fn_out_model", "a.pt", "--episode_type", "nosuch"]) == 2
+    assert "algebraic+biases" in capsys.readouterr().err
+
+
+def test_an_evaluation_type_cannot_be_trained(capsys) -> None:
+    assert door("train", ["--fn_out_model", "a.pt", "--episode_type", "few_shot_gold"]) == 2
+    assert "evaluation only" in capsys.readouterr().err
+
+
+def test_every_option_that_differs_from_the_run_is_named_with_both_values() -> None:
+    had = TrainingConfig(**OPTIONS)
+    check_same(had, {"batch_size": 2, "lr": 0.001})
+    with pytest.raises(UsageError) as told:
+        check_same(had, {"batch_size": 7, "lr_warmup": False, "seed": 0, "act": "relu"})
+    lines = str(told.value).splitlines()
+    assert "  --batch_size: the run had 2, now 7 was asked for" in lines
+    assert "  --no_lr_warmup: the run had no, now yes was asked for" in lines
+    assert "  --act: the run had gelu, now relu was asked for" in lines
+    assert not any("--seed" in line for line in lines)

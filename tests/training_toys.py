@@ -1,0 +1,70 @@
+"""Small runs for the tests of training: a narrow network and a handful of drawn episodes."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from biml.episodes.draw import draw_episode
+from biml.episodes.episode import COLOURS, WORDS, Episode, Example
+from biml.grammar import MetaGrammar
+from biml.networks.paper import PaperConfig, PaperNetwork
+from biml.rng import generator
+from biml.training.config import TrainingConfig
+from biml.training.material import Material
+from biml.vocabulary import Vocabulary
+
+OPTIONS: dict[str, Any] = {
+    "batch_size": 2,
+    "nsteps": 6,
+    "nepochs": 3,
+    "emb_size": 16,
+    "nlayers_encoder": 1,
+    "nlayers_decoder": 1,
+    "ff_mult": 1,
+    "precision": "fp32",
+    "max_tokens": 1000,
+}
+
+
+@dataclass(frozen=True)
+class ToySource:
+    """Drawn episodes, one study example of each also asked."""
+
+    seed: int
+    per_epoch: int = 10
+    origin: str = "toys"
+
+    def episode(self, index: int) -> Episode:
+        return presented(self.seed, "train", index)
+
+
+def presented(*path: Any) -> Episode:
+    seed, *rest = path
+    episode = draw_episode(MetaGrammar(), generator(seed, *rest))
+    words, symbols, _ = episode.study[0]
+    return replace(episode, queries=(Example(words, symbols, True), *episode.queries[:3]))
+
+
+def open_toys(config: TrainingConfig, data_dir: Path | None) -> Material:
+    """In place of `open_material`."""
+    sizes = PaperConfig(
+        config.nlayers_encoder,
+        config.nlayers_decoder,
+        emb_size=config.emb_size,
+        ff_mult=config.ff_mult,
+        dropout=config.dropout,
+    )
+    network = PaperNetwork(sizes, Vocabulary.of(WORDS, COLOURS), config.seed)
+    validation = [presented(0, "validation", index) for index in range(3)]
+    return Material(network, ToySource(config.seed), validation, "toys")
+
+
+def weights_of(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)["weights"]
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    one, other = weights_of(a), weights_of(b)
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
