@@ -1,0 +1,56 @@
+"""`biml generate`: write a meta-training set."""
+
+import argparse
+from pathlib import Path
+
+from biml.episodes.generate import GeneratedSet, generate
+
+SUMMARY = "write a set of meta-training and validation episodes, drawn from the meta-grammar"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    published = GeneratedSet()
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("data_algebraic"),
+        metavar="FOLDER",
+        help="the folder to write; training finds it by the name data_algebraic "
+        "(default: %(default)s in the current directory)",
+    )
+    for part, what in (("train", "training"), ("val", "validation")):
+        parser.add_argument(
+            f"--{part}",
+            type=int,
+            default=getattr(published, part),
+            metavar="N",
+            help=f"{what} episodes (default: %(default)s)",
+        )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="the files depend on nothing else (default: 0)"
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes (default: one for each core)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a folder that is there")
+
+
+def run(args: argparse.Namespace) -> int | None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    wanted = GeneratedSet(args.train, args.val, args.seed)
+    columns = ("writing episodes", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=args.train + args.val)
+        generate(
+            wanted,
+            args.out,
+            workers=args.workers,
+            overwrite=args.overwrite,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    print(f"{args.train:,} training and {args.val:,} validation episodes in {args.out.resolve()}")
+    if args.out.name != "data_algebraic":
+        print("training looks for a folder called data_algebraic; rename it to be found")
+    return None
