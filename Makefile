@@ -1,0 +1,33 @@
+# Each target is enough on a fresh machine with Python 3.11 or newer.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test clean
+
+demo: .venv/installed
+	$(BIN)/python -m biml.commands.main train --episode_type algebraic+biases --fn_out_model demo.pt \
+		--nsteps 60 --overwrite
+	$(BIN)/python -m biml.commands.main eval --episode_type few_shot_gold --fn_out_model demo.pt --max --verbose
+
+test: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+# PyTorch comes first: once a version in our range is there, nothing larger is fetched for it.
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) torch
+	$(PIP) -e .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(PIP) -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv
