@@ -160,6 +160,8 @@ class AnyOf:
         return generator(self.seed, "any", index).choice(self.episodes)
 
 
+# Opening training and evaluation both need it, and it is the same for all.
+@lru_cache(maxsize=4)
 def draw_validation(
     meta: MetaGrammar, seed: int, count: int = VALIDATION_EPISODES
 ) -> tuple[Episode, ...]:

@@ -1,0 +1,309 @@
+"""The table of episode types: what every row presents, and what each promises (SPEC §5)."""
+
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+
+from biml.episodes.episode import COLOURS, Episode, Example
+from biml.episodes.folder import read_folder
+from biml.episodes.locate import DataFolders
+from biml.episodes.text import read_episode
+from biml.episodes.transforms import unmap_symbols
+from biml.episodes.types import EPISODE_TYPES, EpisodeType, episode_type
+from biml.errors import BimlError, UsageError
+
+FOLDS = range(1, 6)
+NAMES = {
+    "retrieve",
+    "algebraic",
+    "algebraic_noise",
+    "algebraic+biases",
+    "few_shot_gold",
+    "few_shot_human",
+    "few_shot_human_mult10",
+    "few_shot_vanilla",
+    "human_vanilla",
+    "open_end_human_all",
+    *(f"open_end_human_cross{fold}" for fold in FOLDS),
+    *(f"joint_cross{fold}" for fold in FOLDS),
+    "joint",
+    "open_end_freeform",
+    "probe_human",
+    "probe_human_w_pool",
+}
+EVALUATED_ONLY = {
+    "few_shot_gold",
+    "few_shot_human",
+    "few_shot_human_mult10",
+    "human_vanilla",
+    "open_end_freeform",
+    "probe_human",
+}
+ROWS = [pytest.param(row, id=name) for name, row in EPISODE_TYPES.items()]
+TRAINED = [pytest.param(row, id=row.name) for row in EPISODE_TYPES.values() if row.training]
+
+
+@pytest.fixture(scope="module")
+def data(shared: Path) -> DataFolders:
+    return DataFolders(shared, ())
+
+
+def asked(name: str, data: DataFolders, repeat: int = 0) -> list[Episode]:
+    return EPISODE_TYPES[name].open_evaluation(data, 1).presented(repeat)
+
+
+def trained(name: str, data: DataFolders, n: int, seed: int = 1) -> list[Episode]:
+    training = EPISODE_TYPES[name].open_training(data, seed)
+    return [training.episode(i) for i in range(n)]
+
+
+def queries(episodes: list[Episode]) -> list[Example]:
+    return [query for episode in episodes for query in episode.queries]
+
+
+def size(episodes: list[Episode]) -> tuple[int, int]:
+    """Responses, and symbols with the end of each."""
+    found = queries(episodes)
+    return len(found), sum(len(query.symbols) + 1 for query in found)
+
+
+def copied(episode: Episode) -> list[Example]:
+    return [query for query in episode.queries if query.copied]
+
+
+def novel(episode: Episode) -> list[Example]:
+    return [query for query in episode.queries if not query.copied]
+
+
+def pairs(examples: list[Example] | tuple[Example, ...]) -> list[tuple[object, object]]:
+    return [(example.words, example.symbols) for example in examples]
+
+
+def test_every_published_type_has_a_row() -> None:
+    assert set(EPISODE_TYPES) == NAMES
+    assert {name for name, row in EPISODE_TYPES.items() if not row.training} == EVALUATED_ONLY
+    assert all(row.name == name and row.summary for name, row in EPISODE_TYPES.items())
+
+
+def test_an_unknown_type_is_answered_with_all_names() -> None:
+    with pytest.raises(UsageError) as caught:
+        episode_type("algebra")
+    assert all(name in str(caught.value) for name in NAMES)
+
+
+@pytest.mark.parametrize("name", sorted(EVALUATED_ONLY))
+def test_training_on_an_evaluation_says_what_can_be_trained(name: str, data: DataFolders) -> None:
+    with pytest.raises(UsageError, match=r"evaluation only.*algebraic\+biases"):
+        episode_type(name).open_training(data, 0)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_passes_are_pure_and_differ_where_they_say_so(row: EpisodeType, data: DataFolders) -> None:
+    evaluation = row.open_evaluation(data, 1)
+    first = evaluation.presented(0)
+    assert row.open_evaluation(data, 1).presented(0) == first
+    assert (evaluation.presented(1) != first) == evaluation.stochastic
+    assert (row.open_evaluation(data, 2).presented(0) != first) == evaluation.stochastic
+    assert all((episode.remapping is not None) == row.remapped for episode in first)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_all_that_is_asked_is_in_the_types_vocabulary(row: EpisodeType, data: DataFolders) -> None:
+    for episode in row.open_evaluation(data, 1).presented(0):
+        for example in (*episode.study, *episode.queries):
+            row.vocabulary.input.encode(example.words)
+            row.vocabulary.output.encode(example.symbols)
+            assert example.symbols
+
+
+@pytest.mark.parametrize("row", TRAINED)
+def test_presentations_are_pure_and_in_the_types_vocabulary(
+    row: EpisodeType, data: DataFolders
+) -> None:
+    training = row.open_training(data, 3)
+    episodes = [training.episode(i) for i in range(12)]
+    again = row.open_training(data, 3)
+    assert [again.episode(i) for i in reversed(range(12))] == episodes[::-1]
+    for episode in episodes:
+        for example in (*episode.study, *episode.queries):
+            row.vocabulary.input.encode(example.words)
+            row.vocabulary.output.encode(example.symbols)
+    assert training.per_epoch == (200 if row.name == "few_shot_vanilla" else 100_000)
+    if row.name != "few_shot_vanilla":
+        other = row.open_training(data, 4)
+        assert [other.episode(i) for i in range(12)] != episodes
+
+
+def test_copies_are_the_study_examples_and_keep_their_targets(data: DataFolders) -> None:
+    for name in ("algebraic", "algebraic_noise", "algebraic+biases"):
+        for episode in (*trained(name, data, 40), *asked(name, data)):
+            assert pairs(copied(episode)) == pairs(episode.study)
+            assert (len(episode.study), len(novel(episode))) == (14, 10)
+
+
+def test_copy_only_asks_for_nothing_else(data: DataFolders) -> None:
+    for episode in (*trained("retrieve", data, 20), *asked("retrieve", data)):
+        assert len(episode.queries) == 14
+        assert pairs(list(episode.queries)) == pairs(episode.study)
+        assert not novel(episode)
+
+
+def share_of_changed_targets(episodes: list[Episode]) -> float:
+    changed = [
+        query.symbols != episode.grammar.interpret(query.words)
+        for episode in episodes
+        if episode.grammar is not None
+        for query in novel(episode)
+    ]
+    return sum(changed) / len(changed)
+
+
+def test_targets_are_changed_as_often_as_published(data: DataFolders) -> None:
+    assert share_of_changed_targets(trained("algebraic", data, 50)) == 0
+    # An answer of about five symbols at 0.01 each; a replacement may be the same symbol.
+    assert 0.015 < share_of_changed_targets(trained("algebraic_noise", data, 300)) < 0.07
+    # At most 0.2 more; flipped rules and one-to-one answers often equal the algebraic ones.
+    assert 0.08 < share_of_changed_targets(trained("algebraic+biases", data, 300)) < 0.25
+    for name in ("algebraic", "algebraic_noise", "algebraic+biases", "joint"):
+        assert share_of_changed_targets(asked(name, data)) == 0
+
+
+def test_the_gold_episode_is_the_published_one(data: DataFolders, shared: Path) -> None:
+    published = read_episode(shared / "data_human" / "few_shot" / "val_gold" / "mini_scan.txt")
+    episode = EPISODE_TYPES["few_shot_gold"].open_evaluation(data, 0).episodes[0]
+    assert set(episode.study) == set(published.study)
+    assert episode.queries == published.queries
+
+
+def test_gold_is_asked_under_a_hundred_renamings_with_its_study(data: DataFolders) -> None:
+    episodes = asked("few_shot_gold", data)
+    assert len(episodes) == 100
+    assert len({str(episode.remapping) for episode in episodes}) == 100
+    for episode in episodes:
+        assert (len(copied(episode)), len(novel(episode))) == (14, 10)
+        assert episode.grammar is not None
+        for query in episode.queries:
+            assert query.symbols == episode.grammar.interpret(query.words)
+
+
+def test_the_human_few_shot_answers_are_all_there(data: DataFolders) -> None:
+    assert size(asked("few_shot_human", data)) == (217, 990)
+    assert size(asked("few_shot_human_mult10", data)) == (2170, 9900)
+    assert size(asked("human_vanilla", data)) == (215, 980)
+    assert not any(query.copied for query in queries(asked("few_shot_human", data)))
+
+
+def test_renamed_answers_can_be_shown_in_canonical_names(data: DataFolders, shared: Path) -> None:
+    files = read_folder(shared / "data_human" / "few_shot" / "val_behavior")
+    for file, shown in zip(files, asked("few_shot_human", data), strict=True):
+        assert shown.name == file.name
+        assert {query.symbols[0] for query in shown.queries} <= set(COLOURS)
+        back = [unmap_symbols(shown, query.symbols) for query in shown.queries]
+        assert back == [query.symbols for query in file.queries]
+
+
+def test_vanilla_types_show_no_study_and_no_new_names(data: DataFolders) -> None:
+    (gold,) = asked("few_shot_vanilla", data)
+    assert (len(copied(gold)), len(novel(gold))) == (14, 10)
+    (presentation,) = trained("few_shot_vanilla", data, 1)
+    assert set(presentation.queries) == set(copied(gold))
+    for episode in (gold, presentation, *asked("human_vanilla", data)):
+        assert episode.study == ()
+        assert {w for q in episode.queries for w in q.words} <= set(
+            EPISODE_TYPES["human_vanilla"].vocabulary.input.symbols
+        )
+
+
+@pytest.mark.parametrize(("folder", "people"), [("all", 29), ("cross1", 6), ("cross5", 5)])
+def test_participants_are_scored_one_query_after_another(
+    data: DataFolders, shared: Path, folder: str, people: int
+) -> None:
+    evaluation = EPISODE_TYPES[f"open_end_human_{folder}"].open_evaluation(data, 1)
+    assert evaluation.by_name
+    sheets = defaultdict(list)
+    for episode in evaluation.presented(0):
+        sheets[episode.name].append(episode)
+    files = {e.name: e for e in read_folder(shared / f"data_human/open_ended_{folder}/val")}
+    assert sheets.keys() == files.keys()
+    assert len(sheets) == people
+    for name, parts in sheets.items():
+        answered = [part.queries[0] for part in parts]
+        for i, part in enumerate(parts):
+            assert len(part.queries) == 1
+            assert part.study == tuple(answered[:i])
+        back = Counter(unmap_symbols(parts[0], query.symbols) for query in answered)
+        assert back == Counter(query.symbols for query in files[name].queries)
+
+
+def test_open_ended_training_splits_a_random_participant(data: DataFolders) -> None:
+    episodes = trained("open_end_human_all", data, 1400)
+    sizes = Counter(len(episode.study) for episode in episodes)
+    assert set(sizes) == set(range(7))
+    assert all(140 < count < 260 for count in sizes.values())
+    assert len({episode.name for episode in episodes}) == 29
+    for episode in episodes[:200]:
+        assert pairs(copied(episode)) == pairs(episode.study)
+        assert len(novel(episode)) == 7 - len(episode.study)
+    assert max(len(query.symbols) for query in queries(episodes)) == 14
+
+
+@pytest.mark.parametrize("kind", ["open_end_human", "joint"])
+def test_held_out_participants_are_not_trained_on(data: DataFolders, kind: str) -> None:
+    for fold in FOLDS:
+        name = f"{kind}_cross{fold}"
+        training = EPISODE_TYPES[name].open_training(data, 1)
+        # Every third presentation of a joint training is of the open-ended task.
+        met = {Path(training.episode(i).name).name for i in range(2, 602, 3)}
+        held = {Path(episode.name).name for episode in asked(name, data)}
+        assert len(met | held) == 29
+        assert not met & held
+
+
+def test_joint_training_takes_its_three_parts_in_equal_shares(data: DataFolders) -> None:
+    episodes = trained("joint", data, 450)
+    open_ended = [e for e in episodes if e.grammar is None]
+    any_study = episodes[1::3]
+    assert len(open_ended) == 150
+    assert {len(e.study) for e in episodes[0::3]} == {14}
+    assert {len(e.study) for e in any_study} == set(range(15))
+    assert all(len(novel(e)) == 10 and len(copied(e)) == len(e.study) for e in any_study)
+    assert not {e.grammar for e in episodes[0::3]} & {e.grammar for e in any_study}
+
+
+def test_freeform_sheets_are_a_hundred_of_seven_inputs(data: DataFolders) -> None:
+    episodes = asked("open_end_freeform", data)
+    assert len(episodes) == 100
+    assert all((len(e.study), len(e.queries)) == (0, 7) for e in episodes)
+    assert len({query.words for query in queries(episodes)}) > 100
+
+
+def test_probe_answers_stay_within_the_renamed_pool(data: DataFolders) -> None:
+    episodes = asked("probe_human", data)
+    assert len(episodes) == 12
+    assert Counter(len(e.pool or ()) for e in episodes) == {2: 9, 6: 3}
+    for episode in episodes:
+        assert len(episode.queries) == 220
+        assert episode.pool is not None
+        assert {s for query in episode.queries for s in query.symbols} <= set(episode.pool)
+    assert EPISODE_TYPES["probe_human"].masked_pool
+
+
+def test_the_pool_can_be_shown_as_a_study_example_without_input(data: DataFolders) -> None:
+    for episode in (
+        *asked("probe_human_w_pool", data),
+        *trained("probe_human_w_pool", data, 50),
+    ):
+        (pool,) = [example for example in episode.study if not example.words]
+        assert episode.pool is not None
+        assert sorted(pool.symbols) == sorted(episode.pool)
+
+
+def test_human_types_without_human_data_name_the_command_that_fetches_them(tmp_path: Path) -> None:
+    nothing = DataFolders(tmp_path, ())
+    for name in ("few_shot_human", "open_end_human_cross2", "probe_human"):
+        with pytest.raises(BimlError, match="biml data download human"):
+            EPISODE_TYPES[name].open_evaluation(nothing, 0)
+    with pytest.raises(BimlError, match="biml data download human"):
+        EPISODE_TYPES["joint"].open_training(nothing, 0)
+    EPISODE_TYPES["few_shot_gold"].open_evaluation(nothing, 0)
