@@ -1,0 +1,118 @@
+"""`biml generate`: what is written, the same every time, and what an end halfway leaves."""
+
+from pathlib import Path
+
+import pytest
+
+from biml.commands.main import door
+from biml.episodes import generate as generate_module
+from biml.episodes.folder import read_folder
+from biml.episodes.generate import GeneratedSet, generate
+from biml.episodes.locate import DataFolders
+from biml.episodes.sources import training_episodes, validation_episodes
+from biml.errors import BimlError, UsageError
+
+SOME = GeneratedSet(train=30, val=4, seed=7)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_text() for path in files}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("set") / "data_algebraic"
+    generate(SOME, folder, workers=1)
+    return folder
+
+
+def test_files_are_numbered_as_published(written: Path) -> None:
+    assert set(contents(written)) == {
+        *(f"train/{i:06}.txt" for i in range(1, 31)),
+        *(f"val/{i:06}.txt" for i in range(1, 5)),
+    }
+
+
+def test_any_number_of_workers_writes_the_same(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generate_module, "_PIECE", 7)
+    seen: list[tuple[int, int]] = []
+    generate(
+        SOME, tmp_path / "set", workers=2, progress=lambda done, total: seen.append((done, total))
+    )
+    assert contents(tmp_path / "set") == contents(written)
+    assert seen == sorted(seen)
+    assert seen[-1] == (34, 34)
+
+
+def test_the_seed_decides(written: Path, tmp_path: Path) -> None:
+    generate(GeneratedSet(train=30, val=4, seed=8), tmp_path / "set", workers=1)
+    other = contents(tmp_path / "set")
+    assert not set(other.values()) & set(contents(written).values())
+
+
+def test_training_grammars_are_not_validation_grammars(written: Path) -> None:
+    train, val = (
+        {e.grammar.canonical() for e in read_folder(written / part) if e.grammar}
+        for part in ("train", "val")
+    )
+    assert len(val) == 4
+    assert not train & val
+
+
+def test_training_finds_and_uses_what_was_written(written: Path) -> None:
+    data = DataFolders(written.parent, ())
+    assert training_episodes(data, 0).per_epoch == 30
+    assert len(validation_episodes(data)) == 4
+
+
+def test_what_is_there_is_only_replaced_when_asked(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="--overwrite"):
+        generate(SOME, tmp_path / "set", workers=1)
+    assert contents(tmp_path / "set") == {"mine.txt": "mine"}
+    generate(SOME, tmp_path / "set", workers=1, overwrite=True)
+    assert len(contents(tmp_path / "set")) == 34
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_an_end_halfway_leaves_what_was_there(
+    tmp_path: Path, end: BaseException | type[BaseException]
+) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "mine.txt").write_text("mine")
+
+    def stop(done: int, total: int) -> None:
+        raise end
+
+    with pytest.raises((KeyboardInterrupt, BimlError)):
+        generate(SOME, tmp_path / "set", workers=1, overwrite=True, progress=stop)
+    assert contents(tmp_path) == {"set/mine.txt": "mine"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--train", "0"], ["--val", "-1"], ["--workers", "0"], ["--train", "many"]]
+)
+def test_impossible_numbers_are_misuse(
+    tmp_path: Path, wrong: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = door("generate", ["--out", str(tmp_path / "set"), *wrong])
+    except SystemExit as end:
+        code = int(end.code or 0)
+    assert code == 2
+    assert wrong[0] in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_says_where_it_went(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert door("generate", ["--train", "3", "--val", "2", "--workers", "1"]) == 0
+    assert str(tmp_path / "data_algebraic") in capsys.readouterr().out.replace("\n", "")
+    assert len(contents(tmp_path / "data_algebraic")) == 5

@@ -1,0 +1,202 @@
+"""Where meta-training episodes come from, and the grammars that must never be among them."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from biml.episodes import folder as folder_module
+from biml.episodes import sources
+from biml.episodes.draw import draw_episode
+from biml.episodes.episode import Episode
+from biml.episodes.folder import EpisodeFolder, read_folder
+from biml.episodes.locate import DataFolders
+from biml.episodes.sources import (
+    FolderEpisodes,
+    StreamEpisodes,
+    draw_allowed,
+    draw_validation,
+    held_out,
+    is_gold,
+    training_episodes,
+    validation_episodes,
+)
+from biml.episodes.types import EPISODE_TYPES
+from biml.errors import BimlError, FormatError
+from biml.grammar import GOLD, Grammar, MetaGrammar, same_grammar
+from biml.rng import generator
+
+SMALL_WORLD = MetaGrammar(
+    words=("dax", "lug"), symbols=("RED",), n_primitives=1, n_functions=1, max_rhs=2,
+    n_study=2, n_query=1,
+)  # fmt: skip
+"""So few grammars that a stream meets those of its validation set at once."""
+
+
+@pytest.fixture
+def published(shared: Path, tmp_path: Path) -> DataFolders:
+    """A data folder with a `data_algebraic` of 60 + 20 episodes."""
+    shutil.copytree(shared / "data_algebraic_sample", tmp_path / "data" / "data_algebraic")
+    for path in (tmp_path / "data").rglob("*"):
+        path.chmod(0o755)
+    return DataFolders(tmp_path / "data", ())
+
+
+def grammars(episodes: list[Episode]) -> list[Grammar]:
+    found = [episode.grammar for episode in episodes]
+    assert None not in found
+    return found  # type: ignore[return-value]
+
+
+def test_without_a_folder_episodes_are_drawn_without_end(tmp_path: Path) -> None:
+    nothing = DataFolders(tmp_path, ())
+    stream = training_episodes(nothing, 5)
+    assert stream.episode(10**9) == training_episodes(nothing, 5).episode(10**9)
+    assert stream.episode(0) != stream.episode(1) != training_episodes(nothing, 6).episode(1)
+    assert len(validation_episodes(nothing)) == 200
+
+
+def test_the_drawn_validation_set_is_the_same_for_every_seed(tmp_path: Path) -> None:
+    row = EPISODE_TYPES["algebraic"]
+    nothing = DataFolders(tmp_path, ())
+    opened = [row.open_evaluation(nothing, seed).episodes for seed in (1, 2)]
+    assert opened[0] == opened[1]
+
+
+def test_a_folder_is_gone_through_once_an_epoch_in_a_new_order(published: DataFolders) -> None:
+    source = training_episodes(published, 5)
+    assert source.per_epoch == 60
+    epochs = [[source.episode(60 * epoch + i).name for i in range(60)] for epoch in range(2)]
+    assert sorted(epochs[0]) == sorted(epochs[1])
+    assert len(set(epochs[0])) == 60
+    assert epochs[0] != epochs[1] != sorted(epochs[1])
+    assert source.episode(77) == training_episodes(published, 5).episode(77)
+    assert len(validation_episodes(published)) == 20
+
+
+def test_episodes_of_a_folder_are_as_in_its_files(published: DataFolders) -> None:
+    path = published.find("data_algebraic") / "train"
+    opened = EpisodeFolder.open(path)
+    assert [opened[i] for i in range(len(opened))] == list(read_folder(path))
+
+
+def test_the_stream_meets_no_validation_grammar_and_no_gold_one() -> None:
+    validation = draw_validation(SMALL_WORLD, 0, 3)
+    held = held_out(validation)
+    free, kept = (StreamEpisodes(SMALL_WORLD, 1, h) for h in (frozenset(), held))
+
+    def met(stream: StreamEpisodes) -> int:
+        drawn = grammars([stream.episode(i) for i in range(200)])
+        return sum(
+            same_grammar(grammar, one) for grammar in drawn for one in grammars(list(validation))
+        )
+
+    assert met(free) > 50
+    assert met(kept) == 0
+
+
+def test_exclusion_holds_for_any_order_of_rules_and_names_of_variables() -> None:
+    stream = StreamEpisodes(MetaGrammar(), 1)
+    episode = stream.episode(0)
+    assert episode.grammar is not None
+    text = str(Grammar(episode.grammar.rules[::-1]))
+    other = Grammar.parse(text.replace("x1", "x9").replace("u1", "u9"))
+    held = held_out([Episode((), (), grammar=other)])
+    assert StreamEpisodes(MetaGrammar(), 1, held).episode(0) != episode
+
+
+def test_gold_is_never_drawn_under_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    renamed = Grammar(GOLD.rules[::-1]).rename(
+        {"thrice": "fep", "after": "thrice", "DAX": "dax"}, {"1": "RED", "DAX": "1"}
+    )
+    assert is_gold(renamed)
+    other = Grammar.parse(str(GOLD).replace("[u1] [u2] [u1]", "[u1] [u2] [u2]"))
+    assert not is_gold(other)
+
+    drawn = iter([renamed, GOLD, other])
+    monkeypatch.setattr(
+        sources, "draw_episode", lambda meta, rng, name: Episode((), (), grammar=next(drawn))
+    )
+    assert draw_allowed(MetaGrammar(), 0).grammar == other
+
+
+def test_a_world_whose_every_grammar_is_held_out_ends_with_an_error() -> None:
+    every = [draw_episode(SMALL_WORLD, generator(0, i)) for i in range(500)]
+    with pytest.raises(BimlError, match="held out"):
+        StreamEpisodes(SMALL_WORLD, 1, held_out(every)).episode(0)
+
+
+def test_a_large_folder_is_read_once_and_anew_when_it_changed(
+    published: DataFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_module, "SMALL", 10)
+    train = published.find("data_algebraic") / "train"
+    cache = tmp_path / "cache"
+    lines: list[str] = []
+
+    def opened() -> EpisodeFolder:
+        return EpisodeFolder.open(train, cache=cache, report=lines.append)
+
+    first = opened()
+    assert len(lines) == 1
+    (kept,) = cache.iterdir()
+    files_size = sum(path.stat().st_size for path in train.iterdir())
+    assert kept.stat().st_size < 0.7 * files_size
+
+    second = opened()
+    assert len(lines) == 1
+    assert [second[i] for i in range(60)] == [first[i] for i in range(60)]
+
+    changed = train / first.names[7]
+    about = changed.stat()
+    changed.write_text(changed.read_text().replace("RED", "red").replace("red", "RED") + "\n")
+    os.utime(changed, ns=(about.st_atime_ns, about.st_mtime_ns + 1))
+    opened()
+    (train / first.names[8]).unlink()
+    assert len(opened()) == 59
+    assert len(lines) == 3
+    assert list(cache.iterdir()) == [kept]
+
+    kept.write_bytes(kept.read_bytes()[:-100])
+    assert opened()[58] == first[59]
+    assert len(lines) == 4
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    published: DataFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_module, "SMALL", 10)
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    lines: list[str] = []
+    train = published.find("data_algebraic") / "train"
+    assert len(EpisodeFolder.open(train, cache=blocked / "cache", report=lines.append)) == 60
+    assert "could not keep" in lines[-1]
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_malformed_file_is_named_with_its_line(published: DataFolders, part: str) -> None:
+    file = sorted((published.find("data_algebraic") / part).iterdir())[3]
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:2], "IN: dax OUT: MAUVE", *lines[2:]]))
+    with pytest.raises(FormatError, match=rf"{file.name}, line 3.*MAUVE"):
+        training_episodes(published, 0) if part == "train" else validation_episodes(published)
+
+
+def test_a_folder_without_episodes_says_so(tmp_path: Path) -> None:
+    (tmp_path / "data_algebraic" / "train").mkdir(parents=True)
+    data = DataFolders(tmp_path, ())
+    with pytest.raises(BimlError, match="no episode file"):
+        training_episodes(data, 0)
+    with pytest.raises(BimlError, match="val"):
+        validation_episodes(data)
+
+
+def test_order_of_an_epoch_does_not_depend_on_what_was_asked_before(
+    published: DataFolders,
+) -> None:
+    opened = EpisodeFolder.open(published.find("data_algebraic") / "train")
+    straight = FolderEpisodes(opened, 1)
+    names = [straight.episode(i).name for i in range(180)]
+    assert [straight.episode(i).name for i in reversed(range(180))] == names[::-1]
