@@ -1,0 +1,76 @@
+"""Behaviorally-Informed Meta-Learning (Lake & Baroni 2023, Nature 623:115-121).
+
+    import biml
+
+    model = biml.load("net-BIML-top.pt")
+    model.respond([("dax", "RED"), ("wif", "BLUE"), ("dax fep", "RED RED RED")], "wif fep")
+
+The parts, in the order in which data pass them: `biml.grammar`, `biml.episodes`, `biml.networks`,
+`biml.training`, `biml.evaluation`. Names below are loaded when they are first used, so that
+`import biml` takes no time and needs no PyTorch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from biml.episodes.draw import draw_episode
+    from biml.episodes.episode import COLOURS, WORDS, Episode, Example
+    from biml.episodes.text import format_episode, parse_episode, read_episode, write_episode
+    from biml.episodes.types import EPISODE_TYPES, episode_type
+    from biml.errors import BimlError, FormatError, UsageError
+    from biml.evaluation.library import Model, load
+    from biml.evaluation.responder import Responder
+    from biml.grammar import GOLD, Grammar, GrammarError, MetaGrammar, Rule
+    from biml.rng import generator
+
+_HOMES = {
+    "biml.episodes.draw": ("draw_episode",),
+    "biml.episodes.episode": ("COLOURS", "WORDS", "Episode", "Example"),
+    "biml.episodes.text": ("format_episode", "parse_episode", "read_episode", "write_episode"),
+    "biml.episodes.types": ("EPISODE_TYPES", "episode_type"),
+    "biml.errors": ("BimlError", "FormatError", "UsageError"),
+    "biml.evaluation.library": ("Model", "load"),
+    "biml.evaluation.responder": ("Responder",),
+    "biml.grammar": ("GOLD", "Grammar", "GrammarError", "MetaGrammar", "Rule"),
+    "biml.rng": ("generator",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "COLOURS",
+    "EPISODE_TYPES",
+    "GOLD",
+    "WORDS",
+    "BimlError",
+    "Episode",
+    "Example",
+    "FormatError",
+    "Grammar",
+    "GrammarError",
+    "MetaGrammar",
+    "Model",
+    "Responder",
+    "Rule",
+    "UsageError",
+    "draw_episode",
+    "episode_type",
+    "format_episode",
+    "generator",
+    "load",
+    "parse_episode",
+    "read_episode",
+    "write_episode",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'biml' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

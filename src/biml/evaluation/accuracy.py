@@ -24,13 +24,18 @@ class Accuracy:
 
 
 def accuracy(
-    episodes: Sequence[Episode], answers: Sequence[Sequence[tuple[str, ...]]], *, copied: bool
+    episodes: Sequence[Episode],
+    answers: Sequence[Sequence[tuple[str, ...]]],
+    *,
+    copied: bool,
+    by_name: bool = False,
 ) -> Accuracy | None:
     """Exact match on the copied queries ("retrieve") or on the new ones ("novel").
 
     Args:
         answers: for each episode and query the answer.
         copied: which of the two.
+        by_name: episodes of one name are parts of one, as a participant's answer sheet is.
     Returns:
         None where no episode has such queries.
 
@@ -39,16 +44,14 @@ def accuracy(
     >>> accuracy([episode], [[("RED",), ("PINK",)]], copied=False)
     Accuracy(mean=50.0, sd=0.0, episodes=1)
     """
-    shares = []
-    for episode, given in zip(episodes, answers, strict=True):
-        right = [
-            answer == query.symbols
-            for query, answer in zip(episode.queries, given, strict=True)
-            if query.copied == copied
-        ]
-        if right:
-            shares.append(100 * sum(right) / len(right))
-    if not shares:
+    right: dict[object, list[bool]] = {}
+    for number, (episode, given) in enumerate(zip(episodes, answers, strict=True)):
+        for query, answer in zip(episode.queries, given, strict=True):
+            if query.copied == copied:
+                key = episode.name if by_name else number
+                right.setdefault(key, []).append(answer == query.symbols)
+    if not right:
         return None
+    shares = [100 * sum(one) / len(one) for one in right.values()]
     sd = float(np.std(shares, ddof=1)) if len(shares) > 1 else 0.0
     return Accuracy(float(np.mean(shares)), sd, len(shares))

@@ -13,7 +13,7 @@ from biml.episodes.episode import Episode
 from biml.errors import UsageError
 from biml.evaluation.responder import Responder
 
-LAPSES = tuple(round(p, 2) for p in (*np.arange(0.01, 0.1, 0.01), *np.arange(0.1, 1, 0.1)))
+LAPSES = (*(n / 100 for n in range(1, 10)), *(n / 10 for n in range(1, 10)))
 """The lapse rates that the fit tries, as published: 0.01 … 0.09, 0.1 … 0.9."""
 
 

@@ -1,0 +1,100 @@
+"""Answers to all queries of an evaluation, in the ways that the command line offers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from biml.episodes.episode import Episode, Example
+from biml.errors import UsageError
+from biml.evaluation.responder import Answer, Responder
+from biml.rng import derive_seed
+
+TOGETHER = 50
+"""Episodes that are answered between two reports of progress."""
+
+Progress = Callable[[int], None]
+"""Called with the number of episodes answered so far."""
+
+
+def quiet(done: int) -> None:
+    """Progress that nobody watches."""
+
+
+def best(
+    responder: Responder,
+    episodes: Sequence[Episode],
+    max_length: int,
+    *,
+    progress: Progress = quiet,
+) -> list[list[Answer]]:
+    """The responder's best answer to each query of each episode."""
+    answers: list[list[Answer]] = []
+    for start in range(0, len(episodes), TOGETHER):
+        answers += responder.respond(episodes[start : start + TOGETHER], max_length)
+        progress(len(answers))
+    return answers
+
+
+def drawn(
+    responder: Responder,
+    episodes: Sequence[Episode],
+    max_length: int,
+    *,
+    seed: int,
+    progress: Progress = quiet,
+) -> list[list[Answer]]:
+    """One drawn answer to each query of each episode; the same for the same seed."""
+    answers: list[list[Answer]] = []
+    for start in range(0, len(episodes), TOGETHER):
+        some = episodes[start : start + TOGETHER]
+        several = responder.sample(some, seed=derive_seed(seed, start), max_length=max_length)
+        answers += [[one for (one,) in of_episode] for of_episode in several]
+        progress(len(answers))
+    return answers
+
+
+def drawn_one_by_one(
+    responder: Responder,
+    episodes: Sequence[Episode],
+    max_length: int,
+    *,
+    seed: int,
+    progress: Progress = quiet,
+) -> list[list[Answer]]:
+    """Drawn answers to queries in turn, each pair becoming a study example for the next.
+
+    So the open-ended task is answered from nothing (paper, Methods): targets are not looked at.
+    """
+    answers: list[list[Answer]] = [[] for _ in episodes]
+    study = [list(episode.study) for episode in episodes]
+    for turn in range(max((len(episode.queries) for episode in episodes), default=0)):
+        asking = [n for n, episode in enumerate(episodes) if turn < len(episode.queries)]
+        asked = [
+            replace(
+                episodes[n], study=tuple(study[n]), queries=episodes[n].queries[turn : turn + 1]
+            )
+            for n in asking
+        ]
+        turn_seed = derive_seed(seed, "turn", turn)
+        several = responder.sample(asked, seed=turn_seed, max_length=max_length)
+        for n, episode, ((answer,),) in zip(asking, asked, several, strict=True):
+            answers[n].append(answer)
+            study[n].append(Example(episode.queries[0].words, answer))
+        progress(turn + 1)
+    return answers
+
+
+def check_lengths(episodes: Sequence[Episode], max_length: int) -> None:
+    """Make sure that every target can be answered.
+
+    Raises:
+        UsageError: a target is longer than `max_length`; the message names the longest.
+    """
+    if max_length < 1:
+        raise UsageError(f"--max_length_eval is {max_length}, but must be at least 1")
+    targets = ((len(q.symbols), e.name) for e in episodes for q in e.queries)
+    longest, name = max(targets, default=(0, ""))
+    if longest > max_length:
+        raise UsageError(
+            f"{name or 'an episode'}: has a target of {longest} symbols, but answers are cut at "
+            f"{max_length}; give --max_length_eval {longest}"
+        )
