@@ -3,12 +3,14 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from biml.data.fetch import Progress
 from biml.data.kinds import KINDS, kind
-from biml.data.place import Placed, download, import_path
-from biml.data.status import status
 from biml.episodes.locate import DataFolders, user_data_folder
+
+if TYPE_CHECKING:
+    from biml.data.fetch import Progress
+    from biml.data.place import Placed
 
 SUMMARY = "fetch, import and list human data, published episodes and trained networks"
 
@@ -42,6 +44,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int | None:
+    from biml.data.place import import_path
+
     if args.action == "status":
         _print_status(DataFolders(args.data_dir))
         return None
@@ -55,7 +59,9 @@ def run(args: argparse.Namespace) -> int | None:
     return None
 
 
-def _download(args: argparse.Namespace, destination: Path, bars: "_ProgressBars") -> Placed:
+def _download(args: argparse.Namespace, destination: Path, bars: "_ProgressBars") -> "Placed":
+    from biml.data.place import download
+
     try:
         return download(
             kind(args.kind),
@@ -72,7 +78,7 @@ def _download(args: argparse.Namespace, destination: Path, bars: "_ProgressBars"
         raise
 
 
-def _print_placed(placed: Placed, dest: Path | None) -> None:
+def _print_placed(placed: "Placed", dest: Path | None) -> None:
     print(f"{placed.kind.name}: {placed.files:,} files in {placed.folder}")
     if placed.kept:
         print(f"left as they were (--overwrite replaces them): {', '.join(placed.kept)}")
@@ -81,6 +87,8 @@ def _print_placed(placed: Placed, dest: Path | None) -> None:
 
 
 def _print_status(data: DataFolders) -> None:
+    from biml.data.status import status
+
     for row in status(data):
         if row.folder is None:
             print(f"{row.kind.name:<9} missing: biml data download {row.kind.name}")
@@ -121,7 +129,7 @@ class _ProgressBars:
     def stop(self) -> None:
         self._bars.stop()
 
-    def stage(self, name: str, unit: str) -> Progress:
+    def stage(self, name: str, unit: str) -> "Progress":
         task = self._bars.add_task(name, total=None, done="")
         shown = _megabytes if unit == "bytes" else f"{{:,}} {unit}".format
 

@@ -3,13 +3,12 @@
 import argparse
 from pathlib import Path
 
-from biml.episodes.generate import GeneratedSet, generate
+from biml.episodes.sources import PER_EPOCH, VALIDATION_EPISODES
 
 SUMMARY = "write a set of meta-training and validation episodes, drawn from the meta-grammar"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    published = GeneratedSet()
     parser.add_argument(
         "--out",
         type=Path,
@@ -18,11 +17,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the folder to write; training finds it by the name data_algebraic "
         "(default: %(default)s in the current directory)",
     )
-    for part, what in (("train", "training"), ("val", "validation")):
+    for part, number, what in (
+        ("train", PER_EPOCH, "training"),
+        ("val", VALIDATION_EPISODES, "validation"),
+    ):
         parser.add_argument(
             f"--{part}",
             type=int,
-            default=getattr(published, part),
+            default=number,
             metavar="N",
             help=f"{what} episodes (default: %(default)s)",
         )
@@ -38,6 +40,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int | None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from biml.episodes.generate import GeneratedSet, generate
 
     wanted = GeneratedSet(args.train, args.val, args.seed)
     columns = ("writing episodes", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

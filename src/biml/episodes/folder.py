@@ -3,13 +3,13 @@
 import json
 import mmap
 import os
+import sys
 import zlib
+from array import array
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-
-import numpy
 
 from biml.episodes.episode import Episode
 from biml.episodes.locate import Report, quiet, user_cache_folder
@@ -20,7 +20,7 @@ from biml.files import write_aside
 SMALL = 1000
 """Folders of fewer files are simply read each time."""
 
-_FORMAT = "biml episodes 1"
+_FORMAT = f"biml episodes 1 {sys.byteorder}"
 _DICTIONARY = 2**15
 
 
@@ -150,7 +150,7 @@ class PackedTexts:
     share the memory.
     """
 
-    ends: numpy.ndarray
+    ends: "array[int]"
     dictionary: bytes
     body: "bytes | mmap.mmap"
     start: int = 0
@@ -172,11 +172,11 @@ class PackedTexts:
             add(text)
         for later in texts:
             add(later.encode())
-        return cls(numpy.array(ends, dtype="<u8"), dictionary, bytes(body))
+        return cls(array("Q", ends), dictionary, bytes(body))
 
     def __getitem__(self, index: int) -> str:
-        begin = int(self.ends[index - 1]) if index else 0
-        piece = self.body[self.start + begin : self.start + int(self.ends[index])]
+        begin = self.ends[index - 1] if index else 0
+        piece = self.body[self.start + begin : self.start + self.ends[index]]
         try:
             return zlib.decompressobj(zdict=self.dictionary).decompress(piece).decode()
         except zlib.error as error:
@@ -214,7 +214,7 @@ class PackedTexts:
             start = ends_at + header["dictionary"]
             if len(mapped) != start + header["body"]:
                 return None
-            ends = numpy.frombuffer(mapped, dtype="<u8", count=header["count"], offset=len(line))
+            ends = array("Q", mapped[len(line) : ends_at])
             return cls(ends, mapped[ends_at:start], mapped, start, file)
         except (OSError, ValueError, KeyError, TypeError):
             return None

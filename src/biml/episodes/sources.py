@@ -1,11 +1,10 @@
 """Where episodes come from before they are presented: an endless stream, a folder, a few files."""
 
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
-
-import numpy
 
 from biml.episodes.draw import draw_episode
 from biml.episodes.episode import COLOURS, WORDS, Episode
@@ -14,7 +13,7 @@ from biml.episodes.locate import DataFolders
 from biml.errors import BimlError
 from biml.grammar import GOLD, Grammar, MetaGrammar, same_up_to_renaming
 from biml.grammar.rules import Rule
-from biml.rng import derive_seed, generator
+from biml.rng import generator
 
 PER_EPOCH = 100_000
 """Training episodes of an epoch (paper, Methods)."""
@@ -139,12 +138,12 @@ class FolderEpisodes:
 
     def episode(self, index: int) -> Episode:
         epoch, place = divmod(index, len(self.folder))
-        return self.folder[int(_order(self.seed, epoch, len(self.folder))[place])]
+        return self.folder[_order(self.seed, epoch, len(self.folder))[place]]
 
 
 @lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, n: int) -> numpy.ndarray:
-    return numpy.random.default_rng(derive_seed(seed, "epoch", epoch)).permutation(n)
+def _order(seed: int, epoch: int, n: int) -> "array[int]":
+    return array("L", generator(seed, "epoch", epoch).sample(range(n), n))
 
 
 @dataclass(frozen=True)
