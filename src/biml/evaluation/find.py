@@ -2,34 +2,42 @@
 
 from pathlib import Path
 
+from biml.episodes.locate import DataFolders
 from biml.errors import UsageError
 
-SUFFIXES = ("", ".pt", ".safetensors")
+DEFAULT_FOLDER = Path("out_models")
+ENDINGS = (".pt", ".safetensors")
 
 
-def find_model(name: str, folder: str | Path = "out_models") -> Path:
+def find_model(
+    name: str, folder: str | Path = DEFAULT_FOLDER, data: DataFolders | None = None
+) -> Path:
     """The file of a model.
 
     Args:
         name: a file name in `folder`, with or without its ending, or a path.
         folder: where trained models are kept.
+        data: also searched for a folder of released models.
     Raises:
         UsageError: there is none; the message says where was looked, and what is there.
     """
-    places = (Path(folder), Path())
-    for place in places:
-        for suffix in SUFFIXES:
-            path = place / f"{name}{suffix}"
+    released = (data or DataFolders()).look("out_models")
+    folders = [Path(folder), *([released] if released else [])]
+    for place in (*folders, Path()):
+        for ending in ("", *ENDINGS):
+            path = place / f"{name}{ending}"
             if path.is_file():
                 return path
-    there = sorted(
-        path.name for path in Path(folder).glob("*") if path.suffix in SUFFIXES and path.is_file()
-    )
-    holds = f"{folder} holds {', '.join(there)}" if there else f"{folder} holds no model"
-    if not Path(folder).is_dir():
-        holds = f"there is no folder {folder}"
+    searched = dict.fromkeys(str(place.resolve()) for place in (*folders, Path()))
     raise UsageError(
-        f"no model {name!r} in {' or '.join(str(place.resolve()) for place in places)}; {holds}. "
-        "Train one with `biml train`, fetch released ones with `biml data download models`, "
-        "or name their folder with --dir_model."
+        f"no model {name!r} in {' or '.join(searched)}. "
+        f"{'. '.join(dict.fromkeys(map(_contents, folders)))}. Train one with `biml train`, fetch "
+        "the released ones with `biml data download models`, or name a folder with --dir_model."
     )
+
+
+def _contents(folder: Path) -> str:
+    if not folder.is_dir():
+        return f"There is no folder {folder}"
+    models = sorted(path.name for path in folder.iterdir() if path.suffix in ENDINGS)
+    return f"In {folder} there is {', '.join(models) if models else 'no model'}"

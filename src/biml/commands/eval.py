@@ -1,0 +1,262 @@
+"""`biml eval`, and the published command `python eval.py`."""
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from biml.errors import UsageError
+
+if TYPE_CHECKING:
+    from biml.commands.eval_console import EvalConsole
+    from biml.commands.eval_task import Task
+
+SUMMARY = "Evaluate a model: likelihood of given answers, accuracy of its own, samples."
+
+MODES = ("ll", "fit_lapse", "max", "sample", "sample_html", "sample_iterative", "dashboard")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    _configure_model(parser)
+    _configure_modes(parser.add_argument_group("what to find out (one or more)"))
+    _configure_details(parser.add_argument_group("how"))
+
+
+def _configure_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--fn_out_model", required=True, metavar="NAME.pt", help="file name of the model"
+    )
+    parser.add_argument(
+        "--dir_model", default="out_models", metavar="FOLDER", help="its folder (%(default)s)"
+    )
+    parser.add_argument(
+        "--episode_type",
+        metavar="TYPE",
+        help="what it is asked (the kind it was trained on); any wrong name lists them all",
+    )
+    parser.add_argument(
+        "--data_dir", type=Path, metavar="FOLDER", help="where to look for data folders first"
+    )
+
+
+def _configure_modes(group: Any) -> None:
+    option = group.add_argument
+    option("--ll", action="store_true", help="log-likelihood of the given answers")
+    option(
+        "--fit_lapse",
+        action="store_true",
+        help="log-likelihood at the lapse rate that fits best (0.01-0.09, 0.1-0.9)",
+    )
+    option("--max", action="store_true", help="accuracy of its likeliest answers")
+    option("--sample", action="store_true", help="accuracy of drawn answers")
+    option(
+        "--sample_html",
+        action="store_true",
+        help="a page of drawn answers to the few-shot task, ten for each of a person's, "
+        "written beside the model",
+    )
+    option(
+        "--sample_iterative",
+        action="store_true",
+        help="draw answers to one query after another, each becoming a study example",
+    )
+    option("--dashboard", action="store_true", help="draw the learning curves to NAME.png")
+
+
+def _configure_details(group: Any) -> None:
+    option = group.add_argument
+    option(
+        "--max_length_eval",
+        type=int,
+        default=10,
+        metavar="N",
+        help="symbols that an answer may have (%(default)s)",
+    )
+    option("--batch_size", type=int, metavar="N", help="at most so many episodes at once")
+    option(
+        "--ll_nrep",
+        type=int,
+        default=1,
+        metavar="N",
+        help="passes with fresh orders and names that --ll averages over (%(default)s)",
+    )
+    option(
+        "--ll_p_lapse",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="lapse rate of --ll (%(default)g)",
+    )
+    option("--verbose", action="store_true", help="list every episode with its answers")
+    option("--json", metavar="PATH", help="write the figures as one JSON object (-: to stdout)")
+    option("--seed", type=int, default=0, metavar="N", help="of names, orders and draws (0)")
+    option("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    option(
+        "--precision",
+        choices=("fp32", "bf16"),
+        default="fp32",
+        help="of matrix products (%(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate and report."""
+    _check(args)
+    from biml.commands.eval_console import EvalConsole
+    from biml.commands.eval_task import open_task
+
+    console = EvalConsole(to_stderr=args.json == "-")
+    task = open_task(args, console)
+    figures: dict[str, Any] = {"model": task.path.name, "episode_type": task.kind.name}
+    if args.dashboard:
+        _draw_curves(task, console)
+    if args.ll or args.fit_lapse:
+        figures |= _likelihood(args, task, console)
+    if args.max or args.sample:
+        figures |= _accuracy(args, task, console)
+    if args.sample_iterative:
+        _one_by_one(args, task, console)
+    if args.sample_html:
+        _page(args, task, console)
+    if args.json is not None:
+        _write(figures, args.json)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what cannot be meant.
+
+    Raises:
+        UsageError: says which options.
+    """
+    if not any(getattr(args, mode) for mode in MODES):
+        raise UsageError(f"nothing was asked for; give {_spoken(MODES)}")
+    if args.max and args.sample:
+        raise UsageError("--max and --sample ask for two kinds of answers; give one of them")
+    if not (args.ll or args.fit_lapse) and (args.ll_nrep != 1 or args.ll_p_lapse):
+        raise UsageError("--ll_nrep and --ll_p_lapse are for --ll or --fit_lapse; add one of them")
+    if args.fit_lapse and args.ll_p_lapse:
+        raise UsageError("--fit_lapse finds the lapse rate that --ll_p_lapse gives; give one only")
+    if not 0 <= args.ll_p_lapse <= 1:
+        raise UsageError(f"--ll_p_lapse is {args.ll_p_lapse}, but a probability is from 0 to 1")
+    for name in ("batch_size", "ll_nrep", "max_length_eval"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name} is {value}, but must be at least 1")
+
+
+def _likelihood(
+    args: argparse.Namespace, task: "Task", console: "EvalConsole"
+) -> dict[str, float | int | None]:
+    from biml.evaluation.likelihood import fit_lapse, likelihood, score_repeats
+
+    # Where every pass is the same, one is enough.
+    repeats = args.ll_nrep if task.evaluation.stochastic else 1
+    with console.progress("scoring", repeats, "passes") as progress:
+        scores = score_repeats(
+            task.responder, task.evaluation.presented, repeats, progress=progress
+        )
+    found = fit_lapse(scores) if args.fit_lapse else likelihood(scores, args.ll_p_lapse)
+    console.likelihood(found, fitted=args.fit_lapse)
+    if args.verbose and not (args.max or args.sample):
+        episodes = task.evaluation.presented(0)
+        console.list_scores(episodes, task.responder.log_prob(episodes))
+    return {
+        "loglike": found.mean if math.isfinite(found.mean) else None,
+        "loglike_sd": found.sd if math.isfinite(found.sd) else None,
+        "symbols": found.symbols,
+        "p_lapse": found.p_lapse,
+    }
+
+
+def _accuracy(
+    args: argparse.Namespace, task: "Task", console: "EvalConsole"
+) -> dict[str, float | int]:
+    from biml.evaluation.accuracy import accuracy
+    from biml.evaluation.answers import best, check_lengths, drawn
+
+    episodes = task.evaluation.presented(0)
+    check_lengths(episodes, args.max_length_eval)
+    with console.progress("answering", len(episodes), "episodes") as progress:
+        if args.max:
+            answers = best(task.responder, episodes, args.max_length_eval, progress=progress)
+        else:
+            answers = drawn(
+                task.responder, episodes, args.max_length_eval, seed=args.seed, progress=progress
+            )
+    if args.verbose:
+        console.list_answers(episodes, answers)
+    figures: dict[str, float | int] = {}
+    by_name = task.evaluation.by_name
+    retrieve = accuracy(episodes, answers, copied=True, by_name=by_name)
+    novel = accuracy(episodes, answers, copied=False, by_name=by_name)
+    if retrieve is not None:
+        figures |= {"accuracy_retrieve": retrieve.mean, "episodes": retrieve.episodes}
+    if novel is not None:
+        figures |= {"accuracy_novel": novel.mean, "accuracy_novel_sd": novel.sd}
+        figures |= {"episodes": novel.episodes}
+    console.accuracy("greedy" if args.max else "drawn", retrieve, novel)
+    return figures
+
+
+def _one_by_one(args: argparse.Namespace, task: "Task", console: "EvalConsole") -> None:
+    from biml.evaluation.answers import drawn_one_by_one
+
+    episodes = task.answer_sheets()
+    turns = max((len(episode.queries) for episode in episodes), default=0)
+    with console.progress("answering", turns, "queries in turn") as progress:
+        answers = drawn_one_by_one(
+            task.responder, episodes, args.max_length_eval, seed=args.seed, progress=progress
+        )
+    console.list_drawn(episodes, answers)
+
+
+def _page(args: argparse.Namespace, task: "Task", console: "EvalConsole") -> None:
+    from biml.evaluation.sample_page import TIMES, draw_items, page
+    from biml.files import write_aside
+
+    # Some types ask every query ten times over already.
+    times = 1 if task.kind.name.endswith("_mult10") else TIMES
+    answers = times * sum(len(episode.queries) for episode in task.evaluation.episodes)
+    with console.progress("drawing", answers, "answers") as progress:
+        items = draw_items(
+            task.responder,
+            task.evaluation,
+            seed=args.seed,
+            times=times,
+            max_length=args.max_length_eval,
+            progress=progress,
+        )
+    path = task.path.with_name(f"{task.path.stem}_{task.kind.name}_samples.html")
+    with write_aside(path) as file:
+        file.write(page(items, f"{task.path.name}: {task.kind.summary}").encode())
+    console.say(f"Samples: {path}")
+
+
+def _draw_curves(task: "Task", console: "EvalConsole") -> None:
+    from biml.evaluation.curves import learning_curves
+    from biml.training.dashboard import Dashboard
+    from biml.training.outputs import Outputs
+
+    path = Outputs(task.path).curves
+    Dashboard(path, task.path.name).draw(learning_curves(task.path))
+    console.say(f"Learning curves: {path}")
+
+
+def _write(figures: dict[str, Any], path: str) -> None:
+    from biml.files import write_aside
+
+    text = json.dumps(figures, indent=2) + "\n"
+    if path == "-":
+        sys.stdout.write(text)
+        return
+    with write_aside(path) as file:
+        file.write(text.encode())
+
+
+def _spoken(modes: tuple[str, ...]) -> str:
+    names = [f"--{mode}" for mode in modes]
+    return f"{', '.join(names[:-1])} or {names[-1]}"

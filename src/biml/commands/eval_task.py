@@ -1,0 +1,81 @@
+"""What `biml eval` works on: a model, and what it is asked."""
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from biml.checkpoints.model import load_model
+from biml.commands.eval_console import EvalConsole
+from biml.episodes.episode import Episode
+from biml.episodes.locate import DataFolders
+from biml.episodes.present import EvaluationEpisodes
+from biml.episodes.types import EpisodeType, episode_type
+from biml.errors import UsageError
+from biml.evaluation.find import find_model
+from biml.evaluation.network_responder import NetworkResponder
+from biml.training.hardware import pick_device
+
+PLACEHOLDERS = ("open_end_freeform",)
+"""Episode types whose targets only say which names there are; no answer to them is right."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model and what it is asked.
+
+    Attributes:
+        path: the model's file.
+        responder: the model.
+        kind: the episode type.
+        evaluation: its evaluation episodes.
+    """
+
+    path: Path
+    responder: NetworkResponder
+    kind: EpisodeType
+    evaluation: EvaluationEpisodes
+
+    def answer_sheets(self) -> list[Episode]:
+        """Episodes of the open-ended task as people saw them: all queries, nothing to study.
+
+        Raises:
+            UsageError: another task.
+        """
+        whole = replace(self.evaluation, expand=lambda episode: (episode,)).presented(0)
+        if not self.kind.remapped or any(episode.study for episode in whole):
+            raise UsageError(
+                "--sample_iterative is for the open-ended task, such as "
+                f"--episode_type open_end_freeform, not for {self.kind.name}"
+            )
+        return whole
+
+
+def open_task(args: argparse.Namespace, console: EvalConsole) -> Task:
+    """Load the model and open the episodes that the options name.
+
+    Raises:
+        UsageError: no such model, device or episode type, or the model knows other symbols.
+        FormatError: the model's file is damaged.
+        BimlError: data are missing; the message says how to get them.
+    """
+    kind = episode_type(args.episode_type) if args.episode_type else None
+    device = pick_device(args.device)
+    data = DataFolders(args.data_dir, report=console.note)
+    path = find_model(args.fn_out_model, args.dir_model, data)
+    loaded = load_model(path, device, vocabulary=kind.vocabulary if kind else None)
+    if kind is None:
+        if not loaded.episode_type:
+            raise UsageError(f"{path} does not say what it was trained on; give --episode_type")
+        kind = episode_type(loaded.episode_type)
+        load_model(path, vocabulary=kind.vocabulary)
+    evaluation = kind.open_evaluation(data, args.seed)
+    responder = NetworkResponder(
+        loaded.network, batch_size=args.batch_size, precision=args.precision
+    )
+    console.begin(path, loaded, kind)
+    if kind.name in PLACEHOLDERS and (args.ll or args.fit_lapse or args.max or args.sample):
+        console.note(
+            f"{kind.name} has placeholders for targets, so likelihood and accuracy mean little; "
+            "--sample_iterative is made for it"
+        )
+    return Task(path, responder, kind, evaluation)

@@ -1,0 +1,152 @@
+"""Drawn answers to the human few-shot task beside people's, as one page that opens from disk."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from html import escape
+
+from biml.episodes.episode import Episode
+from biml.episodes.present import EvaluationEpisodes
+from biml.episodes.transforms import unmap_symbols
+from biml.errors import UsageError
+from biml.evaluation.responder import Answer, Responder
+from biml.rng import derive_seed
+
+TIMES = 10
+"""Drawn answers for each of a person's, as published."""
+
+_TOGETHER = 250
+"""Answers drawn between two reports of progress."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One query of the task, in canonical names.
+
+    Attributes:
+        study: the study examples, as (words, symbols).
+        words: the query.
+        people: people's answers and how often each came.
+        model: drawn answers and how often each came.
+    """
+
+    study: tuple[tuple[Answer, Answer], ...]
+    words: tuple[str, ...]
+    people: Counter[Answer]
+    model: Counter[Answer]
+
+
+def draw_items(
+    responder: Responder,
+    evaluation: EvaluationEpisodes,
+    *,
+    seed: int,
+    times: int = TIMES,
+    max_length: int = 10,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[Item]:
+    """Drawn answers to each item, `times` as many as people gave, each under its own renaming.
+
+    Args:
+        evaluation: episodes of one query each, with people's answers to it as targets.
+        progress: called with the number of answers drawn so far.
+    Raises:
+        UsageError: the episodes are of another kind.
+    """
+    episodes = evaluation.episodes
+    if evaluation.by_name or any(len({q.words for q in e.queries}) != 1 for e in episodes):
+        raise UsageError(
+            "--sample_html shows one query a file with people's answers: "
+            "use it with --episode_type few_shot_human"
+        )
+    wanted = [times * len(episode.queries) for episode in episodes]
+    asked = [
+        (item, replace(episode, queries=episode.queries[:1]))
+        for repeat in range(max(wanted, default=0))
+        for item, episode in enumerate(evaluation.presented(repeat))
+        if repeat < wanted[item]
+    ]
+    model: list[Counter[Answer]] = [Counter() for _ in episodes]
+    for start in range(0, len(asked), _TOGETHER):
+        some = asked[start : start + _TOGETHER]
+        drawn = responder.sample(
+            [episode for _, episode in some],
+            seed=derive_seed(seed, "page", start),
+            max_length=max_length,
+        )
+        for (item, episode), ((answer,),) in zip(some, drawn, strict=True):
+            model[item][unmap_symbols(episode, answer)] += 1
+        progress(start + len(some))
+    return [_item(episode, model[number]) for number, episode in enumerate(episodes)]
+
+
+def _item(episode: Episode, model: Counter[Answer]) -> Item:
+    return Item(
+        tuple((example.words, example.symbols) for example in episode.study),
+        episode.queries[0].words,
+        Counter(query.symbols for query in episode.queries),
+        model,
+    )
+
+
+def page(items: list[Item], title: str) -> str:
+    """The items as HTML that needs nothing else; all text from files is escaped."""
+    palette = _palette(items)
+    study = "".join(
+        f"<tr><td>{escape(' '.join(words))}<td>{_drawn(symbols, palette)}"
+        for words, symbols in (items[0].study if items else ())
+    )
+    rows = "".join(
+        f'<tr><th scope="row">{escape(" ".join(item.words))}'
+        f"<td>{_answers(item.people, palette)}<td>{_answers(item.model, palette)}"
+        for item in items
+    )
+    return (
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{_STYLE}</style><h1>{escape(title)}</h1>"
+        f"<main><table><thead><tr><th>query<th>people<th>model<tbody>{rows}</table>"
+        f"<aside><h2>Study examples</h2><table>{study}</table></aside></main></html>\n"
+    )
+
+
+_COLOURS = ("#d7263d", "#2f6fde", "#2ca02c", "#e8c400", "#8e44c9", "#ff7eb9", "#e67e22", "#16a2b8")
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem; color: #222; background: #fff }
+main { display: flex; flex-wrap: wrap; gap: 2rem; align-items: flex-start }
+table { border-collapse: collapse } th, td { padding: .3rem .8rem; vertical-align: top }
+th { text-align: left; font-weight: 600 } tbody tr { border-top: 1px solid #ddd }
+.n { color: #666; margin-left: .5rem } .a { white-space: nowrap }
+.c { display: inline-block; min-width: 1.5em; line-height: 1.5em; border-radius: 1em; color: #fff;
+  padding: 0 .2em; box-sizing: border-box; margin-right: 2px; text-align: center;
+  font-size: .75em; text-shadow: 0 0 2px #000 }
+"""
+
+
+def _palette(items: list[Item]) -> dict[str, str]:
+    """A colour for each symbol that study examples use; any other is grey."""
+    own = dict.fromkeys(s for item in items for _, symbols in item.study for s in symbols)
+    return dict(zip(own, _COLOURS, strict=False))
+
+
+def _answers(answers: Counter[Answer], palette: dict[str, str]) -> str:
+    total = answers.total()
+    return "".join(
+        f'<div class="a">{_drawn(answer, palette)}'
+        f'<span class="n">{n} ({100 * n / total:.1f}%)</span></div>'
+        for answer, n in answers.most_common()
+    )
+
+
+def _drawn(symbols: Answer, palette: dict[str, str]) -> str:
+    return "".join(_circles(symbols, palette)) or "(nothing)"
+
+
+def _circles(symbols: Answer, palette: dict[str, str]) -> Iterator[str]:
+    for symbol in symbols:
+        label = symbol if symbol in palette else "?"
+        yield (
+            f'<span class="c" title="{escape(symbol)}" '
+            f'style="background:{palette.get(symbol, "#888")}">{escape(label)}</span>'
+        )
