@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from biml.errors import BimlError
 from biml.networks.base import EpisodeNetwork
 from biml.rng import derive_seed
+from biml.training.adamw import AdamW
 from biml.training.batches import Source, StepBatch, assemble, computing, deal
 from biml.training.config import TrainingConfig
 from biml.training.schedule import learning_rate
@@ -79,9 +80,7 @@ class Learner:
         self._dropout = torch.Generator(team.device)
         self._upcoming: StepBatch | None = None
         self._make_sums()
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=config.lr, betas=(0.9, 0.95), weight_decay=0.01, fused=True
-        )
+        self._optimizer = AdamW(list(network.parameters()), self._gradient)
 
     def _make_sums(self) -> None:
         """One tensor for all that is added up over pieces and processes, in one all-reduce.
@@ -122,9 +121,7 @@ class Learner:
         figures = StepFigures(loss, norm, lr, stop > 0)
         if not torch.isfinite(reported).all():
             raise DivergedError(batch, figures)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.step()
+        self._optimizer.step(lr)
         self.done += 1
         return figures
 
@@ -150,10 +147,10 @@ class Learner:
 
     def state(self) -> dict[str, Any]:
         """What `load` needs to go on exactly from here, apart from the weights."""
-        return {"step": self.done, "optimizer": self.optimizer.state_dict()}
+        return {"step": self.done, "optimizer": self._optimizer.state()}
 
     def load(self, state: dict[str, Any]) -> None:
         """Continue from a state; the network must hold the weights of that moment."""
         self.done = state["step"]
         self._upcoming = None
-        self.optimizer.load_state_dict(state["optimizer"])
+        self._optimizer.load(state["optimizer"])

@@ -1,0 +1,169 @@
+"""The real command, interrupted; a resumed run ends exactly where it would have come anyway."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from biml.commands.main import door
+from biml.episodes.draw import draw_episode
+from biml.episodes.text import write_episode
+from biml.grammar import MetaGrammar
+from biml.rng import generator
+from biml.training.history import read_history
+from test_training_processes import await_file
+from training_toys import same_weights
+
+DOOR = Path(__file__).parents[1] / "train.py"
+STEPS = 60
+NARROW = [
+    *("--emb_size", "16", "--nlayers_encoder", "1", "--nlayers_decoder", "1", "--ff_mult", "1"),
+    *("--episode_type", "algebraic+biases", "--batch_size", "1", "--nsteps", str(STEPS)),
+    *("--precision", "fp32", "--seed", "5"),
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few episodes in the published layout, so that validation takes little time."""
+    folder = tmp_path_factory.mktemp("data")
+    for kind, count in (("train", 20), ("val", 2)):
+        for number in range(count):
+            episode = draw_episode(MetaGrammar(), generator(1, kind, number))
+            write_episode(folder / "data_algebraic" / kind / f"{number:06d}.txt", episode)
+    return folder
+
+
+def options(folder: Path, data: Path, more: Sequence[str] = NARROW) -> list[str]:
+    where = ["--fn_out_model", "net.pt", "--dir_model", str(folder), "--data_dir", str(data)]
+    return [*where, "--workers", "1", *more]
+
+
+def start(*arguments: str, **keywords) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, str(DOOR), *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **keywords,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    """The model of an uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert door("train", [*options(folder, data), "--quiet"]) == 0
+    return folder / "net.pt"
+
+
+def steps_done(model: Path) -> int:
+    return torch.load(model, weights_only=True)["training"]["step"]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)],
+    ids=["ctrl-c", "sigterm", "kill-9"],
+)
+def test_an_interrupted_run_resumes_to_the_very_same_weights(
+    number: signal.Signals, code: int, tmp_path: Path, data: Path, whole: Path
+) -> None:
+    model = tmp_path / "net.pt"
+    killed = number == signal.SIGKILL
+    # A run that is asked to stop saves by itself; before a kill something must have been saved.
+    run = start(*options(tmp_path, data), "--save_every", "0" if killed else "60")
+    await_file(model if killed else tmp_path / "net.history.jsonl", run)
+    run.send_signal(number)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == code, said
+    assert 1 <= steps_done(model) < STEPS
+    if not killed:
+        assert f"biml train --fn_out_model net.pt --dir_model {tmp_path}" in said
+        assert "--resume" in said
+    assert door("train", [*options(tmp_path, data, ["--resume", "--quiet"])]) == 0
+    assert steps_done(model) == STEPS
+    assert same_weights(model, whole)
+    steps = [line["step"] for line in read_history(tmp_path / "net.history.jsonl")]
+    assert steps == [1, 25, 50, 60]
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, data: Path) -> None:
+    run = start(*options(tmp_path, data), "--batch_size", "2000")  # a step of many seconds
+    assert run.stdout is not None
+    while "steps of" not in run.stdout.readline():
+        assert run.poll() is None
+    run.send_signal(signal.SIGINT)
+    while "Ctrl-C again" not in run.stdout.readline():
+        assert run.poll() is None
+    run.send_signal(signal.SIGINT)
+    run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert not (tmp_path / "net.pt").exists()
+
+
+def test_a_complete_run_has_nothing_to_resume(whole: Path, data: Path, capsys) -> None:
+    before = whole.read_bytes()
+    assert door("train", options(whole.parent, data, ["--resume"])) == 0
+    assert "complete already" in capsys.readouterr().out
+    assert whole.read_bytes() == before
+
+
+def test_resuming_with_another_option_names_it(whole: Path, data: Path, capsys) -> None:
+    other = ["--resume", "--batch_size", "25", "--lr", "0.001"]
+    assert door("train", options(whole.parent, data, other)) == 2
+    told = capsys.readouterr().err
+    assert "--batch_size: the run had 1, now 25 was asked for" in told
+    assert "--lr:" not in told
+
+
+def test_resuming_without_the_data_of_the_run_is_refused(
+    whole: Path, tmp_path: Path, capsys
+) -> None:
+    assert door("train", options(whole.parent, tmp_path, ["--resume"])) == 2
+    assert "--data_dir" in capsys.readouterr().err
+
+
+def test_an_existing_model_is_not_replaced_unasked(whole: Path, data: Path, capsys) -> None:
+    before = whole.read_bytes()
+    assert door("train", options(whole.parent, data)) == 2
+    told = capsys.readouterr().err
+    assert "--overwrite" in told
+    assert "--resume" in told
+    assert whole.read_bytes() == before
+
+
+def test_a_full_disk_is_told_and_the_old_model_stays(tmp_path: Path, data: Path) -> None:
+    def little_space() -> None:  # stands for a full disk: no file may grow beyond this
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+
+    model = tmp_path / "net.pt"
+    model.write_bytes(b"the old model")
+    every_step = ["--overwrite", "--save_every", "0"]
+    run = start(*options(tmp_path, data), *every_step, preexec_fn=little_space)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 1, said
+    assert f"{model}: could not be written" in said
+    assert "Traceback" not in said
+    assert model.read_bytes() == b"the old model"
+    assert list(tmp_path.glob(".net.pt*")) == []
+
+
+def test_output_that_is_no_terminal_gets_plain_lines(tmp_path: Path, data: Path, capsys) -> None:
+    short = [*options(tmp_path, data), "--nsteps", "3"]
+    assert door("train", short) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("step ") for line in said) == 2
+    assert "\x1b" not in "".join(said)
+    assert said[-1].startswith("See answers: biml eval --fn_out_model net.pt")
+    assert door("train", [*short, "--overwrite", "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+    json.loads((tmp_path / "net.history.jsonl").read_text().splitlines()[-1])

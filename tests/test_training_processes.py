@@ -1,0 +1,146 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from biml.errors import BimlError
+from biml.training.batches import Source
+from biml.training.config import Conduct, TrainingConfig
+from biml.training.material import Material
+from biml.training.run import train
+from training_toys import OPTIONS, open_toys, weights_of
+
+TWO = Conduct(workers=2)
+MANY_PIECES = OPTIONS | {"max_tokens": 200, "nsteps": 4, "lr": 1e-4, "lr_warmup": False}
+
+TOYS_UNDER_TORCHRUN = """
+import sys
+from pathlib import Path
+from test_training_processes import MANY_PIECES
+from training_toys import open_toys
+from biml.training.config import Conduct
+from biml.training.run import train
+outcome = train(Path(sys.argv[1]), MANY_PIECES, conduct=Conduct(), open_material=open_toys)
+print("steps:", outcome.step)
+"""
+
+
+def far_apart(one: Path, other: Path) -> float:
+    a, b = weights_of(one), weights_of(other)
+    return max((a[name] - b[name]).abs().max().item() for name in a)
+
+
+def test_two_processes_learn_the_same_as_one(tmp_path: Path) -> None:
+    train(tmp_path / "one.pt", MANY_PIECES, conduct=Conduct(workers=1), open_material=open_toys)
+    train(tmp_path / "two.pt", MANY_PIECES, conduct=TWO, open_material=open_toys)
+    assert far_apart(tmp_path / "one.pt", tmp_path / "two.pt") < 2e-5
+    # Rounding could hide a difference only if differences were small; other dropout leads further.
+    other = MANY_PIECES | {"dropout": 0.2}
+    train(tmp_path / "other.pt", other, conduct=Conduct(workers=1), open_material=open_toys)
+    assert far_apart(tmp_path / "one.pt", tmp_path / "other.pt") > 1e-4
+
+
+def test_torchrun_decides_the_processes(tmp_path: Path) -> None:
+    script = tmp_path / "job.py"
+    script.write_text(TOYS_UNDER_TORCHRUN)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    launch += ["--master_port", "0", "--rdzv_backend", "c10d", "--rdzv_endpoint", "127.0.0.1:0"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run(
+        [*launch, str(script), str(tmp_path / "two.pt")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    train(tmp_path / "one.pt", MANY_PIECES, conduct=Conduct(workers=1), open_material=open_toys)
+    assert far_apart(tmp_path / "one.pt", tmp_path / "two.pt") < 2e-5
+    assert len((tmp_path / "two.history.jsonl").read_text().splitlines()) == 2
+
+
+@dataclass(frozen=True)
+class FailsElsewhere:
+    """Ends every process but that of the tests when it is asked for an episode of a later step."""
+
+    source: Source
+    home: int
+    how: str
+    per_epoch: int = 10
+
+    def episode(self, index: int):
+        if index >= 4 and os.getpid() != self.home:
+            if self.how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise ValueError("a worker's own mistake")
+        return self.source.episode(index)
+
+
+@dataclass(frozen=True)
+class OpenFailing:
+    home: int
+    how: str
+
+    def __call__(self, config: TrainingConfig, data_dir: Path | None) -> Material:
+        toys = open_toys(config, data_dir)
+        source = FailsElsewhere(toys.source, self.home, self.how)
+        return Material(toys.network, source, toys.validation, "toys")
+
+
+@pytest.mark.parametrize(
+    ("how", "told"), [("raise", "a worker's own mistake"), ("kill", "ended by signal 9")]
+)
+def test_a_failing_process_ends_the_run_with_its_error(tmp_path: Path, how: str, told: str) -> None:
+    failing = OpenFailing(os.getpid(), how)
+    with pytest.raises(BimlError, match=told):
+        train(tmp_path / "net.pt", MANY_PIECES, conduct=TWO, open_material=failing)
+    assert not torch.distributed.is_initialized()
+
+
+def children_of(parent: int) -> list[int]:
+    found = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in found.splitlines()]
+    return [pid for pid, ppid in pairs if ppid == parent]
+
+
+def alive(pid: int) -> bool:
+    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return found.stdout.strip()[:1] not in ("", "Z")
+
+
+def test_no_process_outlives_a_run_that_was_killed(tmp_path: Path) -> None:
+    script = TOYS_UNDER_TORCHRUN.replace("Conduct()", "Conduct(workers=2)").replace(
+        "MANY_PIECES,", "MANY_PIECES | {'nsteps': 100_000},"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "net.pt")],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        await_file(tmp_path / "net.history.jsonl", run)
+        children = children_of(run.pid)
+        assert len(children) == 1
+    finally:
+        run.kill()
+        run.wait()
+    deadline = time.monotonic() + 10
+    while any(map(alive, children)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(alive, children))
+
+
+def await_file(path: Path, run: subprocess.Popen) -> None:
+    """Wait until a run has written something into a file."""
+    deadline = time.monotonic() + 60
+    while not (path.exists() and path.stat().st_size):
+        assert run.poll() is None, "the run ended before it was to"
+        assert time.monotonic() < deadline, f"nothing in {path}"
+        time.sleep(0.02)
