@@ -1,5 +1,8 @@
 """Drawing episodes from the meta-grammar (paper, Methods: meta-training procedure)."""
 
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import islice
 from random import Random
 
 from biml.episodes.episode import Episode, Example
@@ -59,39 +62,43 @@ def draw_examples(grammar: Grammar, meta: MetaGrammar, rng: Random) -> list[Exam
         `meta.n_study + meta.n_query` examples, or fewer if they could not be found.
     """
     interpreter = grammar.interpreter
-    results = interpreter.results(meta.max_output)
-    productions = [form for form in interpreter.forms if len(form) > 1]
-    primitives = [interpreter.codes[rule.lhs[0]] for rule in grammar.primitives]
-    wanted = meta.n_study + meta.n_query
+    longest, wanted = meta.max_output, meta.n_study + meta.n_query
+    results = interpreter.results(longest)
     outputs: dict[str, str] = {}
-    rejected = set()
-    for _ in range(TRIES):
-        string = _draw_input(productions, primitives, meta.max_input, rng)
-        if string and string not in outputs and string not in rejected:
+    for string in islice(_inputs(interpreter.forms, meta.max_input, rng), TRIES):
+        if string not in outputs:
             output = results[string]
-            if len(output) > meta.max_output:
-                rejected.add(string)
-                continue
-            outputs[string] = output
-            if len(outputs) == wanted:
-                break
+            if len(output) <= longest:
+                outputs[string] = output
+                if len(outputs) == wanted:
+                    break
     names = {code: name for name, code in interpreter.codes.items()}.__getitem__
     examples = [Example(tuple(map(names, i)), tuple(map(names, o))) for i, o in outputs.items()]
     rng.shuffle(examples)
     return examples
 
 
-def _draw_input(productions: list[str], primitives: list[str], longest: int, rng: Random) -> str:
-    """One string of the PCFG in codes, or nothing where it grows too long."""
-    random = rng.random
-    n = len(productions) + 1
-    form = "X"
-    while "X" in form:
-        choice = int(random() * n)
-        form = form.replace("X", productions[choice] if choice < n - 1 else "U", 1)
-        if len(form) > longest:
-            return ""
-    m = len(primitives)
-    while "U" in form:
-        form = form.replace("U", primitives[int(random() * m)], 1)
-    return form
+def _inputs(forms: tuple[str, ...], longest: int, rng: Random) -> Iterator[str]:
+    """Strings of the PCFG in codes, without end; those that grow too long are left out."""
+    of_x, of_u = _expansions(forms)
+    random, n, m = rng.random, len(of_x), len(of_u)
+    while True:
+        form = of_x[int(random() * n)]
+        while "X" in form and len(form) <= longest:
+            form = form.replace("X", of_x[int(random() * n)], 1)
+        if len(form) <= longest:
+            while "U" in form:
+                form = form.replace("U", of_u[int(random() * m)], 1)
+            yield form
+
+
+@lru_cache(maxsize=2048)
+def _expansions(forms: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """What X and what U become, equally likely entries, given the left sides of a grammar.
+
+    An X takes two draws, the production and the primitive of its first U; as one draw from a
+    table of all pairs it costs half.
+    """
+    of_u = [form for form in dict.fromkeys(forms) if len(form) == 1 and form not in "UX"]
+    productions = ["U", *[form for form in forms if len(form) > 1]]
+    return [form.replace("U", word, 1) for form in productions for word in of_u], of_u

@@ -48,3 +48,15 @@ class Episode:
     pool: tuple[str, ...] | None = None
     name: str = ""
     remapping: Remapping | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        """A listing of its examples and grammar, one a line."""
+        from biml.episodes.render import listing
+
+        return listing(self)
+
+    def _repr_html_(self) -> str:
+        """The same with coloured circles, in a notebook."""
+        from biml.episodes.render import html
+
+        return html(self)

@@ -25,20 +25,28 @@ def read_episode(
         FormatError: the file is not UTF-8 or does not have the format.
         BimlError: the file cannot be read.
     """
+    return parse_episode(read_text(path), source=str(path), words=words, symbols=symbols)
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """What a UTF-8 text file holds.
+
+    Raises:
+        FormatError: the file is not UTF-8.
+        BimlError: the file cannot be read.
+    """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise BimlError(f"{path}: cannot be read ({error.strerror or error})") from error
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
         raise FormatError(
-            "not UTF-8 text; save it as UTF-8, or name an episode file",
+            "not UTF-8 text; name a text file, or save this one as UTF-8",
             source=str(path),
-            line=line,
+            line=data.count(b"\n", 0, error.start) + 1,
         ) from None
-    return parse_episode(text, source=str(path), words=words, symbols=symbols)
 
 
 def write_episode(path: str | os.PathLike[str], episode: Episode) -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from biml.grammar.grammar import Grammar
-from biml.grammar.rules import Rule
+from biml.grammar.rules import RuleKey
 
 
 def same_grammar(a: Grammar, b: Grammar) -> bool:
@@ -24,43 +24,51 @@ def same_up_to_renaming(a: Grammar, b: Grammar) -> bool:
     >>> same_up_to_renaming(a, Grammar.parse("u1 fep -> [u1]\\nkiki -> PINK"))
     False
     """
-    if len(a.rules) != len(b.rules) and len(a.canonical()) != len(b.canonical()):
+    keys_a, keys_b = a.canonical(), b.canonical()
+    # Nearly every comparison ends here, at the kinds of the left sides.
+    if sorted([key[0] for key in keys_a]) != sorted([key[0] for key in keys_b]):
         return False
-    shapes = {rule: _shape(rule) for rule in a.canonical() | b.canonical()}
-    count = Counter(shapes[rule] for rule in a.canonical())
-    if count != Counter(shapes[rule] for rule in b.canonical()):
+    shapes = {key: _shape(key) for key in keys_a | keys_b}
+    count = Counter(shapes[key] for key in keys_a)
+    if count != Counter(shapes[key] for key in keys_b):
         return False
     # Rules of a rare shape first: they leave the fewest choices to the others.
-    rules = sorted(a.canonical(), key=lambda rule: count[shapes[rule]])
-    partners = [[r for r in b.canonical() if shapes[r] == shapes[rule]] for rule in rules]
+    rules = sorted(keys_a, key=lambda key: count[shapes[key]])
+    partners = [[key for key in keys_b if shapes[key] == shapes[rule]] for rule in rules]
     return _pair_up(rules, partners, {}, {})
 
 
-def _shape(rule: Rule) -> tuple[tuple[str | int, ...], ...]:
+def _shape(key: RuleKey) -> tuple[tuple[object, ...], ...]:
     """A rule with words and symbols numbered in order of mention: what renaming cannot change."""
-    words: dict[str, int] = {}
-    symbols: dict[str, int] = {}
-    lhs = [
-        words.setdefault(item, len(words)) if kind == "." else item
-        for item, kind in zip(rule.lhs, rule.kinds, strict=True)
-    ]
-    rhs = [item if item[0] == "[" else symbols.setdefault(item, len(symbols)) for item in rule.rhs]
-    return tuple(lhs), tuple(rhs)
+    kinds, words, places = key
+    word_numbers: dict[str, int] = {}
+    symbol_numbers: dict[str, int] = {}
+    return (
+        tuple(kinds),
+        tuple([word_numbers.setdefault(word, len(word_numbers)) for word in words]),
+        tuple(
+            [
+                ("symbol", symbol_numbers.setdefault(item, len(symbol_numbers)))
+                if isinstance(item, str)
+                else ("variable", item)
+                for item in places
+            ]
+        ),
+    )
 
 
 def _pair_up(
-    rules: Sequence[Rule],
-    partners: Sequence[Sequence[Rule]],
+    rules: Sequence[RuleKey],
+    partners: Sequence[Sequence[RuleKey]],
     words: dict[str, str],
     symbols: dict[str, str],
 ) -> bool:
     """Whether the renaming so far can be extended to send every rule to a partner of its own."""
     if not rules:
         return True
-    rule = rules[0]
     for partner in partners[0]:
-        more_words = _extend(words, rule.words, partner.words)
-        more_symbols = _extend(symbols, rule.symbols, partner.symbols)
+        more_words = _extend(words, rules[0][1], partner[1])
+        more_symbols = _extend(symbols, _symbols(rules[0]), _symbols(partner))
         if (
             more_words is not None
             and more_symbols is not None
@@ -68,6 +76,10 @@ def _pair_up(
         ):
             return True
     return False
+
+
+def _symbols(key: RuleKey) -> list[str]:
+    return [item for item in key[2] if isinstance(item, str)]
 
 
 def _extend(

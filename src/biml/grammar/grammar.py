@@ -6,7 +6,7 @@ from functools import cached_property
 
 from biml.errors import FormatError
 from biml.grammar.interpreter import Interpreter
-from biml.grammar.rules import GrammarError, Rule
+from biml.grammar.rules import GrammarError, Rule, RuleKey
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,7 @@ class Grammar:
         """The grammar with other input words and output symbols; those not named stay."""
         return Grammar(tuple([rule.rename(words, symbols) for rule in self.rules]))
 
-    @cached_property
-    def _canonical(self) -> frozenset[Rule]:
-        return frozenset([_canonical_rule(rule) for rule in self.rules])
-
-    def canonical(self) -> frozenset[Rule]:
+    def canonical(self) -> frozenset[RuleKey]:
         """A key that two grammars share exactly if they differ only in the order of their rules
         and in the names of variables (`u` and `x` remain different).
 
@@ -111,20 +107,4 @@ class Grammar:
         >>> a.canonical() == b.canonical()
         True
         """
-        return self._canonical
-
-
-def _canonical_rule(rule: Rule) -> Rule:
-    """The rule with its variables numbered in order of mention, each kind on its own."""
-    names: dict[str, str] = {}
-    counts = {"u": 0, "x": 0}
-    for variable in rule.variables:
-        kind = variable[0]
-        counts[kind] += 1
-        names[variable] = f"{kind}{counts[kind]}"
-    if all(old == new for old, new in names.items()):
-        return rule
-    return Rule(
-        tuple([names.get(item, item) for item in rule.lhs]),
-        tuple([f"[{names[item[1:-1]]}]" if item[0] == "[" else item for item in rule.rhs]),
-    )
+        return frozenset([rule.key for rule in self.rules])

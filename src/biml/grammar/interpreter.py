@@ -21,9 +21,6 @@ MAX_SYMBOLS = 10_000
 Match = Callable[[str], re.Match[str] | None]
 Templates = dict[int, tuple[int | str, ...]]
 
-_FIRST_CODE = ord("a")
-"""Codes start above the capitals, which leaves U and X free to stand for variables in a form."""
-
 
 class Interpreter:
     """A grammar made ready for interpreting strings of codes, one character a word or symbol.
@@ -34,7 +31,7 @@ class Interpreter:
     """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        self.codes: dict[str, str] = {}
+        self.codes = Codes()
         # Left sides first: then grammars whose left sides look alike share one expression.
         self.forms = tuple([self._form(rule) for rule in rules])
         self._match, first_groups, ends = _matcher(self.forms)
@@ -56,8 +53,8 @@ class Interpreter:
             raise GrammarError(
                 f"an input of {len(words)} words is too long; at most {MAX_WORDS} are interpreted"
             )
-        codes = dict(self.codes)
-        string = "".join([codes.setdefault(w, _code(len(codes))) for w in words])
+        codes = Codes(self.codes)  # A copy: unknown words are not to pile up in the grammar.
+        string = "".join([codes[word] for word in words])
         output = self.results()[string]
         if len(output) > MAX_SYMBOLS:
             raise GrammarError(f"the output runs over {MAX_SYMBOLS:,} symbols; is that intended?")
@@ -65,26 +62,26 @@ class Interpreter:
         return tuple([names[code] for code in output])
 
     def _form(self, rule: Rule) -> str:
-        codes = self.codes
-        return "".join(
-            [
-                codes.setdefault(item, _code(len(codes))) if kind == "." else kind.upper()
-                for item, kind in zip(rule.lhs, rule.kinds, strict=True)
-            ]
-        )
+        items = zip(rule.lhs, rule.kinds.upper(), strict=True)
+        return "".join([self.codes[item] if kind == "." else kind for item, kind in items])
 
     def _template(self, rule: Rule, first_group: int) -> tuple[int | str, ...]:
         """The right side as numbers of groups to interpret and codes of symbols."""
-        codes = self.codes
-        groups = {f"[{v}]": first_group + i for i, v in enumerate(rule.variables)}
-        if len(rule.lhs) == 1 and not groups.keys().isdisjoint(rule.rhs):
+        numbered = [i for i in rule.places if isinstance(i, int)]
+        if numbered and rule.kinds in ("u", "x"):
             return ()  # It would be applied to the very string that it matched, for ever.
         return tuple(
-            [
-                groups[item] if item in groups else codes.setdefault(item, _code(len(codes)))
-                for item in rule.rhs
-            ]
+            [i + first_group if isinstance(i, int) else self.codes[i] for i in rule.places]
         )
+
+
+class Codes(dict[str, str]):
+    """The code of each word and symbol: one character, given when first asked for."""
+
+    def __missing__(self, name: str) -> str:
+        # Above the capitals, which leaves U and X free to stand for variables in a form.
+        code = self[name] = chr(ord("a") + len(self))
+        return code
 
 
 class Results(dict[str, str]):
@@ -99,8 +96,9 @@ class Results(dict[str, str]):
         GrammarError: a rule calls itself on the very string that it matched.
     """
 
+    __slots__ = ("_end", "_match", "_templates")
+
     def __init__(self, match: Match, templates: Templates, max_symbols: int) -> None:
-        super().__init__()
         self._match = match
         self._templates = templates
         self._end = max_symbols + 1
@@ -110,12 +108,13 @@ class Results(dict[str, str]):
         if found is None:
             output = string
         else:
-            template = self._templates[found.lastindex or 0]
+            template = self._templates[found.lastindex]  # type: ignore[index]
             if not template:
                 raise GrammarError("a rule of one lone variable calls itself without end")
-            output = "".join(
-                [part if part.__class__ is str else self[found[part]] for part in template]
-            )[: self._end]
+            output = ""
+            for part in template:
+                output += part if isinstance(part, str) else self[found[part]]
+            output = output[: self._end]
         self[string] = output
         return output
 
@@ -142,7 +141,3 @@ def _matcher(forms: tuple[str, ...]) -> tuple[Match, tuple[int, ...], tuple[int,
 
 
 _GROUPS = {"U": "(.)", "X": "(.+)"}
-
-
-def _code(number: int) -> str:
-    return chr(_FIRST_CODE + number)

@@ -1,11 +1,12 @@
 """The meta-grammar: the distribution that grammars are drawn from (paper, Methods)."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 
 from biml.errors import UsageError
 from biml.grammar.grammar import Grammar
-from biml.grammar.rules import Rule
+from biml.grammar.rules import GrammarError, Rule
 
 WORDS = ("dax", "lug", "wif", "zup", "fep", "blicket", "kiki", "tufa", "gazzer")
 """The nine input words of the published episodes."""
@@ -66,6 +67,11 @@ class MetaGrammar:
                 raise UsageError(
                     f"{name} are {' '.join(had)}: {needed} different ones are needed, none twice"
                 )
+        try:
+            if any(Rule((word,), self.symbols).variables for word in self.words):
+                raise UsageError("a word looks like a variable, u or x and a number; rename it")
+        except GrammarError as error:
+            raise UsageError(f"words and symbols: {error}") from None
 
     def draw_grammar(self, rng: Random) -> Grammar:
         """Draw primitives, then functions, then the concatenation rule.
@@ -75,7 +81,7 @@ class MetaGrammar:
         """
         words = rng.sample(self.words, self.n_primitives + self.n_functions)
         symbols = rng.sample(self.symbols, self.n_primitives)
-        primitives = [Rule((w,), (s,)) for w, s in zip(words, symbols, strict=False)]
+        primitives = [_rule((w,), (s,)) for w, s in zip(words, symbols, strict=False)]
         functions = [self._draw_function(w, rng) for w in words[self.n_primitives :]]
         return Grammar((*primitives, *functions, CONCATENATION))
 
@@ -94,8 +100,11 @@ class MetaGrammar:
         while len(rhs) < self.max_rhs and not (len(rhs) >= 2 and random() < self.p_stop):
             rhs.append(rhs[int(random() * len(variables))])
         rng.shuffle(rhs)
-        return Rule(lhs, tuple(rhs))
+        return _rule(lhs, tuple(rhs))
 
+
+_rule = lru_cache(maxsize=4096)(Rule)
+"""Most rules are drawn again and again; one object for all of them saves making each."""
 
 _PAIRS = (("u1", "u2"), ("u1", "x1"), ("x1", "u1"), ("x1", "x2"))
 _LOWEST = {

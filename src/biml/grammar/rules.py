@@ -8,6 +8,8 @@ from functools import lru_cache
 from biml.errors import BimlError
 
 ARROW = "->"
+RuleKey = tuple[str, tuple[str, ...], tuple[int | str, ...]]
+
 _VARIABLE = re.compile(r"[ux][0-9]+")
 
 
@@ -27,36 +29,54 @@ class Rule:
         lhs: words and variable names.
         rhs: output symbols and bracketed variable names.
         kinds: one character for each item of `lhs`: `u` or `x` for a variable, `.` for a word.
+        variables: the variables of `lhs`, in their order.
+        words: the words of `lhs`, in their order.
+        places: `rhs` with each bracketed variable replaced by its number in `variables`.
 
     Raises:
         GrammarError: a side is empty, a variable stands twice on the left, or the right names a
             variable that the left lacks.
 
     >>> rule = Rule(("u1", "lug", "x1"), ("[x1]", "[u1]"))
-    >>> print(rule, rule.kinds, rule.words, rule.variables)
-    u1 lug x1 -> [x1] [u1] u.x ('lug',) ('u1', 'x1')
+    >>> print(rule.kinds, rule.words, rule.variables, rule.places)
+    u.x ('lug',) ('u1', 'x1') (1, 0)
     """
 
     lhs: tuple[str, ...]
     rhs: tuple[str, ...]
     kinds: str = field(init=False, repr=False, compare=False)
+    variables: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    words: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    places: tuple[int | str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.lhs or not self.rhs:
             side = "right" if self.lhs else "left"
             raise GrammarError(f"the {side} side is empty; write both, as in 'dax {ARROW} RED'")
-        object.__setattr__(self, "kinds", "".join([_kind(item) for item in self.lhs]))
-        variables = self.variables
+        kinds = "".join(map(_kind, self.lhs))
+        items = list(zip(self.lhs, kinds, strict=True))
+        variables = tuple([item for item, kind in items if kind != "."])
         if len(set(variables)) < len(variables):
             raise GrammarError(
                 f"a variable stands twice on the left of '{self}'; give each its own number"
             )
-        for item in self.rhs:
-            variable = _bracketed(item)
-            if variable and variable not in variables:
-                raise GrammarError(
-                    f"the right side of '{self}' names {item}, which its left side lacks"
-                )
+        numbers = {f"[{variable}]": number for number, variable in enumerate(variables)}
+        places = tuple([numbers[i] if i in numbers else self._symbol(i) for i in self.rhs])
+        object.__setattr__(self, "kinds", kinds)
+        object.__setattr__(self, "variables", variables)
+        object.__setattr__(self, "words", tuple([item for item, kind in items if kind == "."]))
+        object.__setattr__(self, "places", places)
+
+    def _symbol(self, item: str) -> str:
+        """The item itself, if it can be an output symbol of this rule."""
+        if _VARIABLE.fullmatch(item):
+            raise GrammarError(f"'{item}' on the right of '{self}' is a variable; write '[{item}]'")
+        if item == f"[{item[1:-1]}]" and _VARIABLE.fullmatch(item[1:-1]):
+            raise GrammarError(
+                f"the right side of '{self}' names {item}, which its left side lacks"
+            )
+        _check_name(item)
+        return item
 
     @classmethod
     def parse(cls, text: str) -> "Rule":
@@ -78,19 +98,14 @@ class Rule:
         return f"{' '.join(self.lhs)} {ARROW} {' '.join(self.rhs)}"
 
     @property
-    def variables(self) -> tuple[str, ...]:
-        """The variables of the left side, in their order."""
-        return tuple([v for v, kind in zip(self.lhs, self.kinds, strict=True) if kind != "."])
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The input words of the left side, in their order."""
-        return tuple([w for w, kind in zip(self.lhs, self.kinds, strict=True) if kind == "."])
-
-    @property
     def symbols(self) -> tuple[str, ...]:
         """The output symbols of the right side, in their order, without bracketed variables."""
-        return tuple([item for item in self.rhs if item[0] != "["])
+        return tuple([item for item in self.places if isinstance(item, str)])
+
+    @property
+    def key(self) -> RuleKey:
+        """What two rules share exactly if they differ only in the names of variables."""
+        return self.kinds, self.words, self.places
 
     def rename(self, words: Mapping[str, str], symbols: Mapping[str, str]) -> "Rule":
         """The rule with other input words and output symbols; those not named stay."""
@@ -108,18 +123,6 @@ def _kind(item: str) -> str:
         return item[0]
     _check_name(item)
     return "."
-
-
-@lru_cache(maxsize=4096)
-def _bracketed(item: str) -> str:
-    """The variable inside an item of the right side, or nothing where it is a symbol."""
-    inside = item[1:-1]
-    if item == f"[{inside}]" and _VARIABLE.fullmatch(inside):
-        return inside
-    _check_name(item)
-    if _VARIABLE.fullmatch(item):
-        raise GrammarError(f"'{item}' on a right side is a variable; write '[{item}]'")
-    return ""
 
 
 def _check_name(name: str) -> None:
