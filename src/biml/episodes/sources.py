@@ -12,7 +12,7 @@ from biml.episodes.folder import EpisodeFolder, read_folder
 from biml.episodes.locate import DataFolders
 from biml.errors import BimlError
 from biml.grammar import GOLD, Grammar, MetaGrammar, same_up_to_renaming
-from biml.grammar.rules import Rule
+from biml.grammar.rules import RuleKey
 from biml.rng import generator
 
 PER_EPOCH = 100_000
@@ -23,7 +23,7 @@ VALIDATION_SEED = 0
 """The validation set that is drawn where no folder holds one is the same for every training seed,
 so that runs can be compared."""
 
-Held = frozenset[frozenset[Rule]]
+Held = frozenset[frozenset[RuleKey]]
 """Grammars that must not be met in training, by `Grammar.canonical()`."""
 
 _REDRAWS = 1000
