@@ -218,15 +218,12 @@ def _page(args: argparse.Namespace, task: "Task", console: "EvalConsole") -> Non
     from biml.evaluation.sample_page import TIMES, draw_items, page
     from biml.files import write_aside
 
-    # Some types ask every query ten times over already.
-    times = 1 if task.kind.name.endswith("_mult10") else TIMES
-    answers = times * sum(len(episode.queries) for episode in task.evaluation.episodes)
+    answers = TIMES * sum(len(episode.queries) for episode in task.evaluation.episodes)
     with console.progress("drawing", answers, "answers") as progress:
         items = draw_items(
             task.responder,
             task.evaluation,
             seed=args.seed,
-            times=times,
             max_length=args.max_length_eval,
             progress=progress,
         )

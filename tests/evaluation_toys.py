@@ -1,0 +1,81 @@
+"""A network and a responder small enough to check evaluation by brute force."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from biml.episodes.episode import COLOURS, WORDS, Episode, Example
+from biml.episodes.types import PUBLISHED
+from biml.networks.paper import PaperConfig, PaperNetwork
+
+SMALL = PaperConfig(nlayers_encoder=1, nlayers_decoder=2, nheads=2, emb_size=16, ff_mult=2)
+
+
+def small_network(seed: int = 1) -> PaperNetwork:
+    """An untrained network whose answers end after a few symbols and differ between questions."""
+    network = PaperNetwork(SMALL, PUBLISHED, seed)
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            parameter.data *= 2
+    network.out.bias.data[PUBLISHED.output.eos] += 0.5
+    return network.eval()
+
+
+def example(words: str, symbols: str) -> Example:
+    return Example(tuple(words.split()), tuple(symbols.split()))
+
+
+def random_episodes(rng, n: int, queries: int = 4, pool: bool = False) -> list[Episode]:
+    """Episodes of random pairs; every query is asked several times with different targets."""
+
+    def pair() -> Example:
+        return Example(
+            tuple(rng.choices(WORDS, k=rng.randint(1, 3))),
+            tuple(rng.choices(COLOURS[:4], k=rng.randint(1, 4))),
+        )
+
+    episodes = []
+    for number in range(n):
+        asked = [pair() for _ in range(queries)]
+        again = [Example(query.words, pair().symbols) for query in asked]
+        episodes.append(
+            Episode(
+                study=tuple(pair() for _ in range(rng.randint(0, 4))),
+                queries=(*asked, *again, *asked[:1]),
+                pool=tuple(rng.sample(COLOURS[:4], rng.randint(2, 4))) if pool else None,
+                name=f"episode {number}",
+            )
+        )
+    return episodes
+
+
+@dataclass
+class Oracle:
+    """Symbolic (oracle): certain of the gold output, of nothing past its end."""
+
+    gold: dict[tuple[str, ...], tuple[str, ...]]
+    asked: list[int] = field(default_factory=list)
+    symbols: tuple[str, ...] = COLOURS
+
+    def log_prob(self, episodes: Sequence[Episode]) -> list[list[np.ndarray]]:
+        self.asked.append(len(episodes))
+        return [[self._score(episode, query) for query in episode.queries] for episode in episodes]
+
+    def _score(self, episode: Episode, query: Example) -> np.ndarray:
+        right = (*self._answer(episode, query), "EOS")
+        scores = np.full(len(query.symbols) + 1, -np.log(len(self.symbols) + 1))
+        for place, symbol in enumerate((*query.symbols, "EOS")[: len(right)]):
+            scores[place] = 0.0 if symbol == right[place] else -np.inf
+        return scores
+
+    def _answer(self, episode: Episode, query: Example) -> tuple[str, ...]:
+        words, symbols = episode.remapping.words, episode.remapping.symbols
+        back = {new: old for old, new in words.items()}
+        return tuple(symbols[s] for s in self.gold[tuple(back[w] for w in query.words)])
+
+    def respond(self, episodes, max_length=10):
+        return [[self._answer(e, q)[:max_length] for q in e.queries] for e in episodes]
+
+    def sample(self, episodes, *, seed, n=1, max_length=10):
+        return [[[a] * n for a in one] for one in self.respond(episodes, max_length)]

@@ -1,0 +1,222 @@
+"""`biml eval`: figures, JSON, listings, pages, and what it says when something cannot be done."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from biml.checkpoints import own
+from biml.commands.main import main
+from biml.episodes.types import EPISODE_TYPES
+from evaluation_toys import small_network
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current directory with `out_models/toy.pt`, which was trained on few_shot_gold."""
+    own.save(tmp_path / "out_models" / "toy.pt", own.contents_of(small_network(), "few_shot_gold"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BIML_DATA", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
+    return tmp_path
+
+
+def evaluate(*options: object, model: str = "toy.pt") -> int:
+    return main(["eval", "--fn_out_model", model, *map(str, options)])
+
+
+def figures(capsys: pytest.CaptureFixture[str], *options: object, **kinds: str) -> dict:
+    capsys.readouterr()
+    assert evaluate(*options, "--json", "-", **kinds) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_json_has_flat_keys_for_what_was_asked(folder, shared, capsys) -> None:
+    human = ("--episode_type", "few_shot_human", "--data_dir", shared)
+    found = figures(capsys, *human, "--ll", "--ll_nrep", 3)
+    assert set(found) == {
+        *("model", "episode_type", "loglike", "loglike_sd", "symbols", "p_lapse"),
+    }
+    assert found["model"] == "toy.pt"
+    assert (found["episode_type"], found["symbols"], found["p_lapse"]) == ("few_shot_human", 990, 0)
+    assert found["loglike"] < 0 < found["loglike_sd"]
+    lapsed = figures(capsys, *human, "--ll", "--ll_nrep", 3, "--ll_p_lapse", 0.5)
+    fitted = figures(capsys, *human, "--fit_lapse", "--ll_nrep", 3)
+    assert found["loglike"] < lapsed["loglike"] <= fitted["loglike"]
+    answers = figures(capsys, *human, "--max")
+    assert set(answers) == {
+        *("model", "episode_type", "accuracy_novel", "accuracy_novel_sd", "episodes"),
+    }
+    assert answers["episodes"] == 10
+
+
+def test_json_goes_to_a_file_and_the_rest_to_the_terminal(folder, capsys) -> None:
+    assert evaluate("--max", "--json", "out.json") == 0
+    shown = capsys.readouterr().out
+    found = json.loads(Path("out.json").read_text())
+    assert found["episode_type"] == "few_shot_gold"
+    assert found["episodes"] == 100
+    assert f"{found['accuracy_retrieve']:.2f}%" in shown
+    assert f"{found['accuracy_novel']:.2f}%" in shown
+
+
+def test_the_same_seed_gives_the_same_figures(folder, shared, capsys) -> None:
+    options = ("--episode_type", "few_shot_human", "--data_dir", shared, "--ll", "--sample")
+    first = figures(capsys, *options)
+    assert figures(capsys, *options) == first
+    assert figures(capsys, *options, "--seed", 1)["loglike"] != first["loglike"]
+    split = figures(capsys, *options, "--batch_size", 7)
+    assert split == first | {"loglike": pytest.approx(first["loglike"], abs=1e-2)}
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, row in EPISODE_TYPES.items() if not n.endswith("vanilla") and row.remapped]
+)
+def test_every_human_episode_type_is_evaluated(folder, shared, capsys, name: str) -> None:
+    data = ("--data_dir", shared, "--episode_type", name, "--max_length_eval", 14)
+    found = figures(capsys, *data, "--ll", "--max")
+    assert found["symbols"] > 0
+    assert 0 <= found["accuracy_novel"] <= 100
+
+
+def test_a_listing_shows_wrong_answers_with_their_targets_in_canonical_names(
+    shared, capsys, tmp_path
+) -> None:
+    legacy = ("--dir_model", shared / "legacy", "--data_dir", shared)
+    main(
+        ["eval", "--fn_out_model", "net-legacy-vanilla.pt", "--max", "--verbose", *map(str, legacy)]
+    )
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "copied 2 thrice → ✓ 2 2 2" in lines
+    assert "novel DAX surround 2 → ✗ 2 3 2 target: DAX 2 DAX" in lines
+    assert "Accuracy on novel queries, greedy answers: 10.00% (SD 0.00 over 1 episode)" in lines
+
+
+def test_a_listing_of_renamed_episodes_is_in_canonical_names(folder, shared, capsys) -> None:
+    human = ("--episode_type", "few_shot_human", "--data_dir", shared, "--verbose")
+    assert evaluate(*human, "--max") == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "study 2 surround 3 → 2 3 2" in lines
+    assert any(line.startswith("novel DAX thrice →") for line in lines)
+    assert any(line.endswith("target: DAX DAX DAX × 22") for line in lines)
+    assert not any("dax" in line or "RED" in line for line in lines[2:])
+    assert evaluate(*human, "--ll") == 0
+    shown = capsys.readouterr().out
+    assert "log-probability" in shown
+    assert "× 19" in shown
+
+
+def test_open_ended_answers_are_drawn_one_after_another(folder, shared, capsys) -> None:
+    data = ("--data_dir", shared, "--sample_iterative")
+    assert evaluate("--episode_type", "open_end_freeform", *data) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("query" in line and "→" in line for line in lines) == 700
+    assert evaluate("--episode_type", "open_end_human_all", *data) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("query" in line and "→" in line for line in lines) == 29 * 7
+    assert evaluate("--episode_type", "few_shot_human", *data) == 2
+    assert "open_end_freeform" in capsys.readouterr().err
+
+
+def test_a_page_shows_ten_drawn_answers_for_each_of_a_persons(folder, shared, capsys) -> None:
+    human = ("--episode_type", "few_shot_human", "--data_dir", shared)
+    assert evaluate(*human, "--sample_html") == 0
+    name = "toy_few_shot_human_samples.html"
+    assert name in capsys.readouterr().out
+    page = (folder / "out_models" / name).read_text()
+    assert page.count('<th scope="row">') == 10
+    assert "http" not in page
+    assert "<script" not in page
+    assert "19 (86.4%)" in page
+    assert evaluate("--episode_type", "few_shot_gold", "--sample_html") == 2
+    assert "few_shot_human" in capsys.readouterr().err
+
+
+def test_text_from_files_cannot_become_markup() -> None:
+    from collections import Counter
+
+    from biml.evaluation.sample_page import Item, page
+
+    bad = ("<script>alert(1)</script>",)
+    shown = page([Item((((*bad,), bad),), bad, Counter([bad]), Counter([bad]))], bad[0])
+    assert "<script" not in shown
+    assert "&lt;script&gt;" in shown
+
+
+def test_learning_curves_of_a_released_model_are_drawn(folder, shared, capsys) -> None:
+    copy = folder / "out_models" / "legacy.pt"
+    copy.write_bytes((shared / "legacy" / "net-legacy-vanilla.pt").read_bytes())
+    assert evaluate("--dashboard", "--data_dir", shared, model="legacy.pt") == 0
+    assert copy.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    assert evaluate("--dashboard") == 1
+    assert "no learning curves" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ((), "nothing was asked for; give --ll, --fit_lapse, --max"),
+        (("--verbose",), "nothing was asked for"),
+        (("--max", "--sample"), "one of them"),
+        (("--max", "--ll_nrep", 5), "--ll or --fit_lapse"),
+        (("--fit_lapse", "--ll_p_lapse", 0.1), "give one only"),
+        (("--ll", "--ll_p_lapse", 1.5), "from 0 to 1"),
+        (("--ll", "--ll_nrep", 0), "--ll_nrep is 0, but must be at least 1"),
+        (("--max", "--batch_size", 0), "--batch_size is 0, but must be at least 1"),
+        (("--max", "--max_length_eval", 0), "--max_length_eval is 0"),
+        (("--max", "--episode_type", "teapot"), "few_shot_human_mult10"),
+        (("--max", "--device", "teapot"), "--device must be"),
+        (("--max", "--episode_type", "few_shot_vanilla"), "another vocabulary"),
+        (("--max", "--max_length_eval", 3), "--max_length_eval 6"),
+    ],
+)
+def test_misuse_is_refused_with_its_remedy(folder, capsys, options, says: str) -> None:
+    assert evaluate(*options) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_missing_model_is_named_with_the_folders_looked_in(folder, capsys) -> None:
+    assert evaluate("--max", model="net-BIML-top.pt") == 2
+    error = capsys.readouterr().err
+    assert str(folder / "out_models") in error
+    assert "toy.pt" in error
+    assert evaluate("--max", "--dir_model", "elsewhere", model="other") == 2
+    assert "no folder elsewhere" in capsys.readouterr().err
+
+
+def test_missing_data_are_named_with_the_command_that_fetches_them(folder, capsys) -> None:
+    assert evaluate("--ll", "--episode_type", "few_shot_human") == 1
+    assert "biml data download human" in capsys.readouterr().err
+
+
+def test_an_answer_too_long_for_the_limit_is_named(folder, shared, capsys) -> None:
+    options = ("--episode_type", "open_end_human_all", "--data_dir", shared)
+    assert evaluate(*options, "--max") == 2
+    error = capsys.readouterr().err
+    assert "14 symbols" in error
+    assert "--max_length_eval 14" in error
+    assert evaluate(*options, "--ll") == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"PK\x03\x04 cut"])
+def test_a_damaged_model_is_an_error_without_a_traceback(folder, capsys, content: bytes) -> None:
+    (folder / "out_models" / "bad.pt").write_bytes(content)
+    assert evaluate("--max", model="bad.pt") == 1
+    error = capsys.readouterr().err
+    assert "bad.pt" in error
+    assert "Traceback" not in error
+
+
+def test_help_needs_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from biml.commands.main import door\n"
+        "try: door('eval', ['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    for option in ("--max_length_eval", "--ll_p_lapse", "--sample_iterative", "--fit_lapse"):
+        assert option in shown.stdout

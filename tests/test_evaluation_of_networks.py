@@ -1,0 +1,194 @@
+"""Decoding and scoring agree with the network's own probabilities, computed the slow way."""
+
+from collections import Counter
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+
+from biml.episodes.episode import COLOURS, Episode, Example
+from biml.errors import UsageError
+from biml.evaluation.decode import greedy, sample
+from biml.evaluation.network_responder import NetworkResponder
+from biml.evaluation.questions import distinct
+from biml.evaluation.score import log_prob
+from evaluation_toys import example, random_episodes, small_network
+
+NETWORK = small_network()
+OUTPUT = NETWORK.vocabulary.output
+
+
+def logits_after(episode: Episode, words, symbols) -> torch.Tensor:
+    """Logits of the symbol after `symbols`, from the teacher-forced network on one row."""
+    asked = Episode(episode.study, (Example(words, tuple(symbols)),))
+    with torch.no_grad():
+        return NETWORK(NETWORK.collate([asked]))[0, -1].double()
+
+
+def allowed(episode: Episode) -> list[int]:
+    return [*OUTPUT.encode(episode.pool or COLOURS), OUTPUT.eos]
+
+
+def slow_greedy(episode: Episode, words, max_length: int):
+    answer: list[str] = []
+    while len(answer) < max_length:
+        logits = logits_after(episode, words, answer)
+        best = max(allowed(episode), key=lambda i: logits[i])
+        if best == OUTPUT.eos:
+            break
+        answer.append(OUTPUT.symbols[best])
+    return tuple(answer)
+
+
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("max_tokens", [30, 8192])
+def test_greedy_answers_take_the_likeliest_symbol_each_time(pool: bool, max_tokens: int) -> None:
+    episodes = random_episodes(Random(1), 6, pool=pool)
+    expected = [[slow_greedy(e, q.words, 7) for q in e.queries] for e in episodes]
+    lengths = {len(answer) for answers in expected for answer in answers}
+    assert len(lengths) > 2, "the toy should end its answers at different times"
+    assert greedy(NETWORK, episodes, 7, max_tokens=max_tokens) == expected
+
+
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("max_tokens", [30, 8192])
+def test_scores_are_teacher_forced_log_probabilities(pool: bool, max_tokens: int) -> None:
+    episodes = random_episodes(Random(2), 5, pool=pool)
+    scores = log_prob(NETWORK, episodes, max_tokens=max_tokens)
+    outside = 0
+    for episode, of_episode in zip(episodes, scores, strict=True):
+        for query, of_query in zip(episode.queries, of_episode, strict=True):
+            assert of_query.dtype == np.float64
+            for place, symbol in enumerate((*query.symbols, "EOS")):
+                if pool and symbol not in (*episode.pool, "EOS"):
+                    assert of_query[place] == -np.inf
+                    outside += 1
+                    continue
+                logits = logits_after(episode, query.words, query.symbols[:place])
+                # All nine entries count, SOS and PAD too, unless a pool limits them.
+                every = logits[allowed(episode)] if pool else logits
+                expected = logits[OUTPUT.index[symbol]] - every.logsumexp(0)
+                assert of_query[place] == pytest.approx(float(expected), abs=1e-5)
+    assert bool(outside) == pool
+
+
+def test_drawn_answers_come_as_often_as_they_are_probable() -> None:
+    study = (example("dax", "RED"),)
+    episode = Episode(study, (example("dax", ""), example("wif lug", "")), pool=("RED", "BLUE"))
+    draws = 4000
+    drawn = sample(NETWORK, [episode], 3, seed=5, n=draws)
+    for query, answers in zip(episode.queries, drawn[0], strict=True):
+        counts = Counter(answers)
+        assert len(counts) > 4
+        total = 0.0
+        for answer, times in counts.items():
+            given = Episode(study, (Example(query.words, answer),), pool=episode.pool)
+            ((scores,),) = log_prob(NETWORK, [given])
+            # An answer that is cut at three symbols has not drawn its end.
+            p = float(np.exp(scores[:-1].sum() if len(answer) == 3 else scores.sum()))
+            total += p
+            assert times / draws == pytest.approx(p, abs=4 * (p * (1 - p) / draws) ** 0.5 + 1e-3)
+        assert total == pytest.approx(1.0, abs=0.02)
+
+
+def test_draws_depend_on_the_seed_and_not_on_how_rows_are_batched() -> None:
+    episodes = random_episodes(Random(3), 5)
+    one = sample(NETWORK, episodes, 6, seed=1, n=3, max_tokens=8192)
+    assert sample(NETWORK, episodes, 6, seed=1, n=3, max_tokens=30) == one
+    assert sample(NETWORK, episodes, 6, seed=2, n=3) != one
+    shape = [[len(answers) for answers in of_episode] for of_episode in one]
+    assert shape == [[3] * len(episode.queries) for episode in episodes]
+
+
+def test_queries_that_ask_the_same_get_draws_of_their_own() -> None:
+    asked = Episode((), (example("dax", "RED"),) * 50)
+    (answers,) = sample(NETWORK, [asked], 6, seed=0)
+    assert len({answer for (answer,) in answers}) > 5
+
+
+class Counting(torch.nn.Module):
+    """Counts the rows that a network reads and decodes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = small_network()
+        self.vocabulary = self.network.vocabulary
+        self.chunks = self.network.chunks
+        self.read = self.decoded = 0
+
+    def remember(self, batch):
+        self.read += len(batch.origin)
+        return self.network.remember(batch)
+
+    def next_logits(self, memory, tokens):
+        self.decoded += len(tokens)
+        return self.network.next_logits(memory, tokens)
+
+
+def test_identical_questions_are_read_once_and_common_beginnings_decoded_once() -> None:
+    study = (example("dax", "RED"),)
+    queries = [example("wif", s) for s in ("RED BLUE", "RED BLUE", "RED PINK", "", "RED BLUE PINK")]
+    network = Counting()
+    scores = log_prob(network, [Episode(study, tuple(queries)), Episode(study, tuple(queries[:2]))])
+    assert network.read == 1
+    # One row before the first symbol, then RED; then RED BLUE and RED PINK; then RED BLUE PINK.
+    assert network.decoded == 1 + 1 + 2 + 1
+    assert [len(score) for score in scores[0]] == [3, 3, 3, 1, 4]
+    np.testing.assert_array_equal(scores[0][0], scores[1][1])
+
+
+def test_questions_that_differ_in_study_order_or_pool_are_apart() -> None:
+    a, b, query = example("dax", "RED"), example("wif", "BLUE"), example("dax", "RED")
+    episodes = [
+        Episode((a, b), (query, query)),
+        Episode((b, a), (query,)),
+        Episode((a, b), (query,), pool=("RED",)),
+        Episode((a, b), (query,)),
+    ]
+    assert distinct(episodes).asked == [[0, 0], [1], [2], [0]]
+
+
+def test_people_gave_46_answers_to_10_questions(shared) -> None:
+    from biml.episodes.folder import read_folder
+
+    episodes = read_folder(shared / "data_human" / "few_shot" / "val_behavior")
+    assert sum(len(episode.queries) for episode in episodes) == 217
+    assert len(distinct(episodes)) == 10
+    assert len({(e.name, q.symbols) for e in episodes for q in e.queries}) == 46
+
+
+def test_answering_keeps_no_graph_and_leaves_the_training_mode_as_it_was() -> None:
+    network = small_network().train()
+    episodes = random_episodes(Random(4), 2)
+    first = log_prob(network, episodes)
+    assert network.training
+    network.eval()
+    np.testing.assert_array_equal(first[0][0], log_prob(network, episodes)[0][0])
+
+
+def test_batch_size_and_precision_change_little_or_nothing() -> None:
+    episodes = random_episodes(Random(5), 7)
+    whole = NetworkResponder(NETWORK)
+    split = NetworkResponder(NETWORK, batch_size=2)
+    assert split.respond(episodes) == whole.respond(episodes)
+    for a, b in zip(split.log_prob(episodes), whole.log_prob(episodes), strict=True):
+        np.testing.assert_allclose(np.concatenate(a), np.concatenate(b), atol=1e-5)
+    rough = NetworkResponder(NETWORK, precision="bf16").log_prob(episodes)
+    flat = [np.concatenate(of) for of in whole.log_prob(episodes)]
+    gap = np.abs(np.concatenate([np.concatenate(of) for of in rough]) - np.concatenate(flat))
+    assert 0 < gap.max() < 0.5
+
+
+def test_an_unknown_symbol_names_the_symbol_and_the_episode() -> None:
+    bad = Episode((), (example("dax", "TEAL"),), name="file 7")
+    with pytest.raises(UsageError, match="TEAL"):
+        log_prob(NETWORK, [bad])
+    with pytest.raises(UsageError, match="teapot"):
+        greedy(NETWORK, [Episode((), (example("teapot", "RED"),))])
+
+
+def test_no_episodes_or_queries_give_nothing() -> None:
+    assert greedy(NETWORK, []) == []
+    assert log_prob(NETWORK, [Episode((), ())]) == [[]]
+    assert sample(NETWORK, [Episode((), ())], seed=0) == [[]]
