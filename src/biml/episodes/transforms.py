@@ -11,7 +11,8 @@ from random import Random
 
 from biml.episodes.episode import COLOURS, Episode, Example, Remapping
 from biml.errors import UsageError
-from biml.grammar import Grammar, Rule
+from biml.grammar import Grammar
+from biml.grammar.flip import flip, flips
 
 UNDEFINED = "undefined_action"
 """Stands for a symbol that is none of the episode's own."""
@@ -99,18 +100,8 @@ def flip_rules(grammar: Grammar, rng: Random) -> Grammar:
     A flipped function has the roles of its two variables exchanged on its right side.
     """
     return Grammar(
-        tuple([_flip(r) if _flips(r) and rng.random() < 0.5 else r for r in grammar.rules])
+        tuple([flip(r) if flips(r) and rng.random() < 0.5 else r for r in grammar.rules])
     )
-
-
-def _flips(rule: Rule) -> bool:
-    return "." in rule.kinds and len(rule.variables) == 2
-
-
-def _flip(rule: Rule) -> Rule:
-    first, second = (f"[{variable}]" for variable in rule.variables)
-    swap = {first: second, second: first}
-    return Rule(rule.lhs, tuple([swap.get(item, item) for item in rule.rhs]))
 
 
 def add_noise(

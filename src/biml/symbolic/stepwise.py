@@ -1,0 +1,124 @@
+"""What all symbolic models share: an answer is given symbol by symbol, each with a probability."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from biml.episodes.episode import COLOURS, Episode
+from biml.errors import UsageError
+from biml.evaluation.responder import Answer
+from biml.rng import derive_seed
+
+Next = Callable[[tuple[int, ...]], np.ndarray]
+"""Numbers of the symbols so far -> probabilities of each choice and, last, of the end."""
+
+
+class StepwiseResponder(ABC):
+    """A `Responder` made of one method, `reader`: the probabilities of each next symbol.
+
+    The choices are the symbols of the episode's pool, or the responder's where it has none. No
+    lapse is in the probabilities: it is put on top, as on those of a network.
+
+    Attributes:
+        symbols: the output symbols it chooses from.
+    """
+
+    symbols: tuple[str, ...] = COLOURS
+
+    @abstractmethod
+    def reader(self, episode: Episode, words: tuple[str, ...], choices: tuple[str, ...]) -> Next:
+        """Ready to answer one query of an episode, whose targets are not to be looked at.
+
+        Args:
+            episode: gives study examples, grammar and renaming.
+            words: the query.
+            choices: the symbols to choose from; `Next` numbers them in this order.
+        Raises:
+            UsageError: this model cannot answer such an episode; the message says why.
+        """
+
+    def log_prob(self, episodes: Sequence[Episode]) -> list[list[np.ndarray]]:
+        """See `Responder`; a probability of zero has the logarithm -inf."""
+        with np.errstate(divide="ignore"):
+            return [
+                [np.log(self._probabilities(read, query.symbols)) for read, query in asked]
+                for episode in episodes
+                for asked in [list(zip(self._readers(episode), episode.queries, strict=True))]
+            ]
+
+    def respond(self, episodes: Sequence[Episode], max_length: int = 10) -> list[list[Answer]]:
+        """See `Responder`; of symbols that are as likely the first one is taken."""
+        return [
+            [
+                self._answer(read, max_length, lambda probabilities: int(probabilities.argmax()))
+                for read in self._readers(episode)
+            ]
+            for episode in episodes
+        ]
+
+    def sample(
+        self, episodes: Sequence[Episode], *, seed: int, n: int = 1, max_length: int = 10
+    ) -> list[list[list[Answer]]]:
+        """See `Responder`."""
+        rng = np.random.default_rng(derive_seed(seed, "symbolic"))
+
+        def draw(probabilities: np.ndarray) -> int:
+            reached = probabilities.cumsum()
+            return int(np.searchsorted(reached, rng.random() * reached[-1], side="right"))
+
+        return [
+            [
+                [self._answer(read, max_length, draw) for _ in range(n)]
+                for read in self._readers(episode)
+            ]
+            for episode in episodes
+        ]
+
+    def _readers(self, episode: Episode) -> list["_Reader"]:
+        """A reader for each query; queries of the same words share one."""
+        choices = self.symbols if episode.pool is None else episode.pool
+        made: dict[tuple[str, ...], _Reader] = {}
+        for query in episode.queries:
+            if query.words not in made:
+                made[query.words] = _Reader(self.reader(episode, query.words, choices), choices)
+        return [made[query.words] for query in episode.queries]
+
+    def _probabilities(self, read: "_Reader", response: Answer) -> np.ndarray:
+        numbers = read.encode(response)
+        return np.array([read(numbers[:i])[number] for i, number in enumerate(numbers)])
+
+    def _answer(
+        self, read: "_Reader", max_length: int, choose: Callable[[np.ndarray], int]
+    ) -> Answer:
+        answer: tuple[int, ...] = ()
+        while len(answer) < max_length:
+            number = choose(read(answer))
+            if number == len(read.choices):
+                break
+            answer = (*answer, number)
+        return tuple(read.choices[number] for number in answer)
+
+
+class _Reader:
+    """The next-symbol probabilities of one query, each beginning computed once."""
+
+    def __init__(self, compute: Next, choices: tuple[str, ...]) -> None:
+        self.choices = choices
+        self._compute = compute
+        self._known: dict[tuple[int, ...], np.ndarray] = {}
+
+    def __call__(self, begun: tuple[int, ...]) -> np.ndarray:
+        if begun not in self._known:
+            self._known[begun] = self._compute(begun)
+        return self._known[begun]
+
+    def encode(self, response: Answer) -> tuple[int, ...]:
+        """Numbers of the symbols, that of the end last."""
+        for symbol in response:
+            if symbol not in self.choices:
+                raise UsageError(
+                    f"the symbol {symbol!r} is not among those of this model "
+                    f"({' '.join(self.choices)}); rename the episode or name its symbols"
+                )
+        return (*[self.choices.index(symbol) for symbol in response], len(self.choices))

@@ -1,0 +1,68 @@
+"""The symbolic models by name: one row each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from biml.errors import UsageError
+from biml.evaluation.responder import Responder
+from biml.symbolic.biased import BiasedOracle
+from biml.symbolic.open_ended import OpenEndedBiases
+from biml.symbolic.oracle import Oracle
+
+
+@dataclass(frozen=True)
+class SymbolicModel:
+    """A symbolic model of the paper.
+
+    Attributes:
+        name: for the command line.
+        title: as the paper calls it.
+        summary: one line for people.
+        tasks: the tasks it can answer: `few-shot`, `open-ended`.
+        make: makes the responder.
+    """
+
+    name: str
+    title: str
+    summary: str
+    tasks: tuple[str, ...]
+    make: Callable[[], Responder]
+
+
+_ROWS = (
+    SymbolicModel(
+        "oracle",
+        "Symbolic (oracle)",
+        "the gold grammar's output",
+        ("few-shot",),
+        Oracle,
+    ),
+    SymbolicModel(
+        "oracle-biases",
+        "Symbolic (oracle/biases)",
+        "the gold grammar's output, one-to-one and flipped-rule answers mixed",
+        ("few-shot",),
+        BiasedOracle,
+    ),
+    SymbolicModel(
+        "biases",
+        "Symbolic (oracle/biases), open-ended",
+        "each word as it was translated before, a new word to an unused colour",
+        ("open-ended",),
+        OpenEndedBiases,
+    ),
+)
+
+SYMBOLIC: dict[str, SymbolicModel] = {row.name: row for row in _ROWS}
+"""By name."""
+
+
+def symbolic(name: str) -> SymbolicModel:
+    """The row called `name`.
+
+    Raises:
+        UsageError: there is none; the message lists them all.
+    """
+    if name not in SYMBOLIC:
+        raise UsageError(f"unknown symbolic model {name!r}; choose one of {', '.join(SYMBOLIC)}")
+    return SYMBOLIC[name]

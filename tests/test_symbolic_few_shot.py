@@ -1,0 +1,198 @@
+"""Symbolic (oracle) and symbolic (oracle/biases): the published figure, and brute force."""
+
+from collections import Counter
+from dataclasses import replace
+from itertools import product
+from math import exp
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from biml.episodes.episode import Episode, Example
+from biml.episodes.locate import DataFolders
+from biml.episodes.present import EvaluationEpisodes
+from biml.episodes.recipes import gold_episode
+from biml.episodes.transforms import add_biases
+from biml.episodes.types import episode_type
+from biml.errors import UsageError
+from biml.evaluation.lapsing import Lapsing
+from biml.evaluation.likelihood import lapse, likelihood, score_repeats
+from biml.grammar import GOLD, Grammar
+from biml.grammar.flip import flipped_grammars, iconic_grammar
+from biml.rng import generator
+from biml.symbolic import SYMBOLIC, BiasedOracle, Oracle, symbolic
+
+SMALL = Grammar.parse(
+    """
+    a -> A
+    b -> B
+    u1 g -> [u1] [u1]
+    x1 f x2 -> [x2] [x1]
+    u1 h u2 -> [u1] [u2] [u2]
+    u1 x1 -> [u1] [x1]
+    """
+)
+STUDY = (Example(("a",), ("A",)), Example(("b",), ("B",)), Example(("a", "g"), ("A", "A")))
+SYMBOLS = ("A", "B", "C")
+
+
+def episode(*queries: str, symbols: str = "A") -> Episode:
+    asked = tuple(Example(tuple(q.split()), tuple(symbols.split())) for q in queries)
+    return Episode(STUDY, asked, grammar=SMALL)
+
+
+@pytest.fixture(scope="module")
+def human(shared: Path) -> EvaluationEpisodes:
+    return episode_type("few_shot_human").open_evaluation(DataFolders(shared), 0)
+
+
+def test_the_oracle_has_the_published_likelihood_of_the_human_responses(
+    human: EvaluationEpisodes,
+) -> None:
+    found = likelihood(score_repeats(Oracle(), human.presented, 2), 0.13)
+    assert found.symbols == 990
+    assert found.mean == pytest.approx(-536.1, abs=0.05)
+    assert found.sd == pytest.approx(0)
+
+
+def test_biases_bring_the_oracle_nearer_to_people(human: EvaluationEpisodes) -> None:
+    scores = score_repeats(BiasedOracle(), human.presented, 1)
+    assert likelihood(scores, 0.05).mean == pytest.approx(-363.2, abs=0.05)
+
+
+def test_without_biases_the_mixture_is_the_oracle_also_after_wrong_symbols(
+    human: EvaluationEpisodes,
+) -> None:
+    episodes = human.presented(0)
+    plain = Oracle().log_prob(episodes)
+    mixed = BiasedOracle(p=0).log_prob(episodes)
+    for a, b in zip(plain, mixed, strict=True):
+        np.testing.assert_allclose(np.concatenate(a), np.concatenate(b))
+
+
+def test_past_the_end_of_the_gold_output_the_oracle_finds_every_symbol_as_likely() -> None:
+    ((scored,),) = Oracle(symbols=SYMBOLS).log_prob([episode("a g", symbols="A A B C")])
+    np.testing.assert_allclose(np.exp(scored), [1, 1, 0, 1 / 4, 1 / 4])
+    assert lapse(scored, 0.2, 4)[3] == pytest.approx(np.log(1 / 4))
+
+
+def test_the_oracle_expects_its_own_symbol_whatever_came_before() -> None:
+    ((scored,),) = Oracle(symbols=SYMBOLS).log_prob([episode("a g", symbols="C A")])
+    np.testing.assert_allclose(np.exp(scored), [0, 1, 1])
+
+
+@pytest.mark.parametrize("query", ["a f b", "a h b", "b g f a", "a h b f b g", "a"])
+def test_the_mixture_is_that_of_all_biased_answers_by_brute_force(query: str) -> None:
+    words = tuple(query.split())
+    model = BiasedOracle(symbols=SYMBOLS)
+    answers = model.answers(episode(query), words)
+    assert sum(answers.values()) == pytest.approx(1)
+
+    weight = Counter({SMALL.interpret(words): 0.8})
+    unknown = [w for w in dict.fromkeys(words) if w not in "ab"]
+    for drawn in product(SYMBOLS, repeat=len(unknown)):
+        meaning = {"a": "A", "b": "B", **dict(zip(unknown, drawn, strict=True))}
+        weight[tuple(meaning[w] for w in words)] += 0.1 / 3 ** len(unknown)
+    for f, h in product(("[x2] [x1]", "[x1] [x2]"), ("[u1] [u2] [u2]", "[u2] [u1] [u1]")):
+        text = str(SMALL).replace("[x2] [x1]", f).replace("[u1] [u2] [u2]", h)
+        weight[Grammar.parse(text).interpret(words)] += 0.1 / 4
+    assert answers == pytest.approx(weight)
+
+
+def test_symbol_probabilities_multiply_to_the_mixture_and_add_up_over_all_answers() -> None:
+    asked = episode("a f b")
+    answers = BiasedOracle(symbols=SYMBOLS).answers(asked, ("a", "f", "b"))
+    total = 0.0
+    for length in range(4):
+        for response in product(SYMBOLS, repeat=length):
+            scored = replace(asked, queries=(Example(("a", "f", "b"), response),))
+            ((log_prob,),) = BiasedOracle(symbols=SYMBOLS).log_prob([scored])
+            assert len(log_prob) == length + 1
+            assert exp(log_prob.sum()) == pytest.approx(answers.get(response, 0))
+            total += exp(log_prob.sum())
+    assert total == pytest.approx(1)
+
+
+def test_flipped_outputs_that_are_too_long_fall_back_to_the_right_one() -> None:
+    asked = episode("a h b")
+    answers = BiasedOracle(symbols=SYMBOLS, max_output=2).answers(asked, ("a", "h", "b"))
+    assert answers["A", "B", "B"] == pytest.approx(0.8 + 0.1 + 0.1 / 3)
+    assert ("B", "A", "A") not in answers
+
+
+def test_the_mixture_agrees_with_draws_of_the_biases_of_training() -> None:
+    """Each answer's frequency in 20,000 draws is within 5 standard errors."""
+    draws, rng, model = 20_000, generator(0, "biases"), BiasedOracle(symbols=GOLD.symbols)
+    # Repeats of one query are biased one by one, and each unknown word anew for each of them.
+    words = ("2", "after", "3", "surround", "DAX")
+    right = Example(words, GOLD.interpret(words))
+    asked = replace(gold_episode(), queries=(right,) * draws)
+    drawn = Counter(q.symbols for q in add_biases(asked, rng, symbols=GOLD.symbols).queries)
+    answers = model.answers(gold_episode(), words)
+    assert set(drawn) <= set(answers)
+    for answer, p in answers.items():
+        assert abs(drawn[answer] / draws - p) < 5 * (p * (1 - p) / draws) ** 0.5
+
+
+def test_samples_have_the_frequencies_of_the_mixture_and_depend_on_the_seed_alone() -> None:
+    model, asked = BiasedOracle(symbols=SYMBOLS), episode("a f b")
+    ((drawn,),) = model.sample([asked], seed=1, n=5000)
+    for answer, p in model.answers(asked, ("a", "f", "b")).items():
+        assert drawn.count(answer) / 5000 == pytest.approx(p, abs=0.03)
+    assert ((drawn,),) == tuple(map(tuple, model.sample([asked], seed=1, n=5000)))
+
+
+@pytest.mark.parametrize("p_lapse", [0.0, 0.3])
+def test_lapsing_samples_have_the_probabilities_that_lapsing_scores_say(p_lapse: float) -> None:
+    model = Lapsing(BiasedOracle(symbols=SYMBOLS), p_lapse)
+    asked = episode("a f b", symbols="B A")
+    ((scored,),) = model.log_prob([asked])
+    ((drawn,),) = model.sample([asked], seed=0, n=4000)
+    assert drawn.count(("B", "A")) / 4000 == pytest.approx(exp(scored.sum()), abs=0.03)
+
+
+def test_answers_stay_within_a_pool_and_a_lapse_counts_its_symbols() -> None:
+    asked = replace(episode("a"), pool=("B", "A"))
+    ((scored,),) = Lapsing(Oracle(symbols=SYMBOLS), 0.3).log_prob([asked])
+    np.testing.assert_allclose(np.exp(scored), [0.7 + 0.1, 0.7 + 0.1])
+    with pytest.raises(UsageError, match="not among those to choose from"):
+        Oracle(symbols=SYMBOLS).respond([replace(episode("a"), pool=("B", "C"))])
+
+
+def test_the_grammar_is_renamed_with_the_episode(human: EvaluationEpisodes) -> None:
+    for asked in human.presented(3):
+        assert asked.remapping is not None
+        back = {new: old for old, new in asked.remapping.words.items()}
+        right = GOLD.interpret([back[word] for word in asked.queries[0].words])
+        renamed = tuple(asked.remapping.symbols[symbol] for symbol in right)
+        assert Oracle().respond([asked])[0][0] == renamed
+
+
+def test_a_grammar_that_does_not_fit_the_study_examples_is_refused() -> None:
+    asked = replace(episode("a"), grammar=None, name="new.txt")
+    with pytest.raises(UsageError, match=r"new\.txt holds no grammar.*does not give"):
+        Oracle(symbols=SYMBOLS).log_prob([asked])
+    assert Oracle(grammar=SMALL, symbols=SYMBOLS).respond([asked]) == [[("A",)]]
+
+
+def test_unknown_symbols_are_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="'PUCE' is not among"):
+        Oracle(symbols=SYMBOLS).log_prob([episode("a", symbols="PUCE")])
+
+
+def test_flips_leave_all_other_rules_alone() -> None:
+    assert [str(r) for r in iconic_grammar(SMALL).rules[2:5]] == [
+        "u1 g -> [u1] [u1]",
+        "x1 f x2 -> [x1] [x2]",
+        "u1 h u2 -> [u1] [u2] [u2]",
+    ]
+    every = list(flipped_grammars(SMALL))
+    assert every[0] == SMALL
+    assert len(set(every)) == 4
+
+
+def test_symbolic_models_are_found_by_name() -> None:
+    assert [symbolic(name).make().symbols[0] for name in SYMBOLIC] == ["RED"] * len(SYMBOLIC)
+    with pytest.raises(UsageError, match="choose one of oracle, oracle-biases, biases"):
+        symbolic("orakel")
