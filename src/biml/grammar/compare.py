@@ -1,7 +1,7 @@
 """When two grammars are the same: the exclusions between training, validation and gold."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from biml.grammar.grammar import Grammar
 from biml.grammar.rules import RuleKey
@@ -32,10 +32,8 @@ def same_up_to_renaming(a: Grammar, b: Grammar) -> bool:
     count = Counter(shapes[key] for key in keys_a)
     if count != Counter(shapes[key] for key in keys_b):
         return False
-    # Rules of a rare shape first: they leave the fewest choices to the others.
-    rules = sorted(keys_a, key=lambda key: count[shapes[key]])
-    partners = [[key for key in keys_b if shapes[key] == shapes[rule]] for rule in rules]
-    return _pair_up(rules, partners, {}, {})
+    partners = {rule: [key for key in keys_b if shapes[key] == shapes[rule]] for rule in keys_a}
+    return _pair_up(partners, {}, {})
 
 
 def _shape(key: RuleKey) -> tuple[tuple[object, ...], ...]:
@@ -58,36 +56,40 @@ def _shape(key: RuleKey) -> tuple[tuple[object, ...], ...]:
 
 
 def _pair_up(
-    rules: Sequence[RuleKey],
-    partners: Sequence[Sequence[RuleKey]],
-    words: dict[str, str],
-    symbols: dict[str, str],
+    partners: Mapping[RuleKey, Sequence[RuleKey]], words: dict[str, str], symbols: dict[str, str]
 ) -> bool:
-    """Whether the renaming so far can be extended to send every rule to a partner of its own."""
-    if not rules:
+    """Whether the renaming so far can be extended to send every rule to one of its partners."""
+    if not partners:
         return True
-    for partner in partners[0]:
-        more_words = _extend(words, rules[0][1], partner[1])
-        more_symbols = _extend(symbols, _symbols(rules[0]), _symbols(partner))
-        if (
-            more_words is not None
-            and more_symbols is not None
-            and _pair_up(rules[1:], partners[1:], more_words, more_symbols)
-        ):
-            return True
-    return False
+    left = {
+        rule: [
+            other
+            for other in others
+            if _agrees(words, rule[1], other[1])
+            and _agrees(symbols, _symbols(rule), _symbols(other))
+        ]
+        for rule, others in partners.items()
+    }
+    # The rule with the fewest choices first, which makes a wrong choice show early.
+    rule = min(left, key=lambda rule: len(left[rule]))
+    rest = {key: others for key, others in left.items() if key != rule}
+    return any(
+        _pair_up(
+            rest,
+            words | dict(zip(rule[1], other[1], strict=True)),
+            symbols | dict(zip(_symbols(rule), _symbols(other), strict=True)),
+        )
+        for other in left[rule]
+    )
+
+
+def _agrees(renaming: dict[str, str], old: Sequence[str], new: Sequence[str]) -> bool:
+    """Whether the renaming stays one-to-one when `old` is sent to `new` as well."""
+    taken = renaming.values()
+    return all(
+        renaming[a] == b if a in renaming else b not in taken for a, b in zip(old, new, strict=True)
+    )
 
 
 def _symbols(key: RuleKey) -> list[str]:
     return [item for item in key[2] if isinstance(item, str)]
-
-
-def _extend(
-    renaming: dict[str, str], old: Sequence[str], new: Sequence[str]
-) -> dict[str, str] | None:
-    """The renaming with `old` sent to `new` as well, or None where it would not be one-to-one."""
-    extended = dict(renaming)
-    for before, after in zip(old, new, strict=True):
-        if extended.setdefault(before, after) != after:
-            return None
-    return extended if len(set(extended.values())) == len(extended) else None

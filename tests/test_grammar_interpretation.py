@@ -1,0 +1,179 @@
+"""What a grammar says that a string of words stands for."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from biml.episodes.text import read_episode
+from biml.grammar import GOLD, Grammar, GrammarError, Rule
+from biml.grammar.gold import GOLD_QUERIES, GOLD_STUDY
+from plain_reference import plain
+
+
+def outputs(grammar: Grammar, *inputs: str) -> list[str]:
+    return [" ".join(grammar.interpret(line.split())) for line in inputs]
+
+
+def test_agrees_with_an_independent_implementation(shared: Path) -> None:
+    lines = (shared / "vectors" / "grammar.jsonl").read_text().splitlines()
+    assert len(lines) == 150
+    for line in lines:
+        vector = json.loads(line)
+        grammar = Grammar.parse(vector["grammar"])
+        inputs, expected = zip(*vector["cases"], strict=True)
+        assert outputs(grammar, *inputs) == list(expected)
+
+
+def test_grammars_of_the_sample_episodes_give_their_outputs(shared: Path) -> None:
+    paths = list((shared / "data_algebraic_sample").glob("*/*.txt"))
+    assert len(paths) == 80
+    for episode in map(read_episode, paths):
+        assert episode.grammar is not None
+        for example in (*episode.study, *episode.queries):
+            assert episode.grammar.interpret(example.words) == example.symbols
+
+
+def test_gold_grammar_gives_the_answers_of_the_published_episode(shared: Path) -> None:
+    episode = read_episode(shared / "data_human" / "few_shot" / "val_gold" / "mini_scan.txt")
+    assert sorted(" ".join(example.words) for example in episode.study) == sorted(GOLD_STUDY)
+    assert tuple(" ".join(example.words) for example in episode.queries) == GOLD_QUERIES
+    for example in (*episode.study, *episode.queries):
+        assert GOLD.interpret(example.words) == example.symbols
+
+
+def test_the_first_rule_in_listing_order_applies() -> None:
+    rules = "dax -> RED\nu1 lug -> [u1] [u1]\nx1 lug -> [x1]\nu1 x1 -> [u1] [x1]"
+    assert outputs(Grammar.parse(rules), "dax lug", "dax dax lug") == ["RED RED", "RED RED"]
+    swapped = "dax -> RED\nx1 lug -> [x1]\nu1 lug -> [u1] [u1]\nu1 x1 -> [u1] [x1]"
+    assert outputs(Grammar.parse(swapped), "dax lug") == ["RED"]
+
+
+def test_a_variable_of_several_words_takes_as_many_as_it_can() -> None:
+    grammar = Grammar.parse("x1 f x2 -> [x2] [x1]")
+    # At the last f that leaves words on both sides.
+    assert outputs(grammar, "a f b f c", "a f f", "f f f", "f a f", "f f") == [
+        "c b a",
+        "f a",
+        "f f",
+        "f a f",
+        "f f",
+    ]
+
+
+def test_a_variable_of_one_word_takes_function_words_too() -> None:
+    grammar = Grammar.parse("dax -> RED\nu1 lug -> [u1] [u1]\nu1 x1 -> [u1] [x1]")
+    assert outputs(grammar, "lug lug", "lug lug lug") == ["lug lug", "lug lug lug"]
+
+
+def test_what_no_rule_matches_stands_for_itself() -> None:
+    grammar = Grammar.parse("dax -> RED\nu1 lug u2 -> [u2]")
+    assert outputs(grammar, "wif", "wif dax", "a lug b", "", "dax\u00a0x") == [
+        "wif",
+        "wif dax",
+        "b",
+        "",
+        "dax x",
+    ]
+
+
+def test_languages_of_other_kinds_work() -> None:
+    grammar = Grammar.parse(
+        """
+        Haus -> HOUSE BIG
+        rot wein -> WINE
+        wenn x1 dann x2 sonst x3 -> IF [x1] ( [x2] ) [x3] END
+        x1 ? -> ?
+        * -> .
+        u1 u2 und u3 -> [u3] [u3] UND [u2] [u1]
+        u1 x1 -> [u1] [x1]
+        """
+    )
+    assert outputs(
+        grammar,
+        "rot wein",
+        "wenn rot wein dann Haus Haus sonst *",
+        "Haus ?",
+        "* Haus und ^",
+    ) == [
+        "WINE",
+        "IF WINE ( HOUSE BIG HOUSE BIG ) . END",
+        "?",
+        "^ ^ UND HOUSE BIG .",
+    ]
+
+
+def test_thousands_of_words_work() -> None:
+    rules = [Rule((f"word{i}",), (f"symbol{i}",)) for i in range(3000)]
+    grammar = Grammar((*rules, Rule(("u1", "x1"), ("[x1]", "[u1]"))))
+    assert grammar.interpret(["word0", "word1234", "?", "word2999"]) == (
+        "symbol2999",
+        "?",
+        "symbol1234",
+        "symbol0",
+    )
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "x1 -> [x1]",
+        "u1 -> RED [u1]",
+        "x1 f -> [x1] [x1]\nx1 -> [x1] RED",
+        "x1 f -> [x1] [x1] [x1] [x1]",
+        "u1 x1 -> [x1] [x1] [u1]",
+    ],
+)
+def test_a_grammar_that_runs_away_is_an_error(rules: str) -> None:
+    grammar = Grammar.parse(rules)
+    with pytest.raises(GrammarError):
+        grammar.interpret(["f"] * (1 if rules.startswith("u1 ->") else 30))
+
+
+def test_inputs_far_beyond_the_published_ones_are_interpreted() -> None:
+    words = ["1", "thrice"] * 100
+    assert len(GOLD.interpret(["1"] * 300)) == 300
+    assert GOLD.interpret(["DAX", "after", *words])[-1] == "DAX"
+    with pytest.raises(GrammarError, match="301 words"):
+        GOLD.interpret(["1"] * 301)
+
+
+def test_unknown_words_do_not_change_later_answers() -> None:
+    grammar = Grammar.parse("dax -> RED\nu1 x1 -> [u1] [x1]")
+    before = outputs(grammar, "dax new1 new2")
+    assert outputs(grammar, "new3 dax", "dax new1 new2") == ["new3 RED", *before]
+
+
+def test_a_used_grammar_goes_to_another_process() -> None:
+    grammar = Grammar.parse(str(GOLD))
+    grammar.interpret(["1"])
+    copy = pickle.loads(pickle.dumps(grammar))
+    assert copy == grammar
+    assert hash(copy) == hash(grammar)
+    assert copy.interpret(("1", "thrice")) == ("1", "1", "1")
+
+
+WORDS = st.sampled_from("abcfg")
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> Rule:
+    """Any rule that shortens what it interprets: at least two items on the left, or no variable."""
+    variables = draw(st.lists(st.sampled_from(["u1", "u2", "x1", "x2", "x3"]), unique=True))
+    lhs = draw(st.permutations([*variables, *draw(st.lists(WORDS, max_size=3))]))
+    if not lhs:
+        lhs = [draw(WORDS)]
+    right = st.sampled_from(["R", "G", *(f"[{v}]" for v in variables if len(lhs) > 1)])
+    return Rule(tuple(lhs), tuple(draw(st.lists(right, min_size=1, max_size=4))))
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(rules(), min_size=1, max_size=6), st.lists(WORDS, max_size=6))
+def test_agrees_with_plain_interpretation_of_any_grammar(
+    some_rules: list[Rule], words: list[str]
+) -> None:
+    grammar = Grammar(tuple(some_rules))
+    assert grammar.interpret(words) == plain.interpret(grammar, tuple(words))
