@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from biml.checkpoints.model import LoadedModel
-from biml.commands.symbols import painted
 from biml.episodes.episode import Episode
+from biml.episodes.render import terminal_symbols
 from biml.episodes.transforms import unmap_symbols
 from biml.episodes.types import EpisodeType
 from biml.evaluation.accuracy import Accuracy
@@ -127,7 +127,13 @@ class EvalConsole:
             self.say(line.append(self._symbols(episode, episode.pool)))
 
     def _symbols(self, episode: Episode, symbols: Sequence[str]) -> Text:
-        return painted(unmap_symbols(episode, symbols), circles=self._out.is_terminal)
+        """Symbols in the episode's own names, with coloured circles on a terminal."""
+        if not symbols:
+            return Text("(nothing)", "dim")
+        own = unmap_symbols(episode, symbols)
+        if self._out.is_terminal:
+            return Text.from_ansi(terminal_symbols(own))
+        return Text(" ".join(own))
 
 
 def _line(episode: Episode, kind: str, words: Sequence[str]) -> Text:
