@@ -9,8 +9,8 @@ from biml.episodes.episode import Episode, Example
 from biml.errors import BimlError
 from biml.grammar import Grammar, MetaGrammar
 
-TRIES = 20_000
-"""Inputs drawn for one grammar before giving it up; the published meta-grammar needs about 100."""
+TRIES = 5_000
+"""Inputs drawn for one grammar before giving it up; the published meta-grammar needs about 50."""
 
 REDRAWS = 100
 """Grammars drawn for one episode before giving up the meta-grammar."""
@@ -82,7 +82,7 @@ def _inputs(forms: tuple[str, ...], longest: int, rng: Random) -> Iterator[str]:
     """Strings of the PCFG in codes, without end; those that grow too long are left out."""
     of_x, of_u = _expansions(forms)
     random, n, m = rng.random, len(of_x), len(of_u)
-    while True:
+    while of_x:  # A grammar without primitives has no inputs.
         form = of_x[int(random() * n)]
         while "X" in form and len(form) <= longest:
             form = form.replace("X", of_x[int(random() * n)], 1)

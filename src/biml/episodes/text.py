@@ -99,7 +99,8 @@ def parse_episode(
 def format_episode(episode: Episode) -> str:
     """The episode in the published format, such as `parse_episode` reads.
 
-    Its name, remapping and marks of copied queries have no place there.
+    Its name, remapping and marks of copied queries have no place there; and a presented episode
+    may hold what is not read back, such as a study example without input.
     """
     lines = [SUPPORT, *map(_line, episode.study), "", QUERY, *map(_line, episode.queries)]
     lines += ["", GRAMMAR]

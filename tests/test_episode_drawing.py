@@ -1,0 +1,135 @@
+"""Drawn episodes: their sizes and limits, their outputs, the distribution of their inputs."""
+
+from collections import Counter
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from biml.episodes.draw import draw_episode, draw_examples
+from biml.episodes.episode import Episode
+from biml.errors import BimlError
+from biml.grammar import GOLD, Grammar, MetaGrammar
+from biml.rng import generator
+from plain_reference import plain
+
+META = MetaGrammar()
+N = 1500
+
+
+@pytest.fixture(scope="module")
+def episodes() -> list[Episode]:
+    return [draw_episode(META, generator(3, i)) for i in range(N)]
+
+
+def test_fourteen_study_and_ten_query_examples_all_different(episodes: list[Episode]) -> None:
+    for episode in episodes:
+        assert (len(episode.study), len(episode.queries)) == (14, 10)
+        assert len({example.words for example in (*episode.study, *episode.queries)}) == 24
+        assert not any(query.copied for query in episode.queries)
+
+
+def test_inputs_and_outputs_have_at_most_eight_items(episodes: list[Episode]) -> None:
+    lengths = [(len(e.words), len(e.symbols)) for ep in episodes for e in (*ep.study, *ep.queries)]
+    assert max(length for length, _ in lengths) == 8
+    assert max(length for _, length in lengths) == 8
+    assert min(length for _, length in lengths) == 1
+
+
+def test_outputs_are_those_of_the_grammar_interpreted_plainly(episodes: list[Episode]) -> None:
+    for episode in episodes[:300]:
+        assert episode.grammar is not None
+        for example in (*episode.study, *episode.queries):
+            assert example.symbols == plain.interpret(episode.grammar, example.words)
+            assert example.symbols == episode.grammar.interpret(example.words)
+
+
+def test_the_same_seed_gives_the_same_episode_and_another_another() -> None:
+    episode = draw_episode(META, Random(5), name="stream episode 5")
+    assert episode == draw_episode(META, Random(5), name="stream episode 5")
+    assert episode.name == "stream episode 5"
+    assert episode != draw_episode(META, Random(6))
+
+
+def test_examples_are_distributed_as_in_plain_drawing(episodes: list[Episode]) -> None:
+    def shares(several: list[Episode]) -> list[tuple[Counter[int], int]]:
+        examples = [e for episode in several for e in (*episode.study, *episode.queries)]
+        sides = ([len(e.words) for e in examples], [len(e.symbols) for e in examples])
+        return [(Counter(side), len(side)) for side in sides]
+
+    plainly = [plain.draw_episode(META, generator(4, i)) for i in range(400)]
+    for (ours, n), (theirs, m) in zip(shares(episodes), shares(plainly), strict=True):
+        for length in range(1, 9):
+            p = ours[length] / n
+            error = (p * (1 - p) * (1 / n + 1 / m)) ** 0.5
+            # Examples of one episode vary together, hence more than the usual few errors.
+            assert abs(p - theirs[length] / m) < 8 * error
+
+
+def test_the_first_input_is_one_of_equally_likely_productions() -> None:
+    # X becomes a primitive (4 of them), f on a primitive, or a concatenation, each with 1/3.
+    grammar = Grammar.parse(
+        "dax -> RED\nwif -> BLUE\nfep -> PINK\nlug -> GREEN\nu1 f -> [u1] [u1]\nu1 x1 -> [u1] [x1]"
+    )
+    one = replace(META, n_study=0, n_query=1)
+    first = [draw_examples(grammar, one, generator(5, i))[0].words for i in range(6000)]
+    counts = Counter(first)
+    kept = 1 - _share_rejected()
+    for word in ("dax", "wif", "fep", "lug"):
+        assert abs(counts[(word,)] / 6000 - 1 / 12 / kept) < 0.018
+        assert abs(counts[(word, "f")] / 6000 - 1 / 12 / kept) < 0.018
+    pairs = sum(count for words, count in counts.items() if len(words) == 2 and words[1] != "f")
+    assert abs(pairs / 6000 - 1 / 9 / kept) < 0.02
+
+
+def _share_rejected() -> float:
+    """Probability that one of the productions above grows over 8 words or 8 symbols.
+
+    n concatenations precede a primitive (n + 1 words and symbols) or f on one (n + 2).
+    """
+    return sum(1 / 3 * (1 / 3) ** n * ((n + 1 > 8) + (n + 2 > 8)) for n in range(60))
+
+
+def test_study_and_queries_are_split_at_random(episodes: list[Episode]) -> None:
+    # Short inputs are met first; without a shuffle they would all be study examples.
+    study = sum(len(e.words) == 1 for episode in episodes for e in episode.study)
+    queries = sum(len(e.words) == 1 for episode in episodes for e in episode.queries)
+    assert abs(study / (study + queries) - 14 / 24) < 0.03
+
+
+def test_other_sizes() -> None:
+    meta = MetaGrammar(n_functions=1, max_input=5, max_output=4, n_study=3, n_query=5)
+    episode = draw_episode(meta, Random(0))
+    assert (len(episode.study), len(episode.queries)) == (3, 5)
+    assert all(
+        len(e.words) <= 5 and len(e.symbols) <= 4 for e in (*episode.study, *episode.queries)
+    )
+
+
+def test_six_functions_and_a_hundred_words() -> None:
+    meta = MetaGrammar(
+        words=tuple(f"w{i}" for i in range(100)),
+        symbols=tuple(f"s{i}" for i in range(90)),
+        n_primitives=80,
+        n_functions=6,
+        n_study=40,
+    )
+    assert len(draw_episode(meta, Random(1)).study) == 40
+
+
+def test_a_grammar_with_too_few_inputs_gives_those_it_has() -> None:
+    grammar = Grammar.parse("dax -> RED\nu1 lug -> [u1] [u1]")
+    inputs = {example.words for example in draw_examples(grammar, META, Random(0))}
+    assert inputs == {("dax",), ("dax", "lug")}
+    assert draw_examples(Grammar.parse("u1 lug -> [u1]"), META, Random(0)) == []
+
+
+def test_a_meta_grammar_without_enough_inputs_is_an_error() -> None:
+    with pytest.raises(BimlError, match="24 different inputs of at most 1 words"):
+        draw_episode(MetaGrammar(max_input=1), Random(0))
+
+
+def test_examples_of_any_grammar_can_be_drawn() -> None:
+    examples = draw_examples(GOLD, META, Random(2))
+    assert len(examples) == 24
+    assert all(GOLD.interpret(example.words) == example.symbols for example in examples)

@@ -1,0 +1,231 @@
+"""How episodes are changed before they are shown; random shares are right to 5 standard errors."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from biml.episodes.draw import draw_episode
+from biml.episodes.episode import COLOURS, WORDS, Episode, Example
+from biml.episodes.text import read_episode
+from biml.episodes.transforms import (
+    add_biases,
+    add_noise,
+    flip_rules,
+    keep_study,
+    query_study_too,
+    remap,
+    shuffle_study,
+    unmap_symbols,
+)
+from biml.errors import UsageError
+from biml.grammar import GOLD, Grammar, MetaGrammar, same_up_to_renaming
+from biml.grammar.gold import GOLD_QUERIES, GOLD_STUDY
+from biml.rng import generator
+
+
+def answered(grammar: Grammar, inputs: tuple[str, ...]) -> tuple[Example, ...]:
+    split = [tuple(text.split()) for text in inputs]
+    return tuple(Example(words, grammar.interpret(words)) for words in split)
+
+
+GOLD_EPISODE = Episode(answered(GOLD, GOLD_STUDY), answered(GOLD, GOLD_QUERIES), grammar=GOLD)
+PLAIN = draw_episode(MetaGrammar(), Random(0))
+
+
+def near(count: int, n: int, p: float) -> bool:
+    return abs(count / n - p) < 5 * (p * (1 - p) / n) ** 0.5
+
+
+def test_study_order_is_shuffled_and_nothing_else_changes() -> None:
+    shuffled = shuffle_study(PLAIN, Random(1))
+    assert shuffled.study != PLAIN.study
+    assert sorted(shuffled.study) == sorted(PLAIN.study)
+    assert replace(shuffled, study=PLAIN.study) == PLAIN
+
+
+def test_each_number_of_study_examples_is_as_likely() -> None:
+    kept = [keep_study(PLAIN, 0, 14, generator(1, i)).study for i in range(3000)]
+    numbers = Counter(map(len, kept))
+    assert all(near(numbers[n], 3000, 1 / 15) for n in range(15))
+    assert all(near(sum(e in study for study in kept), 3000, 0.5) for e in PLAIN.study)
+    assert all(list(study) == [e for e in PLAIN.study if e in study] for study in kept)
+
+
+@pytest.mark.parametrize("bounds", [(-1, 3), (4, 3), (0, 15)])
+def test_impossible_numbers_of_study_examples_are_refused(bounds: tuple[int, int]) -> None:
+    with pytest.raises(UsageError, match="of the 14 study examples"):
+        keep_study(PLAIN, *bounds, Random(0))
+
+
+def test_study_examples_become_copied_queries_before_the_others() -> None:
+    presented = query_study_too(PLAIN)
+    assert [query.copied for query in presented.queries] == [True] * 14 + [False] * 10
+    assert [q[:2] for q in presented.queries[:14]] == [e[:2] for e in PLAIN.study]
+    assert presented.queries[14:] == PLAIN.queries
+    assert presented.study == PLAIN.study
+
+
+def test_copied_queries_have_neither_biases_nor_noise() -> None:
+    presented = query_study_too(PLAIN)
+    changed = add_noise(add_biases(presented, Random(0), p=1.0), Random(0), 1.0, ["?"])
+    assert changed.queries[:14] == presented.queries[:14]
+    assert all(a != b for a, b in zip(changed.queries[14:], presented.queries[14:], strict=True))
+    assert [q.words for q in changed.queries] == [q.words for q in presented.queries]
+
+
+def test_biases_are_one_to_one_or_flipped_rules_in_the_published_shares() -> None:
+    # `u1 surround u2` flips to `2 1 2`; its one-to-one translation has a random middle.
+    surround = Example(("1", "surround", "2"), ("1", "2", "1"))
+    episode = replace(GOLD_EPISODE, queries=(surround,) * 20)
+    outputs = Counter(
+        query.symbols
+        for i in range(1000)
+        for query in add_biases(episode, generator(2, i), symbols=GOLD.symbols).queries
+    )
+    n = 20_000
+    assert outputs.keys() == {
+        ("1", "2", "1"),
+        ("2", "1", "2"),
+        *[("1", middle, "2") for middle in GOLD.symbols],
+    }
+    assert near(outputs["2", "1", "2"], n, 0.2 * 0.5 * 0.5)
+    for middle in GOLD.symbols:
+        assert near(outputs["1", middle, "2"], n, 0.2 * 0.5 / 4)
+
+
+def test_one_to_one_knows_only_what_one_word_study_examples_show() -> None:
+    study = (
+        Example(("1",), ("1",)),
+        Example(("2", "3"), ("2", "3")),
+        Example(("DAX",), ("3", "3")),
+    )
+    query = Example(("1", "2", "DAX", "1"), ("1",))
+    episode = Episode(study, (query,), grammar=GOLD)
+    seen = set()
+    for i in range(300):
+        output = add_biases(episode, generator(3, i), p=1.0, symbols=("A", "B")).queries[0].symbols
+        if len(output) == 4 and output[1] in "AB":
+            seen.add(output)
+    assert seen == {("1", two, dax, "1") for two in "AB" for dax in "AB"}
+
+
+def test_one_to_one_gives_a_repeated_new_word_one_symbol() -> None:
+    episode = Episode((), (Example(("a", "a"), ("A",)),), grammar=Grammar.parse("a -> A A A"))
+    for i in range(100):
+        output = add_biases(episode, generator(4, i), p=1.0).queries[0].symbols
+        assert len(set(output)) == 1
+
+
+def test_flipped_rules_exchange_the_arguments_of_functions_with_two() -> None:
+    flipped = Counter(flip_rules(GOLD, generator(5, i)) for i in range(2000))
+    assert len(flipped) == 4
+    assert all(near(count, 2000, 1 / 4) for count in flipped.values())
+    for grammar in flipped:
+        assert [str(rule) for rule in grammar.rules if rule not in GOLD.rules] == [
+            text
+            for text in ("u1 surround u2 -> [u2] [u1] [u2]", "x1 after x2 -> [x1] [x2]")
+            if text in str(grammar)
+        ]
+
+
+def test_a_flipped_output_that_is_too_long_is_not_used() -> None:
+    grammar = Grammar.parse("a -> A\nb -> B B B\nu1 f u2 -> [u1] [u2] [u2] [u2] [u2]")
+    query = Example(("b", "f", "a"), grammar.interpret(("b", "f", "a")))
+    episode = Episode((), (query,), grammar=grammar)
+    outputs = {add_biases(episode, generator(6, i), 1.0).queries[0].symbols for i in range(200)}
+    assert query.symbols in outputs
+    assert max(map(len, outputs)) <= 8
+
+
+def test_biases_need_the_grammar() -> None:
+    with pytest.raises(UsageError, match="need the episode's grammar"):
+        add_biases(replace(PLAIN, grammar=None), Random(0))
+
+
+def test_noise_replaces_symbols_and_cuts_never_at_the_first() -> None:
+    target = ("RED", "RED", "RED")
+    episode = Episode((), (Example(("dax",), target),) * 100)
+    noisy = [
+        query.symbols
+        for i in range(400)
+        for query in add_noise(episode, generator(7, i), 0.07).queries
+    ]
+    n = len(noisy)
+    p = 0.07
+    assert min(map(len, noisy)) == 1
+    firsts = Counter(symbols[0] for symbols in noisy)
+    assert all(near(firsts[colour], n, p / 6) for colour in COLOURS if colour != "RED")
+    assert near(sum(len(s) == 1 for s in noisy), n, p / 7)
+    assert near(sum(len(s) == 2 for s in noisy), n, (1 - p / 7) * p / 7)
+    seconds = Counter(symbols[1] for symbols in noisy if len(symbols) > 1)
+    assert all(near(seconds[c], n, p / 7) for c in COLOURS if c != "RED")
+
+
+def test_noise_is_one_in_a_hundred_by_default() -> None:
+    episode = Episode((), (Example(("dax",), ("RED",) * 8),) * 100)
+    changed = sum(
+        query.symbols[0] != "RED"
+        for i in range(300)
+        for query in add_noise(episode, generator(8, i)).queries
+    )
+    assert near(changed, 30_000, 0.01 * 5 / 6)
+
+
+def test_remapping_renames_everything_alike_and_can_be_undone(shared: Path) -> None:
+    folder = shared / "data_human"
+    paths = [
+        *(folder / "few_shot").rglob("*.txt"),
+        *folder.glob("data_behavior_probes/val/*.txt"),
+        *folder.glob("open_ended_all/*/*.txt"),
+    ]
+    assert len(paths) > 40
+    for number, path in enumerate(paths):
+        episode = read_episode(path)
+        mapped = remap(episode, WORDS, COLOURS, Random(number))
+        for before, after in zip(
+            (*episode.study, *episode.queries), (*mapped.study, *mapped.queries), strict=True
+        ):
+            assert set(after.words) <= set(WORDS)
+            assert set(after.symbols) <= set(COLOURS)
+            assert unmap_symbols(mapped, after.symbols) == before.symbols
+        assert (mapped.pool is None) == (episode.pool is None)
+        if episode.pool:
+            assert unmap_symbols(mapped, mapped.pool or ()) == episode.pool
+        if episode.grammar:
+            assert mapped.grammar is not None
+            assert same_up_to_renaming(mapped.grammar, episode.grammar)
+            for example in (*mapped.study, *mapped.queries):
+                assert mapped.grammar.interpret(example.words) == example.symbols
+
+
+def test_an_undefined_action_in_a_file_is_one_more_symbol() -> None:
+    episode = Episode((), (Example(("1",), ("1", "undefined_action")),))
+    mapped = remap(episode, WORDS, COLOURS, Random(0))
+    assert set(mapped.queries[0].symbols) <= set(COLOURS)
+    assert unmap_symbols(mapped, mapped.queries[0].symbols) == ("1", "undefined_action")
+
+
+def test_colours_outside_the_episode_become_undefined_action() -> None:
+    mapped = remap(GOLD_EPISODE, WORDS, COLOURS, Random(0))
+    shown = unmap_symbols(mapped, COLOURS)
+    assert Counter(shown) == Counter([*GOLD.symbols, "undefined_action", "undefined_action"])
+    assert unmap_symbols(GOLD_EPISODE, ("1", "PINK")) == ("1", "PINK")
+
+
+def test_every_renaming_is_as_likely() -> None:
+    mapped = [remap(GOLD_EPISODE, WORDS, COLOURS, generator(9, i)) for i in range(3000)]
+    assert all(m.remapping is not None for m in mapped)
+    words = Counter(m.remapping.words["thrice"] for m in mapped if m.remapping)
+    colours = Counter(m.remapping.symbols["DAX"] for m in mapped if m.remapping)
+    assert all(near(words[word], 3000, 1 / 9) for word in WORDS)
+    assert all(near(colours[colour], 3000, 1 / 6) for colour in COLOURS)
+
+
+def test_more_names_than_there_are_to_draw_is_an_error() -> None:
+    with pytest.raises(UsageError, match=r"7 words .*more than the 5"):
+        remap(GOLD_EPISODE, WORDS[:5], COLOURS, Random(0))
+    with pytest.raises(UsageError, match="4 symbols"):
+        remap(GOLD_EPISODE, WORDS, COLOURS[:3], Random(0))

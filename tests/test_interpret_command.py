@@ -1,0 +1,71 @@
+"""`biml interpret`."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from biml.commands import interpret
+from biml.commands.main import main
+
+RULES = "dax -> RED\nu1 lug -> [u1] [u1]\nu1 x1 -> [u1] [x1]\n"
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> str:
+    path = tmp_path / "rules.txt"
+    path.write_text(RULES)
+    return str(path)
+
+
+def test_prints_the_output_of_each_input_one_a_line(
+    rules: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["interpret", "--grammar", rules, "dax lug", "dax dax lug", "wif"]) == 0
+    assert capsys.readouterr().out == "RED RED\nRED RED RED\nwif\n"
+
+
+def test_reads_inputs_from_standard_input_where_none_is_given(
+    rules: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("dax lug\n\n  wif dax"))
+    assert main(["interpret", "--grammar", rules]) == 0
+    assert capsys.readouterr().out == "RED RED\n\nwif RED\n"
+
+
+def test_an_episode_file_gives_its_grammar(
+    shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = shared / "data_human" / "few_shot" / "val_gold" / "mini_scan.txt"
+    assert main(["interpret", "--grammar", str(path), "DAX after 1 thrice"]) == 0
+    assert capsys.readouterr().out == "1 1 1 DAX\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("dax -> RED\nu1 lug -> [x1]\n", "line 2: the right side"),
+        ("", "no rule"),
+        ("*SUPPORT*\n*QUERY*\n*GRAMMAR*\n\n", "line 3: nothing stands below"),
+        ("*SUPPORT*\n*QUERY*\n*GRAMMAR*\ndax RED\n", "line 4: 'dax RED' is not a rule"),
+        ("x1 -> [x1]", "calls itself without end"),
+    ],
+)
+def test_a_bad_grammar_is_an_error_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, problem: str
+) -> None:
+    path = tmp_path / "bad.txt"
+    path.write_text(text)
+    assert main(["interpret", "--grammar", str(path), "dax"]) == 1
+    streams = capsys.readouterr()
+    assert problem in streams.err
+    assert streams.out == ""
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["interpret", "--grammar", str(tmp_path / "none.txt"), "dax"]) == 1
+    assert "none.txt: cannot be read" in capsys.readouterr().err
+
+
+def test_it_says_what_it_does() -> None:
+    assert interpret.SUMMARY.endswith(".")
