@@ -113,7 +113,7 @@ def _sections(episode: Episode) -> list[tuple[str, Sequence[Example]]]:
     others = [query for query in episode.queries if not query.copied]
     sections = [
         ("study", episode.study),
-        ("queries", others),
         ("study examples as queries", copied),
+        ("queries", others),
     ]
     return [(title, examples) for title, examples in sections if examples]
