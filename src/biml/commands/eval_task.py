@@ -67,7 +67,8 @@ def open_task(args: argparse.Namespace, console: EvalConsole) -> Task:
         if not loaded.episode_type:
             raise UsageError(f"{path} does not say what it was trained on; give --episode_type")
         kind = episode_type(loaded.episode_type)
-        load_model(path, vocabulary=kind.vocabulary)
+        if loaded.network.vocabulary != kind.vocabulary:
+            load_model(path, vocabulary=kind.vocabulary)  # says how they differ
     evaluation = kind.open_evaluation(data, args.seed)
     responder = NetworkResponder(
         loaded.network, batch_size=args.batch_size, precision=args.precision
