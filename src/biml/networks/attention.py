@@ -1,9 +1,16 @@
 """Multi-head attention with padding, causality and dropout."""
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from biml.networks.dropout import dropout
+from biml.networks.dropout import NONE, Dropout, masked
+
+BF16_KEYS = 32
+"""In bf16 the number of keys is rounded up to this: rows of other lengths, whose ends do not fill a
+vector register, cost PyTorch's softmax twice the time (1.7 against 0.9 ns an element)."""
 
 
 def attention(
@@ -13,28 +20,115 @@ def attention(
     *,
     lengths: Tensor | None = None,
     causal: bool = False,
-    p: float = 0.0,
-    generator: torch.Generator | None = None,
+    drop: Dropout = NONE,
 ) -> Tensor:
     """Scaled dot-product attention.
 
     Args:
         q: queries [rows, heads, Q, head size].
-        k, v: keys and values [rows, heads, K, head size].
+        k: keys [rows, heads, K, head size].
+        v: values [rows, heads, K, head size].
         lengths: LongTensor [rows], how many keys of each row count (at least 1); None: all.
-        causal: the i-th query sees keys up to the i-th.
-        p: probability of dropping an attention weight.
-        generator: draws the dropout, on the device of `q`.
+        causal: the i-th query sees the keys up to the i-th.
+        drop: what drops attention weights.
 
     Returns:
         [rows, heads, Q, head size]
     """
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    if lengths is not None:
-        beyond = torch.arange(k.shape[-2], device=k.device) >= lengths[:, None]
-        scores = scores.masked_fill(beyond[:, None, None], float("-inf"))
+    if drop.p == 0 and q.device.type != "cpu":
+        return by_pytorch(q, k, v, lengths, causal)
+    return ByHand.apply(q, k, v, lengths, causal, drop)
+
+
+def by_pytorch(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None, causal: bool) -> Tensor:
+    """PyTorch's fused attention; it cannot draw its dropout from a generator of ours."""
+    hidden = _hidden(q.shape[-2], k.shape[-2], lengths, causal, k.device)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=~hidden)
+
+
+class ByHand(torch.autograd.Function):
+    """Attention as batched matrix products, with everything else done in place between them.
+
+    PyTorch's own attention for CPUs knows no dropout and is slow backwards for small heads. This
+    takes 0.5 ms forward and 0.5 ms back for one row of 120 tokens and 8 heads of 16 on one core.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        lengths: Tensor | None,
+        causal: bool,
+        drop: Dropout,
+    ) -> Tensor:
+        keys = k.shape[-2]
+        if k.dtype == torch.bfloat16 and k.device.type == "cpu":
+            keys = -(-keys // BF16_KEYS) * BF16_KEYS
+        with torch.autocast(q.device.type, enabled=False):
+            query, key, value = _flat(q, q.shape[-2]), _flat(k, keys), _flat(v, keys)
+            query.mul_(q.shape[-1] ** -0.5)
+            scores = torch.bmm(query, key.transpose(1, 2))
+            _hide(scores.view(*q.shape[:3], keys), k.shape[-2], lengths, causal)
+            weights = torch.softmax(scores, -1, out=scores)
+            mask = drop.mask(weights.shape, weights) if drop.p else None
+            kept = weights if mask is None else masked(weights, mask)
+            out = torch.bmm(kept, value).mul_(drop.scale)
+        ctx.save_for_backward(query, key, value, weights, mask)
+        ctx.drop_scale = drop.scale
+        ctx.keys = k.shape[-2]
+        return out.view(q.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        query, key, value, weights, mask = ctx.saved_tensors
+        rows, heads, queries, size = gradients[0].shape
+        with torch.autocast(query.device.type, enabled=False):
+            g = _flat(gradients[0], queries).mul_(ctx.drop_scale)
+            kept = weights if mask is None else masked(weights, mask)
+            dv = torch.bmm(kept.transpose(1, 2), g)
+            dw = torch.bmm(g, value.transpose(1, 2))
+            if mask is not None:
+                masked(dw, mask, out=dw)
+            ds = torch.ops.aten._softmax_backward_data.out(
+                dw, weights, -1, weights.dtype, grad_input=dw
+            )
+            dq = torch.bmm(ds, key).mul_(size**-0.5)
+            dk = torch.bmm(ds.transpose(1, 2), query)
+        dq, dk, dv = (x.view(rows, heads, -1, size) for x in (dq, dk, dv))
+        return dq, dk[:, :, : ctx.keys], dv[:, :, : ctx.keys], None, None, None
+
+
+def _flat(x: Tensor, length: int) -> Tensor:
+    """[rows, heads, tokens, size] as a copy [rows * heads, length, size], with zeros behind."""
+    rows, heads, tokens, size = x.shape
+    flat = x.new_empty(rows, heads, length, size)
+    flat[:, :, :tokens] = x
+    flat[:, :, tokens:] = 0
+    return flat.view(rows * heads, length, size)
+
+
+def _hide(scores: Tensor, keys: int, lengths: Tensor | None, causal: bool) -> None:
+    """Set the scores of the keys that may not be seen to minus infinity."""
+    scores[..., keys:] = float("-inf")
+    first = 0
+    if lengths is not None and not causal and scores.device.type == "cpu":
+        # Rows of like length stand together, so that only the last few keys need to be touched.
+        first = int(lengths.min())
+    if (lengths is not None or causal) and first < keys:
+        hidden = _hidden(scores.shape[-2], keys, lengths, causal, scores.device)
+        scores[..., first:keys].masked_fill_(hidden[..., first:], float("-inf"))
+
+
+def _hidden(
+    queries: int, keys: int, lengths: Tensor | None, causal: bool, device: torch.device
+) -> Tensor:
+    """Which keys may not be seen: bool, to be broadcast to [rows, heads, queries, keys]."""
+    place = torch.arange(keys, device=device)
+    hidden = torch.zeros(1, 1, 1, keys, dtype=torch.bool, device=device)
     if causal:
-        ahead = torch.ones(scores.shape[-2:], dtype=torch.bool, device=k.device).triu(1)
-        scores = scores.masked_fill(ahead, float("-inf"))
-    weights = dropout(scores.softmax(-1), p, generator)
-    return weights.to(v.dtype) @ v
+        hidden = place > torch.arange(queries, device=device)[:, None]
+    if lengths is not None:
+        hidden = hidden | (place >= lengths[:, None, None, None])
+    return hidden

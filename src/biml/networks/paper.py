@@ -13,7 +13,7 @@ from biml.episodes.episode import Episode
 from biml.errors import UsageError
 from biml.networks.attention import attention
 from biml.networks.base import EpisodeNetwork, Memory
-from biml.networks.dropout import dropout
+from biml.networks.dropout import NONE, Dropout
 from biml.networks.sequences import SequenceBatch, batch_of, cut, encode_rows
 from biml.vocabulary import Vocabulary
 
@@ -29,6 +29,10 @@ class PaperConfig:
     ff_mult: int = 4
     dropout: float = 0.1
     activation: str = "gelu"
+
+    @property
+    def head_size(self) -> int:
+        return self.emb_size // self.nheads
 
     def __post_init__(self) -> None:
         for name in ("nlayers_encoder", "nlayers_decoder", "nheads", "emb_size", "ff_mult"):
@@ -107,102 +111,82 @@ class PaperNetwork(EpisodeNetwork):
     # --- training: all target symbols at once
 
     def forward(self, batch: SequenceBatch, generator: torch.Generator | None = None) -> Tensor:
-        source = self._encode(batch, generator)
-        x = self._embed(self.output_embedding, batch.decoder_input, 0, generator)
+        drop = Dropout(self.config.dropout, generator) if self.training else NONE
+        source = self._encode(batch, drop)
+        x = self._embed(self.output_embedding, batch.decoder_input, 0, drop)
         for layer in self.transformer.decoder.layers:
-            q, k, v = self._project(layer.self_attn, x, 0, 3)
-            x = self._after(layer.self_attn, layer.norm1, x, q, k, v, None, True, generator)
-            (q,) = self._project(layer.multihead_attn, x, 0, 1)
-            k, v = self._project(layer.multihead_attn, source, 1, 3)
-            x = self._after(
-                layer.multihead_attn, layer.norm2, x, q, k, v, batch.lengths, False, generator
-            )
-            x = self._feed_forward(layer, layer.norm3, x, generator)
+            q, k, v = self._heads(x, layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias)
+            y = attention(q, k, v, causal=True, drop=drop)
+            x = layer.norm1(x + drop(self._join(layer.self_attn, y)))
+            query, pair = self._cross(layer.multihead_attn)
+            (q,), (k, v) = self._heads(x, *query), self._heads(source, *pair)
+            y = attention(q, k, v, lengths=batch.lengths, drop=drop)
+            x = layer.norm2(x + drop(self._join(layer.multihead_attn, y)))
+            x = layer.norm3(x + drop(self._feed_forward(layer, x, drop)))
         return self.out(self.transformer.decoder.norm(x)).float()
 
     # --- decoding: one symbol at a time
 
     @torch.no_grad()
     def remember(self, batch: SequenceBatch) -> PaperMemory:
-        source = self._encode(batch, None)
+        source = self._encode(batch, NONE)
         layers = self.transformer.decoder.layers
-        pairs = [self._project(layer.multihead_attn, source, 1, 3) for layer in layers]
+        pairs = [self._heads(source, *self._cross(layer.multihead_attn)[1]) for layer in layers]
         return PaperMemory([(k, v) for k, v in pairs], [None] * len(layers), batch.lengths)
 
     @torch.no_grad()
     def next_logits(self, memory: PaperMemory, tokens: Tensor) -> Tensor:
-        x = self._embed(self.output_embedding, tokens[:, None], memory.step, None)
+        x = self._embed(self.output_embedding, tokens[:, None], memory.step, NONE)
         for i, layer in enumerate(self.transformer.decoder.layers):
-            q, k, v = self._project(layer.self_attn, x, 0, 3)
+            q, k, v = self._heads(x, layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias)
             before = memory.answer[i]
             if before is not None:
                 k, v = torch.cat((before[0], k), 2), torch.cat((before[1], v), 2)
             memory.answer[i] = (k, v)
-            x = self._after(layer.self_attn, layer.norm1, x, q, k, v, None, False, None)
-            (q,) = self._project(layer.multihead_attn, x, 0, 1)
-            k, v = memory.source[i]
-            x = self._after(
-                layer.multihead_attn, layer.norm2, x, q, k, v, memory.lengths, False, None
-            )
-            x = self._feed_forward(layer, layer.norm3, x, None)
+            x = layer.norm1(x + self._join(layer.self_attn, attention(q, k, v)))
+            (q,) = self._heads(x, *self._cross(layer.multihead_attn)[0])
+            y = attention(q, *memory.source[i], lengths=memory.lengths)
+            x = layer.norm2(x + self._join(layer.multihead_attn, y))
+            x = layer.norm3(x + self._feed_forward(layer, x, NONE))
         memory.step += 1
         return self.out(self.transformer.decoder.norm(x)).float()[:, 0]
 
     # --- the pieces, in the order in which data passes them
 
-    def _encode(self, batch: SequenceBatch, generator: torch.Generator | None) -> Tensor:
-        x = self._embed(self.input_embedding, batch.source, 0, generator)
+    def _encode(self, batch: SequenceBatch, drop: Dropout) -> Tensor:
+        x = self._embed(self.input_embedding, batch.source, 0, drop)
         for layer in self.transformer.encoder.layers:
-            q, k, v = self._project(layer.self_attn, x, 0, 3)
-            x = self._after(
-                layer.self_attn, layer.norm1, x, q, k, v, batch.lengths, False, generator
-            )
-            x = self._feed_forward(layer, layer.norm2, x, generator)
+            q, k, v = self._heads(x, layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias)
+            y = attention(q, k, v, lengths=batch.lengths, drop=drop)
+            x = layer.norm1(x + drop(self._join(layer.self_attn, y)))
+            x = layer.norm2(x + drop(self._feed_forward(layer, x, drop)))
         return self.transformer.encoder.norm(x)
 
-    def _embed(
-        self, table: nn.Embedding, tokens: Tensor, start: int, generator: torch.Generator | None
-    ) -> Tensor:
+    def _embed(self, table: nn.Embedding, tokens: Tensor, start: int, drop: Dropout) -> Tensor:
         end = start + tokens.shape[1]
         if end > len(self.positions):
             self.positions = sinusoids(2 * end, self.config.emb_size).to(self.positions)
-        return dropout(table(tokens) + self.positions[start:end], self._p, generator)
+        return drop(table(tokens) + self.positions[start:end])
 
-    def _project(self, block: nn.MultiheadAttention, x: Tensor, start: int, end: int) -> Tensor:
-        """Parts `start` to `end` of (query, key, value), each [rows, heads, tokens, head size]."""
+    def _cross(self, block: Any) -> list[tuple[Tensor, Tensor]]:
+        """Weights and biases of the query, and those of the key and the value."""
         width = self.config.emb_size
-        part = slice(start * width, end * width)
-        y = F.linear(x, block.in_proj_weight[part], block.in_proj_bias[part])
-        return y.unflatten(-1, (end - start, self.config.nheads, -1)).permute(2, 0, 3, 1, 4)
+        parts = (block.in_proj_weight, block.in_proj_bias)
+        weight, bias = (part.split([width, 2 * width]) for part in parts)
+        return list(zip(weight, bias, strict=True))
 
-    def _after(
-        self,
-        block: nn.MultiheadAttention,
-        norm: nn.LayerNorm,
-        x: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        lengths: Tensor | None,
-        causal: bool,
-        generator: torch.Generator | None,
-    ) -> Tensor:
-        """Attention, its output projection, and the residual branch with its norm."""
-        y = attention(q, k, v, lengths=lengths, causal=causal, p=self._p, generator=generator)
-        y = block.out_proj(y.transpose(1, 2).flatten(2))
-        return norm(x + dropout(y, self._p, generator))
+    def _heads(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+        """Projections of `x`, as many as the weights hold: [rows, heads, tokens, head size]."""
+        y = F.linear(x, weight, bias).unflatten(-1, (-1, self.config.nheads, self.config.head_size))
+        return y.transpose(1, 3).unbind(2)
 
-    def _feed_forward(
-        self, layer: Any, norm: nn.LayerNorm, x: Tensor, generator: torch.Generator | None
-    ) -> Tensor:
-        hidden = layer.linear1(x)
-        hidden = F.gelu(hidden) if self.config.activation == "gelu" else F.relu(hidden)
-        y = layer.linear2(dropout(hidden, self._p, generator))
-        return norm(x + dropout(y, self._p, generator))
+    def _join(self, block: Any, heads: Tensor) -> Tensor:
+        """The output projection of the heads put side by side: [rows, tokens, width]."""
+        return block.out_proj(heads.transpose(1, 2).flatten(2))
 
-    @property
-    def _p(self) -> float:
-        return self.config.dropout if self.training else 0.0
+    def _feed_forward(self, layer: Any, x: Tensor, drop: Dropout) -> Tensor:
+        activation = F.gelu if self.config.activation == "gelu" else F.relu
+        return layer.linear2(drop(activation(layer.linear1(x))))
 
 
 def sinusoids(length: int, width: int) -> Tensor:
