@@ -1,0 +1,159 @@
+"""Tables of responses as CSV or Parquet files."""
+
+import csv
+import io
+import os
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from biml.behaviour.responses import COLUMNS, REQUIRED, check, table
+from biml.errors import BimlError, FormatError, UsageError
+from biml.files import write_aside
+
+ENDINGS = (".csv", ".parquet")
+
+NUMBERS = ("seed", "sample")
+
+
+def write(responses: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write a table; what stood there before stays until the new one is complete.
+
+    Raises:
+        UsageError: the path ends in neither `.csv` nor `.parquet`.
+        BimlError: it cannot be written.
+    """
+    ending = _ending(path)
+    buffer = io.BytesIO()
+    if ending == ".csv":
+        responses.to_csv(buffer, index=False, lineterminator="\n")
+    else:
+        responses.to_parquet(buffer, index=False)
+    with write_aside(path) as file:
+        file.write(buffer.getvalue())
+
+
+def read(
+    path: str | os.PathLike[str],
+    *,
+    words: Collection[str] | None = None,
+    symbols: Collection[str] | None = None,
+) -> pd.DataFrame:
+    """Read responses, a table that `write` wrote or one of your own.
+
+    A file needs the columns `item`, `query` and `response`; `participant` says who answered, and
+    the others have defaults. Columns of other names are left out.
+
+    Args:
+        words: the input words that are known; any word if not given.
+        symbols: the output symbols that are known; any symbol if not given.
+    Raises:
+        UsageError: the path ends in neither `.csv` nor `.parquet`.
+        FormatError: a column is missing, a number is none, a query is empty, a word or symbol is
+            unknown, or a participant answers an item twice; the message names file and line.
+        BimlError: the file cannot be read.
+    """
+    ending = _ending(path)
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise BimlError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if ending == ".csv":
+        rows, place = _csv_rows(data, str(path)), "line"
+    else:
+        rows, place = _parquet_rows(data, str(path)), "row"
+    if not rows:
+        raise FormatError("there is no response in it", source=str(path))
+    check(rows, source=str(path), place=place, words=words, symbols=symbols)
+    return table(row for _, row in rows)
+
+
+def _csv_rows(data: bytes, source: str) -> list[tuple[int, dict[str, object]]]:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise FormatError("not UTF-8 text; save it as UTF-8", source=source, line=line) from None
+    if "\0" in text:
+        raise FormatError("not a text file; save the table as CSV", source=source)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        _check_columns(header, source)
+        return [
+            (reader.line_num, _csv_row(header, cells, source, reader.line_num))
+            for cells in reader
+            if any(cell.strip() for cell in cells)
+        ]
+    except csv.Error as error:
+        raise FormatError(
+            f"not a well-formed CSV row ({error})", source=source, line=reader.line_num
+        ) from None
+
+
+def _csv_row(header: list[str], cells: list[str], source: str, line: int) -> dict[str, object]:
+    if len(cells) != len(header):
+        raise FormatError(
+            f"{len(cells)} cells under {len(header)} column names; "
+            "put a cell that has a comma in it between double quotes",
+            source=source,
+            line=line,
+        )
+    row: dict[str, object] = {}
+    for name, cell in zip(header, cells, strict=True):
+        cell = " ".join(cell.split())
+        # An empty cell means nothing is known, except that a response may really be empty.
+        if name in COLUMNS and name != "correct" and (cell or name == "response"):
+            row[name] = _number(name, cell, source, line) if name in NUMBERS else cell
+    return {"query": "", "item": "", **row}
+
+
+def _number(name: str, cell: str, source: str, line: int) -> int:
+    try:
+        return int(cell)
+    except ValueError:
+        raise FormatError(
+            f"the {name} '{cell}' is not a whole number", source=source, line=line
+        ) from None
+
+
+def _parquet_rows(data: bytes, source: str) -> list[tuple[int, dict[str, object]]]:
+    try:
+        frame = pd.read_parquet(io.BytesIO(data))
+    except (ValueError, OSError) as error:  # pyarrow's errors are kinds of these
+        raise FormatError(
+            f"not a Parquet file, or a damaged one ({str(error).splitlines()[0]})", source=source
+        ) from None
+    _check_columns(list(frame.columns), source)
+    known = [name for name in frame.columns if name in COLUMNS and name != "correct"]
+    rows = frame[known].astype(object).where(frame[known].notna(), None).to_dict("records")
+    return [
+        (number, {str(name): value for name, value in row.items() if value is not None})
+        for number, row in enumerate(rows, 1)
+    ]
+
+
+def _check_columns(names: Iterable[str], source: str) -> None:
+    have = list(names)
+    missing = [name for name in REQUIRED if name not in have]
+    if missing:
+        hint = ""
+        if len(have) == 1 and any(mark in have[0] for mark in ";\t"):
+            hint = "; its cells seem to be parted by something else than commas"
+        raise FormatError(
+            f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
+            f"it has {', '.join(map(repr, have)) or 'none'}{hint}",
+            source=source,
+            line=1,
+        )
+    twice = {name for name in have if have.count(name) > 1}
+    if twice:
+        raise FormatError(f"two columns are named {min(twice)!r}", source=source, line=1)
+
+
+def _ending(path: str | os.PathLike[str]) -> str:
+    ending = Path(path).suffix.lower()
+    if ending not in ENDINGS:
+        raise UsageError(f"{path}: a table of responses ends in {' or '.join(ENDINGS)}")
+    return ending

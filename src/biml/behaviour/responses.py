@@ -1,0 +1,211 @@
+"""The tidy table of responses, one row each: what every measure of behaviour starts from.
+
+| column | meaning |
+| --- | --- |
+| model | who answered: `people`, or a model's name |
+| seed | of the model's training run or draws; missing for people |
+| task | `few-shot`, `open-ended`, `probes`, or a name of your own |
+| item | the query or trial, by a name that all who answered it share |
+| participant | who answered, where known; else empty |
+| sample | number of the answer among those to this item, or of the answer sheet |
+| query, response | words and symbols in canonical names, with blanks between |
+| target | the right answer, where there is one; else empty |
+| correct | whether response and target are the same; missing without a target |
+| error_type | of a wrong few-shot answer: `one-to-one`, `iconic`, both or `other` |
+| study | the study examples, where they belong to the item (probes): `p1 -> c1 \\| p2 -> c1` |
+| pool | the symbols that an answer may use, where limited |
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from biml.episodes.episode import Episode, Example
+from biml.episodes.transforms import UNDEFINED
+from biml.errors import FormatError
+
+PEOPLE = "people"
+
+REQUIRED = ("item", "query", "response")
+"""Columns that a table must have; the others have defaults."""
+
+COLUMNS: dict[str, tuple[str, object]] = {
+    "model": ("string", PEOPLE),
+    "seed": ("Int64", None),
+    "task": ("string", ""),
+    "item": ("string", ""),
+    "participant": ("string", ""),
+    "sample": ("int64", 0),
+    "query": ("string", ""),
+    "response": ("string", ""),
+    "target": ("string", ""),
+    "correct": ("boolean", None),
+    "error_type": ("string", ""),
+    "study": ("string", ""),
+    "pool": ("string", ""),
+}
+"""Type and default of each column, in their order."""
+
+SHEET = ["model", "seed", "task", "participant", "sample"]
+"""What answers of one sheet share (the open-ended task)."""
+
+Row = Mapping[str, object]
+
+
+def table(rows: Iterable[Row]) -> pd.DataFrame:
+    """Rows as a table with all columns in their order and types.
+
+    Where no row has a `sample`, answers of the same person share one number, and answers of unknown
+    people to the same item are counted. `correct` follows from `response` and `target`.
+
+    >>> made = table([{"item": "a", "query": "dax", "response": "RED", "target": "RED"}])
+    >>> made["model"].tolist(), made["sample"].tolist(), made["correct"].tolist()
+    (['people'], [0], [True])
+    """
+    given = list(rows)
+    values = {
+        name: [default if row.get(name) is None else row[name] for row in given]
+        for name, (_, default) in COLUMNS.items()
+    }
+    frame = pd.DataFrame({name: pd.Series(v, dtype=_type(name)) for name, v in values.items()})
+    if not any("sample" in row for row in given):
+        frame["sample"] = _numbered(frame)
+    matches = (frame["response"] == frame["target"]).astype("boolean")
+    frame["correct"] = matches.mask(frame["target"] == "")
+    return frame
+
+
+def from_episodes(
+    episodes: Iterable[Episode], task: str, *, model: str = PEOPLE, by: str = "query"
+) -> pd.DataFrame:
+    """The queries of episodes in canonical names as responses, such as people's in the data files.
+
+    Args:
+        by: what a file is: `query`, answers to one query or several by unknown people; `trial`, the
+            same, with a study set and a pool of its own, so that the file names the item; or
+            `participant`, one person's answer sheet.
+    """
+    rows: list[dict[str, object]] = []
+    for number, episode in enumerate(episodes):
+        name = stem(episode.name)
+        extra: dict[str, object] = {}
+        if by == "trial":
+            extra = {"item": name, **trial_columns(episode)}
+        elif by == "participant":
+            extra = {"participant": name, "sample": number}
+        for query in episode.queries:
+            words = " ".join(query.words)
+            row = {"item": words, "query": words, "response": " ".join(query.symbols)}
+            rows.append({"model": model, "task": task, **row, **extra})
+    return table(rows)
+
+
+def trial_columns(episode: Episode) -> dict[str, object]:
+    """Study examples and pool of a probe trial, as the columns `study` and `pool` hold them."""
+    study = " | ".join(f"{' '.join(e.words)} -> {' '.join(e.symbols)}" for e in episode.study)
+    return {"study": study, "pool": " ".join(episode.pool or ())}
+
+
+def study_examples(text: str) -> tuple[Example, ...]:
+    """What the column `study` says.
+
+    Raises:
+        FormatError: it is not written as that column is.
+
+    >>> study_examples("p1 -> c1 | p2 -> c2 c2")[1].symbols
+    ('c2', 'c2')
+    """
+    examples = []
+    for part in text.split(" | ") if text else ():
+        words, arrow, symbols = part.partition(" -> ")
+        if not arrow or not words.split() or not symbols.split():
+            raise FormatError(
+                f"the study examples '{text}' should read like 'p1 -> c1 | p2 -> c2 c2'",
+                source="column study",
+            )
+        examples.append(Example(tuple(words.split()), tuple(symbols.split())))
+    return tuple(examples)
+
+
+def check(
+    rows: Iterable[tuple[int, Row]],
+    *,
+    source: str,
+    place: str = "line",
+    words: Collection[str] | None = None,
+    symbols: Collection[str] | None = None,
+) -> None:
+    """Make sure that rows can be responses.
+
+    Args:
+        rows: each with its line in the source.
+        source, place: for messages; `place` says what the numbers are.
+        words, symbols: those that are known; any if not given. `undefined_action` always is.
+    Raises:
+        FormatError: an empty query, an unknown word or symbol, or a second answer by the same
+            participant (or with the same sample number) to the same item.
+    """
+    seen: dict[tuple[object, ...], int] = {}
+    for number, row in rows:
+        problem = _problem(row, words, symbols)
+        person = row.get("participant") or None
+        if not problem and (person or row.get("sample") is not None):
+            who = f"participant {person}" if person else f"sample {row.get('sample')}"
+            about = [row.get(name) for name in ("model", "seed", "task", "item")]
+            first = seen.setdefault((*about, who), number)
+            if first != number:
+                problem = (
+                    f"{who} answers item '{row['item']}' a second time (first on {place} {first}); "
+                    "keep one of the two, or tell them apart by another participant"
+                )
+        if problem:
+            raise FormatError(f"{place} {number}: {problem}", source=source)
+
+
+def stem(name: str) -> str:
+    """A file's name without folders and ending."""
+    return name.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".txt")
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """Words or symbols of one cell."""
+    return tuple(text.split())
+
+
+def _problem(
+    row: Row, words: Collection[str] | None, symbols: Collection[str] | None
+) -> str | None:
+    """What is wrong with the contents of a row, or None."""
+    query = words_of(str(row["query"] or ""))
+    if not query:
+        return "the query is empty; write its words, with blanks between"
+    known = None if symbols is None else [*symbols, UNDEFINED]
+    checks = [("word", query, words)]
+    checks += [("symbol", words_of(str(row.get(c) or "")), known) for c in ("response", "target")]
+    for kind, found, allowed in checks:
+        for one in found:
+            if allowed is not None and one not in allowed:
+                return f"unknown {kind} '{one}'; known are: {' '.join(allowed)}"
+    return None
+
+
+def _numbered(frame: pd.DataFrame) -> list[int]:
+    """Sample numbers where none are given."""
+    people: dict[object, dict[str, int]] = defaultdict(dict)
+    answers: dict[object, int] = defaultdict(int)
+    numbers = []
+    columns = [frame[name].tolist() for name in ("model", "seed", "task", "participant", "item")]
+    for model, seed, task, person, item in zip(*columns, strict=True):
+        if person:
+            known = people[model, str(seed), task]
+            numbers.append(known.setdefault(person, len(known)))
+        else:
+            numbers.append(answers[model, str(seed), task, item])
+            answers[model, str(seed), task, item] += 1
+    return numbers
+
+
+def _type(name: str) -> Any:
+    return COLUMNS[name][0]

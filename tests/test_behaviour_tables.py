@@ -1,0 +1,147 @@
+"""The tidy table of responses: made, written, read, and refused with line and remedy."""
+
+import importlib.util
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import biml.behaviour
+from biml.behaviour.files import read, write
+from biml.behaviour.responses import COLUMNS, study_examples, table
+from biml.episodes.episode import COLOURS
+from biml.errors import BimlError, FormatError, UsageError
+
+SMALL = "participant,item,query,response\np1,a,dax fep,RED RED\np2,a,dax fep,BLUE\n"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "responses.csv"
+
+
+def test_a_csv_of_four_columns_is_enough(path: Path) -> None:
+    path.write_text(SMALL)
+    found = read(path)
+    assert list(found.columns) == list(COLUMNS)
+    assert found["participant"].tolist() == ["p1", "p2"]
+    assert found["sample"].tolist() == [0, 1]
+    assert found["model"].tolist() == ["people", "people"]
+    assert found["correct"].isna().all()
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_what_was_written_is_read(tmp_path: Path, ending: str) -> None:
+    rows = [
+        {"item": "a", "query": "dax", "response": "RED", "target": "RED", "seed": 3, "model": "m"},
+        {"item": "a", "query": "dax", "response": "", "target": "RED", "error_type": "other"},
+        {"item": 'b, "c"', "query": "NA null", "response": "nan", "participant": "007"},
+        {"item": "d", "query": "p2", "response": "é", "study": "p1 -> c1 | p3 -> c2", "pool": "é"},
+    ]
+    made = table(rows)
+    path = tmp_path / f"responses{ending}"
+    write(made, path)
+    pd.testing.assert_frame_equal(read(path), made)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(
+        st.tuples(
+            st.text("ab,\"'#é=", min_size=1, max_size=4),
+            st.lists(st.sampled_from(COLOURS), max_size=3).map(" ".join),
+            st.none() | st.integers(0, 10),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_any_table_survives_csv(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:  # type: ignore[type-arg]
+    made = table({"item": i, "query": i, "response": r, "seed": s} for i, r, s in rows)
+    path = tmp_path_factory.mktemp("csv") / "r.csv"
+    write(made, path)
+    pd.testing.assert_frame_equal(read(path), made)
+
+
+def test_correct_follows_from_the_target_whatever_a_file_says(path: Path) -> None:
+    path.write_text("item,query,response,target,correct\na,dax,RED,BLUE,True\n")
+    assert read(path)["correct"].tolist() == [False]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("participant,item,answer\np1,a,RED\n", r"line 1: lacks the columns query, response"),
+        ("item;query;response\na;dax;RED\n", "parted by something else than commas"),
+        ("", "lacks the columns item, query, response; it has none"),
+        ("item,query,response\n", "no response in it"),
+        ("item,item,query,response\na,a,dax,RED\n", "two columns are named 'item'"),
+        ("item,query,response\na,dax,RED,BLUE\n", "line 2: 4 cells under 3 column names"),
+        ("item,query,response\na,,RED\n", "line 2: the query is empty"),
+        ("item,query,response\na,dax,RED\n\na,dax,PUCE\n", "line 4: unknown symbol 'PUCE'; known"),
+        ("item,query,response\na,dux,RED\n", "line 2: unknown word 'dux'; known are: dax"),
+        ("item,query,response,seed\na,dax,RED,x\n", "line 2: the seed 'x' is not a whole number"),
+        ('item,query,response\na,"dax,RED\n', "not a well-formed CSV row"),
+        (
+            SMALL + "p1,a,dax,RED\n",
+            r"line 4: participant p1 answers item 'a' a second time \(first on line 2\)",
+        ),
+        (
+            "item,query,response,sample\na,dax,RED,1\na,dax,RED,1\n",
+            "line 3: sample 1 answers item 'a' a second time",
+        ),
+    ],
+)
+def test_bad_files_are_refused_with_line_and_remedy(path: Path, text: str, message: str) -> None:
+    path.write_text(text)
+    with pytest.raises(FormatError, match=message) as caught:
+        read(path, words=("dax", "fep"), symbols=COLOURS)
+    assert str(path) in str(caught.value)
+
+
+def test_a_colour_outside_the_task_is_no_unknown_symbol(path: Path) -> None:
+    path.write_text("item,query,response\na,dax,undefined_action\n")
+    assert read(path, symbols=COLOURS)["response"].tolist() == ["undefined_action"]
+
+
+def test_other_files_are_refused(tmp_path: Path, path: Path) -> None:
+    path.write_bytes(b"item,query,response\na,dax,\xff\n")
+    with pytest.raises(FormatError, match="line 2: not UTF-8"):
+        read(path)
+    parquet = tmp_path / "r.parquet"
+    parquet.write_bytes(b"PAR1 and no more")
+    with pytest.raises(FormatError, match="not a Parquet file"):
+        read(parquet)
+    pd.DataFrame({"item": ["a"], "query": ["dax"]}).to_parquet(parquet)
+    with pytest.raises(FormatError, match="lacks the column response"):
+        read(parquet)
+    with pytest.raises(UsageError, match=r"\.csv or \.parquet"):
+        read(tmp_path / "r.xlsx")
+    with pytest.raises(BimlError, match="cannot be read"):
+        read(tmp_path / "absent.csv")
+
+
+def test_nothing_half_written_stands_where_writing_failed(tmp_path: Path) -> None:
+    made = table([{"item": "a", "query": "dax", "response": "RED"}])
+    (tmp_path / "r.csv").mkdir()
+    with pytest.raises(BimlError, match="could not be written"):
+        write(made, tmp_path / "r.csv")
+    assert [p.name for p in tmp_path.iterdir()] == ["r.csv"]
+
+
+def test_study_examples_that_cannot_be_read_are_refused() -> None:
+    assert study_examples("") == ()
+    for text in ("p1", "p1 -> ", " -> c1", "p1 -> c1 |  | p2 -> c2"):
+        with pytest.raises(FormatError, match="should read like"):
+            study_examples(text)
+
+
+def test_without_pandas_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "pandas" else find_spec(name)
+    )
+    with pytest.raises(BimlError, match=r"need pandas; .*pip install 'biml\[analysis\]'"):
+        importlib.reload(biml.behaviour)
