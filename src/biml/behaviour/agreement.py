@@ -1,0 +1,125 @@
+"""How well a model's item accuracies follow people's (paper, supplement)."""
+
+from collections.abc import Sequence
+from itertools import islice, permutations
+from math import factorial
+
+import numpy as np
+import pandas as pd
+
+from biml.behaviour.few_shot import item_accuracy
+from biml.behaviour.responses import PEOPLE
+from biml.errors import UsageError
+from biml.grammar import GOLD, Grammar
+
+EXACT_UP_TO = 8
+"""Items whose permutations are all looked at; of more items some are drawn."""
+
+DRAWN = 100_000
+"""Permutations drawn."""
+
+_TOGETHER = 20_000
+
+
+def accuracy_agreement(
+    responses: pd.DataFrame,
+    grammar: Grammar = GOLD,
+    *,
+    reference: str = PEOPLE,
+    seed: int = 0,
+    resamples: int = 10_000,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Correlation of the item accuracies of each model with those of people.
+
+    Args:
+        responses: of people and of models, to the same items.
+        reference: what the others are compared with.
+        seed: of the permutations and resamples.
+        resamples: bootstrap resamples for the interval.
+        level: of the interval.
+    Returns:
+        A row for each model: how many `items`; Pearson's `r`; `p`, the share of permutations of
+        the items whose |r| is no smaller, all of them or 100,000 drawn ones (`permutations` says
+        how many); and the percentile interval `low` to `high` from resampling responses within
+        items, people's and the model's. Missing (NaN) where one of the two has no variance.
+    Raises:
+        UsageError: there is no response of the reference, or a model was asked other items.
+    """
+    accuracies = item_accuracy(responses, grammar)
+    theirs = accuracies[accuracies["model"] == reference].set_index("item")
+    if theirs.empty:
+        raise UsageError(f"there are no responses of {reference!r} to compare with")
+    rows = []
+    for model, found in accuracies.groupby("model", sort=False):
+        if model == reference:
+            continue
+        ours = found.set_index("item")
+        if set(ours.index) != set(theirs.index):
+            raise UsageError(f"{model} and {reference} did not answer the same items")
+        ours = ours.loc[theirs.index]
+        rng = np.random.default_rng(seed)
+        x, y = theirs["accuracy"].to_numpy(float), ours["accuracy"].to_numpy(float)
+        p, tried = permutation_p(x, y, rng)
+        draws = correlations(_resampled(theirs, resamples, rng), _resampled(ours, resamples, rng))
+        low, high = percentile_interval(draws[~np.isnan(draws)], level)
+        rows.append((model, reference, len(x), _pearson(x, y), p, tried, low, high))
+    names = ["model", "reference", "items", "r", "p", "permutations", "low", "high"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def permutation_p(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[float, int]:
+    """Two-sided p of Pearson's r: how many permutations of `y` correlate with `x` as much.
+
+    Of drawn permutations the one that was found counts as one more, so that p is never zero.
+
+    Returns:
+        p and the number of permutations looked at; p is missing (NaN) without variance.
+    """
+    n = len(x)
+    observed = abs(_pearson(x, y))
+    exact = n <= EXACT_UP_TO
+    total = factorial(n) if exact else DRAWN
+    if np.isnan(observed):
+        return float("nan"), total
+    every = permutations(y.tolist())
+    as_much = 0
+    for start in range(0, total, _TOGETHER):
+        size = min(_TOGETHER, total - start)
+        if exact:
+            permuted = np.array(list(islice(every, size)))
+        else:
+            permuted = rng.permuted(np.tile(y, (size, 1)), axis=1)
+        as_much += int((np.abs(correlations(x, permuted)) >= observed - 1e-9).sum())
+    return (as_much / total if exact else (as_much + 1) / (total + 1)), total
+
+
+def correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Pearson's r along the last axis; missing (NaN) without variance."""
+    x, y = x - x.mean(axis=-1, keepdims=True), y - y.mean(axis=-1, keepdims=True)
+    scale = np.sqrt((x**2).sum(axis=-1) * (y**2).sum(axis=-1))
+    products = (x * y).sum(axis=-1)
+    return np.divide(products, scale, out=np.full(products.shape, np.nan), where=scale > 1e-9)
+
+
+def percentile_interval(values: np.ndarray, level: float) -> tuple[float, float]:
+    """The middle share `level` of bootstrap values; missing (NaN) where there are none."""
+    if not len(values):
+        return float("nan"), float("nan")
+    ends: Sequence[float] = ((1 - level) / 2, (1 + level) / 2)
+    low, high = np.quantile(values, ends)
+    return float(low), float(high)
+
+
+def _pearson(x: np.ndarray, y: np.ndarray) -> float:
+    return float(correlations(x, y))
+
+
+def _resampled(items: pd.DataFrame, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Accuracies of items whose responses are drawn again with replacement [resamples, items].
+
+    How many of n drawn responses are correct has a binomial distribution.
+    """
+    n = items["responses"].to_numpy()
+    share = items["correct"].to_numpy() / n
+    return 100 * rng.binomial(n, share, size=(resamples, len(n))) / n

@@ -1,0 +1,167 @@
+"""Behaviour in a few-shot task: accuracy by item and kind of error (paper, Fig. 2 and Methods).
+
+Every function takes a grammar, that of the human task if none is given, and works out from it what
+is right; the columns `target`, `correct` and `error_type` of a table are not relied on.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from biml.behaviour.responses import words_of
+from biml.grammar import GOLD, Grammar
+from biml.grammar.flip import iconic_grammar, reverses
+
+LONG = 6
+"""Symbols that an output must have for its item to be a long one."""
+
+BY = ("model",)
+
+
+def is_one_to_one(query: Sequence[str], response: Sequence[str], grammar: Grammar) -> bool:
+    """Whether a response translates word for word.
+
+    That is: it is as long as the query, and the symbol of each primitive word stands in that word's
+    place. What stands in the places of function words does not matter.
+
+    >>> is_one_to_one("3 after DAX".split(), "3 2 DAX".split(), GOLD)
+    True
+    """
+    meanings = {rule.lhs[0]: rule.rhs for rule in grammar.primitives}
+    return len(query) == len(response) and all(
+        meanings.get(word, (symbol,)) == (symbol,)
+        for word, symbol in zip(query, response, strict=True)
+    )
+
+
+def is_iconic(query: Sequence[str], response: Sequence[str], grammar: Grammar) -> bool:
+    """Whether a response keeps the order of the input where a function would reverse it.
+
+    That is: it is the output of the grammar in which every function that says its second argument
+    first is flipped, and differs from the right output.
+
+    >>> is_iconic("3 after DAX thrice".split(), "3 DAX DAX DAX".split(), GOLD)
+    True
+    >>> is_iconic("DAX surround 3 after 1".split(), "3 DAX 3 1".split(), GOLD)
+    False
+    """
+    found = tuple(response)
+    flipped = iconic_grammar(grammar).interpret(query)
+    return found == flipped != grammar.interpret(query)
+
+
+def label(responses: pd.DataFrame, grammar: Grammar = GOLD) -> pd.DataFrame:
+    """The table with `target`, `correct` and `error_type` as the grammar has them.
+
+    A wrong answer is `one-to-one`, `iconic`, `one-to-one iconic` if it is both, or `other`.
+    """
+    labelled = responses.copy()
+    known: dict[tuple[str, str], tuple[str, str]] = {}
+    for pair in zip(responses["query"], responses["response"], strict=True):
+        if pair not in known:
+            known[pair] = _label(words_of(pair[0]), words_of(pair[1]), grammar)
+    found = [known[p] for p in zip(responses["query"], responses["response"], strict=True)]
+    index = responses.index
+    labelled["target"] = pd.Series([target for target, _ in found], index, dtype="string")
+    labelled["error_type"] = pd.Series([error for _, error in found], index, dtype="string")
+    labelled["correct"] = (labelled["response"] == labelled["target"]).astype("boolean")
+    return labelled
+
+
+def item_accuracy(
+    responses: pd.DataFrame, grammar: Grammar = GOLD, *, by: Sequence[str] = BY
+) -> pd.DataFrame:
+    """Accuracy on each item, in the order in which items first come.
+
+    Returns:
+        A row for each model and item: `functions` (function words in the query; one makes a
+        simple, several a complex item), `outputs` (symbols of the right answer), `responses`,
+        `correct` (how many), `accuracy` (percent).
+    """
+    labelled = label(responses, grammar)
+    grouped = labelled.groupby([*by, "item"], sort=False, dropna=False)
+    items = grouped.agg(
+        query=("query", "first"),
+        target=("target", "first"),
+        responses=("correct", "size"),
+        correct=("correct", "sum"),
+    ).reset_index()
+    names = {word for rule in grammar.functions for word in rule.words}
+    items["functions"] = [sum(w in names for w in words_of(q)) for q in items["query"]]
+    items["outputs"] = [len(words_of(target)) for target in items["target"]]
+    items["correct"] = items["correct"].astype("int64")
+    items["accuracy"] = 100 * items["correct"] / items["responses"]
+    order = [*by, "item", "functions", "outputs", "responses", "correct", "accuracy"]
+    return items[order]
+
+
+def groups(
+    responses: pd.DataFrame, grammar: Grammar = GOLD, *, by: Sequence[str] = BY
+) -> pd.DataFrame:
+    """Mean accuracy over items, in percent: `all`, `simple`, `complex` and `six_long`.
+
+    Simple items have one function word and complex ones several; six-long items have a right answer
+    of at least six symbols. A group without items is missing (NaN).
+    """
+    items = item_accuracy(responses, grammar, by=by)
+    members = {
+        "all": items["functions"] >= 0,
+        "simple": items["functions"] == 1,
+        "complex": items["functions"] > 1,
+        "six_long": items["outputs"] >= LONG,
+    }
+    means = {
+        name: items[member].groupby(list(by), sort=False, dropna=False)["accuracy"].mean()
+        for name, member in members.items()
+    }
+    return pd.DataFrame(means, index=means["all"].index).reset_index()
+
+
+def errors(
+    responses: pd.DataFrame, grammar: Grammar = GOLD, *, by: Sequence[str] = BY
+) -> pd.DataFrame:
+    """How many errors are one-to-one, and how many that could be iconic are.
+
+    An error can be iconic where the query names a function that says its second argument first
+    (`after`), also if its output would not change.
+
+    Returns:
+        A row for each model: `errors`, `one_to_one` (how many) and `one_to_one_percent`;
+        `reversing_errors` (on queries with such a function), `iconic` and `iconic_percent`.
+        The percentage of nothing is missing (NaN).
+    """
+    labelled = label(responses, grammar)
+    reversing = {word for rule in grammar.rules if reverses(rule) for word in rule.words}
+    wrong = ~labelled["correct"].astype(bool)
+    may_reverse = pd.Series(
+        [bool(reversing.intersection(words_of(query))) for query in labelled["query"]],
+        labelled.index,
+    )
+    counted = labelled[list(by)].assign(
+        errors=wrong,
+        one_to_one=labelled["error_type"].str.contains("one-to-one").astype(bool),
+        reversing_errors=wrong & may_reverse,
+        iconic=labelled["error_type"].str.contains("iconic").astype(bool),
+    )
+    table = counted.groupby(list(by), sort=False, dropna=False).sum().reset_index()
+    table["one_to_one_percent"] = percent(table["one_to_one"], table["errors"])
+    table["iconic_percent"] = percent(table["iconic"], table["reversing_errors"])
+    one_to_one = ["errors", "one_to_one", "one_to_one_percent"]
+    return table[[*by, *one_to_one, "reversing_errors", "iconic", "iconic_percent"]]
+
+
+def percent(part: pd.Series, whole: pd.Series) -> pd.Series:
+    """In percent; the percentage of nothing is missing (NaN)."""
+    return 100 * part / whole.where(whole > 0)
+
+
+def _label(query: tuple[str, ...], response: tuple[str, ...], grammar: Grammar) -> tuple[str, str]:
+    target = grammar.interpret(query)
+    if response == target:
+        return " ".join(target), ""
+    kinds = [
+        name
+        for name, holds in (("one-to-one", is_one_to_one), ("iconic", is_iconic))
+        if holds(query, response, grammar)
+    ]
+    return " ".join(target), " ".join(kinds) or "other"

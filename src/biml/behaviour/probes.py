@@ -1,0 +1,181 @@
+"""Behaviour in the probe trials: mutual exclusivity, concatenation, and the trade-off between them.
+
+What a trial asks is seen from its study examples, its pool and its query, so that new trials are
+measured like the published ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from biml.behaviour.few_shot import percent
+from biml.behaviour.logistic import logistic_regression
+from biml.behaviour.responses import study_examples, words_of
+from biml.episodes.episode import Example
+from biml.errors import UsageError
+
+EXCLUSIVITY, CONCATENATION, TRADE_OFF = "mutual exclusivity", "concatenation", "trade-off"
+KINDS = (EXCLUSIVITY, CONCATENATION, TRADE_OFF)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One probe trial.
+
+    Attributes:
+        study: the study examples.
+        pool: the symbols that an answer may use; empty if any may be used.
+        query: its words.
+    """
+
+    study: tuple[Example, ...]
+    pool: tuple[str, ...]
+    query: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        """What is asked; empty where no measure applies.
+
+        - mutual exclusivity: a new word alone, and a symbol that no study example shows is left;
+        - trade-off: a new word, alone or with others, and no such symbol is left, so that an answer
+          with one symbol a word must use one for the second time;
+        - concatenation: study examples show every word of the query alone.
+        In all of them the study examples are single words.
+        """
+        if not self.study or any(len(example.words) != 1 for example in self.study):
+            return ""
+        if set(self.query) <= set(self.meanings):
+            return CONCATENATION
+        shown = {symbol for example in self.study for symbol in example.symbols}
+        if self.pool and shown.issuperset(self.pool):
+            return TRADE_OFF
+        return EXCLUSIVITY if len(self.query) == 1 else ""
+
+    @property
+    def meanings(self) -> dict[str, tuple[str, ...]]:
+        """The output of each single word that study examples show."""
+        return {example.words[0]: example.symbols for example in self.study}
+
+    @property
+    def counter_examples(self) -> int:
+        """Study examples whose output is that of an earlier one, against mutual exclusivity."""
+        return len(self.study) - len({example.symbols for example in self.study})
+
+    @property
+    def concatenated(self) -> tuple[str, ...]:
+        """What the words of the query stand for, in their order."""
+        return tuple(symbol for word in self.query for symbol in self.meanings[word])
+
+    def consistent(self, response: tuple[str, ...]) -> bool:
+        """Whether a response is as the trial's kind has it.
+
+        - mutual exclusivity: it is the output of no study example;
+        - concatenation: it is the outputs of the query's words in their order;
+        - trade-off: it is one-to-one, as long as the query with known words in place.
+        """
+        if self.kind == CONCATENATION:
+            return response == self.concatenated
+        if self.kind == TRADE_OFF:
+            return len(response) == len(self.query) and all(
+                self.meanings.get(word, (symbol,)) == (symbol,)
+                for word, symbol in zip(self.query, response, strict=True)
+            )
+        return response not in self.meanings.values()
+
+
+def trials(responses: pd.DataFrame) -> pd.DataFrame:
+    """The responses to trials that a measure applies to, with what it makes of them.
+
+    Returns:
+        The rows of the table with the columns `kind`, `counter_examples`, `pool_size` (0 where any
+        symbol may be used) and `consistent`.
+    Raises:
+        FormatError: the column `study` cannot be read.
+    """
+    known: dict[tuple[str, str, str], Trial] = {}
+    keys = list(zip(responses["study"], responses["pool"], responses["query"], strict=True))
+    for study, pool, query in set(keys):
+        known[study, pool, query] = Trial(study_examples(study), words_of(pool), words_of(query))
+    found = [known[key] for key in keys]
+    answers = map(words_of, responses["response"])
+    measured = responses.assign(
+        kind=[trial.kind for trial in found],
+        counter_examples=[trial.counter_examples for trial in found],
+        pool_size=[len(trial.pool) for trial in found],
+        consistent=[trial.consistent(a) for trial, a in zip(found, answers, strict=True)],
+    )
+    return measured[measured["kind"] != ""]
+
+
+def label(responses: pd.DataFrame) -> pd.DataFrame:
+    """The table with `target` and `correct` where there is a right answer (concatenation)."""
+    measured = trials(responses)
+    labelled = responses.copy()
+    right = measured[measured["kind"] == CONCATENATION]
+    for index, row in right.iterrows():
+        trial = Trial(study_examples(row["study"]), (), words_of(row["query"]))
+        labelled.loc[index, "target"] = " ".join(trial.concatenated)
+    labelled.loc[right.index, "correct"] = right["consistent"].astype("boolean")
+    labelled.loc[right.index[~right["consistent"]], "error_type"] = "other"
+    return labelled
+
+
+def shares(responses: pd.DataFrame, *, by: Sequence[str] = ("model",)) -> pd.DataFrame:
+    """Share of answers that are as each kind of trial has it.
+
+    Over the trade-off trials it is the share that prefers one-to-one over mutual exclusivity.
+
+    Returns:
+        A row for each model and `kind`: `responses`, `consistent` (how many), `percent`.
+    """
+    return _counted(trials(responses), [*by, "kind"])
+
+
+def items(responses: pd.DataFrame, *, by: Sequence[str] = ("model",)) -> pd.DataFrame:
+    """The same for each trial."""
+    return _counted(trials(responses), [*by, "kind", "item"])
+
+
+def mutual_exclusivity(responses: pd.DataFrame, *, by: Sequence[str] = ("model",)) -> pd.DataFrame:
+    """Share of answers consistent with mutual exclusivity, by counter-examples and pool size."""
+    measured = trials(responses)
+    measured = measured[measured["kind"] == EXCLUSIVITY]
+    return _counted(measured, [*by, "counter_examples", "pool_size"])
+
+
+def exclusivity_regression(
+    responses: pd.DataFrame, *, participant_effect: bool = False
+) -> pd.DataFrame:
+    """Logistic regression of consistency with mutual exclusivity on counter-examples and pool size.
+
+    Args:
+        responses: of one model or of people.
+        participant_effect: give each participant an intercept of their own, as the supplement does;
+            the published files do not say who answered, new data can.
+    Returns:
+        See `logistic_regression`; the predictors are `counter_examples` and `pool_size`.
+    Raises:
+        UsageError: several models, or unknown participants where their effect is asked for.
+    """
+    if responses["model"].nunique() > 1:
+        raise UsageError("a regression is for one model; choose the rows of one")
+    measured = trials(responses)
+    measured = measured[measured["kind"] == EXCLUSIVITY]
+    if participant_effect and (measured["participant"] == "").any():
+        raise UsageError(
+            "a participant effect needs the column 'participant', which is empty in these responses"
+        )
+    return logistic_regression(
+        measured["consistent"],
+        measured[["counter_examples", "pool_size"]],
+        groups=measured["participant"] if participant_effect else None,
+    )
+
+
+def _counted(measured: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    grouped = measured.groupby(by, sort=False, dropna=False)["consistent"]
+    table = grouped.agg(responses="size", consistent="sum").reset_index()
+    table["consistent"] = table["consistent"].astype("int64")
+    table["percent"] = percent(table["consistent"], table["responses"])
+    return table
