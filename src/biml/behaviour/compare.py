@@ -1,0 +1,84 @@
+"""Differences of log-likelihood between models, with bootstrap intervals."""
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from biml.behaviour.agreement import percentile_interval
+from biml.behaviour.likelihoods import RESPONSE
+from biml.errors import UsageError
+
+UNITS = ("participants", "responses")
+
+
+def differences(
+    loglikes: pd.DataFrame,
+    *,
+    unit: str | None = None,
+    resamples: int = 10_000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How much better each model explains the responses than each other one.
+
+    Args:
+        loglikes: rows of `log_likelihoods` of several models for the same responses.
+        unit: what the bootstrap draws again: whole `participants`, or `responses` within each item,
+            where nobody knows who answered. By default participants where all are known.
+        resamples: bootstrap resamples.
+        level: of the interval.
+        seed: of the resampling, which is the same for each pair of models.
+    Returns:
+        A row for each pair: `model`, `other`, `difference` (of summed log-likelihoods in nats;
+        above zero where `model` is better), the percentile interval `low` to `high`, the share
+        `better` of resamples in which `model` is better, `unit`, and how many `units` there are.
+    Raises:
+        UsageError: the models were not scored on the same responses, a response is impossible for
+            one (log-likelihood -inf), or participants are asked for and not known.
+    """
+    models = list(dict.fromkeys(loglikes["model"]))
+    known = bool((loglikes["participant"] != "").all())
+    unit = unit or ("participants" if known else "responses")
+    if unit not in UNITS:
+        raise UsageError(f"unknown unit {unit!r}; choose one of {' or '.join(UNITS)}")
+    if unit == "participants" and not known:
+        raise UsageError("these responses do not all say which participant gave them")
+    scores = _side_by_side(loglikes, models)
+    rows = []
+    for model, other in combinations(models, 2):
+        change = scores[model] - scores[other]
+        rng = np.random.default_rng(seed)
+        if unit == "participants":
+            totals = change.groupby(level=["task", "participant"], sort=False).sum()
+            drawn, units = _drawn_sums(totals.to_numpy(), resamples, rng), len(totals)
+        else:
+            drawn, units = np.zeros(resamples), len(change)
+            for _, of_item in change.groupby(level=["task", "item"], sort=False):
+                drawn += _drawn_sums(of_item.to_numpy(), resamples, rng)
+        low, high = percentile_interval(drawn, level)
+        better = float((drawn > 0).mean())
+        rows.append((model, other, float(change.sum()), low, high, better, unit, units))
+    names = ["model", "other", "difference", "low", "high", "better", "unit", "units"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _side_by_side(loglikes: pd.DataFrame, models: list[str]) -> pd.DataFrame:
+    """A column for each model, a row for each response."""
+    if loglikes.duplicated(["model", *RESPONSE]).any():
+        raise UsageError("a response is scored twice for one model; give each model another name")
+    scores = loglikes.pivot(index=RESPONSE, columns="model", values="log_likelihood")
+    answers = loglikes.groupby(RESPONSE, sort=False)["response"].nunique()
+    if scores.isna().to_numpy().any() or (answers > 1).any():
+        raise UsageError("the models were not scored on the same responses; score them all alike")
+    for model in models:
+        if np.isinf(scores[model]).any():
+            raise UsageError(
+                f"some responses are impossible for {model} (log-likelihood -inf); give it a lapse"
+            )
+    return scores
+
+
+def _drawn_sums(values: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Sums of as many values drawn again with replacement [resamples]."""
+    return values[rng.integers(0, len(values), (resamples, len(values)))].sum(axis=1)

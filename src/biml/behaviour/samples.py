@@ -1,0 +1,147 @@
+"""Drawn answers of a model to the tasks that people did, as a table like people's."""
+
+from collections.abc import Callable
+from itertools import count
+
+import pandas as pd
+
+from biml.behaviour import few_shot, probes
+from biml.behaviour.people import FEW_SHOT, OPEN_ENDED, PROBES
+from biml.behaviour.responses import stem, table, trial_columns
+from biml.episodes.episode import Episode
+from biml.episodes.locate import DataFolders
+from biml.episodes.transforms import unmap_symbols
+from biml.episodes.types import episode_type
+from biml.evaluation.answers import drawn_one_by_one
+from biml.evaluation.responder import Responder
+from biml.evaluation.sample_page import draw_items
+from biml.grammar import GOLD
+
+TIMES = 10
+"""Drawn answers for each of a person's, as published."""
+
+SHEETS = 100
+"""Answer sheets drawn in the open-ended task, as published."""
+
+Progress = Callable[[int], None]
+
+
+def sample_few_shot(
+    responder: Responder,
+    data: DataFolders,
+    *,
+    model: str,
+    times: int = TIMES,
+    seed: int = 0,
+    max_length: int = 10,
+    kind: str = "few_shot_human",
+    progress: Progress = lambda done: None,
+) -> pd.DataFrame:
+    """`times` as many drawn answers to each few-shot query as people gave.
+
+    Each has a renaming and an order of study examples of its own.
+
+    Args:
+        model: its name in the table.
+        kind: the episode type to show; `human_vanilla` for a network without study context.
+        progress: called with the number of answers drawn so far.
+    Raises:
+        BimlError: there are no human data; the message says how to get them.
+    """
+    evaluation = episode_type(kind).open_evaluation(data, seed)
+    items = draw_items(
+        responder, evaluation, seed=seed, times=times, max_length=max_length, progress=progress
+    )
+    rows = [
+        {"item": words, "query": words, "response": " ".join(answer), "sample": number}
+        for item in items
+        for words in [" ".join(item.words)]
+        for number, answer in enumerate(item.model.elements())
+    ]
+    return few_shot.label(_table(rows, model, seed, FEW_SHOT), GOLD)
+
+
+def sample_probes(
+    responder: Responder,
+    data: DataFolders,
+    *,
+    model: str,
+    times: int = TIMES,
+    seed: int = 0,
+    max_length: int = 10,
+    kind: str = "probe_human",
+    progress: Progress = lambda done: None,
+) -> pd.DataFrame:
+    """`times` as many drawn answers to each probe trial as people gave, of symbols of its pool.
+
+    Args:
+        model, progress: as for `sample_few_shot`.
+        kind: `probe_human`, or `probe_human_w_pool` for a network that is shown the pool.
+    Raises:
+        BimlError: there are no human data; the message says how to get them.
+    """
+    evaluation = episode_type(kind).open_evaluation(data, seed)
+    items = draw_items(
+        responder, evaluation, seed=seed, times=times, max_length=max_length, progress=progress
+    )
+    rows = [
+        {
+            "item": stem(episode.name),
+            "query": " ".join(item.words),
+            "response": " ".join(answer),
+            "sample": number,
+            **trial_columns(episode),
+        }
+        for item, episode in zip(items, evaluation.episodes, strict=True)
+        for number, answer in enumerate(item.model.elements())
+    ]
+    return probes.label(_table(rows, model, seed, PROBES))
+
+
+def sample_open_ended(
+    responder: Responder,
+    data: DataFolders,
+    *,
+    model: str,
+    n: int = SHEETS,
+    seed: int = 0,
+    max_length: int = 10,
+    progress: Progress = lambda done: None,
+) -> pd.DataFrame:
+    """`n` answer sheets of the open-ended task, each query answered after the ones before it.
+
+    Each sheet starts from nothing, in an order and renaming of its own, and each answer becomes a
+    study example for the next (paper, Methods).
+
+    Args:
+        model: its name in the table.
+        progress: called with the number of queries of each sheet answered so far.
+    Raises:
+        BimlError: there are no human data; the message says how to get them.
+    """
+    evaluation = episode_type("open_end_freeform").open_evaluation(data, seed)
+    sheets: list[Episode] = []
+    passes = count()
+    while len(sheets) < n:
+        sheets += evaluation.presented(next(passes))
+    del sheets[n:]
+    answers = drawn_one_by_one(responder, sheets, max_length, seed=seed, progress=progress)
+    rows = []
+    for number, (sheet, given) in enumerate(zip(sheets, answers, strict=True)):
+        for query, answer in zip(sheet.queries, given, strict=True):
+            words = " ".join(unmap_words(sheet, query.words))
+            response = " ".join(unmap_symbols(sheet, answer))
+            rows.append({"item": words, "query": words, "response": response, "sample": number})
+    return _table(rows, model, seed, OPEN_ENDED)
+
+
+def unmap_words(episode: Episode, words: tuple[str, ...]) -> tuple[str, ...]:
+    """Words of a remapped episode in its own names."""
+    if episode.remapping is None:
+        return words
+    back = {new: old for old, new in episode.remapping.words.items()}
+    return tuple(back[word] for word in words)
+
+
+def _table(rows: list[dict[str, object]], model: str, seed: int, task: str) -> pd.DataFrame:
+    return table({"model": model, "seed": seed, "task": task, **row} for row in rows)

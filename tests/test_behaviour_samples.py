@@ -1,0 +1,213 @@
+"""Drawn answers as tables, and likelihoods compared between models."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from biml.behaviour import few_shot, open_ended, probes
+from biml.behaviour.compare import differences
+from biml.behaviour.likelihoods import best_lapse, breakdown, log_likelihoods
+from biml.behaviour.people import people_few_shot, people_open_ended, people_probes
+from biml.behaviour.samples import sample_few_shot, sample_open_ended, sample_probes
+from biml.checkpoints.model import load_model
+from biml.episodes.locate import DataFolders
+from biml.episodes.types import episode_type
+from biml.errors import UsageError
+from biml.evaluation.lapsing import Lapsing
+from biml.evaluation.likelihood import fit_lapse, score_repeats
+from biml.evaluation.network_responder import NetworkResponder
+from biml.symbolic import BiasedOracle, OpenEndedBiases, Oracle
+
+
+@pytest.fixture(scope="module")
+def data(shared: Path) -> DataFolders:
+    return DataFolders(shared)
+
+
+@pytest.fixture(scope="module")
+def few_shot_loglikes(data: DataFolders) -> pd.DataFrame:
+    evaluation = episode_type("few_shot_human").open_evaluation(data, 0)
+    return pd.concat(
+        [
+            log_likelihoods(
+                responder, evaluation, model=model, task="few-shot", p_lapse=p, repeats=2
+            )
+            for model, responder, p in (
+                ("oracle", Oracle(), 0.13),
+                ("biased", BiasedOracle(), 0.05),
+            )
+        ]
+    )
+
+
+def test_few_shot_samples_are_so_many_times_peoples_in_canonical_names(data: DataFolders) -> None:
+    drawn = sample_few_shot(BiasedOracle(), data, model="biased", times=2, seed=1)
+    people = people_few_shot(data)
+    assert drawn.groupby("item").size().equals(2 * people.groupby("item").size())
+    assert list(drawn.columns) == list(people.columns)
+    assert drawn.dtypes.equals(people.dtypes)
+    allowed = {"1", "2", "3", "DAX", "undefined_action"}
+    assert set(" ".join(drawn["response"]).split()) <= allowed
+    assert drawn["correct"].mean() == pytest.approx(0.86, abs=0.07)
+    again = sample_few_shot(BiasedOracle(), data, model="biased", times=2, seed=1)
+    pd.testing.assert_frame_equal(drawn, again)
+
+
+def test_the_oracle_draws_only_right_answers_and_lapses_only_with_a_lapse(
+    data: DataFolders,
+) -> None:
+    drawn = sample_few_shot(Oracle(), data, model="oracle", times=1)
+    assert few_shot.groups(drawn)["all"].tolist() == [100]
+    drawn = sample_few_shot(Lapsing(Oracle(), 0.13), data, model="lapsing", times=1)
+    # A response of n symbols is right if n + 1 choices are: (0.87 + 0.13 / 7)^(n + 1).
+    right = [(0.87 + 0.13 / 7) ** (len(t.split()) + 1) for t in drawn["target"]]
+    assert drawn["correct"].mean() == pytest.approx(np.mean(right), abs=0.1)
+
+
+def test_open_ended_sheets_are_answered_from_nothing_in_turn(data: DataFolders) -> None:
+    drawn = sample_open_ended(OpenEndedBiases(), data, model="biases", n=7)
+    assert drawn.groupby("sample").size().tolist() == [7] * 7
+    (row,) = open_ended.shares(drawn).to_dict("records")
+    assert row["perfect_percent"] == row["mutual_exclusivity_percent"] == 100
+    assert set(drawn["query"]) == set(people_open_ended(data)["query"][:7])
+    assert sample_open_ended(OpenEndedBiases(), data, model="b", n=120)["sample"].nunique() == 120
+
+
+def test_probe_samples_stay_within_the_pool_of_their_trial(data: DataFolders) -> None:
+    drawn = sample_probes(OpenEndedBiases(), data, model="biases", times=1)
+    people = people_probes(data)
+    assert drawn.groupby("item").size().equals(people.groupby("item").size())
+    for row in drawn.itertuples():
+        assert set(row.response.split()) <= set(row.pool.split())
+    shares = probes.shares(drawn).set_index("kind")["percent"]
+    # One symbol a word and no symbol twice: all but the trial of words with several symbols.
+    assert shares["mutual exclusivity"] == shares["trade-off"] == 100
+    assert shares["concatenation"] == pytest.approx(200 / 3)
+
+
+def test_likelihood_response_by_response_adds_up_to_the_whole(
+    few_shot_loglikes: pd.DataFrame,
+) -> None:
+    totals = breakdown(few_shot_loglikes, by=["model"]).set_index("model")
+    assert totals["symbols"].tolist() == [990, 990]
+    assert totals.loc["oracle", "log_likelihood"] == pytest.approx(-536.1, abs=0.05)
+    items = breakdown(few_shot_loglikes)
+    assert len(items) == 20
+    assert items["responses"].sum() == 2 * 217
+
+
+def test_likelihood_by_participant(data: DataFolders) -> None:
+    folds = [
+        log_likelihoods(
+            OpenEndedBiases(),
+            episode_type(f"open_end_human_cross{fold}").open_evaluation(data, 0),
+            model="biases",
+            task="open-ended",
+            p_lapse=0.3,
+            repeats=2,
+        )
+        for fold in range(1, 6)
+    ]
+    people = breakdown(pd.concat(folds), by=["model", "participant"])
+    assert len(people) == 29
+    assert (people["responses"] == 7).all()
+    assert people["symbols"].sum() == 795
+
+
+def test_probe_trials_that_share_a_query_are_told_apart(data: DataFolders) -> None:
+    evaluation = episode_type("probe_human").open_evaluation(data, 0)
+    found = log_likelihoods(
+        OpenEndedBiases(), evaluation, model="biases", task="probes", p_lapse=0.3
+    )
+    assert found["item"].nunique() == 12
+
+
+def test_the_best_lapse_is_no_worse_than_the_best_of_the_grid(data: DataFolders) -> None:
+    evaluation = episode_type("few_shot_human").open_evaluation(data, 0)
+    scores = score_repeats(Oracle(), evaluation.presented, 1)
+    best, grid = best_lapse(scores), fit_lapse(scores)
+    assert best.mean >= grid.mean
+    assert best.p_lapse == pytest.approx(0.13, abs=0.005)
+    assert best.mean == pytest.approx(-536.1, abs=0.1)
+
+
+def test_biases_explain_people_better_beyond_chance(few_shot_loglikes: pd.DataFrame) -> None:
+    (row,) = differences(few_shot_loglikes, resamples=1000).to_dict("records")
+    assert (row["model"], row["other"], row["unit"]) == ("oracle", "biased", "responses")
+    assert row["difference"] == pytest.approx(-172.87, abs=0.1)
+    assert row["low"] < row["difference"] < row["high"] < 0
+    assert row["better"] == 0
+    assert row["units"] == 217
+
+
+def test_networks_go_the_same_way_as_symbolic_models(shared: Path, data: DataFolders) -> None:
+    network = load_model(shared / "legacy" / "net-legacy-vanilla.pt").network
+    responder = NetworkResponder(network)
+    drawn = sample_few_shot(responder, data, model="vanilla", times=1, kind="human_vanilla")
+    assert len(drawn) == 217
+    assert few_shot.groups(drawn)["complex"].tolist() == [0]
+    evaluation = episode_type("human_vanilla").open_evaluation(data, 0)
+    found = log_likelihoods(responder, evaluation, model="v", task="few-shot", p_lapse=0.9)
+    assert len(found) == 215  # two responses with an undefined colour are skipped
+    assert found["log_likelihood"].sum() == pytest.approx(-1545.6965, abs=1e-3)
+
+
+def loglikes(model: str, values: dict[str, list[float]], by: str = "participant") -> pd.DataFrame:
+    rows = [
+        {
+            "model": model,
+            "task": "t",
+            "item": f"item {number}" if by == "participant" else name,
+            "participant": name if by == "participant" else "",
+            "sample": number,
+            "query": "dax",
+            "response": "RED",
+            "symbols": 2,
+            "log_likelihood": value,
+        }
+        for name, found in values.items()
+        for number, value in enumerate(found)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_the_bootstrap_draws_whole_participants() -> None:
+    """Two people who differ by +10 and -10: a sum of two draws is -20, 0 or 20."""
+    both = pd.concat(
+        [
+            loglikes("a", {"p": [-1.0, -1.0], "q": [-6.0, -6.0]}),
+            loglikes("b", {"p": [-6.0, -6.0], "q": [-1.0, -1.0]}),
+        ]
+    )
+    (row,) = differences(both, resamples=4000).to_dict("records")
+    assert (row["difference"], row["low"], row["high"]) == (0, -20, 20)
+    assert row["better"] == pytest.approx(0.25, abs=0.04)
+    assert (row["unit"], row["units"]) == ("participants", 2)
+
+
+def test_the_bootstrap_keeps_to_the_items() -> None:
+    """Items differ, responses to one item do not: drawing within items changes nothing."""
+    both = pd.concat(
+        [
+            loglikes("a", {"x": [-1.0] * 5, "y": [-3.0] * 5}, by="item"),
+            loglikes("b", {"x": [-2.0] * 5, "y": [-1.0] * 5}, by="item"),
+        ]
+    )
+    (row,) = differences(both, resamples=100).to_dict("records")
+    assert row["low"] == row["high"] == row["difference"] == -5
+
+
+def test_models_that_cannot_be_compared() -> None:
+    a = loglikes("a", {"x": [-1.0, -2.0]}, by="item")
+    with pytest.raises(UsageError, match="not scored on the same responses"):
+        differences(pd.concat([a, loglikes("b", {"x": [-1.0]}, by="item")]))
+    with pytest.raises(UsageError, match=r"impossible for b .* give it a lapse"):
+        differences(pd.concat([a, loglikes("b", {"x": [-1.0, -np.inf]}, by="item")]))
+    with pytest.raises(UsageError, match="scored twice"):
+        differences(pd.concat([a, a]))
+    with pytest.raises(UsageError, match="which participant"):
+        differences(a, unit="participants")
+    with pytest.raises(UsageError, match="unknown unit"):
+        differences(a, unit="people")
