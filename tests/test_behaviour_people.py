@@ -79,6 +79,21 @@ def test_probes(data: DataFolders) -> None:
     assert percent["trade-off"] == 50
 
 
+def test_only_concatenation_has_a_right_answer(data: DataFolders) -> None:
+    responses = people_probes(data)
+    right = responses[responses["target"] != ""]
+    assert right["item"].unique().tolist() == [
+        "concat_11_testp1p2",
+        "concat_11_testp2p1p1",
+        "concat_32",
+    ]
+    assert right["correct"].sum() == 62
+    assert (right["error_type"] == "other").sum() == 4
+    assert responses["correct"].isna().sum() == 9 * 22
+    twice = pd.concat([responses, responses])
+    assert probes.label(twice)["correct"].sum() == 124
+
+
 def test_mutual_exclusivity_fades_with_counter_examples_and_a_larger_pool(
     data: DataFolders,
 ) -> None:

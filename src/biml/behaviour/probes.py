@@ -18,6 +18,9 @@ from biml.errors import UsageError
 EXCLUSIVITY, CONCATENATION, TRADE_OFF = "mutual exclusivity", "concatenation", "trade-off"
 KINDS = (EXCLUSIVITY, CONCATENATION, TRADE_OFF)
 
+COLUMNS = ("study", "pool", "query", "response")
+"""What a measure of trials reads."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -109,15 +112,19 @@ def trials(responses: pd.DataFrame) -> pd.DataFrame:
 
 
 def label(responses: pd.DataFrame) -> pd.DataFrame:
-    """The table with `target` and `correct` where there is a right answer (concatenation)."""
-    measured = trials(responses)
+    """The table with `target`, `correct` and `error_type` where there is a right answer."""
+    targets, errors = [], []
+    for columns in zip(*(responses[name] for name in COLUMNS), strict=True):
+        study, pool, query, response = columns
+        trial = Trial(study_examples(study), words_of(pool), words_of(query))
+        target = " ".join(trial.concatenated) if trial.kind == CONCATENATION else ""
+        targets.append(target)
+        errors.append("other" if target and response != target else "")
     labelled = responses.copy()
-    right = measured[measured["kind"] == CONCATENATION]
-    for index, row in right.iterrows():
-        trial = Trial(study_examples(row["study"]), (), words_of(row["query"]))
-        labelled.loc[index, "target"] = " ".join(trial.concatenated)
-    labelled.loc[right.index, "correct"] = right["consistent"].astype("boolean")
-    labelled.loc[right.index[~right["consistent"]], "error_type"] = "other"
+    labelled["target"] = pd.Series(targets, responses.index, dtype="string")
+    labelled["error_type"] = pd.Series(errors, responses.index, dtype="string")
+    right = (labelled["response"] == labelled["target"]).astype("boolean")
+    labelled["correct"] = right.mask(labelled["target"] == "")
     return labelled
 
 
