@@ -65,6 +65,7 @@ def test_the_published_network_has_the_published_number_of_parameters() -> None:
     assert sum(weights.numel() for weights in network.parameters()) == 1_393_801
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 @pytest.mark.parametrize("config", [PaperConfig(), SMALL, PaperConfig(1, 2, 2, 16, 3, 0.0, "relu")])
 def test_logits_are_those_of_the_standard_transformer(config: PaperConfig) -> None:
     network = PaperNetwork(config, PUBLISHED, seed=1).eval()
@@ -145,6 +146,33 @@ def test_chunks_hold_every_row_once_and_keep_to_the_size() -> None:
         pieces = [loss_of(network, network(chunk), chunk) for chunk in chunks]
     torch.testing.assert_close(sum(pieces), expected, atol=1e-3, rtol=1e-5)
     assert len(network.chunks(episodes, 1)) == len(whole.origin), "a row too long stands alone"
+
+
+def test_chunks_share_the_work_equally_among_processes() -> None:
+    network = PaperNetwork(SMALL, PUBLISHED)
+    episodes = some_episodes(25, study=14, queries=24)
+    costs = [chunk.cost for chunk in network.chunks(episodes, 8192)]
+    assert len(costs) in (2, 4, 8, 16)
+    assert max(costs) < 1.1 * min(costs)
+    assert len(network.chunks(episodes, 10**6)) == 1
+    assert network.chunks([], 100) == []
+
+
+def test_mixed_precision_gives_nearly_the_same_logits_and_gradients() -> None:
+    network = PaperNetwork(SMALL, PUBLISHED, seed=8).eval()
+    batch = network.collate(some_episodes(4))
+    gradients = []
+    for enabled in (False, True):
+        network.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            logits = network(batch)
+        assert logits.dtype == torch.float32
+        loss_of(network, logits, batch).backward()
+        gradients.append(
+            torch.cat([w.grad.flatten() for w in network.parameters() if w.grad is not None])
+        )
+    assert all(len(gradient) == len(gradients[0]) for gradient in gradients)
+    assert torch.cosine_similarity(*gradients, dim=0).item() > 0.999
 
 
 def test_dropout_depends_on_its_generator_alone() -> None:
