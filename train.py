@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
-from biml.commands.main import door  # noqa: E402
+from biml.commands.main import door
 
 if __name__ == "__main__":
     sys.exit(door("train"))

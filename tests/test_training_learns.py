@@ -9,7 +9,6 @@ from biml.episodes.episode import Episode
 from biml.errors import BimlError, UsageError
 from biml.evaluation.decode import greedy
 from biml.networks.base import EpisodeNetwork
-from biml.training.adamw import AdamW
 from biml.training.batches import assemble, deal
 from biml.training.config import Conduct, TrainingConfig
 from biml.training.history import read_history
@@ -58,23 +57,6 @@ def test_the_gradient_is_that_of_the_mean_over_all_target_tokens() -> None:
     assert figures.loss == pytest.approx(loss.item(), rel=1e-5)
     assert figures.gradient_norm == pytest.approx(expected.norm().item(), rel=1e-4)
     torch.testing.assert_close(learner._gradient, expected, rtol=1e-3, atol=1e-6)
-
-
-def test_the_optimiser_is_adamw() -> None:
-    torch.manual_seed(0)
-    ours = [torch.randn(3, 4), torch.randn(5)]
-    theirs = [torch.nn.Parameter(weights.clone()) for weights in ours]
-    gradient = torch.zeros(17)
-    optimizer = AdamW(ours, gradient, weight_decay=0.3)
-    reference = torch.optim.AdamW(theirs, betas=(0.9, 0.95), weight_decay=0.3)
-    for step in range(5):
-        gradient.copy_(torch.randn(17) * 10.0**-step)
-        theirs[0].grad, theirs[1].grad = gradient[:12].view(3, 4), gradient[12:]
-        reference.param_groups[0]["lr"] = lr = 0.1 / (step + 1)
-        reference.step()
-        optimizer.step(lr)
-    for our, their in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(our, their.detach())
 
 
 def test_pieces_are_dealt_once_each_and_in_balance() -> None:

@@ -8,13 +8,13 @@ class BimlError(Exception):
 
 
 class UsageError(BimlError):
-    """Something was asked for in a way that cannot work: an unknown name, a wrong value. Exit code 2."""
+    """Something was asked for in a way that cannot work, such as a wrong value. Exit code 2."""
 
     exit_code = 2
 
 
 class FormatError(BimlError):
-    """A file or text does not have the format it should; the message names file, line and remedy."""
+    """A file or text does not have its format; the message names file, line and remedy."""
 
     def __init__(self, problem: str, *, source: str = "<text>", line: int | None = None) -> None:
         where = source if line is None else f"{source}, line {line}"

@@ -78,7 +78,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, words: Sequence[str], outputs: Sequence[str]) -> "Vocabulary":
-        """The published order: inputs are the sorted set of words, outputs and IO; outputs as given.
+        """The published order: the sorted set of words, outputs and IO; outputs as they are given.
 
         >>> from biml.episodes.episode import COLOURS, WORDS
         >>> v = Vocabulary.of(WORDS, COLOURS)

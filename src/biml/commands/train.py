@@ -44,6 +44,13 @@ def _configure_files(parser: argparse.ArgumentParser) -> None:
 def _configure_training(group: Any) -> None:
     option = group.add_argument
     option(
+        "--preset",
+        metavar="NAME",
+        help="recipe that the options not given come from: paper (the published one; values in "
+        "brackets are its own) or fast (the same abilities in about an hour on a laptop)",
+    )
+    option("--minutes", type=float, metavar="N", help="length of the run, measured when it begins")
+    option(
         "--episode_type",
         metavar="TYPE",
         help="kind of episodes (retrieve); any wrong name lists them all",
@@ -76,6 +83,18 @@ def _configure_training(group: Any) -> None:
         type=float,
         metavar="X",
         help="share of training before --save_best begins (0.2)",
+    )
+    option("--optimizer", choices=("adamw", "muon"), help="muon is for the matrices (adamw)")
+    option(
+        "--lr_shape",
+        choices=("epochs", "plateau"),
+        help="course of the learning rate (epochs, the published one)",
+    )
+    option(
+        "--curriculum",
+        action="store_const",
+        const=True,
+        help="begin with easier episodes, and bring in biases and noise late",
     )
     option("--seed", type=int, metavar="N", help="of weights, episodes and dropout (0)")
 
@@ -123,7 +142,8 @@ def _configure_conduct(group: Any) -> None:
 
 
 OPTIONS = (
-    *("episode_type", "batch_size", "nepochs", "nsteps", "lr", "lr_end_factor", "lr_warmup"),
+    *("preset", "minutes", "episode_type", "batch_size", "nepochs", "nsteps"),
+    *("lr", "lr_end_factor", "lr_warmup", "lr_shape", "optimizer", "curriculum"),
     *("save_best", "save_best_skip", "seed", "precision", "max_tokens"),
     *("arch", "nlayers_encoder", "nlayers_decoder", "emb_size", "ff_mult", "dropout", "act"),
 )

@@ -11,6 +11,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from biml.training import run, watch
 from biml.training.history import Line
 
+DAY = 24 * 3600
+
 
 class Show(watch.Watch):
     """Shows nothing; the processes other than the first, and `--quiet`."""
@@ -53,6 +55,10 @@ class TrainConsole(Show):
             f"{start.total:,} steps of {config.batch_size} episodes on {start.device}, "
             f"{config.precision}, {processes}, seed {config.seed}"
         )
+        if start.seconds is not None:
+            self._say(f"Measured here: about {_duration(start.seconds)} for the whole run")
+            if start.seconds > DAY and config.preset == "paper":
+                self._say("--preset fast reaches the same accuracies in about an hour on 2 cores")
         if start.done >= start.total:
             self._say("This run is complete already; there is nothing left to do.")
         elif self._live is not None:

@@ -7,6 +7,7 @@ it is shown (`steps`, `transforms`), for training and for evaluation.
 from dataclasses import dataclass
 
 from biml.episodes.episode import COLOURS, WORDS
+from biml.episodes.lessons import InOrder, lessons
 from biml.episodes.locate import DataFolders
 from biml.episodes.open_ended import shuffle_queries, split_at_random
 from biml.episodes.present import EvaluationEpisodes, Step, TrainingEpisodes
@@ -56,6 +57,8 @@ class EpisodeType:
         summary: one line for people.
         evaluation: opens the evaluation, given data folders and a seed.
         training: opens the training, given data folders and a seed; None where there is none.
+        clean: opens the same without biases and noise, for a curriculum to begin with; None where
+            the training does not draw grammars.
         vocabulary: the symbols that its episodes are shown in.
         remapped: canonical names are renamed at random for each presentation.
         masked_pool: answers may only use the symbols of an episode's pool.
@@ -65,6 +68,7 @@ class EpisodeType:
     summary: str
     evaluation: Evaluation
     training: Training | None = None
+    clean: Training | None = None
     vocabulary: Vocabulary = PUBLISHED
     remapped: bool = False
     masked_pool: bool = False
@@ -83,6 +87,19 @@ class EpisodeType:
                 f"there is training for {trainable}"
             )
         return self.training(data, seed)
+
+    def open_curriculum(self, data: DataFolders, seed: int, clean: int) -> TrainingEpisodes:
+        """All presentations of a training run that begins with easier ones.
+
+        First come lessons, then the type's episodes without biases and noise up to presentation
+        number `clean`, then those of `open_training`. A type that draws no grammars has none of
+        these, and is trained as it is.
+        """
+        training = self.open_training(data, seed)
+        if self.clean is None:
+            return training
+        before = (*lessons(data, seed), (self.clean(data, seed), clean))
+        return InOrder((*before, (training, None)))
 
     def open_evaluation(self, data: DataFolders, seed: int) -> EvaluationEpisodes:
         """What is asked to validate or test a model.
@@ -104,17 +121,20 @@ def episode_type(name: str) -> EpisodeType:
     return EPISODE_TYPES[name]
 
 
+_CLEAN = algebraic(copies_too)
 _BIASED: tuple[Step, ...] = (copies_too, add_biases, add_noise)
-_MLC = algebraic(*_BIASED)
-_MLC_ANY_STUDY = algebraic(keep_up_to(14), *_BIASED)
 
 
 def _open_ended(folder: str) -> Training:
     return any_human(f"{folder}/train", split_at_random, copies_too, rename)
 
 
-def _joint(folder: str) -> Training:
-    return mixture(mlc=_MLC, any_study=_MLC_ANY_STUDY, open_ended=_open_ended(folder))
+def _joint(folder: str, *steps: Step) -> Training:
+    return mixture(
+        mlc=algebraic(*steps),
+        any_study=algebraic(keep_up_to(14), *steps),
+        open_ended=_open_ended(folder),
+    )
 
 
 _PROBES = "data_behavior_probes/val"
@@ -128,24 +148,28 @@ _ROWS = (
         "retrieve",
         "copy only: the queries are the study examples",
         training=algebraic(copies_only),
+        clean=algebraic(copies_only),
         evaluation=on_validation(copies_only),
     ),
     EpisodeType(
         "algebraic",
         "algebraic outputs",
-        training=algebraic(copies_too),
+        training=_CLEAN,
+        clean=_CLEAN,
         evaluation=_PLAIN,
     ),
     EpisodeType(
         "algebraic_noise",
         'algebraic outputs with noise ("MLC (algebraic only)")',
         training=algebraic(copies_too, add_noise),
+        clean=_CLEAN,
         evaluation=_PLAIN,
     ),
     EpisodeType(
         "algebraic+biases",
         'algebraic outputs with people\'s biases and noise ("MLC", "BIML")',
-        training=_MLC,
+        training=algebraic(*_BIASED),
+        clean=_CLEAN,
         evaluation=_PLAIN,
     ),
     EpisodeType(
@@ -200,7 +224,8 @@ _ROWS = (
         EpisodeType(
             f"joint_cross{fold}",
             f"few-shot and open-ended training in one, fold {fold} held out",
-            training=_joint(f"open_ended_cross{fold}"),
+            training=_joint(f"open_ended_cross{fold}", *_BIASED),
+            clean=_joint(f"open_ended_cross{fold}", copies_too),
             evaluation=on_participants(f"open_ended_cross{fold}/val"),
             remapped=True,
         )
@@ -209,7 +234,8 @@ _ROWS = (
     EpisodeType(
         "joint",
         'few-shot and open-ended training in one, every participant ("MLC (joint)")',
-        training=_joint("open_ended_all"),
+        training=_joint("open_ended_all", *_BIASED),
+        clean=_joint("open_ended_all", copies_too),
         evaluation=_PLAIN,
     ),
     EpisodeType(

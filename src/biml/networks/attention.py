@@ -20,6 +20,7 @@ def attention(
     *,
     lengths: Tensor | None = None,
     causal: bool = False,
+    hidden: Tensor | None = None,
     drop: Dropout = NONE,
 ) -> Tensor:
     """Scaled dot-product attention.
@@ -30,20 +31,30 @@ def attention(
         v: values [rows, heads, K, head size].
         lengths: LongTensor [rows], how many keys of each row count (at least 1); None: all.
         causal: the i-th query sees the keys up to the i-th.
+        hidden: BoolTensor [rows, Q, K], what else each query must not see; it must see something.
         drop: what drops attention weights.
 
     Returns:
         [rows, heads, Q, head size]
     """
     if drop.p == 0 and q.device.type != "cpu":
-        return by_pytorch(q, k, v, lengths, causal)
-    return ByHand.apply(q, k, v, lengths, causal, drop)
+        return by_pytorch(q, k, v, lengths, causal, hidden)
+    return ByHand.apply(q, k, v, lengths, causal, hidden, drop)
 
 
-def by_pytorch(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None, causal: bool) -> Tensor:
+def by_pytorch(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    lengths: Tensor | None,
+    causal: bool,
+    hidden: Tensor | None = None,
+) -> Tensor:
     """PyTorch's fused attention; it cannot draw its dropout from a generator of ours."""
-    hidden = _hidden(q.shape[-2], k.shape[-2], lengths, causal, k.device)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=~hidden)
+    unseen = _hidden(q.shape[-2], k.shape[-2], lengths, causal, k.device)
+    if hidden is not None:
+        unseen = unseen | hidden[:, None]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=~unseen)
 
 
 class ByHand(torch.autograd.Function):
@@ -61,16 +72,20 @@ class ByHand(torch.autograd.Function):
         v: Tensor,
         lengths: Tensor | None,
         causal: bool,
+        hidden: Tensor | None,
         drop: Dropout,
     ) -> Tensor:
         keys = k.shape[-2]
         if k.dtype == torch.bfloat16 and k.device.type == "cpu":
             keys = -(-keys // BF16_KEYS) * BF16_KEYS
         with torch.autocast(q.device.type, enabled=False):
-            query, key, value = _flat(q, q.shape[-2]), _flat(k, keys), _flat(v, keys)
-            query.mul_(q.shape[-1] ** -0.5)
+            query = _flat(q, q.shape[-2], copy=True).mul_(q.shape[-1] ** -0.5)
+            key, value = _flat(k, keys), _flat(v, keys)
             scores = torch.bmm(query, key.transpose(1, 2))
-            _hide(scores.view(*q.shape[:3], keys), k.shape[-2], lengths, causal)
+            by_row = scores.view(*q.shape[:3], keys)
+            _hide(by_row, k.shape[-2], lengths, causal)
+            if hidden is not None:
+                by_row[..., : k.shape[-2]].masked_fill_(hidden[:, None], float("-inf"))
             weights = torch.softmax(scores, -1, out=scores)
             mask = drop.mask(weights.shape, weights) if drop.p else None
             kept = weights if mask is None else masked(weights, mask)
@@ -85,7 +100,7 @@ class ByHand(torch.autograd.Function):
         query, key, value, weights, mask = ctx.saved_tensors
         rows, heads, queries, size = gradients[0].shape
         with torch.autocast(query.device.type, enabled=False):
-            g = _flat(gradients[0], queries).mul_(ctx.drop_scale)
+            g = _flat(gradients[0], queries, copy=True).mul_(ctx.drop_scale)
             kept = weights if mask is None else masked(weights, mask)
             dv = torch.bmm(kept.transpose(1, 2), g)
             dw = torch.bmm(g, value.transpose(1, 2))
@@ -97,12 +112,14 @@ class ByHand(torch.autograd.Function):
             dq = torch.bmm(ds, key).mul_(size**-0.5)
             dk = torch.bmm(ds.transpose(1, 2), query)
         dq, dk, dv = (x.view(rows, heads, -1, size) for x in (dq, dk, dv))
-        return dq, dk[:, :, : ctx.keys], dv[:, :, : ctx.keys], None, None, None
+        return dq, dk[:, :, : ctx.keys], dv[:, :, : ctx.keys], None, None, None, None
 
 
-def _flat(x: Tensor, length: int) -> Tensor:
-    """[rows, heads, tokens, size] as a copy [rows * heads, length, size], with zeros behind."""
+def _flat(x: Tensor, length: int, copy: bool = False) -> Tensor:
+    """[rows, heads, tokens, size] as [rows * heads, length, size], with zeros behind."""
     rows, heads, tokens, size = x.shape
+    if not copy and length == tokens and x.is_contiguous():
+        return x.view(rows * heads, length, size)
     flat = x.new_empty(rows, heads, length, size)
     flat[:, :, :tokens] = x
     flat[:, :, tokens:] = 0

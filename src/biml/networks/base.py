@@ -74,6 +74,10 @@ class EpisodeNetwork(nn.Module, ABC):
     vocabulary: Vocabulary
 
     @abstractmethod
+    def outer_parameters(self) -> tuple[str, ...]:
+        """Names of the embeddings and the read-out, whose rows each belong to one symbol."""
+
+    @abstractmethod
     def collate(self, episodes: Sequence[Episode]) -> Batch:
         """One batch (on the CPU) of all queries of the episodes.
 

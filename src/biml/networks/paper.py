@@ -101,6 +101,9 @@ class PaperNetwork(EpisodeNetwork):
 
     # --- episodes to batches
 
+    def outer_parameters(self) -> tuple[str, ...]:
+        return ("input_embedding.weight", "output_embedding.weight", "out.weight")
+
     def collate(self, episodes: Sequence[Episode]) -> SequenceBatch:
         return batch_of(list(encode_rows(episodes, self.vocabulary)), self.vocabulary)
 
@@ -132,7 +135,9 @@ class PaperNetwork(EpisodeNetwork):
         source = self._encode(batch, NONE)
         layers = self.transformer.decoder.layers
         pairs = [self._heads(source, *self._cross(layer.multihead_attn)[1]) for layer in layers]
-        return PaperMemory([(k, v) for k, v in pairs], [None] * len(layers), batch.lengths)
+        # Every step reads them all; laid out once as attention wants them, they are not copied again.
+        kept = [(k.contiguous(), v.contiguous()) for k, v in pairs]
+        return PaperMemory(kept, [None] * len(layers), batch.lengths)
 
     @torch.no_grad()
     def next_logits(self, memory: PaperMemory, tokens: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 
 from biml.errors import UsageError
 from biml.networks.base import EpisodeNetwork
+from biml.networks.fast import FastConfig, FastNetwork
 from biml.networks.paper import PaperConfig, PaperNetwork
 from biml.vocabulary import Vocabulary
 
@@ -35,6 +36,12 @@ ARCHITECTURES: dict[str, Architecture] = {
             PaperConfig,
             PaperNetwork,
             "the published transformer: query and study examples in one source sequence",
+        ),
+        Architecture(
+            "fast",
+            FastConfig,
+            FastNetwork,
+            "study examples read once an episode, queries looked up in them",
         ),
     )
 }

@@ -1,6 +1,5 @@
 """Everything that decides what a training run learns, with the published defaults."""
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +8,8 @@ from typing import Any
 from biml.errors import UsageError
 
 ACTIVATIONS = ("gelu", "relu")
+OPTIMIZERS = ("adamw", "muon")
+LR_SHAPES = ("epochs", "plateau")
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -20,10 +21,16 @@ class TrainingConfig:
     `Conduct`: that may differ when a run is resumed, this may not.
 
     Attributes:
+        preset: the recipe that the other options come from where they were not given.
         episode_type: a name of the table of episode types.
         batch_size: episodes a step.
         nepochs: passes over the data of the episode type.
         nsteps: steps in total, where not `nepochs` times the data; the schedule is fitted to it.
+        minutes: time budget of the training; `nsteps` is set by a measurement when it begins.
+        curriculum: begin with easier episodes, and with targets free of biases and noise.
+        clean_share: the share of training before biases and noise come in, with a curriculum.
+        optimizer: `adamw`, or `muon` for the matrices of the layers and AdamW for the rest.
+        lr_shape: `epochs` (the published schedule) or `plateau` (see `schedule.learning_rate`).
         lr: the highest learning rate.
         lr_end_factor: the learning rate of the last epoch, as a share of `lr`.
         lr_warmup: whether the rate rises over the first epoch.
@@ -39,10 +46,16 @@ class TrainingConfig:
         UsageError: a value that cannot work; the message names the option.
     """
 
+    preset: str = "paper"
     episode_type: str = "retrieve"
     batch_size: int = 25
     nepochs: int = 50
     nsteps: int | None = None
+    minutes: float | None = None
+    curriculum: bool = False
+    clean_share: float = 0.75
+    optimizer: str = "adamw"
+    lr_shape: str = "epochs"
     lr: float = 0.001
     lr_end_factor: float = 0.05
     lr_warmup: bool = True
@@ -65,6 +78,11 @@ class TrainingConfig:
         _require(self.ff_mult >= 1, "ff_mult", self, "at least 1")
         _require(self.nsteps is None or self.nsteps >= 1, "nsteps", self, "at least 1")
         _require(self.max_tokens is None or self.max_tokens >= 1, "max_tokens", self, "at least 1")
+        fine = self.minutes is None or (math.isfinite(self.minutes) and self.minutes > 0)
+        _require(fine, "minutes", self, "a number above 0")
+        _require(0 <= self.clean_share <= 1, "clean_share", self, "between 0 and 1")
+        _require(self.optimizer in OPTIMIZERS, "optimizer", self, " or ".join(OPTIMIZERS))
+        _require(self.lr_shape in LR_SHAPES, "lr_shape", self, " or ".join(LR_SHAPES))
         _require(math.isfinite(self.lr) and self.lr > 0, "lr", self, "a number above 0")
         _require(0 <= self.lr_end_factor <= 1, "lr_end_factor", self, "between 0 and 1")
         _require(0 <= self.save_best_skip <= 1, "save_best_skip", self, "between 0 and 1")
@@ -82,10 +100,6 @@ class TrainingConfig:
         if self.nsteps is not None:
             return self.nsteps
         return max(1, math.ceil(self.nepochs * episodes_per_epoch / self.batch_size))
-
-    def with_options(self, given: Mapping[str, Any]) -> "TrainingConfig":
-        """This config with some options changed."""
-        return dataclasses.replace(self, **given)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from biml.errors import BimlError
 from biml.networks.base import EpisodeNetwork
 from biml.rng import derive_seed
-from biml.training.adamw import AdamW
 from biml.training.batches import Source, StepBatch, assemble, computing, deal
 from biml.training.config import TrainingConfig
+from biml.training.optimizers import OPTIMIZERS
 from biml.training.schedule import learning_rate
 from biml.training.workers import Team
 
@@ -80,7 +80,7 @@ class Learner:
         self._dropout = torch.Generator(team.device)
         self._upcoming: StepBatch | None = None
         self._make_sums()
-        self._optimizer = AdamW(list(network.parameters()), self._gradient)
+        self._optimizer = OPTIMIZERS[config.optimizer](network, config, team)
 
     def _make_sums(self) -> None:
         """One tensor for all that is added up over pieces and processes, in one all-reduce.
@@ -147,10 +147,10 @@ class Learner:
 
     def state(self) -> dict[str, Any]:
         """What `load` needs to go on exactly from here, apart from the weights."""
-        return {"step": self.done, "optimizer": self._optimizer.state()}
+        return {"step": self.done, "optimizer": self._optimizer.state_dict()}
 
     def load(self, state: dict[str, Any]) -> None:
         """Continue from a state; the network must hold the weights of that moment."""
         self.done = state["step"]
         self._upcoming = None
-        self._optimizer.load(state["optimizer"])
+        self._optimizer.load_state_dict(state["optimizer"])

@@ -56,6 +56,10 @@ def open_material(config: TrainingConfig, data_dir: Path | None) -> Material:
     )
     folders = DataFolders(data_dir)
     source = kind.open_training(folders, config.seed)
+    if config.curriculum:
+        presentations = config.total_steps(source.per_epoch) * config.batch_size
+        clean = round(presentations * config.clean_share)
+        source = kind.open_curriculum(folders, config.seed, clean)
     validation = kind.open_evaluation(folders, config.seed).presented(0)
     return Material(network, source, validation, source.origin)
 

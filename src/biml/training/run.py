@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from biml.errors import UsageError
+from biml.networks.base import EpisodeNetwork
 from biml.training.config import Conduct, TrainingConfig
 from biml.training.hardware import MOST_WORKERS, cores, pick_device, pick_precision
 from biml.training.history import Line
@@ -16,6 +17,8 @@ from biml.training.keeper import Keeper
 from biml.training.learner import Learner
 from biml.training.material import Material, open_material
 from biml.training.outputs import Outputs
+from biml.training.pace import seconds_a_step
+from biml.training.presets import settle
 from biml.training.schedule import validates
 from biml.training.state import Record, Resumed, load_run
 from biml.training.stopping import StopRequest, stop_on_signals
@@ -82,7 +85,7 @@ def train(
     outputs = Outputs(model)
     before = load_run(model, given) if resume else None
     device = pick_device(conduct.device)
-    config = before.config if before else TrainingConfig().with_options(given)
+    config = before.config if before else TrainingConfig(**settle(given))
     config = replace(
         config,
         precision=config.precision or pick_precision(device),
@@ -97,11 +100,14 @@ def train(
         stop_on_signals(watch.said) as request,
         assemble_team(job, device, _workers(conduct, device)) as team,
     ):
+        seconds = None
+        if before is None:
+            config, material, seconds = _paced(config, material, team, job)
         learner = _learner(config, material, team, before)
         record = before.record if before else Record()
         stopped = False
         if team.rank == 0:
-            watch.started(_start(config, material, team, learner))
+            watch.started(_start(config, material, team, learner, seconds))
             keeper = Keeper(learner, record, config, conduct, outputs, material.fingerprint, watch)
             with keeper.keeping():
                 stopped = _loop(learner, material, config, team, request, keeper)
@@ -127,11 +133,7 @@ def _loop(
     keeper: Keeper | None,
 ) -> bool:
     """The training loop, the same in every process; whether it was stopped early."""
-    assert config.precision is not None
-    assert config.max_tokens is not None
-    validation = Validation(
-        learner.network, material.validation, config.max_tokens, config.precision, team
-    )
+    validation = _validation(learner.network, material, config, team)
     while learner.done < learner.total:
         figures = learner.step(lambda: bool(request))
         validated = None
@@ -154,10 +156,36 @@ class _Job:
     open_material: OpenMaterial
 
     def take_part(self, team: Team) -> None:
-        material = self.open_material(self.config, self.data_dir)
+        config, material = self.config, self.open_material(self.config, self.data_dir)
         before = load_run(self.resume_from, {}) if self.resume_from else None
-        learner = _learner(self.config, material, team, before)
-        _loop(learner, material, self.config, team, StopRequest(), None)
+        if before is None:
+            config, material, _ = _paced(config, material, team, self)
+        learner = _learner(config, material, team, before)
+        _loop(learner, material, config, team, StopRequest(), None)
+
+
+def _paced(
+    config: TrainingConfig, material: Material, team: Team, job: _Job
+) -> tuple[TrainingConfig, Material, float]:
+    """The options and fresh material of a run whose pace was measured, and that pace (s/step).
+
+    A time budget becomes a number of steps here. So the run itself does not depend on the clock,
+    and another with that number of steps, or one that is resumed, learns the same.
+    """
+    learner = _learner(config, material, team, None)
+    validation = _validation(learner.network, material, config, team)
+    seconds = float(team.share(seconds_a_step(learner, validation)))
+    if config.minutes is not None:
+        config = replace(config, nsteps=max(1, round(config.minutes * 60 / seconds)))
+    return config, job.open_material(config, job.data_dir), seconds
+
+
+def _validation(
+    network: EpisodeNetwork, material: Material, config: TrainingConfig, team: Team
+) -> Validation:
+    assert config.precision is not None
+    assert config.max_tokens is not None
+    return Validation(network, material.validation, config.max_tokens, config.precision, team)
 
 
 def _learner(
@@ -183,9 +211,16 @@ def _check_data(before: Resumed | None, material: Material) -> None:
         )
 
 
-def _start(config: TrainingConfig, material: Material, team: Team, learner: Learner) -> Start:
+def _start(
+    config: TrainingConfig,
+    material: Material,
+    team: Team,
+    learner: Learner,
+    seconds: float | None,
+) -> Start:
     return Start(
         config=config,
+        seconds=None if seconds is None else seconds * learner.total,
         device=str(team.device),
         processes=team.size,
         parameters=sum(weights.numel() for weights in learner.network.parameters()),

@@ -20,6 +20,7 @@ class Start:
         done: steps taken before, in a resumed run.
         total: steps of the whole run.
         data: where the training episodes come from, in words.
+        seconds: how long it will take, measured; None in a resumed run.
     """
 
     config: TrainingConfig
@@ -29,6 +30,7 @@ class Start:
     done: int
     total: int
     data: str
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,70 @@
+"""A curriculum: short lessons before the episodes of a type, clean targets before biased ones.
+
+Trained plainly, a network sits long on a plateau before it retrieves anything from the study
+examples. With few functions and short inputs retrieval is what there is to learn, and it takes a
+few hundred small steps; docs/fast.md has the measurements.
+"""
+
+from dataclasses import dataclass
+
+from biml.episodes.episode import Episode
+from biml.episodes.locate import DataFolders
+from biml.episodes.present import Presented, TrainingEpisodes, part_seed
+from biml.episodes.sources import StreamEpisodes, held_out, validation_episodes
+from biml.episodes.steps import copies_too
+from biml.episodes.transforms import shuffle_study
+from biml.grammar import MetaGrammar
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A number of presentations of episodes that are easier than those of the method."""
+
+    presentations: int
+    meta: MetaGrammar
+
+
+LESSONS = (
+    Lesson(2000, MetaGrammar(n_functions=1, max_input=4, n_study=8, n_query=8)),
+    Lesson(1500, MetaGrammar(n_functions=2, max_input=6, n_study=11, n_query=10)),
+)
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """Several kinds of training one after another.
+
+    Attributes:
+        parts: the kinds, each with the number of the first presentation that is not its own; None
+            for the last, which goes on for ever.
+    """
+
+    parts: tuple[tuple[TrainingEpisodes, int | None], ...]
+
+    @property
+    def per_epoch(self) -> int:
+        return self.parts[-1][0].per_epoch
+
+    @property
+    def origin(self) -> str:
+        return f"{self.parts[-1][0].origin}, after {len(self.parts) - 1} easier kinds"
+
+    def episode(self, index: int) -> Episode:
+        part = next(part for part, end in self.parts if end is None or index < end)
+        return part.episode(index)
+
+
+def lessons(data: DataFolders, seed: int) -> tuple[tuple[TrainingEpisodes, int], ...]:
+    """The easier kinds, as parts of `InOrder`.
+
+    Their grammars are of the meta-grammar with fewer functions. Those of validation and the gold
+    grammar are held out of them as of all training.
+    """
+    held = held_out(validation_episodes(data))
+    parts = []
+    end = 0
+    for number, lesson in enumerate(LESSONS):
+        end += lesson.presentations
+        source = StreamEpisodes(lesson.meta, part_seed(seed, f"lesson {number}"), held)
+        parts.append((Presented(source, (shuffle_study, copies_too), seed), end))
+    return tuple(parts)

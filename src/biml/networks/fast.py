@@ -1,0 +1,373 @@
+"""The fast network: study examples are read once an episode, and queries look things up in them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from biml.episodes.episode import Episode
+from biml.errors import UsageError
+from biml.networks.attention import attention
+from biml.networks.base import EpisodeNetwork, Memory
+from biml.networks.dropout import Dropout
+from biml.networks.packed import (
+    MARK,
+    PLACES,
+    PackedBatch,
+    answer_symbols,
+    cut_episodes,
+    encode,
+    pack_episodes,
+)
+from biml.vocabulary import IO, Vocabulary
+
+
+@dataclass(frozen=True)
+class FastConfig:
+    """Sizes of the fast network.
+
+    Attributes:
+        nlayers_encoder: layers that read the study examples.
+        nlayers_decoder: layers that read a query and answer it.
+        nheads: attention heads.
+        emb_size: width of embeddings and layers.
+        ff_mult: width of the feed-forward layers, in multiples of `emb_size`.
+        kernel: neighbouring study tokens that the convolution sees; odd.
+        dropout: of the residual branches.
+        activation: of the feed-forward layers.
+    """
+
+    nlayers_encoder: int = 2
+    nlayers_decoder: int = 5
+    nheads: int = 4
+    emb_size: int = 128
+    ff_mult: int = 4
+    kernel: int = 5
+    dropout: float = 0.0
+    activation: str = "gelu"
+
+    def __post_init__(self) -> None:
+        sizes = ("nlayers_encoder", "nlayers_decoder", "nheads", "emb_size", "ff_mult", "kernel")
+        for name in sizes:
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}, but must be at least 1")
+        if self.emb_size % self.nheads:
+            raise UsageError(f"emb_size {self.emb_size} is no multiple of nheads {self.nheads}")
+        if self.kernel % 2 == 0:
+            raise UsageError(f"kernel is {self.kernel}, but must be odd")
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"dropout is {self.dropout}, but must be at least 0 and below 1")
+        if self.activation not in ("gelu", "relu"):
+            raise UsageError(f"activation {self.activation!r} is neither 'gelu' nor 'relu'")
+
+
+class Norm(nn.Module):
+    """Root-mean-square norm; PyTorch's is not fused for bfloat16 with weights in float32."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Normed.apply(x, self.weight)
+
+
+class _Normed(torch.autograd.Function):
+    """x / rms(x) * weight; the gradient needs only the normed x and 1 / rms(x)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        inverse = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + 1e-6).to(x.dtype)
+        normed = x * inverse
+        ctx.save_for_backward(normed, inverse, weight)
+        return normed * weight.to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        (g,) = gradients
+        normed, inverse, weight = ctx.saved_tensors
+        of_weight = (g * normed).sum(tuple(range(g.ndim - 1)), dtype=torch.float32)
+        g = g * weight.to(g.dtype)
+        along = (g * normed).sum(-1, keepdim=True, dtype=torch.float32) / g.shape[-1]
+        return (g - normed * along.to(g.dtype)).mul_(inverse), of_weight
+
+
+class Attention(nn.Module):
+    """Queries look for keys; both projections start equal.
+
+    So attention begins as "find the same token", from which retrieval is a small step ("mimetic
+    initialization", Trockman & Kolter 2023); docs/fast.md has what that is worth here.
+    """
+
+    def __init__(self, width: int, branch: float) -> None:
+        super().__init__()
+        self.query = nn.Parameter(_scaled(width, width))
+        self.key = nn.Parameter(self.query.detach().clone())
+        self.value = nn.Parameter(_scaled(width, width))
+        self.out = nn.Parameter(_scaled(width, width) * branch)
+
+
+class FeedForward(nn.Module):
+    """Two linear maps with an activation between them."""
+
+    def __init__(self, width: int, multiple: int, branch: float) -> None:
+        super().__init__()
+        self.up = nn.Parameter(_scaled(width * multiple, width))
+        self.down = nn.Parameter(_scaled(width, width * multiple) * branch)
+
+
+class Layer(nn.Module):
+    """Pre-norm: attention among its own tokens, then the feed-forward part."""
+
+    def __init__(self, config: FastConfig) -> None:
+        super().__init__()
+        self.norm_own = Norm(config.emb_size)
+        self.own = Attention(config.emb_size, BRANCH)
+        self.norm_feed = Norm(config.emb_size)
+        self.feed = FeedForward(config.emb_size, config.ff_mult, BRANCH)
+
+
+class DecoderLayer(Layer):
+    """A layer that looks things up in the study examples, between its two parts."""
+
+    def __init__(self, config: FastConfig) -> None:
+        super().__init__(config)
+        self.norm_study = Norm(config.emb_size)
+        self.study = Attention(config.emb_size, BRANCH)
+
+
+BRANCH = 0.25
+"""Residual branches start small, so that embeddings reach every layer's attention."""
+
+
+@dataclass
+class FastMemory(Memory):
+    """Keys and values, each [rows, heads, tokens, head size].
+
+    Attributes:
+        study: (keys, values) of the study examples, for each layer.
+        own: (keys, values) of the query and the answer so far, for each layer.
+        lengths: LongTensor [rows], study tokens that are not padding.
+        seen: BoolTensor [rows, tokens of `own`], those that are not padding.
+        step: symbols answered so far.
+    """
+
+    study: list[tuple[Tensor, Tensor]]
+    own: list[tuple[Tensor, Tensor]]
+    lengths: Tensor
+    seen: Tensor
+    step: int = 0
+
+
+class FastNetwork(EpisodeNetwork):
+    """Study examples → encoder → memory; query and answer → decoder, which looks up the memory.
+
+    The published network reads the study examples again for each query. This one reads them once,
+    which needs about a ninth of the arithmetic, and it is made to find its way out of the long
+    plateau before the first retrieval: a convolution binds each study token to its neighbours,
+    and attention begins as a search for equal tokens.
+
+    Args:
+        config: the sizes.
+        vocabulary: input and output symbols; the input language has all of the output's.
+        seed: draws the initial weights; the global generator is left as it is.
+    """
+
+    as_read: Tensor
+
+    def __init__(self, config: FastConfig, vocabulary: Vocabulary, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.vocabulary = vocabulary
+        width = config.emb_size
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.symbols = nn.Parameter(torch.randn(len(vocabulary.input), width) * 0.7)
+            self.places = nn.Parameter(torch.randn(MARK + 1, width) * 0.3)
+            self.neighbours = nn.Parameter(torch.randn(width, 1, config.kernel) * 0.3)
+            self.encoder = nn.ModuleList(Layer(config) for _ in range(config.nlayers_encoder))
+            self.decoder = nn.ModuleList(
+                DecoderLayer(config) for _ in range(config.nlayers_decoder)
+            )
+            self.norm_memory = Norm(width)
+            self.norm_out = Norm(width)
+            self.out = nn.Parameter(torch.randn(len(vocabulary.output), width) * 0.02)
+        as_read = torch.tensor(answer_symbols(vocabulary))
+        self.register_buffer("as_read", as_read, persistent=False)
+
+    def outer_parameters(self) -> tuple[str, ...]:
+        return ("symbols", "places", "out")
+
+    # --- episodes to batches
+
+    def collate(self, episodes: Sequence[Episode]) -> PackedBatch:
+        encoded = [encode(i, episode, self.vocabulary) for i, episode in enumerate(episodes)]
+        return pack_episodes(encoded, self.vocabulary)
+
+    def chunks(self, episodes: Sequence[Episode], max_tokens: int) -> list[PackedBatch]:
+        encoded = [encode(i, episode, self.vocabulary) for i, episode in enumerate(episodes)]
+        pieces = cut_episodes([e for e in encoded if e.words], max_tokens)
+        return [pack_episodes(piece, self.vocabulary) for piece in pieces]
+
+    # --- training: all target symbols of all queries at once
+
+    def forward(self, batch: PackedBatch, generator: torch.Generator | None = None) -> Tensor:
+        drop = Dropout(self.config.dropout if self.training else 0.0, generator)
+        study = self._lookups(self._read_study(batch, drop))
+        x = self._working(self.symbols[batch.asked] + self.places[batch.asked_places])
+        shape = x.shape
+        hidden = _hidden(batch)
+        for layer, (k, v) in zip(self._decoder, study, strict=True):
+            own = _project(layer.norm_own(x), layer.own.query, layer.own.key, layer.own.value)
+            rows = Regather.apply(own.flatten(0, 1), batch.unpack.flatten(), batch.pack)
+            q, own_k, own_v = self._heads(rows.view(*batch.unpack.shape, -1), 3)
+            y = attention(q, own_k, own_v, hidden=hidden).transpose(1, 2).flatten(2).flatten(0, 1)
+            y = Regather.apply(y, batch.pack, batch.unpack.flatten()).view(shape)
+            x = x + drop(F.linear(y, layer.own.out))
+            (q,) = self._heads(_project(layer.norm_study(x), layer.study.query), 1)
+            y = attention(q, k, v, lengths=batch.lengths)
+            x = x + drop(F.linear(y.transpose(1, 2).flatten(2), layer.study.out))
+            x = self._feed_forward(layer, x, drop)
+        answers = x.flatten(0, 1)[batch.answers]
+        return self._logits(answers)
+
+    # --- decoding: one symbol at a time
+
+    @torch.no_grad()
+    def remember(self, batch: PackedBatch) -> FastMemory:
+        study = self._lookups(self._read_study(batch, Dropout()))
+        study = [(k[batch.episode], v[batch.episode]) for k, v in study]
+        lengths = batch.lengths[batch.episode]
+        rows = len(batch.episode)
+        longest = int(batch.words.max()) if rows else 0
+        words = batch.words[:rows]
+        place = batch.unpack[:rows, :longest]
+        seen = torch.arange(longest, device=words.device) < words[:, None]
+        asked = batch.asked.flatten()[place], batch.asked_places.flatten()[place]
+        x = self._working(self.symbols[asked[0]] + self.places[asked[1]])
+        # A row's padding sees that row's words, which keeps it finite; nothing sees the padding.
+        memory = FastMemory(study, [], lengths, seen)
+        hidden = ~seen[:, None, :].expand(-1, longest, -1)
+        self._decode(memory, x, hidden)
+        return memory
+
+    @torch.no_grad()
+    def next_logits(self, memory: FastMemory, tokens: Tensor) -> Tensor:
+        if memory.step == 0:
+            io = self.vocabulary.input.index[IO]
+            x = self.symbols[torch.full_like(tokens, io)] + self.places[MARK]
+        else:
+            if memory.step > PLACES:
+                raise UsageError(f"answers of more than {PLACES} symbols are beyond this network")
+            x = self.symbols[self.as_read[tokens]] + self.places[PLACES + memory.step - 1]
+        memory.seen = torch.cat((memory.seen, memory.seen.new_ones(len(tokens), 1)), 1)
+        x = self._decode(memory, self._working(x[:, None]), ~memory.seen[:, None, :])
+        memory.step += 1
+        return self._logits(x[:, 0])
+
+    def _decode(self, memory: FastMemory, x: Tensor, hidden: Tensor) -> Tensor:
+        """Pass further tokens [rows, n, width] of each row through the decoder."""
+        before, memory.own = memory.own, []
+        for i, layer in enumerate(self._decoder):
+            own = _project(layer.norm_own(x), layer.own.query, layer.own.key, layer.own.value)
+            q, k, v = self._heads(own, 3)
+            if before:
+                k, v = torch.cat((before[i][0], k), 2), torch.cat((before[i][1], v), 2)
+            memory.own.append((k, v))
+            y = attention(q, k, v, hidden=hidden).transpose(1, 2).flatten(2)
+            x = x + F.linear(y, layer.own.out)
+            (q,) = self._heads(_project(layer.norm_study(x), layer.study.query), 1)
+            y = attention(q, *memory.study[i], lengths=memory.lengths)
+            x = x + F.linear(y.transpose(1, 2).flatten(2), layer.study.out)
+            x = self._feed_forward(layer, x, Dropout())
+        return x
+
+    # --- the pieces, in the order in which data passes them
+
+    def _read_study(self, batch: PackedBatch, drop: Dropout) -> Tensor:
+        x = self.symbols[batch.study] + self.places[batch.study_places]
+        # Else the last tokens of a row would see how far its batch is padded.
+        x = x * (batch.study != self.vocabulary.input.pad)[..., None]
+        neighbours = F.conv1d(
+            x.transpose(1, 2),
+            self.neighbours,
+            padding=self.config.kernel // 2,
+            groups=self.config.emb_size,
+        )
+        x = self._working(x + neighbours.transpose(1, 2))
+        for layer in cast(Sequence[Layer], self.encoder):
+            own = _project(layer.norm_own(x), layer.own.query, layer.own.key, layer.own.value)
+            q, k, v = self._heads(own, 3)
+            y = attention(q, k, v, lengths=batch.lengths)
+            x = x + drop(F.linear(y.transpose(1, 2).flatten(2), layer.own.out))
+            x = self._feed_forward(layer, x, drop)
+        return self.norm_memory(x)
+
+    def _lookups(self, memory: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of the study examples for every decoder layer, in one product."""
+        weights = [w for layer in self._decoder for w in (layer.study.key, layer.study.value)]
+        both = self._heads(_project(memory, *weights), len(weights)).unbind()
+        return list(zip(both[0::2], both[1::2], strict=True))
+
+    def _heads(self, x: Tensor, parts: int) -> Tensor:
+        """[rows, tokens, parts * width] to [parts, rows, heads, tokens, head size]."""
+        return x.unflatten(-1, (parts, self.config.nheads, -1)).permute(2, 0, 3, 1, 4)
+
+    @property
+    def _decoder(self) -> Sequence[DecoderLayer]:
+        return cast(Sequence[DecoderLayer], self.decoder)
+
+    def _feed_forward(self, layer: Layer, x: Tensor, drop: Dropout) -> Tensor:
+        hidden = F.linear(layer.norm_feed(x), layer.feed.up)
+        hidden = F.gelu(hidden) if self.config.activation == "gelu" else F.relu(hidden)
+        return x + drop(F.linear(hidden, layer.feed.down))
+
+    def _logits(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return F.linear(self.norm_out(x.float()), self.out)
+
+    @staticmethod
+    def _working(x: Tensor) -> Tensor:
+        """In bfloat16 under autocast, so that residuals are added in it as well."""
+        kind = x.device.type
+        return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+
+
+class Regather(torch.autograd.Function):
+    """Rows of a matrix in another order, where going back is such an order too.
+
+    `x[there]`, whose gradient is `g[back]`: a gather as well, where plain indexing would scatter.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, there: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(back)
+        return x.index_select(0, there)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        (back,) = ctx.saved_tensors
+        return gradients[0].index_select(0, back), None, None
+
+
+def _project(x: Tensor, *weights: Tensor) -> Tensor:
+    return F.linear(x, torch.cat(weights) if len(weights) > 1 else weights[0])
+
+
+def _hidden(batch: PackedBatch) -> Tensor:
+    """BoolTensor [rows + 1, W, W], what each token of a query must not see.
+
+    Words see all words; IO and the answer see what stands before them as well. Padding sees only
+    itself, which keeps its softmax finite.
+    """
+    place = torch.arange(batch.unpack.shape[1], device=batch.unpack.device)
+    horizon = torch.maximum(place, batch.words[:, None] - 1)
+    seen = (place <= horizon[:, :, None]) & (place < batch.tokens[:, None, None])
+    return ~(seen | (place == place[:, None]))
+
+
+def _scaled(rows: int, columns: int) -> Tensor:
+    return torch.randn(rows, columns) * columns**-0.5

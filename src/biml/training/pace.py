@@ -1,0 +1,38 @@
+"""How long a run will take on this machine, measured before it begins."""
+
+import time
+from contextlib import suppress
+from functools import partial
+
+from biml.training.learner import DivergedError, Learner
+from biml.training.schedule import VALIDATE_EVERY
+from biml.training.validation import Validation
+
+LONGEST = 6.0
+"""Seconds after which enough has been measured."""
+
+MOST_STEPS = 12
+
+
+def seconds_a_step(learner: Learner, validation: Validation) -> float:
+    """Seconds of a step, with its share of validation, on average over a few steps.
+
+    The steps are those from the middle of the run, whose episodes are of full size. They change the
+    learner, which is not to be used after this. Every process of a run measures together.
+    """
+    learner.done = learner.total // 2
+    steps = 0
+    begin = time.perf_counter()
+    # What goes wrong here goes wrong again in the run, which can tell where and keep the batch.
+    with suppress(DivergedError):
+        learner.step()  # the first one also reserves memory and compiles what is to be compiled
+        begin = time.perf_counter()
+        while steps < MOST_STEPS and learner.done < learner.total:
+            late = time.perf_counter() - begin > LONGEST
+            steps += 1
+            if learner.step(partial(bool, late)).stop:
+                break
+    stepping = (time.perf_counter() - begin) / max(1, steps)
+    begin = time.perf_counter()
+    validation.measure(learner.network)
+    return stepping + (time.perf_counter() - begin) / VALIDATE_EVERY

@@ -1,0 +1,142 @@
+"""The fast network: what it reads, that it answers alike with and without its cache."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from biml.episodes.episode import Episode, Example
+from biml.episodes.locate import DataFolders
+from biml.episodes.types import PUBLISHED, episode_type
+from biml.errors import UsageError
+from biml.networks.attention import attention
+from biml.networks.fast import FastConfig, FastNetwork
+from biml.networks.packed import PLACES
+
+SMALL = FastConfig(nlayers_encoder=1, nlayers_decoder=2, nheads=2, emb_size=16, ff_mult=2)
+
+
+def episodes(count: int = 4) -> list[Episode]:
+    source = episode_type("algebraic").open_training(DataFolders(), seed=3)
+    return [source.episode(index) for index in range(count)]
+
+
+def network(config: FastConfig = SMALL) -> FastNetwork:
+    made = FastNetwork(config, PUBLISHED, seed=1)
+    with torch.no_grad():  # its own read-out starts so small that all logits are nearly equal
+        made.out.mul_(50)
+    return made.eval()
+
+
+def filled(target: Tensor) -> Tensor:
+    return target != PUBLISHED.output.pad
+
+
+def test_a_query_is_answered_alike_with_the_cache_and_all_at_once() -> None:
+    shown = episodes()
+    shown[1] = replace(shown[1], study=())  # as in the open-ended task, before the first answer
+    net = network()
+    batch = net.collate(shown)
+    at_once = net(batch)
+    memory = net.remember(batch)
+    for step in range(batch.target.shape[1]):
+        logits = net.next_logits(memory, batch.decoder_input[:, step])
+        asked = filled(batch.target)[:, step]
+        torch.testing.assert_close(logits[asked], at_once[asked, step], atol=1e-4, rtol=1e-4)
+
+
+def test_rows_may_leave_the_memory_between_steps() -> None:
+    net = network()
+    batch = net.collate(episodes(2))
+    keep = torch.arange(0, len(batch.target), 3)
+    memory = net.remember(batch)
+    net.next_logits(memory, batch.decoder_input[:, 0])
+    memory = memory.take(keep)
+    logits = net.next_logits(memory, batch.decoder_input[keep, 1])
+    asked = filled(batch.target)[keep, 1]
+    torch.testing.assert_close(logits[asked], net(batch)[keep, 1][asked], atol=1e-4, rtol=1e-4)
+
+
+def test_pieces_hold_the_rows_of_the_batch_and_give_the_same_loss() -> None:
+    net, shown = network(), episodes(6)
+
+    def losses(batches: list) -> dict[tuple[int, int], float]:
+        found = {}
+        for batch in batches:
+            each = F.cross_entropy(
+                net(batch).transpose(1, 2),
+                batch.target,
+                ignore_index=PUBLISHED.output.pad,
+                reduction="none",
+            )
+            found |= dict(zip(batch.origin, each.sum(1).tolist(), strict=True))
+        return found
+
+    whole, cut = losses([net.collate(shown)]), losses(net.chunks(shown, 700))
+    assert len(net.chunks(shown, 700)) > 1
+    assert whole.keys() == cut.keys()
+    assert cut == pytest.approx(whole, abs=1e-3)
+
+
+def test_an_answer_depends_on_no_other_query_and_on_no_later_symbol() -> None:
+    net = network()
+    shown = episodes(1)[0]
+    first = shown.queries[0]
+    changed = replace(
+        shown,
+        queries=(
+            Example(first.words, (*first.symbols[:-1], "PINK", "RED")),
+            *[Example(("wif",), ("BLUE",)) for _ in range(3)],
+        ),
+    )
+    before, after = net(net.collate([shown])), net(net.collate([changed]))
+    same = len(first.symbols)
+    torch.testing.assert_close(before[0, :same], after[0, :same], atol=1e-4, rtol=1e-4)
+
+
+def test_the_order_of_study_examples_hardly_matters_but_what_they_say_does() -> None:
+    net = network()
+    shown = episodes(1)[0]
+    other = replace(shown, study=tuple(e._replace(symbols=("PINK",)) for e in shown.study))
+    plain = net(net.collate([shown]))
+    assert not torch.allclose(plain, net(net.collate([other])), atol=1e-2)
+
+
+def test_every_weight_gets_a_gradient() -> None:
+    net = network().train()
+    batch = net.collate(episodes(2))
+    F.cross_entropy(
+        net(batch).flatten(0, 1), batch.target.flatten(), ignore_index=PUBLISHED.output.pad
+    ).backward()
+    for name, weights in net.named_parameters():
+        assert weights.grad is not None, name
+        assert weights.grad.abs().sum() > 0, name
+
+
+def test_gradients_agree_with_autograd_of_plain_operations() -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(3, 2, 5, 4, requires_grad=True) for _ in range(3))
+    hidden = torch.rand(3, 5, 5) < 0.4
+    hidden[..., 0] = False
+
+    def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scores = (q @ k.mT / 2).masked_fill(hidden[:, None], float("-inf"))
+        return scores.softmax(-1) @ v
+
+    way = torch.randn(3, 2, 5, 4)
+    expected = torch.autograd.grad((plain(q, k, v) * way).sum(), (q, k, v))
+    found = torch.autograd.grad((attention(q, k, v, hidden=hidden) * way).sum(), (q, k, v))
+    for a, b in zip(expected, found, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_too_long_examples_and_impossible_sizes_are_refused() -> None:
+    long = Episode((), (Example(("dax",), ("RED",) * (PLACES + 1)),), name="a long one")
+    with pytest.raises(UsageError, match=r"a long one: .*longer than"):
+        network().collate([long])
+    with pytest.raises(UsageError, match="multiple of nheads"):
+        FastConfig(emb_size=30, nheads=4)
+    with pytest.raises(UsageError, match="odd"):
+        FastConfig(kernel=4)

@@ -1,0 +1,58 @@
+"""Muon, against PyTorch's own."""
+
+import torch
+
+from biml.training.muon import Muon, orthogonal
+
+SHAPES = ((16, 16), (48, 16), (16, 48), (16, 16), (16, 48))
+
+
+def matrices() -> list[torch.nn.Parameter]:
+    torch.manual_seed(0)
+    return [torch.nn.Parameter(torch.randn(shape)) for shape in SHAPES]
+
+
+def give_gradients(parameters: list[torch.nn.Parameter], step: int) -> None:
+    torch.manual_seed(step)
+    for weights in parameters:
+        weights.grad = torch.randn_like(weights)
+
+
+def test_it_takes_the_steps_of_pytorchs_muon() -> None:
+    ours, theirs = matrices(), matrices()
+    muon = Muon(ours, 0.02)
+    reference = torch.optim.Muon(theirs, lr=0.02, weight_decay=0.0)
+    for step in range(5):
+        for parameters, optimizer in ((ours, muon), (theirs, reference)):
+            give_gradients(parameters, step)
+            optimizer.step()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
+
+
+def test_processes_share_the_work_and_end_with_the_same_weights() -> None:
+    alone, first, second = matrices(), matrices(), matrices()
+    sums: list[torch.Tensor] = []
+    give_gradients(alone, 0)
+    Muon(alone, 0.02).step()
+    # What each of two processes computes, added up as their all-reduce would.
+    for rank, parameters in ((0, first), (1, second)):
+        give_gradients(parameters, 0)
+        Muon(parameters, 0.02, share=(rank, 2), add_up=lambda t: sums.append(t.clone())).step()
+    assert all((part != 0).any() for part in sums)
+    third = matrices()
+    give_gradients(third, 0)
+
+    def all_of_it(tensor: torch.Tensor) -> None:
+        tensor.copy_(sums[0] + sums[1])
+
+    Muon(third, 0.02, share=(0, 2), add_up=all_of_it).step()
+    for a, b in zip(alone, third, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_updates_are_nearly_orthogonal() -> None:
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(orthogonal(torch.randn(4, 32, 64)).float())
+    assert values.min() > 0.5
+    assert values.max() < 1.4
