@@ -135,7 +135,7 @@ class PaperNetwork(EpisodeNetwork):
         source = self._encode(batch, NONE)
         layers = self.transformer.decoder.layers
         pairs = [self._heads(source, *self._cross(layer.multihead_attn)[1]) for layer in layers]
-        # Every step reads them all; laid out once as attention wants them, they are not copied again.
+        # Every step reads them all, so they are laid out once as attention wants them.
         kept = [(k.contiguous(), v.contiguous()) for k, v in pairs]
         return PaperMemory(kept, [None] * len(layers), batch.lengths)
 
