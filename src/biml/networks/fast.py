@@ -14,8 +14,6 @@ from biml.networks.attention import attention
 from biml.networks.base import EpisodeNetwork, Memory
 from biml.networks.dropout import Dropout
 from biml.networks.packed import (
-    MARK,
-    PLACES,
     PackedBatch,
     answer_symbols,
     cut_episodes,
@@ -56,6 +54,10 @@ class FastConfig:
                 raise UsageError(f"{name} is {getattr(self, name)}, but must be at least 1")
         if self.emb_size % self.nheads:
             raise UsageError(f"emb_size {self.emb_size} is no multiple of nheads {self.nheads}")
+        if self.emb_size // self.nheads % 2:
+            raise UsageError(
+                f"emb_size / nheads is {self.emb_size // self.nheads}; it must be even"
+            )
         if self.kernel % 2 == 0:
             raise UsageError(f"kernel is {self.kernel}, but must be odd")
         if not 0 <= self.dropout < 1:
@@ -139,6 +141,9 @@ class DecoderLayer(Layer):
         self.study = Attention(config.emb_size, BRANCH)
 
 
+SLOWEST = 100.0
+"""Ratio of the fastest to the slowest turn of rotary positions; rows are 20 to 150 tokens long."""
+
 BRANCH = 0.25
 """Residual branches start small, so that embeddings reach every layer's attention."""
 
@@ -152,6 +157,7 @@ class FastMemory(Memory):
         own: (keys, values) of the query and the answer so far, for each layer.
         lengths: LongTensor [rows], study tokens that are not padding.
         seen: BoolTensor [rows, tokens of `own`], those that are not padding.
+        words: LongTensor [rows], words of each query.
         step: symbols answered so far.
     """
 
@@ -159,6 +165,7 @@ class FastMemory(Memory):
     own: list[tuple[Tensor, Tensor]]
     lengths: Tensor
     seen: Tensor
+    words: Tensor
     step: int = 0
 
 
@@ -186,7 +193,6 @@ class FastNetwork(EpisodeNetwork):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.symbols = nn.Parameter(torch.randn(len(vocabulary.input), width) * 0.7)
-            self.places = nn.Parameter(torch.randn(MARK + 1, width) * 0.3)
             self.neighbours = nn.Parameter(torch.randn(width, 1, config.kernel) * 0.3)
             self.encoder = nn.ModuleList(Layer(config) for _ in range(config.nlayers_encoder))
             self.decoder = nn.ModuleList(
@@ -199,7 +205,7 @@ class FastNetwork(EpisodeNetwork):
         self.register_buffer("as_read", as_read, persistent=False)
 
     def outer_parameters(self) -> tuple[str, ...]:
-        return ("symbols", "places", "out")
+        return ("symbols", "out")
 
     # --- episodes to batches
 
@@ -217,13 +223,14 @@ class FastNetwork(EpisodeNetwork):
     def forward(self, batch: PackedBatch, generator: torch.Generator | None = None) -> Tensor:
         drop = Dropout(self.config.dropout if self.training else 0.0, generator)
         study = self._lookups(self._read_study(batch, drop))
-        x = self._working(self.symbols[batch.asked] + self.places[batch.asked_places])
+        x = self._working(self.symbols[batch.asked])
         shape = x.shape
         hidden = _hidden(batch)
+        turns = self._turns(torch.arange(batch.unpack.shape[1], device=x.device), x.dtype)
         for layer, (k, v) in zip(self._decoder, study, strict=True):
             own = _project(layer.norm_own(x), layer.own.query, layer.own.key, layer.own.value)
             rows = Regather.apply(own.flatten(0, 1), batch.unpack.flatten(), batch.pack)
-            q, own_k, own_v = self._heads(rows.view(*batch.unpack.shape, -1), 3)
+            q, own_k, own_v = self._own(rows.view(*batch.unpack.shape, -1), turns)
             y = attention(q, own_k, own_v, hidden=hidden).transpose(1, 2).flatten(2).flatten(0, 1)
             y = Regather.apply(y, batch.pack, batch.unpack.flatten()).view(shape)
             x = x + drop(F.linear(y, layer.own.out))
@@ -244,36 +251,34 @@ class FastNetwork(EpisodeNetwork):
         rows = len(batch.episode)
         longest = int(batch.words.max()) if rows else 0
         words = batch.words[:rows]
-        place = batch.unpack[:rows, :longest]
-        seen = torch.arange(longest, device=words.device) < words[:, None]
-        asked = batch.asked.flatten()[place], batch.asked_places.flatten()[place]
-        x = self._working(self.symbols[asked[0]] + self.places[asked[1]])
+        place = torch.arange(longest, device=words.device)
+        seen = place < words[:, None]
+        x = self._working(self.symbols[batch.asked.flatten()[batch.unpack[:rows, :longest]]])
+        memory = FastMemory(study, [], lengths, seen, words)
         # A row's padding sees that row's words, which keeps it finite; nothing sees the padding.
-        memory = FastMemory(study, [], lengths, seen)
-        hidden = ~seen[:, None, :].expand(-1, longest, -1)
-        self._decode(memory, x, hidden)
+        self._decode(memory, x, place, ~seen[:, None, :].expand(-1, longest, -1))
         return memory
 
     @torch.no_grad()
     def next_logits(self, memory: FastMemory, tokens: Tensor) -> Tensor:
         if memory.step == 0:
-            io = self.vocabulary.input.index[IO]
-            x = self.symbols[torch.full_like(tokens, io)] + self.places[MARK]
+            tokens = torch.full_like(tokens, self.vocabulary.input.index[IO])
         else:
-            if memory.step > PLACES:
-                raise UsageError(f"answers of more than {PLACES} symbols are beyond this network")
-            x = self.symbols[self.as_read[tokens]] + self.places[PLACES + memory.step - 1]
+            tokens = self.as_read[tokens]
         memory.seen = torch.cat((memory.seen, memory.seen.new_ones(len(tokens), 1)), 1)
-        x = self._decode(memory, self._working(x[:, None]), ~memory.seen[:, None, :])
+        x = self._working(self.symbols[tokens][:, None])
+        place = (memory.words + memory.step)[:, None]
+        x = self._decode(memory, x, place, ~memory.seen[:, None, :])
         memory.step += 1
         return self._logits(x[:, 0])
 
-    def _decode(self, memory: FastMemory, x: Tensor, hidden: Tensor) -> Tensor:
+    def _decode(self, memory: FastMemory, x: Tensor, place: Tensor, hidden: Tensor) -> Tensor:
         """Pass further tokens [rows, n, width] of each row through the decoder."""
         before, memory.own = memory.own, []
+        turns = self._turns(place, x.dtype)
         for i, layer in enumerate(self._decoder):
             own = _project(layer.norm_own(x), layer.own.query, layer.own.key, layer.own.value)
-            q, k, v = self._heads(own, 3)
+            q, k, v = self._own(own, turns)
             if before:
                 k, v = torch.cat((before[i][0], k), 2), torch.cat((before[i][1], v), 2)
             memory.own.append((k, v))
@@ -288,7 +293,7 @@ class FastNetwork(EpisodeNetwork):
     # --- the pieces, in the order in which data passes them
 
     def _read_study(self, batch: PackedBatch, drop: Dropout) -> Tensor:
-        x = self.symbols[batch.study] + self.places[batch.study_places]
+        x = self.symbols[batch.study]
         # Else the last tokens of a row would see how far its batch is padded.
         x = x * (batch.study != self.vocabulary.input.pad)[..., None]
         neighbours = F.conv1d(
@@ -298,9 +303,10 @@ class FastNetwork(EpisodeNetwork):
             groups=self.config.emb_size,
         )
         x = self._working(x + neighbours.transpose(1, 2))
+        turns = self._turns(torch.arange(x.shape[1], device=x.device), x.dtype)
         for layer in cast(Sequence[Layer], self.encoder):
             own = _project(layer.norm_own(x), layer.own.query, layer.own.key, layer.own.value)
-            q, k, v = self._heads(own, 3)
+            q, k, v = self._own(own, turns)
             y = attention(q, k, v, lengths=batch.lengths)
             x = x + drop(F.linear(y.transpose(1, 2).flatten(2), layer.own.out))
             x = self._feed_forward(layer, x, drop)
@@ -311,6 +317,18 @@ class FastNetwork(EpisodeNetwork):
         weights = [w for layer in self._decoder for w in (layer.study.key, layer.study.value)]
         both = self._heads(_project(memory, *weights), len(weights)).unbind()
         return list(zip(both[0::2], both[1::2], strict=True))
+
+    def _turns(self, place: Tensor, kind: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [.., 1, tokens, head size / 2] of rotary positions (Su et al. 2021)."""
+        half = self.config.emb_size // self.config.nheads // 2
+        rates = SLOWEST ** -(torch.arange(half, device=place.device) / half)
+        angles = (place[..., None] * rates)[..., None, :, :]
+        return angles.cos().to(kind), angles.sin().to(kind)
+
+    def _own(self, x: Tensor, turns: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys, turned by their positions, and values, of the row's own tokens."""
+        q, k, v = self._heads(x, 3)
+        return Turn.apply(q, *turns), Turn.apply(k, *turns), v
 
     def _heads(self, x: Tensor, parts: int) -> Tensor:
         """[rows, tokens, parts * width] to [parts, rows, heads, tokens, head size]."""
@@ -334,6 +352,22 @@ class FastNetwork(EpisodeNetwork):
         """In bfloat16 under autocast, so that residuals are added in it as well."""
         kind = x.device.type
         return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+
+
+class Turn(torch.autograd.Function):
+    """Turns pairs of features by angles; the gradient is turned back by them."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        a, b = x.chunk(2, -1)
+        return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        cos, sin = ctx.saved_tensors
+        a, b = gradients[0].chunk(2, -1)
+        return torch.cat((a * cos + b * sin, b * cos - a * sin), -1), None, None
 
 
 class Regather(torch.autograd.Function):

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -12,27 +11,19 @@ from biml.episodes.episode import Episode
 from biml.errors import UsageError
 from biml.vocabulary import IO, Vocabulary
 
-PLACES = 64
-"""Words of an input, and symbols of an output, that have places of their own."""
-
-MARK = 2 * PLACES
-"""The place of separators, which belong to no input or output."""
-
 
 @dataclass
 class PackedBatch:
     """Episodes, one row each for study and for queries, and where each query lies.
 
-    A query is read as `in IO out`, like a study example, and so has the same tokens and places.
+    A query is read as `in IO out`, as a study example is.
     Attention among its own tokens wants a row for each query; `unpack` and `pack` go there and
     back. The last of those rows is spare, so that whatever is padding has somewhere to point to.
 
     Attributes:
         study: LongTensor [episodes, S], `SOS in IO out SOS in IO out SOS …`, PAD behind.
-        study_places: LongTensor [episodes, S], place within the input or the output.
         lengths: LongTensor [episodes], tokens of `study` that are not PAD.
         asked: LongTensor [episodes, P], `in IO out` of all queries one after another, PAD behind.
-        asked_places: LongTensor [episodes, P].
         unpack: LongTensor [rows + 1, W], the place in `asked` (flat) of each token of each query.
         pack: LongTensor [episodes * P], the place in `unpack` (flat) of each token of `asked`.
         words: LongTensor [rows + 1], input words of each query.
@@ -45,10 +36,8 @@ class PackedBatch:
     """
 
     study: Tensor
-    study_places: Tensor
     lengths: Tensor
     asked: Tensor
-    asked_places: Tensor
     unpack: Tensor
     pack: Tensor
     words: Tensor
@@ -80,9 +69,7 @@ class Encoded:
     Attributes:
         number: of the episode among those that are collated.
         study: tokens of the study examples.
-        study_places: their places.
         asked: tokens of all queries, one after another.
-        asked_places: their places.
         words: input words of each query.
         symbols: target symbols of each query.
         targets: target symbols of all queries, one after another, in the output language.
@@ -90,9 +77,7 @@ class Encoded:
 
     number: int
     study: list[int]
-    study_places: list[int]
     asked: list[int]
-    asked_places: list[int]
     words: list[int]
     symbols: list[int]
     targets: list[int]
@@ -102,32 +87,22 @@ def encode(number: int, episode: Episode, vocabulary: Vocabulary) -> Encoded:
     """Number the symbols of an episode.
 
     Raises:
-        UsageError: a symbol is not in the vocabulary, or an example is too long.
+        UsageError: a symbol is not in the vocabulary.
     """
     read, write = vocabulary.input, vocabulary.output
-    encoded = Encoded(number, [read.sos], [MARK], [], [], [], [], [])
+    encoded = Encoded(number, [read.sos], [], [], [], [])
     try:
         for words, symbols, _ in episode.study:
             encoded.study.extend(read.encode((*words, IO, *symbols)))
             encoded.study.append(read.sos)
-            encoded.study_places.extend(_places(len(words), len(symbols)))
-            encoded.study_places.append(MARK)
         for words, symbols, _ in episode.queries:
             encoded.asked.extend(read.encode((*words, IO, *symbols)))
-            encoded.asked_places.extend(_places(len(words), len(symbols)))
             encoded.words.append(len(words))
             encoded.symbols.append(len(symbols))
             encoded.targets.extend(write.encode(symbols))
     except UsageError as error:
         raise UsageError(f"{episode.name or f'episode {number}'}: {error}") from None
     return encoded
-
-
-@lru_cache(maxsize=4096)
-def _places(words: int, symbols: int) -> tuple[int, ...]:
-    if max(words, symbols) > PLACES:
-        raise UsageError(f"an example is longer than the {PLACES} words or symbols this can read")
-    return (*range(words), MARK, *range(PLACES, PLACES + symbols))
 
 
 def pack_episodes(episodes: Sequence[Encoded], vocabulary: Vocabulary) -> PackedBatch:
@@ -143,7 +118,6 @@ def pack_episodes(episodes: Sequence[Encoded], vocabulary: Vocabulary) -> Packed
     per_episode = np.array([len(e.words) for e in episodes], dtype=np.int64)
     episode = np.repeat(np.arange(len(episodes)), per_episode)
     asked, place = _table([e.asked for e in episodes], read.pad)
-    asked_places, _ = _table([e.asked_places for e in episodes], MARK)
     row, column = _ragged(tokens)
     unpack = np.zeros((len(words) + 1, longest), dtype=np.int64)
     unpack[row, column] = place
@@ -163,10 +137,8 @@ def pack_episodes(episodes: Sequence[Encoded], vocabulary: Vocabulary) -> Packed
     answers[answer_row, answer_column] = unpack[answer_row, words[answer_row] + answer_column]
     return PackedBatch(
         study=torch.from_numpy(_table([e.study for e in episodes], read.pad)[0]),
-        study_places=torch.from_numpy(_table([e.study_places for e in episodes], MARK)[0]),
         lengths=torch.tensor([len(e.study) for e in episodes], dtype=torch.int64),
         asked=torch.from_numpy(asked),
-        asked_places=torch.from_numpy(asked_places),
         unpack=torch.from_numpy(unpack),
         pack=torch.from_numpy(pack),
         words=torch.from_numpy(np.append(words, 0)),

@@ -10,7 +10,7 @@ WARMUP_START = 1e-4
 PLATEAU_WARMUP = 0.005
 """Share of a run in which the rate of a plateau rises."""
 
-PLATEAU_FALL = 0.4
+PLATEAU_FALL = 0.8
 """Share of a run in which it falls again."""
 
 VALIDATE_EVERY = 100
@@ -29,7 +29,7 @@ def learning_rate(progress: float, config: TrainingConfig) -> float:
     Without warm-up the first epoch has `lr` and the decline begins with the second.
 
     The other shape is a plateau: a short rise, then `lr`, then a linear fall to `0.01 * lr` over
-    the last two fifths of the run, in which most queries are learned that still were not.
+    the last four fifths of the run.
 
     An epoch is one part in `nepochs` of the run, so a run of another length (`nsteps`, or a time
     budget) has the same schedule in small.
