@@ -5,10 +5,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 .PHONY: demo test clean
 
+# A few minutes of training on episodes drawn as it goes, then answers to new queries.
 demo: .venv/installed
-	$(BIN)/python -m biml.commands.main train --episode_type algebraic+biases --fn_out_model demo.pt \
-		--nsteps 60 --overwrite
-	$(BIN)/python -m biml.commands.main eval --episode_type few_shot_gold --fn_out_model demo.pt --max --verbose
+	$(BIN)/biml train --preset fast --episode_type algebraic --minutes 4 \
+		--fn_out_model demo.pt --overwrite
+	$(BIN)/biml eval --fn_out_model demo.pt --max --verbose --episodes 3
+	$(BIN)/biml eval --fn_out_model demo.pt --max
 
 test: .venv/installed-test
 	$(BIN)/ruff check .

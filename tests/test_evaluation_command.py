@@ -163,6 +163,7 @@ def test_learning_curves_of_a_released_model_are_drawn(folder, shared, capsys) -
         (("--ll", "--ll_p_lapse", 1.5), "from 0 to 1"),
         (("--ll", "--ll_nrep", 0), "--ll_nrep is 0, but must be at least 1"),
         (("--max", "--batch_size", 0), "--batch_size is 0, but must be at least 1"),
+        (("--max", "--episodes", 0), "--episodes is 0, but must be at least 1"),
         (("--max", "--max_length_eval", 0), "--max_length_eval is 0"),
         (("--max", "--episode_type", "teapot"), "few_shot_human_mult10"),
         (("--max", "--device", "teapot"), "--device must be"),

@@ -76,6 +76,7 @@ def _configure_details(group: Any) -> None:
         help="symbols that an answer may have (%(default)s)",
     )
     option("--batch_size", type=int, metavar="N", help="at most so many episodes at once")
+    option("--episodes", type=int, metavar="N", help="only the first N episodes")
     option(
         "--ll_nrep",
         type=int,
@@ -142,7 +143,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--fit_lapse finds the lapse rate that --ll_p_lapse gives; give one only")
     if not 0 <= args.ll_p_lapse <= 1:
         raise UsageError(f"--ll_p_lapse is {args.ll_p_lapse}, but a probability is from 0 to 1")
-    for name in ("batch_size", "ll_nrep", "max_length_eval"):
+    for name in ("batch_size", "episodes", "ll_nrep", "max_length_eval"):
         value = getattr(args, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name} is {value}, but must be at least 1")

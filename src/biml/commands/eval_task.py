@@ -70,6 +70,8 @@ def open_task(args: argparse.Namespace, console: EvalConsole) -> Task:
         if loaded.network.vocabulary != kind.vocabulary:
             load_model(path, vocabulary=kind.vocabulary)  # says how they differ
     evaluation = kind.open_evaluation(data, args.seed)
+    if args.episodes is not None:
+        evaluation = replace(evaluation, episodes=evaluation.episodes[: args.episodes])
     responder = NetworkResponder(
         loaded.network, batch_size=args.batch_size, precision=args.precision
     )

@@ -23,6 +23,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from biml.errors import BimlError
+from biml.training.hardware import prepare_cpu
 
 PATIENCE = timedelta(days=1)
 """A process that dies is noticed at once by its closed connection; one that is only slow may be."""
@@ -85,6 +86,7 @@ def assemble_team(job: Job, device: torch.device, workers: int) -> Iterator[Team
     """
     threads = torch.get_num_threads()
     if device.type == "cpu":
+        prepare_cpu()
         torch.set_num_threads(1)
     try:
         if under_torchrun():
@@ -224,6 +226,7 @@ def _started(job: Job, workers: int) -> Iterator[_Others]:
 def serve() -> None:
     """What a started process does: it reads its job from standard input and takes part in it."""
     job, rank, size = pickle.load(sys.stdin.buffer)
+    prepare_cpu()
     torch.set_num_threads(1)
     print("ready", flush=True)
     os.dup2(2, 1)  # nobody reads our standard output after this

@@ -1,0 +1,113 @@
+"""Rate of the default `biml train` on this whole machine, with the paper's network.
+
+Steps of 25 `algebraic+biases` episodes are taken by one process and by one for each core, in fp32
+and bf16, in alternation, all in one run. Printed are episodes a second, the share of a step that
+assembling the batch takes, and the peak memory of all processes together. Validation and
+checkpoints are left out (every 100 steps and 5 minutes).
+
+    python benchmarks/train_rate.py [--steps 3] [--rounds 2] [--preset paper]
+"""
+
+import argparse
+import os
+import resource
+import time
+from dataclasses import dataclass
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+
+from biml.training.config import TrainingConfig
+from biml.training.hardware import cores
+from biml.training.learner import Learner
+from biml.training.material import open_material
+from biml.training.presets import settle
+from biml.training.run import MAX_TOKENS
+from biml.training.workers import Team, assemble_team
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What one process found: seconds a step, seconds of assembling a batch, peak bytes."""
+
+    step: float
+    assembly: float
+    peak: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """Take some steps; the first is not counted, since it reserves memory and compiles."""
+
+    config: TrainingConfig
+    steps: int
+
+    def take_part(self, team: Team) -> None:
+        self.measure(team)
+
+    def measure(self, team: Team) -> Rate:
+        material = open_material(self.config, None)
+        learner = Learner(material.network, material.source, self.config, team)
+        learner.done = learner.total // 2  # beyond any curriculum
+        learner.step()
+        began = time.perf_counter()
+        for _ in range(self.steps):
+            learner.step()
+        taken = (time.perf_counter() - began) / self.steps
+        began = time.thread_time()
+        learner._assemble(learner.done)
+        assembly = time.thread_time() - began
+        peak = torch.tensor(_peak_memory(), dtype=torch.float64)
+        team.add_up(peak)
+        return Rate(taken, assembly, peak.item())
+
+
+def _peak_memory() -> float:
+    """Most bytes that this process held."""
+    try:
+        with open("/proc/self/status") as status:
+            return next(float(line.split()[1]) * 1024 for line in status if "VmHWM" in line)
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--preset", default="paper")
+    parser.add_argument("--max-tokens", type=int, default=MAX_TOKENS["cpu"])
+    parser.add_argument("--workers", type=int, nargs="+", default=sorted({1, cores()}))
+    args = parser.parse_args()
+    best: dict[tuple[str, int], Rate] = {}
+    for _ in range(args.rounds):
+        for precision in ("fp32", "bf16"):
+            config = TrainingConfig(
+                **settle({"preset": args.preset, "episode_type": "algebraic+biases"})
+                | {"precision": precision, "max_tokens": args.max_tokens}
+            )
+            for workers in args.workers:
+                job = Job(config, args.steps)
+                with assemble_team(job, CPU, workers) as team:
+                    rate = job.measure(team)
+                case = (precision, workers)
+                best[case] = min(rate, best.get(case, rate), key=lambda found: found.step)
+    print(f"{args.preset} preset, {config.batch_size} episodes a step")
+    for (precision, workers), rate in best.items():
+        alone = best[precision, args.workers[0]]
+        print(
+            f"{precision}  {workers} process(es)  {config.batch_size / rate.step:6.2f} episodes/s"
+            f"  {alone.step / rate.step:4.2f} x {args.workers[0]} process"
+            f"  assembly {100 * rate.assembly / rate.step:3.1f}%"
+            f"  peak memory {rate.peak / 2**30:.2f} GB"
+        )
+
+
+if __name__ == "__main__":
+    # The processes that are started find `Job` in this module's name, which `__main__` is not.
+    from train_rate import main as run
+
+    run()
