@@ -6,7 +6,8 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,10 @@ def options(folder: Path, data: Path, more: Sequence[str] = NARROW) -> list[str]
     return [*where, "--workers", "1", *more]
 
 
-def start(*arguments: str, **keywords) -> subprocess.Popen:
-    return subprocess.Popen(
+@contextmanager
+def started(*arguments: str, **keywords) -> Iterator[subprocess.Popen]:
+    """The published command as a process, which does not outlive its test."""
+    run = subprocess.Popen(
         [sys.executable, str(DOOR), *arguments],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -55,6 +58,11 @@ def start(*arguments: str, **keywords) -> subprocess.Popen:
         text=True,
         **keywords,
     )
+    with run:
+        try:
+            yield run
+        finally:
+            run.kill()
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +88,11 @@ def test_an_interrupted_run_resumes_to_the_very_same_weights(
     model = tmp_path / "net.pt"
     killed = number == signal.SIGKILL
     # A run that is asked to stop saves by itself; before a kill something must have been saved.
-    run = start(*options(tmp_path, data), "--save_every", "0" if killed else "60")
-    await_file(model if killed else tmp_path / "net.history.jsonl", run)
-    run.send_signal(number)
-    said, _ = run.communicate(timeout=60)
+    every = "0" if killed else "60"
+    with started(*options(tmp_path, data), "--save_every", every) as run:
+        await_file(model if killed else tmp_path / "net.history.jsonl", run)
+        run.send_signal(number)
+        said, _ = run.communicate(timeout=60)
     assert run.returncode == code, said
     assert 1 <= steps_done(model) < STEPS
     if not killed:
@@ -97,15 +106,16 @@ def test_an_interrupted_run_resumes_to_the_very_same_weights(
 
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, data: Path) -> None:
-    run = start(*options(tmp_path, data), "--batch_size", "2000")  # a step of many seconds
-    assert run.stdout is not None
-    while "steps of" not in run.stdout.readline():
-        assert run.poll() is None
-    run.send_signal(signal.SIGINT)
-    while "Ctrl-C again" not in run.stdout.readline():
-        assert run.poll() is None
-    run.send_signal(signal.SIGINT)
-    run.communicate(timeout=60)
+    long_steps = ["--batch_size", "100", "--nsteps", "2"]
+    with started(*options(tmp_path, data), *long_steps) as run:
+        assert run.stdout is not None
+        while "steps of" not in run.stdout.readline():
+            assert run.poll() is None
+        run.send_signal(signal.SIGINT)
+        while "Ctrl-C again" not in run.stdout.readline():
+            assert run.poll() is None
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=60)
     assert run.returncode == 130
     assert not (tmp_path / "net.pt").exists()
 
@@ -148,8 +158,8 @@ def test_a_full_disk_is_told_and_the_old_model_stays(tmp_path: Path, data: Path)
     model = tmp_path / "net.pt"
     model.write_bytes(b"the old model")
     every_step = ["--overwrite", "--save_every", "0"]
-    run = start(*options(tmp_path, data), *every_step, preexec_fn=little_space)
-    said, _ = run.communicate(timeout=60)
+    with started(*options(tmp_path, data), *every_step, preexec_fn=little_space) as run:
+        said, _ = run.communicate(timeout=60)
     assert run.returncode == 1, said
     assert f"{model}: could not be written" in said
     assert "Traceback" not in said
