@@ -85,10 +85,12 @@ class TrainConsole(Show):
         self._validated = line
         if self._live is None:
             rate = line["episodes_per_second"] or 0.0
-            left = (total - (line["step"] or 0)) * self._seconds_a_step(line)
+            step = line["step"] or 0
+            left = f"  {_duration((total - step) * self._seconds_a_step(line))} left"
             self._say(
                 f"step {line['step']:,}/{total:,}  {rate:.1f} episodes/s  "
-                f"loss {line['train_loss']:.3f}  {_figures(line)}  {_duration(left)} left"
+                f"loss {line['train_loss']:.3f}  {_figures(line)}"
+                + (left if 1 < step < total else "")  # most of the first step is validation
             )
 
     def said(self, text: str) -> None:
