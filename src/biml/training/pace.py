@@ -1,12 +1,11 @@
 """How long a run will take on this machine, measured before it begins."""
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
 from biml.training.learner import DivergedError, Learner
-from biml.training.schedule import VALIDATE_EVERY
-from biml.training.validation import Validation
 
 LONGEST = 6.0
 """Seconds after which enough has been measured."""
@@ -14,8 +13,8 @@ LONGEST = 6.0
 MOST_STEPS = 12
 
 
-def seconds_a_step(learner: Learner, validation: Validation) -> float:
-    """Seconds of a step, with its share of validation, on average over a few steps.
+def seconds_a_step(learner: Learner, asked_to_stop: Callable[[], bool]) -> float:
+    """Seconds of a step on average over a few steps.
 
     The steps are those from the middle of the run, whose episodes are of full size. They change the
     learner, which is not to be used after this. Every process of a run measures together.
@@ -30,9 +29,6 @@ def seconds_a_step(learner: Learner, validation: Validation) -> float:
         while steps < MOST_STEPS and learner.done < learner.total:
             late = time.perf_counter() - begin > LONGEST
             steps += 1
-            if learner.step(partial(bool, late)).stop:
+            if learner.step(partial(bool, late or asked_to_stop())).stop:
                 break
-    stepping = (time.perf_counter() - begin) / max(1, steps)
-    begin = time.perf_counter()
-    validation.measure(learner.network)
-    return stepping + (time.perf_counter() - begin) / VALIDATE_EVERY
+    return (time.perf_counter() - begin) / max(1, steps)
