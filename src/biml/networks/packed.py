@@ -9,6 +9,7 @@ from torch import Tensor
 
 from biml.episodes.episode import Episode
 from biml.errors import UsageError
+from biml.networks.pieces import equal_pieces
 from biml.vocabulary import IO, Vocabulary
 
 
@@ -182,12 +183,10 @@ def answer_symbols(vocabulary: Vocabulary) -> list[int]:
 
 
 def cut_episodes(episodes: Sequence[Encoded], max_tokens: int) -> list[list[Encoded]]:
-    """Episodes sorted by length and cut where a padded piece would pass `max_tokens`."""
-    pieces: list[list[Encoded]] = []
-    for episode in sorted(episodes, key=lambda e: (len(e.asked), len(e.study), e.number)):
-        grown = [*pieces[-1], episode] if pieces else [episode]
-        padded = len(grown) * (max(len(e.study) for e in grown) + len(episode.asked))
-        if not pieces or padded > max_tokens:
-            pieces.append([])
-        pieces[-1].append(episode)
-    return pieces
+    """Episodes of like length in pieces of at most `max_tokens` tokens with padding."""
+
+    def size(episode: Encoded) -> int:
+        return len(episode.study) + len(episode.asked)
+
+    in_order = sorted(episodes, key=lambda e: (size(e), len(e.study), e.number))
+    return equal_pieces(in_order, size, max_tokens)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from biml.episodes.episode import Episode, Example
 from biml.errors import UsageError
+from biml.networks.pieces import equal_pieces
 from biml.vocabulary import IO, SOS, Vocabulary
 
 
@@ -102,28 +103,9 @@ def batch_of(rows: Sequence[Row], vocabulary: Vocabulary) -> SequenceBatch:
 
 
 def cut(rows: Sequence[Row], max_tokens: int) -> list[list[Row]]:
-    """Rows sorted by length and cut in pieces of at most `max_tokens` tokens with padding.
-
-    Rows of like length stand together, because padding to the longest of a training batch would
-    waste a fifth of the work. The pieces are of equal size, and there are 1, 2, 4 or a multiple of
-    8 of them, so that as many processes have equal shares; a longer row stands alone.
-    """
+    """Rows of like length in pieces of at most `max_tokens` source tokens with padding."""
     rows = sorted(rows, key=lambda row: (len(row.source), len(row.target)))
-    total = sum(len(row.source) for row in rows)
-    count = -(-total // max_tokens)
-    shares = min(8, 1 << max(0, count - 1).bit_length())
-    share = total / (-(-count // shares) * shares) if rows else 0
-    pieces: list[list[Row]] = [[]]
-    tokens = 0
-    for row in rows:
-        size = len(row.source)
-        if pieces[-1] and (
-            tokens + size / 2 > share * len(pieces) or (len(pieces[-1]) + 1) * size > max_tokens
-        ):
-            pieces.append([])
-        pieces[-1].append(row)
-        tokens += size
-    return pieces if rows else []
+    return equal_pieces(rows, lambda row: len(row.source), max_tokens)
 
 
 def _padded(sequences: Sequence[Sequence[int]], pad: int) -> Tensor:
