@@ -47,7 +47,7 @@ def _configure_training(group: Any) -> None:
         "--preset",
         metavar="NAME",
         help="recipe that the options not given come from: paper (the published one; values in "
-        "brackets are its own) or fast (the same abilities in about an hour on a laptop)",
+        "brackets are its own) or fast (another network and recipe, for a laptop)",
     )
     option("--minutes", type=float, metavar="N", help="length of the run, measured when it begins")
     option(

@@ -58,7 +58,7 @@ class TrainConsole(Show):
         if start.seconds is not None:
             self._say(f"Measured here: about {_duration(start.seconds)} for the whole run")
             if start.seconds > DAY and config.preset == "paper":
-                self._say("--preset fast reaches the same accuracies in about an hour on 2 cores")
+                self._say("--preset fast is a recipe for machines like this one (docs/fast.md)")
         if start.done >= start.total:
             self._say("This run is complete already; there is nothing left to do.")
         elif self._live is not None:
@@ -153,7 +153,7 @@ def _duration(seconds: float) -> str:
     """A length of time as a person would say it.
 
     >>> [_duration(s) for s in (42, 3_700, 500_000)]
-    ['42 s', '1 h 2 min', '5 d 19 h']
+    ['42 s', '1 h 1 min', '5 d 18 h']
     """
     minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86_400
     if minutes < 2:

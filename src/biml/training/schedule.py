@@ -39,7 +39,7 @@ def learning_rate(progress: float, config: TrainingConfig) -> float:
 
     >>> config = TrainingConfig(lr=1.0, nepochs=50)
     >>> [round(learning_rate(p, config), 4) for p in (0, 0.01, 0.02, 0.5, 0.99)]
-    [0.0001, 0.5001, 1.0, 0.5448, 0.05]
+    [0.0001, 0.5, 1.0, 0.525, 0.05]
     """
     if config.lr_shape == "plateau":
         rise = min(1.0, (progress + 1e-4) / PLATEAU_WARMUP)

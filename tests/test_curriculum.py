@@ -1,0 +1,68 @@
+"""Easier episodes first: what a curriculum shows, and what it never shows."""
+
+import pytest
+
+from biml.episodes.lessons import LESSONS
+from biml.episodes.locate import DataFolders
+from biml.episodes.sources import held_out, is_gold, validation_episodes
+from biml.episodes.types import EPISODE_TYPES, episode_type
+
+CLEAN = 6000
+AFTER_LESSONS = sum(lesson.presentations for lesson in LESSONS)
+
+
+def curriculum(name: str = "algebraic+biases"):
+    return episode_type(name).open_curriculum(DataFolders(), 0, CLEAN)
+
+
+@pytest.mark.parametrize(("index", "functions", "words"), [(0, 1, 4), (1999, 1, 4), (2000, 2, 6)])
+def test_lessons_have_fewer_functions_and_shorter_inputs(
+    index: int, functions: int, words: int
+) -> None:
+    episode = curriculum().episode(index)
+    assert episode.grammar is not None
+    assert len(episode.grammar.functions) == functions
+    assert max(len(example.words) for example in episode.study) <= words
+
+
+def test_every_target_is_right_before_biases_come_in_and_some_are_wrong_after() -> None:
+    source = curriculum()
+
+    def wrong(indices: range) -> int:
+        episodes = [source.episode(index) for index in indices]
+        return sum(
+            query.symbols != episode.grammar.interpret(query.words)
+            for episode in episodes
+            for query in episode.queries
+            if episode.grammar
+        )
+
+    assert wrong(range(AFTER_LESSONS, AFTER_LESSONS + 40)) == 0
+    assert wrong(range(CLEAN, CLEAN + 40)) > 20
+
+
+def test_after_the_lessons_come_the_presentations_of_plain_training() -> None:
+    source = curriculum()
+    plain = episode_type("algebraic+biases").open_training(DataFolders(), 0)
+    assert source.episode(CLEAN) == plain.episode(CLEAN)
+    assert source.per_epoch == plain.per_epoch
+
+
+def test_grammars_of_validation_and_gold_are_held_out_of_every_stage() -> None:
+    held = held_out(validation_episodes(DataFolders()))
+    source = curriculum()
+    for first in (0, 2000, AFTER_LESSONS, CLEAN):
+        for index in range(first, first + 50):
+            grammar = source.episode(index).grammar
+            assert grammar is not None
+            assert grammar.canonical() not in held
+            assert not is_gold(grammar)
+
+
+def test_types_that_draw_no_grammars_are_trained_as_they_are(shared) -> None:
+    data = DataFolders(shared)
+    for name in ("few_shot_vanilla", "open_end_human_all"):
+        kind = EPISODE_TYPES[name]
+        assert kind.open_curriculum(data, 0, CLEAN).episode(3) == kind.open_training(
+            data, 0
+        ).episode(3)

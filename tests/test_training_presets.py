@@ -1,0 +1,96 @@
+"""Recipes by name, and runs that are given a length of time."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from biml.commands.main import main
+from biml.errors import UsageError
+from biml.training.config import Conduct, TrainingConfig
+from biml.training.presets import PRESETS, settle
+from biml.training.run import train
+from biml.training.schedule import learning_rate
+from biml.training.watch import Progress, Watch
+from training_toys import OPTIONS, open_toys
+
+
+def test_the_paper_preset_is_the_default_and_changes_nothing() -> None:
+    assert TrainingConfig(**settle({})) == TrainingConfig(**settle({"preset": "paper"}))
+    assert TrainingConfig(**settle({})) == TrainingConfig()
+
+
+def test_options_that_are_given_go_before_those_of_the_preset() -> None:
+    config = TrainingConfig(**settle({"preset": "fast", "batch_size": 7}))
+    assert config.batch_size == 7
+    assert config.arch == PRESETS["fast"]["arch"]
+    assert config.optimizer == "muon"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--preset", "slow"), "unknown preset 'slow'; choose paper or fast"),
+        (("--minutes", "0"), "--minutes must be a number above 0"),
+        (("--minutes", "nan"), "--minutes must be a number above 0"),
+        (("--minutes", "3", "--nsteps", "5"), "--minutes and --nsteps both say how long"),
+        (("--minutes", "3", "--nepochs", "5"), "--minutes and --nepochs both say how long"),
+        (("--arch", "slow"), "unknown architecture 'slow'; there are: paper, fast"),
+        (("--preset", "fast", "--emb_size", "30"), "multiple of nheads"),
+    ],
+)
+def test_misuse_is_named(tmp_path: Path, capsys, options: tuple[str, ...], told: str) -> None:
+    where = ["--fn_out_model", "net.pt", "--dir_model", str(tmp_path)]
+    assert main(["train", *where, *options]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "net.pt").exists()
+
+
+def test_a_time_budget_becomes_a_number_of_steps_that_the_run_keeps(tmp_path: Path) -> None:
+    options = {name: value for name, value in OPTIONS.items() if name not in ("nsteps", "nepochs")}
+    model = tmp_path / "net.pt"
+    alone = Conduct(workers=1)
+    outcome = train(model, options | {"minutes": 0.01}, conduct=alone, open_material=open_toys)
+    steps = outcome.config.nsteps
+    assert steps is not None
+    assert outcome.step == outcome.total == steps
+    again = tmp_path / "again.pt"
+    train(again, options | {"nsteps": steps}, conduct=alone, open_material=open_toys)
+    weights = [torch.load(path, weights_only=True)["weights"] for path in (model, again)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_muon_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    options = OPTIONS | {"optimizer": "muon", "lr_shape": "plateau", "nsteps": 8}
+    whole, parted = tmp_path / "whole.pt", tmp_path / "parted.pt"
+    alone = Conduct(workers=1, save_every=0)
+    train(whole, options, conduct=alone, open_material=open_toys)
+
+    class EnoughError(Exception):
+        pass
+
+    class StopHalfway(Watch):
+        def stepped(self, progress: Progress) -> None:
+            if progress.step == 5:
+                raise EnoughError
+
+    with pytest.raises(EnoughError):
+        train(parted, options, conduct=alone, watch=StopHalfway(), open_material=open_toys)
+    train(parted, {}, conduct=alone, resume=True, open_material=open_toys)
+    weights = [torch.load(path, weights_only=True)["weights"] for path in (whole, parted)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_plateau_rises_stays_and_falls() -> None:
+    config = TrainingConfig(lr=1.0, lr_shape="plateau")
+    rates = [learning_rate(progress / 1000, config) for progress in range(1000)]
+    assert rates[0] < 0.1
+    assert rates[10] == 1.0
+    assert max(rates) == 1.0
+    assert rates[-1] == pytest.approx(0.01, abs=0.005)
+    assert learning_rate(1.0, config) == pytest.approx(0.01)
+
+
+def test_curriculum_and_clean_share_must_fit() -> None:
+    with pytest.raises(UsageError, match="clean_share"):
+        TrainingConfig(clean_share=1.5)
