@@ -152,7 +152,8 @@ OPTIONS = (
 def run(args: argparse.Namespace) -> int:
     """Train; the exit code is 128 and the signal's number where one stopped the run."""
     from biml.commands.train_console import console_for
-    from biml.training.config import Conduct
+    from biml.training.config import Conduct, TrainingConfig
+    from biml.training.material import read_new_folder
     from biml.training.run import train
     from biml.training.workers import rank_of_this_process
 
@@ -170,6 +171,9 @@ def run(args: argparse.Namespace) -> int:
     if first and not args.resume:
         _may_write(model, args.overwrite)
     with console_for(args, first) as watch:
+        if first and not args.resume:
+            kind = given.get("episode_type", TrainingConfig.episode_type)
+            read_new_folder(kind, args.data_dir, watch.said)
         outcome = train(
             model,
             given,

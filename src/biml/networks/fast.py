@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from biml.errors import UsageError
 from biml.networks.attention import attention
 from biml.networks.base import EpisodeNetwork, Memory
 from biml.networks.dropout import Dropout
+from biml.networks.fast_layers import DecoderLayer, Layer, Norm, Regather, Turn
 from biml.networks.packed import (
     PackedBatch,
     answer_symbols,
@@ -66,86 +67,8 @@ class FastConfig:
             raise UsageError(f"activation {self.activation!r} is neither 'gelu' nor 'relu'")
 
 
-class Norm(nn.Module):
-    """Root-mean-square norm; PyTorch's is not fused for bfloat16 with weights in float32."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return _Normed.apply(x, self.weight)
-
-
-class _Normed(torch.autograd.Function):
-    """x / rms(x) * weight; the gradient needs only the normed x and 1 / rms(x)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        inverse = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + 1e-6).to(x.dtype)
-        normed = x * inverse
-        ctx.save_for_backward(normed, inverse, weight)
-        return normed * weight.to(x.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        (g,) = gradients
-        normed, inverse, weight = ctx.saved_tensors
-        of_weight = (g * normed).sum(tuple(range(g.ndim - 1)), dtype=torch.float32)
-        g = g * weight.to(g.dtype)
-        along = (g * normed).sum(-1, keepdim=True, dtype=torch.float32) / g.shape[-1]
-        return (g - normed * along.to(g.dtype)).mul_(inverse), of_weight
-
-
-class Attention(nn.Module):
-    """Queries look for keys; both projections start equal.
-
-    So attention begins as "find the same token", from which retrieval is a small step ("mimetic
-    initialization", Trockman & Kolter 2023); docs/fast.md has what that is worth here.
-    """
-
-    def __init__(self, width: int, branch: float) -> None:
-        super().__init__()
-        self.query = nn.Parameter(_scaled(width, width))
-        self.key = nn.Parameter(self.query.detach().clone())
-        self.value = nn.Parameter(_scaled(width, width))
-        self.out = nn.Parameter(_scaled(width, width) * branch)
-
-
-class FeedForward(nn.Module):
-    """Two linear maps with an activation between them."""
-
-    def __init__(self, width: int, multiple: int, branch: float) -> None:
-        super().__init__()
-        self.up = nn.Parameter(_scaled(width * multiple, width))
-        self.down = nn.Parameter(_scaled(width, width * multiple) * branch)
-
-
-class Layer(nn.Module):
-    """Pre-norm: attention among its own tokens, then the feed-forward part."""
-
-    def __init__(self, config: FastConfig) -> None:
-        super().__init__()
-        self.norm_own = Norm(config.emb_size)
-        self.own = Attention(config.emb_size, BRANCH)
-        self.norm_feed = Norm(config.emb_size)
-        self.feed = FeedForward(config.emb_size, config.ff_mult, BRANCH)
-
-
-class DecoderLayer(Layer):
-    """A layer that looks things up in the study examples, between its two parts."""
-
-    def __init__(self, config: FastConfig) -> None:
-        super().__init__(config)
-        self.norm_study = Norm(config.emb_size)
-        self.study = Attention(config.emb_size, BRANCH)
-
-
 SLOWEST = 100.0
 """Ratio of the fastest to the slowest turn of rotary positions; rows are 20 to 150 tokens long."""
-
-BRANCH = 0.25
-"""Residual branches start small, so that embeddings reach every layer's attention."""
 
 
 @dataclass
@@ -190,13 +113,14 @@ class FastNetwork(EpisodeNetwork):
         self.config = config
         self.vocabulary = vocabulary
         width = config.emb_size
+        sizes = (width, config.ff_mult)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.symbols = nn.Parameter(torch.randn(len(vocabulary.input), width) * 0.7)
             self.neighbours = nn.Parameter(torch.randn(width, 1, config.kernel) * 0.3)
-            self.encoder = nn.ModuleList(Layer(config) for _ in range(config.nlayers_encoder))
+            self.encoder = nn.ModuleList(Layer(*sizes) for _ in range(config.nlayers_encoder))
             self.decoder = nn.ModuleList(
-                DecoderLayer(config) for _ in range(config.nlayers_decoder)
+                DecoderLayer(*sizes) for _ in range(config.nlayers_decoder)
             )
             self.norm_memory = Norm(width)
             self.norm_out = Norm(width)
@@ -354,39 +278,6 @@ class FastNetwork(EpisodeNetwork):
         return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
 
-class Turn(torch.autograd.Function):
-    """Turns pairs of features by angles; the gradient is turned back by them."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        ctx.save_for_backward(cos, sin)
-        a, b = x.chunk(2, -1)
-        return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        cos, sin = ctx.saved_tensors
-        a, b = gradients[0].chunk(2, -1)
-        return torch.cat((a * cos + b * sin, b * cos - a * sin), -1), None, None
-
-
-class Regather(torch.autograd.Function):
-    """Rows of a matrix in another order, where going back is such an order too.
-
-    `x[there]`, whose gradient is `g[back]`: a gather as well, where plain indexing would scatter.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, there: Tensor, back: Tensor) -> Tensor:
-        ctx.save_for_backward(back)
-        return x.index_select(0, there)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        (back,) = ctx.saved_tensors
-        return gradients[0].index_select(0, back), None, None
-
-
 def _project(x: Tensor, *weights: Tensor) -> Tensor:
     return F.linear(x, torch.cat(weights) if len(weights) > 1 else weights[0])
 
@@ -401,7 +292,3 @@ def _hidden(batch: PackedBatch) -> Tensor:
     horizon = torch.maximum(place, batch.words[:, None] - 1)
     seen = (place <= horizon[:, :, None]) & (place < batch.tokens[:, None, None])
     return ~(seen | (place == place[:, None]))
-
-
-def _scaled(rows: int, columns: int) -> Tensor:
-    return torch.randn(rows, columns) * columns**-0.5

@@ -1,6 +1,6 @@
 """What a run is made of: a fresh network, training episodes and validation episodes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from hashlib import blake2b
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 
 from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
+from biml.episodes.sources import training_episodes
 from biml.episodes.types import episode_type
 from biml.networks.base import EpisodeNetwork
 from biml.networks.table import architecture, build
@@ -38,6 +39,20 @@ class Material:
         shown = [self.source.episode(index) for index in range(3)]
         content = [(episode.study, episode.queries, episode.pool) for episode in shown]
         return blake2b(repr((self.source.per_epoch, content)).encode(), digest_size=8).hexdigest()
+
+
+def read_new_folder(name: str, data_dir: Path | None, report: Callable[[str], None]) -> None:
+    """Read a folder of training episodes that was not read before, telling so.
+
+    That takes half a minute once. Without this it would happen in `open_material`, which every
+    process of a run calls, without a word.
+
+    Raises:
+        UsageError: there is no episode type of that name.
+        FormatError: a file of the folder is malformed.
+    """
+    if episode_type(name).clean is not None:
+        training_episodes(DataFolders(data_dir, report=report), seed=0)
 
 
 def open_material(config: TrainingConfig, data_dir: Path | None) -> Material:

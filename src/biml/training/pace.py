@@ -24,11 +24,12 @@ def seconds_a_step(learner: Learner, asked_to_stop: Callable[[], bool]) -> float
     begin = time.perf_counter()
     # What goes wrong here goes wrong again in the run, which can tell where and keep the batch.
     with suppress(DivergedError):
-        learner.step()  # the first one also reserves memory and compiles what is to be compiled
-        begin = time.perf_counter()
-        while steps < MOST_STEPS and learner.done < learner.total:
+        stopped = learner.step(asked_to_stop).stop
+        if learner.done < learner.total:
+            # The first step also reserves memory and compiles what is to be compiled.
+            begin = time.perf_counter()
+        while steps < MOST_STEPS and learner.done < learner.total and not stopped:
             late = time.perf_counter() - begin > LONGEST
             steps += 1
-            if learner.step(partial(bool, late or asked_to_stop())).stop:
-                break
+            stopped = learner.step(partial(bool, late or asked_to_stop())).stop
     return (time.perf_counter() - begin) / max(1, steps)
