@@ -46,6 +46,17 @@ def test_two_processes_learn_the_same_as_one(tmp_path: Path) -> None:
     assert far_apart(tmp_path / "one.pt", tmp_path / "other.pt") > 1e-4
 
 
+def test_two_processes_share_the_work_of_muon(tmp_path: Path) -> None:
+    muon = MANY_PIECES | {"optimizer": "muon", "lr_shape": "plateau"}
+    train(tmp_path / "one.pt", muon, conduct=Conduct(workers=1), open_material=open_toys)
+    train(tmp_path / "two.pt", muon, conduct=TWO, open_material=open_toys)
+    other = muon | {"seed": 1}
+    train(tmp_path / "other.pt", other, conduct=Conduct(workers=1), open_material=open_toys)
+    # Muon makes updates orthogonal in bfloat16, which rounds another sum to another last digit.
+    far = far_apart(tmp_path / "one.pt", tmp_path / "other.pt")
+    assert far_apart(tmp_path / "one.pt", tmp_path / "two.pt") < 0.01 * far
+
+
 def test_torchrun_decides_the_processes(tmp_path: Path) -> None:
     script = tmp_path / "job.py"
     script.write_text(TOYS_UNDER_TORCHRUN)
