@@ -6,7 +6,7 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from biml.behaviour import few_shot, open_ended, probes
@@ -193,7 +193,6 @@ def test_patterns_of_a_sheet(
     assert open_ended.is_mutually_exclusive(pairs) is exclusive
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from("abc"), st.text("RGB", min_size=1, max_size=3), min_size=3),
     st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=5),

@@ -46,7 +46,7 @@ def test_what_was_written_is_read(tmp_path: Path, ending: str) -> None:
     pd.testing.assert_frame_equal(read(path), made)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.lists(
         st.tuples(

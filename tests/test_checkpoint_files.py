@@ -135,7 +135,7 @@ def test_a_saved_tensor_is_not_a_checkpoint(tmp_path: Path) -> None:
         load_model(tmp_path / "net.pt")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_truncated_and_damaged_files_give_an_error_or_a_model(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

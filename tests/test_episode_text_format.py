@@ -183,7 +183,7 @@ _examples = st.builds(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(_examples, max_size=3).map(tuple),
     st.lists(_examples, min_size=1, max_size=3).map(tuple),

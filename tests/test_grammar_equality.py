@@ -2,7 +2,7 @@
 
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from biml.grammar import GOLD, Grammar, MetaGrammar, Rule, same_grammar, same_up_to_renaming
@@ -46,7 +46,6 @@ def test_words_and_symbols_are_renamed_apart() -> None:
     assert same_up_to_renaming(parse("1 -> 1", "2 -> 2"), parse("1 -> 2", "2 -> 1"))
 
 
-@settings(deadline=None)
 @given(SEEDS)
 def test_gold_is_known_under_any_renaming_and_order(seed: int) -> None:
     rng = Random(seed)
@@ -61,7 +60,6 @@ def test_gold_is_known_under_any_renaming_and_order(seed: int) -> None:
     assert not same_up_to_renaming(Grammar((*shuffled.rules[1:], other)), GOLD)
 
 
-@settings(deadline=None)
 @given(SEEDS, SEEDS)
 def test_drawn_grammars_equal_themselves_and_not_each_other(seed: int, other: int) -> None:
     meta = MetaGrammar()

@@ -170,7 +170,7 @@ def rules(draw: st.DrawFn) -> Rule:
     return Rule(tuple(lhs), tuple(draw(st.lists(right, min_size=1, max_size=4))))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(rules(), min_size=1, max_size=6), st.lists(WORDS, max_size=6))
 def test_agrees_with_plain_interpretation_of_any_grammar(
     some_rules: list[Rule], words: list[str]
