@@ -56,8 +56,8 @@ class Dashboard:
 def _curve(panel: Any, lines: Sequence[Line], name: str, label: str, colour: str) -> None:
     points = [(line["episodes"], line[name]) for line in lines if line.get(name) is not None]
     marker = "." if len(points) < 20 else ""
-    panel.plot(*zip(*points, strict=True) if points else ((), ()), marker, ls="-", c=colour)
-    panel.lines[-1].set_label(label)
+    xs, ys = zip(*points, strict=True) if points else ((), ())
+    panel.plot(xs, ys, marker=marker, color=colour, label=label)
 
 
 def _window() -> Any:
