@@ -41,18 +41,25 @@ def stop_on_signals(announce: Callable[[str], None]) -> Iterator[StopRequest]:
     # torchrun passes on a Ctrl-C that the terminal has already sent to everybody.
     doubled_within = 2.0 if under_torchrun() else 0.0
     since = 0.0
+    insisted = False
 
     def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal since
+        nonlocal since, insisted
         if not request:
             request.signal_number, since = number, time.monotonic()
             announce("stopping after this step (Ctrl-C again: at once, without saving)")
         elif number == signal.SIGINT and time.monotonic() - since >= doubled_within:
+            insisted = True
             raise KeyboardInterrupt
 
     before = {number: signal.signal(number, handle) for number in _signals()}
     try:
         yield request
+    except Exception as error:
+        # Raised in the middle of a backward pass, it may come out as an error of PyTorch's.
+        if insisted:
+            raise KeyboardInterrupt from error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
