@@ -1,5 +1,6 @@
 """Ending a run early without losing anything: the first signal asks, a second Ctrl-C insists."""
 
+import os
 import signal
 import threading
 import time
@@ -28,7 +29,7 @@ class StopRequest:
 def stop_on_signals(announce: Callable[[str], None]) -> Iterator[StopRequest]:
     """Turn Ctrl-C, SIGTERM and SIGHUP into a request inside the `with` block.
 
-    A second Ctrl-C raises KeyboardInterrupt. Outside the main thread nothing is changed, since
+    A second Ctrl-C ends the process at once. Outside the main thread nothing is changed, since
     Python delivers signals nowhere else.
 
     Args:
@@ -41,25 +42,19 @@ def stop_on_signals(announce: Callable[[str], None]) -> Iterator[StopRequest]:
     # torchrun passes on a Ctrl-C that the terminal has already sent to everybody.
     doubled_within = 2.0 if under_torchrun() else 0.0
     since = 0.0
-    insisted = False
 
     def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal since, insisted
+        nonlocal since
         if not request:
             request.signal_number, since = number, time.monotonic()
             announce("stopping after this step (Ctrl-C again: at once, without saving)")
         elif number == signal.SIGINT and time.monotonic() - since >= doubled_within:
-            insisted = True
-            raise KeyboardInterrupt
+            # An exception may strike anywhere, and comes out of a backward pass as another one.
+            os._exit(128 + number)
 
     before = {number: signal.signal(number, handle) for number in _signals()}
     try:
         yield request
-    except Exception as error:
-        # Raised in the middle of a backward pass, it may come out as an error of PyTorch's.
-        if insisted:
-            raise KeyboardInterrupt from error
-        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
