@@ -1,0 +1,172 @@
+"""A results folder: `results.json` says what was run, `tables/` holds the tables."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+import biml.behaviour  # noqa: F401  (says what to install where pandas is missing)
+from biml.errors import BimlError, FormatError, UsageError
+from biml.files import write_aside
+from biml.results.tables import TABLES, Table
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One model of a results folder.
+
+    Attributes:
+        name: in the column `model` of every table.
+        label: for people.
+        kind: `network` or `symbolic`.
+    """
+
+    name: str
+    label: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An experiment that a model did not take part in, and why."""
+
+    model: str
+    experiment: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a results folder holds.
+
+    Attributes:
+        version: of the biml that made it.
+        quick: whether it is the minute's version, with fewer passes and samples.
+        seed: of all that is random in it.
+        models: in the order of their columns; people are not among them.
+        experiments: those that ran.
+        skipped: which models took no part in which of them.
+        tables: by name, as `biml.results.tables` has them.
+    """
+
+    version: str
+    quick: bool
+    seed: int
+    models: tuple[ModelInfo, ...]
+    experiments: tuple[str, ...]
+    skipped: tuple[Skipped, ...] = ()
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict, repr=False)
+
+
+def is_results(folder: Path) -> bool:
+    """Whether the folder is one that `write_results` wrote, in whatever version."""
+    return (folder / "results.json").is_file() and (folder / "tables").is_dir()
+
+
+def write_results(results: Results, folder: Path) -> None:
+    """Write everything into a new folder.
+
+    Raises:
+        BimlError: it cannot be written.
+    """
+    for name, frame in results.tables.items():
+        _write_table(typed(frame, TABLES[name]), folder / "tables" / f"{name}.csv")
+    about = {"format": FORMAT, **asdict(_without_tables(results))}
+    del about["tables"]
+    with write_aside(folder / "results.json") as file:
+        file.write((json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_results(folder: Path) -> Results:
+    """Read a results folder.
+
+    Raises:
+        UsageError: there is none.
+        FormatError: it is damaged, or from a biml with another format.
+    """
+    path = folder / "results.json"
+    if not is_results(folder):
+        raise UsageError(
+            f"{folder}: not a results folder (no results.json with tables beside it); "
+            "`biml reproduce --out FOLDER` makes one"
+        )
+    try:
+        about = json.loads(path.read_bytes())
+        made_by = about["format"]
+        if made_by == FORMAT:
+            return Results(
+                version=str(about["version"]),
+                quick=bool(about["quick"]),
+                seed=int(about["seed"]),
+                models=tuple(ModelInfo(**model) for model in about["models"]),
+                experiments=tuple(about["experiments"]),
+                skipped=tuple(Skipped(**one) for one in about.get("skipped", ())),
+                tables=_read_tables(folder / "tables"),
+            )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FormatError(
+            f"damaged ({error!r}); run `biml reproduce` again", source=str(path)
+        ) from None
+    except OSError as error:
+        raise BimlError(f"{path}: cannot be read ({error.strerror or error})") from error
+    raise FormatError(
+        f"has format {made_by}, this biml reads {FORMAT}; run `biml reproduce` again, or use the "
+        f"biml that made it ({about.get('version', 'unknown version')})",
+        source=str(path),
+    )
+
+
+def typed(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
+    """The frame with the table's columns in their order and types; others are left out."""
+    return pd.DataFrame(
+        {name: frame[name].astype(kind) for name, kind in table.columns.items()}  # type: ignore[call-overload]
+    ).reset_index(drop=True)
+
+
+def _without_tables(results: Results) -> Results:
+    return Results(
+        results.version,
+        results.quick,
+        results.seed,
+        results.models,
+        results.experiments,
+        results.skipped,
+    )
+
+
+def _write_table(frame: pd.DataFrame, path: Path) -> None:
+    with write_aside(path) as file:
+        file.write(frame.to_csv(index=False, lineterminator="\n").encode())
+
+
+def _read_tables(folder: Path) -> dict[str, pd.DataFrame]:
+    paths = {name: folder / f"{name}.csv" for name in TABLES}
+    return {name: _read_table(TABLES[name], p) for name, p in paths.items() if p.is_file()}
+
+
+def _read_table(table: Table, path: Path) -> pd.DataFrame:
+    """Empty cells are missing numbers, but empty texts: an answer may be empty, or say `NA`."""
+    try:
+        cells = pd.read_csv(path, dtype="string", keep_default_na=False, encoding="utf-8")
+        missing = [name for name in table.columns if name not in cells]
+        if missing:
+            raise ValueError(f"lacks the column {missing[0]}")
+        columns = {name: _column(cells[name], kind) for name, kind in table.columns.items()}
+    except ValueError as error:  # pandas's own errors are kinds of it
+        raise FormatError(
+            f"damaged ({error}); run `biml reproduce` again", source=str(path)
+        ) from None
+    return pd.DataFrame(columns)
+
+
+def _column(cells: pd.Series, kind: str) -> pd.Series:
+    if kind == "string":
+        return cells
+    known = cells.mask(cells == "")
+    if kind == "boolean":
+        return known.map({"True": True, "False": False}).astype("boolean")
+    return pd.to_numeric(known).astype(kind)  # type: ignore[call-overload]

@@ -1,0 +1,184 @@
+"""The tables of a results folder: one row each, with the type of every column.
+
+`biml reproduce` writes them to `FOLDER/tables/NAME.csv`; a report reads nothing else. A table is
+absent where its experiment did not run. Percentages are from 0 to 100, log-likelihoods in nats.
+Tasks are called `few_shot`, `open_ended` and `probes`; people are the model `people`.
+"""
+
+from dataclasses import dataclass
+
+from biml.behaviour import responses
+
+PEOPLE = responses.PEOPLE
+
+TASKS = ("few_shot", "open_ended", "probes")
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of a results folder.
+
+    Attributes:
+        name: of its file, without `.csv`.
+        summary: what a row is.
+        columns: the pandas type of each column, in order; missing values are empty cells.
+    """
+
+    name: str
+    summary: str
+    columns: dict[str, str]
+
+
+_TEXT, _NUMBER, _COUNT, _FLAG = "string", "float64", "Int64", "boolean"
+
+_ROWS = (
+    Table(
+        "responses",
+        "an answer of a person or a model, in canonical names",
+        {name: kind for name, (kind, _) in responses.COLUMNS.items()},
+    ),
+    Table(
+        "likelihoods",
+        "log-likelihood of people's responses at the fitted lapse rate; fold is empty, 1 to 5, or "
+        "`all` for the sum of the folds; sd is over repeats",
+        {
+            "model": _TEXT,
+            "task": _TEXT,
+            "fold": _TEXT,
+            "repeats": _COUNT,
+            "lapse": _NUMBER,
+            "log_likelihood": _NUMBER,
+            "sd": _NUMBER,
+            "symbols": _COUNT,
+            "responses": _COUNT,
+            "within_sample": _FLAG,
+        },
+    ),
+    Table(
+        "likelihoods_by_item",
+        "the same for the responses to one query",
+        {
+            "model": _TEXT,
+            "task": _TEXT,
+            "item": _TEXT,
+            "query": _TEXT,
+            "responses": _COUNT,
+            "log_likelihood": _NUMBER,
+        },
+    ),
+    Table(
+        "comparisons",
+        "log-likelihood of model_a less that of model_b, with a bootstrap interval of 95%",
+        {
+            "model_a": _TEXT,
+            "model_b": _TEXT,
+            "task": _TEXT,
+            "difference": _NUMBER,
+            "low": _NUMBER,
+            "high": _NUMBER,
+        },
+    ),
+    Table(
+        "accuracies",
+        "percent of queries answered exactly, greedily; task is few_shot_gold, validation or "
+        "novel_rules, kind is novel or copied, n and sd are of episodes",
+        {
+            "model": _TEXT,
+            "task": _TEXT,
+            "kind": _TEXT,
+            "mean": _NUMBER,
+            "sd": _NUMBER,
+            "n": _COUNT,
+        },
+    ),
+    Table(
+        "item_accuracies",
+        "percent of answers to one few-shot query that are right; group is simple or complex",
+        {
+            "model": _TEXT,
+            "item": _TEXT,
+            "query": _TEXT,
+            "group": _TEXT,
+            "six_long": _FLAG,
+            "accuracy": _NUMBER,
+            "n": _COUNT,
+        },
+    ),
+    Table(
+        "groups",
+        "mean accuracy over few-shot items; group is all, simple, complex or six_long",
+        {"model": _TEXT, "group": _TEXT, "accuracy": _NUMBER},
+    ),
+    Table(
+        "agreement",
+        "correlation of item accuracies with people's: permutation p, bootstrap interval of 95%",
+        {"model": _TEXT, "r": _NUMBER, "p": _NUMBER, "low": _NUMBER, "high": _NUMBER},
+    ),
+    Table(
+        "patterns",
+        "how often a pattern is there: in few_shot of errors (one_to_one, iconic), in open_ended "
+        "of answer sheets (perfect, one_to_one, iconic, mutual_exclusivity), in probes of answers "
+        "(mutual_exclusivity, iconic, one_to_one, which is over mutual exclusivity)",
+        {
+            "model": _TEXT,
+            "task": _TEXT,
+            "pattern": _TEXT,
+            "count": _COUNT,
+            "n": _COUNT,
+            "percent": _NUMBER,
+        },
+    ),
+    Table(
+        "mutual_exclusivity",
+        "share of probe answers consistent with it, with Wilson's interval of 95%",
+        {
+            "model": _TEXT,
+            "pool_size": _COUNT,
+            "counter_examples": _COUNT,
+            "percent": _NUMBER,
+            "low": _NUMBER,
+            "high": _NUMBER,
+            "n": _COUNT,
+        },
+    ),
+    Table(
+        "exclusivity_regression",
+        "logistic regression of that on counter-examples and pool size, in log-odds",
+        {
+            "model": _TEXT,
+            "term": _TEXT,
+            "estimate": _NUMBER,
+            "standard_error": _NUMBER,
+            "z": _NUMBER,
+            "p": _NUMBER,
+            "low": _NUMBER,
+            "high": _NUMBER,
+        },
+    ),
+    Table(
+        "learning_curves",
+        "a line of a model's training",
+        {
+            "model": _TEXT,
+            "step": _COUNT,
+            "episodes": _COUNT,
+            "train_loss": _NUMBER,
+            "val_loss": _NUMBER,
+        },
+    ),
+    Table(
+        "figures",
+        "a published figure beside ours; `published` is empty where the paper has none",
+        {
+            "experiment": _TEXT,
+            "figure": _TEXT,
+            "model": _TEXT,
+            "published": _NUMBER,
+            "ours": _NUMBER,
+            "difference": _NUMBER,
+        },
+    ),
+)
+
+TABLES: dict[str, Table] = {row.name: row for row in _ROWS}
+"""By name."""
