@@ -1,10 +1,11 @@
 """Presenting episodes: what is done to an episode of a source before a network sees it."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
+from biml.episodes.answerers import Answerers
 from biml.episodes.episode import Episode
 from biml.episodes.sources import EpisodeSource
 from biml.rng import derive_seed, generator
@@ -92,6 +93,7 @@ class EvaluationEpisodes:
         expand: turns each presented episode into those that are really asked.
         stochastic: whether one pass differs from the next.
         by_name: episodes of one name are parts of one answer sheet, whose log-likelihoods add up.
+        answerers: who gave the answers of an imported experiment; empty for published data.
     """
 
     episodes: tuple[Episode, ...]
@@ -100,6 +102,7 @@ class EvaluationEpisodes:
     expand: Callable[[Episode], Iterable[Episode]] = lambda episode: (episode,)
     stochastic: bool = True
     by_name: bool = False
+    answerers: Answerers = field(default_factory=dict, repr=False)
 
     def presented(self, repeat: int) -> list[Episode]:
         """The episodes of pass number `repeat`, a pure function of (seed, repeat)."""

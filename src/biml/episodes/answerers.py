@@ -1,0 +1,80 @@
+"""Who gave which answer: `responses.csv` beside the episode files of an imported experiment.
+
+The text format of episodes has no place for participants or for names of items. The published files
+do without; `biml data import` keeps them in this table.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from biml.episodes.episode import Episode
+from biml.episodes.text import read_text
+from biml.errors import FormatError
+
+FILE = "responses.csv"
+
+COLUMNS = ("file", "item", "participant", "query", "response", "target")
+"""Of the table: a row for each answer, in the order of the files and of their queries."""
+
+
+class Answerer(NamedTuple):
+    """Of one answer: the name of its item, and who gave it (empty where unknown)."""
+
+    item: str
+    participant: str
+
+
+Answerers = Mapping[str, tuple[Answerer, ...]]
+"""For each episode, by its name, who gave the answers that its queries hold, in their order."""
+
+
+def read_answerers(folder: Path, episodes: Iterable[Episode]) -> Answerers:
+    """What `responses.csv` says of the episodes of a folder; nothing where there is none.
+
+    Raises:
+        FormatError: it cannot be read, or tells of other answers than the episode files.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return {}
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+        raise FormatError(f"lacks the column {missing[0]}; {_AGAIN}", source=str(path), line=1)
+    rows: dict[str, list[dict[str, str]]] = {}
+    for row in reader:
+        rows.setdefault(str(row["file"]), []).append(row)
+    found = {}
+    for episode in episodes:
+        file = Path(episode.name).name
+        told = rows.get(file, [])
+        given = [(" ".join(q.words), " ".join(q.symbols)) for q in episode.queries]
+        if given != [(row["query"], row["response"]) for row in told]:
+            raise FormatError(f"tells of other answers than {file}; {_AGAIN}", source=str(path))
+        found[episode.name] = tuple(Answerer(r["item"], r["participant"]) for r in told)
+    return found
+
+
+def format_answerers(
+    sheets: Iterable[tuple[str, Episode, Sequence[Answerer]]],
+    targets: Mapping[str, str],
+) -> str:
+    """The table as text.
+
+    Args:
+        sheets: file name, episode and who gave its answers.
+        targets: the right answer to each item, where there is one.
+    """
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for file, episode, answerers in sheets:
+        for query, (item, who) in zip(episode.queries, answerers, strict=True):
+            words, symbols = " ".join(query.words), " ".join(query.symbols)
+            writer.writerow((file, item, who, words, symbols, targets.get(item, "")))
+    return out.getvalue()
+
+
+_AGAIN = "import the experiment again, or remove this table if nobody needs to know who answered"
