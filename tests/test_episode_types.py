@@ -19,6 +19,7 @@ NAMES = {
     "algebraic",
     "algebraic_noise",
     "algebraic+biases",
+    "novel_rules",
     "few_shot_gold",
     "few_shot_human",
     "few_shot_human_mult10",
@@ -33,6 +34,7 @@ NAMES = {
     "probe_human_w_pool",
 }
 EVALUATED_ONLY = {
+    "novel_rules",
     "few_shot_gold",
     "few_shot_human",
     "few_shot_human_mult10",

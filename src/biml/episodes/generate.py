@@ -63,8 +63,9 @@ def generate(
     """Write `folder/train/000001.txt …` and `folder/val/000001.txt …`.
 
     No training grammar equals a validation grammar, whatever the order of their rules, and none
-    equals the gold grammar, whatever its words and symbols are called. The training files are the
-    episodes of the endless stream of the same seed and exclusions.
+    equals the gold grammar, whatever its words and symbols are called. No training grammar has a
+    rule of `grammar.novel`. The training files are the episodes of the endless stream of the same
+    seed and exclusions.
 
     Args:
         wanted: what to write.

@@ -12,6 +12,7 @@ from biml.episodes.folder import EpisodeFolder, read_folder
 from biml.episodes.locate import DataFolders
 from biml.errors import BimlError
 from biml.grammar import GOLD, Grammar, MetaGrammar, same_up_to_renaming
+from biml.grammar.novel import has_novel_rule
 from biml.grammar.rules import RuleKey
 from biml.rng import generator
 
@@ -54,9 +55,21 @@ def held_out(episodes: Iterable[Episode]) -> Held:
 
 
 def draw_allowed(
-    meta: MetaGrammar, seed: int, *path: int | str, held: Held = frozenset(), name: str = ""
+    meta: MetaGrammar,
+    seed: int,
+    *path: int | str,
+    held: Held = frozenset(),
+    novel: bool = True,
+    name: str = "",
 ) -> Episode:
     """An episode whose grammar is neither held out nor the gold grammar under any renaming.
+
+    Args:
+        meta: the distribution of grammars.
+        seed, path: name the generator.
+        held: grammars that are held out.
+        novel: whether it may have the rules that are held out from training (`grammar.novel`).
+        name: what to call the episode in messages.
 
     Raises:
         BimlError: the meta-grammar hardly draws any other grammars.
@@ -66,6 +79,8 @@ def draw_allowed(
         episode = draw_episode(meta, rng, name=name)
         grammar = episode.grammar
         assert grammar is not None
+        if not novel and has_novel_rule(grammar):
+            continue
         if not is_gold(grammar) and grammar.canonical() not in held:
             return episode
     raise BimlError(
@@ -98,7 +113,8 @@ class StreamEpisodes:
     Attributes:
         meta: the distribution of grammars; any, so that a curriculum can change it.
         seed: of the whole stream.
-        held: grammars that are never drawn; the gold grammar never is.
+        held: grammars that are never drawn; the gold grammar never is, nor are the rules that are
+            held out from training (`grammar.novel`).
     """
 
     meta: MetaGrammar
@@ -117,6 +133,7 @@ class StreamEpisodes:
             "train",
             index,
             held=self.held,
+            novel=False,
             name=f"stream episode {index}",
         )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from biml.episodes.episode import COLOURS, WORDS
 from biml.episodes.lessons import InOrder, lessons
 from biml.episodes.locate import DataFolders
+from biml.episodes.novel_rules import on_novel_rules
 from biml.episodes.open_ended import shuffle_queries, split_at_random
 from biml.episodes.present import EvaluationEpisodes, Step, TrainingEpisodes
 from biml.episodes.probes import pool_in_study
@@ -171,6 +172,11 @@ _ROWS = (
         training=algebraic(*_BIASED),
         clean=_CLEAN,
         evaluation=_PLAIN,
+    ),
+    EpisodeType(
+        "novel_rules",
+        "26 rules that no drawn training grammar has, 5 episodes each",
+        evaluation=on_novel_rules,
     ),
     EpisodeType(
         "few_shot_gold",
