@@ -2,8 +2,9 @@
 
 import re
 
+from biml.episodes.circles import Palette
 from biml.episodes.episode import COLOURS, Episode, Example
-from biml.episodes.render import html_symbols, terminal, terminal_symbols
+from biml.episodes.render import terminal, terminal_symbols
 from biml.grammar import Grammar
 
 EPISODE = Episode(
@@ -42,20 +43,38 @@ def test_the_terminal_shows_circles_with_letters() -> None:
 
 
 def test_colours_can_be_told_apart_without_seeing_them() -> None:
-    letters = {re.sub(r"<[^>]*>", "", html_symbols([colour])) for colour in COLOURS}
+    palette = Palette.of(COLOURS)
+    letters = {re.sub(r"<[^>]*>", "", palette.html([colour])) for colour in COLOURS}
     assert len(letters) == 6
     for colour in COLOURS:
-        assert f'aria-label="{colour}"' in html_symbols([colour])
+        assert f'aria-label="{colour}"' in palette.html([colour])
+
+
+def test_colours_given_as_numbers_have_names_and_letters_of_their_own() -> None:
+    shades = ["color:#33cc33;", "color:#ff0000;", "color:#fe0101;"]
+    palette = Palette.of(shades)
+    assert 'aria-label="green red red"' in palette.html(shades)
+    assert re.sub(r"<[^>]*>", " ", palette.html(shades)).split() == ["G", "R", "R2"]
+
+
+def test_other_symbols_get_colours_where_they_are_an_episodes_own() -> None:
+    palette = Palette.of([], own=["1", "DAX", *map(str, range(2, 10))])
+    assert re.sub(r"<[^>]*>", " ", palette.html(["DAX", "1"])).split() == ["D", "1"]
+    # A ninth has no colour that differs from all others: it is shown by name.
+    assert "word" in palette.html(["9"])
+    assert palette.html([]) == '<span class="none">(nothing)</span>'
 
 
 def test_the_notebook_shows_circles_and_escapes_text() -> None:
     shown = EPISODE._repr_html_()
-    assert "background:#33cc33" in shown
+    assert "background: #33cc33" in shown
     assert "a &lt;file&gt;.txt" in shown
-    assert "<code>&lt;b&gt;</code>" in shown
+    assert "'sym word'>&lt;b&gt;</i>" in shown
     assert "u1 x1 -&gt; [u1] [x1]" in shown
     assert "<file>" not in shown
-    hostile = html_symbols(['"><script>#ffffff'])
+    hostile = Palette.of(['"><script>#ffffff'], own=["<script>"]).html(
+        ['"><script>#ffffff', "<script>"]
+    )
     assert "<script>" not in hostile
     assert '""' not in hostile
 

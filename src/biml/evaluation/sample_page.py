@@ -1,13 +1,14 @@
 """Drawn answers to the human few-shot task beside people's, as one page that opens from disk."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from html import escape
 
+from biml.episodes.circles import STYLE, Palette
 from biml.episodes.episode import Episode
 from biml.episodes.present import EvaluationEpisodes
-from biml.episodes.transforms import unmap_symbols
+from biml.episodes.transforms import UNDEFINED, unmap_symbols
 from biml.errors import UsageError
 from biml.evaluation.responder import Answer, Responder
 from biml.rng import derive_seed
@@ -91,9 +92,10 @@ def _item(episode: Episode, model: Counter[Answer]) -> Item:
 
 def page(items: list[Item], title: str) -> str:
     """The items as HTML that needs nothing else; all text from files is escaped."""
-    palette = _palette(items)
+    own = sorted({s for item in items for _, symbols in item.study for s in symbols})
+    palette = Palette.of([UNDEFINED], own)
     study = "".join(
-        f"<tr><td>{escape(' '.join(words))}<td>{_drawn(symbols, palette)}"
+        f"<tr><td>{escape(' '.join(words))}<td>{palette.html(symbols)}"
         for words, symbols in (items[0].study if items else ())
     )
     rows = "".join(
@@ -104,49 +106,26 @@ def page(items: list[Item], title: str) -> str:
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{_STYLE}</style><h1>{escape(title)}</h1>"
-        f"<main><table><thead><tr><th>query<th>people<th>model<tbody>{rows}</table>"
+        f"<style>{_STYLE}{STYLE}{palette.style}</style><h1>{escape(title)}</h1>"
+        '<main><table><thead><tr><th scope="col">query<th scope="col">people'
+        f'<th scope="col">model<tbody>{rows}</table>'
         f"<aside><h2>Study examples</h2><table>{study}</table></aside></main></html>\n"
     )
 
 
-_COLOURS = ("#d7263d", "#2f6fde", "#2ca02c", "#e8c400", "#8e44c9", "#ff7eb9", "#e67e22", "#16a2b8")
-
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem; color: #222; background: #fff }
+:root { color-scheme: light dark }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem }
 main { display: flex; flex-wrap: wrap; gap: 2rem; align-items: flex-start }
 table { border-collapse: collapse } th, td { padding: .3rem .8rem; vertical-align: top }
-th { text-align: left; font-weight: 600 } tbody tr { border-top: 1px solid #ddd }
-.n { color: #666; margin-left: .5rem } .a { white-space: nowrap }
-.c { display: inline-block; min-width: 1.5em; line-height: 1.5em; border-radius: 1em; color: #fff;
-  padding: 0 .2em; box-sizing: border-box; margin-right: 2px; text-align: center;
-  font-size: .75em; text-shadow: 0 0 2px #000 }
+th { text-align: left; font-weight: 600 } tbody tr { border-top: 1px solid #8884 }
+.n { opacity: .75; margin-left: .5rem }
 """
 
 
-def _palette(items: list[Item]) -> dict[str, str]:
-    """A colour for each symbol that study examples use; any other is grey."""
-    own = dict.fromkeys(s for item in items for _, symbols in item.study for s in symbols)
-    return dict(zip(own, _COLOURS, strict=False))
-
-
-def _answers(answers: Counter[Answer], palette: dict[str, str]) -> str:
+def _answers(answers: Counter[Answer], palette: Palette) -> str:
     total = answers.total()
     return "".join(
-        f'<div class="a">{_drawn(answer, palette)}'
-        f'<span class="n">{n} ({100 * n / total:.1f}%)</span></div>'
+        f'<div>{palette.html(answer)}<span class="n">{n} ({100 * n / total:.1f}%)</span></div>'
         for answer, n in answers.most_common()
     )
-
-
-def _drawn(symbols: Answer, palette: dict[str, str]) -> str:
-    return "".join(_circles(symbols, palette)) or "(nothing)"
-
-
-def _circles(symbols: Answer, palette: dict[str, str]) -> Iterator[str]:
-    for symbol in symbols:
-        label = symbol if symbol in palette else "?"
-        yield (
-            f'<span class="c" title="{escape(symbol)}" '
-            f'style="background:{palette.get(symbol, "#888")}">{escape(label)}</span>'
-        )
