@@ -54,6 +54,19 @@ def read(
             unknown, or a participant answers an item twice; the message names file and line.
         BimlError: the file cannot be read.
     """
+    rows, place = read_rows(path)
+    check(rows, source=str(path), place=place, words=words, symbols=symbols)
+    return table(row for _, row in rows)
+
+
+def read_rows(path: str | os.PathLike[str]) -> tuple[list[tuple[int, dict[str, object]]], str]:
+    """The rows of a file of responses, whose contents are yet to be checked.
+
+    Returns:
+        Each row with its number, and what the numbers are: `line` of a CSV file or `row`.
+    Raises:
+        UsageError, FormatError, BimlError: as for `read`.
+    """
     ending = _ending(path)
     try:
         data = Path(path).read_bytes()
@@ -65,8 +78,7 @@ def read(
         rows, place = _parquet_rows(data, str(path)), "row"
     if not rows:
         raise FormatError("there is no response in it", source=str(path))
-    check(rows, source=str(path), place=place, words=words, symbols=symbols)
-    return table(row for _, row in rows)
+    return rows, place
 
 
 def _csv_rows(data: bytes, source: str) -> list[tuple[int, dict[str, object]]]:

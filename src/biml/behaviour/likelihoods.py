@@ -9,6 +9,7 @@ from scipy.optimize import minimize_scalar
 
 from biml.behaviour.responses import stem
 from biml.behaviour.samples import unmap_words
+from biml.episodes.answerers import Answerer
 from biml.episodes.episode import Episode
 from biml.episodes.present import EvaluationEpisodes
 from biml.episodes.transforms import unmap_symbols
@@ -43,8 +44,9 @@ def log_likelihoods(
         progress: called with the number of passes done so far.
     Returns:
         A row for each response: `model`, `task`, `item` (the query, or the file where study sets
-        differ), `participant` (where a file is one person's sheet), `sample`, `query`, `response`,
-        `symbols` (the end counted) and `log_likelihood`.
+        differ), `participant` (where known: from an imported experiment, or where a file is one
+        person's sheet), `sample`, `query`, `response`, `symbols` (the end counted) and
+        `log_likelihood`.
     """
     repeats = repeats if evaluation.stochastic else 1
     values: dict[_Key, list[float]] = defaultdict(list)
@@ -61,20 +63,20 @@ def log_likelihoods(
                 values[key].append(float(lapse(log_prob, p_lapse, choices).sum()))
                 facts[key] = (" ".join(unmap_symbols(episode, query.symbols)), len(log_prob))
         progress(repeat + 1)
-    by_trial = _names_differ(evaluation.episodes)
+    answerer = _answerers(evaluation)
     rows = [
         {
             "model": model,
             "task": task,
-            "item": stem(name) if by_trial else words,
-            "participant": stem(name) if evaluation.by_name else "",
+            **known._asdict(),
             "sample": number,
             "query": words,
-            "response": facts[name, words, number][0],
-            "symbols": facts[name, words, number][1],
+            "response": facts[key][0],
+            "symbols": facts[key][1],
             "log_likelihood": float(np.mean(found)),
         }
-        for (name, words, number), found in values.items()
+        for key, found in values.items()
+        for (_, words, number), known in [(key, answerer(key))]
     ]
     return pd.DataFrame(rows)
 
@@ -103,6 +105,25 @@ def best_lapse(scores: Sequence[Scores]) -> Likelihood:
         options={"xatol": 1e-5},
     )
     return likelihood(scores, float(found.x))
+
+
+def _answerers(evaluation: EvaluationEpisodes) -> Callable[[_Key], Answerer]:
+    """Item and participant of an answer; in an imported experiment as its table has them."""
+    by_trial = _names_differ(evaluation.episodes)
+    told: dict[tuple[str, str], list[Answerer]] = defaultdict(list)
+    for episode in evaluation.episodes:
+        known = evaluation.answerers.get(episode.name, ())
+        for query, who in zip(episode.queries, known, strict=False):
+            told[episode.name, " ".join(query.words)].append(who)
+
+    def answerer(key: _Key) -> Answerer:
+        name, words, number = key
+        if known := told.get((name, words)):
+            # An episode type may ask all queries of a file several times over, in their order.
+            return known[number % len(known)]
+        return Answerer(stem(name) if by_trial else words, stem(name) if evaluation.by_name else "")
+
+    return answerer
 
 
 def _names_differ(episodes: Sequence[Episode]) -> bool:

@@ -1,43 +1,89 @@
-"""People's responses in the three tasks, from the published data."""
+"""People's responses in the three tasks, from the published data or an imported experiment."""
+
+from collections.abc import Sequence
+from itertools import accumulate
 
 import pandas as pd
 
 from biml.behaviour import few_shot, probes
-from biml.behaviour.responses import from_episodes
-from biml.episodes.episode import Episode
+from biml.behaviour.responses import from_episodes, stem
 from biml.episodes.locate import DataFolders
+from biml.episodes.present import EvaluationEpisodes
 from biml.episodes.types import episode_type
-from biml.grammar import GOLD
+from biml.errors import BimlError
+from biml.grammar import GOLD, Grammar
 
 FEW_SHOT, OPEN_ENDED, PROBES = "few-shot", "open-ended", "probes"
 
 
 def people_few_shot(data: DataFolders) -> pd.DataFrame:
-    """The 217 responses to the 10 queries of the few-shot task.
+    """The responses to the queries of the few-shot task; in the published data 217 to 10.
+
+    Each is labelled by the grammar of its own file where that holds one, as imported ones do.
 
     Raises:
         BimlError: there are no human data; the message says how to get them.
     """
-    return few_shot.label(from_episodes(_episodes("few_shot_human", data), FEW_SHOT), GOLD)
+    evaluation = _evaluation("few_shot_human", data)
+    responses = _table(evaluation, FEW_SHOT)
+    return label_by_file(responses, evaluation, [len(e.queries) for e in evaluation.episodes])
+
+
+def label_by_file(
+    responses: pd.DataFrame, evaluation: EvaluationEpisodes, counts: Sequence[int]
+) -> pd.DataFrame:
+    """Few-shot responses with `target`, `correct` and `error_type`, by the grammar of each file.
+
+    Args:
+        responses: those to the first file, then those to the second, and so on.
+        counts: how many responses there are to each file.
+    """
+    ends = accumulate(counts)
+    labelled = [
+        few_shot.label(responses.iloc[end - count : end], episode.grammar or GOLD)
+        for episode, count, end in zip(evaluation.episodes, counts, ends, strict=True)
+    ]
+    return pd.concat(labelled)
+
+
+def few_shot_grammar(data: DataFolders) -> Grammar:
+    """The grammar of the few-shot task, which its measures take: the gold one if data hold none.
+
+    Raises:
+        BimlError: there are no human data, or study sets are of different grammars.
+    """
+    episodes = _evaluation("few_shot_human", data).episodes
+    grammars = {str(episode.grammar or GOLD): episode for episode in episodes}
+    if len(grammars) > 1:
+        first, second, *_ = [stem(episode.name) for episode in grammars.values()]
+        raise BimlError(
+            f"{first} and {second} are of different grammars; "
+            "measure the items of each by themselves, such as few_shot.groups(some, grammar)"
+        )
+    return next(iter(grammars.values())).grammar or GOLD
 
 
 def people_open_ended(data: DataFolders) -> pd.DataFrame:
-    """The seven answers of each of the 29 participants of the open-ended task.
+    """The answers of each participant of the open-ended task; in the published data 7 of 29.
 
     Raises:
         BimlError: there are no human data; the message says how to get them.
     """
-    return from_episodes(_episodes("open_end_human_all", data), OPEN_ENDED, by="participant")
+    return _table(_evaluation("open_end_human_all", data), OPEN_ENDED, by="participant")
 
 
 def people_probes(data: DataFolders) -> pd.DataFrame:
-    """The 22 answers to each of the 12 probe trials.
+    """The answers to each of the probe trials; in the published data 22 to each of 12.
 
     Raises:
         BimlError: there are no human data; the message says how to get them.
     """
-    return probes.label(from_episodes(_episodes("probe_human", data), PROBES, by="trial"))
+    return probes.label(_table(_evaluation("probe_human", data), PROBES, by="trial"))
 
 
-def _episodes(name: str, data: DataFolders) -> tuple[Episode, ...]:
-    return episode_type(name).open_evaluation(data, 0).episodes
+def _evaluation(name: str, data: DataFolders) -> EvaluationEpisodes:
+    return episode_type(name).open_evaluation(data, 0)
+
+
+def _table(evaluation: EvaluationEpisodes, task: str, by: str = "query") -> pd.DataFrame:
+    return from_episodes(evaluation.episodes, task, by=by, answerers=evaluation.answerers)

@@ -18,10 +18,12 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
+from biml.episodes.answerers import Answerers
 from biml.episodes.episode import Episode, Example
 from biml.episodes.transforms import UNDEFINED
 from biml.errors import FormatError
@@ -78,7 +80,12 @@ def table(rows: Iterable[Row]) -> pd.DataFrame:
 
 
 def from_episodes(
-    episodes: Iterable[Episode], task: str, *, model: str = PEOPLE, by: str = "query"
+    episodes: Iterable[Episode],
+    task: str,
+    *,
+    model: str = PEOPLE,
+    by: str = "query",
+    answerers: Answerers = MappingProxyType({}),
 ) -> pd.DataFrame:
     """The queries of episodes in canonical names as responses, such as people's in the data files.
 
@@ -86,6 +93,7 @@ def from_episodes(
         by: what a file is: `query`, answers to one query or several by unknown people; `trial`, the
             same, with a study set and a pool of its own, so that the file names the item; or
             `participant`, one person's answer sheet.
+        answerers: of an imported experiment: the item of each answer and who gave it.
     """
     rows: list[dict[str, object]] = []
     for number, episode in enumerate(episodes):
@@ -95,10 +103,12 @@ def from_episodes(
             extra = {"item": name, **trial_columns(episode)}
         elif by == "participant":
             extra = {"participant": name, "sample": number}
-        for query in episode.queries:
+        told = answerers.get(episode.name, (None,) * len(episode.queries))
+        for query, who in zip(episode.queries, told, strict=True):
             words = " ".join(query.words)
             row = {"item": words, "query": words, "response": " ".join(query.symbols)}
-            rows.append({"model": model, "task": task, **row, **extra})
+            known = who._asdict() if who else {}
+            rows.append({"model": model, "task": task, **row, **extra, **known})
     return table(rows)
 
 

@@ -5,17 +5,17 @@ from itertools import count
 
 import pandas as pd
 
-from biml.behaviour import few_shot, probes
-from biml.behaviour.people import FEW_SHOT, OPEN_ENDED, PROBES
+from biml.behaviour import probes
+from biml.behaviour.people import FEW_SHOT, OPEN_ENDED, PROBES, label_by_file
 from biml.behaviour.responses import stem, table, trial_columns
 from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
+from biml.episodes.present import EvaluationEpisodes
 from biml.episodes.transforms import unmap_symbols
 from biml.episodes.types import episode_type
 from biml.evaluation.answers import drawn_one_by_one
 from biml.evaluation.responder import Responder
 from biml.evaluation.sample_page import draw_items
-from biml.grammar import GOLD
 
 TIMES = 10
 """Drawn answers for each of a person's, as published."""
@@ -53,12 +53,14 @@ def sample_few_shot(
         responder, evaluation, seed=seed, times=times, max_length=max_length, progress=progress
     )
     rows = [
-        {"item": words, "query": words, "response": " ".join(answer), "sample": number}
-        for item in items
+        {"item": name, "query": words, "response": " ".join(answer), "sample": number}
+        for item, episode in zip(items, evaluation.episodes, strict=True)
         for words in [" ".join(item.words)]
+        for name in [item_name(episode, evaluation, words)]
         for number, answer in enumerate(item.model.elements())
     ]
-    return few_shot.label(_table(rows, model, seed, FEW_SHOT), GOLD)
+    counts = [item.model.total() for item in items]
+    return label_by_file(_table(rows, model, seed, FEW_SHOT), evaluation, counts)
 
 
 def sample_probes(
@@ -86,7 +88,7 @@ def sample_probes(
     )
     rows = [
         {
-            "item": stem(episode.name),
+            "item": item_name(episode, evaluation, stem(episode.name)),
             "query": " ".join(item.words),
             "response": " ".join(answer),
             "sample": number,
@@ -133,6 +135,12 @@ def sample_open_ended(
             response = " ".join(unmap_symbols(sheet, answer))
             rows.append({"item": words, "query": words, "response": response, "sample": number})
     return _table(rows, model, seed, OPEN_ENDED)
+
+
+def item_name(episode: Episode, evaluation: EvaluationEpisodes, otherwise: str) -> str:
+    """The item that a file of one query asks, by the name it has in an imported experiment."""
+    told = evaluation.answerers.get(episode.name)
+    return told[0].item if told else otherwise
 
 
 def unmap_words(episode: Episode, words: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ given the data folders and a seed.
 
 from collections.abc import Callable
 
+from biml.episodes.answerers import FILE, read_answerers
 from biml.episodes.episode import Episode, Example
 from biml.episodes.folder import read_folder
 from biml.episodes.locate import DataFolders
@@ -21,11 +22,15 @@ from biml.episodes.present import (
 from biml.episodes.sources import AnyOf, training_episodes, validation_episodes
 from biml.episodes.steps import copies_only, rename, without_study
 from biml.episodes.transforms import shuffle_study
+from biml.errors import BimlError
 from biml.grammar import GOLD
 from biml.grammar.gold import GOLD_QUERIES, GOLD_STUDY
 
 Training = Callable[[DataFolders, int], TrainingEpisodes]
 Evaluation = Callable[[DataFolders, int], EvaluationEpisodes]
+
+HUMAN, PROBES = "few_shot/val_behavior", "data_behavior_probes/val"
+"""Where people's answers lie in `data_human`."""
 
 VANILLA_PER_EPOCH = 200
 """Presentations of the 14 gold study pairs an epoch: 8 steps of 25, as in released checkpoints."""
@@ -39,6 +44,23 @@ def gold_episode() -> Episode:
         return tuple(Example(w, GOLD.interpret(w)) for w in words)
 
     return Episode(pairs(GOLD_STUDY), pairs(GOLD_QUERIES), grammar=GOLD, name="gold episode")
+
+
+def gold_episodes(data: DataFolders) -> tuple[Episode, ...]:
+    """The few-shot task with its right answers: that of the data found, else the published one.
+
+    An imported experiment has a file for each study set.
+
+    Raises:
+        BimlError: the data found are of an experiment whose right answers are missing.
+    """
+    human = data.look("data_human")
+    folder = human / "few_shot" / "val_gold" if human else None
+    if folder is not None and folder.is_dir():
+        return read_folder(folder)
+    if human and (human / HUMAN / FILE).is_file():
+        raise BimlError(f"no folder {folder}; import the experiment again")
+    return (gold_episode(),)
 
 
 def algebraic(*steps: Step) -> Training:
@@ -60,8 +82,19 @@ def on_validation(*steps: Step) -> Evaluation:
 
 
 def on_gold(*steps: Step, copies: int = 1, stochastic: bool = True) -> Evaluation:
+    """The right answers of the published few-shot task, which no data are needed for."""
+
     def open_it(data: DataFolders, seed: int) -> EvaluationEpisodes:
         return EvaluationEpisodes((gold_episode(),) * copies, steps, seed, stochastic=stochastic)
+
+    return open_it
+
+
+def on_gold_found(*steps: Step, copies: int) -> Evaluation:
+    """The right answers of the experiment that data folders hold, each study set `copies` times."""
+
+    def open_it(data: DataFolders, seed: int) -> EvaluationEpisodes:
+        return EvaluationEpisodes(gold_episodes(data) * copies, steps, seed)
 
     return open_it
 
@@ -70,8 +103,12 @@ def on_human(folder: str, *steps: Step, copies: int = 1, stochastic: bool = True
     """The files of one folder of the human data, then the steps."""
 
     def open_it(data: DataFolders, seed: int) -> EvaluationEpisodes:
-        episodes = read_folder(data.find("data_human") / folder) * copies
-        return EvaluationEpisodes(episodes, steps, seed, stochastic=stochastic)
+        path = data.find("data_human") / folder
+        episodes = read_folder(path)
+        who = read_answerers(path, episodes)
+        return EvaluationEpisodes(
+            episodes * copies, steps, seed, stochastic=stochastic, answerers=who
+        )
 
     return open_it
 
@@ -80,9 +117,16 @@ def on_participants(folder: str) -> Evaluation:
     """Each participant's answers one after another, in a random order and random names."""
 
     def open_it(data: DataFolders, seed: int) -> EvaluationEpisodes:
-        episodes = read_folder(data.find("data_human") / folder)
-        steps = (shuffle_queries, rename)
-        return EvaluationEpisodes(episodes, steps, seed, expand=one_after_another, by_name=True)
+        path = data.find("data_human") / folder
+        episodes = read_folder(path)
+        return EvaluationEpisodes(
+            episodes,
+            (shuffle_queries, rename),
+            seed,
+            expand=one_after_another,
+            by_name=True,
+            answerers=read_answerers(path, episodes),
+        )
 
     return open_it
 

@@ -14,6 +14,8 @@ from biml.episodes.open_ended import shuffle_queries, split_at_random
 from biml.episodes.present import EvaluationEpisodes, Step, TrainingEpisodes
 from biml.episodes.probes import pool_in_study
 from biml.episodes.recipes import (
+    HUMAN,
+    PROBES,
     Evaluation,
     Training,
     algebraic,
@@ -21,6 +23,7 @@ from biml.episodes.recipes import (
     gold_study_pairs,
     mixture,
     on_gold,
+    on_gold_found,
     on_human,
     on_participants,
     on_validation,
@@ -138,9 +141,7 @@ def _joint(folder: str, *steps: Step) -> Training:
     )
 
 
-_PROBES = "data_behavior_probes/val"
 _FREEFORM = "open_ended_all/mock"
-_HUMAN = "few_shot/val_behavior"
 _PLAIN = on_validation(copies_too)
 """How all algebraic types are validated: clean targets, study examples asked too."""
 
@@ -181,19 +182,19 @@ _ROWS = (
     EpisodeType(
         "few_shot_gold",
         "the correct answers of the human few-shot task, under 100 renamings",
-        evaluation=on_gold(shuffle_study, copies_too, rename, copies=REMAPPINGS),
+        evaluation=on_gold_found(shuffle_study, copies_too, rename, copies=REMAPPINGS),
         remapped=True,
     ),
     EpisodeType(
         "few_shot_human",
         "people's answers in the few-shot task",
-        evaluation=on_human(_HUMAN, shuffle_study, rename),
+        evaluation=on_human(HUMAN, shuffle_study, rename),
         remapped=True,
     ),
     EpisodeType(
         "few_shot_human_mult10",
         "the same, every answer ten times over",
-        evaluation=on_human(_HUMAN, shuffle_study, repeat_queries(10), rename),
+        evaluation=on_human(HUMAN, shuffle_study, repeat_queries(10), rename),
         remapped=True,
     ),
     EpisodeType(
@@ -206,7 +207,7 @@ _ROWS = (
     EpisodeType(
         "human_vanilla",
         "people's answers in the few-shot task without study context",
-        evaluation=on_human(_HUMAN, without_study, without_undefined, stochastic=False),
+        evaluation=on_human(HUMAN, without_study, without_undefined, stochastic=False),
         vocabulary=CANONICAL,
     ),
     EpisodeType(
@@ -253,7 +254,7 @@ _ROWS = (
     EpisodeType(
         "probe_human",
         "people's answers in the probe task, ten times over, answers limited to a pool",
-        evaluation=on_human(_PROBES, shuffle_study, repeat_queries(10), rename),
+        evaluation=on_human(PROBES, shuffle_study, repeat_queries(10), rename),
         remapped=True,
         masked_pool=True,
     ),
@@ -262,8 +263,8 @@ _ROWS = (
     EpisodeType(
         "probe_human_w_pool",
         "the probe task with the pool shown as a study example, trained on people's answers",
-        training=any_human(_PROBES, pool_in_study, shuffle_study, rename),
-        evaluation=on_human(_PROBES, pool_in_study, shuffle_study, repeat_queries(10), rename),
+        training=any_human(PROBES, pool_in_study, shuffle_study, rename),
+        evaluation=on_human(PROBES, pool_in_study, shuffle_study, repeat_queries(10), rename),
         remapped=True,
         masked_pool=True,
     ),
