@@ -149,7 +149,7 @@ def remap(episode: Episode, words: Sequence[str], symbols: Sequence[str], rng: R
     >>> mapped.queries[0].symbols, unmap_symbols(mapped, ["RED", "BLUE"])
     (('RED', 'RED', 'RED'), ('1', 'undefined_action'))
     """
-    own_words, own_symbols = _own_names(episode)
+    own_words, own_symbols = own_names(episode)
     to_words = _draw_names(own_words, words, "words", episode, rng)
     to_symbols = _draw_names(own_symbols, symbols, "symbols", episode, rng)
 
@@ -181,7 +181,7 @@ def unmap_symbols(episode: Episode, symbols: Sequence[str]) -> tuple[str, ...]:
     return tuple([back.get(symbol, UNDEFINED) for symbol in symbols])
 
 
-def _own_names(episode: Episode) -> tuple[list[str], list[str]]:
+def own_names(episode: Episode) -> tuple[list[str], list[str]]:
     """All input words and all output symbols of an episode, in order of mention."""
     words: dict[str, None] = {}
     symbols: dict[str, None] = {}
