@@ -49,16 +49,32 @@ def load_model(
     """
     contents = read_contents(path)
     network = own.network_from(contents, str(path))
-    if vocabulary is not None and network.vocabulary != vocabulary:
+    if vocabulary is not None:
+        check_vocabulary(network, vocabulary, path, contents["episode_type"])
+    return LoadedModel(
+        network.to(device), contents["episode_type"], dict(contents.get("info") or {})
+    )
+
+
+def check_vocabulary(
+    network: EpisodeNetwork, vocabulary: Vocabulary, path: str | Path, episode_type: str
+) -> None:
+    """Make sure that a network knows the symbols that it will be asked about.
+
+    Args:
+        network: from the file `path`, trained on `episode_type`.
+        vocabulary: what it shall know.
+
+    Raises:
+        UsageError: it knows others; the message has both.
+    """
+    if network.vocabulary != vocabulary:
         raise UsageError(
             f"{path}: this model has another vocabulary: it knows "
             f"{' '.join(network.vocabulary.input.symbols)}, but it would be asked about "
             f"{' '.join(vocabulary.input.symbols)}. Choose an episode type that fits it "
-            f"(it was trained on {contents['episode_type'] or 'an unknown one'})."
+            f"(it was trained on {episode_type or 'an unknown one'})."
         )
-    return LoadedModel(
-        network.to(device), contents["episode_type"], dict(contents.get("info") or {})
-    )
 
 
 def read_contents(path: str | Path) -> dict[str, Any]:

@@ -96,11 +96,23 @@ def _configure_training(group: Any) -> None:
         const=True,
         help="begin with easier episodes, and bring in biases and noise late",
     )
+    option(
+        "--clean_share",
+        type=float,
+        metavar="X",
+        help="share of a curriculum's run before biases and noise come in (0.75)",
+    )
     option("--seed", type=int, metavar="N", help="of weights, episodes and dropout (0)")
 
 
 def _configure_network(group: Any) -> None:
     option = group.add_argument
+    option(
+        "--init",
+        metavar="MODEL",
+        help="start from a trained model's weights, found as `biml eval` finds it; its "
+        "architecture and sizes are taken, and a curriculum leaves its easiest episodes out",
+    )
     option("--arch", metavar="NAME", help="architecture (paper)")
     option("--nlayers_encoder", type=int, metavar="N", help="layers of the encoder (3)")
     option("--nlayers_decoder", type=int, metavar="N", help="layers of the decoder (3)")
@@ -143,7 +155,7 @@ def _configure_conduct(group: Any) -> None:
 
 OPTIONS = (
     *("preset", "minutes", "episode_type", "batch_size", "nepochs", "nsteps"),
-    *("lr", "lr_end_factor", "lr_warmup", "lr_shape", "optimizer", "curriculum"),
+    *("lr", "lr_end_factor", "lr_warmup", "lr_shape", "optimizer", "curriculum", "clean_share"),
     *("save_best", "save_best_skip", "seed", "precision", "max_tokens"),
     *("arch", "nlayers_encoder", "nlayers_decoder", "emb_size", "ff_mult", "dropout", "act"),
 )
@@ -152,6 +164,8 @@ OPTIONS = (
 def run(args: argparse.Namespace) -> int:
     """Train; the exit code is 128 and the signal's number where one stopped the run."""
     from biml.commands.train_console import console_for
+    from biml.episodes.locate import DataFolders
+    from biml.evaluation.find import find_model
     from biml.training.config import Conduct, TrainingConfig
     from biml.training.material import read_new_folder
     from biml.training.run import train
@@ -160,6 +174,8 @@ def run(args: argparse.Namespace) -> int:
     given = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
     if given.get("precision") == "auto":
         del given["precision"]
+    if args.init is not None:
+        given["init"] = str(find_model(args.init, args.dir_model, DataFolders(args.data_dir)))
     conduct = Conduct(
         device=args.device,
         workers=args.workers,

@@ -92,18 +92,20 @@ class EpisodeType:
             )
         return self.training(data, seed)
 
-    def open_curriculum(self, data: DataFolders, seed: int, clean: int) -> TrainingEpisodes:
+    def open_curriculum(
+        self, data: DataFolders, seed: int, clean: int, *, with_lessons: bool = True
+    ) -> TrainingEpisodes:
         """All presentations of a training run that begins with easier ones.
 
-        First come lessons, then the type's episodes without biases and noise up to presentation
-        number `clean`, then those of `open_training`. A type that draws no grammars has none of
-        these, and is trained as it is.
+        First come lessons (unless the model has passed them already), then the type's episodes
+        without biases and noise up to presentation number `clean`, then those of `open_training`. A
+        type that draws no grammars has none of these, and is trained as it is.
         """
         training = self.open_training(data, seed)
         if self.clean is None:
             return training
-        before = (*lessons(data, seed), (self.clean(data, seed), clean))
-        return InOrder((*before, (training, None)))
+        first = lessons(data, seed) if with_lessons else ()
+        return InOrder((*first, (self.clean(data, seed), clean), (training, None)))
 
     def open_evaluation(self, data: DataFolders, seed: int) -> EvaluationEpisodes:
         """What is asked to validate or test a model.

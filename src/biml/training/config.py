@@ -27,7 +27,9 @@ class TrainingConfig:
         nepochs: passes over the data of the episode type.
         nsteps: steps in total, where not `nepochs` times the data; the schedule is fitted to it.
         minutes: time budget of the training; `nsteps` is set by a measurement when it begins.
-        curriculum: begin with easier episodes, and with targets free of biases and noise.
+        init: file of a trained model to start the weights from, instead of at random.
+        curriculum: begin with easier episodes, and with targets free of biases and noise;
+            only the latter with `init`, since a trained model has passed its first lessons.
         clean_share: the share of training before biases and noise come in, with a curriculum.
         optimizer: `adamw`, or `muon` for the matrices of the layers and AdamW for the rest.
         lr_shape: `epochs` (the published schedule) or `plateau` (see `schedule.learning_rate`).
@@ -52,6 +54,7 @@ class TrainingConfig:
     nepochs: int = 50
     nsteps: int | None = None
     minutes: float | None = None
+    init: str | None = None
     curriculum: bool = False
     clean_share: float = 0.75
     optimizer: str = "adamw"

@@ -1,6 +1,7 @@
 """What the machine offers: cores, devices and native bfloat16."""
 
 import os
+import platform
 from contextlib import suppress
 from pathlib import Path
 
@@ -69,6 +70,19 @@ def pick_precision(device: torch.device) -> str:
     questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     native = any(getattr(torch.cpu, name, lambda: False)() for name in questions)
     return "bf16" if native or _arm_has_bf16() else "fp32"
+
+
+def describe(device: torch.device) -> str:
+    """The machine in a few words, such as `AMD EPYC 9B14, 2 cores`."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    name = platform.processor() or platform.machine()
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    return f"{name}, {cores()} {'core' if cores() == 1 else 'cores'}"
 
 
 def _arm_has_bf16() -> bool:

@@ -74,7 +74,7 @@ def open_material(config: TrainingConfig, data_dir: Path | None) -> Material:
     if config.curriculum:
         presentations = config.total_steps(source.per_epoch) * config.batch_size
         clean = round(presentations * config.clean_share)
-        source = kind.open_curriculum(folders, config.seed, clean)
+        source = kind.open_curriculum(folders, config.seed, clean, with_lessons=not config.init)
     validation = kind.open_evaluation(folders, config.seed).presented(0)
     return Material(network, source, validation, source.origin)
 

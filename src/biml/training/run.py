@@ -10,6 +10,7 @@ import torch
 
 from biml.errors import UsageError
 from biml.networks.base import EpisodeNetwork
+from biml.training.beginning import ancestry, network_from, sizes_of
 from biml.training.config import Conduct, TrainingConfig
 from biml.training.hardware import MOST_WORKERS, cores, pick_device, pick_precision
 from biml.training.history import Line
@@ -85,17 +86,17 @@ def train(
     outputs = Outputs(model)
     before = load_run(model, given) if resume else None
     device = pick_device(conduct.device)
-    config = before.config if before else TrainingConfig(**settle(given))
+    config = before.config if before else _begin(given, model, watch)
     config = replace(
         config,
         precision=config.precision or pick_precision(device),
         max_tokens=config.max_tokens or MAX_TOKENS[device.type],
     )
-    material = open_material(config, data_dir)
+    job = _Job(config, data_dir, model if resume else None, open_material)
+    material = job.material(config)
     _check_data(before, material)
     if rank_of_this_process() == 0:
         outputs.prepare()
-    job = _Job(config, data_dir, model if resume else None, open_material)
     with (
         stop_on_signals(watch.said) as request,
         assemble_team(job, device, _workers(conduct, device)) as team,
@@ -104,7 +105,7 @@ def train(
         if before is None:
             config, material, seconds = _paced(config, material, team, job, request)
         learner = _learner(config, material, team, before)
-        record = before.record if before else Record()
+        record = before.record if before else Record(ancestors=_ancestors(config))
         stopped = False
         if team.rank == 0:
             watch.started(_start(config, material, team, learner, seconds))
@@ -122,6 +123,22 @@ def train(
         record.seconds,
         (request.signal_number or signal.SIGTERM) if stopped else None,
     )
+
+
+def _begin(given: Mapping[str, Any], model: Path, watch: Watch) -> TrainingConfig:
+    """The options of a new run; the sizes are those of the model that it starts from, if any."""
+    options = settle(given)
+    if given.get("init") is not None:
+        path = Path(given["init"])
+        if path.resolve() == model.resolve():
+            raise UsageError(f"--init: {path} would be replaced; choose another --fn_out_model")
+        options |= sizes_of(path, given)
+        watch.said(f"Weights start from {path}")
+    return TrainingConfig(**options)
+
+
+def _ancestors(config: TrainingConfig) -> list[dict[str, Any]]:
+    return ancestry(Path(config.init)) if config.init is not None else []
 
 
 def _loop(
@@ -155,8 +172,17 @@ class _Job:
     resume_from: Path | None
     open_material: OpenMaterial
 
+    def material(self, config: TrainingConfig) -> Material:
+        """Fresh material, whose network is that of the model that the run goes on from, if any."""
+        material = self.open_material(config, self.data_dir)
+        path = self.resume_from or (Path(config.init) if config.init is not None else None)
+        if path is None:
+            return material
+        network = network_from(path, material.network.vocabulary, config.dropout)
+        return replace(material, network=network)
+
     def take_part(self, team: Team) -> None:
-        config, material = self.config, self.open_material(self.config, self.data_dir)
+        config, material = self.config, self.material(self.config)
         before = load_run(self.resume_from, {}) if self.resume_from else None
         if before is None:
             config, material, _ = _paced(config, material, team, self, StopRequest())
@@ -179,7 +205,7 @@ def _paced(
     seconds *= 1 + validated
     if config.minutes is not None:
         config = replace(config, nsteps=max(1, round(config.minutes * 60 / seconds)))
-    return config, job.open_material(config, job.data_dir), seconds
+    return config, job.material(config), seconds
 
 
 def _validation(

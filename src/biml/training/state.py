@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from biml.checkpoints import own
 from biml.checkpoints.model import read_contents
 from biml.errors import BimlError, FormatError, UsageError
 from biml.training.config import TrainingConfig, check_same
+from biml.training.hardware import describe
 from biml.training.history import Line
 from biml.training.learner import Learner
 
@@ -23,6 +26,7 @@ class Record:
         loss_sum, loss_count: training losses since the last line.
         best: lowest validation loss that `save_best` counted.
         seconds: spent on training before this session.
+        ancestors: the models that its weights started from (`beginning.ancestry`).
     """
 
     history: list[Line] = dataclasses.field(default_factory=list)
@@ -30,6 +34,7 @@ class Record:
     loss_count: int = 0
     best: float | None = None
     seconds: float = 0.0
+    ancestors: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,10 @@ def save_run(
     own.save(
         path,
         own.contents_of(
-            learner.network, config.episode_type, info=_facts(learner, record), training=training
+            learner.network,
+            config.episode_type,
+            info=_facts(learner, record, config),
+            training=training,
         ),
     )
 
@@ -81,7 +89,7 @@ def save_weights(path: Path, learner: Learner, record: Record, config: TrainingC
     Raises:
         BimlError: it cannot be written; what stood at `path` is as it was.
     """
-    facts = _facts(learner, record)
+    facts = _facts(learner, record, config)
     own.save(path, own.contents_of(learner.network, config.episode_type, info=facts))
 
 
@@ -117,12 +125,19 @@ def load_run(path: Path, given: Mapping[str, Any]) -> Resumed:
     return Resumed(config, data, record, contents)
 
 
-def _facts(learner: Learner, record: Record) -> dict[str, Any]:
-    """What a user may want to know of a model: its step and latest figures."""
+def _facts(learner: Learner, record: Record, config: TrainingConfig) -> dict[str, Any]:
+    """What a user may want to know of a model: its step and latest figures, and how it was made."""
+    device = next(learner.network.parameters()).device
     validated = [line for line in record.history if line.get("val_loss") is not None]
     return {
         **(validated[-1] if validated else {}),
         "step": learner.done,
         "total_steps": learner.total,
         "best_val_loss": record.best,
+        "episodes": learner.done * config.batch_size,
+        "seconds": round(record.seconds, 1),
+        "options": dataclasses.asdict(config),
+        "ancestors": record.ancestors,
+        "hardware": describe(device),
+        "torch": str(torch.__version__),
     }

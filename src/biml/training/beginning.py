@@ -1,0 +1,98 @@
+"""Starting the weights of a run from a trained model instead of at random (`--init`)."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from biml.checkpoints import own
+from biml.checkpoints.model import check_vocabulary, read_contents
+from biml.errors import FormatError, UsageError
+from biml.networks.base import EpisodeNetwork
+from biml.networks.table import architecture
+from biml.training.config import option
+from biml.training.presets import PRESETS
+from biml.vocabulary import Vocabulary
+
+SIZES = {
+    "nlayers_encoder": "nlayers_encoder",
+    "nlayers_decoder": "nlayers_decoder",
+    "emb_size": "emb_size",
+    "ff_mult": "ff_mult",
+    "act": "activation",
+}
+"""Options that are fixed by a network's weights, and what its architecture's config calls them."""
+
+
+def network_from(path: Path, vocabulary: Vocabulary, dropout: float) -> EpisodeNetwork:
+    """The network of a model, with the dropout of the run.
+
+    Raises:
+        UsageError: the model knows other symbols.
+        FormatError: its file is damaged.
+    """
+    contents = read_contents(path)
+    sizes = {**contents["config"], "dropout": dropout}
+    network = own.network_from({**contents, "config": sizes}, str(path))
+    check_vocabulary(network, vocabulary, path, contents["episode_type"])
+    return network
+
+
+def sizes_of(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The architecture and sizes of a model, as options of a run.
+
+    Args:
+        path: the model's file.
+        given: the options that were asked for explicitly.
+
+    Raises:
+        UsageError: an option asks for another network than this one; the message names it.
+        FormatError: the file is damaged.
+    """
+    contents = read_contents(path)
+    try:
+        had = {"arch": contents["architecture"]} | {
+            name: contents["config"][field]
+            for name, field in SIZES.items()
+            if field in {one.name for one in fields(architecture(contents["architecture"]).config)}
+        }
+    except (KeyError, TypeError, UsageError) as error:
+        raise FormatError(f"its sizes cannot be read ({error})", source=str(path)) from None
+    wanted = {**PRESETS.get(given.get("preset", ""), {}), **given}
+    if wanted.get("arch", had["arch"]) != had["arch"]:
+        what = f"--arch {given['arch']}" if "arch" in given else f"--preset {given['preset']}"
+        raise UsageError(
+            f"{what} trains another network than {path} is, whose architecture is {had['arch']}; "
+            f"leave out --init or {what.split()[0]}"
+        )
+    differing = [
+        f"{option(name)} {given[name]} (it has {value})"
+        for name, value in had.items()
+        if given.get(name, value) != value
+    ]
+    if differing:
+        raise UsageError(
+            f"{path} is a network of other sizes than {', '.join(differing)}; "
+            "its sizes are taken where these options are left out"
+        )
+    return had
+
+
+def ancestry(path: Path) -> list[dict[str, Any]]:
+    """What is known of a model that a run starts from, and of those that it started from itself.
+
+    Returns:
+        plain facts, the oldest model first: its file's name, checksum and episode type, and where
+        it says so its options and how many steps, episodes and seconds it was trained.
+    """
+    contents = read_contents(path)
+    info = contents.get("info") or {}
+    kept = ("options", "step", "episodes", "seconds", "hardware", "torch")
+    facts = {
+        "file": path.name,
+        "sha256": sha256(path.read_bytes()).hexdigest(),
+        "episode_type": contents["episode_type"],
+        **{name: info[name] for name in kept if name in info},
+    }
+    return [*info.get("ancestors", ()), facts]

@@ -1,0 +1,196 @@
+"""`--init`: a run whose weights start from a trained model."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from biml.checkpoints import own
+from biml.checkpoints.export import write_safetensors
+from biml.commands.main import main
+from biml.episodes.episode import COLOURS, WORDS
+from biml.episodes.lessons import LESSONS
+from biml.episodes.locate import DataFolders
+from biml.episodes.types import CANONICAL, episode_type
+from biml.errors import UsageError
+from biml.networks.fast import FastConfig, FastNetwork
+from biml.networks.paper import PaperConfig, PaperNetwork
+from biml.training.beginning import network_from, sizes_of
+from biml.training.config import Conduct
+from biml.training.run import train
+from biml.training.watch import Progress, Watch
+from biml.vocabulary import Vocabulary
+from training_toys import OPTIONS, open_toys, same_weights, weights_of
+
+ALONE = Conduct(workers=1, save_every=0)
+FREE = {name: value for name, value in OPTIONS.items() if name in ("batch_size", "max_tokens")} | {
+    "precision": "fp32",
+    "nepochs": 3,
+}
+"""The toy options but for sizes, which the model has."""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A toy that was trained for three steps."""
+    path = tmp_path / "first.pt"
+    train(path, OPTIONS | {"nsteps": 3, "seed": 5}, conduct=ALONE, open_material=open_toys)
+    return path
+
+
+def test_the_first_step_starts_from_the_models_weights(model: Path, tmp_path: Path) -> None:
+    options = FREE | {"init": str(model), "nsteps": 1, "lr": 1e-12, "seed": 9}
+    train(tmp_path / "second.pt", options, conduct=ALONE, open_material=open_toys)
+    had, now = weights_of(model), weights_of(tmp_path / "second.pt")
+    assert all(torch.allclose(had[name], now[name], atol=1e-6) for name in had)
+    fresh = tmp_path / "fresh.pt"
+    train(fresh, OPTIONS | {"nsteps": 1, "seed": 9}, conduct=ALONE, open_material=open_toys)
+    name = max(had, key=lambda name: had[name].numel())
+    assert not torch.allclose(had[name], weights_of(fresh)[name], atol=1e-3)
+
+
+def test_sizes_come_from_the_model_and_dropout_from_the_run(model: Path, tmp_path: Path) -> None:
+    options = FREE | {"init": str(model), "nsteps": 1, "dropout": 0.25}
+    outcome = train(tmp_path / "second.pt", options, conduct=ALONE, open_material=open_toys)
+    assert (outcome.config.emb_size, outcome.config.nlayers_encoder) == (16, 1)
+    sizes = own.load(tmp_path / "second.pt")["config"]
+    assert (sizes["emb_size"], sizes["ff_mult"], sizes["dropout"]) == (16, 1, 0.25)
+
+
+def test_heads_are_those_of_the_model_though_no_option_names_them(tmp_path: Path) -> None:
+    network = FastNetwork(FastConfig(1, 1, nheads=2, emb_size=32), Vocabulary.of(WORDS, COLOURS), 0)
+    own.save(tmp_path / "net.pt", own.contents_of(network, "algebraic"))
+    again = network_from(tmp_path / "net.pt", network.vocabulary, 0.1)
+    assert (again.config.nheads, again.config.dropout) == (2, 0.1)
+
+
+def test_a_checkpoint_says_what_its_run_started_from(model: Path, tmp_path: Path) -> None:
+    second, third = tmp_path / "second.pt", tmp_path / "third.pt"
+    for one, before, seed in ((second, model, 6), (third, second, 7)):
+        options = FREE | {"init": str(before), "nsteps": 2, "seed": seed}
+        train(one, options, conduct=ALONE, open_material=open_toys)
+    info = own.load(third)["info"]
+    assert [ancestor["file"] for ancestor in info["ancestors"]] == ["first.pt", "second.pt"]
+    assert [ancestor["options"]["seed"] for ancestor in info["ancestors"]] == [5, 6]
+    assert [ancestor["step"] for ancestor in info["ancestors"]] == [3, 2]
+    assert info["options"]["init"] == str(second)
+    assert info["hardware"]
+    assert info["torch"] == torch.__version__
+
+
+class EnoughError(Exception):
+    pass
+
+
+class StopHalfway(Watch):
+    def stepped(self, progress: Progress) -> None:
+        if progress.step == 3:
+            raise EnoughError
+
+
+def test_an_interrupted_run_goes_on_without_the_model_that_it_started_from(
+    model: Path, tmp_path: Path
+) -> None:
+    options = FREE | {"init": str(model), "nsteps": 6}
+    whole, parted = tmp_path / "whole.pt", tmp_path / "parted.pt"
+    train(whole, options, conduct=ALONE, open_material=open_toys)
+    with pytest.raises(EnoughError):
+        train(parted, options, conduct=ALONE, watch=StopHalfway(), open_material=open_toys)
+    model.unlink()
+    train(parted, {}, conduct=ALONE, resume=True, open_material=open_toys)
+    assert same_weights(whole, parted)
+    assert own.load(parted)["info"]["ancestors"][0]["file"] == "first.pt"
+
+
+def test_lessons_are_skipped_but_clean_targets_come_first() -> None:
+    kind, clean = episode_type("algebraic+biases"), 50
+    source = kind.open_curriculum(DataFolders(), 0, clean, with_lessons=False)
+    plain = kind.open_training(DataFolders(), 0)
+    episodes = [source.episode(index) for index in range(clean)]
+    assert clean < LESSONS[0].presentations
+    assert all(e.grammar is not None and len(e.grammar.functions) == 3 for e in episodes)
+    assert all(
+        query.symbols == e.grammar.interpret(query.words)
+        for e in episodes
+        if e.grammar
+        for query in e.queries
+    )
+    assert source.episode(clean) == plain.episode(clean)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"emb_size": 64}, r"other sizes than --emb_size 64 \(it has 16\)"),
+        ({"act": "relu", "ff_mult": 2}, r"--ff_mult 2 \(it has 1\), --act relu \(it has gelu\)"),
+        ({"arch": "fast"}, "--arch fast trains another network .* architecture is paper"),
+        ({"preset": "fast"}, "--preset fast trains another network .* architecture is paper"),
+    ],
+)
+def test_options_that_contradict_the_model_are_named(
+    model: Path, asked: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        sizes_of(model, {"init": str(model), **asked})
+
+
+def test_sizes_may_be_given_where_they_are_those_of_the_model(model: Path) -> None:
+    given = {"emb_size": 16, "arch": "paper", "preset": "paper"}
+    assert sizes_of(model, given) == {
+        "arch": "paper",
+        "nlayers_encoder": 1,
+        "nlayers_decoder": 1,
+        "emb_size": 16,
+        "ff_mult": 1,
+        "act": "gelu",
+    }
+
+
+def run(tmp_path: Path, *options: str) -> int:
+    where = ["--fn_out_model", "net.pt", "--dir_model", str(tmp_path), "--quiet", "--workers", "1"]
+    return main(["train", *where, *options])
+
+
+def small(tmp_path: Path, vocabulary: Vocabulary) -> Path:
+    path = tmp_path / "old.pt"
+    network = PaperNetwork(PaperConfig(1, 1, 2, 16, 1), vocabulary, seed=4)
+    own.save(path, own.contents_of(network, "algebraic"))
+    return path
+
+
+def test_the_command_finds_the_model_as_evaluation_does(tmp_path: Path) -> None:
+    old = small(tmp_path, Vocabulary.of(WORDS, COLOURS))
+    write_safetensors(tmp_path / "other.safetensors", own.load(old))
+    options = ("--init", "other", "--nsteps", "1", "--batch_size", "2")
+    assert run(tmp_path, *options, "--episode_type", "algebraic") == 0
+    contents = own.load(tmp_path / "net.pt")
+    assert contents["config"]["nheads"] == 2
+    assert contents["info"]["ancestors"][0]["file"] == "other.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--init", "nowhere"), "no model 'nowhere' in"),
+        (("--init", "old.pt", "--episode_type", "few_shot_vanilla"), "has another vocabulary"),
+        (("--init", "old.pt", "--nlayers_decoder", "3"), "--nlayers_decoder 3 (it has 1)"),
+    ],
+)
+def test_misuse_is_named(tmp_path: Path, capsys, options: tuple[str, ...], told: str) -> None:
+    small(tmp_path, Vocabulary.of(WORDS, COLOURS))
+    assert run(tmp_path, *options) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "net.pt").exists()
+
+
+def test_a_model_of_other_symbols_is_refused_the_other_way_round_too(tmp_path: Path) -> None:
+    old = small(tmp_path, CANONICAL)
+    with pytest.raises(UsageError, match="another vocabulary"):
+        network_from(old, Vocabulary.of(WORDS, COLOURS), 0.0)
+
+
+def test_a_model_cannot_be_replaced_by_what_starts_from_it(tmp_path: Path, capsys) -> None:
+    small(tmp_path, Vocabulary.of(WORDS, COLOURS)).rename(tmp_path / "net.pt")
+    assert run(tmp_path, "--init", "net.pt", "--overwrite") == 2
+    assert "choose another --fn_out_model" in capsys.readouterr().err
