@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,91 @@ RESPONSE = ["task", "item", "participant", "sample"]
 """What tells one scored response from another."""
 
 _Key = tuple[str, str, int]
+
+
+@dataclass(frozen=True)
+class ScoredResponse:
+    """One response, scored without a lapse in each pass.
+
+    Attributes:
+        item: the query, or the file where study sets differ.
+        participant: where known: from an imported experiment, or where a file is one person's
+            sheet; else empty.
+        sample: number among the answers to the same query in the file.
+        query, response: in canonical names.
+        n_symbols: how many symbols a lapse would pick from.
+        log_probs: for each pass the natural logs of its symbols' probabilities [symbols].
+    """
+
+    item: str
+    participant: str
+    sample: int
+    query: str
+    response: str
+    n_symbols: int
+    log_probs: list[np.ndarray]
+
+    def log_likelihood(self, p_lapse: float) -> float:
+        """Mean over the passes at a lapse rate."""
+        found = lapse(np.array(self.log_probs), p_lapse, self.n_symbols)
+        return float(found.sum(axis=1).mean())
+
+
+def score_responses(
+    responder: Responder,
+    evaluation: EvaluationEpisodes,
+    *,
+    repeats: int = 1,
+    together: int = 2000,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[ScoredResponse]:
+    """Every response of an evaluation, scored in passes with fresh orders and names.
+
+    Args:
+        repeats: passes; one is enough where they do not differ.
+        together: so many responses are computed together.
+        progress: called with the number of passes done so far.
+    """
+    repeats = repeats if evaluation.stochastic else 1
+    answerer = _answerers(evaluation)
+    found: dict[_Key, ScoredResponse] = {}
+    waiting: list[list[Episode]] = []
+    for repeat in range(repeats):
+        waiting.append(evaluation.presented(repeat))
+        responses = sum(len(e.queries) for episodes in waiting for e in episodes)
+        if responses < together and repeat + 1 < repeats:
+            continue
+        log_probs = iter(responder.log_prob([e for episodes in waiting for e in episodes]))
+        for episodes in waiting:
+            seen: dict[tuple[str, str], int] = defaultdict(int)
+            for episode in episodes:
+                choices = len(responder.symbols if episode.pool is None else episode.pool) + 1
+                for query, log_prob in zip(episode.queries, next(log_probs), strict=True):
+                    words = " ".join(unmap_words(episode, query.words))
+                    number = seen[episode.name, words]
+                    seen[episode.name, words] += 1
+                    key = (episode.name, words, number)
+                    if key not in found:
+                        found[key] = ScoredResponse(
+                            **answerer(key)._asdict(),
+                            sample=number,
+                            query=words,
+                            response=" ".join(unmap_symbols(episode, query.symbols)),
+                            n_symbols=choices,
+                            log_probs=[],
+                        )
+                    found[key].log_probs.append(log_prob)
+        waiting = []
+        progress(repeat + 1)
+    return list(found.values())
+
+
+def as_scores(scored: Sequence[ScoredResponse]) -> list[Scores]:
+    """The same pass by pass, as `fit_lapse`, `best_lapse` and `likelihood` take them."""
+    choices = [np.full(len(one.log_probs[0]), one.n_symbols) for one in scored]
+    together = np.concatenate(choices or [np.empty(0)])
+    passes = zip(*(one.log_probs for one in scored), strict=True)
+    return [Scores(np.concatenate(values), together) for values in passes]
 
 
 def log_likelihoods(
@@ -43,40 +129,35 @@ def log_likelihoods(
         repeats: passes; one is enough where they do not differ.
         progress: called with the number of passes done so far.
     Returns:
-        A row for each response: `model`, `task`, `item` (the query, or the file where study sets
-        differ), `participant` (where known: from an imported experiment, or where a file is one
-        person's sheet), `sample`, `query`, `response`, `symbols` (the end counted) and
-        `log_likelihood`.
+        A row for each response, see `tabulate`.
     """
-    repeats = repeats if evaluation.stochastic else 1
-    values: dict[_Key, list[float]] = defaultdict(list)
-    facts: dict[_Key, tuple[str, int]] = {}
-    for repeat in range(repeats):
-        episodes = evaluation.presented(repeat)
-        seen: dict[tuple[str, str], int] = defaultdict(int)
-        for episode, scored in zip(episodes, responder.log_prob(episodes), strict=True):
-            choices = len(responder.symbols if episode.pool is None else episode.pool) + 1
-            for query, log_prob in zip(episode.queries, scored, strict=True):
-                words = " ".join(unmap_words(episode, query.words))
-                key = (episode.name, words, seen[episode.name, words])
-                seen[episode.name, words] += 1
-                values[key].append(float(lapse(log_prob, p_lapse, choices).sum()))
-                facts[key] = (" ".join(unmap_symbols(episode, query.symbols)), len(log_prob))
-        progress(repeat + 1)
-    answerer = _answerers(evaluation)
+    scored = score_responses(responder, evaluation, repeats=repeats, progress=progress)
+    return tabulate(scored, model=model, task=task, p_lapse=p_lapse)
+
+
+def tabulate(
+    scored: Sequence[ScoredResponse], *, model: str, task: str, p_lapse: float
+) -> pd.DataFrame:
+    """Log-likelihoods of scored responses at a lapse rate, as a table.
+
+    Returns:
+        A row for each response: `model`, `task`, `item` (the query, or the file where study sets
+        differ), `participant` (where known), `sample`, `query`, `response`, `symbols` (the end
+        counted) and `log_likelihood`, the mean over the passes.
+    """
     rows = [
         {
             "model": model,
             "task": task,
-            **known._asdict(),
-            "sample": number,
-            "query": words,
-            "response": facts[key][0],
-            "symbols": facts[key][1],
-            "log_likelihood": float(np.mean(found)),
+            "item": one.item,
+            "participant": one.participant,
+            "sample": one.sample,
+            "query": one.query,
+            "response": one.response,
+            "symbols": len(one.log_probs[0]),
+            "log_likelihood": one.log_likelihood(p_lapse),
         }
-        for key, found in values.items()
-        for (_, words, number), known in [(key, answerer(key))]
+        for one in scored
     ]
     return pd.DataFrame(rows)
 

@@ -44,14 +44,28 @@ def accuracy(
     >>> accuracy([episode], [[("RED",), ("PINK",)]], copied=False)
     Accuracy(mean=50.0, sd=0.0, episodes=1)
     """
-    right: dict[object, list[bool]] = {}
-    for number, (episode, given) in enumerate(zip(episodes, answers, strict=True)):
-        for query, answer in zip(episode.queries, given, strict=True):
+    right = [
+        [answer == query.symbols for query, answer in zip(episode.queries, given, strict=True)]
+        for episode, given in zip(episodes, answers, strict=True)
+    ]
+    return share_right(episodes, right, copied=copied, by_name=by_name)
+
+
+def share_right(
+    episodes: Sequence[Episode],
+    right: Sequence[Sequence[bool]],
+    *,
+    copied: bool,
+    by_name: bool = False,
+) -> Accuracy | None:
+    """The same, given for each episode and query whether it is answered exactly."""
+    found: dict[object, list[bool]] = {}
+    for number, (episode, given) in enumerate(zip(episodes, right, strict=True)):
+        for query, exact in zip(episode.queries, given, strict=True):
             if query.copied == copied:
-                key = episode.name if by_name else number
-                right.setdefault(key, []).append(answer == query.symbols)
-    if not right:
+                found.setdefault(episode.name if by_name else number, []).append(exact)
+    if not found:
         return None
-    shares = [100 * sum(one) / len(one) for one in right.values()]
+    shares = [100 * sum(one) / len(one) for one in found.values()]
     sd = float(np.std(shares, ddof=1)) if len(shares) > 1 else 0.0
     return Accuracy(float(np.mean(shares)), sd, len(shares))

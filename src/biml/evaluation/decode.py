@@ -68,6 +68,7 @@ def sample(
     *,
     seed: int,
     n: int = 1,
+    p_lapse: float = 0.0,
     device: torch.device | str | None = None,
     max_tokens: int = MAX_TOKENS,
 ) -> list[list[list[Answer]]]:
@@ -76,6 +77,10 @@ def sample(
     Ends and exclusions are as in `greedy`, the remaining probabilities renormalised. The draws
     are made beforehand in the order of the queries, so that they depend on the seed and not on
     how rows are cut into batches; queries that ask the same question get answers of their own.
+
+    Args:
+        p_lapse: the probability that a symbol is none of the network's choosing but any that may be
+            answered, or the end.
     """
     questions = distinct(episodes)
     draws = torch.rand(
@@ -104,7 +109,7 @@ def sample(
                     memory.take(rows),
                     forbidden[rows],
                     max_length,
-                    _drawing(draws[numbers].to(batch.target.device)),
+                    _drawing(draws[numbers].to(batch.target.device), p_lapse),
                 )
                 for number, answer in zip(numbers, tokens.tolist(), strict=True):
                     answers[number] = network.vocabulary.output.decode(answer)
@@ -155,11 +160,16 @@ def _decode(
     return answers
 
 
-def _drawing(draws: Tensor) -> Choose:
+def _drawing(draws: Tensor, p_lapse: float) -> Choose:
     """Tokens by inversion of the cumulative probabilities; `draws` are uniform, [rows, steps]."""
 
     def choose(logits: Tensor, rows: Tensor, step: int) -> Tensor:
-        reached = logits.double().softmax(dim=1).cumsum(dim=1)
+        probabilities = logits.double().softmax(dim=1)
+        if p_lapse:
+            choices = ~logits.isneginf()
+            chance = choices / choices.sum(dim=1, keepdim=True)
+            probabilities = (1 - p_lapse) * probabilities + p_lapse * chance
+        reached = probabilities.cumsum(dim=1)
         drawn = draws[rows, step, None] * reached[:, -1:]
         return (reached <= drawn).sum(dim=1).clamp(max=logits.shape[1] - 1)
 

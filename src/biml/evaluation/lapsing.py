@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -9,6 +10,22 @@ from biml.episodes.episode import Episode, Example
 from biml.evaluation.likelihood import lapse
 from biml.evaluation.responder import Answer, Responder
 from biml.rng import derive_seed
+
+
+@runtime_checkable
+class SamplesLapsing(Protocol):
+    """A responder that can lapse as it draws, which spares scoring every choice at every step."""
+
+    def sample_lapsing(
+        self,
+        episodes: Sequence[Episode],
+        p_lapse: float,
+        *,
+        seed: int,
+        n: int = 1,
+        max_length: int = 10,
+    ) -> list[list[list[Answer]]]:
+        """As `Responder.sample`, with the lapse."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +60,13 @@ class Lapsing:
     def sample(
         self, episodes: Sequence[Episode], *, seed: int, n: int = 1, max_length: int = 10
     ) -> list[list[list[Answer]]]:
-        """See `Responder`; each symbol needs the probabilities of all, so it is slower."""
+        """See `Responder`; one that cannot lapse by itself is asked for every choice, slowly."""
         if not self.p_lapse:
             return self.responder.sample(episodes, seed=seed, n=n, max_length=max_length)
+        if isinstance(self.responder, SamplesLapsing):
+            return self.responder.sample_lapsing(
+                episodes, self.p_lapse, seed=seed, n=n, max_length=max_length
+            )
         rng = np.random.default_rng(derive_seed(seed, "lapse"))
         answers: list[list[list[Answer]]] = [[[()] * n for _ in e.queries] for e in episodes]
         opened = [

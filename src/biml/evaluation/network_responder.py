@@ -61,10 +61,28 @@ class NetworkResponder:
         n: int = 1,
         max_length: int = decode.MAX_LENGTH,
     ) -> list[list[list[Answer]]]:
+        return self.sample_lapsing(episodes, 0.0, seed=seed, n=n, max_length=max_length)
+
+    def sample_lapsing(
+        self,
+        episodes: Sequence[Episode],
+        p_lapse: float,
+        *,
+        seed: int,
+        n: int = 1,
+        max_length: int = decode.MAX_LENGTH,
+    ) -> list[list[list[Answer]]]:
+        """See `biml.evaluation.lapsing.SamplesLapsing`."""
         # One call for all batches would need the draws of all anyway, and they are the same then.
         with self._autocast():
             return decode.sample(
-                self.network, episodes, max_length, seed=seed, n=n, max_tokens=self.max_tokens
+                self.network,
+                episodes,
+                max_length,
+                seed=seed,
+                n=n,
+                p_lapse=p_lapse,
+                max_tokens=self.max_tokens,
             )
 
     def _batches(self, episodes: Sequence[Episode]) -> list[Sequence[Episode]]:

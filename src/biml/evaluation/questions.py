@@ -41,14 +41,22 @@ class Questions:
         Args:
             everyone: entries that no row may use.
         """
-        masks: dict[tuple[str, ...] | None, Tensor] = {}
-        rows = []
-        for episode, _ in batch.origin:
-            pool = self.episodes[episode].pool
-            if pool not in masks:
-                masks[pool] = _mask(pool, vocabulary, everyone)
-            rows.append(masks[pool])
-        return torch.stack(rows).to(batch.target.device)
+        pools = [self.episodes[episode].pool for episode, _ in batch.origin]
+        return forbidden_by(pools, vocabulary, everyone=everyone).to(batch.target.device)
+
+
+def forbidden_by(
+    pools: Sequence[tuple[str, ...] | None], vocabulary: Vocabulary, *, everyone: Sequence[int]
+) -> Tensor:
+    """Which output entries answers may not use, given the pool of each row.
+
+    Args:
+        everyone: entries that no row may use.
+    Returns:
+        BoolTensor [rows, output vocabulary].
+    """
+    masks = {pool: _mask(pool, vocabulary, everyone) for pool in dict.fromkeys(pools)}
+    return torch.stack([masks[pool] for pool in pools])
 
 
 def distinct(episodes: Sequence[Episode]) -> Questions:

@@ -61,10 +61,12 @@ def draw_items(
             "use it with --episode_type few_shot_human"
         )
     wanted = [times * len(episode.queries) for episode in episodes]
+    # Presenting all of people's answers for each drawn one would take as long as drawing.
+    once = replace(evaluation, episodes=tuple(replace(e, queries=e.queries[:1]) for e in episodes))
     asked = [
         (item, replace(episode, queries=episode.queries[:1]))
         for repeat in range(max(wanted, default=0))
-        for item, episode in enumerate(evaluation.presented(repeat))
+        for item, episode in enumerate(once.presented(repeat))
         if repeat < wanted[item]
     ]
     model: list[Counter[Answer]] = [Counter() for _ in episodes]

@@ -61,10 +61,22 @@ class StepwiseResponder(ABC):
         self, episodes: Sequence[Episode], *, seed: int, n: int = 1, max_length: int = 10
     ) -> list[list[list[Answer]]]:
         """See `Responder`."""
+        return self.sample_lapsing(episodes, 0.0, seed=seed, n=n, max_length=max_length)
+
+    def sample_lapsing(
+        self,
+        episodes: Sequence[Episode],
+        p_lapse: float,
+        *,
+        seed: int,
+        n: int = 1,
+        max_length: int = 10,
+    ) -> list[list[list[Answer]]]:
+        """See `biml.evaluation.lapsing.SamplesLapsing`."""
         rng = np.random.default_rng(derive_seed(seed, "symbolic"))
 
         def draw(probabilities: np.ndarray) -> int:
-            reached = probabilities.cumsum()
+            reached = ((1 - p_lapse) * probabilities + p_lapse / len(probabilities)).cumsum()
             return int(np.searchsorted(reached, rng.random() * reached[-1], side="right"))
 
         return [

@@ -1,0 +1,56 @@
+"""Accuracy without answering, and samples that lapse."""
+
+import numpy as np
+import pytest
+
+from biml.episodes.episode import COLOURS, Episode
+from biml.evaluation.decode import greedy
+from biml.evaluation.exact import exact
+from biml.evaluation.lapsing import Lapsing
+from biml.evaluation.network_responder import NetworkResponder
+from biml.rng import generator
+from biml.symbolic import Oracle
+from evaluation_toys import example, random_episodes, small_network
+
+
+@pytest.mark.parametrize("pool", [False, True])
+def test_exact_without_answering_agrees_with_answers(pool: bool) -> None:
+    network = small_network()
+    episodes = random_episodes(generator(3), 12, pool=pool)
+    answers = greedy(network, episodes)
+    # Some targets are what the network answers, so that both outcomes come.
+    asked = [
+        Episode(
+            episode.study,
+            tuple(
+                example(" ".join(query.words), " ".join(answer if number % 2 else query.symbols))
+                for number, (query, answer) in enumerate(zip(episode.queries, given, strict=True))
+            ),
+            pool=episode.pool,
+        )
+        for episode, given in zip(episodes, answers, strict=True)
+    ]
+    found = exact(network, asked, max_tokens=200)
+    wanted = [
+        [query.symbols == answer for query, answer in zip(episode.queries, given, strict=True)]
+        for episode, given in zip(asked, answers, strict=True)
+    ]
+    assert found == wanted
+    assert 0 < sum(map(sum, found)) < sum(len(episode.queries) for episode in asked)
+
+
+@pytest.mark.parametrize("make", [small_network, None])
+def test_a_full_lapse_draws_every_symbol_and_the_end_alike(make) -> None:
+    responder = NetworkResponder(make()) if make else Oracle()
+    episode = Episode((), (example("dax", "RED"),), pool=COLOURS[:3] if make else None)
+    if make is None:
+        from biml.episodes.recipes import gold_episode
+        from biml.grammar import GOLD
+
+        responder, episode = Oracle(symbols=GOLD.symbols), gold_episode()
+    choices = len(episode.pool or responder.symbols) + 1
+    drawn = Lapsing(responder, 1.0).sample([episode], seed=1, n=1500)[0][0]
+    first = [answer[0] if answer else "" for answer in drawn]
+    counts = np.array([first.count(s) for s in dict.fromkeys(first)])
+    assert len(counts) == choices
+    assert counts / 1500 == pytest.approx(1 / choices, abs=0.05)
