@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from biml.data.kinds import KINDS, kind
 from biml.episodes.locate import DataFolders, user_data_folder
+from biml.errors import UsageError
 
 if TYPE_CHECKING:
     from biml.data.fetch import Progress
@@ -27,15 +28,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     fetch.add_argument("--url", help="another address of the same zip archive")
 
-    local = actions.add_parser("import", help="take from a local zip archive, folder or checkpoint")
+    local = actions.add_parser(
+        "import",
+        help="take from a local zip archive, folder or checkpoint; or an experiment of your own",
+        description="Takes a local zip archive, folder or checkpoint. An experiment of your own is "
+        "a table of answers (CSV or Parquet with the columns participant, item, query, response) "
+        "with --study, or a folder of episode files with answers as queries.",
+    )
     local.add_argument("path", metavar="PATH", type=Path)
+    local.add_argument(
+        "--study",
+        type=Path,
+        metavar="PATH",
+        help="for a table of answers: an episode file with the study examples and the queries, or "
+        "a folder of them named after the items; a file without study examples makes an "
+        "open-ended task",
+    )
 
     for action in (fetch, local):
         action.add_argument(
             "--dest",
             type=Path,
             metavar="FOLDER",
-            help=f"where to put it (default: the user's data folder, {user_data_folder()})",
+            help="where to put it (default: the user's data folder, "
+            f"{user_data_folder()}; for an experiment of your own NAME-data)",
         )
         action.add_argument("--overwrite", action="store_true", help="replace what is there")
 
@@ -48,6 +64,9 @@ def run(args: argparse.Namespace) -> int | None:
 
     if args.action == "status":
         _print_status(DataFolders(args.data_dir))
+        return None
+    if args.action == "import" and _is_own(args):
+        _import_experiment(args)
         return None
     destination = args.dest or user_data_folder()
     with _ProgressBars() as bars:
@@ -84,6 +103,54 @@ def _print_placed(placed: "Placed", dest: Path | None) -> None:
         print(f"left as they were (--overwrite replaces them): {', '.join(placed.kept)}")
     if dest is not None and DataFolders().look(placed.kind.folder) != placed.folder:
         print(f"other commands find it with --data_dir {dest} or BIML_DATA={dest}")
+
+
+def _is_own(args: argparse.Namespace) -> bool:
+    """Whether it is an experiment of one's own that is imported.
+
+    Raises:
+        UsageError: a study is given without a table of answers, or a table without a study.
+    """
+    from biml.data.experiment_texts import is_episodes
+
+    table = args.path.suffix.lower() in (".csv", ".parquet")
+    if args.study is not None and not table:
+        raise UsageError(
+            "--study goes with a table of answers (.csv or .parquet); "
+            "episode files hold their study examples"
+        )
+    if table and args.study is None:
+        raise UsageError(
+            f"{args.path}: to know what was studied, give --study an episode file (or a folder of "
+            "them, one for each item); for an open-ended task one without study examples"
+        )
+    return table or is_episodes(args.path)
+
+
+def _import_experiment(args: argparse.Namespace) -> None:
+    from biml.data.experiment_folder import TYPES, write
+
+    if args.study is None:
+        from biml.data.experiment_texts import from_texts
+
+        found = from_texts(args.path)
+    else:
+        from biml.data.experiment_table import from_table
+
+        found = from_table(args.path, args.study)
+    destination = args.dest or Path(f"{args.path.stem}-data")
+    folder = write(found, destination, overwrite=args.overwrite)
+    who = f"{len(found.participants)} participants" if found.participants else "unknown people"
+    items = f"{len(found.items)} items"
+    print(f"{found.task}: {found.answers:,} answers of {who} to {items} in {folder}")
+    if found.unanswered:
+        print(f"without any answer: {', '.join(found.unanswered)}")
+    if found.too_many:
+        print(
+            f"note: {found.too_many}, more than models of the published 9 words and 6 colours can "
+            "take; train one with a vocabulary of your own"
+        )
+    print(f"ask with --data_dir {destination} --episode_type {' or '.join(TYPES[found.task])}")
 
 
 def _print_status(data: DataFolders) -> None:

@@ -136,7 +136,10 @@ def _not_recognised(expected: Kind | None) -> str:
             "Check the address or the file."
         )
     known = "; ".join(f"{kind.folder}: {kind.what}" for kind in KINDS.values())
-    return f"not recognised; what can be imported is: {known}"
+    return (
+        f"not recognised; what can be imported is: {known}; an experiment of your own: a table of "
+        "answers (.csv, with --study) or a folder of episode files"
+    )
 
 
 def _refuse_if_there(kind: Kind, destination: Path, overwrite: bool) -> None:

@@ -1,0 +1,133 @@
+"""An experiment of one's own: what people answered and what they had studied.
+
+`experiment_table` reads it from a table of answers, `experiment_texts` from episode files, and
+`experiment_folder` writes it as a folder like that of the published human data.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from biml.episodes.answerers import Answerer
+from biml.episodes.episode import COLOURS, WORDS, Episode
+from biml.episodes.transforms import UNDEFINED, own_names
+from biml.errors import FormatError
+
+FEW_SHOT, OPEN_ENDED, PROBES = "few-shot", "open-ended", "probes"
+
+LONGEST = 50
+"""Symbols of an answer; a longer one is more likely a slip than an answer."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One episode file of people's answers.
+
+    Attributes:
+        name: of the file, without its ending.
+        episode: study examples, and the answers as queries.
+        answerers: item and participant of each answer.
+    """
+
+    name: str
+    episode: Episode
+    answerers: tuple[Answerer, ...]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """People's answers in one task.
+
+    Attributes:
+        task: `few-shot`, `open-ended` or `probes`.
+        sheets: one for each item, or in the open-ended task for each participant.
+        shown: the right answers of the few-shot task, a file for each study set; what free-form
+            sampling of the open-ended task starts from, one file; nothing for probes.
+        unanswered: items that nobody answered.
+    """
+
+    task: str
+    sheets: tuple[Sheet, ...]
+    shown: tuple[Episode, ...] = ()
+    unanswered: tuple[str, ...] = ()
+
+    @property
+    def participants(self) -> tuple[str, ...]:
+        """Those who are known, in order of their first answers."""
+        names = (who.participant for sheet in self.sheets for who in sheet.answerers)
+        return tuple(dict.fromkeys(filter(None, names)))
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(who.item for sheet in self.sheets for who in sheet.answerers))
+
+    @property
+    def answers(self) -> int:
+        return sum(len(sheet.answerers) for sheet in self.sheets)
+
+    @property
+    def too_many(self) -> str:
+        """What models of the published words and symbols cannot take; empty if they can."""
+        for sheet in self.sheets:
+            words, symbols = own_names(sheet.episode)
+            for names, most, kind in ((words, WORDS, "words"), (symbols, COLOURS, "symbols")):
+                if len(names) > len(most):
+                    return f"{sheet.name}.txt has {len(names)} {kind} ({' '.join(names)})"
+        return ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One answer, and where it stands.
+
+    Attributes:
+        place, number: such as `line`, 3.
+        item, participant: their names; empty where unknown.
+        words, symbols: the query and the response.
+    """
+
+    place: str
+    number: int
+    item: str
+    participant: str
+    words: tuple[str, ...]
+    symbols: tuple[str, ...]
+
+    @property
+    def query(self) -> str:
+        return " ".join(self.words)
+
+    def wrong(self, source: str, problem: str) -> FormatError:
+        """An error that says where this answer stands."""
+        return FormatError(f"{self.place} {self.number}: {problem}", source=source)
+
+
+def check_response(line: Line, source: str, known: Collection[str] | None) -> None:
+    """Make sure that a response has a length that it can have, and known symbols.
+
+    Args:
+        known: the symbols that it may have; any if None.
+    Raises:
+        FormatError: it has not; the message names the line.
+    """
+    if not line.symbols:
+        raise line.wrong(
+            source,
+            f"the response is empty; leave the row out, or write {UNDEFINED} for an answer that "
+            "is no symbol",
+        )
+    if len(line.symbols) > LONGEST:
+        raise line.wrong(
+            source,
+            f"the response has {len(line.symbols)} symbols, more than the {LONGEST} that an answer "
+            "may have; mend it or leave it out",
+        )
+    for symbol in line.symbols:
+        if known is not None and symbol not in known:
+            raise line.wrong(source, f"unknown symbol '{symbol}'; known are: {' '.join(known)}")
+
+
+def some(names: Iterable[str], most: int = 10) -> str:
+    """The first few names, for messages."""
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(f"'{name}'" for name in listed[:most]) + more

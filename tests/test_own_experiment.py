@@ -1,0 +1,275 @@
+"""An experiment of one's own, imported, gives the figures of files that are laid out by hand."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from biml.behaviour import few_shot, files, open_ended, probes
+from biml.behaviour.compare import differences
+from biml.behaviour.likelihoods import breakdown, log_likelihoods
+from biml.behaviour.people import (
+    few_shot_grammar,
+    people_few_shot,
+    people_open_ended,
+    people_probes,
+)
+from biml.behaviour.samples import sample_few_shot, sample_open_ended, sample_probes
+from biml.commands.main import main
+from biml.data.experiment import Experiment
+from biml.data.experiment_folder import write
+from biml.data.experiment_table import from_table
+from biml.data.experiment_texts import from_texts
+from biml.episodes.locate import DataFolders
+from biml.episodes.types import episode_type
+from biml.errors import BimlError
+from biml.grammar import GOLD, Grammar
+from biml.symbolic import symbolic
+from evaluation_toys import small_network
+from experiment_toys import ANSWERS, OPEN, SHEETS, STUDY, TRIAL, write_table, write_text
+
+
+def put(found: Experiment, folder: Path) -> DataFolders:
+    write(found, folder)
+    return DataFolders(folder, usual=())
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> DataFolders:
+    table = write_table(tmp_path / "responses.csv")
+    return put(from_table(table, write_text(tmp_path / "study.txt")), tmp_path / "data")
+
+
+def network():
+    from biml.evaluation.network_responder import NetworkResponder
+
+    return NetworkResponder(small_network())
+
+
+# --- the published data, by way of the import
+
+
+def test_published_few_shot_answers_as_a_table_give_the_published_figures(shared, tmp_path) -> None:
+    published = people_few_shot(DataFolders(shared))
+    files.write(published[["item", "query", "response"]], tmp_path / "responses.csv")
+    study = shared / "data_human" / "few_shot" / "val_gold" / "mini_scan.txt"
+    data = put(from_table(tmp_path / "responses.csv", study), tmp_path / "data")
+    people = people_few_shot(data)
+    columns = ["item", "response", "target", "correct", "error_type"]
+    order = ["item", "response"]
+    pd.testing.assert_frame_equal(
+        people.sort_values(order)[columns].reset_index(drop=True),
+        published.sort_values(order)[columns].reset_index(drop=True),
+    )
+    assert few_shot_grammar(data).canonical() == GOLD.canonical()
+    oracle = symbolic("oracle").make()
+    evaluation = episode_type("few_shot_human").open_evaluation(data, 0)
+    scores = log_likelihoods(oracle, evaluation, model="o", task="few-shot", p_lapse=0.13)
+    assert scores["log_likelihood"].sum() == pytest.approx(-536.1, abs=0.05)
+
+
+def test_published_probes_as_a_table_with_participants(shared, tmp_path) -> None:
+    published = people_probes(DataFolders(shared))
+    # Nobody knows who answered; here the n-th answers to all trials are taken for one person's.
+    known = published.assign(participant="P" + published["sample"].astype("string"))
+    columns = ["participant", "item", "query", "response"]
+    files.write(known[columns], tmp_path / "responses.parquet")
+    study = shared / "data_human" / "data_behavior_probes" / "val"
+    data = put(from_table(tmp_path / "responses.parquet", study), tmp_path / "data")
+    people = people_probes(data)
+    pd.testing.assert_frame_equal(probes.shares(people), probes.shares(published))
+    assert people["participant"].nunique() == 22
+    table = probes.exclusivity_regression(people, participant_effect=True)
+    assert table["term"].tolist()[-1] == "sd(group)"
+    drawn = sample_probes(network(), data, model="net", times=1)
+    assert drawn["item"].tolist() == people["item"].tolist()
+
+
+def test_published_open_ended_sheets_as_episode_files(shared, tmp_path) -> None:
+    found = from_texts(shared / "data_human" / "open_ended_all" / "val")
+    data = put(found, tmp_path / "data")
+    published = people_open_ended(DataFolders(shared))
+    pd.testing.assert_frame_equal(people_open_ended(data), published)
+    (row,) = open_ended.shares(people_open_ended(data)).to_dict("records")
+    assert [row[name] for name in open_ended.PATTERNS] == [17, 18, 23, 27]
+    folds = [
+        {
+            Path(e.name).stem
+            for e in episode_type(f"open_end_human_cross{n}").evaluation(data, 0).episodes
+        }
+        for n in range(1, 6)
+    ]
+    assert sum(map(len, folds)) == len(set.union(*folds)) == 29
+
+
+# --- an experiment in other words
+
+
+def test_people_have_targets_by_the_grammar_of_their_own_task(own: DataFolders) -> None:
+    people = people_few_shot(own)
+    assert people["participant"].tolist() == ["Ann", "Bo/b"] * 2
+    assert people["item"].tolist() == ["one", "one", "two", "two"]
+    assert people["target"].tolist() == ["▲ ▲", "▲ ▲", "● ▲", "● ▲"]
+    assert people["correct"].tolist() == [True, False, True, False]
+    assert people["error_type"].tolist() == ["", "one-to-one", "", "iconic"]
+    (row,) = few_shot.groups(people, few_shot_grammar(own)).to_dict("records")
+    assert (row["all"], row["simple"]) == (50, 50)
+    # Answers of one person have one number, so that sheets can be put together.
+    assert people["sample"].tolist() == [0, 1, 0, 1]
+
+
+def test_likelihood_by_item_and_by_participant(own: DataFolders) -> None:
+    evaluation = episode_type("few_shot_human").open_evaluation(own, 0)
+    scores = log_likelihoods(network(), evaluation, model="net", task="few-shot", repeats=2)
+    by_item = breakdown(scores)
+    assert by_item["item"].tolist() == ["one", "two"]
+    by_person = breakdown(scores, ("model", "participant")).set_index("participant")
+    assert by_person["responses"].to_dict() == {"Ann": 2, "Bo/b": 2}
+    total = scores["log_likelihood"].sum()
+    assert by_person["log_likelihood"].sum() == pytest.approx(total)
+    other = log_likelihoods(
+        symbolic("oracle").make(), evaluation, model="o", task="few-shot", p_lapse=0.1
+    )
+    compared = differences(pd.concat([scores, other]))
+    assert compared["unit"].tolist() == ["participants"]
+    assert compared["units"].tolist() == [2]
+
+
+def test_the_gold_answers_are_those_of_the_experiment_that_is_named(own: DataFolders) -> None:
+    evaluation = episode_type("few_shot_gold").open_evaluation(own, 0)
+    assert len(evaluation.episodes) == 100
+    queries = [" ".join(q.words) for q in evaluation.episodes[0].queries]
+    assert queries == ["blick twice", "blick then toma"]
+    published = episode_type("few_shot_gold").open_evaluation(DataFolders(usual=()), 0)
+    assert published.episodes[0].grammar == GOLD
+
+
+def test_the_published_gold_episode_is_presented_alike_with_and_without_its_file(shared) -> None:
+    with_file = episode_type("few_shot_gold").open_evaluation(DataFolders(shared, usual=()), 3)
+    without = episode_type("few_shot_gold").open_evaluation(DataFolders(usual=()), 3)
+    for one, other in zip(with_file.presented(1), without.presented(1), strict=True):
+        assert one == other
+
+
+def test_drawn_answers_have_the_names_of_the_items(own: DataFolders) -> None:
+    drawn = sample_few_shot(symbolic("oracle").make(), own, model="oracle", times=3)
+    assert drawn["item"].tolist() == ["one"] * 6 + ["two"] * 6
+    assert drawn["correct"].all()
+    assert drawn["target"].unique().tolist() == ["▲ ▲", "● ▲"]
+
+
+def test_without_rules_the_right_answers_are_those_of_the_study_file(tmp_path: Path) -> None:
+    text = STUDY[: STUDY.index("wug ->")]
+    study = write_text(tmp_path / "study.txt", text)
+    data = put(from_table(write_table(tmp_path / "r.csv"), study), tmp_path / "data")
+    assert people_few_shot(data)["correct"].tolist() == [True, False, True, False]
+    items = few_shot.item_accuracy(people_few_shot(data), few_shot_grammar(data))
+    assert items["accuracy"].tolist() == [50, 50]
+    drawn = sample_few_shot(symbolic("oracle-biases").make(), data, model="biased", times=2)
+    assert set(drawn["item"]) == {"one", "two"}
+
+
+def test_items_may_have_study_sets_of_their_own(tmp_path: Path) -> None:
+    one = write_text(tmp_path / "study" / "one.txt")
+    other = STUDY.replace("wug then blick OUT: ▲ ■", "wug then blick OUT: ■ ▲")
+    other = other.replace("x1 then x2 -> [x2] [x1]", "x1 then x2 -> [x1] [x2]")
+    other = other.replace("IN: blick then toma OUT: ● ▲", "IN: blick then toma OUT: ▲ ●")
+    write_text(tmp_path / "study" / "two.txt", other)
+    data = put(from_table(write_table(tmp_path / "r.csv"), one.parent), tmp_path / "data")
+    people = people_few_shot(data)
+    assert people["correct"].tolist() == [True, False, False, True]
+    with pytest.raises(BimlError, match=r"different grammars.*by themselves"):
+        few_shot_grammar(data)
+    drawn = sample_few_shot(symbolic("oracle").make(), data, model="oracle", times=1)
+    assert drawn.query("item == 'two'")["response"].tolist() == ["▲ ●"] * 2
+    assert drawn["correct"].all()
+
+
+def test_open_ended_sheets_of_a_table(tmp_path: Path) -> None:
+    study = write_text(tmp_path / "sheet.txt", OPEN)
+    data = put(from_table(write_table(tmp_path / "r.csv", SHEETS), study), tmp_path / "data")
+    people = people_open_ended(data)
+    assert people["participant"].unique().tolist() == [f"P{n}" for n in range(6)]
+    assert open_ended.shares(people)["perfect"].tolist() == [6]
+    evaluation = episode_type("open_end_human_cross2").open_evaluation(data, 0)
+    scores = log_likelihoods(network(), evaluation, model="net", task="open-ended")
+    assert scores["participant"].unique().tolist() == ["P1"]
+    assert sorted(scores["item"]) == ["blick toma", "wug", "wug blick"]
+    drawn = sample_open_ended(network(), data, model="net", n=2)
+    assert sorted(drawn["item"].unique()) == ["blick toma", "wug", "wug blick"]
+    training = episode_type("open_end_human_cross2").open_training(data, 0)
+    assert training.episode(0).queries
+
+
+def test_trials_with_pools_of_a_table(tmp_path: Path) -> None:
+    write_text(tmp_path / "study" / "me.txt", TRIAL)
+    rows = [("A", "me", "blick", "▲"), ("B", "me", "blick", "■")]
+    data = put(
+        from_table(write_table(tmp_path / "r.csv", rows), tmp_path / "study"), tmp_path / "data"
+    )
+    assert probes.shares(people_probes(data))["percent"].tolist() == [50]
+    alone = from_table(write_table(tmp_path / "r.csv", rows), tmp_path / "study" / "me.txt")
+    assert alone.task == "probes"
+
+
+def test_answers_in_episode_files(tmp_path: Path) -> None:
+    query = STUDY[: STUDY.index("IN: blick twice")] + "IN: blick twice OUT: ▲ ▲\n" * 3
+    query += "IN: blick twice OUT: ■\n\n*GRAMMAR*\n" + STUDY.split("*GRAMMAR*\n")[1]
+    write_text(tmp_path / "answers" / "a.txt", query)
+    data = put(from_texts(tmp_path / "answers"), tmp_path / "data")
+    assert people_few_shot(data)["correct"].tolist() == [True, True, True, False]
+    assert people_few_shot(data)["sample"].tolist() == [0, 1, 2, 3]
+    gold = episode_type("few_shot_gold").open_evaluation(data, 0).episodes[0]
+    assert gold.queries[0].symbols == ("▲", "▲")
+
+
+def test_the_tidy_table_beside_the_files_is_a_table_of_responses(own: DataFolders) -> None:
+    path = own.find("data_human") / "few_shot" / "val_behavior" / "responses.csv"
+    table = files.read(path)
+    assert table["participant"].tolist() == ["Ann", "Bo/b"] * 2
+    assert table["correct"].tolist() == [True, False, True, False]
+
+
+# --- the command
+
+
+def test_the_command_says_where_it_is_and_how_to_ask(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_table(Path("responses.csv"))
+    write_text(Path("study.txt"))
+    assert main(["data", "import", "responses.csv", "--study", "study.txt"]) == 0
+    shown = capsys.readouterr().out
+    assert "few-shot: 4 answers of 2 participants to 2 items" in shown
+    assert "--data_dir responses-data --episode_type few_shot_human" in shown
+    open_study = write_text(Path("open.txt"), OPEN)
+    write_table(Path("sheets.csv"), SHEETS)
+    more = ["data", "import", "sheets.csv", "--study", str(open_study), "--dest", "responses-data"]
+    assert main(more) == 0
+    data = DataFolders(Path("responses-data"), usual=())
+    assert len(people_few_shot(data)) == 4
+    assert len(people_open_ended(data)) == 18
+    assert main(more) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([*more, "--overwrite"]) == 0
+    assert len(people_few_shot(data)) == 4
+    assert [p.name for p in Path("responses-data").iterdir()] == ["data_human"]
+
+
+def test_more_words_than_published_models_know_are_told(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = " ".join(f"w{n}" for n in range(10))
+    write_text(Path("open.txt"), OPEN.replace("IN: wug OUT", f"IN: {words} OUT"))
+    write_table(Path("r.csv"), [("A", "q", words, "■")])
+    assert main(["data", "import", "r.csv", "--study", "open.txt"]) == 0
+    shown = capsys.readouterr().out
+    assert "10 words" in shown
+    assert "vocabulary of your own" in shown
+    assert "without any answer: wug blick, blick toma" in shown
+
+
+def test_answers_are_read_as_they_were_given(own: DataFolders) -> None:
+    people = people_few_shot(own)
+    given = sorted((row[0], row[1], row[3]) for row in ANSWERS)
+    found = sorted(zip(people["participant"], people["item"], people["response"], strict=True))
+    assert found == given
+    assert isinstance(few_shot_grammar(own), Grammar)

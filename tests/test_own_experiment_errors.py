@@ -1,0 +1,158 @@
+"""What `biml data import` says of an experiment that cannot be right; nothing is written then."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from biml.commands.main import main
+from biml.episodes.locate import DataFolders
+from biml.episodes.types import episode_type
+from biml.errors import FormatError
+from experiment_toys import ANSWERS, HEADER, OPEN, SHEETS, STUDY, TRIAL, write_table, write_text
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_text(Path("study.txt"))
+    write_text(Path("open.txt"), OPEN)
+    write_text(Path("trials") / "me.txt", TRIAL)
+    return tmp_path
+
+
+def refused(capsys, *options: str, code: int = 1) -> str:
+    before = sorted(Path().rglob("*"))
+    assert main(["data", "import", *options, "--dest", "out"]) == code
+    assert sorted(Path().rglob("*")) == before
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "Traceback" not in error
+    return error
+
+
+def table(*rows: tuple[str, ...], header: tuple[str, ...] = HEADER) -> str:
+    return str(write_table(Path("r.csv"), rows, header))
+
+
+GOOD = ANSWERS[0]
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (("Ann", "two", "blick then toma", "★ ▲"), "unknown symbol '★'; known are: ■ ▲ ●"),
+        (("Ann", "two", "blik then toma", "● ▲"), "unknown word 'blik'"),
+        (("Ann", "one", "blick twice", "▲"), r"Ann answers item 'one' a second time .*line 2"),
+        (("Ann", "two", "toma twice", "● ●"), r"'toma twice' is no query of study.txt"),
+        (("Bob", "one", "blick then toma", "●"), "the item 'one' asks .* on line 2"),
+        (("Bob", "other", "blick twice", "▲"), "'one' .line 2. and 'other' ask the same query"),
+        (("Ann", "", "blick then toma", "● ▲"), "the item is empty"),
+        (("Ann", "two", "", "● ▲"), "the query is empty"),
+        (("Ann", "two", "blick then toma", ""), "the response is empty; leave the row out"),
+        (("Ann", "two", "blick then toma", "▲ " * 51), "51 symbols, more than the 50"),
+    ],
+)
+def test_a_row_that_cannot_be_an_answer_is_named_by_its_line(capsys, row, says) -> None:
+    error = refused(capsys, table(GOOD, row), "--study", "study.txt")
+    assert "r.csv" in error
+    assert "line 3" in error
+    assert re.search(says, error)
+
+
+def test_missing_columns_empty_files_and_encodings(capsys) -> None:
+    study = ("--study", "study.txt")
+    path = table(GOOD[:3], header=HEADER[:3])
+    assert "line 1: lacks the column response" in refused(capsys, path, *study)
+    assert "there is no response in it" in refused(capsys, table(), *study)
+    Path("r.csv").write_bytes(b"")
+    assert "lacks the columns item, query, response" in refused(capsys, "r.csv", *study)
+    Path("r.csv").write_bytes("item,query,response\none,blick twice,caf\xe9\n".encode("latin-1"))
+    assert "line 2: not UTF-8 text; save it as UTF-8" in refused(capsys, "r.csv", *study)
+    Path("r.csv").write_text("item;query;response\none;blick twice;x\n")
+    assert "parted by something else than commas" in refused(capsys, "r.csv", *study)
+    assert "missing.csv: cannot be read" in refused(capsys, "missing.csv", *study)
+    assert "no.txt: cannot be read" in refused(capsys, table(GOOD), "--study", "no.txt")
+
+
+def test_a_table_needs_a_study_and_only_a_table_takes_one(capsys) -> None:
+    assert "give --study" in refused(capsys, table(GOOD), code=2)
+    assert "--study goes with a table" in refused(capsys, "trials", "--study", "study.txt", code=2)
+
+
+def test_an_open_ended_task_needs_to_know_who_answered(capsys) -> None:
+    rows = [row[1:] for row in SHEETS]
+    path = table(*rows, header=HEADER[1:])
+    error = refused(capsys, path, "--study", "open.txt")
+    assert "line 2: there is no participant" in error
+
+
+def test_an_item_needs_a_study_file_of_its_name(capsys) -> None:
+    path = table(("A", "you", "blick", "▲"))
+    error = refused(capsys, path, "--study", "trials")
+    assert "line 2: there is no study file you.txt" in error
+    assert "'me.txt'" in error
+    path = table(("A", "me", "blick", "undefined_action"))
+    assert "unknown symbol 'undefined_action'" in refused(capsys, path, "--study", "trials")
+
+
+def test_a_study_that_contradicts_itself(capsys) -> None:
+    write_text(
+        Path("study.txt"), STUDY.replace("IN: blick twice OUT: ▲ ▲", "IN: blick twice OUT: ▲")
+    )
+    error = refused(capsys, table(GOOD), "--study", "study.txt")
+    assert "its grammar makes '▲ ▲' of 'blick twice', not '▲'" in error
+    no_rules = STUDY[: STUDY.index("wug ->")].replace(
+        "IN: toma OUT: ●", "IN: toma OUT: ●\nIN: toma OUT: ■"
+    )
+    write_text(Path("study.txt"), no_rules)
+    error = refused(capsys, table(GOOD), "--study", "study.txt")
+    assert "'toma' stands for '●' and for '■'" in error
+    write_text(Path("trials") / "few.txt", STUDY)
+    error = refused(capsys, table(GOOD), "--study", "trials")
+    assert "import items with a pool and items without one apart" in error
+
+
+def test_episode_files_that_cannot_be_one_task(capsys) -> None:
+    answers = STUDY.replace("IN: blick then toma OUT: ● ▲", "")
+    write_text(Path("answers") / "a.txt", answers)
+    write_text(Path("answers") / "b.txt", OPEN)
+    assert "is of the open-ended task" in refused(capsys, "answers")
+    write_text(Path("answers") / "b.txt", STUDY)
+    assert "b.txt: line 10: a second query" in refused(capsys, "answers")
+    write_text(Path("answers") / "b.txt", answers[: answers.index("wug ->")])
+    assert "b.txt: nothing tells which answers are right" in refused(capsys, "answers")
+    write_text(Path("answers") / "b.txt", answers.replace("twice OUT: ▲ ▲", "twice OUT: ★"))
+    assert "b.txt: line 9: unknown symbol '★'" in refused(capsys, "answers")
+    for file in Path("answers").iterdir():
+        file.unlink()
+    write_text(Path("answers") / "p.txt", OPEN.replace("IN: wug blick", "IN: wug"))
+    assert "p.txt: line 5: the participant answers 'wug' a second time" in refused(
+        capsys, "answers"
+    )
+
+
+def test_an_output_folder_that_is_there_is_left_alone(capsys) -> None:
+    path = table(*ANSWERS)
+    assert main(["data", "import", path, "--study", "study.txt", "--dest", "out"]) == 0
+    kept = Path("out/data_human/few_shot/val_behavior/responses.csv")
+    text = kept.read_text("utf-8")
+    table(GOOD)
+    assert "is there already" in refused(capsys, path, "--study", "study.txt", code=2)
+    Path("file").write_text("x")
+    capsys.readouterr()
+    assert main(["data", "import", path, "--study", "study.txt", "--dest", "file"]) == 1
+    assert "could not be written" in capsys.readouterr().err
+    # A bad table does not replace a good folder either.
+    table(GOOD, GOOD)
+    assert "second time" in refused(capsys, path, "--study", "study.txt", "--overwrite")
+    assert kept.read_text("utf-8") == text
+
+
+def test_a_table_that_no_longer_fits_its_files_is_told(capsys) -> None:
+    path = table(*ANSWERS)
+    assert main(["data", "import", path, "--study", "study.txt", "--dest", "out"]) == 0
+    file = Path("out/data_human/few_shot/val_behavior/00.txt")
+    file.write_text(file.read_text("utf-8").replace("twice OUT: ▲ ■", "twice OUT: ■"), "utf-8")
+    with pytest.raises(FormatError, match=r"responses.csv: tells of other answers than 00.txt"):
+        episode_type("few_shot_human").open_evaluation(DataFolders(Path("out"), usual=()), 0)
