@@ -1,6 +1,6 @@
 """Drawn answers of a model to the tasks that people did, as a table like people's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 
 import pandas as pd
@@ -15,7 +15,7 @@ from biml.episodes.transforms import unmap_symbols
 from biml.episodes.types import episode_type
 from biml.evaluation.answers import drawn_one_by_one
 from biml.evaluation.responder import Responder
-from biml.evaluation.sample_page import draw_items
+from biml.evaluation.sample_page import Item, draw_items
 
 TIMES = 10
 """Drawn answers for each of a person's, as published."""
@@ -52,6 +52,13 @@ def sample_few_shot(
     items = draw_items(
         responder, evaluation, seed=seed, times=times, max_length=max_length, progress=progress
     )
+    return tabulate_few_shot(items, evaluation, model=model, seed=seed)
+
+
+def tabulate_few_shot(
+    items: Sequence[Item], evaluation: EvaluationEpisodes, *, model: str, seed: int
+) -> pd.DataFrame:
+    """What `draw_items` drew, as a table with `target`, `correct` and `error_type`."""
     rows = [
         {"item": name, "query": words, "response": " ".join(answer), "sample": number}
         for item, episode in zip(items, evaluation.episodes, strict=True)
@@ -86,6 +93,13 @@ def sample_probes(
     items = draw_items(
         responder, evaluation, seed=seed, times=times, max_length=max_length, progress=progress
     )
+    return tabulate_probes(items, evaluation, model=model, seed=seed)
+
+
+def tabulate_probes(
+    items: Sequence[Item], evaluation: EvaluationEpisodes, *, model: str, seed: int
+) -> pd.DataFrame:
+    """What `draw_items` drew of trials with pools, as a table."""
     rows = [
         {
             "item": item_name(episode, evaluation, stem(episode.name)),
@@ -128,6 +142,17 @@ def sample_open_ended(
         sheets += evaluation.presented(next(passes))
     del sheets[n:]
     answers = drawn_one_by_one(responder, sheets, max_length, seed=seed, progress=progress)
+    return tabulate_open_ended(sheets, answers, model=model, seed=seed)
+
+
+def tabulate_open_ended(
+    sheets: Sequence[Episode],
+    answers: Sequence[Sequence[tuple[str, ...]]],
+    *,
+    model: str,
+    seed: int,
+) -> pd.DataFrame:
+    """Answer sheets that were filled in one query after another, as a table."""
     rows = []
     for number, (sheet, given) in enumerate(zip(sheets, answers, strict=True)):
         for query, answer in zip(sheet.queries, given, strict=True):
