@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 from biml.errors import UsageError
 
 if TYPE_CHECKING:
+    from biml.behaviour.likelihoods import ScoredResponse
     from biml.commands.eval_console import EvalConsole
     from biml.commands.eval_task import Task
 
 SUMMARY = "Evaluate a model: likelihood of given answers, accuracy of its own, samples."
+
+TABLES = (".csv", ".parquet")
 
 MODES = ("ll", "fit_lapse", "max", "sample", "sample_html", "sample_iterative", "dashboard")
 
@@ -47,8 +50,11 @@ def _configure_modes(group: Any) -> None:
     option("--ll", action="store_true", help="log-likelihood of the given answers")
     option(
         "--fit_lapse",
-        action="store_true",
-        help="log-likelihood at the lapse rate that fits best (0.01-0.09, 0.1-0.9)",
+        nargs="?",
+        const="grid",
+        choices=("grid", "bounded"),
+        help="log-likelihood at the lapse rate that fits best: of 0.01-0.09 and 0.1-0.9 (grid, the "
+        "default), or of all by a bounded optimiser",
     )
     option("--max", action="store_true", help="accuracy of its likeliest answers")
     option("--sample", action="store_true", help="accuracy of drawn answers")
@@ -90,6 +96,23 @@ def _configure_details(group: Any) -> None:
         default=0.0,
         metavar="P",
         help="lapse rate of --ll (%(default)g)",
+    )
+    option(
+        "--by",
+        choices=("item", "participant"),
+        help="show the log-likelihood of --ll or --fit_lapse for each",
+    )
+    option(
+        "--ll_out",
+        type=Path,
+        metavar="FILE",
+        help="write the log-likelihood of each answer as a table (.csv or .parquet)",
+    )
+    option(
+        "--samples_out",
+        type=Path,
+        metavar="FILE",
+        help="write what --sample_html or --sample_iterative draws as a table (.csv or .parquet)",
     )
     option("--verbose", action="store_true", help="list every episode with its answers")
     option("--json", metavar="PATH", help="write the figures as one JSON object (-: to stdout)")
@@ -139,6 +162,16 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--max and --sample ask for two kinds of answers; give one of them")
     if not (args.ll or args.fit_lapse) and (args.ll_nrep != 1 or args.ll_p_lapse):
         raise UsageError("--ll_nrep and --ll_p_lapse are for --ll or --fit_lapse; add one of them")
+    if not (args.ll or args.fit_lapse) and (args.by or args.ll_out):
+        raise UsageError("--by and --ll_out are for --ll or --fit_lapse; add one of them")
+    if args.samples_out and not (args.sample_html or args.sample_iterative):
+        raise UsageError(
+            "--samples_out is for --sample_html or --sample_iterative; add one of them"
+        )
+    for name in ("ll_out", "samples_out"):
+        path = getattr(args, name)
+        if path is not None and path.suffix.lower() not in TABLES:
+            raise UsageError(f"--{name} {path}: a table ends in {' or '.join(TABLES)}")
     if args.fit_lapse and args.ll_p_lapse:
         raise UsageError("--fit_lapse finds the lapse rate that --ll_p_lapse gives; give one only")
     if not 0 <= args.ll_p_lapse <= 1:
@@ -149,19 +182,36 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(f"--{name} is {value}, but must be at least 1")
 
 
-def _likelihood(
-    args: argparse.Namespace, task: "Task", console: "EvalConsole"
-) -> dict[str, float | int | None]:
+def _likelihood(args: argparse.Namespace, task: "Task", console: "EvalConsole") -> dict[str, Any]:
     from biml.evaluation.likelihood import fit_lapse, likelihood, score_repeats
 
+    if args.by == "participant":
+        from biml.commands import eval_tables
+
+        eval_tables.check_known(task)
     # Where every pass is the same, one is enough.
     repeats = args.ll_nrep if task.evaluation.stochastic else 1
+    scored: list[ScoredResponse] = []
     with console.progress("scoring", repeats, "passes") as progress:
-        scores = score_repeats(
-            task.responder, task.evaluation.presented, repeats, progress=progress
-        )
-    found = fit_lapse(scores) if args.fit_lapse else likelihood(scores, args.ll_p_lapse)
-    console.likelihood(found, fitted=args.fit_lapse)
+        if args.by or args.ll_out:
+            from biml.behaviour.likelihoods import as_scores, score_responses
+
+            scored = score_responses(
+                task.responder, task.evaluation, repeats=repeats, progress=progress
+            )
+            scores = as_scores(scored)
+        else:
+            scores = score_repeats(
+                task.responder, task.evaluation.presented, repeats, progress=progress
+            )
+    if args.fit_lapse == "bounded":
+        from biml.behaviour.likelihoods import best_lapse
+
+        found = best_lapse(scores)
+    else:
+        found = fit_lapse(scores) if args.fit_lapse else likelihood(scores, args.ll_p_lapse)
+    console.likelihood(found, fitted=bool(args.fit_lapse))
+    parts = _likelihood_tables(args, task, console, scored, found.p_lapse) if scored else {}
     if args.verbose and not (args.max or args.sample):
         episodes = task.evaluation.presented(0)
         console.list_scores(episodes, task.responder.log_prob(episodes))
@@ -170,7 +220,31 @@ def _likelihood(
         "loglike_sd": found.sd if math.isfinite(found.sd) else None,
         "symbols": found.symbols,
         "p_lapse": found.p_lapse,
+        **parts,
     }
+
+
+def _likelihood_tables(
+    args: argparse.Namespace,
+    task: "Task",
+    console: "EvalConsole",
+    scored: "list[ScoredResponse]",
+    p_lapse: float,
+) -> dict[str, Any]:
+    from biml.commands import eval_tables
+
+    table = eval_tables.log_likelihoods(task, scored, p_lapse)
+    figures = {}
+    if args.by:
+        sums = eval_tables.sums(table, args.by)
+        eval_tables.show(console, sums, args.by)
+        values = zip(sums[args.by], sums["log_likelihood"], strict=True)
+        figures[f"loglike_by_{args.by}"] = {
+            str(name): value if math.isfinite(value) else None for name, value in values
+        }
+    if args.ll_out:
+        eval_tables.write(console, table, args.ll_out, "Log-likelihoods")
+    return figures
 
 
 def _accuracy(
@@ -213,6 +287,11 @@ def _one_by_one(args: argparse.Namespace, task: "Task", console: "EvalConsole") 
             task.responder, episodes, args.max_length_eval, seed=args.seed, progress=progress
         )
     console.list_drawn(episodes, answers)
+    if args.samples_out:
+        from biml.commands import eval_tables
+
+        table = eval_tables.drawn_sheets(task, episodes, answers, args.seed)
+        eval_tables.write(console, table, args.samples_out, "Samples")
 
 
 def _page(args: argparse.Namespace, task: "Task", console: "EvalConsole") -> None:
@@ -232,6 +311,11 @@ def _page(args: argparse.Namespace, task: "Task", console: "EvalConsole") -> Non
     with write_aside(path) as file:
         file.write(page(items, f"{task.path.name}: {task.kind.summary}").encode())
     console.say(f"Samples: {path}")
+    if args.samples_out:
+        from biml.commands import eval_tables
+
+        table = eval_tables.drawn_items(task, items, args.seed)
+        eval_tables.write(console, table, args.samples_out, "Samples")
 
 
 def _draw_curves(task: "Task", console: "EvalConsole") -> None:

@@ -1,0 +1,110 @@
+"""Tables that `biml eval` shows and writes: log-likelihoods in parts, and drawn answers."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from biml.behaviour import few_shot, files, open_ended, probes
+from biml.behaviour.people import few_shot_grammar
+from biml.checkpoints import own
+from biml.commands.main import main
+from biml.episodes.locate import DataFolders
+from evaluation_toys import small_network
+from experiment_toys import OPEN, SHEETS, write_table, write_text
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current directory with a small model and an imported experiment `mine`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
+    monkeypatch.delenv("BIML_DATA", raising=False)
+    own.save(Path("out_models/toy.pt"), own.contents_of(small_network(), "few_shot_gold"))
+    write_table(Path("r.csv"))
+    write_text(Path("study.txt"))
+    assert main(["data", "import", "r.csv", "--study", "study.txt", "--dest", "mine"]) == 0
+    write_table(Path("sheets.csv"), SHEETS)
+    write_text(Path("open.txt"), OPEN)
+    assert main(["data", "import", "sheets.csv", "--study", "open.txt", "--dest", "mine"]) == 0
+    return tmp_path
+
+
+def evaluate(*options: object, data: object = "mine", kind: str = "few_shot_human") -> int:
+    where = ("--data_dir", data, "--episode_type", kind)
+    return main(["eval", "--fn_out_model", "toy.pt", *map(str, (*where, *options))])
+
+
+def figures(capsys: pytest.CaptureFixture[str], *options: object, **named: object) -> dict:
+    capsys.readouterr()
+    assert evaluate(*options, "--json", "-", **named) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_parts_of_a_log_likelihood_add_up(folder, capsys) -> None:
+    options = ("--ll", "--ll_nrep", 3, "--ll_p_lapse", 0.1)
+    plain = figures(capsys, *options)
+    by_item = figures(capsys, *options, "--by", "item", "--ll_out", "ll.csv")
+    by_person = figures(capsys, *options, "--by", "participant")
+    assert list(by_item["loglike_by_item"]) == ["one", "two"]
+    assert list(by_person["loglike_by_participant"]) == ["Ann", "Bo/b"]
+    for found in (by_item["loglike_by_item"], by_person["loglike_by_participant"]):
+        assert sum(found.values()) == pytest.approx(plain["loglike"], abs=1e-4)
+    assert by_item["loglike"] == pytest.approx(plain["loglike"], abs=1e-4)
+    assert by_item["loglike_sd"] == pytest.approx(plain["loglike_sd"], abs=1e-4)
+    table = files.pd.read_csv("ll.csv")
+    assert table["participant"].tolist() == ["Ann", "Bo/b"] * 2
+    assert table["log_likelihood"].sum() == pytest.approx(plain["loglike"], abs=1e-4)
+
+
+def test_parts_of_an_open_ended_log_likelihood(folder, capsys) -> None:
+    found = figures(capsys, "--ll", "--by", "participant", kind="open_end_human_cross1")
+    assert list(found["loglike_by_participant"]) == ["P0", "P5"]
+    assert evaluate("--ll", "--by", "item", kind="open_end_human_all") == 0
+    assert "6 answers, 18 symbols" in capsys.readouterr().out
+
+
+def test_a_bounded_lapse_is_no_worse_than_the_grids(folder, capsys) -> None:
+    grid = figures(capsys, "--fit_lapse")
+    assert figures(capsys, "--fit_lapse", "grid") == grid
+    bounded = figures(capsys, "--fit_lapse", "bounded")
+    assert bounded["loglike"] >= grid["loglike"] - 1e-6
+    assert bounded["p_lapse"] != grid["p_lapse"]
+
+
+def test_drawn_few_shot_answers_as_a_table(folder, capsys) -> None:
+    assert evaluate("--sample_html", "--samples_out", "s.csv") == 0
+    assert "s.csv (40 rows)" in capsys.readouterr().out
+    table = files.read("s.csv")
+    assert table["item"].value_counts().to_dict() == {"one": 20, "two": 20}
+    assert set(table["model"]) == {"toy"}
+    grammar = few_shot_grammar(DataFolders(folder / "mine"))
+    assert len(few_shot.item_accuracy(table, grammar)) == 2
+
+
+def test_drawn_answer_sheets_and_trials_as_tables(folder, shared, capsys) -> None:
+    options = ("--sample_iterative", "--samples_out", "s.parquet", "--episodes", 3)
+    assert evaluate(*options, kind="open_end_freeform") == 0
+    assert open_ended.shares(files.read("s.parquet"))["sheets"].tolist() == [3]
+    options = ("--sample_html", "--samples_out", "p.csv", "--episodes", 2)
+    assert evaluate(*options, kind="probe_human", data=shared) == 0
+    assert probes.shares(files.read("p.csv"))["responses"].tolist() == [2 * 220]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--max", "--by", "item"), "--by and --ll_out are for --ll or --fit_lapse"),
+        (("--max", "--ll_out", "x.csv"), "--by and --ll_out are for --ll or --fit_lapse"),
+        (("--ll", "--samples_out", "x.csv"), "--samples_out is for --sample_html"),
+        (("--ll", "--ll_out", "x.txt"), "--ll_out x.txt: a table ends in .csv or .parquet"),
+    ],
+)
+def test_tables_that_cannot_be_meant(folder, capsys, options, says) -> None:
+    assert evaluate(*options) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_participants_that_nobody_knows(folder, shared, capsys) -> None:
+    assert evaluate("--ll", "--by", "participant", "--ll_nrep", 50, data=shared) == 2
+    assert "needs to know who answered" in capsys.readouterr().err
