@@ -13,6 +13,8 @@ The parts, in the order in which data pass them: `biml.grammar`, `biml.episodes`
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from biml.version import __version__
+
 if TYPE_CHECKING:
     from biml.episodes.draw import draw_episode
     from biml.episodes.episode import COLOURS, WORDS, Episode, Example
@@ -53,6 +55,7 @@ __all__ = [
     "Responder",
     "Rule",
     "UsageError",
+    "__version__",
     "draw_episode",
     "episode_type",
     "format_episode",

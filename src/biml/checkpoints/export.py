@@ -1,12 +1,14 @@
 """Networks as safetensors with a JSON card, for other tools and for sharing.
 
 `NAME.safetensors` holds the weights; `NAME.json`, the card, holds the rest of a checkpoint's
-contents: architecture, config, vocabulary, episode type and facts. Training state is left out.
+contents: architecture, config, vocabulary, episode type and facts, and a checksum of the weights.
+Training state is left out.
 """
 
 import json
 import math
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +16,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from biml.errors import BimlError, FormatError
+from biml.checkpoints.cards import card_path, check_weights, read_bytes, read_card
+from biml.errors import FormatError
 from biml.files import write_aside
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
-
-
-def card_path(path: str | Path) -> Path:
-    """Where the card of an exported network stands.
-
-    >>> card_path("models/net.safetensors").as_posix()
-    'models/net.json'
-    """
-    return Path(path).with_suffix(".json")
 
 
 def write_safetensors(
@@ -37,10 +31,11 @@ def write_safetensors(
     Raises:
         BimlError: the folder cannot be written or the disk is full.
     """
-    weights = converted(contents["weights"], dtype)
+    weights = save(converted(contents["weights"], dtype), metadata={"format": "pt"})
     card = {key: value for key, value in contents.items() if key not in ("weights", "training")}
     with write_aside(path) as file:
-        file.write(save(weights, metadata={"format": "pt"}))
+        file.write(weights)
+    card["sha256"] = sha256(weights).hexdigest()
     with write_aside(card_path(path)) as file:
         file.write((json.dumps(_plain(card), indent=2, allow_nan=False) + "\n").encode())
 
@@ -50,33 +45,22 @@ def read_safetensors(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FormatError: one of the two files is damaged.
-        BimlError: one of the two files cannot be opened.
+        BimlError: one of the two files is missing or cannot be opened.
     """
-    text, card = _bytes(path), card_path(path)
-    try:
-        contents = json.loads(_bytes(card))
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"is not a model card in JSON ({error})", source=str(card)) from None
-    if not isinstance(contents, dict):
-        raise FormatError("is not a model card", source=str(card))
+    text, contents = read_bytes(path), read_card(path)
+    check_weights(text, contents, path)
     try:
         weights = load(text)
     except (SafetensorError, ValueError, KeyError) as error:
         problem = f"is damaged, truncated or not in safetensors format ({error})"
         raise FormatError(problem, source=str(path)) from None
+    contents.pop("sha256", None)
     return contents | {"weights": converted(weights, torch.float32)}
 
 
 def converted(weights: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """The weights in another precision."""
     return {name: value.to(dtype).contiguous() for name, value in weights.items()}
-
-
-def _bytes(path: str | Path) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise BimlError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _plain(value: Any) -> Any:

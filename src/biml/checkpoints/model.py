@@ -1,6 +1,6 @@
 """Loading a trained network, whoever wrote its file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,13 @@ class LoadedModel:
         network: in evaluation mode.
         episode_type: what it was trained on; empty where the file does not say.
         info: plain facts, such as `step`, `epoch`, `best_val_loss`, and `args` of a released one.
+        card: of a model that comes with biml, how it was trained and how well it answers.
     """
 
     network: EpisodeNetwork
     episode_type: str
     info: dict[str, Any]
+    card: dict[str, Any] = field(default_factory=dict)
 
 
 def load_model(
@@ -52,7 +54,10 @@ def load_model(
     if vocabulary is not None:
         check_vocabulary(network, vocabulary, path, contents["episode_type"])
     return LoadedModel(
-        network.to(device), contents["episode_type"], dict(contents.get("info") or {})
+        network.to(device),
+        contents["episode_type"],
+        dict(contents.get("info") or {}),
+        dict(contents.get("card") or {}),
     )
 
 

@@ -307,7 +307,7 @@ def _page(args: argparse.Namespace, task: "Task", console: "EvalConsole") -> Non
             max_length=args.max_length_eval,
             progress=progress,
         )
-    path = task.path.with_name(f"{task.path.stem}_{task.kind.name}_samples.html")
+    path = task.output.with_name(f"{task.output.stem}_{task.kind.name}_samples.html")
     with write_aside(path) as file:
         file.write(page(items, f"{task.path.name}: {task.kind.summary}").encode())
     console.say(f"Samples: {path}")
@@ -323,7 +323,7 @@ def _draw_curves(task: "Task", console: "EvalConsole") -> None:
     from biml.training.dashboard import Dashboard
     from biml.training.outputs import Outputs
 
-    path = Outputs(task.path).curves
+    path = Outputs(task.output).curves
     Dashboard(path, task.path.name).draw(learning_curves(task.path))
     console.say(f"Learning curves: {path}")
 

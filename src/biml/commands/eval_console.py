@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from biml.checkpoints.model import LoadedModel
+from biml.checkpoints.shipped import is_shipped
 from biml.episodes.episode import Episode
 from biml.episodes.render import terminal_symbols
 from biml.episodes.transforms import unmap_symbols
@@ -18,6 +19,7 @@ from biml.episodes.types import EpisodeType
 from biml.evaluation.accuracy import Accuracy
 from biml.evaluation.likelihood import Likelihood
 from biml.evaluation.responder import Answer
+from biml.version import __version__
 
 
 class EvalConsole:
@@ -42,6 +44,8 @@ class EvalConsole:
         trained = (
             f"trained on {model.episode_type}" if model.episode_type else "of unknown training"
         )
+        if is_shipped(path):
+            trained = f"shipped with biml {__version__}, {trained}"
         self.say(f"Model: {path} ({trained})")
         self.say(f"Episodes: {kind.name}, {kind.summary}")
 

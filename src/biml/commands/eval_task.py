@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from biml.checkpoints.model import load_model
+from biml.checkpoints.shipped import is_shipped
 from biml.commands.eval_console import EvalConsole
 from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
@@ -25,12 +26,14 @@ class Task:
 
     Attributes:
         path: the model's file.
+        output: what files that are written are named after, and beside which they go.
         responder: the model.
         kind: the episode type.
         evaluation: its evaluation episodes.
     """
 
     path: Path
+    output: Path
     responder: NetworkResponder
     kind: EpisodeType
     evaluation: EvaluationEpisodes
@@ -81,4 +84,6 @@ def open_task(args: argparse.Namespace, console: EvalConsole) -> Task:
             f"{kind.name} has placeholders for targets, so likelihood and accuracy mean little; "
             "--sample_iterative is made for it"
         )
-    return Task(path, responder, kind, evaluation)
+    # The folder of shipped models belongs to the installation.
+    output = Path(args.dir_model) / f"{path.stem}.pt" if is_shipped(path) else path
+    return Task(path, output, responder, kind, evaluation)

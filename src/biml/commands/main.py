@@ -7,7 +7,7 @@ from importlib import import_module
 
 from biml.errors import BimlError
 
-COMMANDS = ("train", "eval", "generate", "data", "interpret", "export")
+COMMANDS = ("train", "eval", "generate", "data", "interpret", "export", "models")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

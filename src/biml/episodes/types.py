@@ -64,6 +64,8 @@ class EpisodeType:
         clean: opens the same without biases and noise, for a curriculum to begin with; None where
             the training does not draw grammars.
         vocabulary: the symbols that its episodes are shown in.
+        learns_from: what its training episodes are made of, for model cards; says so where people's
+            answers are among it.
         remapped: canonical names are renamed at random for each presentation.
         masked_pool: answers may only use the symbols of an episode's pool.
     """
@@ -73,6 +75,7 @@ class EpisodeType:
     evaluation: Evaluation
     training: Training | None = None
     clean: Training | None = None
+    learns_from: str = ""
     vocabulary: Vocabulary = PUBLISHED
     remapped: bool = False
     masked_pool: bool = False
@@ -143,6 +146,9 @@ def _joint(folder: str, *steps: Step) -> Training:
     )
 
 
+_DRAWN = "episodes of the meta-grammar"
+_PEOPLE = "people's answers in the open-ended task"
+
 _FREEFORM = "open_ended_all/mock"
 _PLAIN = on_validation(copies_too)
 """How all algebraic types are validated: clean targets, study examples asked too."""
@@ -151,6 +157,7 @@ _ROWS = (
     EpisodeType(
         "retrieve",
         "copy only: the queries are the study examples",
+        learns_from=_DRAWN,
         training=algebraic(copies_only),
         clean=algebraic(copies_only),
         evaluation=on_validation(copies_only),
@@ -158,6 +165,7 @@ _ROWS = (
     EpisodeType(
         "algebraic",
         "algebraic outputs",
+        learns_from=_DRAWN,
         training=_CLEAN,
         clean=_CLEAN,
         evaluation=_PLAIN,
@@ -165,6 +173,7 @@ _ROWS = (
     EpisodeType(
         "algebraic_noise",
         'algebraic outputs with noise ("MLC (algebraic only)")',
+        learns_from=_DRAWN,
         training=algebraic(copies_too, add_noise),
         clean=_CLEAN,
         evaluation=_PLAIN,
@@ -172,6 +181,7 @@ _ROWS = (
     EpisodeType(
         "algebraic+biases",
         'algebraic outputs with people\'s biases and noise ("MLC", "BIML")',
+        learns_from=_DRAWN,
         training=algebraic(*_BIASED),
         clean=_CLEAN,
         evaluation=_PLAIN,
@@ -202,6 +212,7 @@ _ROWS = (
     EpisodeType(
         "few_shot_vanilla",
         "the few-shot task without study context (basic seq2seq)",
+        learns_from="the 14 study examples of the few-shot task",
         training=gold_study_pairs,
         evaluation=on_gold(copies_too, without_study, stochastic=False),
         vocabulary=CANONICAL,
@@ -215,6 +226,7 @@ _ROWS = (
     EpisodeType(
         "open_end_human_all",
         "all participants of the open-ended task",
+        learns_from=_PEOPLE,
         training=_open_ended("open_ended_all"),
         evaluation=on_participants("open_ended_all/val"),
         remapped=True,
@@ -223,6 +235,7 @@ _ROWS = (
         EpisodeType(
             f"open_end_human_cross{fold}",
             f"participants of the open-ended task, fold {fold} held out",
+            learns_from=_PEOPLE,
             training=_open_ended(f"open_ended_cross{fold}"),
             evaluation=on_participants(f"open_ended_cross{fold}/val"),
             remapped=True,
@@ -233,6 +246,7 @@ _ROWS = (
         EpisodeType(
             f"joint_cross{fold}",
             f"few-shot and open-ended training in one, fold {fold} held out",
+            learns_from=f"{_DRAWN}; {_PEOPLE}",
             training=_joint(f"open_ended_cross{fold}", *_BIASED),
             clean=_joint(f"open_ended_cross{fold}", copies_too),
             evaluation=on_participants(f"open_ended_cross{fold}/val"),
@@ -243,6 +257,7 @@ _ROWS = (
     EpisodeType(
         "joint",
         'few-shot and open-ended training in one, every participant ("MLC (joint)")',
+        learns_from=f"{_DRAWN}; {_PEOPLE}",
         training=_joint("open_ended_all", *_BIASED),
         clean=_joint("open_ended_all", copies_too),
         evaluation=_PLAIN,
@@ -265,6 +280,7 @@ _ROWS = (
     EpisodeType(
         "probe_human_w_pool",
         "the probe task with the pool shown as a study example, trained on people's answers",
+        learns_from="people's answers in the probe task",
         training=any_human(PROBES, pool_in_study, shuffle_study, rename),
         evaluation=on_human(PROBES, pool_in_study, shuffle_study, repeat_queries(10), rename),
         remapped=True,

@@ -17,7 +17,7 @@ def learning_curves(path: Path) -> list[Line]:
     """
     contents = read_contents(path)
     record = contents.get("training", {}).get("record", {})
-    lines: list[Line] = list(record.get("history", ()))
+    lines: list[Line] = list(record.get("history", ())) or list(contents.get("history", ()))
     if not lines:
         lines = _published(contents.get("info") or {})
     beside = Outputs(path).history

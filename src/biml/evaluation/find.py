@@ -2,17 +2,20 @@
 
 from pathlib import Path
 
+from biml.checkpoints.shipped import ENDINGS, installed, shipped_model
 from biml.episodes.locate import DataFolders
 from biml.errors import UsageError
 
 DEFAULT_FOLDER = Path("out_models")
-ENDINGS = (".pt", ".safetensors")
 
 
 def find_model(
     name: str, folder: str | Path = DEFAULT_FOLDER, data: DataFolders | None = None
 ) -> Path:
     """The file of a model.
+
+    A file in `folder` is found first, then a released model among the data folders, then a path as
+    it stands, and at last a model that comes with biml.
 
     Args:
         name: a file name in `folder`, with or without its ending, or a path.
@@ -28,11 +31,16 @@ def find_model(
             path = place / f"{name}{ending}"
             if path.is_file():
                 return path
+    shipped = shipped_model(name)
+    if shipped is not None:
+        return shipped
     searched = dict.fromkeys(str(place.resolve()) for place in (*folders, Path()))
+    with_biml = ", ".join(path.stem for path in installed()) or "no model"
     raise UsageError(
         f"no model {name!r} in {' or '.join(searched)}. "
-        f"{'. '.join(dict.fromkeys(map(_contents, folders)))}. Train one with `biml train`, fetch "
-        "the released ones with `biml data download models`, or name a folder with --dir_model."
+        f"{'. '.join(dict.fromkeys(map(_contents, folders)))}. With biml comes {with_biml}. "
+        "Train one with `biml train`, fetch the released ones with `biml data download models`, "
+        "or name a folder with --dir_model."
     )
 
 

@@ -1,7 +1,7 @@
 """Trained models for other programs: plain Python pairs in, plain Python answers out."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +28,8 @@ def load(name_or_path: str | Path, device: str = "cpu") -> "Model":
     """A trained model, ready to answer.
 
     Args:
-        name_or_path: a path, or the name of a file in `out_models`, with or without its ending.
+        name_or_path: a path, or the name of a file in `out_models` or of a model that comes with
+            biml, with or without its ending.
         device: "cpu" or "cuda".
     Raises:
         UsageError: there is no such file; the message says where was looked.
@@ -40,7 +41,8 @@ def load(name_or_path: str | Path, device: str = "cpu") -> "Model":
     """
     path = find_model(str(name_or_path))
     loaded = load_model(path, device)
-    return Model(NetworkResponder(loaded.network), loaded.episode_type, path.name, loaded.info)
+    responder = NetworkResponder(loaded.network)
+    return Model(responder, loaded.episode_type, path.name, loaded.info, loaded.card)
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,14 @@ class Model:
         episode_type: what it was trained on, where known.
         name: of its file.
         info: plain facts of its training.
+        card: of a model that comes with biml, more of them and its figures.
     """
 
     responder: NetworkResponder
     episode_type: str
     name: str
     info: dict[str, Any]
+    card: dict[str, Any] = field(default_factory=dict)
 
     @property
     def vocabulary(self) -> Vocabulary:
