@@ -67,6 +67,29 @@ def is_results(folder: Path) -> bool:
     return (folder / "results.json").is_file() and (folder / "tables").is_dir()
 
 
+KNOWN = ("results.json", "tables", "figures", "index.html")
+"""What a results folder may hold."""
+
+
+def check_place(folder: Path) -> None:
+    """Make sure that a results folder may be written there.
+
+    Raises:
+        UsageError: there is a file, or a folder that holds something else.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder for the results")
+    inside = sorted(path.name for path in folder.iterdir())
+    others = [name for name in inside if name not in KNOWN]
+    if others or (inside and not is_results(folder)):
+        raise UsageError(
+            f"{folder} holds something else than results ({', '.join((others or inside)[:3])}), "
+            "which would be lost; name another folder"
+        )
+
+
 def write_results(results: Results, folder: Path) -> None:
     """Write everything into a new folder.
 
@@ -74,7 +97,7 @@ def write_results(results: Results, folder: Path) -> None:
         BimlError: it cannot be written.
     """
     for name, frame in results.tables.items():
-        _write_table(typed(frame, TABLES[name]), folder / "tables" / f"{name}.csv")
+        write_table(TABLES[name], frame, folder / "tables" / f"{name}.csv")
     about = {"format": FORMAT, **asdict(_without_tables(results))}
     del about["tables"]
     with write_aside(folder / "results.json") as file:
@@ -127,6 +150,36 @@ def typed(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
     ).reset_index(drop=True)
 
 
+def write_table(table: Table, frame: pd.DataFrame, path: Path) -> None:
+    """Write a frame that has the table's columns.
+
+    Raises:
+        BimlError: it cannot be written.
+    """
+    with write_aside(path) as file:
+        file.write(typed(frame, table).to_csv(index=False, lineterminator="\n").encode())
+
+
+def read_table(table: Table, path: Path) -> pd.DataFrame:
+    """Read a table; empty cells are missing numbers, but empty texts.
+
+    Raises:
+        FormatError: a column or the form of a number is wrong.
+    """
+    try:
+        # An answer may be empty, or say `NA`.
+        cells = pd.read_csv(path, dtype="string", keep_default_na=False, encoding="utf-8")
+        missing = [name for name in table.columns if name not in cells]
+        if missing:
+            raise ValueError(f"lacks the column {missing[0]}")
+        columns = {name: _column(cells[name], kind) for name, kind in table.columns.items()}
+    except ValueError as error:  # pandas's own errors are kinds of it
+        raise FormatError(
+            f"damaged ({error}); run `biml reproduce` again", source=str(path)
+        ) from None
+    return pd.DataFrame(columns)
+
+
 def _without_tables(results: Results) -> Results:
     return Results(
         results.version,
@@ -138,29 +191,9 @@ def _without_tables(results: Results) -> Results:
     )
 
 
-def _write_table(frame: pd.DataFrame, path: Path) -> None:
-    with write_aside(path) as file:
-        file.write(frame.to_csv(index=False, lineterminator="\n").encode())
-
-
 def _read_tables(folder: Path) -> dict[str, pd.DataFrame]:
     paths = {name: folder / f"{name}.csv" for name in TABLES}
-    return {name: _read_table(TABLES[name], p) for name, p in paths.items() if p.is_file()}
-
-
-def _read_table(table: Table, path: Path) -> pd.DataFrame:
-    """Empty cells are missing numbers, but empty texts: an answer may be empty, or say `NA`."""
-    try:
-        cells = pd.read_csv(path, dtype="string", keep_default_na=False, encoding="utf-8")
-        missing = [name for name in table.columns if name not in cells]
-        if missing:
-            raise ValueError(f"lacks the column {missing[0]}")
-        columns = {name: _column(cells[name], kind) for name, kind in table.columns.items()}
-    except ValueError as error:  # pandas's own errors are kinds of it
-        raise FormatError(
-            f"damaged ({error}); run `biml reproduce` again", source=str(path)
-        ) from None
-    return pd.DataFrame(columns)
+    return {name: read_table(TABLES[name], p) for name, p in paths.items() if p.is_file()}
 
 
 def _column(cells: pd.Series, kind: str) -> pd.Series:

@@ -1,0 +1,77 @@
+"""`biml reproduce`: the paper's behavioural results, for any set of models."""
+
+import argparse
+from pathlib import Path
+
+SUMMARY = "reproduce the paper's behavioural results and write a report"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    option = parser.add_argument
+    option(
+        "experiments",
+        nargs="*",
+        metavar="EXPERIMENT",
+        help="table1, few-shot, open-ended, probes, novel-rules or all (the default)",
+    )
+    option(
+        "--models",
+        nargs="+",
+        metavar="NAME",
+        help="model files, and the symbolic models oracle, oracle-biases and biases "
+        "(the paper's models that are on this machine, and all symbolic ones)",
+    )
+    option("--quick", action="store_true", help="a minute's version: fewer passes and samples")
+    option(
+        "--out",
+        type=Path,
+        default=Path("reproduction"),
+        metavar="FOLDER",
+        help="for the page, figures and tables (%(default)s)",
+    )
+    option("--seed", type=int, default=0, metavar="N", help="of names, orders and draws (0)")
+    option(
+        "--lapse_samples",
+        action="store_true",
+        help="let networks lapse in samples too, at the rate that fits people best; the published "
+        "samples do not, and those of symbolic models always do",
+    )
+    option(
+        "--dir_model",
+        default="out_models",
+        metavar="FOLDER",
+        help="where models are looked for first (%(default)s)",
+    )
+    option("--data_dir", type=Path, metavar="FOLDER", help="where to look for data folders first")
+    option("--workers", type=int, metavar="N", help="processes (one for each core)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Reproduce, and show every published figure beside ours."""
+    from biml.errors import UsageError
+    from biml.reproduce.experiments import chosen
+
+    experiments = chosen(args.experiments)
+    if args.workers is not None and args.workers < 1:
+        raise UsageError(f"--workers is {args.workers}, but must be at least 1")
+
+    from biml.results.folder import check_place
+
+    check_place(args.out)
+
+    from biml.commands.reproduce_console import ReproduceConsole
+    from biml.episodes.locate import DataFolders
+    from biml.reproduce.assemble import Wanted
+    from biml.reproduce.run import reproduce
+    from biml.reproduce.subjects import find_subjects
+    from biml.training.hardware import cores
+
+    data = DataFolders(args.data_dir)
+    subjects = find_subjects(args.models, args.dir_model, data)
+    wanted = Wanted(subjects, experiments, data, args.quick, args.seed, args.lapse_samples)
+    with ReproduceConsole() as console:
+        console.begin(wanted, named=args.models is not None)
+        results = reproduce(wanted, args.out, workers=args.workers or cores(), watch=console)
+    console.results(results, args.out)
+    return 0

@@ -1,0 +1,124 @@
+"""What `biml reproduce` shows: progress, then published figures beside ours."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from biml.reproduce.assemble import Wanted
+from biml.reproduce.measures import MEASURES
+from biml.reproduce.work import Unit
+from biml.results.folder import Results
+
+
+class ReproduceConsole:
+    """Progress on standard error, results on standard output."""
+
+    def __init__(self) -> None:
+        self._out = Console(highlight=False)
+        self._aside = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bar = Progress(
+            TextColumn("{task.completed:.0f}%"),
+            BarColumn(bar_width=24),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.description}"),
+            console=self._aside,
+            transient=True,
+            disable=not self._aside.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=100)
+        self._total = 0.0
+        self._complete = 0.0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+        if kind is KeyboardInterrupt:
+            self.said(
+                "Interrupted. What was complete is kept: the same command goes on from there."
+            )
+
+    def begin(self, wanted: Wanted, *, named: bool) -> None:
+        """Say what is going to be done."""
+        names = ", ".join(subject.name for subject in wanted.subjects)
+        self.said(f"Models: {names}")
+        if not named and all(subject.symbolic for subject in wanted.subjects):
+            self.said(
+                "There is none of the paper's networks on this machine; name yours with --models."
+            )
+
+    # --- what the work tells
+
+    def began(self, units: Sequence[Unit]) -> None:
+        self._total = sum(unit.cost for unit in units)
+        if not units:
+            self.said("Nothing to compute: all results were kept from earlier calls.")
+
+    def running(self, units: Sequence[Unit]) -> None:
+        doing = " · ".join(
+            f"{unit.asked.subject.name}: {MEASURES[unit.measure].summary}" for unit in units
+        )
+        self._bar.update(self._task, description=doing or "statistics and figures")
+
+    def done(self, unit: Unit) -> None:
+        self._complete += unit.cost
+        self._bar.update(self._task, completed=100 * self._complete / self._total)
+
+    def said(self, text: str) -> None:
+        self._aside.print(text, markup=False)
+
+    # --- at the end
+
+    def results(self, results: Results, out: Path) -> None:
+        """Show the published figures beside ours, who took no part, and where everything is."""
+        for experiment, rows in results.tables["figures"].groupby("experiment", sort=False):
+            table = Table(title=str(experiment), title_justify="left", box=None, pad_edge=False)
+            table.add_column("figure")
+            table.add_column("model")
+            for name in ("published", "ours", "difference"):
+                table.add_column(name, justify="right")
+            last = ""
+            for row in rows.itertuples():
+                name = str(row.figure)
+                digits = 1 if "%" in name or "likelihood" in name else 3
+                numbers = [_number(row.published, digits), _number(row.ours, digits)]
+                difference = _number(row.difference, digits, sign=True)
+                table.add_row("" if name == last else name, str(row.model), *numbers, difference)
+                last = name
+            self._out.print(table)
+            self._out.print()
+        self._absent(results)
+        page = out / "index.html"
+        where = f"Report: {page}" if page.is_file() else f"Results: {out}"
+        self._out.print(where, markup=False, soft_wrap=True)
+
+    def _absent(self, results: Results) -> None:
+        """Which networks took no part; that a symbolic model is for one task is no news."""
+        networks = {model.name for model in results.models if model.kind == "network"}
+        why: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for one in results.skipped:
+            if one.model in networks:
+                why[one.model, one.why].append(one.experiment)
+        for (model, reason), experiments in why.items():
+            self.said(f"{model} takes no part in {', '.join(experiments)}: it {reason}")
+
+
+def _number(value: object, digits: int, *, sign: bool = False) -> str:
+    if value is None or pd.isna(value):  # type: ignore[call-overload]
+        return "–"
+    rounded = round(float(value), digits) + 0.0  # type: ignore[arg-type]
+    return f"{rounded:{'+' if sign else ''}.{digits}f}"  # + 0.0 makes a plain zero of -0.0

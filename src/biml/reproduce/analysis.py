@@ -1,0 +1,140 @@
+"""From measurements of models and people's responses to the tables of a results folder."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+from statsmodels.stats.proportion import proportion_confint
+
+from biml.behaviour import few_shot, open_ended, probes
+from biml.behaviour.agreement import accuracy_agreement
+from biml.behaviour.compare import differences
+from biml.behaviour.few_shot import percent
+from biml.grammar import Grammar
+from biml.results.tables import PEOPLE
+
+Frames = dict[str, pd.DataFrame]
+
+PROBE_PATTERNS = {
+    probes.EXCLUSIVITY: "mutual_exclusivity",
+    probes.CONCATENATION: "iconic",
+    probes.TRADE_OFF: "one_to_one",
+}
+
+
+def likelihood_tables(measured: Mapping[str, Frames], seed: int, resamples: int) -> Frames:
+    """`comparisons` of all pairs of models that were scored on the same responses.
+
+    Args:
+        measured: for each model what its likelihood gave, of one task.
+    """
+    names = ("likelihoods", "likelihoods_by_item")
+    tables = merge({name: frames[name] for name in names} for frames in measured.values())
+    scored = {model: frames["scored"] for model, frames in measured.items()}
+    most = max(map(len, scored.values()), default=0)
+    alike = [frame for frame in scored.values() if len(frame) == most]
+    if len(alike) > 1:
+        found = differences(join(alike), seed=seed, resamples=resamples)
+        renamed = found.rename(columns={"model": "model_a", "other": "model_b"})
+        tables["comparisons"] = renamed.assign(task=alike[0]["task"].iloc[0])
+    return tables
+
+
+def few_shot_tables(responses: pd.DataFrame, grammar: Grammar, seed: int, resamples: int) -> Frames:
+    """What people and models answered in the few-shot task."""
+    items = few_shot.item_accuracy(responses, grammar)
+    queries = responses.drop_duplicates("item").set_index("item")["query"]
+    items = items.assign(
+        query=items["item"].map(queries),
+        group=(items["functions"] > 1).map({True: "complex", False: "simple"}),
+        six_long=items["outputs"] >= few_shot.LONG,
+        n=items["responses"],
+    )
+    groups = few_shot.groups(responses, grammar)
+    names = ["all", "simple", "complex", "six_long"]
+    tables = {
+        "responses": responses,
+        "item_accuracies": items,
+        "groups": groups.melt("model", names, "group", "accuracy"),
+        "patterns": _error_patterns(few_shot.errors(responses, grammar)),
+    }
+    if set(responses["model"]) != {PEOPLE}:
+        tables["agreement"] = accuracy_agreement(responses, grammar, seed=seed, resamples=resamples)
+    return tables
+
+
+def open_ended_tables(responses: pd.DataFrame) -> Frames:
+    """What people and models answered in the open-ended task."""
+    shares = open_ended.shares(responses)
+    parts = [
+        _pattern(shares, "open_ended", name, shares[name], shares["sheets"])
+        for name in open_ended.PATTERNS
+    ]
+    return {"responses": responses, "patterns": join(parts)}
+
+
+def probe_tables(responses: pd.DataFrame) -> Frames:
+    """What people and models answered in the probe trials."""
+    shares = probes.shares(responses)
+    patterns = shares.assign(
+        task="probes",
+        pattern=shares["kind"].map(PROBE_PATTERNS),
+        count=shares["consistent"],
+        n=shares["responses"],
+    )
+    cells = probes.mutual_exclusivity(responses)
+    low, high = proportion_confint(cells["consistent"], cells["responses"], method="wilson")
+    by_model = responses.groupby("model", sort=False)
+    return {
+        "responses": responses,
+        "patterns": patterns,
+        "mutual_exclusivity": cells.assign(low=100 * low, high=100 * high, n=cells["responses"]),
+        "exclusivity_regression": join(
+            probes.exclusivity_regression(of_model).assign(model=model)
+            for model, of_model in by_model
+        ),
+    }
+
+
+def join(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """One below another."""
+    return pd.concat(list(frames), ignore_index=True)
+
+
+def merge(parts: Iterable[Frames]) -> Frames:
+    """Tables of the same name one below another."""
+    found: dict[str, list[pd.DataFrame]] = {}
+    for frames in parts:
+        for name, frame in frames.items():
+            found.setdefault(name, []).append(frame)
+    return {name: join(frames) for name, frames in found.items()}
+
+
+def _error_patterns(errors: pd.DataFrame) -> pd.DataFrame:
+    return join(
+        [
+            _pattern(errors, "few_shot", "one_to_one", errors["one_to_one"], errors["errors"]),
+            _pattern(errors, "few_shot", "iconic", errors["iconic"], errors["reversing_errors"]),
+        ]
+    )
+
+
+def _pattern(
+    frame: pd.DataFrame, task: str, name: str, count: pd.Series, n: pd.Series
+) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "model": frame["model"],
+            "task": task,
+            "pattern": name,
+            "count": count,
+            "n": n,
+            "percent": percent(count, n),
+        }
+    )
+
+
+def in_order(frame: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
+    """Rows in the order of their models, people first."""
+    places = {name: place for place, name in enumerate([PEOPLE, *models])}
+    column = "model" if "model" in frame else "model_a"
+    return frame.sort_values(column, key=lambda names: names.map(places), kind="stable")

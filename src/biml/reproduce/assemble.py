@@ -1,0 +1,166 @@
+"""From the results of all units of work to the tables of a results folder."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from biml.behaviour.people import (
+    few_shot_grammar,
+    people_few_shot,
+    people_open_ended,
+    people_probes,
+)
+from biml.episodes.locate import DataFolders
+from biml.errors import BimlError
+from biml.evaluation.curves import learning_curves
+from biml.reproduce.analysis import (
+    Frames,
+    few_shot_tables,
+    in_order,
+    join,
+    likelihood_tables,
+    merge,
+    open_ended_tables,
+    probe_tables,
+)
+from biml.reproduce.experiments import Experiment
+from biml.reproduce.published import COLUMNS, ORACLE, beside_published
+from biml.reproduce.store import Store, data_digest, key
+from biml.reproduce.subjects import Subject
+from biml.reproduce.work import Found
+from biml.results.tables import PEOPLE, TABLES
+
+ANALYSIS_VERSION = 1
+"""Raised whenever the analysis gives other tables than before."""
+
+RESAMPLES, QUICK_RESAMPLES = 10_000, 1_000
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be reproduced.
+
+    Attributes:
+        subjects: the models, in the order of their columns.
+        experiments: which.
+        data: where human data are found.
+        quick: the minute's version.
+        seed: of all that is random.
+        lapsing: networks lapse in samples too, at the rate that fits people best. The published
+            samples do not; those of symbolic models always do, which never err else.
+    """
+
+    subjects: tuple[Subject, ...]
+    experiments: tuple[Experiment, ...]
+    data: DataFolders
+    quick: bool = False
+    seed: int = 0
+    lapsing: bool = False
+
+
+def assemble(wanted: Wanted, found: Found, store: Store) -> Frames:
+    """All tables of the results folder, with rows in the order of the models.
+
+    Args:
+        found: the results of all units of work.
+        store: keeps what statistics give, which takes seconds.
+    """
+    parts = [_kept(experiment, wanted, found, store) for experiment in wanted.experiments]
+    curves = _curves(wanted.subjects)
+    if not curves.empty:
+        parts.append({"learning_curves": curves})
+    names = [subject.name for subject in wanted.subjects]
+    tables = {name: in_order(frame, names) for name, frame in merge(parts).items()}
+    columns = {PEOPLE: PEOPLE} | {subject.name: _column(subject) for subject in wanted.subjects}
+    shown = dict(tables)
+    if "likelihoods" in shown:
+        shown["likelihoods"] = join([_ceiling(people_few_shot(wanted.data)), shown["likelihoods"]])
+    ran = [experiment.name for experiment in wanted.experiments]
+    return tables | {"figures": beside_published(shown, columns, ran)}
+
+
+def _kept(experiment: Experiment, wanted: Wanted, found: Found, store: Store) -> Frames:
+    """The tables of an experiment."""
+    places = [
+        (measure, subject.name)
+        for measure in experiment.measures
+        for subject in wanted.subjects
+        if (measure, subject.name) in found
+    ]
+    measured: dict[str, dict[str, Frames]] = {measure: {} for measure in experiment.measures}
+    for measure, model in places:
+        measured[measure][model] = found[measure, model].frames
+    resamples = QUICK_RESAMPLES if wanted.quick else RESAMPLES
+    inputs = [found[place].key for place in places]
+    people = data_digest(wanted.data, "data_human")
+    about = (experiment.name, ANALYSIS_VERSION, inputs, people, wanted.seed, resamples)
+    name = key("analysis", *about)
+    tables = store.load(name)
+    if tables is None:
+        tables = _analysed(measured, wanted, resamples)
+        with suppress(BimlError):  # of which the units told already
+            store.save(name, tables)
+    return tables
+
+
+def _analysed(
+    measured: Mapping[str, Mapping[str, Frames]], wanted: Wanted, resamples: int
+) -> Frames:
+    parts: list[Frames] = []
+    for name, by_model in measured.items():
+        if name.endswith("_likelihood"):
+            parts.append(likelihood_tables(by_model, wanted.seed, resamples))
+        elif name in ("gold", "validation", "novel_rules"):
+            parts.append(merge(by_model.values()))
+        else:  # of people in any case
+            drawn = [frames["responses"] for frames in by_model.values()]
+            parts.append(_behaviour(name, drawn, wanted, resamples))
+    return merge(parts)
+
+
+def _behaviour(name: str, drawn: Sequence[pd.DataFrame], wanted: Wanted, resamples: int) -> Frames:
+    """The measures of one task for people and models."""
+    data = wanted.data
+    if name == "few_shot_samples":
+        people = people_few_shot(data).assign(task="few_shot")
+        grammar = few_shot_grammar(data)
+        return few_shot_tables(join([people, *drawn]), grammar, wanted.seed, resamples)
+    if name == "open_ended_samples":
+        people = people_open_ended(data).assign(task="open_ended")
+        return open_ended_tables(join([people, *drawn]))
+    return probe_tables(join([people_probes(data).assign(task="probes"), *drawn]))
+
+
+def _ceiling(people: pd.DataFrame) -> pd.DataFrame:
+    """Log-likelihood of the few-shot responses by their own frequencies; no model can pass it."""
+    counts = people.groupby("item")["response"].value_counts()
+    shares = counts / counts.groupby(level="item").transform("sum")
+    total = float((counts * np.log(shares)).sum())
+    row = {"model": PEOPLE, "task": "few_shot", "fold": "", "log_likelihood": total}
+    return pd.DataFrame([row])
+
+
+def _curves(subjects: Sequence[Subject]) -> pd.DataFrame:
+    """The learning curves of those networks that remember them."""
+    frames = []
+    for subject in subjects:
+        if subject.network is None:
+            continue
+        try:
+            lines = learning_curves(subject.network.path)
+        except BimlError:
+            continue
+        names = [name for name in TABLES["learning_curves"].columns if name != "model"]
+        rows = [{name: line.get(name) for name in names} for line in lines]
+        frames.append(pd.DataFrame(rows).assign(model=subject.name))
+    return join(frames) if frames else pd.DataFrame()
+
+
+def _column(subject: Subject) -> str:
+    """Which of the paper's models it is."""
+    if subject.symbolic:
+        return ORACLE if subject.name == "oracle" else ""
+    return COLUMNS.get(subject.trained_on, "")

@@ -1,0 +1,71 @@
+"""The paper's experiments: one row each, made of measurements."""
+
+from dataclasses import dataclass
+
+from biml.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment.
+
+    Attributes:
+        name: for the command line.
+        summary: one line for people.
+        measures: those that it is made of.
+    """
+
+    name: str
+    summary: str
+    measures: tuple[str, ...]
+
+
+_ROWS = (
+    Experiment(
+        "table1",
+        "log-likelihood of people's responses, few-shot and open-ended (Table 1)",
+        ("few_shot_likelihood", "open_ended_likelihood"),
+    ),
+    Experiment(
+        "few-shot",
+        "accuracy, errors and item correlations in the few-shot task (Fig. 2)",
+        ("gold", "validation", "few_shot_samples"),
+    ),
+    Experiment(
+        "open-ended",
+        "patterns of the open-ended task (Fig. 4)",
+        ("open_ended_samples",),
+    ),
+    Experiment(
+        "probes",
+        "mutual exclusivity and concatenation in the probe trials (supplement)",
+        ("probe_samples",),
+    ),
+    Experiment(
+        "novel-rules",
+        "accuracy with rules that were never met in training (supplement)",
+        ("novel_rules",),
+    ),
+)
+
+EXPERIMENTS: dict[str, Experiment] = {row.name: row for row in _ROWS}
+"""By name."""
+
+ALL = "all"
+
+
+def chosen(names: list[str] | None) -> tuple[Experiment, ...]:
+    """The experiments of these names, in the order of the table; all where none is named.
+
+    Raises:
+        UsageError: there is none of a name; the message lists them all.
+    """
+    for name in names or ():
+        if name != ALL and name not in EXPERIMENTS:
+            raise UsageError(
+                f"unknown experiment {name!r}; choose one or more of {', '.join(EXPERIMENTS)}, "
+                f"or {ALL}"
+            )
+    if not names or ALL in names:
+        return tuple(EXPERIMENTS.values())
+    return tuple(row for row in EXPERIMENTS.values() if row.name in names)

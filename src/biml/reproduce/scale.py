@@ -1,0 +1,33 @@
+"""How much is drawn and averaged over: the paper's amounts, and a minute's version of them."""
+
+from dataclasses import dataclass
+
+from biml.behaviour.samples import SHEETS, TIMES
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Amounts of work.
+
+    Attributes:
+        few_shot_passes: renamings that the likelihood of few-shot responses is averaged over.
+        open_ended_passes: orders and renamings that that of open-ended responses is averaged over.
+        times: drawn answers for each of a person's.
+        sheets: drawn answer sheets of the open-ended task.
+        episodes: at most so many episodes are answered greedily.
+        seed: of all that is random.
+    """
+
+    few_shot_passes: int = 100
+    open_ended_passes: int = 200
+    times: int = TIMES
+    sheets: int = SHEETS
+    episodes: int = 1000
+    seed: int = 0
+
+
+def scale(quick: bool, seed: int) -> Scale:
+    """The whole, or the minute's version."""
+    if quick:
+        return Scale(5, 3, times=1, sheets=30, episodes=26, seed=seed)
+    return Scale(seed=seed)

@@ -1,0 +1,68 @@
+"""Results of units of work, kept in the user's cache folder by all that they depend on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import pandas as pd
+
+from biml.episodes.locate import DataFolders, user_cache_folder
+from biml.errors import BimlError
+from biml.files import folder_aside
+from biml.results.folder import read_table, write_table
+from biml.results.tables import Table
+
+
+def key(*what: object) -> str:
+    """A name for what is described; every part must say all that matters in its `repr`."""
+    return blake2b(repr(what).encode(), digest_size=16).hexdigest()
+
+
+def data_digest(data: DataFolders, name: str) -> str:
+    """A digest of the files of a data folder, such as `data_human`; empty where there is none."""
+    root, _, inside = name.partition("/")
+    folder = data.look(root)
+    if folder is None:
+        return ""
+    found = blake2b(digest_size=16)
+    for path in sorted((folder / inside).rglob("*")):
+        if path.is_file():
+            found.update(repr((path.relative_to(folder).as_posix(), path.stat().st_size)).encode())
+            found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+@dataclass(frozen=True)
+class Store:
+    """Tables by key: a folder each, which appears when it is complete.
+
+    Attributes:
+        folder: where; it may be removed at any time.
+        tables: every table that may be in it, by name.
+    """
+
+    tables: Mapping[str, Table]
+    folder: Path
+
+    @classmethod
+    def of_user(cls, tables: Mapping[str, Table]) -> "Store":
+        return cls(tables, user_cache_folder() / "reproduce")
+
+    def load(self, name: str) -> dict[str, pd.DataFrame] | None:
+        """What was kept; None where there is nothing, or it is damaged."""
+        try:
+            paths = sorted((self.folder / name).glob("*.csv"))
+            return {path.stem: read_table(self.tables[path.stem], path) for path in paths} or None
+        except (BimlError, OSError, KeyError):
+            return None
+
+    def save(self, name: str, frames: Mapping[str, pd.DataFrame]) -> None:
+        """Keep tables.
+
+        Raises:
+            BimlError: the folder cannot be written.
+        """
+        with folder_aside(self.folder / name, overwrite=True) as made:
+            for table, frame in frames.items():
+                write_table(self.tables[table], frame, made / f"{table}.csv")
