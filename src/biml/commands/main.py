@@ -7,7 +7,7 @@ from importlib import import_module
 
 from biml.errors import BimlError
 
-COMMANDS = ("train", "eval", "generate", "data", "interpret", "export", "models")
+COMMANDS = ("train", "eval", "generate", "data", "interpret", "export", "models", "reproduce")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
