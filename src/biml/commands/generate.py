@@ -4,6 +4,20 @@ import argparse
 from pathlib import Path
 
 from biml.episodes.sources import PER_EPOCH, VALIDATION_EPISODES
+from biml.grammar import MetaGrammar
+
+PUBLISHED = MetaGrammar()
+
+META = (
+    ("--primitives", "n_primitives", "words with a symbol of their own"),
+    ("--functions", "n_functions", "function words"),
+    ("--max_rhs", "max_rhs", "longest right side of a function"),
+    ("--max_input", "max_input", "longest input in words"),
+    ("--max_output", "max_output", "longest output in symbols"),
+    ("--study", "n_study", "study examples of an episode"),
+    ("--queries", "n_query", "queries of an episode"),
+)
+"""Options, the fields of `MetaGrammar` that they set, and what they mean."""
 
 SUMMARY = "write a set of meta-training and validation episodes, drawn from the meta-grammar"
 
@@ -31,6 +45,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="the files depend on nothing else (default: 0)"
     )
+    meta = parser.add_argument_group("the meta-grammar that grammars are drawn from")
+    for option, name, what in META:
+        meta.add_argument(
+            option,
+            type=int,
+            default=getattr(PUBLISHED, name),
+            metavar="N",
+            help=f"{what} (%(default)s)",
+        )
+    meta.add_argument(
+        "--apart",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="an episode file, such as the study file of an experiment, whose grammar is held out "
+        "of training whatever its words and symbols are called; may be given several times",
+    )
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes (default: one for each core)"
     )
@@ -42,8 +74,11 @@ def run(args: argparse.Namespace) -> int | None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from biml.episodes.generate import GeneratedSet, generate
+    from biml.episodes.text import read_episode
 
-    wanted = GeneratedSet(args.train, args.val, args.seed)
+    meta = MetaGrammar(**{name: getattr(args, option[2:]) for option, name, _ in META})
+    apart = tuple(map(read_episode, args.apart))
+    wanted = GeneratedSet(args.train, args.val, args.seed, meta, apart)
     columns = ("writing episodes", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=args.train + args.val)

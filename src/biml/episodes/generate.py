@@ -11,7 +11,9 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from biml.episodes.episode import Episode
 from biml.episodes.sources import (
+    APART,
     PER_EPOCH,
     VALIDATION_EPISODES,
     StreamEpisodes,
@@ -19,7 +21,7 @@ from biml.episodes.sources import (
     held_out,
 )
 from biml.episodes.text import format_episode
-from biml.errors import BimlError, UsageError
+from biml.errors import BimlError, FormatError, UsageError
 from biml.files import folder_aside
 from biml.grammar import MetaGrammar
 
@@ -36,6 +38,8 @@ class GeneratedSet:
         val: how many validation episodes.
         seed: the files depend on it, on `meta`, and on nothing else.
         meta: the distribution of grammars.
+        apart: episodes whose grammars are held out of training whatever their words and symbols are
+            called, such as that of an experiment. They are written too, so that training knows.
 
     Raises:
         UsageError: a number that cannot be.
@@ -45,8 +49,15 @@ class GeneratedSet:
     val: int = VALIDATION_EPISODES
     seed: int = 0
     meta: MetaGrammar = field(default_factory=MetaGrammar)
+    apart: tuple[Episode, ...] = ()
 
     def __post_init__(self) -> None:
+        for episode in self.apart:
+            if episode.grammar is None:
+                raise FormatError(
+                    "nothing stands below *GRAMMAR*; write the rules that are to be held out",
+                    source=episode.name,
+                )
         for name in ("train", "val"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name} {getattr(self, name)}: at least one episode is needed")
@@ -63,9 +74,9 @@ def generate(
     """Write `folder/train/000001.txt …` and `folder/val/000001.txt …`.
 
     No training grammar equals a validation grammar, whatever the order of their rules, and none
-    equals the gold grammar, whatever its words and symbols are called. No training grammar has a
-    rule of `grammar.novel`. The training files are the episodes of the endless stream of the same
-    seed and exclusions.
+    equals the gold grammar or one of `wanted.apart`, whatever its words and symbols are called. No
+    training grammar has a rule of `grammar.novel`. The training files are the episodes of the
+    endless stream of the same seed and exclusions.
 
     Args:
         wanted: what to write.
@@ -89,7 +100,12 @@ def generate(
         for number, episode in enumerate(validation):
             _file(made, "val", number).write_text(format_episode(episode), "utf-8")
         progress(wanted.val, total)
-        stream = StreamEpisodes(wanted.meta, wanted.seed, held_out(validation))
+        for number, episode in enumerate(wanted.apart):
+            path = _file(made, APART, number)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(format_episode(episode), "utf-8")
+        apart = tuple(e.grammar for e in wanted.apart if e.grammar is not None)
+        stream = StreamEpisodes(wanted.meta, wanted.seed, held_out(validation), apart=apart)
         pieces = [
             range(start, min(start + _PIECE, wanted.train))
             for start in range(0, wanted.train, _PIECE)

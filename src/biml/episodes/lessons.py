@@ -5,12 +5,19 @@ examples. With few functions and short inputs retrieval is what there is to lear
 few hundred small steps; docs/fast.md has the measurements.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
 from biml.episodes.present import Presented, TrainingEpisodes, part_seed
-from biml.episodes.sources import StreamEpisodes, held_out, validation_episodes
+from biml.episodes.sources import (
+    VALIDATION_SEED,
+    StreamEpisodes,
+    draw_validation,
+    grammars_apart,
+    held_out,
+    validation_episodes,
+)
 from biml.episodes.steps import copies_too
 from biml.episodes.transforms import shuffle_study
 from biml.grammar import MetaGrammar
@@ -54,17 +61,31 @@ class InOrder:
         return part.episode(index)
 
 
-def lessons(data: DataFolders, seed: int) -> tuple[tuple[TrainingEpisodes, int], ...]:
+def lessons(
+    data: DataFolders, seed: int, own: MetaGrammar | None = None
+) -> tuple[tuple[TrainingEpisodes, int], ...]:
     """The easier kinds, as parts of `InOrder`.
 
     Their grammars are of the meta-grammar with fewer functions. Those of validation and the gold
     grammar are held out of them as of all training.
+
+    Args:
+        own: the meta-grammar of a language of one's own, whose words and symbols lessons take.
     """
-    held = held_out(validation_episodes(data))
+    validation = draw_validation(own, VALIDATION_SEED) if own else validation_episodes(data)
+    held, apart = held_out(validation), grammars_apart(data)
     parts = []
     end = 0
     for number, lesson in enumerate(LESSONS):
         end += lesson.presentations
-        source = StreamEpisodes(lesson.meta, part_seed(seed, f"lesson {number}"), held)
+        meta = _easier(own, lesson.meta) if own else lesson.meta
+        source = StreamEpisodes(meta, part_seed(seed, f"lesson {number}"), held, apart=apart)
         parts.append((Presented(source, (shuffle_study, copies_too), seed), end))
     return tuple(parts)
+
+
+def _easier(own: MetaGrammar, lesson: MetaGrammar) -> MetaGrammar:
+    """A language of one's own in the size of a lesson, or in its own where that is smaller."""
+    names = ("n_functions", "max_input", "n_study", "n_query")
+    sizes = {name: min(getattr(own, name), getattr(lesson, name)) for name in names}
+    return replace(own, **sizes)

@@ -19,11 +19,20 @@ from biml.episodes.present import (
     TrainingEpisodes,
     part_seed,
 )
-from biml.episodes.sources import AnyOf, training_episodes, validation_episodes
+from biml.episodes.sources import (
+    VALIDATION_SEED,
+    AnyOf,
+    EpisodeSource,
+    StreamEpisodes,
+    draw_validation,
+    held_out,
+    training_episodes,
+    validation_episodes,
+)
 from biml.episodes.steps import copies_only, rename, without_study
 from biml.episodes.transforms import shuffle_study
 from biml.errors import BimlError
-from biml.grammar import GOLD
+from biml.grammar import GOLD, MetaGrammar
 from biml.grammar.gold import GOLD_QUERIES, GOLD_STUDY
 
 Training = Callable[[DataFolders, int], TrainingEpisodes]
@@ -69,20 +78,32 @@ def gold_episodes(data: DataFolders) -> tuple[Episode, ...]:
     return (gold,)
 
 
-def algebraic(*steps: Step) -> Training:
-    """Meta-training episodes, study shuffled, then the steps."""
+def algebraic(*steps: Step, meta: MetaGrammar | None = None) -> Training:
+    """Meta-training episodes, study shuffled, then the steps.
+
+    Args:
+        meta: of a language of one's own, whose episodes are drawn as they are needed; by default
+            the published language, whose episodes may also lie in `data_algebraic`.
+    """
 
     def open_it(data: DataFolders, seed: int) -> TrainingEpisodes:
-        return Presented(training_episodes(data, seed), (shuffle_study, *steps), seed)
+        source: EpisodeSource
+        if meta is None:
+            source = training_episodes(data, seed)
+        else:
+            held = held_out(draw_validation(meta, VALIDATION_SEED))
+            source = StreamEpisodes(meta, seed, held)
+        return Presented(source, (shuffle_study, *steps), seed)
 
     return open_it
 
 
-def on_validation(*steps: Step) -> Evaluation:
-    """The meta-validation episodes, study shuffled, then the steps."""
+def on_validation(*steps: Step, meta: MetaGrammar | None = None) -> Evaluation:
+    """The meta-validation episodes, study shuffled, then the steps; `meta` as for `algebraic`."""
 
     def open_it(data: DataFolders, seed: int) -> EvaluationEpisodes:
-        return EvaluationEpisodes(validation_episodes(data), (shuffle_study, *steps), seed)
+        episodes = draw_validation(meta, VALIDATION_SEED) if meta else validation_episodes(data)
+        return EvaluationEpisodes(episodes, (shuffle_study, *steps), seed)
 
     return open_it
 

@@ -27,6 +27,10 @@ so that runs can be compared."""
 Held = frozenset[frozenset[RuleKey]]
 """Grammars that must not be met in training, by `Grammar.canonical()`."""
 
+APART = "apart"
+"""The folder of `data_algebraic` with episodes of one's own, whose grammars are held out of
+training whatever their words and symbols are called."""
+
 _REDRAWS = 1000
 
 
@@ -59,6 +63,7 @@ def draw_allowed(
     seed: int,
     *path: int | str,
     held: Held = frozenset(),
+    apart: Sequence[Grammar] = (),
     novel: bool = True,
     name: str = "",
 ) -> Episode:
@@ -68,6 +73,7 @@ def draw_allowed(
         meta: the distribution of grammars.
         seed, path: name the generator.
         held: grammars that are held out.
+        apart: grammars that are held out under any renaming, as the gold grammar is.
         novel: whether it may have the rules that are held out from training (`grammar.novel`).
         name: what to call the episode in messages.
 
@@ -80,6 +86,8 @@ def draw_allowed(
         grammar = episode.grammar
         assert grammar is not None
         if not novel and has_novel_rule(grammar):
+            continue
+        if any(same_sizes(grammar, a) and same_up_to_renaming(grammar, a) for a in apart):
             continue
         if not is_gold(grammar) and grammar.canonical() not in held:
             return episode
@@ -99,6 +107,11 @@ def is_gold(grammar: Grammar) -> bool:
     return _sizes(grammar) == _GOLD_SIZES and same_up_to_renaming(grammar, GOLD)
 
 
+def same_sizes(a: Grammar, b: Grammar) -> bool:
+    """Whether their rules have the same sizes, without which no renaming makes them the same."""
+    return _sizes(a) == _sizes(b)
+
+
 def _sizes(grammar: Grammar) -> set[tuple[int, int]]:
     return {(len(rule.lhs), len(rule.rhs)) for rule in grammar.rules}
 
@@ -115,12 +128,14 @@ class StreamEpisodes:
         seed: of the whole stream.
         held: grammars that are never drawn; the gold grammar never is, nor are the rules that are
             held out from training (`grammar.novel`).
+        apart: grammars that are never drawn under any renaming.
     """
 
     meta: MetaGrammar
     seed: int
     held: Held = field(default=frozenset(), repr=False)
     per_epoch: int = PER_EPOCH
+    apart: tuple[Grammar, ...] = field(default=(), repr=False)
 
     @property
     def origin(self) -> str:
@@ -133,6 +148,7 @@ class StreamEpisodes:
             "train",
             index,
             held=self.held,
+            apart=self.apart,
             novel=False,
             name=f"stream episode {index}",
         )
@@ -186,6 +202,18 @@ def draw_validation(
         draw_allowed(meta, seed, "validation", i, name=f"validation episode {i}")
         for i in range(count)
     )
+
+
+def grammars_apart(data: DataFolders) -> tuple[Grammar, ...]:
+    """Grammars that a generated set holds out: those of `data_algebraic/apart`, where there is one.
+
+    Raises:
+        FormatError: a file in it is malformed.
+    """
+    folder = data.look("data_algebraic")
+    if folder is None or not (folder / APART).is_dir():
+        return ()
+    return tuple(e.grammar for e in read_folder(folder / APART) if e.grammar is not None)
 
 
 def validation_episodes(data: DataFolders) -> tuple[Episode, ...]:

@@ -1,5 +1,6 @@
 """The steps that episode types are composed of, each a function of an episode and a generator."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
@@ -27,9 +28,13 @@ def copies_only(episode: Episode, rng: Random) -> Episode:
     return query_study_too(replace(episode, queries=()))
 
 
-def rename(episode: Episode, rng: Random) -> Episode:
-    """Give words and symbols random ones of the published names."""
-    return remap(episode, WORDS, COLOURS, rng)
+def rename_to(words: Sequence[str], symbols: Sequence[str]) -> Step:
+    """Give words and symbols random ones of these names."""
+    return lambda episode, rng: remap(episode, words, symbols, rng)
+
+
+rename = rename_to(WORDS, COLOURS)
+"""Give words and symbols random ones of the published names."""
 
 
 def without_study(episode: Episode, rng: Random) -> Episode:

@@ -39,7 +39,7 @@ from biml.episodes.steps import (
 )
 from biml.episodes.transforms import add_biases, add_noise, shuffle_study
 from biml.errors import UsageError
-from biml.grammar import GOLD
+from biml.grammar import GOLD, MetaGrammar
 from biml.vocabulary import Vocabulary
 
 PUBLISHED = Vocabulary.of(WORDS, COLOURS)
@@ -64,6 +64,7 @@ class EpisodeType:
         clean: opens the same without biases and noise, for a curriculum to begin with; None where
             the training does not draw grammars.
         vocabulary: the symbols that its episodes are shown in.
+        meta: of a language of one's own, which the lessons of a curriculum are drawn from.
         learns_from: what its training episodes are made of, for model cards; says so where people's
             answers are among it.
         remapped: canonical names are renamed at random for each presentation.
@@ -77,6 +78,7 @@ class EpisodeType:
     clean: Training | None = None
     learns_from: str = ""
     vocabulary: Vocabulary = PUBLISHED
+    meta: MetaGrammar | None = None
     remapped: bool = False
     masked_pool: bool = False
 
@@ -107,7 +109,7 @@ class EpisodeType:
         training = self.open_training(data, seed)
         if self.clean is None:
             return training
-        first = lessons(data, seed) if with_lessons else ()
+        first = lessons(data, seed, self.meta) if with_lessons else ()
         return InOrder((*first, (self.clean(data, seed), clean), (training, None)))
 
     def open_evaluation(self, data: DataFolders, seed: int) -> EvaluationEpisodes:

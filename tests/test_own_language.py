@@ -1,0 +1,146 @@
+"""A language of one's own: sizes for `biml generate`, grammars held out, another vocabulary."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from biml.commands.main import main
+from biml.episodes import types
+from biml.episodes.folder import read_folder
+from biml.episodes.lessons import LESSONS, lessons
+from biml.episodes.locate import DataFolders
+from biml.episodes.recipes import HUMAN, algebraic, on_human, on_validation
+from biml.episodes.sources import StreamEpisodes, draw_allowed, grammars_apart, training_episodes
+from biml.episodes.steps import copies_too, rename_to
+from biml.episodes.transforms import add_biases, add_noise, shuffle_study
+from biml.episodes.types import EpisodeType
+from biml.errors import BimlError
+from biml.grammar import Grammar, MetaGrammar, same_up_to_renaming
+from biml.vocabulary import Vocabulary
+from experiment_toys import STUDY, write_table, write_text
+
+SMALL = MetaGrammar(n_primitives=2, n_functions=1, max_rhs=2, max_input=4, n_study=3, n_query=2)
+TWICE = Grammar.parse("wug -> ■\nblick -> ▲\nu1 twice -> [u1] [u1]\nu1 x1 -> [u1] [x1]")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
+    monkeypatch.delenv("BIML_DATA", raising=False)
+
+
+def test_the_sizes_of_a_language_are_options_of_generate(capsys) -> None:
+    sizes = ("--primitives", "3", "--functions", "2", "--study", "9", "--queries", "4")
+    few = ("--train", "20", "--val", "3", "--workers", "1")
+    assert main(["generate", *few, *sizes, "--max_input", "5"]) == 0
+    for episode in read_folder(Path("data_algebraic/train")):
+        assert len(episode.grammar.primitives) == 3
+        assert len(episode.grammar.functions) == 2
+        assert (len(episode.study), len(episode.queries)) == (9, 4)
+        assert max(len(query.words) for query in episode.queries) <= 5
+    assert main(["generate", *few, "--functions", "7", "--out", "other"]) == 2
+    assert "11 different ones are needed" in capsys.readouterr().err
+
+
+def test_a_grammar_of_ones_own_is_held_out_under_any_renaming() -> None:
+    def drawn(apart: tuple[Grammar, ...]) -> list[Grammar]:
+        stream = StreamEpisodes(SMALL, 0, apart=apart)
+        return [stream.episode(i).grammar for i in range(150)]
+
+    assert any(same_up_to_renaming(grammar, TWICE) for grammar in drawn(()))
+    assert not any(same_up_to_renaming(grammar, TWICE) for grammar in drawn((TWICE,)))
+    only = MetaGrammar(n_primitives=2, n_functions=0, n_study=3, n_query=1)
+    every = Grammar.parse("wug -> ■\nblick -> ▲\nu1 x1 -> [u1] [x1]")
+    with pytest.raises(BimlError, match="held out from training"):
+        draw_allowed(only, 0, apart=(every,))
+
+
+def test_what_a_set_holds_apart_is_known_to_training() -> None:
+    study = write_text(Path("study.txt"))
+    few = ("--train", "20", "--val", "3", "--workers", "1")
+    assert main(["generate", *few, "--apart", str(study)]) == 0
+    data = DataFolders(usual=(), data_dir=Path())
+    (apart,) = grammars_apart(data)
+    assert apart == Grammar.parse(STUDY.split("*GRAMMAR*\n")[1])
+    for part, _ in lessons(data, 0):
+        assert part.source.apart == (apart,)
+    assert training_episodes(data, 0).per_epoch == 20
+
+
+def test_a_file_to_hold_apart_needs_a_grammar(capsys) -> None:
+    write_text(Path("study.txt"), STUDY[: STUDY.index("wug ->")])
+    assert main(["generate", "--apart", "study.txt"]) == 1
+    assert "study.txt: nothing stands below *GRAMMAR*" in capsys.readouterr().err
+    assert not Path("data_algebraic").exists()
+
+
+# More words and symbols than the published ones: what docs/extending.md shows.
+
+WORDS = tuple(["wug", "blick", "toma", "sib", "gep", "lu", "mip", "dop", "twice", "then"])
+SYMBOLS = tuple(["■", "▲", "●", "◆", "★", "◐", "◇"])
+MINE = MetaGrammar(words=WORDS, symbols=SYMBOLS, n_primitives=6, n_functions=4)
+
+
+@pytest.fixture
+def mine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows for a language of ten words and seven symbols."""
+    steps = (
+        copies_too,
+        partial(add_biases, symbols=SYMBOLS),
+        partial(add_noise, symbols=SYMBOLS),
+    )
+    mine = Vocabulary.of(WORDS, SYMBOLS)
+    rows = (
+        EpisodeType(
+            "mine",
+            "my language",
+            training=algebraic(*steps, meta=MINE),
+            clean=algebraic(copies_too, meta=MINE),
+            evaluation=on_validation(copies_too, meta=MINE),
+            vocabulary=mine,
+            meta=MINE,
+        ),
+        EpisodeType(
+            "mine_human",
+            "people's answers in my language",
+            evaluation=on_human(HUMAN, shuffle_study, rename_to(WORDS, SYMBOLS)),
+            vocabulary=mine,
+            remapped=True,
+        ),
+    )
+    for row in rows:
+        monkeypatch.setitem(types.EPISODE_TYPES, row.name, row)
+
+
+def test_a_language_of_more_words_trains_and_scores(mine, capsys) -> None:
+    size = ("--emb_size", "32", "--nlayers_decoder", "1", "--workers", "1", "--nsteps", "3")
+    train = ("train", "--preset", "fast", "--episode_type", "mine", "--fn_out_model", "mine.pt")
+    assert main([*train, *size, "--batch_size", "2"]) == 0
+    capsys.readouterr()
+    assert main(["eval", "--fn_out_model", "mine.pt", "--max", "--episodes", "3"]) == 0
+    assert "Accuracy on novel queries" in capsys.readouterr().out
+    everything = " ".join(WORDS)
+    more = STUDY.replace("IN: blick OUT: ▲", "IN: blick OUT: ▲\nIN: sib OUT: ◆ ★ ◐ ◇")
+    more = more[: more.index("wug ->")] + "\n"
+    write_text(Path("study.txt"), more.replace("IN: toma OUT", f"IN: {everything} OUT"))
+    write_table(Path("r.csv"))
+    assert main(["data", "import", "r.csv", "--study", "study.txt", "--dest", "mine"]) == 0
+    assert "vocabulary of your own" in capsys.readouterr().out
+    ask = ("eval", "--fn_out_model", "mine.pt", "--data_dir", "mine", "--ll")
+    assert main([*ask, "--episode_type", "mine_human"]) == 0
+    assert "Log-likelihood" in capsys.readouterr().out
+    # A model of the published vocabulary cannot take them, and says so.
+    assert main([*ask, "--episode_type", "few_shot_human"]) == 2
+    assert "another vocabulary" in capsys.readouterr().err
+
+
+def test_lessons_are_in_the_words_of_the_language(mine) -> None:
+    row = types.episode_type("mine")
+    training = row.open_curriculum(DataFolders(usual=()), 0, clean=4000)
+    for index in (0, 2000, 3600, 5000):
+        words = {word for query in training.episode(index).queries for word in query.words}
+        assert words <= set(WORDS)
+    first = training.episode(0)
+    assert len(first.study) == LESSONS[0].meta.n_study
