@@ -78,8 +78,8 @@ def test_a_file_to_hold_apart_needs_a_grammar(capsys) -> None:
 
 # More words and symbols than the published ones: what docs/extending.md shows.
 
-WORDS = tuple(["wug", "blick", "toma", "sib", "gep", "lu", "mip", "dop", "twice", "then"])
-SYMBOLS = tuple(["■", "▲", "●", "◆", "★", "◐", "◇"])
+WORDS = ("wug", "blick", "toma", "sib", "gep", "lu", "mip", "dop", "twice", "then")
+SYMBOLS = ("■", "▲", "●", "◆", "★", "◐", "◇")
 MINE = MetaGrammar(words=WORDS, symbols=SYMBOLS, n_primitives=6, n_functions=4)
 
 
