@@ -69,7 +69,7 @@ def test_the_notebook_shows_circles_and_escapes_text() -> None:
     shown = EPISODE._repr_html_()
     assert "background: #33cc33" in shown
     assert "a &lt;file&gt;.txt" in shown
-    assert "'sym word'>&lt;b&gt;</i>" in shown
+    assert "<i class=word>&lt;b&gt;</i>" in shown
     assert "u1 x1 -&gt; [u1] [x1]" in shown
     assert "<file>" not in shown
     hostile = Palette.of(['"><script>#ffffff'], own=["<script>"]).html(

@@ -7,7 +7,17 @@ from importlib import import_module
 
 from biml.errors import BimlError
 
-COMMANDS = ("train", "eval", "generate", "data", "interpret", "export", "models", "reproduce")
+COMMANDS = (
+    "train",
+    "eval",
+    "generate",
+    "data",
+    "interpret",
+    "export",
+    "models",
+    "reproduce",
+    "report",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

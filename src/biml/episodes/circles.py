@@ -60,12 +60,12 @@ _SPARE = ("e4002b", "1f5fd6", "1f9d3a", "ffc800", "7a2fb8", "ff7ac0", "e8730c", 
 
 STYLE = """
 .syms { white-space: nowrap }
-.sym { display: inline-block; min-width: 1.7em; height: 1.7em; line-height: 1.7em;
+.syms i { display: inline-block; min-width: 1.7em; height: 1.7em; line-height: 1.7em;
   margin: 0 .16em .16em 0; border-radius: 1em; box-sizing: border-box; text-align: center;
   font: 700 .78em/1.7 system-ui, sans-serif; vertical-align: middle;
   box-shadow: inset 0 0 0 1px #0003 }
-.word { padding: 0 .5em; background: #e7e9ed; color: #1b1d21; font-weight: 500; max-width: 14em;
-  overflow: hidden; text-overflow: ellipsis }
+.syms .word { padding: 0 .5em; background: #e7e9ed; color: #1b1d21; font-weight: 500;
+  max-width: 14em; overflow: hidden; text-overflow: ellipsis }
 """
 """Rules for what `Palette.html` draws; the colours are those of `Palette.style`."""
 
@@ -101,22 +101,24 @@ class Palette:
             own: further symbols, which get a colour whatever they are called, up to eight.
 
         >>> [look.letters for look in Palette.of(["RED"], own=["1", "DAX"]).looks.values()]
-        ['R', '1', 'D']
+        ['1', 'D', 'R']
         """
-        chosen = dict.fromkeys([*symbols, *own])
-        found = {symbol: known for symbol in chosen if (known := look(symbol))}
         spare = iter(_SPARE)
+        found = {}
         for symbol in dict.fromkeys(own):
-            if symbol not in found and (colour := next(spare, None)):
+            if known := look(symbol):
+                found[symbol] = known
+            elif colour := next(spare, None):
                 letters = symbol if len(symbol) < 3 else symbol[0]
                 found[symbol] = Look(colour, letters, symbol)
+        found |= {s: known for s in symbols if s not in found and (known := look(s))}
         return cls(_told_apart(found))
 
     @property
     def style(self) -> str:
         """The style rules of the colours."""
         colours = sorted({look.colour for look in self.looks.values()})
-        return "\n".join(f".x{c} {{ background: #{c}; color: {_ink(c)} }}" for c in colours)
+        return "\n".join(f".syms .x{c} {{ background: #{c}; color: {_ink(c)} }}" for c in colours)
 
     def html(self, symbols: Sequence[str]) -> str:
         """Circles in a row, read out as the symbols' names; text from elsewhere is escaped."""
@@ -125,9 +127,9 @@ class Palette:
         looks = [self.looks.get(symbol) for symbol in symbols]
         names = [found.name if found else s for found, s in zip(looks, symbols, strict=True)]
         drawn = [
-            f"<i class='sym x{found.colour}'>{escape(found.letters)}</i>"
+            f"<i class=x{found.colour}>{escape(found.letters)}</i>"
             if found
-            else f"<i class='sym word'>{escape(symbol)}</i>"
+            else f"<i class=word>{escape(symbol)}</i>"
             for found, symbol in zip(looks, symbols, strict=True)
         ]
         label = escape(" ".join(names))

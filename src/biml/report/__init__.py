@@ -1,0 +1,12 @@
+"""The report of a results folder: a page that needs nothing else, and the figures as files."""
+
+from importlib.util import find_spec
+
+from biml.errors import BimlError
+
+if not find_spec("jinja2"):
+    raise BimlError("a report needs jinja2; install it with: pip install 'biml[analysis]'")
+
+from biml.report.page import PAGE, write
+
+__all__ = ["PAGE", "write"]

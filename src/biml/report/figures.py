@@ -1,0 +1,255 @@
+"""The figures, each drawn from its tables (paper, Figs. 2 to 4, and supplement)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from biml.report import drawing
+from biml.report.columns import Column, among
+from biml.report.drawing import INK, Drawn, colour, line, mark, panels, saved, wrapped
+from biml.report.words import PATTERNS, TASKS
+from biml.results.tables import PEOPLE
+
+Tables = dict[str, pd.DataFrame]
+Draw = Callable[[Tables, tuple[Column, ...]], Drawn | None]
+
+
+def draw(tables: Tables, columns: tuple[Column, ...]) -> dict[str, Drawn]:
+    """Every figure that has its tables, by name."""
+    with drawing.settings():
+        drawn = [make(tables, columns) for make in FIGURES]
+    return {figure.name: figure for figure in drawn if figure is not None}
+
+
+def likelihoods(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
+    """Log-likelihood of people's responses, a panel for each task."""
+    table = tables.get("likelihoods")
+    if table is None or table.empty:
+        return None
+    table = table[table["fold"].isin(["", "all"]) & np.isfinite(table["log_likelihood"])]
+    tasks = [task for task in TASKS if task in set(table["task"])]
+    if not tasks:
+        return None
+    asked = {task: among(columns, set(table[table["task"] == task]["model"])) for task in tasks}
+    heights = [0.75 + 0.3 * len(rows) for rows in asked.values()]
+    figure, grid = panels(len(tasks), 6.4, sum(heights) / len(tasks), across=1, heights=heights)
+    for panel, (task, rows) in zip(grid, asked.items(), strict=True):
+        for place, column in enumerate(rows):
+            of_model = (table["task"] == task) & (table["model"] == column.name)
+            for _, value in table[of_model].iterrows():
+                found = float(value["log_likelihood"])
+                sd = float(value["sd"])
+                panel.errorbar(
+                    found,
+                    place,
+                    xerr=sd if np.isfinite(sd) else 0,
+                    fmt=mark(column),
+                    color=colour(column),
+                    markersize=7,
+                    capsize=3,
+                )
+                text = f"{found:.0f}".replace("-", "−")
+                panel.annotate(
+                    text, (found, place), (0, 7), textcoords="offset points", ha="center"
+                )
+        _names(panel, rows)
+        panel.set(title=TASKS[task], xlabel="log-likelihood (nats; further right is better)")
+        panel.margins(x=0.1)
+    return saved(
+        figure,
+        "likelihoods",
+        "Log-likelihood of people's responses",
+        "Marks: mean over passes with fresh orders and names, at the lapse rate that fits best. "
+        "Bars: standard deviation over those passes. Open-ended: sum of the five folds.",
+    )
+
+
+def item_accuracies(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
+    """Accuracy on each few-shot query, people against each model."""
+    table = tables.get("item_accuracies")
+    if table is None or PEOPLE not in set(table["model"]):
+        return None
+    models = [c for c in among(columns, set(table["model"])) if c.name != PEOPLE]
+    if not models:
+        return None
+    theirs = table[table["model"] == PEOPLE].set_index("item")["accuracy"]
+    agreement = tables.get("agreement", pd.DataFrame({"model": [], "r": []}))
+    r_of: dict[str, float] = dict(zip(agreement["model"], agreement["r"], strict=True))
+    across = 4 if len(models) in (4, 7, 8) or len(models) > 9 else 3
+    figure, grid = panels(len(models), 2.45, 2.5, across=across)
+    for panel, model in zip(grid, models, strict=True):
+        panel.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=":")
+        ours = table[table["model"] == model.name]
+        for _, item in ours[ours["item"].isin(theirs.index)].iterrows():
+            long = item["six_long"] is True or item["six_long"] == np.True_
+            simple = item["group"] == "simple"
+            panel.plot(
+                float(item["accuracy"]),
+                float(theirs[item["item"]]),
+                marker="o" if simple else "*" if long else "s",
+                markersize=10 if long else 7,
+                color=colour(model),
+                markeredgecolor=INK,
+                markeredgewidth=0.6,
+                alpha=0.85,
+                clip_on=False,
+            )
+        r = float(r_of.get(model.name, float("nan")))
+        told = "r undefined" if np.isnan(r) else f"r = {r:.3f}".replace("-", "−")
+        panel.set(
+            title=f"{wrapped(model.label)}\n{told}",
+            xlim=(0, 104),
+            ylim=(0, 104),
+            xlabel="model: correct (%)",
+            ylabel="people: correct (%)",
+        )
+        panel.set_box_aspect(1)
+    return saved(
+        figure,
+        "item_accuracies",
+        "Accuracy on each query, people against models",
+        "A mark for each few-shot query: circles simple, squares complex, stars complex with six "
+        "symbols. On the dotted line people and model are correct equally often.",
+    )
+
+
+def open_ended_patterns(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
+    """How often the patterns are there in people's and models' answer sheets."""
+    table = tables.get("patterns")
+    if table is None or not (table["task"] == "open_ended").any():
+        return None
+    table = table[table["task"] == "open_ended"]
+    names = [name for name in PATTERNS if name in set(table["pattern"])]
+    rows = among(columns, set(table["model"]))
+    figure, grid = panels(len(names), 2.1, 1.0 + 0.27 * len(rows))
+    for panel, name in zip(grid, names, strict=True):
+        here = table[table["pattern"] == name].set_index("model")["percent"]
+        for place, column in enumerate(rows):
+            if column.name in here and not pd.isna(here[column.name]):
+                percent = float(here[column.name])
+                panel.barh(place, percent, height=0.62, color=colour(column))
+                panel.text(percent + 3, place, f"{percent:.0f}", va="center", fontsize=8.5)
+        if PEOPLE in here:
+            panel.axvline(float(here[PEOPLE]), color=INK, linewidth=0.9, linestyle="--")
+        _names(panel, rows)
+        if panel is not grid[0]:
+            panel.set_yticklabels([])
+        panel.grid(axis="y", visible=False)
+        panel.set(title=PATTERNS[name], xlim=(0, 118), xticks=[0, 50, 100])
+        panel.set_xlabel("answer sheets (%)")
+    return saved(
+        figure,
+        "open_ended_patterns",
+        "Patterns in open-ended answers",
+        "Percent of answer sheets that have each pattern. The dashed line is where people are.",
+    )
+
+
+def mutual_exclusivity(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
+    """Consistency with mutual exclusivity by counter-examples, a panel for each pool size."""
+    table = tables.get("mutual_exclusivity")
+    if table is None or table.empty:
+        return None
+    sizes = sorted(set(table["pool_size"].dropna()))
+    shown = among(columns, set(table["model"]))
+    figure, grid = panels(len(sizes), 3.5, 3.4)
+    for panel, size in zip(grid, sizes, strict=True):
+        handles: list[Any] = []
+        for place, column in enumerate(shown):
+            rows = table[(table["model"] == column.name) & (table["pool_size"] == size)]
+            rows = rows.sort_values("counter_examples")
+            aside = 0.07 * (place - (len(shown) - 1) / 2)
+            y = rows["percent"].to_numpy(float)
+            low, high = (rows[end].to_numpy(float) for end in ("low", "high"))
+            bars = panel.errorbar(
+                rows["counter_examples"].to_numpy(float) + aside,
+                y,
+                yerr=np.nan_to_num(np.clip([y - low, high - y], 0, None)),
+                color=colour(column),
+                marker=mark(column),
+                linestyle=line(column),
+                linewidth=2.2 if column.name == PEOPLE else 1.4,
+                elinewidth=0.9,
+                capsize=2,
+                zorder=3 if column.name == PEOPLE else 2,
+            )
+            handles.append(bars)
+        ticks = sorted(set(table["counter_examples"].dropna().astype(int)))
+        panel.set(
+            title=f"{size} symbols to choose from" if size else "any symbol",
+            ylim=(-3, 103),
+            xticks=ticks,
+            xlabel="counter-examples (count)",
+            ylabel="answers consistent (%)",
+        )
+    _legend(figure, handles, shown)
+    return saved(
+        figure,
+        "mutual_exclusivity",
+        "Mutual exclusivity",
+        "Percent of answers to a new word that use an output no study example has, by how many "
+        "study examples speak against that and how many symbols may be used. Bars: 95% intervals.",
+    )
+
+
+def learning_curves(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
+    """Training and validation loss over episodes."""
+    table = tables.get("learning_curves")
+    if table is None or table.empty:
+        return None
+    shown = among(columns, set(table["model"]))
+    figure, grid = panels(2, 3.5, 3.2)
+    titles = {"train_loss": "training", "val_loss": "validation"}
+    for panel, (loss, title) in zip(grid, titles.items(), strict=True):
+        handles: list[Any] = []
+        for column in shown:
+            rows = table[(table["model"] == column.name) & (table[loss] > 0)]
+            handles += panel.plot(
+                rows["episodes"].to_numpy(float),
+                rows[loss].to_numpy(float),
+                color=colour(column),
+                linestyle=line(column),
+                linewidth=1.4,
+                marker="." if len(rows) < 3 else "",
+            )
+        panel.set(title=title, yscale="log", xlabel="episodes shown", ylabel="loss (nats a symbol)")
+        panel.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
+        panel.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
+        panel.yaxis.set_minor_formatter(lambda y, _: f"{y:g}" if f"{y:e}"[0] in "25" else "")
+    _legend(figure, handles, shown)
+    return saved(
+        figure,
+        "learning_curves",
+        "Learning curves",
+        "Loss over the episodes shown in training, on a logarithmic scale.",
+    )
+
+
+FIGURES: tuple[Draw, ...] = (
+    likelihoods,
+    item_accuracies,
+    open_ended_patterns,
+    mutual_exclusivity,
+    learning_curves,
+)
+
+
+NAMES = tuple(make.__name__ for make in FIGURES)
+"""Of the figures and their files."""
+
+
+def _names(panel: Axes, rows: tuple[Column, ...]) -> None:
+    """A row for each, the first on top."""
+    panel.set_yticks(range(len(rows)), [wrapped(column.label) for column in rows])
+    panel.set_ylim(len(rows) - 0.4, -0.7)
+    panel.tick_params(axis="y", length=0)
+
+
+def _legend(figure: Figure, handles: list[Any], shown: tuple[Column, ...]) -> None:
+    """Below all panels; the labels are given here, as a plot's own may not begin with `_`."""
+    labels = [column.label for column in shown]
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))

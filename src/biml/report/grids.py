@@ -1,0 +1,146 @@
+"""Tables of numbers as the page shows them: text to read and keys to sort by."""
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from biml.report.columns import Column, among
+
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a column.
+
+    Attributes:
+        label: what stands there.
+        number: whether the column holds numbers.
+        model: the number of the column's model, by which it is hidden; None if it has none.
+    """
+
+    label: str
+    number: bool = True
+    model: int | None = None
+
+
+@dataclass(frozen=True)
+class Value:
+    """A cell.
+
+    Attributes:
+        text: to read.
+        key: to sort by; the text where it is none, empty where the value is missing.
+        below: a line under it.
+    """
+
+    text: str
+    key: float | str | None = None
+    below: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table that can be sorted by each column.
+
+    Attributes:
+        title: above it.
+        note: what it holds, with units.
+        heads: of its columns; the first says what a row is.
+        rows: of values, one for each head.
+        models: the number of each row's model; empty if rows are something else.
+    """
+
+    title: str
+    note: str
+    heads: tuple[Head, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    models: tuple[int, ...] = ()
+
+
+def number(value: object, digits: int = 1) -> str:
+    """A number to read, with a real minus sign.
+
+    >>> number(-536.08), number(float("nan")), number(27, 0)
+    ('−536.1', '–', '27')
+    """
+    found = _float(value)
+    if math.isnan(found):
+        return MISSING
+    if math.isinf(found):
+        return "∞" if found > 0 else "−∞"
+    # What rounds to nothing has no sign.
+    text = f"{found:,.{digits}f}"
+    return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", "−")
+
+
+def p_value(value: object) -> str:
+    """A p to read.
+
+    >>> p_value(0.0004), p_value(0.031)
+    ('< 0.001', '0.031')
+    """
+    return "< 0.001" if _float(value) < 0.0005 else number(value, 3)
+
+
+def value(of: object, digits: int = 1, below: str = "") -> Value:
+    """A cell of a number."""
+    found = _float(of)
+    return Value(number(of, digits), "" if math.isnan(found) else found, below)
+
+
+def interval(low: object, high: object, digits: int = 1) -> str:
+    """The ends of an interval to read; nothing where they are missing."""
+    if math.isnan(_float(low)) or math.isnan(_float(high)):
+        return ""
+    return f"{number(low, digits)} to {number(high, digits)}"
+
+
+def models_in_rows(
+    title: str,
+    note: str,
+    columns: Iterable[Column],
+    heads: Sequence[str],
+    cells: Callable[[Column], Sequence[Value]],
+) -> Grid:
+    """A table with a row for people and each model."""
+    shown = tuple(columns)
+    rows = tuple((Value(column.label), *cells(column)) for column in shown)
+    numbers = tuple(column.number for column in shown)
+    return Grid(title, note, (Head("", False), *map(Head, heads)), rows, numbers)
+
+
+def models_in_columns(
+    title: str,
+    note: str,
+    frame: pd.DataFrame,
+    keys: dict[str, str],
+    columns: tuple[Column, ...],
+    cell: Callable[[pd.Series], Value],
+) -> Grid:
+    """A table with a column for people and each model.
+
+    Args:
+        frame: a row for each cell, with the column `model`.
+        keys: what a row of the table is: names of columns with their heads.
+        cell: makes a cell of a row of `frame`.
+    """
+    shown = among(columns, set(frame["model"]))
+    found: dict[tuple[Hashable, ...], dict[str, Value]] = {}
+    for _, row in frame.iterrows():
+        found.setdefault(tuple(row[list(keys)]), {})[row["model"]] = cell(row)
+    heads = [Head(label, False) for label in keys.values()]
+    heads += [Head(column.label, True, column.number) for column in shown]
+    empty = Value(MISSING, "")
+    rows = tuple(
+        (*[Value(str(part)) for part in key], *[cells.get(c.name, empty) for c in shown])
+        for key, cells in found.items()
+    )
+    return Grid(title, note, tuple(heads), rows)
+
+
+def _float(value: Any) -> float:
+    return float("nan") if pd.isna(value) else float(value)

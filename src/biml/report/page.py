@@ -1,0 +1,145 @@
+"""The page of a results folder: `index.html`, which needs nothing else, and the figures' files."""
+
+from base64 import b64encode
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from biml.episodes.circles import STYLE
+from biml.errors import FormatError
+from biml.files import write_aside
+from biml.report import figures, numbers
+from biml.report.answers import Answers, few_shot_answers, probe_answers
+from biml.report.columns import Column, columns
+from biml.report.drawing import Drawn, colour, inline
+from biml.report.grids import Grid, number
+from biml.report.sheets import OpenEnded, open_ended
+from biml.results.folder import Results, read_results
+
+PAGE = "index.html"
+
+
+def write(folder: Path) -> None:
+    """Write `index.html` and `figures/` of a results folder from its tables.
+
+    Raises:
+        UsageError: the folder holds no results.
+        FormatError: they are damaged, from another format, or there is no table at all.
+        BimlError: something cannot be written.
+    """
+    results = read_results(folder)
+    if not results.tables:
+        raise FormatError(
+            "there is no table in it; run `biml reproduce` again", source=str(folder / "tables")
+        )
+    drawn = figures.draw(dict(results.tables), columns(results))
+    made = page(results, drawn, source=folder / "tables")
+    for name in figures.NAMES:
+        for ending in ("png", "svg"):
+            path = folder / "figures" / f"{name}.{ending}"
+            if name in drawn:
+                with write_aside(path) as file:
+                    file.write(getattr(drawn[name], ending))
+            else:
+                # Of tables that were there before.
+                path.unlink(missing_ok=True)
+    with write_aside(folder / PAGE) as file:
+        file.write(made.encode())
+
+
+def page(results: Results, drawn: dict[str, Drawn], source: Path) -> str:
+    """The page as HTML.
+
+    Args:
+        drawn: the figures, by name.
+        source: where the tables are, for messages.
+    Raises:
+        FormatError: the study examples in the responses cannot be read.
+    """
+    templates = PackageLoader("biml.report", "templates")
+    environment = Environment(
+        loader=templates,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    script = templates.get_source(environment, "page.js")[0]
+    style = templates.get_source(environment, "page.css")[0]
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    return environment.get_template("page.html").render(
+        results=results,
+        style=Markup(STYLE + style),
+        script=Markup(script),
+        script_digest=digest,
+        **_parts(results, drawn, source),
+    )
+
+
+def _parts(results: Results, drawn: dict[str, Drawn], source: Path) -> dict[str, Any]:
+    """What the template shows; empty where the tables are absent."""
+    tables, everyone = dict(results.tables), columns(results)
+    try:
+        answers = _answers(tables, everyone)
+    except FormatError as error:
+        raise FormatError(error.problem, source=str(source / "responses.csv")) from None
+    grids = _grids(tables, everyone)
+    shows = {
+        ("few-shot", "Few-shot task"): "few_shot" in answers
+        or grids["few_shot"]
+        or grids["by_query"],
+        ("open-ended", "Open-ended task"): "open_ended" in answers or grids["open_ended"],
+        ("probes", "Probes"): "probes" in answers or grids["probes"],
+        ("likelihood", "Likelihood"): grids["likelihoods"] or grids["likelihood_details"],
+        ("accuracy", "Exact answers"): grids["accuracies"],
+        ("published", "Published figures"): grids["published"],
+        ("training", "Training"): "learning_curves" in drawn,
+        ("missing", "What is missing"): results.skipped,
+    }
+    styles = {rule: None for task in answers.values() for rule in task.palette.style.splitlines()}
+    return {
+        "columns": everyone,
+        "labels": {column.name: column.label for column in everyone},
+        "hues": [colour(column) if column.number else "currentColor" for column in everyone],
+        "colours": Markup("\n".join(styles)),
+        "sections": {id: title for (id, title), content in shows.items() if content},
+        "figures": {name: (figure, Markup(inline(figure))) for name, figure in drawn.items()},
+        "answers": answers,
+        "grids": grids,
+    }
+
+
+def _answers(
+    tables: dict[str, pd.DataFrame], everyone: tuple[Column, ...]
+) -> dict[str, Answers | OpenEnded]:
+    table = tables.get("responses")
+    rows = {} if table is None else dict(iter(table.groupby("task", sort=False)))
+    made: dict[str, Callable[..., Answers | OpenEnded]] = {
+        "few_shot": few_shot_answers,
+        "open_ended": open_ended,
+        "probes": probe_answers,
+    }
+    return {task: make(rows[task], everyone) for task, make in made.items() if task in rows}
+
+
+def _grids(tables: dict[str, pd.DataFrame], everyone: tuple[Column, ...]) -> dict[str, list[Grid]]:
+    return {
+        make.__name__: make(tables, everyone)
+        for make in (
+            numbers.published,
+            numbers.accuracies,
+            numbers.few_shot,
+            numbers.by_query,
+            numbers.open_ended,
+            numbers.probes,
+            numbers.regression,
+            numbers.likelihoods,
+            numbers.likelihood_details,
+        )
+    }
