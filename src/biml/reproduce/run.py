@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
+import biml.report  # noqa: F401  (says at once what to install where something is missing)
 from biml.errors import UsageError
 from biml.files import folder_aside
-from biml.report.page import write as report
 from biml.reproduce.assemble import Wanted, assemble
 from biml.reproduce.measures import MEASURES, SCORED, Asked
 from biml.reproduce.scale import scale
 from biml.reproduce.store import Store
 from biml.reproduce.work import Unit, Watch, compute
-from biml.results.folder import ModelInfo, Results, Skipped, check_place, write_results
+from biml.results.folder import ModelInfo, Results, Skipped, check_place, holds, write_results
 from biml.results.tables import TABLES
 from biml.version import __version__
 
@@ -47,9 +47,12 @@ def reproduce(
         skipped=skipped,
         tables=tables,
     )
-    with folder_aside(out, overwrite=True) as made:
-        write_results(results, made)
-        report(made)
+    if not holds(out, results):
+        from biml.report.page import write as report
+
+        with folder_aside(out, overwrite=True) as made:
+            write_results(results, made)
+            report(made)
     return results
 
 

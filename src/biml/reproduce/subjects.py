@@ -6,25 +6,16 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 
-from biml.checkpoints.export import card_path
+from biml.checkpoints.cards import card_path
 from biml.checkpoints.model import load_model
+from biml.checkpoints.shipped import ENDINGS, SHIPPED
 from biml.episodes.locate import DataFolders
 from biml.errors import UsageError
-from biml.evaluation.find import ENDINGS, find_model
+from biml.evaluation.find import find_model
 from biml.evaluation.network_responder import NetworkResponder
 from biml.evaluation.responder import Responder
 from biml.symbolic import SYMBOLIC, symbolic
 from biml.vocabulary import Vocabulary
-
-SHIPPED = (
-    "net-BIML-top",
-    "net-BIML-joint-top",
-    "net-BIML-algebraic-top",
-    "net-BIML-copy-top",
-    "net-BIML-open-ended-top",
-    "net-basic-seq2seq-top",
-)
-"""Models of the paper, in the order of its tables."""
 
 LABELS = {
     "algebraic+biases": "BIML",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -96,12 +96,22 @@ def write_results(results: Results, folder: Path) -> None:
     Raises:
         BimlError: it cannot be written.
     """
-    for name, frame in results.tables.items():
-        write_table(TABLES[name], frame, folder / "tables" / f"{name}.csv")
-    about = {"format": FORMAT, **asdict(_without_tables(results))}
-    del about["tables"]
-    with write_aside(folder / "results.json") as file:
-        file.write((json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode())
+    for name, contents in _files(results).items():
+        with write_aside(folder / name) as file:
+            file.write(contents)
+
+
+def holds(folder: Path, results: Results) -> bool:
+    """Whether exactly these results are in a folder, with their page."""
+    try:
+        here = {path.name for path in (folder / "tables").iterdir()}
+        return (
+            (folder / "index.html").is_file()
+            and here == {f"{name}.csv" for name in results.tables}
+            and all((folder / n).read_bytes() == text for n, text in _files(results).items())
+        )
+    except OSError:
+        return False
 
 
 def read_results(folder: Path) -> Results:
@@ -157,7 +167,7 @@ def write_table(table: Table, frame: pd.DataFrame, path: Path) -> None:
         BimlError: it cannot be written.
     """
     with write_aside(path) as file:
-        file.write(typed(frame, table).to_csv(index=False, lineterminator="\n").encode())
+        file.write(_text(table, frame))
 
 
 def read_table(table: Table, path: Path) -> pd.DataFrame:
@@ -180,15 +190,17 @@ def read_table(table: Table, path: Path) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _without_tables(results: Results) -> Results:
-    return Results(
-        results.version,
-        results.quick,
-        results.seed,
-        results.models,
-        results.experiments,
-        results.skipped,
-    )
+def _files(results: Results) -> dict[str, bytes]:
+    """What is in each file of a results folder; the tables come first."""
+    files = {f"tables/{n}.csv": _text(TABLES[n], frame) for n, frame in results.tables.items()}
+    about = {"format": FORMAT, **asdict(replace(results, tables={}))}
+    del about["tables"]
+    text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+    return {**files, "results.json": text.encode()}
+
+
+def _text(table: Table, frame: pd.DataFrame) -> bytes:
+    return typed(frame, table).to_csv(index=False, lineterminator="\n").encode()
 
 
 def _read_tables(folder: Path) -> dict[str, pd.DataFrame]:

@@ -1,0 +1,330 @@
+"""The paper's results from one call: experiments, models and their folds, published figures."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from biml.checkpoints import own
+from biml.commands.main import main
+from biml.episodes.locate import DataFolders, Place
+from biml.errors import BimlError, UsageError
+from biml.reproduce.assemble import Wanted
+from biml.reproduce.experiments import EXPERIMENTS, chosen
+from biml.reproduce.measures import MEASURES, SCORED
+from biml.reproduce.run import plan, reproduce
+from biml.reproduce.store import Store
+from biml.reproduce.subjects import find_subjects
+from biml.reproduce.work import Unit
+from biml.results.folder import Results, read_results, typed
+from biml.results.tables import TABLES
+from evaluation_toys import small_network
+
+MODELS = {
+    "mlc": "algebraic+biases",
+    "joint-top": "joint",
+    **{f"joint-cross{fold}": f"joint_cross{fold}" for fold in range(1, 6)},
+    "opened": "open_end_human_all",
+    "probed": "probe_human_w_pool",
+}
+
+
+class Told:
+    """Remembers what it was told, and interrupts after some units."""
+
+    def __init__(self, interrupt_after: int = 10_000) -> None:
+        self.units: list[tuple[str, str]] = []
+        self.complete: list[tuple[str, str]] = []
+        self.interrupt_after = interrupt_after
+
+    def began(self, units: Sequence[Unit]) -> None:
+        self.units = [unit.place for unit in units]
+
+    def running(self, units: Sequence[Unit]) -> None: ...
+
+    def done(self, unit: Unit) -> None:
+        self.complete.append(unit.place)
+        if len(self.complete) == self.interrupt_after:
+            raise KeyboardInterrupt
+
+    def said(self, text: str) -> None: ...
+
+
+def store(folder: Path) -> Store:
+    return Store({**TABLES, SCORED.name: SCORED}, folder / "kept")
+
+
+@pytest.fixture(scope="module")
+def models(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    for seed, (name, kind) in enumerate(MODELS.items()):
+        own.save(folder / f"{name}.pt", own.contents_of(small_network(seed), kind))
+    legacy = shared / "legacy" / "net-legacy-vanilla.pt"
+    (folder / "vanilla.pt").write_bytes(legacy.read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wanted(shared: Path, models: Path) -> Wanted:
+    data = DataFolders(shared)
+    names = ["mlc", "joint-top", "vanilla", "probed", "oracle", "oracle-biases", "biases"]
+    return Wanted(find_subjects(names, models, data), chosen(None), data, quick=True)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("reproduced")
+
+
+@pytest.fixture(scope="module")
+def results(wanted: Wanted, place: Path) -> Results:
+    reproduce(wanted, place / "out", workers=1, watch=Told(), store=store(place))
+    return read_results(place / "out")
+
+
+def figures(results: Results, model: str) -> pd.DataFrame:
+    table = results.tables["figures"]
+    return table[table["model"] == model].set_index("figure")
+
+
+def test_people_are_as_published(results: Results) -> None:
+    people = figures(results, "people")
+    assert len(people) == 14
+    assert (people["difference"].abs() < 0.05).all()
+
+
+def test_symbolic_models_are_as_published(results: Results) -> None:
+    oracle = figures(results, "oracle")
+    assert oracle.loc["log-likelihood of few-shot responses", "ours"] == pytest.approx(
+        -536.1, abs=0.05
+    )
+    assert oracle.loc["lapse rate of few-shot responses", "ours"] == 0.13
+    biased = figures(results, "oracle-biases")
+    assert biased.loc["log-likelihood of few-shot responses", "ours"] == pytest.approx(
+        -363.2, abs=0.05
+    )
+
+
+def test_every_table_is_there_with_its_columns_and_people_first(results: Results) -> None:
+    assert set(results.tables) == set(TABLES)
+    for name, frame in results.tables.items():
+        assert list(frame.columns) == list(TABLES[name].columns), name
+    order = ["people", "mlc", "joint-top", "vanilla", "probed", "oracle", "oracle-biases"]
+    assert results.tables["groups"]["model"].drop_duplicates().tolist() == [
+        name for name in order if name not in ("vanilla", "probed")
+    ]
+
+
+def test_folds_are_scored_by_who_did_not_see_them_and_add_up(results: Results) -> None:
+    table = results.tables["likelihoods"]
+    folds = table[(table["task"] == "open_ended") & (table["model"] == "joint-top")]
+    assert folds["fold"].tolist() == ["1", "2", "3", "4", "5", "all"]
+    assert not folds["within_sample"].any()
+    assert folds["lapse"].nunique() == 1
+    total = folds["log_likelihood"].iloc[5]
+    assert folds["log_likelihood"].iloc[:5].sum() == pytest.approx(total)
+    assert folds["responses"].tolist()[5] == 29 * 7
+    assert folds["symbols"].tolist()[5] == 795
+
+
+def test_without_folds_everybody_is_scored_within_sample(
+    models: Path, shared: Path, place: Path, tmp_path: Path
+) -> None:
+    data = DataFolders(shared)
+    wanted = Wanted(find_subjects(["opened"], models, data), chosen(["table1"]), data, quick=True)
+    found = reproduce(wanted, tmp_path / "out", workers=1, watch=Told(), store=store(place))
+    (row,) = found.tables["likelihoods"].to_dict("records")
+    assert (row["fold"], row["within_sample"], row["responses"]) == ("", True, 203)
+    assert "comparisons" not in found.tables
+
+
+def test_models_scored_on_other_responses_are_not_compared(results: Results) -> None:
+    table = results.tables["likelihoods"].set_index(["model", "task", "fold"])
+    assert table.loc[("vanilla", "few_shot", ""), "responses"] == 215
+    pairs = results.tables["comparisons"]
+    few_shot = pairs[pairs["task"] == "few_shot"]
+    assert "vanilla" not in {*few_shot["model_a"], *few_shot["model_b"]}
+    (row,) = few_shot[(few_shot["model_a"] == "oracle")].to_dict("records")
+    assert row["model_b"] == "oracle-biases"
+    assert row["difference"] == pytest.approx(-172.9, abs=0.1)
+    assert row["low"] < row["difference"] < row["high"] < 0
+
+
+def test_who_takes_no_part_is_told_with_the_reason(results: Results) -> None:
+    why = {(one.model, one.experiment): one.why for one in results.skipped}
+    assert "not on the open-ended task" in why["mlc", "open-ended"]
+    assert "another vocabulary" in why["vanilla", "novel-rules"]
+    assert ("joint-top", "probes") not in why
+    assert ("vanilla", "few-shot") not in why  # its gold answers are measured
+
+
+def test_greedy_accuracies_and_samples_of_every_task(results: Results) -> None:
+    found = results.tables["accuracies"]
+    assert set(zip(found["model"], found["task"], strict=True)) == {
+        *((m, t) for m in ("mlc", "joint-top") for t in ("validation", "novel_rules")),
+        *((m, "few_shot_gold") for m in ("mlc", "joint-top", "vanilla")),
+    }
+    answers = results.tables["responses"].groupby(["task", "model"]).size()
+    assert answers["few_shot"].to_dict() == dict.fromkeys(
+        ["people", "mlc", "joint-top", "oracle", "oracle-biases"], 217
+    )
+    assert answers["open_ended"].drop("people").eq(210).all()
+    assert answers["probes"].to_dict() == dict.fromkeys(["people", "joint-top", "probed"], 264)
+
+
+def test_the_page_and_what_was_run_stand_beside_the_tables(results: Results, place: Path) -> None:
+    about = json.loads((place / "out" / "results.json").read_bytes())
+    assert about["format"] == 1
+    assert about["quick"] is True
+    assert about["experiments"] == list(EXPERIMENTS)
+    assert about["models"][0] == {"name": "mlc", "label": "BIML", "kind": "network"}
+    assert about["models"][-1]["kind"] == "symbolic"
+    assert (place / "out" / "index.html").stat().st_size > 10_000
+
+
+def test_a_second_call_computes_nothing_and_leaves_the_folder(
+    results: Results, wanted: Wanted, place: Path
+) -> None:
+    before = (place / "out" / "index.html").stat()
+    told = Told()
+    again = reproduce(wanted, place / "out", workers=1, watch=told, store=store(place))
+    assert told.units == []
+    after = (place / "out" / "index.html").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    for name, frame in again.tables.items():
+        pd.testing.assert_frame_equal(typed(frame, TABLES[name]), results.tables[name])
+
+
+def test_what_changed_is_computed_anew_and_nothing_else(
+    results: Results, wanted: Wanted, place: Path, models: Path, tmp_path: Path
+) -> None:
+    own.save(models / "mlc.pt", own.contents_of(small_network(77), "algebraic+biases"))
+    try:
+        changed = find_subjects(["mlc", "oracle"], models, wanted.data)
+        told = Told()
+        reproduce(
+            Wanted(changed, chosen(["novel-rules", "table1"]), wanted.data, quick=True),
+            tmp_path / "out",
+            workers=1,
+            watch=told,
+            store=store(place),
+        )
+        assert set(told.units) == {("few_shot_likelihood", "mlc"), ("novel_rules", "mlc")}
+    finally:
+        own.save(models / "mlc.pt", own.contents_of(small_network(0), "algebraic+biases"))
+
+
+def test_a_later_version_of_a_measurement_is_computed_anew(
+    results: Results, wanted: Wanted, place: Path, tmp_path: Path, monkeypatch
+) -> None:
+    from dataclasses import replace
+
+    row = MEASURES["gold"]
+    monkeypatch.setitem(MEASURES, "gold", replace(row, version=row.version + 1))
+    told = Told()
+    reproduce(wanted, tmp_path / "out", workers=1, watch=told, store=store(place))
+    assert {measure for measure, _ in told.units} == {"gold"}
+
+
+def test_an_interruption_loses_no_more_than_the_unit_being_computed(
+    shared: Path, tmp_path: Path
+) -> None:
+    data = DataFolders(shared)
+    subjects = find_subjects(["oracle", "oracle-biases", "biases"], tmp_path, data)
+    wanted = Wanted(subjects, chosen(["table1", "open-ended"]), data, quick=True)
+    first = Told(interrupt_after=2)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(wanted, tmp_path / "out", workers=1, watch=first, store=store(tmp_path))
+    assert not (tmp_path / "out").exists()
+    second = Told()
+    reproduce(wanted, tmp_path / "out", workers=1, watch=second, store=store(tmp_path))
+    assert set(second.complete) == set(first.units) - set(first.complete)
+
+
+def test_several_processes_give_the_same(results: Results, wanted: Wanted, tmp_path: Path) -> None:
+    some = tuple(s for s in wanted.subjects if s.name in ("mlc", "oracle"))
+    part = Wanted(some, chosen(["few-shot"]), wanted.data, quick=True)
+    found = reproduce(part, tmp_path / "out", workers=2, watch=Told(), store=store(tmp_path))
+    ours, theirs = (
+        typed(t["groups"], TABLES["groups"]).set_index(["model", "group"])["accuracy"]
+        for t in (found.tables, results.tables)
+    )
+    assert ours.to_dict() == {key: theirs[key] for key in ours.index}
+
+
+def test_networks_lapse_in_samples_only_when_asked(wanted: Wanted) -> None:
+    def needs(lapsing: bool) -> dict[tuple[str, str], str]:
+        asked = Wanted(wanted.subjects, chosen(["few-shot"]), wanted.data, True, 0, lapsing)
+        return {unit.place: unit.after for unit in plan(asked)[0]}
+
+    assert needs(False)["few_shot_samples", "mlc"] == ""
+    assert needs(True)["few_shot_samples", "mlc"] == "few_shot_likelihood"
+    assert needs(False)["few_shot_samples", "oracle"] == "few_shot_likelihood"
+    assert ("few_shot_likelihood", "oracle") in needs(False)
+
+
+def test_models_for_folds_are_checked(models: Path, shared: Path, tmp_path: Path) -> None:
+    data = DataFolders(shared)
+    with pytest.raises(UsageError, match="there is none for 2, 3, 4, 5"):
+        find_subjects([str(models / "joint-cross1.pt")], tmp_path, data)
+    copied = tmp_path / "other-cross2.pt"
+    copied.write_bytes((models / "joint-cross1.pt").read_bytes())
+    with pytest.raises(UsageError, match="for fold 2, but it was trained on joint_cross1"):
+        find_subjects(["other-cross2"], tmp_path, data)
+    five = find_subjects([f"joint-cross{k}" for k in range(1, 6)], models, data)
+    assert [(s.name, s.network, len(s.folds)) for s in five] == [("joint", None, 5)]
+
+
+def test_misuse_is_told_before_anything_is_written(
+    shared: Path, models: Path, tmp_path: Path, capsys
+) -> None:
+    def fails(*words: str) -> str:
+        code = main(["reproduce", "--data_dir", str(shared), "--dir_model", str(models), *words])
+        assert code == 2
+        return capsys.readouterr().err
+
+    out = tmp_path / "out"
+    assert "choose one or more of table1, few-shot" in fails("table2", "--out", str(out))
+    assert "Symbolic models are oracle" in fails("--models", "nobody", "--out", str(out))
+    assert "--workers is 0" in fails("--workers", "0", "--out", str(out))
+    assert not out.exists()
+    out.write_text("mine")
+    assert "is a file" in fails("--models", "oracle", "--out", str(out))
+    out.unlink()
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    assert "notes.txt" in fails("--models", "oracle", "--out", str(out))
+    assert (out / "notes.txt").read_text() == "mine"
+    message = fails("probes", "--models", "oracle", "--out", str(tmp_path / "new"))
+    assert "no model takes part" in message
+
+
+def test_without_human_data_the_message_names_the_command_and_novel_rules_still_run(
+    models: Path, tmp_path: Path
+) -> None:
+    nowhere = DataFolders(None, (Place(tmp_path, "nowhere"),))
+    subjects = find_subjects(["mlc"], models, nowhere)
+    wanted = Wanted(subjects, chosen(["table1"]), nowhere, quick=True)
+    with pytest.raises(BimlError, match="biml data download human"):
+        reproduce(wanted, tmp_path / "out", workers=1, watch=Told(), store=store(tmp_path))
+    assert not (tmp_path / "out").exists()
+    wanted = Wanted(subjects, chosen(["novel-rules"]), nowhere, quick=True)
+    reproduce(wanted, tmp_path / "out", workers=1, watch=Told(), store=store(tmp_path))
+    assert (tmp_path / "out" / "tables" / "accuracies.csv").is_file()
+
+
+def test_the_command_shows_published_figures_beside_ours(
+    shared: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    out = tmp_path / "out"
+    words = ["reproduce", "table1", "--models", "oracle", "biases", "--quick", "--workers", "1"]
+    assert main([*words, "--data_dir", str(shared), "--out", str(out)]) == 0
+    shown = capsys.readouterr()
+    assert "-536.1" in shown.out
+    assert "published" in shown.out
+    assert str(out / "index.html") in shown.out
+    assert main([*words, "--data_dir", str(shared), "--out", str(out)]) == 0
+    assert "Nothing to compute" in capsys.readouterr().err
