@@ -135,6 +135,15 @@ def test_options_that_contradict_the_model_are_named(
         sizes_of(model, {"init": str(model), **asked})
 
 
+def test_a_preset_that_is_named_must_be_for_the_models_network(tmp_path: Path) -> None:
+    network = FastNetwork(FastConfig(1, 1, nheads=2, emb_size=32), Vocabulary.of(WORDS, COLOURS), 0)
+    own.save(tmp_path / "net.pt", own.contents_of(network, "algebraic"))
+    assert sizes_of(tmp_path / "net.pt", {})["arch"] == "fast"
+    assert sizes_of(tmp_path / "net.pt", {"preset": "fast"})["nlayers_decoder"] == 1
+    with pytest.raises(UsageError, match="--preset paper trains another network"):
+        sizes_of(tmp_path / "net.pt", {"preset": "paper"})
+
+
 def test_sizes_may_be_given_where_they_are_those_of_the_model(model: Path) -> None:
     given = {"emb_size": 16, "arch": "paper", "preset": "paper"}
     assert sizes_of(model, given) == {

@@ -1,17 +1,20 @@
 """Recipes by name, and runs that are given a length of time."""
 
+import argparse
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from biml.commands.main import main
+from biml.commands.train_console import TrainConsole
 from biml.errors import UsageError
 from biml.training.config import Conduct, TrainingConfig
 from biml.training.presets import PRESETS, settle
 from biml.training.run import train
 from biml.training.schedule import learning_rate
-from biml.training.watch import Progress, Watch
+from biml.training.watch import Progress, Start, Watch
 from training_toys import OPTIONS, open_toys
 
 
@@ -37,6 +40,13 @@ def test_options_that_are_given_go_before_those_of_the_preset() -> None:
         (("--minutes", "3", "--nepochs", "5"), "--minutes and --nepochs both say how long"),
         (("--arch", "slow"), "unknown architecture 'slow'; there are: paper, fast"),
         (("--preset", "fast", "--emb_size", "30"), "multiple of nheads"),
+        (("--preset", "fast", "--arch", "paper"), "--preset fast is a recipe for the fast network"),
+        (("--preset", "paper", "--arch", "fast"), "for the paper network, not for --arch fast"),
+        (("--clean_share", "0.5"), "add --curriculum"),
+        (("--preset", "fast", "--clean_share", "2"), "--clean_share must be between 0 and 1"),
+        (("--preset", "fast", "--no_lr_warmup"), "--no_lr_warmup has no effect with --lr_shape"),
+        (("--lr_shape", "plateau", "--lr_end_factor", "0.1"), "--lr_end_factor has no effect"),
+        (("--preset", "fast", "--episode_type", "few_shot_gold"), "is for evaluation only"),
     ],
 )
 def test_misuse_is_named(tmp_path: Path, capsys, options: tuple[str, ...], told: str) -> None:
@@ -44,6 +54,27 @@ def test_misuse_is_named(tmp_path: Path, capsys, options: tuple[str, ...], told:
     assert main(["train", *where, *options]) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "net.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "options", "suggested"),
+    [
+        (2 * 24 * 3600, {}, True),
+        (23 * 3600, {}, False),
+        (2 * 24 * 3600, {"preset": "fast"}, False),
+        (2 * 24 * 3600, {"init": "net.pt"}, False),
+        (None, {}, False),
+    ],
+)
+def test_the_fast_preset_is_suggested_where_the_papers_takes_over_a_day(
+    capsys, seconds: float | None, options: dict[str, str], suggested: bool
+) -> None:
+    config = TrainingConfig(**settle(options))
+    console = TrainConsole(Console(), argparse.Namespace())
+    console.started(Start(config, "cpu", 2, 1000, 0, 200_000, "a stream", seconds))
+    told = capsys.readouterr().out
+    assert ("--preset fast" in told) == suggested
+    assert ("Measured here: about" in told) == (seconds is not None)
 
 
 def test_a_time_budget_becomes_a_number_of_steps_that_the_run_keeps(tmp_path: Path) -> None:

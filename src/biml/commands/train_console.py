@@ -57,7 +57,7 @@ class TrainConsole(Show):
         )
         if start.seconds is not None:
             self._say(f"Measured here: about {_duration(start.seconds)} for the whole run")
-            if start.seconds > DAY and config.preset == "paper":
+            if start.seconds > DAY and config.preset == "paper" and config.init is None:
                 self._say("--preset fast is a recipe for machines like this one (docs/fast.md)")
         if start.done >= start.total:
             self._say("This run is complete already; there is nothing left to do.")

@@ -54,7 +54,8 @@ class InOrder:
 
     @property
     def origin(self) -> str:
-        return f"{self.parts[-1][0].origin}, after {len(self.parts) - 1} easier kinds"
+        easier = len(self.parts) - 1
+        return f"{self.parts[-1][0].origin}, after {easier} easier kind{'s' * (easier > 1)}"
 
     def episode(self, index: int) -> Episode:
         part = next(part for part, end in self.parts if end is None or index < end)

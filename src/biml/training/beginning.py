@@ -12,7 +12,7 @@ from biml.errors import FormatError, UsageError
 from biml.networks.base import EpisodeNetwork
 from biml.networks.table import architecture
 from biml.training.config import option
-from biml.training.presets import PRESETS
+from biml.training.presets import arch_of
 from biml.vocabulary import Vocabulary
 
 SIZES = {
@@ -59,9 +59,12 @@ def sizes_of(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         }
     except (KeyError, TypeError, UsageError) as error:
         raise FormatError(f"its sizes cannot be read ({error})", source=str(path)) from None
-    wanted = {**PRESETS.get(given.get("preset", ""), {}), **given}
-    if wanted.get("arch", had["arch"]) != had["arch"]:
-        what = f"--arch {given['arch']}" if "arch" in given else f"--preset {given['preset']}"
+    what = None
+    if given.get("arch", had["arch"]) != had["arch"]:
+        what = f"--arch {given['arch']}"
+    elif "preset" in given and arch_of(given["preset"]) != had["arch"]:
+        what = f"--preset {given['preset']}"
+    if what is not None:
         raise UsageError(
             f"{what} trains another network than {path} is, whose architecture is {had['arch']}; "
             f"leave out --init or {what.split()[0]}"

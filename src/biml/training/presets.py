@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from biml.errors import UsageError
+from biml.training.config import TrainingConfig, option
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The defaults of `TrainingConfig` are the published recipe to the letter.
@@ -23,16 +24,43 @@ PRESETS: dict[str, dict[str, Any]] = {
 """What differs from the defaults of `TrainingConfig`, by the name that `--preset` takes."""
 
 
+def arch_of(preset: str) -> str:
+    """The architecture that a preset is a recipe for.
+
+    >>> arch_of("paper"), arch_of("fast")
+    ('paper', 'fast')
+    """
+    return str(PRESETS[preset].get("arch", TrainingConfig.arch))
+
+
 def settle(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a run: those that were given, and those of its preset for the others.
 
     Raises:
-        UsageError: the preset is unknown, or two options each say how long the run is.
+        UsageError: the preset is unknown, two options contradict each other, or one has no effect
+            beside the others.
     """
     name = given.get("preset", "paper")
     if name not in PRESETS:
         raise UsageError(f"unknown preset {name!r}; choose {' or '.join(PRESETS)}")
-    lengths = [f"--{option}" for option in ("nsteps", "nepochs") if option in given]
+    lengths = [option(length) for length in ("nsteps", "nepochs") if length in given]
     if "minutes" in given and lengths:
         raise UsageError(f"--minutes and {lengths[0]} both say how long the run is; give only one")
-    return {**PRESETS[name], **given}
+    options = {**PRESETS[name], **given}
+    # A recipe's depth and rates are for its network; other options may well be varied in it.
+    arch = arch_of(name)
+    if "preset" in given and options.get("arch", arch) != arch:
+        raise UsageError(
+            f"--preset {name} is a recipe for the {arch} network, not for --arch {given['arch']}; "
+            "leave out one of them"
+        )
+    if "clean_share" in given and not options.get("curriculum"):
+        raise UsageError("--clean_share is a share of a curriculum's run; add --curriculum")
+    if options.get("lr_shape") == "plateau":
+        for idle in ("lr_end_factor", "lr_warmup"):
+            if idle in given:
+                raise UsageError(
+                    f"{option(idle)} has no effect with --lr_shape plateau"
+                    f"{'' if 'lr_shape' in given else f' of --preset {name}'}; leave it out"
+                )
+    return options
