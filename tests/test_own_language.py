@@ -1,6 +1,5 @@
 """A language of one's own: sizes for `biml generate`, grammars held out, another vocabulary."""
 
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,14 +9,9 @@ from biml.episodes import types
 from biml.episodes.folder import read_folder
 from biml.episodes.lessons import LESSONS, lessons
 from biml.episodes.locate import DataFolders
-from biml.episodes.recipes import HUMAN, algebraic, on_human, on_validation
 from biml.episodes.sources import StreamEpisodes, draw_allowed, grammars_apart, training_episodes
-from biml.episodes.steps import copies_too, rename_to
-from biml.episodes.transforms import add_biases, add_noise, shuffle_study
-from biml.episodes.types import EpisodeType
 from biml.errors import BimlError
 from biml.grammar import Grammar, MetaGrammar, same_up_to_renaming
-from biml.vocabulary import Vocabulary
 from experiment_toys import STUDY, write_table, write_text
 
 SMALL = MetaGrammar(n_primitives=2, n_functions=1, max_rhs=2, max_input=4, n_study=3, n_query=2)
@@ -76,42 +70,19 @@ def test_a_file_to_hold_apart_needs_a_grammar(capsys) -> None:
     assert not Path("data_algebraic").exists()
 
 
-# More words and symbols than the published ones: what docs/extending.md shows.
-
-WORDS = ("wug", "blick", "toma", "sib", "gep", "lu", "mip", "dop", "twice", "then")
-SYMBOLS = ("■", "▲", "●", "◆", "★", "◐", "◇")
-MINE = MetaGrammar(words=WORDS, symbols=SYMBOLS, n_primitives=6, n_functions=4)
+# More words and symbols than the published ones, as the documentation shows.
 
 
 @pytest.fixture
-def mine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows for a language of ten words and seven symbols."""
-    steps = (
-        copies_too,
-        partial(add_biases, symbols=SYMBOLS),
-        partial(add_noise, symbols=SYMBOLS),
-    )
-    mine = Vocabulary.of(WORDS, SYMBOLS)
-    rows = (
-        EpisodeType(
-            "mine",
-            "my language",
-            training=algebraic(*steps, meta=MINE),
-            clean=algebraic(copies_too, meta=MINE),
-            evaluation=on_validation(copies_too, meta=MINE),
-            vocabulary=mine,
-            meta=MINE,
-        ),
-        EpisodeType(
-            "mine_human",
-            "people's answers in my language",
-            evaluation=on_human(HUMAN, shuffle_study, rename_to(WORDS, SYMBOLS)),
-            vocabulary=mine,
-            remapped=True,
-        ),
-    )
-    for row in rows:
+def mine(monkeypatch: pytest.MonkeyPatch) -> MetaGrammar:
+    """The rows that docs/extending.md shows, for a language of ten words and seven symbols."""
+    text = (Path(__file__).parents[1] / "docs" / "extending.md").read_text("utf-8")
+    section = text.split("## A vocabulary of your own")[1]
+    shown: dict = {}
+    exec(section.split("```python\n")[1].split("```")[0], shown)
+    for row in shown["rows"]:
         monkeypatch.setitem(types.EPISODE_TYPES, row.name, row)
+    return shown["MINE"]
 
 
 def test_a_language_of_more_words_trains_and_scores(mine, capsys) -> None:
@@ -121,7 +92,7 @@ def test_a_language_of_more_words_trains_and_scores(mine, capsys) -> None:
     capsys.readouterr()
     assert main(["eval", "--fn_out_model", "mine.pt", "--max", "--episodes", "3"]) == 0
     assert "Accuracy on novel queries" in capsys.readouterr().out
-    everything = " ".join(WORDS)
+    everything = " ".join(mine.words)
     more = STUDY.replace("IN: blick OUT: ▲", "IN: blick OUT: ▲\nIN: sib OUT: ◆ ★ ◐ ◇")
     more = more[: more.index("wug ->")] + "\n"
     write_text(Path("study.txt"), more.replace("IN: toma OUT", f"IN: {everything} OUT"))
@@ -141,6 +112,6 @@ def test_lessons_are_in_the_words_of_the_language(mine) -> None:
     training = row.open_curriculum(DataFolders(usual=()), 0, clean=4000)
     for index in (0, 2000, 3600, 5000):
         words = {word for query in training.episode(index).queries for word in query.words}
-        assert words <= set(WORDS)
+        assert words <= set(mine.words)
     first = training.episode(0)
     assert len(first.study) == LESSONS[0].meta.n_study
