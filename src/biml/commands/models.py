@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "List the trained models that come with biml, or show the card of one."
 
+# The labels stand here too because `evaluation.measure` would load PyTorch.
 FIGURES = {
     "gold": "gold few-shot queries, exact answers",
     "validation": "validation episodes, exact answers",
@@ -158,6 +159,10 @@ def _lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]]:
             lines.append((name, f"not measured: {skipped[name]}"))
     if card.get("p_lapse") is not None:
         lines.append(("lapse", f"{card['p_lapse']:g} fits people best (--ll_p_lapse)"))
+    rounding = _mapping(card.get("rounding"))
+    if rounding:
+        changed, answers = rounding["changed_answers"], rounding["answers"]
+        lines.append(("float16", f"changed {changed:,} of {answers:,} of the likeliest answers"))
     lines.append(("sha256", str(contents.get("sha256"))))
     return lines
 
