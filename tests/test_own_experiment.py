@@ -1,5 +1,6 @@
 """An experiment of one's own, imported, gives the figures of files that are laid out by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +22,7 @@ from biml.data.experiment_folder import write
 from biml.data.experiment_table import from_table
 from biml.data.experiment_texts import from_texts
 from biml.episodes.locate import DataFolders
+from biml.episodes.steps import rename, repeat_queries, without_undefined
 from biml.episodes.types import episode_type
 from biml.errors import BimlError
 from biml.grammar import GOLD, Grammar
@@ -133,6 +135,24 @@ def test_likelihood_by_item_and_by_participant(own: DataFolders) -> None:
     compared = differences(pd.concat([scores, other]))
     assert compared["unit"].tolist() == ["participants"]
     assert compared["units"].tolist() == [2]
+
+
+def test_participants_are_known_where_a_type_leaves_out_or_repeats_answers(own) -> None:
+    rows = [*ANSWERS, ("Cy", "one", "blick twice", "undefined_action")]
+    folder = own.data_dir.parent
+    table = write_table(folder / "more.csv", [rows[4], *rows[:4]])
+    data = put(from_table(table, folder / "study.txt"), folder / "more")
+    evaluation = episode_type("few_shot_human").open_evaluation(data, 0)
+    oracle = symbolic("oracle").make()
+    for steps, times, people in (
+        ((without_undefined, *evaluation.steps), 1, {"Ann", "Bo/b"}),
+        ((*evaluation.steps[:1], repeat_queries(3), rename), 3, {"Ann", "Bo/b", "Cy"}),
+    ):
+        changed = replace(evaluation, steps=steps)
+        scores = log_likelihoods(oracle, changed, model="o", task="few-shot", p_lapse=0.1)
+        given = {(p, i, r) for p, i, _, r in rows[:5] if p in people}
+        found = scores[["participant", "item", "response"]].value_counts()
+        assert found.to_dict() == dict.fromkeys(given, times)
 
 
 def test_the_gold_answers_are_those_of_the_experiment_that_is_named(own: DataFolders) -> None:

@@ -86,11 +86,12 @@ def score_responses(
                     seen[episode.name, words] += 1
                     key = (episode.name, words, number)
                     if key not in found:
+                        response = " ".join(unmap_symbols(episode, query.symbols))
                         found[key] = ScoredResponse(
-                            **answerer(key)._asdict(),
+                            **answerer(episode.name, words, response)._asdict(),
                             sample=number,
                             query=words,
-                            response=" ".join(unmap_symbols(episode, query.symbols)),
+                            response=response,
                             n_symbols=choices,
                             log_probs=[],
                         )
@@ -188,20 +189,25 @@ def best_lapse(scores: Sequence[Scores]) -> Likelihood:
     return likelihood(scores, float(found.x))
 
 
-def _answerers(evaluation: EvaluationEpisodes) -> Callable[[_Key], Answerer]:
-    """Item and participant of an answer; in an imported experiment as its table has them."""
+def _answerers(evaluation: EvaluationEpisodes) -> Callable[[str, str, str], Answerer]:
+    """Item and participant of one answer after another, given file, query and response.
+
+    In an imported experiment they are as its table has them.
+    """
     by_trial = _names_differ(evaluation.episodes)
-    told: dict[tuple[str, str], list[Answerer]] = defaultdict(list)
+    # By the response as well, because an episode type may leave out some or repeat all of them.
+    told: dict[tuple[str, str, str], list[Answerer]] = defaultdict(list)
     for episode in evaluation.episodes:
         known = evaluation.answerers.get(episode.name, ())
         for query, who in zip(episode.queries, known, strict=False):
-            told[episode.name, " ".join(query.words)].append(who)
+            told[episode.name, " ".join(query.words), " ".join(query.symbols)].append(who)
+    asked: dict[tuple[str, str, str], int] = defaultdict(int)
 
-    def answerer(key: _Key) -> Answerer:
-        name, words, number = key
-        if known := told.get((name, words)):
-            # An episode type may ask all queries of a file several times over, in their order.
-            return known[number % len(known)]
+    def answerer(name: str, words: str, response: str) -> Answerer:
+        key = (name, words, response)
+        if key in told:
+            asked[key] += 1
+            return told[key][(asked[key] - 1) % len(told[key])]
         return Answerer(stem(name) if by_trial else words, stem(name) if evaluation.by_name else "")
 
     return answerer
