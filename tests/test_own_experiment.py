@@ -114,6 +114,9 @@ def test_people_have_targets_by_the_grammar_of_their_own_task(own: DataFolders) 
     assert people["target"].tolist() == ["▲ ▲", "▲ ▲", "● ▲", "● ▲"]
     assert people["correct"].tolist() == [True, False, True, False]
     assert people["error_type"].tolist() == ["", "one-to-one", "", "iconic"]
+    assert people["study"].unique().tolist() == [
+        "wug -> ■ | blick -> ▲ | toma -> ● | wug twice -> ■ ■ | wug then blick -> ▲ ■"
+    ]
     (row,) = few_shot.groups(people, few_shot_grammar(own)).to_dict("records")
     assert (row["all"], row["simple"]) == (50, 50)
     # Answers of one person have one number, so that sheets can be put together.

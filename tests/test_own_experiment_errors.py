@@ -8,7 +8,7 @@ import pytest
 from biml.commands.main import main
 from biml.episodes.locate import DataFolders
 from biml.episodes.types import episode_type
-from biml.errors import FormatError
+from biml.errors import BimlError, FormatError
 from experiment_toys import ANSWERS, HEADER, OPEN, SHEETS, STUDY, TRIAL, write_table, write_text
 
 
@@ -156,3 +156,11 @@ def test_a_table_that_no_longer_fits_its_files_is_told(capsys) -> None:
     file.write_text(file.read_text("utf-8").replace("twice OUT: ▲ ■", "twice OUT: ■"), "utf-8")
     with pytest.raises(FormatError, match=r"responses.csv: tells of other answers than 00.txt"):
         episode_type("few_shot_human").open_evaluation(DataFolders(Path("out"), usual=()), 0)
+
+
+@pytest.mark.parametrize("kind", ["probe_human", "open_end_human_all", "open_end_human_cross1"])
+def test_a_task_that_was_not_imported_is_told(kind: str) -> None:
+    path = table(*ANSWERS)
+    assert main(["data", "import", path, "--study", "study.txt", "--dest", "out"]) == 0
+    with pytest.raises(BimlError, match="an imported experiment has those of its tasks"):
+        episode_type(kind).open_evaluation(DataFolders(Path("out"), usual=()), 0)

@@ -12,7 +12,7 @@
 | target | the right answer, where there is one; else empty |
 | correct | whether response and target are the same; missing without a target |
 | error_type | of a wrong few-shot answer: `one-to-one`, `iconic`, both or `other` |
-| study | the study examples, where they belong to the item (probes): `p1 -> c1 \\| p2 -> c1` |
+| study | the study examples, where the table tells (probes): `p1 -> c1 \\| p2 -> c1` |
 | pool | the symbols that an answer may use, where limited |
 """
 
@@ -104,6 +104,8 @@ def from_episodes(
         elif by == "participant":
             extra = {"participant": name, "sample": number}
         told = answerers.get(episode.name, (None,) * len(episode.queries))
+        if episode.name in answerers and by == "query":
+            extra = trial_columns(episode)
         for query, who in zip(episode.queries, told, strict=True):
             words = " ".join(query.words)
             row = {"item": words, "query": words, "response": " ".join(query.symbols)}

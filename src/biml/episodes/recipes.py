@@ -5,6 +5,7 @@ given the data folders and a seed.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 from biml.episodes.answerers import FILE, read_answerers
 from biml.episodes.episode import Episode, Example
@@ -78,6 +79,22 @@ def gold_episodes(data: DataFolders) -> tuple[Episode, ...]:
     return (gold,)
 
 
+def human_folder(data: DataFolders, folder: str) -> Path:
+    """A folder of people's answers.
+
+    Raises:
+        BimlError: there are no human data, or not those of this task; the message says what to do.
+    """
+    human = data.find("data_human")
+    if not (human / folder).is_dir():
+        raise BimlError(
+            f"{human} has no folder {folder}: an imported experiment has those of its tasks (the "
+            "open-ended folds from five participants on). Choose another --episode_type or "
+            "--data_dir; the published data have all: biml data download human"
+        )
+    return human / folder
+
+
 def algebraic(*steps: Step, meta: MetaGrammar | None = None) -> Training:
     """Meta-training episodes, study shuffled, then the steps.
 
@@ -130,7 +147,7 @@ def on_human(folder: str, *steps: Step, copies: int = 1, stochastic: bool = True
     """The files of one folder of the human data, then the steps."""
 
     def open_it(data: DataFolders, seed: int) -> EvaluationEpisodes:
-        path = data.find("data_human") / folder
+        path = human_folder(data, folder)
         episodes = read_folder(path)
         who = read_answerers(path, episodes)
         return EvaluationEpisodes(
@@ -144,7 +161,7 @@ def on_participants(folder: str) -> Evaluation:
     """Each participant's answers one after another, in a random order and random names."""
 
     def open_it(data: DataFolders, seed: int) -> EvaluationEpisodes:
-        path = data.find("data_human") / folder
+        path = human_folder(data, folder)
         episodes = read_folder(path)
         return EvaluationEpisodes(
             episodes,
@@ -162,7 +179,7 @@ def any_human(folder: str, *steps: Step) -> Training:
     """A random file of one folder of the human data for each presentation, then the steps."""
 
     def open_it(data: DataFolders, seed: int) -> TrainingEpisodes:
-        path = data.find("data_human") / folder
+        path = human_folder(data, folder)
         return Presented(AnyOf(read_folder(path), seed, origin=str(path)), steps, seed)
 
     return open_it
