@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test clean
+.PHONY: demo test browser clean
 
 # A few minutes of training on episodes drawn as it goes, then answers to new queries.
 demo: .venv/installed
@@ -12,11 +12,19 @@ demo: .venv/installed
 	$(BIN)/biml eval --fn_out_model demo.pt --max --verbose --episodes 3
 	$(BIN)/biml eval --fn_out_model demo.pt --max
 
-test: .venv/installed-test
+test: .venv/installed-test browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
+
+# Reports are tested in a real browser. Where it is not there and cannot be had, those tests say so.
+APT := apt-get -qq -o Acquire::Retries=0 -o Acquire::http::Timeout=15
+CHROMIUM := --no-install-recommends chromium chromium-driver
+browser:
+	@command -v chromedriver >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] || { \
+		timeout 60 $(APT) update && timeout 180 $(APT) install -y --download-only $(CHROMIUM) && \
+		DEBIAN_FRONTEND=noninteractive $(APT) install -y $(CHROMIUM); } >/dev/null 2>&1 || true
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -28,13 +28,19 @@ def published(tables: Tables, columns: Columns) -> list[Grid]:
     frame = _of(tables, "figures")
     if frame.empty:
         return []
+    largest = frame[["ours", "published"]].abs().max(axis=1)
+    names = [frame["experiment"], frame["figure"]]
+    frame = frame.assign(largest=largest.groupby(names).transform("max"))
 
     def cell(row: pd.Series) -> Value:
+        # Correlations and p need more digits than percentages and nats.
+        digits = 3 if row["largest"] <= 1 else 1
         if pd.isna(row["published"]):
-            return value(row["ours"])
-        change = number(row["difference"])
-        sign = "" if change.startswith(("−", MISSING)) or float(row["difference"]) == 0 else "+"
-        return value(row["ours"], 1, f"paper {number(row['published'])} ({sign}{change})")
+            return value(row["ours"], digits)
+        change = number(row["difference"], digits)
+        sign = "" if change.startswith("−") or change in (MISSING, number(0, digits)) else "+"
+        below = f"paper {number(row['published'], digits)} ({sign}{change})"
+        return value(row["ours"], digits, below)
 
     note = "Ours; below it the paper's figure and how much ours is above it."
     keys = {"experiment": "Experiment", "figure": "Figure"}

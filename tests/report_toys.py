@@ -1,0 +1,100 @@
+"""A small results folder: people's answers, a model's and hand-made numbers."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from biml.behaviour.people import people_few_shot, people_open_ended, people_probes
+from biml.behaviour.responses import table
+from biml.behaviour.samples import sample_open_ended
+from biml.episodes.locate import DataFolders
+from biml.results.folder import ModelInfo, Results, Skipped, write_results
+from biml.results.tables import TABLES
+from biml.symbolic import symbolic
+
+HOSTILE = "<script>alert(1)</script>"
+
+MODELS = (
+    ModelInfo("net", f"Net & {HOSTILE} $x", "network"),
+    ModelInfo("oracle", "Symbolic (oracle)", "symbolic"),
+)
+
+NUMBERS: dict[str, list[tuple[object, ...]]] = {
+    "likelihoods": [
+        ("net", "few_shot", "", 100, 0.03, -400.5, 6.25, 990, 217, False),
+        ("oracle", "few_shot", "", 1, 0.13, -536.08, 0.0, 990, 217, False),
+        ("net", "open_ended", "1", 200, 0.03, -180.0, 3.0, 250, 42, True),
+        ("net", "open_ended", "all", 200, 0.03, -925.0, 7.0, 1250, 203, True),
+    ],
+    "likelihoods_by_item": [("net", "few_shot", "DAX thrice", "DAX thrice", 25, -31.5)],
+    "comparisons": [("net", "oracle", "few_shot", 135.5, 90.0, 180.25)],
+    "accuracies": [("net", "validation", "novel", 95.25, 0.5, 200)],
+    "item_accuracies": [
+        ("people", "DAX thrice", "DAX thrice", "simple", False, 88.0, 25),
+        ("net", "DAX thrice", "DAX thrice", "simple", False, 94.0, 250),
+        ("oracle", "DAX thrice", "DAX thrice", "simple", False, 100.0, 250),
+    ],
+    "groups": [("people", "all", 80.739), ("net", "all", 82.5), ("oracle", "all", 100.0)],
+    "agreement": [("net", 0.788, 0.031, 0.2, 0.9), ("oracle", None, None, None, None)],
+    "patterns": [
+        ("people", "few_shot", "one_to_one", 10, 41, 24.39),
+        ("people", "open_ended", "perfect", 17, 29, 58.62),
+        ("net", "open_ended", "perfect", 65, 100, 65.0),
+        ("people", "probes", "mutual_exclusivity", 90, 132, 68.18),
+    ],
+    "mutual_exclusivity": [
+        ("people", 2, 0, 90.9, 72.2, 97.5, 22),
+        ("people", 2, 1, 72.7, 51.8, 86.8, 22),
+    ],
+    "exclusivity_regression": [("people", "pool_size", -0.23, 0.1, -2.3, 0.0001, -0.43, -0.03)],
+    "learning_curves": [
+        ("net", 1, 25, 2.2, 2.1),
+        ("net", 100, 2500, 0.5, None),
+        ("net", 200, 5000, 0.25, 0.3),
+    ],
+    "figures": [
+        ("few-shot", "samples, mean over items (%)", "people", 80.7, 80.739, 0.039),
+        ("few-shot", "samples, mean over items (%)", "net", 82.4, 82.5, 0.1),
+        ("few-shot", "item correlation r", "net", 0.788, 0.779, -0.009),
+    ],
+}
+
+
+def number_tables() -> dict[str, pd.DataFrame]:
+    """Tables of numbers that nobody computed."""
+    return {
+        name: pd.DataFrame(rows, columns=list(TABLES[name].columns))
+        for name, rows in NUMBERS.items()
+    }
+
+
+def answers(shared: Path) -> pd.DataFrame:
+    """People's answers to all tasks, a few hostile ones, and a symbolic model's sheets."""
+    data = DataFolders(shared)
+    few_shot = people_few_shot(data)
+    hostile = {"model": "net", "task": "few-shot", "item": "DAX thrice", "query": "DAX thrice"}
+    theirs = [{**hostile, "target": "DAX DAX DAX", "response": r} for r in _RESPONSES]
+    sheets = sample_open_ended(symbolic("biases").make(), data, model="net", n=15)
+    tables = [few_shot, table(theirs), people_open_ended(data), sheets, people_probes(data)]
+    joined = pd.concat(tables, ignore_index=True)
+    joined["task"] = joined["task"].str.replace("-", "_")
+    return joined
+
+
+_RESPONSES = [HOSTILE, f'"><img/src=x/onerror=alert(2)> {HOSTILE}', "DAX DAX DAX", "", "1 2 3"]
+
+
+def write_toy(folder: Path, tables: Mapping[str, pd.DataFrame]) -> Path:
+    """A results folder with these tables."""
+    results = Results(
+        version="0.1.0",
+        quick=True,
+        seed=3,
+        models=MODELS,
+        experiments=("few-shot", "open-ended", "probes"),
+        skipped=(Skipped("oracle", "open-ended", f"is for another task {HOSTILE}"),),
+        tables=tables,
+    )
+    write_results(results, folder)
+    return folder

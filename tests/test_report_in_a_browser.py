@@ -1,0 +1,195 @@
+"""The report in a real browser: what is drawn, sorted, asked for and complained about."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from biml.report import write
+from report_toys import answers, number_tables, write_toy
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+
+CELL = "td:nth-child(2)"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    driver = shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip(
+            "no chromium or chromedriver on this machine; on Debian: "
+            "apt-get install chromium chromium-driver"
+        )
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    if os.geteuid() == 0:
+        options.add_argument("--no-sandbox")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("no_proxy", "localhost,127.0.0.1")
+        service = webdriver.ChromeService(executable_path=driver)
+        started = webdriver.Chrome(options=options, service=service)
+        try:
+            yield started
+        finally:
+            started.quit()
+
+
+@pytest.fixture(scope="module")
+def address(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("browser") / "results"
+    write_toy(folder, {"responses": answers(shared), **number_tables()})
+    write(folder)
+    return (folder / "index.html").as_uri()
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Any:
+    """The page, opened anew on a wide light screen."""
+    screen(browser, width=1400)
+    browser.get(address)
+    return browser
+
+
+def screen(browser: Any, width: int, scheme: str = "light") -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+
+def find(browser: Any, css: str) -> Any:
+    return browser.find_element("css selector", css)
+
+
+def digits(colour: str) -> list[str]:
+    """Red, green and blue, and opacity where it is told."""
+    return re.findall(r"[\d.]+", colour)
+
+
+def queries(browser: Any) -> list[str]:
+    return [e.text for e in browser.find_elements("css selector", "#few-shot .answers .query")]
+
+
+def test_circles_are_drawn_in_colours_with_letters(page: Any) -> None:
+    circle = find(page, "#few-shot .answers li .syms i")
+    assert circle.text == "D"
+    assert circle.size["width"] == pytest.approx(circle.size["height"], abs=1)
+    assert circle.size["width"] > 12
+    assert circle.value_of_css_property("background-color") == "rgba(255, 200, 0, 1)"
+    assert float(circle.value_of_css_property("border-radius").removesuffix("px")) >= 6
+    assert len(page.find_elements("css selector", ".card .syms i")) > 400
+
+
+def test_nothing_is_asked_for_and_nothing_complained_about(browser: Any, address: str) -> None:
+    for kind in ("browser", "performance"):
+        browser.get_log(kind)
+    screen(browser, width=1400)
+    browser.get(address)
+    find(browser, "#few-shot thead button").click()
+    assert browser.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
+    assert [url for url in asked if not url.startswith("data:")] == [address]
+
+
+def test_a_response_of_markup_shows_as_text(page: Any) -> None:
+    assert page.find_elements("css selector", "main script, main img") == []
+    words = [e.text for e in page.find_elements("css selector", "#few-shot .word")]
+    assert "<script>alert(1)</script>" in words
+
+
+def test_a_click_sorts_and_a_third_one_restores(page: Any) -> None:
+    before = queries(page)
+    head = find(page, "#few-shot .answers thead th:nth-child(2)")
+    button = head.find_element("css selector", "button")
+    keys = []
+    for order in ("descending", "ascending", "none"):
+        button.click()
+        assert head.get_attribute("aria-sort") == order
+        cells = page.find_elements("css selector", f"#few-shot .answers tbody {CELL}")
+        keys.append([float(cell.get_attribute("data-key")) for cell in cells])
+    assert keys[0] == sorted(keys[0], reverse=True)
+    assert keys[1] == sorted(keys[1])
+    assert keys[0] != keys[2]
+    assert queries(page) == before
+    assert find(page, "#status").get_attribute("textContent") == "Table in the first order"
+
+
+def test_the_keyboard_sorts_and_a_screen_reader_is_told(page: Any) -> None:
+    first, second = page.find_elements("css selector", "#few-shot .answers thead button")[:2]
+    first.send_keys("\ue007")  # Enter
+    assert queries(page) == sorted(queries(page))
+    assert page.switch_to.active_element == first
+    first.send_keys("\ue004")  # Tab
+    assert page.switch_to.active_element == second
+    second.send_keys(" ")
+    heads = page.find_elements("css selector", "#few-shot .answers thead th")
+    assert [h.get_attribute("aria-sort") for h in heads[:2]] == ["none", "descending"]
+    told = find(page, "#status").get_attribute("textContent")
+    assert told == "Table sorted by People, descending"
+
+
+def test_what_is_missing_stays_at_the_bottom(page: Any) -> None:
+    column = "xpath", '//*[@id="few-shot"]//table[@class="answers"]//thead/tr/th[3]//button'
+    for _ in range(2):
+        page.find_element(*column).click()
+        cells = page.find_elements("css selector", "#few-shot .answers tbody td:nth-child(3)")
+        keys = [cell.get_attribute("data-key") for cell in cells]
+        assert keys[0] != ""
+        assert set(keys[1:]) == {""}
+
+
+def test_numbers_are_sorted_as_numbers(page: Any) -> None:
+    table = find(page, "#likelihood table.numbers")
+    table.find_element("css selector", "thead th:nth-child(2) button").click()
+    cells = table.find_elements("css selector", f"tbody {CELL}")
+    assert [cell.text for cell in cells] == ["−400.5", "−536.1"]
+
+
+def test_columns_can_be_hidden(page: Any) -> None:
+    cell = find(page, "#few-shot .answers td.m0")
+    assert cell.is_displayed()
+    find(page, ".choose summary").click()
+    find(page, "#show-0").click()
+    assert not cell.is_displayed()
+    assert find(page, "#few-shot .answers td.m1").is_displayed()
+
+
+@pytest.mark.parametrize("width", [360, 768, 1400])
+def test_the_page_is_no_wider_than_the_screen(browser: Any, address: str, width: int) -> None:
+    screen(browser, width)
+    browser.get(address)
+    # A phone would zoom out of what is too wide, so that its screen seems wider.
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.execute_script("return innerWidth") == width
+
+
+def test_a_dark_screen_gets_a_dark_page_with_figures_on_it(browser: Any, address: str) -> None:
+    browser.get(address)
+    colours = {}
+    for scheme in ("light", "dark"):
+        screen(browser, 1400, scheme)
+        body, text = find(browser, "body"), find(browser, "figure svg text")
+        colours[scheme] = [
+            body.value_of_css_property("background-color"),
+            body.value_of_css_property("color"),
+            text.value_of_css_property("fill"),
+        ]
+    assert colours["light"][0] == "rgba(255, 255, 255, 1)"
+    assert colours["dark"][0] == "rgba(21, 23, 28, 1)"
+    for _, ink, figure in colours.values():
+        assert digits(figure)[:3] == digits(ink)[:3]

@@ -1,0 +1,244 @@
+"""The page of a results folder, as a file."""
+
+import json
+import re
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from biml.commands.main import main
+from biml.report import write
+from biml.report.figures import NAMES
+from report_toys import answers, number_tables, write_toy
+
+VOID = {"meta", "link", "input", "br", "img"}
+
+
+class Outline(HTMLParser):
+    """Tags that are left open, scripts, ids, and what asks for something from elsewhere."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.wrong: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.scripts = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+        self.scripts += tag == "script"
+        self.wrong += [name for name in named if name.startswith("on")]
+        self.ids += [str(named["id"])] if "id" in named else []
+        self.links += [str(named[key]) for key in ("src", "href") if key in named]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+
+@pytest.fixture(scope="module")
+def folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("report") / "results"
+    write_toy(made, {"responses": answers(shared), **number_tables()})
+    write(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> str:
+    return (folder / "index.html").read_text()
+
+
+def text_of(page: str) -> str:
+    """Text between tags, with single blanks."""
+    visible = re.sub(r"<(style|script)\b.*?</\1>", " ", page, flags=re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", visible)).split())
+
+
+def test_the_page_is_whole_and_asks_for_nothing_from_elsewhere(page: str) -> None:
+    outline = Outline(page)
+    assert outline.open == []
+    assert outline.wrong == []
+    assert len(outline.ids) == len(set(outline.ids))
+    assert all(link.startswith("#") or link == "data:," for link in outline.links)
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "default-src 'none'" in page
+    assert len(page.encode()) < 2_000_000
+
+
+def test_text_from_tables_and_names_is_escaped(page: str) -> None:
+    assert Outline(page).scripts == 1
+    assert "<img" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "onerror" in text_of(page)
+
+
+def test_figures_are_files_and_hostile_labels_stay_text_in_them(folder: Path) -> None:
+    files = sorted(path.name for path in (folder / "figures").iterdir())
+    assert files == sorted(f"{name}.{ending}" for name in NAMES for ending in ("png", "svg"))
+    for path in (folder / "figures").glob("*.png"):
+        assert path.read_bytes().startswith(b"\x89PNG")
+    for path in (folder / "figures").glob("*.svg"):
+        assert "<script>" not in path.read_text()
+    assert "&lt;script&gt;" in (folder / "figures" / "likelihoods.svg").read_text()
+
+
+def test_answers_are_counted_with_percentages_and_errors_marked(page: str) -> None:
+    row = page[page.index('<span class="query">3 after DAX<') :]
+    people = text_of(row[: row.index("</td>")])
+    assert people.startswith("3 after DAX 86% ✓ of 22 D 3 19 86.4% ✓ right")
+    assert "3 D 2 9.1% iconic" in people
+    assert "3 2 D 1 4.5% one-to-one" in people
+    assert 'aria-label="DAX 3"' in row
+
+
+def test_study_instructions_stand_at_the_side(page: str) -> None:
+    aside = page[page.index("<aside") : page.index("</aside>")]
+    assert "3 surround 1 after 2 2 3 1 3" in text_of(aside)
+    assert aside.count("<dt>") >= 14
+
+
+def test_each_open_ended_sheet_is_a_card(page: str) -> None:
+    assert page.count('<article class="card">') == 29 + 15
+    first = page[page.index('<article class="card">') :]
+    card = text_of(first[: first.index("</article>")])
+    assert card.startswith("Participant 00 fep G fep fep G G")
+    assert card.endswith("Perfect One-to-one Iconic Mutual exclusivity")
+    assert "29 sheets · perfect 59% · one-to-one 62% · iconic 79% · mutual exclusivity 93%" in (
+        text_of(page)
+    )
+
+
+def test_probe_trials_say_what_was_shown_and_allowed(page: str) -> None:
+    text = text_of(page)
+    assert "p1 → c1 p2 from c1 c2 mutual exclusivity 91% ✓ of 22 c2 18 81.8% ✓" in text
+
+
+def test_published_figures_stand_below_ours(page: str) -> None:
+    text = text_of(page)
+    assert "80.7 paper 80.7 (0.0)" in text
+    assert "82.5 paper 82.4 (+0.1)" in text
+    assert "0.779 paper 0.788 (−0.009)" in text
+
+
+def test_numbers_of_the_tables_are_shown(page: str) -> None:
+    text = text_of(page)
+    for number in ("−536.1", "135.5", "180.2", "0.031", "24.4 10 of 41", "−0.23", "p < 0.001"):
+        assert number in text, number
+
+
+def test_the_same_tables_give_the_same_bytes(folder: Path) -> None:
+    files = [folder / "index.html", *sorted((folder / "figures").iterdir())]
+    before = [path.read_bytes() for path in files]
+    write(folder)
+    assert [path.read_bytes() for path in files] == before
+
+
+@pytest.mark.parametrize(
+    ("table", "gone"),
+    [
+        ("figures", "Published figures"),
+        ("accuracies", "Exact answers"),
+        ("learning_curves", "Training"),
+    ],
+)
+def test_what_has_no_table_is_left_out(tmp_path: Path, table: str, gone: str) -> None:
+    tables = {name: number_tables()[name] for name in (table, "groups")}
+    write(write_toy(tmp_path / "r", tables))
+    assert gone in (tmp_path / "r" / "index.html").read_text()
+    (tmp_path / "r" / "tables" / f"{table}.csv").unlink()
+    write(tmp_path / "r")
+    page = (tmp_path / "r" / "index.html").read_text()
+    assert gone not in page
+    assert Outline(page).wrong == []
+    # A figure of a table that is no longer there would be mistaken for one of this page.
+    assert not (tmp_path / "r" / "figures" / f"{table}.png").exists()
+
+
+@pytest.mark.parametrize("table", number_tables())
+def test_every_table_can_stand_alone(tmp_path: Path, table: str) -> None:
+    write(write_toy(tmp_path / "r", {table: number_tables()[table]}))
+    assert Outline((tmp_path / "r" / "index.html").read_text()).wrong == []
+
+
+def test_many_different_answers_are_folded_and_the_rarest_only_counted(tmp_path: Path) -> None:
+    from biml.behaviour.responses import table
+
+    row = {"model": "net", "task": "few_shot", "item": "q", "query": "q"}
+    rows = [{**row, "response": f"R{n}"} for n in range(40)]
+    write(write_toy(tmp_path / "r", {"responses": table([*rows, rows[0]])}))
+    text = text_of((tmp_path / "r" / "index.html").read_text())
+    assert "41 answers" in text
+    assert "20 more" in text
+    assert "and 16 rarer answers" in text
+
+
+def test_the_command_makes_the_page_again(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    (folder / "index.html").write_text("old")
+    assert main(["report", str(folder)]) == 0
+    assert capsys.readouterr().out == f"Report: {folder / 'index.html'}\n"
+    assert (folder / "index.html").read_text() != "old"
+
+
+def damage(folder: Path, how: str) -> None:
+    tables, about = folder / "tables", folder / "results.json"
+    if how == "another format":
+        about.write_text(json.dumps({**json.loads(about.read_text()), "format": 99}))
+    elif how == "broken json":
+        about.write_text("{")
+    elif how == "no json":
+        about.unlink()
+    elif how == "no tables":
+        for path in tables.iterdir():
+            path.unlink()
+    elif how == "broken csv":
+        (tables / "groups.csv").write_text('model,group,accuracy\n"net,all\n')
+    elif how == "no number":
+        (tables / "groups.csv").write_text("model,group,accuracy\nnet,all,many\n")
+    elif how == "no column":
+        (tables / "groups.csv").write_text("model,accuracy\nnet,50\n")
+    elif how == "study":
+        frame = pd.read_csv(tables / "responses.csv", keep_default_na=False)
+        frame.assign(study="p1 and c1").to_csv(tables / "responses.csv", index=False)
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "says"),
+    [
+        ("another format", 1, ("results.json", "format 99", "biml reproduce")),
+        ("broken json", 1, ("results.json", "damaged")),
+        ("no json", 2, ("not a results folder", "biml reproduce")),
+        ("no tables", 1, ("tables", "no table", "biml reproduce")),
+        ("broken csv", 1, ("groups.csv", "biml reproduce")),
+        ("no number", 1, ("groups.csv", "many")),
+        ("no column", 1, ("groups.csv", "lacks the column group")),
+        ("study", 1, ("responses.csv", "p1 and c1")),
+    ],
+)
+def test_damaged_results_are_refused_and_the_page_before_them_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture, how: str, code: int, says: tuple[str, ...]
+) -> None:
+    from biml.behaviour.responses import table
+
+    row = {"task": "probes", "item": "t", "query": "p2", "study": "p1 -> c1", "response": "c2"}
+    folder = write_toy(tmp_path / "r", {"responses": table([row]), **number_tables()})
+    (folder / "index.html").write_text("before")
+    damage(folder, how)
+    assert main(["report", str(folder)]) == code
+    told = capsys.readouterr().err
+    assert all(part in told for part in says), told
+    assert (folder / "index.html").read_text() == "before"
+    assert not (folder / "figures").exists()
