@@ -328,3 +328,19 @@ def test_the_command_shows_published_figures_beside_ours(
     assert str(out / "index.html") in shown.out
     assert main([*words, "--data_dir", str(shared), "--out", str(out)]) == 0
     assert "Nothing to compute" in capsys.readouterr().err
+
+
+def test_a_network_of_another_language_takes_no_part_and_says_so(
+    shared: Path, tmp_path: Path
+) -> None:
+    from biml.networks.paper import PaperNetwork
+    from biml.vocabulary import Vocabulary
+    from evaluation_toys import SMALL
+
+    other = PaperNetwork(SMALL, Vocabulary.of(("wug", "blick"), ("■", "▲")))
+    data = DataFolders(shared)
+    for kind in ("algebraic", "joint", "probe_human_w_pool"):
+        own.save(tmp_path / "other.pt", own.contents_of(other, kind))
+        subjects = find_subjects(["other"], tmp_path, data)
+        with pytest.raises(UsageError, match="other knows another vocabulary"):
+            plan(Wanted(subjects, chosen(None), data))

@@ -63,5 +63,5 @@ def probes(subject: Subject) -> str:
     if subject.symbolic:
         return "is not for the probe trials"
     if subject.trained_on == "probe_human_w_pool":
-        return ""
+        return "" if knows(subject, PUBLISHED) else "knows another vocabulary"
     return sampled_open_ended(subject).replace("the open-ended task", "open-ended tasks or probes")
