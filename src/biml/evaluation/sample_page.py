@@ -109,9 +109,9 @@ def page(items: list[Item], title: str) -> str:
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_STYLE}{STYLE}{palette.style}</style><h1>{escape(title)}</h1>"
-        '<main><table><thead><tr><th scope="col">query<th scope="col">people'
-        f'<th scope="col">model<tbody>{rows}</table>'
-        f"<aside><h2>Study examples</h2><table>{study}</table></aside></main></html>\n"
+        f"<main><aside><h2>Study examples</h2><table>{study}</table></aside>"
+        '<table><thead><tr><th scope="col">query<th scope="col">people'
+        f'<th scope="col">model<tbody>{rows}</table></main></html>\n'
     )
 
 
@@ -120,7 +120,10 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem }
 main { display: flex; flex-wrap: wrap; gap: 2rem; align-items: flex-start }
 table { border-collapse: collapse } th, td { padding: .3rem .8rem; vertical-align: top }
-th { text-align: left; font-weight: 600 } tbody tr { border-top: 1px solid #8884 }
+th { text-align: left; font-weight: 600 } tbody th { max-width: 12rem }
+tbody tr { border-top: 1px solid #8884 }
+aside { position: sticky; top: 1rem } h2 { margin: 0 0 .3rem; font-size: 1rem }
+@media (max-width: 55rem) { aside { position: static } }
 .n { opacity: .75; margin-left: .5rem }
 """
 

@@ -26,6 +26,9 @@ SHOWN = 4
 FOLDED = 20
 """Different answers that are folded; those after them are only counted."""
 
+TOGETHER = 160
+"""The same in a row for all, so that a page of many models stays below 2 MB."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -176,6 +179,7 @@ def _answers(
     marked: pd.DataFrame, columns: tuple[Column, ...], palette: Palette, right: str
 ) -> Answers:
     shown = among(columns, set(marked["model"]))
+    folded = min(FOLDED, TOGETHER // max(1, len(shown)))
     keys = ["item", "query", "study", "pool", "note"]
     groups = dict(iter(marked.groupby(["model", "item"], sort=False)))
     rows = []
@@ -183,7 +187,7 @@ def _answers(
         marked[keys].drop_duplicates("item").itertuples(index=False)
     ):
         cells = tuple(
-            _cell(column, groups[column.name, item], palette)
+            _cell(column, groups[column.name, item], palette, folded)
             if (column.name, item) in groups
             else None
             for column in shown
@@ -200,7 +204,7 @@ def _answers(
     return Answers(shown, tuple(rows), (), legend, palette, right, marks)
 
 
-def _cell(column: Column, rows: pd.DataFrame, palette: Palette) -> Cell:
+def _cell(column: Column, rows: pd.DataFrame, palette: Palette, folded: int) -> Cell:
     counts = Counter(rows["response"])
     facts = rows.drop_duplicates("response").set_index("response")
     marks = {str(of): words_of(str(text)) for of, text in facts["error_type"].items()}
@@ -217,6 +221,6 @@ def _cell(column: Column, rows: pd.DataFrame, palette: Palette) -> Cell:
     # One more takes no more room than the line that says there is one.
     shown = SHOWN + 1 if len(answers) == SHOWN + 1 else SHOWN
     right = 100 * float(rows["right"].mean()) if rows["known"].any() else None
-    last = shown + FOLDED
+    last = shown + folded
     others = sum(answer.count for answer in answers[last:])
     return Cell(column, len(rows), right, answers[:shown], answers[shown:last], others)

@@ -20,6 +20,9 @@ SHOWN = 12
 MOST = 100
 """Sheets of a model that a page holds."""
 
+TOGETHER = 600
+"""Sheets of all, so that a page of many models stays below 2 MB."""
+
 
 @dataclass(frozen=True)
 class Card:
@@ -44,7 +47,7 @@ class Sheets:
         column: whose.
         n: how many there are.
         counts: how many have each pattern, as (pattern, count, percent).
-        first, rest: cards to show and to fold; together at most `MOST`.
+        first, rest: cards to show and to fold; may not be all.
     """
 
     column: Column
@@ -76,7 +79,9 @@ def open_ended(responses: pd.DataFrame, columns: tuple[Column, ...]) -> OpenEnde
     palette = palette_of(responses)
     has = patterns(responses)
     sheets = []
-    for column in among(columns, set(responses["model"])):
+    shown = among(columns, set(responses["model"]))
+    most = min(MOST, TOGETHER // max(1, len(shown)))
+    for column in shown:
         theirs = responses[responses["model"] == column.name]
         table = has[has["model"] == column.name]
         counts = tuple(
@@ -85,7 +90,7 @@ def open_ended(responses: pd.DataFrame, columns: tuple[Column, ...]) -> OpenEnde
         )
         cards = [
             Card(name, tuple((q, drawn(palette, words_of(a))) for q, a in pairs), found)
-            for name, pairs, found in islice(_cards(theirs, table), MOST)
+            for name, pairs, found in islice(_cards(theirs, table), most)
         ]
         sheets.append(
             Sheets(column, len(table), counts, tuple(cards[:SHOWN]), tuple(cards[SHOWN:]))
