@@ -3,11 +3,11 @@
 import os
 import shutil
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from biml.episodes import folder as folder_module
-from biml.episodes import sources
 from biml.episodes.draw import draw_episode
 from biml.episodes.episode import Episode
 from biml.episodes.folder import EpisodeFolder, read_folder
@@ -106,7 +106,7 @@ def test_exclusion_holds_for_any_order_of_rules_and_names_of_variables() -> None
     assert StreamEpisodes(MetaGrammar(), 1, held).episode(0) != episode
 
 
-def test_gold_is_never_drawn_under_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gold_is_never_drawn_under_any_name() -> None:
     renamed = Grammar(GOLD.rules[::-1]).rename(
         {"thrice": "fep", "after": "thrice", "DAX": "dax"}, {"1": "RED", "DAX": "1"}
     )
@@ -115,10 +115,11 @@ def test_gold_is_never_drawn_under_any_name(monkeypatch: pytest.MonkeyPatch) -> 
     assert not is_gold(other)
 
     drawn = iter([renamed, GOLD, other])
-    monkeypatch.setattr(
-        sources, "draw_episode", lambda meta, rng, name: Episode((), (), grammar=next(drawn))
-    )
-    assert draw_allowed(MetaGrammar(), 0).grammar == other
+
+    def draw(meta: MetaGrammar, rng: Random, name: str) -> Episode:
+        return Episode((), (), grammar=next(drawn))
+
+    assert draw_allowed(MetaGrammar(), 0, draw=draw).grammar == other
 
 
 def test_a_world_whose_every_grammar_is_held_out_ends_with_an_error() -> None:

@@ -117,11 +117,11 @@ def test_every_weight_gets_a_gradient() -> None:
 def test_gradients_agree_with_autograd_of_plain_operations() -> None:
     torch.manual_seed(0)
     q, k, v = (torch.randn(3, 2, 5, 4, requires_grad=True) for _ in range(3))
-    hidden = torch.rand(3, 5, 5) < 0.4
+    hidden = torch.rand(3, 1, 5, 5) < 0.4
     hidden[..., 0] = False
 
     def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        scores = (q @ k.mT / 2).masked_fill(hidden[:, None], float("-inf"))
+        scores = (q @ k.mT / 2).masked_fill(hidden, float("-inf"))
         return scores.softmax(-1) @ v
 
     way = torch.randn(3, 2, 5, 4)

@@ -87,7 +87,7 @@ def _configure_training(group: Any) -> None:
     option("--optimizer", choices=("adamw", "muon"), help="muon is for the matrices (adamw)")
     option(
         "--lr_shape",
-        choices=("epochs", "plateau"),
+        choices=("epochs", "square"),
         help="course of the learning rate (epochs, the published one)",
     )
     option(
@@ -101,6 +101,12 @@ def _configure_training(group: Any) -> None:
         type=float,
         metavar="X",
         help="share of a curriculum's run before biases and noise come in (0.75)",
+    )
+    option(
+        "--guide",
+        type=float,
+        metavar="X",
+        help="weight of a loss that tells attention which word a symbol stands for (0)",
     )
     option("--seed", type=int, metavar="N", help="of weights, episodes and dropout (0)")
 
@@ -155,7 +161,8 @@ def _configure_conduct(group: Any) -> None:
 
 OPTIONS = (
     *("preset", "minutes", "episode_type", "batch_size", "nepochs", "nsteps"),
-    *("lr", "lr_end_factor", "lr_warmup", "lr_shape", "optimizer", "curriculum", "clean_share"),
+    *("lr", "lr_end_factor", "lr_warmup", "lr_shape", "optimizer"),
+    *("curriculum", "clean_share", "guide"),
     *("save_best", "save_best_skip", "seed", "precision", "max_tokens"),
     *("arch", "nlayers_encoder", "nlayers_decoder", "emb_size", "ff_mult", "dropout", "act"),
 )

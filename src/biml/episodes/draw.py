@@ -1,13 +1,13 @@
 """Drawing episodes from the meta-grammar (paper, Methods: meta-training procedure)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, product
 from random import Random
 
 from biml.episodes.episode import Episode, Example
 from biml.errors import BimlError
-from biml.grammar import Grammar, MetaGrammar
+from biml.grammar import Grammar, MetaGrammar, Rule
 
 TRIES = 5_000
 """Inputs drawn for one grammar before giving it up; the published meta-grammar needs about 50."""
@@ -16,7 +16,7 @@ REDRAWS = 100
 """Grammars drawn for one episode before giving up the meta-grammar."""
 
 
-def draw_episode(meta: MetaGrammar, rng: Random, *, name: str = "") -> Episode:
+def draw_episode(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
     """Draw a grammar and an episode of it.
 
     A grammar with too few inputs within the limits is drawn anew. (With the published sizes
@@ -49,6 +49,37 @@ def draw_episode(meta: MetaGrammar, rng: Random, *, name: str = "") -> Episode:
         f"no grammar drawn had {wanted} different inputs of at most {meta.max_input} words and "
         f"{meta.max_output} symbols; ask for fewer examples or allow longer ones"
     )
+
+
+def draw_uses(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
+    """Draw a grammar and an episode of its functions' plainest uses.
+
+    Every primitive stands alone in the study set; all other inputs are one function between
+    primitives. So what a function does with its arguments is all there is to find out.
+
+    Args:
+        meta, rng, name: as for `draw_episode`.
+
+    Returns:
+        An episode with at most `n_study` study examples, at most half of the uses among them, and
+        at most `n_query` query examples.
+    """
+    grammar = meta.draw_grammar(rng)
+    primitives = [rule.lhs for rule in grammar.primitives]
+    uses = [words for rule in grammar.functions for words in _uses(rule, primitives)]
+    rng.shuffle(uses)
+    examples = [Example(words, grammar.interpret(words)) for words in (*primitives, *uses)]
+    examples = [example for example in examples if len(example.symbols) <= meta.max_output]
+    n_study = min(meta.n_study, len(primitives) + len(uses) // 2)
+    queries = examples[n_study:][: meta.n_query]
+    return Episode(tuple(examples[:n_study]), tuple(queries), grammar=grammar, name=name)
+
+
+def _uses(function: Rule, primitives: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """A function's left side with every choice of primitives for its arguments."""
+    items = zip(function.lhs, function.kinds, strict=True)
+    arguments = [[(item,)] if kind == "." else primitives for item, kind in items]
+    return (tuple(word for (word,) in choice) for choice in product(*arguments))
 
 
 def draw_examples(grammar: Grammar, meta: MetaGrammar, rng: Random) -> list[Example]:

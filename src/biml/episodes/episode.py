@@ -39,6 +39,8 @@ class Episode:
         grammar: the interpretation grammar that made it, where known.
         pool: the output symbols an answer may use (probe task), where limited.
         name: where it comes from, for messages: a file name or `stream episode 17`.
+        origins: for each query, the number of the input word that each target symbol stands for, or
+            None where a query's is not known; None altogether where nobody asked.
         remapping: how canonical names were renamed to make this episode, where they were.
     """
 
@@ -48,6 +50,7 @@ class Episode:
     pool: tuple[str, ...] | None = None
     name: str = ""
     remapping: Remapping | None = field(default=None, repr=False)
+    origins: tuple[tuple[int, ...] | None, ...] | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         """A listing of its examples and grammar, one a line."""

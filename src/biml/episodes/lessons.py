@@ -7,11 +7,13 @@ few hundred small steps; docs/fast.md has the measurements.
 
 from dataclasses import dataclass, replace
 
+from biml.episodes.draw import draw_episode, draw_uses
 from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
 from biml.episodes.present import Presented, TrainingEpisodes, part_seed
 from biml.episodes.sources import (
     VALIDATION_SEED,
+    Draw,
     StreamEpisodes,
     draw_validation,
     grammars_apart,
@@ -29,11 +31,18 @@ class Lesson:
 
     presentations: int
     meta: MetaGrammar
+    draw: Draw = draw_episode
 
 
 LESSONS = (
-    Lesson(2000, MetaGrammar(n_functions=1, max_input=4, n_study=8, n_query=8)),
-    Lesson(1500, MetaGrammar(n_functions=2, max_input=6, n_study=11, n_query=10)),
+    # To find a word in the study examples and say its symbol.
+    Lesson(1500, MetaGrammar(n_functions=1, max_input=4, n_study=8, n_query=8)),
+    # To tell a function's two arguments apart, which takes several hops from query to answer.
+    Lesson(
+        8000,
+        MetaGrammar(n_functions=1, p_one_argument=0.15, n_study=8, n_query=8),
+        draw=draw_uses,
+    ),
 )
 
 
@@ -80,7 +89,8 @@ def lessons(
     for number, lesson in enumerate(LESSONS):
         end += lesson.presentations
         meta = _easier(own, lesson.meta) if own else lesson.meta
-        source = StreamEpisodes(meta, part_seed(seed, f"lesson {number}"), held, apart=apart)
+        lesson_seed = part_seed(seed, f"lesson {number}")
+        source = StreamEpisodes(meta, lesson_seed, held, apart=apart, draw=lesson.draw)
         parts.append((Presented(source, (shuffle_study, copies_too), seed), end))
     return tuple(parts)
 

@@ -1,9 +1,10 @@
 """Where episodes come from before they are presented: an endless stream, a folder, a few files."""
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from random import Random
 from typing import Protocol
 
 from biml.episodes.draw import draw_episode
@@ -30,6 +31,9 @@ Held = frozenset[frozenset[RuleKey]]
 APART = "apart"
 """The folder of `data_algebraic` with episodes of one's own, whose grammars are held out of
 training whatever their words and symbols are called."""
+
+Draw = Callable[[MetaGrammar, Random, str], Episode]
+"""Draws a grammar and an episode of it, given what to call it in messages."""
 
 _REDRAWS = 1000
 
@@ -65,6 +69,7 @@ def draw_allowed(
     held: Held = frozenset(),
     apart: Sequence[Grammar] = (),
     novel: bool = True,
+    draw: Draw = draw_episode,
     name: str = "",
 ) -> Episode:
     """An episode whose grammar is neither held out nor the gold grammar under any renaming.
@@ -75,6 +80,7 @@ def draw_allowed(
         held: grammars that are held out.
         apart: grammars that are held out under any renaming, as the gold grammar is.
         novel: whether it may have the rules that are held out from training (`grammar.novel`).
+        draw: draws grammar and episode.
         name: what to call the episode in messages.
 
     Raises:
@@ -82,7 +88,7 @@ def draw_allowed(
     """
     rng = generator(seed, *path)
     for _ in range(_REDRAWS):
-        episode = draw_episode(meta, rng, name=name)
+        episode = draw(meta, rng, name)
         grammar = episode.grammar
         assert grammar is not None
         if not novel and has_novel_rule(grammar):
@@ -129,6 +135,7 @@ class StreamEpisodes:
         held: grammars that are never drawn; the gold grammar never is, nor are the rules that are
             held out from training (`grammar.novel`).
         apart: grammars that are never drawn under any renaming.
+        draw: draws grammar and episode.
     """
 
     meta: MetaGrammar
@@ -136,6 +143,7 @@ class StreamEpisodes:
     held: Held = field(default=frozenset(), repr=False)
     per_epoch: int = PER_EPOCH
     apart: tuple[Grammar, ...] = field(default=(), repr=False)
+    draw: Draw = field(default=draw_episode, repr=False)
 
     @property
     def origin(self) -> str:
@@ -150,6 +158,7 @@ class StreamEpisodes:
             held=self.held,
             apart=self.apart,
             novel=False,
+            draw=self.draw,
             name=f"stream episode {index}",
         )
 

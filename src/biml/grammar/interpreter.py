@@ -7,7 +7,7 @@ apply, and `x1 f x2` splits at the last `f`, exactly as the method says.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 from biml.grammar.rules import GrammarError, Rule
@@ -17,6 +17,9 @@ MAX_WORDS = 300
 
 MAX_SYMBOLS = 10_000
 """Longest output. A rule that doubles what it matched gets there in 14 applications."""
+
+_MARKS = 0xE000
+"""Codes from here on mark places of words; Unicode keeps them for private use."""
 
 Match = Callable[[str], re.Match[str] | None]
 Templates = dict[int, tuple[int | str, ...]]
@@ -35,6 +38,7 @@ class Interpreter:
         # Left sides first: then grammars whose left sides look alike share one expression.
         self.forms = tuple([self._form(rule) for rule in rules])
         self._match, first_groups, ends = _matcher(self.forms)
+        self._primitives = {r.lhs[0] for r in rules if r.kinds == "." and len(r.rhs) == 1}
         self._templates: Templates = {}
         for rule, first_group, end in zip(rules, first_groups, ends, strict=True):
             self._templates[end] = self._template(rule, first_group)
@@ -60,6 +64,29 @@ class Interpreter:
             raise GrammarError(f"the output runs over {MAX_SYMBOLS:,} symbols; is that intended?")
         names = {code: name for name, code in codes.items()}
         return tuple([names[code] for code in output])
+
+    def origins(self, inputs: Iterable[Sequence[str]]) -> list[tuple[int, ...] | None]:
+        """For each input, the numbers of the words that its output symbols stand for.
+
+        Every word that has a symbol of its own is interpreted as a mark that says where it stands.
+
+        Returns:
+            for each input one number for each output symbol, or None where a symbol stands for no
+            such word.
+
+        Raises:
+            GrammarError: as `interpret`.
+        """
+        results = self.results()
+        found = []
+        for words in inputs:
+            marks = [
+                chr(_MARKS + place) if word in self._primitives else self.codes.get(word, "?")
+                for place, word in enumerate(words)
+            ]
+            origins = tuple([ord(code) - _MARKS for code in results["".join(marks)]])
+            found.append(None if any(place < 0 for place in origins) else origins)
+        return found
 
     def _form(self, rule: Rule) -> str:
         items = zip(rule.lhs, rule.kinds.upper(), strict=True)

@@ -31,7 +31,8 @@ def attention(
         v: values [rows, heads, K, head size].
         lengths: LongTensor [rows], how many keys of each row count (at least 1); None: all.
         causal: the i-th query sees the keys up to the i-th.
-        hidden: BoolTensor [rows, Q, K], what else each query must not see; it must see something.
+        hidden: BoolTensor [rows, heads or 1, Q, K], what else each query must not see; it must see
+            something.
         drop: what drops attention weights.
 
     Returns:
@@ -53,7 +54,7 @@ def by_pytorch(
     """PyTorch's fused attention; it cannot draw its dropout from a generator of ours."""
     unseen = _hidden(q.shape[-2], k.shape[-2], lengths, causal, k.device)
     if hidden is not None:
-        unseen = unseen | hidden[:, None]
+        unseen = unseen | hidden
     return F.scaled_dot_product_attention(q, k, v, attn_mask=~unseen)
 
 
@@ -85,7 +86,7 @@ class ByHand(torch.autograd.Function):
             by_row = scores.view(*q.shape[:3], keys)
             _hide(by_row, k.shape[-2], lengths, causal)
             if hidden is not None:
-                by_row[..., : k.shape[-2]].masked_fill_(hidden[:, None], float("-inf"))
+                by_row[..., : k.shape[-2]].masked_fill_(hidden, float("-inf"))
             weights = torch.softmax(scores, -1, out=scores)
             mask = drop.mask(weights.shape, weights) if drop.p else None
             kept = weights if mask is None else masked(weights, mask)

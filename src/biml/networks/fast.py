@@ -13,8 +13,19 @@ from biml.errors import UsageError
 from biml.networks.attention import attention
 from biml.networks.base import EpisodeNetwork, Memory
 from biml.networks.dropout import Dropout
-from biml.networks.fast_layers import DecoderLayer, Layer, Norm, Regather, Turn
+from biml.networks.fast_layers import (
+    DecoderLayer,
+    Layer,
+    Norm,
+    Regather,
+    Turn,
+    guidance,
+    hidden_tokens,
+    project,
+)
 from biml.networks.packed import (
+    LONGEST,
+    PLACES,
     PackedBatch,
     answer_symbols,
     cut_episodes,
@@ -34,7 +45,8 @@ class FastConfig:
         nheads: attention heads.
         emb_size: width of embeddings and layers.
         ff_mult: width of the feed-forward layers, in multiples of `emb_size`.
-        kernel: neighbouring study tokens that the convolution sees; odd.
+        kernel: neighbouring tokens that the convolution sees; odd.
+        nheads_within: encoder heads that see the tokens of their own study example alone.
         dropout: of the residual branches.
         activation: of the feed-forward layers.
     """
@@ -45,6 +57,7 @@ class FastConfig:
     emb_size: int = 128
     ff_mult: int = 4
     kernel: int = 5
+    nheads_within: int = 2
     dropout: float = 0.0
     activation: str = "gelu"
 
@@ -55,6 +68,10 @@ class FastConfig:
                 raise UsageError(f"{name} is {getattr(self, name)}, but must be at least 1")
         if self.emb_size % self.nheads:
             raise UsageError(f"emb_size {self.emb_size} is no multiple of nheads {self.nheads}")
+        if not 0 <= self.nheads_within <= self.nheads:
+            raise UsageError(
+                f"nheads_within is {self.nheads_within}, but must be 0 to nheads, {self.nheads}"
+            )
         if self.emb_size // self.nheads % 2:
             raise UsageError(
                 f"emb_size / nheads is {self.emb_size // self.nheads}; it must be even"
@@ -66,6 +83,9 @@ class FastConfig:
         if self.activation not in ("gelu", "relu"):
             raise UsageError(f"activation {self.activation!r} is neither 'gelu' nor 'relu'")
 
+
+GUIDED = 2
+"""The decoder layer in which guidance tells one head where to look; later ones look up symbols."""
 
 SLOWEST = 100.0
 """Ratio of the fastest to the slowest turn of rotary positions; rows are 20 to 150 tokens long."""
@@ -81,6 +101,7 @@ class FastMemory(Memory):
         lengths: LongTensor [rows], study tokens that are not padding.
         seen: BoolTensor [rows, tokens of `own`], those that are not padding.
         words: LongTensor [rows], words of each query.
+        recent: [rows, kernel // 2 + 1, width], the latest tokens as embedded; 0 before the first.
         step: symbols answered so far.
     """
 
@@ -89,6 +110,7 @@ class FastMemory(Memory):
     lengths: Tensor
     seen: Tensor
     words: Tensor
+    recent: Tensor
     step: int = 0
 
 
@@ -117,6 +139,7 @@ class FastNetwork(EpisodeNetwork):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.symbols = nn.Parameter(torch.randn(len(vocabulary.input), width) * 0.7)
+            self.places = nn.Parameter(torch.randn(PLACES, width) * 0.3)
             self.neighbours = nn.Parameter(torch.randn(width, 1, config.kernel) * 0.3)
             self.encoder = nn.ModuleList(Layer(*sizes) for _ in range(config.nlayers_encoder))
             self.decoder = nn.ModuleList(
@@ -129,7 +152,7 @@ class FastNetwork(EpisodeNetwork):
         self.register_buffer("as_read", as_read, persistent=False)
 
     def outer_parameters(self) -> tuple[str, ...]:
-        return ("symbols", "out")
+        return ("symbols", "places", "out")
 
     # --- episodes to batches
 
@@ -147,18 +170,21 @@ class FastNetwork(EpisodeNetwork):
     def forward(self, batch: PackedBatch, generator: torch.Generator | None = None) -> Tensor:
         drop = Dropout(self.config.dropout if self.training else 0.0, generator)
         study = self._lookups(self._read_study(batch, drop))
-        x = self._working(self.symbols[batch.asked])
+        x = self._working(self._read_asked(batch))
         shape = x.shape
-        hidden = _hidden(batch)
+        hidden = hidden_tokens(batch)
         turns = self._turns(torch.arange(batch.unpack.shape[1], device=x.device), x.dtype)
-        for layer, (k, v) in zip(self._decoder, study, strict=True):
-            own = _project(layer.norm_own(x), layer.own.query, layer.own.key, layer.own.value)
+        guided = min(GUIDED, len(study) - 1)
+        for number, (layer, (k, v)) in enumerate(zip(self._decoder, study, strict=True)):
+            own = project(layer.norm_own(x), layer.own.query, layer.own.key, layer.own.value)
             rows = Regather.apply(own.flatten(0, 1), batch.unpack.flatten(), batch.pack)
             q, own_k, own_v = self._own(rows.view(*batch.unpack.shape, -1), turns)
+            if number == guided and self.training:
+                self.guidance = guidance(q[:, 0], own_k[:, 0], hidden[:, 0], batch.guides)
             y = attention(q, own_k, own_v, hidden=hidden).transpose(1, 2).flatten(2).flatten(0, 1)
             y = Regather.apply(y, batch.pack, batch.unpack.flatten()).view(shape)
             x = x + drop(F.linear(y, layer.own.out))
-            (q,) = self._heads(_project(layer.norm_study(x), layer.study.query), 1)
+            (q,) = self._heads(project(layer.norm_study(x), layer.study.query), 1)
             y = attention(q, k, v, lengths=batch.lengths)
             x = x + drop(F.linear(y.transpose(1, 2).flatten(2), layer.study.out))
             x = self._feed_forward(layer, x, drop)
@@ -177,10 +203,12 @@ class FastNetwork(EpisodeNetwork):
         words = batch.words[:rows]
         place = torch.arange(longest, device=words.device)
         seen = place < words[:, None]
-        x = self._working(self.symbols[batch.asked.flatten()[batch.unpack[:rows, :longest]]])
-        memory = FastMemory(study, [], lengths, seen, words)
+        x = self._read_asked(batch).flatten(0, 1)[batch.unpack[:rows, :longest]]
+        x = self._working(x)
+        recent = self._last_words(batch)
+        memory = FastMemory(study, [], lengths, seen, words, recent)
         # A row's padding sees that row's words, which keeps it finite; nothing sees the padding.
-        self._decode(memory, x, place, ~seen[:, None, :].expand(-1, longest, -1))
+        self._decode(memory, x, place, ~seen[:, None, None, :].expand(-1, -1, longest, -1))
         return memory
 
     @torch.no_grad()
@@ -190,9 +218,14 @@ class FastNetwork(EpisodeNetwork):
         else:
             tokens = self.as_read[tokens]
         memory.seen = torch.cat((memory.seen, memory.seen.new_ones(len(tokens), 1)), 1)
-        x = self._working(self.symbols[tokens][:, None])
+        at = LONGEST + min(memory.step, LONGEST - 1)
+        x = self.symbols[tokens] + self.places[at]
+        memory.recent = torch.cat((memory.recent[:, 1:], x[:, None]), 1)
+        # The taps of the convolution that look back, the token's own among them.
+        back = self.neighbours[:, 0, : self.config.kernel // 2 + 1]
+        x = self._working((x + (memory.recent * back.t()).sum(1))[:, None])
         place = (memory.words + memory.step)[:, None]
-        x = self._decode(memory, x, place, ~memory.seen[:, None, :])
+        x = self._decode(memory, x, place, ~memory.seen[:, None, None, :])
         memory.step += 1
         return self._logits(x[:, 0])
 
@@ -201,14 +234,14 @@ class FastNetwork(EpisodeNetwork):
         before, memory.own = memory.own, []
         turns = self._turns(place, x.dtype)
         for i, layer in enumerate(self._decoder):
-            own = _project(layer.norm_own(x), layer.own.query, layer.own.key, layer.own.value)
+            own = project(layer.norm_own(x), layer.own.query, layer.own.key, layer.own.value)
             q, k, v = self._own(own, turns)
             if before:
                 k, v = torch.cat((before[i][0], k), 2), torch.cat((before[i][1], v), 2)
             memory.own.append((k, v))
             y = attention(q, k, v, hidden=hidden).transpose(1, 2).flatten(2)
             x = x + F.linear(y, layer.own.out)
-            (q,) = self._heads(_project(layer.norm_study(x), layer.study.query), 1)
+            (q,) = self._heads(project(layer.norm_study(x), layer.study.query), 1)
             y = attention(q, *memory.study[i], lengths=memory.lengths)
             x = x + F.linear(y.transpose(1, 2).flatten(2), layer.study.out)
             x = self._feed_forward(layer, x, Dropout())
@@ -217,7 +250,7 @@ class FastNetwork(EpisodeNetwork):
     # --- the pieces, in the order in which data passes them
 
     def _read_study(self, batch: PackedBatch, drop: Dropout) -> Tensor:
-        x = self.symbols[batch.study]
+        x = self.symbols[batch.study] + self.places[batch.study_places]
         # Else the last tokens of a row would see how far its batch is padded.
         x = x * (batch.study != self.vocabulary.input.pad)[..., None]
         neighbours = F.conv1d(
@@ -228,18 +261,54 @@ class FastNetwork(EpisodeNetwork):
         )
         x = self._working(x + neighbours.transpose(1, 2))
         turns = self._turns(torch.arange(x.shape[1], device=x.device), x.dtype)
+        hidden = self._elsewhere(batch)
         for layer in cast(Sequence[Layer], self.encoder):
-            own = _project(layer.norm_own(x), layer.own.query, layer.own.key, layer.own.value)
+            own = project(layer.norm_own(x), layer.own.query, layer.own.key, layer.own.value)
             q, k, v = self._own(own, turns)
-            y = attention(q, k, v, lengths=batch.lengths)
+            y = attention(q, k, v, lengths=batch.lengths, hidden=hidden)
             x = x + drop(F.linear(y.transpose(1, 2).flatten(2), layer.own.out))
             x = self._feed_forward(layer, x, drop)
         return self.norm_memory(x)
 
+    def _elsewhere(self, batch: PackedBatch) -> Tensor:
+        """BoolTensor [episodes, heads, S, S], what lies outside the example of a head within it."""
+        within = torch.arange(self.config.nheads, device=batch.example.device)
+        within = (within < self.config.nheads_within)[:, None, None]
+        return within & (batch.example[:, None, :, None] != batch.example[:, None, None, :])
+
+    def _read_asked(self, batch: PackedBatch) -> Tensor:
+        """Queries and answers through the convolution that reads the study examples.
+
+        A word's neighbours are words of its query; answers and IO have only those before them.
+        """
+        tokens = self.symbols[batch.asked] + self.places[batch.asked_places]
+        row = batch.pack.div(batch.unpack.shape[1], rounding_mode="floor")
+        column = batch.pack.remainder(batch.unpack.shape[1])
+        row, column = row.view(batch.asked.shape), column.view(batch.asked.shape)
+        words = batch.words[row]
+        x = tokens
+        for tap, weight in enumerate(self.neighbours[:, 0].t()):
+            ahead = tap - self.config.kernel // 2
+            there = torch.roll(column, -ahead, 1)
+            near = (torch.roll(row, -ahead, 1) == row) & (there == column + ahead)
+            if ahead > 0:
+                near &= there < words
+            x = x + torch.roll(tokens, -ahead, 1) * (near[..., None] * weight)
+        return x
+
+    def _last_words(self, batch: PackedBatch) -> Tensor:
+        """The last tokens of each query as embedded, [rows, kernel // 2 + 1, width]."""
+        rows, reach = len(batch.episode), self.config.kernel // 2 + 1
+        place = batch.words[:rows, None] + torch.arange(-reach, 0, device=batch.words.device)
+        at = batch.unpack[:rows].gather(1, place.clamp(min=0))
+        tokens = self.symbols[batch.asked.flatten()[at]]
+        tokens = tokens + self.places[batch.asked_places.flatten()[at]]
+        return tokens * (place >= 0)[..., None]
+
     def _lookups(self, memory: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of the study examples for every decoder layer, in one product."""
         weights = [w for layer in self._decoder for w in (layer.study.key, layer.study.value)]
-        both = self._heads(_project(memory, *weights), len(weights)).unbind()
+        both = self._heads(project(memory, *weights), len(weights)).unbind()
         return list(zip(both[0::2], both[1::2], strict=True))
 
     def _turns(self, place: Tensor, kind: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -276,19 +345,3 @@ class FastNetwork(EpisodeNetwork):
         """In bfloat16 under autocast, so that residuals are added in it as well."""
         kind = x.device.type
         return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
-
-
-def _project(x: Tensor, *weights: Tensor) -> Tensor:
-    return F.linear(x, torch.cat(weights) if len(weights) > 1 else weights[0])
-
-
-def _hidden(batch: PackedBatch) -> Tensor:
-    """BoolTensor [rows + 1, W, W], what each token of a query must not see.
-
-    Words see all words; IO and the answer see what stands before them as well. Padding sees only
-    itself, which keeps its softmax finite.
-    """
-    place = torch.arange(batch.unpack.shape[1], device=batch.unpack.device)
-    horizon = torch.maximum(place, batch.words[:, None] - 1)
-    seen = (place <= horizon[:, :, None]) & (place < batch.tokens[:, None, None])
-    return ~(seen | (place == place[:, None]))

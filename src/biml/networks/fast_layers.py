@@ -3,10 +3,16 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from biml.networks.packed import PackedBatch
+
 BRANCH = 0.25
-"""Residual branches start small, so that embeddings reach every layer's attention."""
+"""Feed-forward branches start small, so that embeddings reach every layer's attention."""
+
+COPIED = 0.5
+"""How much of what attention finds is added at first."""
 
 
 class Layer(nn.Module):
@@ -15,7 +21,7 @@ class Layer(nn.Module):
     def __init__(self, width: int, ff_mult: int) -> None:
         super().__init__()
         self.norm_own = Norm(width)
-        self.own = Attention(width, BRANCH)
+        self.own = Attention(width)
         self.norm_feed = Norm(width)
         self.feed = FeedForward(width, ff_mult, BRANCH)
 
@@ -26,22 +32,24 @@ class DecoderLayer(Layer):
     def __init__(self, width: int, ff_mult: int) -> None:
         super().__init__(width, ff_mult)
         self.norm_study = Norm(width)
-        self.study = Attention(width, BRANCH)
+        self.study = Attention(width)
 
 
 class Attention(nn.Module):
-    """Queries look for keys; both projections start equal.
+    """Queries look for keys; both projections start equal, and what is found is passed on as it is.
 
-    So attention begins as "find the same token", from which retrieval is a small step ("mimetic
-    initialization", Trockman & Kolter 2023); docs/fast.md has what that is worth here.
+    So attention begins as "find the same token and add what stands there", of which retrieval in
+    several hops is made ("mimetic initialization", Trockman & Kolter 2023); docs/fast.md has what
+    that is worth here.
     """
 
-    def __init__(self, width: int, branch: float) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.query = nn.Parameter(_scaled(width, width))
         self.key = nn.Parameter(self.query.detach().clone())
-        self.value = nn.Parameter(_scaled(width, width))
-        self.out = nn.Parameter(_scaled(width, width) * branch)
+        rotation = torch.linalg.qr(torch.randn(width, width))[0].contiguous()
+        self.value = nn.Parameter(rotation)
+        self.out = nn.Parameter(rotation.t().contiguous() * COPIED)
 
 
 class FeedForward(nn.Module):
@@ -119,3 +127,36 @@ class Regather(torch.autograd.Function):
 
 def _scaled(rows: int, columns: int) -> Tensor:
     return torch.randn(rows, columns) * columns**-0.5
+
+
+def project(x: Tensor, *weights: Tensor) -> Tensor:
+    """Several linear maps of the same input in one product, side by side."""
+    return F.linear(x, torch.cat(weights) if len(weights) > 1 else weights[0])
+
+
+def guidance(q: Tensor, k: Tensor, hidden: Tensor, guides: Tensor) -> Tensor | None:
+    """How far a head's attention is from where it should be: summed cross-entropy, in nats.
+
+    Args:
+        q, k: its queries and keys [rows, W, head size].
+        hidden: BoolTensor [rows, W, W], what each token must not see.
+        guides: LongTensor [3, n], rows, tokens, and the token that each should look at.
+    """
+    if not guides.shape[1]:
+        return None
+    row, column, sought = guides
+    scores = torch.bmm(q, k.transpose(1, 2))[row, column].float() * q.shape[-1] ** -0.5
+    scores = scores.masked_fill(hidden[row, column], float("-inf"))
+    return F.cross_entropy(scores, sought, reduction="sum")
+
+
+def hidden_tokens(batch: PackedBatch) -> Tensor:
+    """BoolTensor [rows + 1, 1, W, W], what each token of a query must not see.
+
+    Words see all words; IO and the answer see what stands before them as well. Padding sees only
+    itself, which keeps its softmax finite.
+    """
+    place = torch.arange(batch.unpack.shape[1], device=batch.unpack.device)
+    horizon = torch.maximum(place, batch.words[:, None] - 1)
+    seen = (place <= horizon[:, :, None]) & (place < batch.tokens[:, None, None])
+    return ~(seen | (place == place[:, None]))[:, None]

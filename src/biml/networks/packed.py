@@ -12,6 +12,12 @@ from biml.errors import UsageError
 from biml.networks.pieces import equal_pieces
 from biml.vocabulary import IO, Vocabulary
 
+LONGEST = 20
+"""Inputs, and outputs, whose tokens have places of their own; later ones share the last."""
+
+AT_IO, AT_BREAK, PLACES = 2 * LONGEST, 2 * LONGEST + 1, 2 * LONGEST + 2
+"""The places of IO and of what separates study examples, and how many places there are."""
+
 
 @dataclass
 class PackedBatch:
@@ -23,28 +29,37 @@ class PackedBatch:
 
     Attributes:
         study: LongTensor [episodes, S], `SOS in IO out SOS in IO out SOS …`, PAD behind.
+        study_places: LongTensor [episodes, S], where in its input or output each token stands.
+        example: LongTensor [episodes, S], the study example of each token; that of padding is 0.
         lengths: LongTensor [episodes], tokens of `study` that are not PAD.
         asked: LongTensor [episodes, P], `in IO out` of all queries one after another, PAD behind.
+        asked_places: LongTensor [episodes, P], as `study_places`.
         unpack: LongTensor [rows + 1, W], the place in `asked` (flat) of each token of each query.
         pack: LongTensor [episodes * P], the place in `unpack` (flat) of each token of `asked`.
         words: LongTensor [rows + 1], input words of each query.
         tokens: LongTensor [rows + 1], tokens of each query.
         episode: LongTensor [rows], the episode of each query, by its row of `study`.
         answers: LongTensor [rows, T], the place in `asked` (flat) that predicts each target symbol.
+        guides: LongTensor [3, n], for symbols of known origin the row and column in `unpack` of the
+            token that predicts it, and the column of the token that it stands for.
         decoder_input: LongTensor [rows, T], SOS and the target symbols, PAD behind.
         target: LongTensor [rows, T], the target symbols and EOS, PAD behind.
         origin: for each row its (episode, query) numbers in the episodes that were collated.
     """
 
     study: Tensor
+    study_places: Tensor
+    example: Tensor
     lengths: Tensor
     asked: Tensor
+    asked_places: Tensor
     unpack: Tensor
     pack: Tensor
     words: Tensor
     tokens: Tensor
     episode: Tensor
     answers: Tensor
+    guides: Tensor
     decoder_input: Tensor
     target: Tensor
     origin: list[tuple[int, int]]
@@ -70,18 +85,27 @@ class Encoded:
     Attributes:
         number: of the episode among those that are collated.
         study: tokens of the study examples.
+        study_places: where in its input or output each of them stands.
+        example: the number of the study example that each belongs to.
         asked: tokens of all queries, one after another.
+        asked_places: where in its input or output each of them stands.
         words: input words of each query.
         symbols: target symbols of each query.
         targets: target symbols of all queries, one after another, in the output language.
+        origins: for each target symbol and EOS the number of the token that it stands for, -1 where
+            that is not known; EOS stands for IO.
     """
 
     number: int
     study: list[int]
+    study_places: list[int]
+    example: list[int]
     asked: list[int]
+    asked_places: list[int]
     words: list[int]
     symbols: list[int]
     targets: list[int]
+    origins: list[int]
 
 
 def encode(number: int, episode: Episode, vocabulary: Vocabulary) -> Encoded:
@@ -91,19 +115,43 @@ def encode(number: int, episode: Episode, vocabulary: Vocabulary) -> Encoded:
         UsageError: a symbol is not in the vocabulary.
     """
     read, write = vocabulary.input, vocabulary.output
-    encoded = Encoded(number, [read.sos], [], [], [], [])
+    encoded = Encoded(number, [read.sos], [AT_BREAK], [0], [], [], [], [], [], [])
     try:
-        for words, symbols, _ in episode.study:
+        for place, (words, symbols, _) in enumerate(episode.study):
             encoded.study.extend(read.encode((*words, IO, *symbols)))
             encoded.study.append(read.sos)
-        for words, symbols, _ in episode.queries:
+            encoded.study_places.extend(_places(len(words), len(symbols)))
+            encoded.study_places.append(AT_BREAK)
+            encoded.example.extend([place] * (len(words) + len(symbols) + 2))
+        origins = episode.origins or [None] * len(episode.queries)
+        for (words, symbols, _), known in zip(episode.queries, origins, strict=True):
             encoded.asked.extend(read.encode((*words, IO, *symbols)))
+            encoded.asked_places.extend(places_asked(len(words), len(symbols) + 1))
             encoded.words.append(len(words))
             encoded.symbols.append(len(symbols))
             encoded.targets.extend(write.encode(symbols))
+            unknown = [-1] * (len(symbols) + 1)
+            encoded.origins.extend(unknown if known is None else (*known, len(words)))
     except UsageError as error:
         raise UsageError(f"{episode.name or f'episode {number}'}: {error}") from None
     return encoded
+
+
+def _places(words: int, symbols: int) -> list[int]:
+    """Places of the tokens of a study example."""
+    before = [min(i, LONGEST - 1) for i in range(words)]
+    after = [LONGEST + min(i, LONGEST - 1) for i in range(symbols)]
+    return [*before, AT_IO, *after]
+
+
+def places_asked(words: int, answers: int) -> list[int]:
+    """Places of the tokens of a query, and of the symbols that it is answered with.
+
+    A token that predicts the i-th symbol of the answer has the place of the i-th symbol of a study
+    example's output, so that it finds what was answered there.
+    """
+    places = _places(words, answers)
+    return [*places[:words], *places[words + 1 :]]
 
 
 def pack_episodes(episodes: Sequence[Encoded], vocabulary: Vocabulary) -> PackedBatch:
@@ -136,16 +184,25 @@ def pack_episodes(episodes: Sequence[Encoded], vocabulary: Vocabulary) -> Packed
     decoder_input[symbol_row, symbol_column + 1] = targets
     answers = np.zeros(shape, dtype=np.int64)
     answers[answer_row, answer_column] = unpack[answer_row, words[answer_row] + answer_column]
+    origins = _flat([e.origins for e in episodes])
+    guided = origins >= 0
+    guides = (answer_row, words[answer_row] + answer_column, origins)
     return PackedBatch(
         study=torch.from_numpy(_table([e.study for e in episodes], read.pad)[0]),
+        study_places=torch.from_numpy(_table([e.study_places for e in episodes], AT_BREAK)[0]),
+        example=torch.from_numpy(_table([e.example for e in episodes], 0)[0]),
         lengths=torch.tensor([len(e.study) for e in episodes], dtype=torch.int64),
         asked=torch.from_numpy(asked),
+        asked_places=torch.from_numpy(
+            _table([e.asked_places for e in episodes], AT_BREAK)[0],
+        ),
         unpack=torch.from_numpy(unpack),
         pack=torch.from_numpy(pack),
         words=torch.from_numpy(np.append(words, 0)),
         tokens=torch.from_numpy(np.append(tokens, 0)),
         episode=torch.from_numpy(episode),
         answers=torch.from_numpy(answers),
+        guides=torch.from_numpy(np.stack(guides)[:, guided]),
         decoder_input=torch.from_numpy(decoder_input),
         target=torch.from_numpy(target),
         origin=[(e.number, q) for e in episodes for q in range(len(e.words))],

@@ -20,12 +20,14 @@ class Architecture:
         config: its frozen dataclass of sizes.
         network: makes it from (config, vocabulary, seed).
         summary: one line for the help text.
+        guided: whether training can tell its attention where to look (`EpisodeNetwork.guidance`).
     """
 
     name: str
     config: type
     network: Callable[[Any, Vocabulary, int], EpisodeNetwork]
     summary: str
+    guided: bool = False
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -42,6 +44,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             FastConfig,
             FastNetwork,
             "study examples read once an episode, queries looked up in them",
+            guided=True,
         ),
     )
 }

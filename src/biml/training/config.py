@@ -9,7 +9,7 @@ from biml.errors import UsageError
 
 ACTIVATIONS = ("gelu", "relu")
 OPTIMIZERS = ("adamw", "muon")
-LR_SHAPES = ("epochs", "plateau")
+LR_SHAPES = ("epochs", "square")
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -31,8 +31,10 @@ class TrainingConfig:
         curriculum: begin with easier episodes, and with targets free of biases and noise;
             only the latter with `init`, since a trained model has passed its first lessons.
         clean_share: the share of training before biases and noise come in, with a curriculum.
+        guide: weight of the attention's own loss: how far it is from the word that each target
+            symbol stands for, where a grammar tells; 0 for none.
         optimizer: `adamw`, or `muon` for the matrices of the layers and AdamW for the rest.
-        lr_shape: `epochs` (the published schedule) or `plateau` (see `schedule.learning_rate`).
+        lr_shape: `epochs` (the published schedule) or `square` (see `schedule.learning_rate`).
         lr: the highest learning rate.
         lr_end_factor: the learning rate of the last epoch, as a share of `lr`.
         lr_warmup: whether the rate rises over the first epoch.
@@ -57,6 +59,7 @@ class TrainingConfig:
     init: str | None = None
     curriculum: bool = False
     clean_share: float = 0.75
+    guide: float = 0.0
     optimizer: str = "adamw"
     lr_shape: str = "epochs"
     lr: float = 0.001
@@ -84,6 +87,7 @@ class TrainingConfig:
         fine = self.minutes is None or (math.isfinite(self.minutes) and self.minutes > 0)
         _require(fine, "minutes", self, "a number above 0")
         _require(0 <= self.clean_share <= 1, "clean_share", self, "between 0 and 1")
+        _require(math.isfinite(self.guide) and self.guide >= 0, "guide", self, "at least 0")
         _require(self.optimizer in OPTIMIZERS, "optimizer", self, " or ".join(OPTIMIZERS))
         _require(self.lr_shape in LR_SHAPES, "lr_shape", self, " or ".join(LR_SHAPES))
         _require(math.isfinite(self.lr) and self.lr > 0, "lr", self, "a number above 0")

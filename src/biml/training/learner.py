@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from biml.errors import BimlError
 from biml.networks.base import EpisodeNetwork
@@ -142,8 +143,13 @@ class Learner:
             loss = F.cross_entropy(
                 logits.flatten(0, 1), piece.target.flatten(), ignore_index=pad, reduction="sum"
             )
-            loss.backward()
+            self._guided(loss).backward()
             self._loss += loss.detach()
+
+    def _guided(self, loss: Tensor) -> Tensor:
+        """The loss, with what the network says of its attention where that is asked for."""
+        guidance = self.network.guidance
+        return loss if guidance is None else loss + self._config.guide * guidance
 
     def state(self) -> dict[str, Any]:
         """What `load` needs to go on exactly from here, apart from the weights."""

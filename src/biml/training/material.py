@@ -8,8 +8,10 @@ from typing import Any
 
 from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
+from biml.episodes.origins import Traced
 from biml.episodes.sources import training_episodes
 from biml.episodes.types import episode_type
+from biml.errors import UsageError
 from biml.networks.base import EpisodeNetwork
 from biml.networks.table import architecture, build
 from biml.rng import derive_seed
@@ -75,6 +77,10 @@ def open_material(config: TrainingConfig, data_dir: Path | None) -> Material:
         presentations = config.total_steps(source.per_epoch) * config.batch_size
         clean = round(presentations * config.clean_share)
         source = kind.open_curriculum(folders, config.seed, clean, with_lessons=not config.init)
+    if config.guide:
+        if not architecture(config.arch).guided:
+            raise UsageError(f"the {config.arch} network takes no --guide; leave it out")
+        source = Traced(source)
     validation = kind.open_evaluation(folders, config.seed).presented(0)
     return Material(network, source, validation, source.origin)
 

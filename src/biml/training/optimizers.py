@@ -11,7 +11,7 @@ from biml.training.config import TrainingConfig
 from biml.training.muon import Muon
 from biml.training.workers import Team
 
-MATRIX_RATE = 20.0
+MATRIX_RATE = 12.0
 """Muon's learning rate, in those of AdamW beside it; docs/fast.md has what others gave."""
 
 CLIP = 1.0

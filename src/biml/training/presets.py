@@ -17,8 +17,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 16,
         "nepochs": 3,
         "optimizer": "muon",
-        "lr_shape": "plateau",
+        "lr_shape": "square",
         "curriculum": True,
+        "guide": 0.3,
     },
 }
 """What differs from the defaults of `TrainingConfig`, by the name that `--preset` takes."""
@@ -56,11 +57,11 @@ def settle(given: Mapping[str, Any]) -> dict[str, Any]:
         )
     if "clean_share" in given and not options.get("curriculum"):
         raise UsageError("--clean_share is a share of a curriculum's run; add --curriculum")
-    if options.get("lr_shape") == "plateau":
+    if options.get("lr_shape") == "square":
         for idle in ("lr_end_factor", "lr_warmup"):
             if idle in given:
                 raise UsageError(
-                    f"{option(idle)} has no effect with --lr_shape plateau"
+                    f"{option(idle)} has no effect with --lr_shape square"
                     f"{'' if 'lr_shape' in given else f' of --preset {name}'}; leave it out"
                 )
     return options

@@ -7,11 +7,8 @@ from biml.training.config import TrainingConfig
 WARMUP_START = 1e-4
 """The learning rate of the very first step, as a share of `lr`."""
 
-PLATEAU_WARMUP = 0.005
-"""Share of a run in which the rate of a plateau rises."""
-
-PLATEAU_FALL = 0.8
-"""Share of a run in which it falls again."""
+SQUARE_WARMUP = 0.005
+"""Share of a run in which the rate of this shape rises."""
 
 VALIDATE_EVERY = 100
 """Steps between two validations, from the first hundred on."""
@@ -28,8 +25,7 @@ def learning_rate(progress: float, config: TrainingConfig) -> float:
     linearly from one epoch to the next: `lr` in the second epoch, `lr_end_factor * lr` in the last.
     Without warm-up the first epoch has `lr` and the decline begins with the second.
 
-    The other shape is a plateau: a short rise, then `lr`, then a linear fall to `0.01 * lr` over
-    the last four fifths of the run.
+    The other shape is a short rise, then a fall with the square of what remains of the run.
 
     An epoch is one part in `nepochs` of the run, so a run of another length (`nsteps`, or a time
     budget) has the same schedule in small.
@@ -41,10 +37,9 @@ def learning_rate(progress: float, config: TrainingConfig) -> float:
     >>> [round(learning_rate(p, config), 4) for p in (0, 0.01, 0.02, 0.5, 0.99)]
     [0.0001, 0.5, 1.0, 0.525, 0.05]
     """
-    if config.lr_shape == "plateau":
-        rise = min(1.0, (progress + 1e-4) / PLATEAU_WARMUP)
-        fall = min(1.0, max(0.01, (1 - progress) / PLATEAU_FALL))
-        return config.lr * rise * fall
+    if config.lr_shape == "square":
+        rise = min(1.0, (progress + 1e-4) / SQUARE_WARMUP)
+        return config.lr * rise * (1 - progress) ** 2
     in_epochs = progress * config.nepochs
     epoch = min(math.floor(in_epochs + 1e-9), config.nepochs - 1)
     if config.lr_warmup and epoch == 0:
