@@ -43,6 +43,8 @@ LESSONS = (
         MetaGrammar(n_functions=1, p_one_argument=0.15, n_study=8, n_query=8),
         draw=draw_uses,
     ),
+    # The same with several functions, to find the right one.
+    Lesson(3000, MetaGrammar(p_one_argument=0.3), draw=draw_uses),
 )
 
 
