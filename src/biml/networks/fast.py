@@ -196,7 +196,8 @@ class FastNetwork(EpisodeNetwork):
     @torch.no_grad()
     def remember(self, batch: PackedBatch) -> FastMemory:
         study = self._lookups(self._read_study(batch, Dropout()))
-        study = [(k[batch.episode], v[batch.episode]) for k, v in study]
+        # Contiguous, since every decoding step would copy them else.
+        study = [(k[batch.episode].contiguous(), v[batch.episode].contiguous()) for k, v in study]
         lengths = batch.lengths[batch.episode]
         rows = len(batch.episode)
         longest = int(batch.words.max()) if rows else 0
