@@ -11,6 +11,7 @@ from biml.behaviour.compare import differences
 from biml.behaviour.likelihoods import breakdown, log_likelihoods
 from biml.behaviour.people import (
     few_shot_grammar,
+    has_imported,
     people_few_shot,
     people_open_ended,
     people_probes,
@@ -26,6 +27,7 @@ from biml.episodes.steps import rename, repeat_queries, without_undefined
 from biml.episodes.types import episode_type
 from biml.errors import BimlError
 from biml.grammar import GOLD, Grammar
+from biml.reproduce.published import COLUMNS, beside_published
 from biml.symbolic import symbolic
 from evaluation_toys import small_network
 from experiment_toys import ANSWERS, OPEN, SHEETS, STUDY, TRIAL, write_table, write_text
@@ -296,3 +298,20 @@ def test_answers_are_read_as_they_were_given(own: DataFolders) -> None:
     found = sorted(zip(people["participant"], people["item"], people["response"], strict=True))
     assert found == given
     assert isinstance(few_shot_grammar(own), Grammar)
+
+
+def test_other_people_are_not_set_beside_the_published_ones(own: DataFolders, shared) -> None:
+    assert has_imported(own)
+    assert not has_imported(DataFolders(shared))
+    tables = {
+        "groups": pd.DataFrame([{"model": "people", "group": "all", "accuracy": 50.0}]),
+        "accuracies": pd.DataFrame(
+            [{"model": "net", "task": "validation", "kind": "novel", "mean": 90.0}]
+        ),
+    }
+    columns = {"people": "people", "net": COLUMNS["algebraic+biases"]}
+    for imported in (False, True):
+        found = beside_published(tables, columns, ("few-shot",), imported)
+        stated = set(found.dropna(subset="published")["model"])
+        assert set(found["model"]) == {"people", "net"}
+        assert stated == ({"net"} if imported else {"people", "net"})

@@ -1,6 +1,7 @@
 """People's responses in the three tasks, from the published data or an imported experiment."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import accumulate
 
 import pandas as pd
@@ -79,6 +80,15 @@ def people_probes(data: DataFolders) -> pd.DataFrame:
         BimlError: there are no human data; the message says how to get them.
     """
     return probes.label(_table(_evaluation("probe_human", data), PROBES, by="trial"))
+
+
+def has_imported(data: DataFolders) -> bool:
+    """Whether the human data are of an experiment of one's own (`biml data import`)."""
+    for name in ("few_shot_human", "open_end_human_all", "probe_human"):
+        with suppress(BimlError):
+            if _evaluation(name, data).answerers:
+                return True
+    return False
 
 
 def _evaluation(name: str, data: DataFolders) -> EvaluationEpisodes:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from biml.behaviour.people import (
     few_shot_grammar,
+    has_imported,
     people_few_shot,
     people_open_ended,
     people_probes,
@@ -79,7 +80,8 @@ def assemble(wanted: Wanted, found: Found, store: Store) -> Frames:
     if "likelihoods" in shown:
         shown["likelihoods"] = join([_ceiling(people_few_shot(wanted.data)), shown["likelihoods"]])
     ran = [experiment.name for experiment in wanted.experiments]
-    return tables | {"figures": beside_published(shown, columns, ran)}
+    imported = has_imported(wanted.data)
+    return tables | {"figures": beside_published(shown, columns, ran, imported)}
 
 
 def _kept(experiment: Experiment, wanted: Wanted, found: Found, store: Store) -> Frames:

@@ -1,7 +1,7 @@
 """Figures that the paper and its supplement state, and where ours are found."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -189,10 +189,15 @@ FIGURES = (
 )
 
 
+WITHOUT_PEOPLE = ("validation", "novel_rules")
+"""Tasks that are the same whoever the people are."""
+
+
 def beside_published(
     tables: Mapping[str, pd.DataFrame],
     columns: Mapping[str, str],
     experiments: Iterable[str],
+    imported: bool = False,
 ) -> pd.DataFrame:
     """The table `figures`: every published figure of the experiments beside ours.
 
@@ -200,16 +205,31 @@ def beside_published(
         tables: of a results folder.
         columns: for each model, and people, which of the paper's it is; else empty.
         experiments: those that ran.
+        imported: the people are of another experiment, so that only what is asked without them
+            can be compared.
     """
     ran = set(experiments)
     rows = [
         row
         for figure in FIGURES
         if figure.experiment in ran
-        for row in _rows(figure, tables.get(figure.table), columns)
+        for row in _rows(
+            ours_alone(figure) if imported and needs_people(figure) else figure,
+            tables.get(figure.table),
+            columns,
+        )
     ]
     names = ["experiment", "figure", "model", "published", "ours", "difference"]
     return pd.DataFrame(rows, columns=names)
+
+
+def needs_people(figure: Figure) -> bool:
+    return figure.where.get("task") not in WITHOUT_PEOPLE
+
+
+def ours_alone(figure: Figure) -> Figure:
+    """The figure without what the paper states."""
+    return replace(figure, published={})
 
 
 def _rows(
