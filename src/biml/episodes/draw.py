@@ -1,6 +1,7 @@
 """Drawing episodes from the meta-grammar (paper, Methods: meta-training procedure)."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import islice, product
 from random import Random
@@ -11,6 +12,12 @@ from biml.grammar import Grammar, MetaGrammar, Rule
 
 TRIES = 5_000
 """Inputs drawn for one grammar before giving it up; the published meta-grammar needs about 50."""
+
+PLAIN = 3
+"""Words of the longest use of one function between primitives."""
+
+SIFTED = 4
+"""Inputs drawn for each that is to be longer than that; about a third are."""
 
 REDRAWS = 100
 """Grammars drawn for one episode before giving up the meta-grammar."""
@@ -65,14 +72,44 @@ def draw_uses(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
         at most `n_query` query examples.
     """
     grammar = meta.draw_grammar(rng)
+    plain = _plain_examples(grammar, meta, rng)
+    # Half of the uses are to ask for, where there are only a few.
+    n_study = min(meta.n_study, (len(grammar.primitives) + len(plain)) // 2)
+    queries = plain[n_study:][: meta.n_query]
+    return Episode(tuple(plain[:n_study]), tuple(queries), grammar=grammar, name=name)
+
+
+def draw_compositions(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
+    """Draw a grammar and an episode that asks for long inputs, with plain ones to learn them from.
+
+    Every primitive stands alone in the study set; half of the rest is uses of one function between
+    primitives. The other half, and the queries, are longer inputs, so that the order of rules
+    shows too.
+
+    Args:
+        meta, rng, name: as for `draw_episode`.
+
+    Returns:
+        An episode with at most `n_study` study examples, and at most `n_query` query examples.
+    """
+    grammar = meta.draw_grammar(rng)
+    primitives = len(grammar.primitives)
+    plain = _plain_examples(grammar, meta, rng)[: (meta.n_study + primitives) // 2]
+    wanted = meta.n_study - len(plain) + meta.n_query
+    drawn = draw_examples(grammar, replace(meta, n_study=0, n_query=SIFTED * wanted), rng)
+    long = [example for example in drawn if len(example.words) > PLAIN]
+    n_long = min(meta.n_study - len(plain), len(long) // 2)
+    queries = long[n_long:][: meta.n_query]
+    return Episode((*plain, *long[:n_long]), tuple(queries), grammar=grammar, name=name)
+
+
+def _plain_examples(grammar: Grammar, meta: MetaGrammar, rng: Random) -> list[Example]:
+    """Every primitive alone, then the uses of functions between primitives in random order."""
     primitives = [rule.lhs for rule in grammar.primitives]
     uses = [words for rule in grammar.functions for words in _uses(rule, primitives)]
     rng.shuffle(uses)
     examples = [Example(words, grammar.interpret(words)) for words in (*primitives, *uses)]
-    examples = [example for example in examples if len(example.symbols) <= meta.max_output]
-    n_study = min(meta.n_study, len(primitives) + len(uses) // 2)
-    queries = examples[n_study:][: meta.n_query]
-    return Episode(tuple(examples[:n_study]), tuple(queries), grammar=grammar, name=name)
+    return [example for example in examples if len(example.symbols) <= meta.max_output]
 
 
 def _uses(function: Rule, primitives: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:

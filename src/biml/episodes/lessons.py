@@ -7,13 +7,14 @@ few hundred small steps; docs/fast.md has the measurements.
 
 from dataclasses import dataclass, replace
 
-from biml.episodes.draw import draw_episode, draw_uses
+from biml.episodes.draw import draw_compositions, draw_episode, draw_uses
 from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
-from biml.episodes.present import Presented, TrainingEpisodes, part_seed
+from biml.episodes.present import Mixture, Presented, TrainingEpisodes, part_seed
 from biml.episodes.sources import (
     VALIDATION_SEED,
     Draw,
+    Held,
     StreamEpisodes,
     draw_validation,
     grammars_apart,
@@ -22,7 +23,7 @@ from biml.episodes.sources import (
 )
 from biml.episodes.steps import copies_too
 from biml.episodes.transforms import shuffle_study
-from biml.grammar import MetaGrammar
+from biml.grammar import Grammar, MetaGrammar
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,7 @@ def lessons(
     Args:
         own: the meta-grammar of a language of one's own, whose words and symbols lessons take.
     """
-    validation = draw_validation(own, VALIDATION_SEED) if own else validation_episodes(data)
-    held, apart = held_out(validation), grammars_apart(data)
+    held, apart = _kept_out(data, own)
     parts = []
     end = 0
     for number, lesson in enumerate(LESSONS):
@@ -95,6 +95,29 @@ def lessons(
         source = StreamEpisodes(meta, lesson_seed, held, apart=apart, draw=lesson.draw)
         parts.append((Presented(source, (shuffle_study, copies_too), seed), end))
     return tuple(parts)
+
+
+def with_compositions(
+    clean: TrainingEpisodes, data: DataFolders, seed: int, own: MetaGrammar | None = None
+) -> TrainingEpisodes:
+    """Episodes without biases and noise, every other one of which asks for long inputs alone.
+
+    Most queries of the method are short, and long ones are what takes longest to learn.
+
+    Args:
+        own: as for `lessons`.
+    """
+    held, apart = _kept_out(data, own)
+    meta = own or MetaGrammar()
+    compositions_seed = part_seed(seed, "compositions")
+    source = StreamEpisodes(meta, compositions_seed, held, apart=apart, draw=draw_compositions)
+    return Mixture((clean, Presented(source, (shuffle_study,), seed)))
+
+
+def _kept_out(data: DataFolders, own: MetaGrammar | None) -> tuple[Held, tuple[Grammar, ...]]:
+    """Grammars that no episode of training may have."""
+    validation = draw_validation(own, VALIDATION_SEED) if own else validation_episodes(data)
+    return held_out(validation), grammars_apart(data)
 
 
 def _easier(own: MetaGrammar, lesson: MetaGrammar) -> MetaGrammar:

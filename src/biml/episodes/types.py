@@ -7,7 +7,7 @@ it is shown (`steps`, `transforms`), for training and for evaluation.
 from dataclasses import dataclass
 
 from biml.episodes.episode import COLOURS, WORDS
-from biml.episodes.lessons import InOrder, lessons
+from biml.episodes.lessons import InOrder, lessons, with_compositions
 from biml.episodes.locate import DataFolders
 from biml.episodes.novel_rules import on_novel_rules
 from biml.episodes.open_ended import shuffle_queries, split_at_random
@@ -68,6 +68,7 @@ class EpisodeType:
         learns_from: what its training episodes are made of, for model cards; says so where people's
             answers are among it.
         remapped: canonical names are renamed at random for each presentation.
+        copies_alone: all queries are study examples, in training as well.
         masked_pool: answers may only use the symbols of an episode's pool.
     """
 
@@ -81,6 +82,7 @@ class EpisodeType:
     meta: MetaGrammar | None = None
     remapped: bool = False
     masked_pool: bool = False
+    copies_alone: bool = False
 
     def open_training(self, data: DataFolders, seed: int) -> TrainingEpisodes:
         """All presentations of a training run.
@@ -103,14 +105,16 @@ class EpisodeType:
         """All presentations of a training run that begins with easier ones.
 
         First come lessons (unless the model has passed them already), then the type's episodes
-        without biases and noise up to presentation number `clean`, then those of `open_training`. A
-        type that draws no grammars has none of these, and is trained as it is.
+        without biases and noise, and others with long inputs, up to presentation number `clean`,
+        then those of `open_training`. A type that draws no grammars, or that must never be asked
+        anything new, has none of these, and is trained as it is.
         """
         training = self.open_training(data, seed)
-        if self.clean is None:
+        if self.clean is None or self.copies_alone:
             return training
         first = lessons(data, seed, self.meta) if with_lessons else ()
-        return InOrder((*first, (self.clean(data, seed), clean), (training, None)))
+        before = with_compositions(self.clean(data, seed), data, seed, self.meta)
+        return InOrder((*first, (before, clean), (training, None)))
 
     def open_evaluation(self, data: DataFolders, seed: int) -> EvaluationEpisodes:
         """What is asked to validate or test a model.
@@ -162,6 +166,7 @@ _ROWS = (
         learns_from=_DRAWN,
         training=algebraic(copies_only),
         clean=algebraic(copies_only),
+        copies_alone=True,
         evaluation=on_validation(copies_only),
     ),
     EpisodeType(
