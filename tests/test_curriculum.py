@@ -1,11 +1,15 @@
 """Easier episodes first: what a curriculum shows, and what it never shows."""
 
+from random import Random
+
 import pytest
 
+from biml.episodes.draw import PLAIN, draw_uses
 from biml.episodes.lessons import LESSONS
 from biml.episodes.locate import DataFolders
 from biml.episodes.sources import held_out, is_gold, validation_episodes
 from biml.episodes.types import EPISODE_TYPES, episode_type
+from biml.grammar import MetaGrammar
 
 CLEAN = 26000
 AFTER_LESSONS = sum(lesson.presentations for lesson in LESSONS)
@@ -69,3 +73,36 @@ def test_types_that_draw_no_grammars_are_trained_as_they_are(shared) -> None:
         assert kind.open_curriculum(data, 0, CLEAN).episode(3) == kind.open_training(
             data, 0
         ).episode(3)
+
+
+def test_plain_uses_show_every_primitive_and_ask_for_other_uses_of_the_same_functions() -> None:
+    meta = MetaGrammar(n_functions=2)
+    for seed in range(20):
+        episode = draw_uses(meta, Random(seed))
+        grammar = episode.grammar
+        assert grammar is not None
+        study = {example.words for example in episode.study}
+        assert {rule.lhs for rule in grammar.primitives} <= study
+        functions = {word for rule in grammar.functions for word in rule.words}
+        for query in episode.queries:
+            assert query.words not in study
+            assert len(functions.intersection(query.words)) == 1
+            assert query.symbols == grammar.interpret(query.words)
+
+
+def test_every_other_clean_episode_asks_for_inputs_longer_than_a_plain_use() -> None:
+    source = curriculum()
+    later = range(AFTER_LESSONS + AFTER_LESSONS % 2, CLEAN)
+    asked = [source.episode(index) for index in later[:40]]
+    for ordinary, long in zip(asked[::2], asked[1::2], strict=True):
+        assert any(query.copied for query in ordinary.queries)
+        assert all(len(query.words) > PLAIN and not query.copied for query in long.queries)
+        assert long.grammar is not None
+        assert {r.lhs for r in long.grammar.primitives} <= {e.words for e in long.study}
+        assert not {e.words for e in long.study} & {q.words for q in long.queries}
+
+
+def test_a_model_that_is_to_copy_is_never_asked_anything_else() -> None:
+    source = curriculum("retrieve")
+    for index in (0, AFTER_LESSONS, CLEAN):
+        assert all(query.copied for query in source.episode(index).queries)
