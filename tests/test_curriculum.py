@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from biml.episodes.draw import PLAIN, draw_uses
-from biml.episodes.lessons import LESSONS
+from biml.episodes.lessons import COPIES, LESSONS
 from biml.episodes.locate import DataFolders
 from biml.episodes.sources import held_out, is_gold, validation_episodes
 from biml.episodes.types import EPISODE_TYPES, episode_type
@@ -95,7 +95,8 @@ def test_every_other_clean_episode_asks_for_inputs_longer_than_a_plain_use() -> 
     later = range(AFTER_LESSONS + AFTER_LESSONS % 2, CLEAN)
     asked = [source.episode(index) for index in later[:40]]
     for ordinary, long in zip(asked[::2], asked[1::2], strict=True):
-        assert any(query.copied for query in ordinary.queries)
+        assert sum(query.copied for query in ordinary.queries) == COPIES
+        assert sum(not query.copied for query in ordinary.queries) == 10
         assert all(len(query.words) > PLAIN and not query.copied for query in long.queries)
         assert long.grammar is not None
         assert {r.lhs for r in long.grammar.primitives} <= {e.words for e in long.study}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from biml.episodes.draw import draw_compositions, draw_episode, draw_uses
 from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
-from biml.episodes.present import Mixture, Presented, TrainingEpisodes, part_seed
+from biml.episodes.present import Further, Mixture, Presented, TrainingEpisodes, part_seed
 from biml.episodes.sources import (
     VALIDATION_SEED,
     Draw,
@@ -21,7 +21,7 @@ from biml.episodes.sources import (
     held_out,
     validation_episodes,
 )
-from biml.episodes.steps import copies_too
+from biml.episodes.steps import copies_too, fewer_copies
 from biml.episodes.transforms import shuffle_study
 from biml.grammar import Grammar, MetaGrammar
 
@@ -47,6 +47,11 @@ LESSONS = (
     # The same with several functions, to find the right one.
     Lesson(5000, MetaGrammar(p_one_argument=0.3), draw=draw_uses),
 )
+
+
+COPIES = 4
+"""Study examples that a clean episode asks for after the lessons; all would be more than half of
+its queries."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,8 @@ def with_compositions(
 ) -> TrainingEpisodes:
     """Episodes without biases and noise, every other one of which asks for long inputs alone.
 
-    Most queries of the method are short, and long ones are what takes longest to learn.
+    Most queries of the method are short, and long ones are what takes longest to learn. Of the
+    study examples, which are learned first, only a few are asked for.
 
     Args:
         own: as for `lessons`.
@@ -111,7 +117,8 @@ def with_compositions(
     meta = own or MetaGrammar()
     compositions_seed = part_seed(seed, "compositions")
     source = StreamEpisodes(meta, compositions_seed, held, apart=apart, draw=draw_compositions)
-    return Mixture((clean, Presented(source, (shuffle_study,), seed)))
+    ordinary = Further(clean, fewer_copies(COPIES), seed)
+    return Mixture((ordinary, Presented(source, (shuffle_study,), seed)))
 
 
 def _kept_out(data: DataFolders, own: MetaGrammar | None) -> tuple[Held, tuple[Grammar, ...]]:

@@ -61,6 +61,26 @@ class Presented:
 
 
 @dataclass(frozen=True)
+class Further:
+    """Presentations with one more step, whose random draws are apart from those before."""
+
+    episodes: TrainingEpisodes
+    step: Step
+    seed: int
+
+    @property
+    def per_epoch(self) -> int:
+        return self.episodes.per_epoch
+
+    @property
+    def origin(self) -> str:
+        return self.episodes.origin
+
+    def episode(self, index: int) -> Episode:
+        return self.step(self.episodes.episode(index), generator(self.seed, "further", index))
+
+
+@dataclass(frozen=True)
 class Mixture:
     """Several kinds of training in equal shares, taking turns.
 

@@ -28,6 +28,18 @@ def copies_only(episode: Episode, rng: Random) -> Episode:
     return query_study_too(replace(episode, queries=()))
 
 
+def fewer_copies(most: int) -> Step:
+    """Ask for a few of the study examples only, drawn at random."""
+
+    def step(episode: Episode, rng: Random) -> Episode:
+        copied = [number for number, query in enumerate(episode.queries) if query.copied]
+        left_out = set(rng.sample(copied, max(0, len(copied) - most)))
+        kept = [query for number, query in enumerate(episode.queries) if number not in left_out]
+        return replace(episode, queries=tuple(kept))
+
+    return step
+
+
 def rename_to(words: Sequence[str], symbols: Sequence[str]) -> Step:
     """Give words and symbols random ones of these names."""
     return lambda episode, rng: remap(episode, words, symbols, rng)
