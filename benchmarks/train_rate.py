@@ -22,8 +22,8 @@ from biml.training.config import TrainingConfig
 from biml.training.hardware import cores
 from biml.training.learner import Learner
 from biml.training.material import open_material
-from biml.training.presets import settle
-from biml.training.run import MAX_TOKENS
+from biml.training.presets import arch_of, settle
+from biml.training.run import max_tokens
 from biml.training.workers import Team, assemble_team
 
 CPU = torch.device("cpu")
@@ -51,7 +51,7 @@ class Job:
     def measure(self, team: Team) -> Rate:
         material = open_material(self.config, None)
         learner = Learner(material.network, material.source, self.config, team)
-        learner.done = learner.total // 2  # beyond any curriculum
+        learner.done = learner.total * 9 // 10  # beyond any curriculum: full episodes
         learner.step()
         began = time.perf_counter()
         for _ in range(self.steps):
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--preset", default="paper")
-    parser.add_argument("--max-tokens", type=int, default=MAX_TOKENS["cpu"])
+    parser.add_argument("--max-tokens", type=int, help="(as in training)")
     parser.add_argument("--workers", type=int, nargs="+", default=sorted({1, cores()}))
     args = parser.parse_args()
     best: dict[tuple[str, int], Rate] = {}
@@ -87,7 +87,10 @@ def main() -> None:
         for precision in ("fp32", "bf16"):
             config = TrainingConfig(
                 **settle({"preset": args.preset, "episode_type": "algebraic+biases"})
-                | {"precision": precision, "max_tokens": args.max_tokens}
+                | {
+                    "precision": precision,
+                    "max_tokens": args.max_tokens or max_tokens(arch_of(args.preset), CPU),
+                }
             )
             for workers in args.workers:
                 job = Job(config, args.steps)

@@ -20,6 +20,8 @@ class Architecture:
         config: its frozen dataclass of sizes.
         network: makes it from (config, vocabulary, seed).
         summary: one line for the help text.
+        cpu_tokens: tokens computed together on a CPU: what fits a core's cache, and leaves several
+            pieces of a batch for its cores to share.
         guided: whether training can tell its attention where to look (`EpisodeNetwork.guidance`).
     """
 
@@ -27,6 +29,7 @@ class Architecture:
     config: type
     network: Callable[[Any, Vocabulary, int], EpisodeNetwork]
     summary: str
+    cpu_tokens: int = 4096
     guided: bool = False
 
 
@@ -44,6 +47,8 @@ ARCHITECTURES: dict[str, Architecture] = {
             FastConfig,
             FastNetwork,
             "study examples read once an episode, queries looked up in them",
+            # A batch is 2,000 to 4,500 tokens.
+            cpu_tokens=1280,
             guided=True,
         ),
     )

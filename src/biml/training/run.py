@@ -10,6 +10,7 @@ import torch
 
 from biml.errors import UsageError
 from biml.networks.base import EpisodeNetwork
+from biml.networks.table import architecture
 from biml.training.beginning import ancestry, network_from, sizes_of
 from biml.training.config import Conduct, TrainingConfig
 from biml.training.hardware import MOST_WORKERS, cores, pick_device, pick_precision
@@ -27,10 +28,15 @@ from biml.training.validation import Validation
 from biml.training.watch import Start, Watch
 from biml.training.workers import Team, assemble_team, rank_of_this_process, under_torchrun
 
-MAX_TOKENS = {"cpu": 4096, "cuda": 131_072}
-"""Source tokens computed together: what fits a core's cache, or a whole batch of 25 on a GPU."""
+CUDA_TOKENS = 131_072
+"""Tokens computed together on a GPU: a whole batch of 25 episodes."""
 
 OpenMaterial = Callable[[TrainingConfig, Path | None], Material]
+
+
+def max_tokens(arch: str, device: torch.device) -> int:
+    """Tokens that a network computes together, where nobody says."""
+    return architecture(arch).cpu_tokens if device.type == "cpu" else CUDA_TOKENS
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ def train(
     config = replace(
         config,
         precision=config.precision or pick_precision(device),
-        max_tokens=config.max_tokens or MAX_TOKENS[device.type],
+        max_tokens=config.max_tokens or max_tokens(config.arch, device),
     )
     job = _Job(config, data_dir, model if resume else None, open_material)
     material = job.material(config)
