@@ -177,7 +177,7 @@ def test_misuse_is_refused_with_its_remedy(folder, capsys, options, says: str) -
 
 
 def test_a_missing_model_is_named_with_the_folders_looked_in(folder, capsys) -> None:
-    assert evaluate("--max", model="net-BIML-top.pt") == 2
+    assert evaluate("--max", model="net-of-mine.pt") == 2
     error = capsys.readouterr().err
     assert str(folder / "out_models") in error
     assert "toy.pt" in error
