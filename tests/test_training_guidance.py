@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from biml.episodes.episode import Episode, Example
 from biml.episodes.locate import DataFolders
-from biml.episodes.origins import Traced, trace_origins
+from biml.episodes.origins import trace_origins, traced
 from biml.episodes.types import PUBLISHED, episode_type
 from biml.errors import UsageError
 from biml.grammar import GOLD, Grammar
@@ -37,7 +37,7 @@ def test_a_symbol_that_stands_for_no_primitive_has_no_origin() -> None:
 
 
 def test_origins_of_drawn_episodes_give_their_targets_back() -> None:
-    source = Traced(episode_type("algebraic").open_training(DataFolders(), seed=3))
+    source = traced(episode_type("algebraic").open_training(DataFolders(), seed=3))
     for index in range(30):
         episode = source.episode(index)
         assert episode.grammar is not None
@@ -75,7 +75,7 @@ def test_guidance_is_the_cross_entropy_of_a_heads_attention() -> None:
 
 
 def test_a_guided_network_learns_where_to_look() -> None:
-    source = Traced(episode_type("algebraic").open_training(DataFolders(), seed=3))
+    source = traced(episode_type("algebraic").open_training(DataFolders(), seed=3))
     network = FastNetwork(SMALL, PUBLISHED, seed=1).train()
     batch = network.collate([source.episode(index) for index in range(4)])
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)

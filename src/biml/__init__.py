@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from biml.episodes.text import format_episode, parse_episode, read_episode, write_episode
     from biml.episodes.types import EPISODE_TYPES, episode_type
     from biml.errors import BimlError, FormatError, UsageError
-    from biml.evaluation.library import Model, load
+    from biml.evaluation.model import Model, load
     from biml.evaluation.responder import Responder
     from biml.grammar import GOLD, Grammar, GrammarError, MetaGrammar, Rule
     from biml.rng import generator
@@ -32,7 +32,7 @@ _HOMES = {
     "biml.episodes.text": ("format_episode", "parse_episode", "read_episode", "write_episode"),
     "biml.episodes.types": ("EPISODE_TYPES", "episode_type"),
     "biml.errors": ("BimlError", "FormatError", "UsageError"),
-    "biml.evaluation.library": ("Model", "load"),
+    "biml.evaluation.model": ("Model", "load"),
     "biml.evaluation.responder": ("Responder",),
     "biml.grammar": ("GOLD", "Grammar", "GrammarError", "MetaGrammar", "Rule"),
     "biml.rng": ("generator",),

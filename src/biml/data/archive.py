@@ -162,7 +162,7 @@ def _reading(source: Source, file: PurePosixPath) -> Iterator[BinaryIO]:
     try:
         with source.open(file) as stream:
             yield stream
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise FormatError(
             f"{file} in it cannot be unpacked ({error}); fetch the archive again",
             source=source.name,

@@ -1,9 +1,9 @@
 """Which word of a query each symbol of its answer comes from, to guide attention in training."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from biml.episodes.episode import Episode
-from biml.episodes.present import TrainingEpisodes
+from biml.episodes.present import Further, TrainingEpisodes
 
 
 def trace_origins(episode: Episode) -> Episode:
@@ -22,29 +22,16 @@ def trace_origins(episode: Episode) -> Episode:
     if episode.grammar is None:
         return episode
     symbols = {rule.lhs[0]: rule.rhs[0] for rule in episode.grammar.primitives}
-    traced = episode.grammar.interpreter.origins(query.words for query in episode.queries)
+    places = episode.grammar.interpreter.origins(query.words for query in episode.queries)
     origins = tuple(
         found
         if found is not None and [symbols[query.words[i]] for i in found] == list(query.symbols)
         else None
-        for query, found in zip(episode.queries, traced, strict=True)
+        for query, found in zip(episode.queries, places, strict=True)
     )
     return replace(episode, origins=origins)
 
 
-@dataclass(frozen=True)
-class Traced:
+def traced(episodes: TrainingEpisodes) -> TrainingEpisodes:
     """Training episodes with their origins."""
-
-    episodes: TrainingEpisodes
-
-    @property
-    def per_epoch(self) -> int:
-        return self.episodes.per_epoch
-
-    @property
-    def origin(self) -> str:
-        return self.episodes.origin
-
-    def episode(self, index: int) -> Episode:
-        return trace_origins(self.episodes.episode(index))
+    return Further(episodes, lambda episode, _: trace_origins(episode), seed=0)
