@@ -103,6 +103,19 @@ def test_every_other_clean_episode_asks_for_inputs_longer_than_a_plain_use() -> 
         assert not {e.words for e in long.study} & {q.words for q in long.queries}
 
 
+def test_lessons_leave_most_of_a_short_run_to_the_episodes_of_its_type() -> None:
+    kind = episode_type("algebraic")
+    run = 4000
+    source = kind.open_curriculum(DataFolders(), 0, run, run)
+    assert len(source.episode(round(0.31 * run)).study) == 14
+    functions = []
+    for index in (0, round(0.2 * run), round(0.29 * run)):
+        grammar = source.episode(index).grammar
+        assert grammar is not None
+        functions.append(len(grammar.functions))
+    assert functions == [1, 1, 3]
+
+
 def test_a_model_that_is_to_copy_is_never_asked_anything_else() -> None:
     source = curriculum("retrieve")
     for index in (0, AFTER_LESSONS, CLEAN):

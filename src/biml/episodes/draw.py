@@ -1,6 +1,6 @@
 """Drawing episodes from the meta-grammar (paper, Methods: meta-training procedure)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice, product
@@ -72,11 +72,11 @@ def draw_uses(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
         at most `n_query` query examples.
     """
     grammar = meta.draw_grammar(rng)
-    plain = _plain_examples(grammar, meta, rng)
+    plain = _plain_inputs(grammar, rng)
     # Half of the uses are to ask for, where there are only a few.
     n_study = min(meta.n_study, (len(grammar.primitives) + len(plain)) // 2)
-    queries = plain[n_study:][: meta.n_query]
-    return Episode(tuple(plain[:n_study]), tuple(queries), grammar=grammar, name=name)
+    examples = _interpreted(grammar, plain, meta, n_study + meta.n_query)
+    return Episode(examples[:n_study], examples[n_study:], grammar=grammar, name=name)
 
 
 def draw_compositions(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
@@ -93,8 +93,8 @@ def draw_compositions(meta: MetaGrammar, rng: Random, name: str = "") -> Episode
         An episode with at most `n_study` study examples, and at most `n_query` query examples.
     """
     grammar = meta.draw_grammar(rng)
-    primitives = len(grammar.primitives)
-    plain = _plain_examples(grammar, meta, rng)[: (meta.n_study + primitives) // 2]
+    n_plain = (meta.n_study + len(grammar.primitives)) // 2
+    plain = _interpreted(grammar, _plain_inputs(grammar, rng), meta, n_plain)
     wanted = meta.n_study - len(plain) + meta.n_query
     drawn = draw_examples(grammar, replace(meta, n_study=0, n_query=SIFTED * wanted), rng)
     long = [example for example in drawn if len(example.words) > PLAIN]
@@ -103,13 +103,21 @@ def draw_compositions(meta: MetaGrammar, rng: Random, name: str = "") -> Episode
     return Episode((*plain, *long[:n_long]), tuple(queries), grammar=grammar, name=name)
 
 
-def _plain_examples(grammar: Grammar, meta: MetaGrammar, rng: Random) -> list[Example]:
+def _plain_inputs(grammar: Grammar, rng: Random) -> list[tuple[str, ...]]:
     """Every primitive alone, then the uses of functions between primitives in random order."""
     primitives = [rule.lhs for rule in grammar.primitives]
     uses = [words for rule in grammar.functions for words in _uses(rule, primitives)]
     rng.shuffle(uses)
-    examples = [Example(words, grammar.interpret(words)) for words in (*primitives, *uses)]
-    return [example for example in examples if len(example.symbols) <= meta.max_output]
+    return [*primitives, *uses]
+
+
+def _interpreted(
+    grammar: Grammar, inputs: Iterable[tuple[str, ...]], meta: MetaGrammar, most: int
+) -> tuple[Example, ...]:
+    """The first inputs, `most` at most, whose outputs are not too long."""
+    examples = (Example(words, grammar.interpret(words)) for words in inputs)
+    short = (example for example in examples if len(example.symbols) <= meta.max_output)
+    return tuple(islice(short, most))
 
 
 def _uses(function: Rule, primitives: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:

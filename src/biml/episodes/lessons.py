@@ -79,8 +79,15 @@ class InOrder:
         return part.episode(index)
 
 
+LESSONS_SHARE = 0.3
+"""The most of a run that lessons take; they are shortened alike where a run is short."""
+
+
 def lessons(
-    data: DataFolders, seed: int, own: MetaGrammar | None = None
+    data: DataFolders,
+    seed: int,
+    own: MetaGrammar | None = None,
+    presentations: int | None = None,
 ) -> tuple[tuple[TrainingEpisodes, int], ...]:
     """The easier kinds, as parts of `InOrder`.
 
@@ -89,12 +96,15 @@ def lessons(
 
     Args:
         own: the meta-grammar of a language of one's own, whose words and symbols lessons take.
+        presentations: of the whole run; None for one that is long enough.
     """
     held, apart = _kept_out(data, own)
     parts = []
+    whole = sum(lesson.presentations for lesson in LESSONS)
+    part = 1.0 if presentations is None else min(1.0, LESSONS_SHARE * presentations / whole)
     end = 0
     for number, lesson in enumerate(LESSONS):
-        end += lesson.presentations
+        end += round(part * lesson.presentations)
         meta = _easier(own, lesson.meta) if own else lesson.meta
         lesson_seed = part_seed(seed, f"lesson {number}")
         source = StreamEpisodes(meta, lesson_seed, held, apart=apart, draw=lesson.draw)

@@ -100,7 +100,13 @@ class EpisodeType:
         return self.training(data, seed)
 
     def open_curriculum(
-        self, data: DataFolders, seed: int, clean: int, *, with_lessons: bool = True
+        self,
+        data: DataFolders,
+        seed: int,
+        clean: int,
+        presentations: int | None = None,
+        *,
+        with_lessons: bool = True,
     ) -> TrainingEpisodes:
         """All presentations of a training run that begins with easier ones.
 
@@ -108,11 +114,14 @@ class EpisodeType:
         without biases and noise, and others with long inputs, up to presentation number `clean`,
         then those of `open_training`. A type that draws no grammars, or that must never be asked
         anything new, has none of these, and is trained as it is.
+
+        Args:
+            presentations: of the whole run, of which lessons take a part only.
         """
         training = self.open_training(data, seed)
         if self.clean is None or self.copies_alone:
             return training
-        first = lessons(data, seed, self.meta) if with_lessons else ()
+        first = lessons(data, seed, self.meta, presentations) if with_lessons else ()
         before = with_compositions(self.clean(data, seed), data, seed, self.meta)
         return InOrder((*first, (before, clean), (training, None)))
 

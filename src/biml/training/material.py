@@ -76,7 +76,9 @@ def open_material(config: TrainingConfig, data_dir: Path | None) -> Material:
     if config.curriculum:
         presentations = config.total_steps(source.per_epoch) * config.batch_size
         clean = round(presentations * config.clean_share)
-        source = kind.open_curriculum(folders, config.seed, clean, with_lessons=not config.init)
+        source = kind.open_curriculum(
+            folders, config.seed, clean, presentations, with_lessons=not config.init
+        )
     if config.guide:
         if not architecture(config.arch).guided:
             raise UsageError(f"the {config.arch} network takes no --guide; leave it out")
