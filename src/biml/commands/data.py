@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from biml.data.fetch import Progress
     from biml.data.place import Placed
 
-SUMMARY = "fetch, import and list human data, published episodes and trained networks"
+SUMMARY = "Fetch, import and list human data, published episodes and trained networks."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

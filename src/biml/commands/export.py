@@ -5,7 +5,7 @@ from pathlib import Path
 
 from biml.errors import UsageError
 
-SUMMARY = "convert a trained network to or from safetensors"
+SUMMARY = "Convert a trained network to or from safetensors."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

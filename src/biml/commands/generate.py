@@ -19,7 +19,7 @@ META = (
 )
 """Options, the fields of `MetaGrammar` that they set, and what they mean."""
 
-SUMMARY = "write a set of meta-training and validation episodes, drawn from the meta-grammar"
+SUMMARY = "Write a set of meta-training and validation episodes, drawn from the meta-grammar."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

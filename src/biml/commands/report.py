@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-SUMMARY = "make the page and figures of a results folder again from its tables"
+SUMMARY = "Make the page and figures of a results folder again from its tables."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

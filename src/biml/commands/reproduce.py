@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-SUMMARY = "reproduce the paper's behavioural results and write a report"
+SUMMARY = "Reproduce the paper's behavioural results and write a report."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
