@@ -5,6 +5,7 @@ from random import Random
 import pytest
 
 from biml.episodes.draw import PLAIN, draw_uses
+from biml.episodes.episode import Episode
 from biml.episodes.lessons import COPIES, LESSONS
 from biml.episodes.locate import DataFolders
 from biml.episodes.sources import held_out, is_gold, validation_episodes
@@ -90,17 +91,42 @@ def test_plain_uses_show_every_primitive_and_ask_for_other_uses_of_the_same_func
             assert query.symbols == grammar.interpret(query.words)
 
 
-def test_every_other_clean_episode_asks_for_inputs_longer_than_a_plain_use() -> None:
+def after_lessons(kind: int) -> list[Episode]:
     source = curriculum()
-    later = range(AFTER_LESSONS + AFTER_LESSONS % 2, CLEAN)
-    asked = [source.episode(index) for index in later[:40]]
-    for ordinary, long in zip(asked[::2], asked[1::2], strict=True):
-        assert sum(query.copied for query in ordinary.queries) == COPIES
-        assert sum(not query.copied for query in ordinary.queries) == 10
-        assert all(len(query.words) > PLAIN and not query.copied for query in long.queries)
-        assert long.grammar is not None
-        assert {r.lhs for r in long.grammar.primitives} <= {e.words for e in long.study}
-        assert not {e.words for e in long.study} & {q.words for q in long.queries}
+    return [source.episode(AFTER_LESSONS + 3 * turn + kind) for turn in range(20)]
+
+
+def test_a_clean_episode_asks_for_a_few_study_examples() -> None:
+    for episode in after_lessons(0):
+        assert sum(query.copied for query in episode.queries) == COPIES
+        assert sum(not query.copied for query in episode.queries) == 10
+
+
+def test_a_second_one_asks_for_inputs_longer_than_a_plain_use() -> None:
+    for episode in after_lessons(1):
+        assert all(len(query.words) > PLAIN and not query.copied for query in episode.queries)
+        assert episode.grammar is not None
+        assert {r.lhs for r in episode.grammar.primitives} <= {e.words for e in episode.study}
+        assert not {e.words for e in episode.study} & {q.words for q in episode.queries}
+
+
+def test_a_third_one_asks_for_what_its_study_examples_do_not_show_plainly() -> None:
+    alone = 0
+    for episode in after_lessons(2):
+        grammar = episode.grammar
+        assert grammar is not None
+        shown, asked = ({e.words for e in part} for part in (episode.study, episode.queries))
+        assert len(episode.study) == 14
+        assert not shown & asked
+        primitives = {rule.lhs for rule in grammar.primitives}
+        assert primitives <= shown | asked
+        alone += len(primitives & asked)
+        functions = {word for rule in grammar.functions for word in rule.words}
+        for query in episode.queries:
+            assert len(query.words) == 1 or len(functions.intersection(query.words)) == 1
+            assert query.symbols == grammar.interpret(query.words)
+        assert max(len(query.words) for query in episode.queries) <= PLAIN
+    assert alone > 20
 
 
 def test_lessons_leave_most_of_a_short_run_to_the_episodes_of_its_type() -> None:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from biml.episodes.episode import Episode, Example
+from biml.episodes.explain import explain
 from biml.episodes.locate import DataFolders
 from biml.episodes.types import PUBLISHED, episode_type
 from biml.errors import UsageError
@@ -105,10 +106,11 @@ def test_the_order_of_study_examples_hardly_matters_but_what_they_say_does() -> 
 
 def test_every_weight_gets_a_gradient() -> None:
     net = network().train()
-    batch = net.collate(episodes(2))
-    F.cross_entropy(
-        net(batch).flatten(0, 1), batch.target.flatten(), ignore_index=PUBLISHED.output.pad
-    ).backward()
+    batch = net.collate([explain(episode) for episode in episodes(2)])
+    logits = net(batch).flatten(0, 1)
+    loss = F.cross_entropy(logits, batch.target.flatten(), ignore_index=PUBLISHED.output.pad)
+    assert net.guidance is not None
+    (loss + net.guidance).backward()
     for name, weights in net.named_parameters():
         assert weights.grad is not None, name
         assert weights.grad.abs().sum() > 0, name

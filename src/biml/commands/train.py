@@ -106,7 +106,7 @@ def _configure_training(group: Any) -> None:
         "--guide",
         type=float,
         metavar="X",
-        help="weight of a loss that tells attention which word a symbol stands for (0)",
+        help="weight of losses that tell inner layers what words mean and symbols stand for (0)",
     )
     option("--seed", type=int, metavar="N", help="of weights, episodes and dropout (0)")
 

@@ -19,6 +19,9 @@ PLAIN = 3
 SIFTED = 4
 """Inputs drawn for each that is to be longer than that; about a third are."""
 
+USES, USES_WHERE_SHOWN = 8, 3
+"""Uses of a function that `draw_deductions` asks for, and of one whose plain use is shown."""
+
 REDRAWS = 100
 """Grammars drawn for one episode before giving up the meta-grammar."""
 
@@ -101,6 +104,35 @@ def draw_compositions(meta: MetaGrammar, rng: Random, name: str = "") -> Episode
     n_long = min(meta.n_study - len(plain), len(long) // 2)
     queries = long[n_long:][: meta.n_query]
     return Episode((*plain, *long[:n_long]), tuple(queries), grammar=grammar, name=name)
+
+
+def draw_deductions(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
+    """Draw an ordinary study set, and ask for the plainest inputs that it does not show.
+
+    They are the primitives that do not stand alone, and uses of one function between primitives:
+    more of a function whose plain uses are not shown at all. So what a word means is to be deduced
+    from longer inputs.
+
+    Args:
+        meta, rng, name: as for `draw_episode`.
+
+    Returns:
+        An episode with `n_study` study examples, or fewer if they could not be found, and at most
+        twice `n_query` query examples.
+    """
+    grammar = meta.draw_grammar(rng)
+    study = tuple(draw_examples(grammar, replace(meta, n_query=1), rng)[: meta.n_study])
+    shown = {example.words for example in study}
+    primitives = [rule.lhs for rule in grammar.primitives]
+    asked = [words for words in primitives if words not in shown]
+    for function in grammar.functions:
+        uses = list(_uses(function, primitives))
+        rng.shuffle(uses)
+        most = USES_WHERE_SHOWN if shown.intersection(uses) else USES
+        asked.extend([words for words in uses if words not in shown][:most])
+    rng.shuffle(asked)
+    queries = _interpreted(grammar, asked, meta, 2 * meta.n_query)
+    return Episode(study, queries, grammar=grammar, name=name)
 
 
 def _plain_inputs(grammar: Grammar, rng: Random) -> list[tuple[str, ...]]:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from biml.grammar import Grammar
+from biml.grammar import Grammar, Rule
 from biml.grammar.meta import COLOURS, WORDS
 
-__all__ = ["COLOURS", "WORDS", "Episode", "Example", "Remapping"]
+__all__ = ["COLOURS", "WORDS", "Episode", "Example", "Explanation", "Origins", "Remapping"]
 
 
 class Example(NamedTuple):
@@ -29,6 +29,27 @@ class Remapping:
     symbols: Mapping[str, str]
 
 
+Origins = tuple[int, ...] | None
+"""For each output symbol the number of the input word that it stands for; None: not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a grammar tells of the examples of an episode.
+
+    An output that biases or noise have changed is explained by no rule, and has no origins.
+
+    Attributes:
+        study: origins of the output of each study example.
+        queries: origins of each query's target.
+        rules: the rule of each word that is the only word of one.
+    """
+
+    study: tuple[Origins, ...]
+    queries: tuple[Origins, ...]
+    rules: Mapping[str, Rule]
+
+
 @dataclass(frozen=True, slots=True)
 class Episode:
     """One few-shot task.
@@ -39,8 +60,7 @@ class Episode:
         grammar: the interpretation grammar that made it, where known.
         pool: the output symbols an answer may use (probe task), where limited.
         name: where it comes from, for messages: a file name or `stream episode 17`.
-        origins: for each query, the number of the input word that each target symbol stands for, or
-            None where a query's is not known; None altogether where nobody asked.
+        explanation: what the grammar tells beside the targets, for training; None where not asked.
         remapping: how canonical names were renamed to make this episode, where they were.
     """
 
@@ -50,7 +70,7 @@ class Episode:
     pool: tuple[str, ...] | None = None
     name: str = ""
     remapping: Remapping | None = field(default=None, repr=False)
-    origins: tuple[tuple[int, ...] | None, ...] | None = field(default=None, repr=False)
+    explanation: Explanation | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         """A listing of its examples and grammar, one a line."""

@@ -7,7 +7,7 @@ few hundred small steps; docs/fast.md has the measurements.
 
 from dataclasses import dataclass, replace
 
-from biml.episodes.draw import draw_compositions, draw_episode, draw_uses
+from biml.episodes.draw import draw_compositions, draw_deductions, draw_episode, draw_uses
 from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
 from biml.episodes.present import Further, Mixture, Presented, TrainingEpisodes, part_seed
@@ -112,12 +112,13 @@ def lessons(
     return tuple(parts)
 
 
-def with_compositions(
+def with_harder_ones(
     clean: TrainingEpisodes, data: DataFolders, seed: int, own: MetaGrammar | None = None
 ) -> TrainingEpisodes:
-    """Episodes without biases and noise, every other one of which asks for long inputs alone.
+    """Episodes without biases and noise, and two kinds that ask for what takes longest to learn.
 
-    Most queries of the method are short, and long ones are what takes longest to learn. Of the
+    Of three episodes, one asks for long inputs alone (most queries of the method are short), and
+    one for the meaning of words that its study examples do not show plainly. Of the first kind's
     study examples, which are learned first, only a few are asked for.
 
     Args:
@@ -125,10 +126,11 @@ def with_compositions(
     """
     held, apart = _kept_out(data, own)
     meta = own or MetaGrammar()
-    compositions_seed = part_seed(seed, "compositions")
-    source = StreamEpisodes(meta, compositions_seed, held, apart=apart, draw=draw_compositions)
-    ordinary = Further(clean, fewer_copies(COPIES), seed)
-    return Mixture((ordinary, Presented(source, (shuffle_study,), seed)))
+    parts: list[TrainingEpisodes] = [Further(clean, fewer_copies(COPIES), seed)]
+    for name, draw in (("compositions", draw_compositions), ("deductions", draw_deductions)):
+        source = StreamEpisodes(meta, part_seed(seed, name), held, apart=apart, draw=draw)
+        parts.append(Presented(source, (shuffle_study,), seed))
+    return Mixture(tuple(parts))
 
 
 def _kept_out(data: DataFolders, own: MetaGrammar | None) -> tuple[Held, tuple[Grammar, ...]]:

@@ -7,7 +7,7 @@ it is shown (`steps`, `transforms`), for training and for evaluation.
 from dataclasses import dataclass
 
 from biml.episodes.episode import COLOURS, WORDS
-from biml.episodes.lessons import InOrder, lessons, with_compositions
+from biml.episodes.lessons import InOrder, lessons, with_harder_ones
 from biml.episodes.locate import DataFolders
 from biml.episodes.novel_rules import on_novel_rules
 from biml.episodes.open_ended import shuffle_queries, split_at_random
@@ -111,9 +111,9 @@ class EpisodeType:
         """All presentations of a training run that begins with easier ones.
 
         First come lessons (unless the model has passed them already), then the type's episodes
-        without biases and noise, and others with long inputs, up to presentation number `clean`,
-        then those of `open_training`. A type that draws no grammars, or that must never be asked
-        anything new, has none of these, and is trained as it is.
+        without biases and noise, and others that ask for harder things, up to presentation number
+        `clean`, then those of `open_training`. A type that draws no grammars, or that must never
+        be asked anything new, has none of these, and is trained as it is.
 
         Args:
             presentations: of the whole run, of which lessons take a part only.
@@ -122,7 +122,7 @@ class EpisodeType:
         if self.clean is None or self.copies_alone:
             return training
         first = lessons(data, seed, self.meta, presentations) if with_lessons else ()
-        before = with_compositions(self.clean(data, seed), data, seed, self.meta)
+        before = with_harder_ones(self.clean(data, seed), data, seed, self.meta)
         return InOrder((*first, (before, clean), (training, None)))
 
     def open_evaluation(self, data: DataFolders, seed: int) -> EvaluationEpisodes:

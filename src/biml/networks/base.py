@@ -68,9 +68,9 @@ class EpisodeNetwork(nn.Module, ABC):
     Attributes:
         config: a frozen dataclass with every size; checkpoints hold `dataclasses.asdict` of it.
         vocabulary: the symbols it knows.
-        guidance: of the latest forward pass in training mode, how far attention was from the
-            known origins of target symbols: cross-entropy in nats, summed over those symbols. None
-            where no origins were known, or where an architecture has no use for them.
+        guidance: of the latest forward pass in training mode, how far inner layers were from what
+            the episodes' grammars tell: summed cross-entropies in nats. None where nothing was
+            told, or where an architecture has no use for it.
     """
 
     config: Any

@@ -9,20 +9,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from biml.episodes.episode import Episode
-from biml.errors import UsageError
 from biml.networks.attention import attention
 from biml.networks.base import EpisodeNetwork, Memory
 from biml.networks.dropout import Dropout
+from biml.networks.fast_config import FastConfig
 from biml.networks.fast_layers import (
     DecoderLayer,
     Layer,
     Norm,
     Regather,
     Turn,
-    guidance,
     hidden_tokens,
     project,
 )
+from biml.networks.guidance import Guidance, meaning_size
 from biml.networks.packed import (
     LONGEST,
     PLACES,
@@ -34,58 +34,9 @@ from biml.networks.packed import (
 )
 from biml.vocabulary import IO, Vocabulary
 
-
-@dataclass(frozen=True)
-class FastConfig:
-    """Sizes of the fast network.
-
-    Attributes:
-        nlayers_encoder: layers that read the study examples.
-        nlayers_decoder: layers that read a query and answer it.
-        nheads: attention heads.
-        emb_size: width of embeddings and layers.
-        ff_mult: width of the feed-forward layers, in multiples of `emb_size`.
-        kernel: neighbouring tokens that the convolution sees; odd.
-        nheads_within: encoder heads that see the tokens of their own study example alone.
-        dropout: of the residual branches.
-        activation: of the feed-forward layers.
-    """
-
-    nlayers_encoder: int = 2
-    nlayers_decoder: int = 5
-    nheads: int = 4
-    emb_size: int = 128
-    ff_mult: int = 4
-    kernel: int = 5
-    nheads_within: int = 2
-    dropout: float = 0.0
-    activation: str = "gelu"
-
-    def __post_init__(self) -> None:
-        sizes = ("nlayers_encoder", "nlayers_decoder", "nheads", "emb_size", "ff_mult", "kernel")
-        for name in sizes:
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}, but must be at least 1")
-        if self.emb_size % self.nheads:
-            raise UsageError(f"emb_size {self.emb_size} is no multiple of nheads {self.nheads}")
-        if not 0 <= self.nheads_within <= self.nheads:
-            raise UsageError(
-                f"nheads_within is {self.nheads_within}, but must be 0 to nheads, {self.nheads}"
-            )
-        if self.emb_size // self.nheads % 2:
-            raise UsageError(
-                f"emb_size / nheads is {self.emb_size // self.nheads}; it must be even"
-            )
-        if self.kernel % 2 == 0:
-            raise UsageError(f"kernel is {self.kernel}, but must be odd")
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout is {self.dropout}, but must be at least 0 and below 1")
-        if self.activation not in ("gelu", "relu"):
-            raise UsageError(f"activation {self.activation!r} is neither 'gelu' nor 'relu'")
-
-
 GUIDED = 2
-"""The decoder layer in which guidance tells one head where to look; later ones look up symbols."""
+"""The decoder layer in which guidance tells one head where to look, at words that know by then what
+they mean; later layers look up symbols."""
 
 SLOWEST = 100.0
 """Ratio of the fastest to the slowest turn of rotary positions; rows are 20 to 150 tokens long."""
@@ -148,11 +99,13 @@ class FastNetwork(EpisodeNetwork):
             self.norm_memory = Norm(width)
             self.norm_out = Norm(width)
             self.out = nn.Parameter(torch.randn(len(vocabulary.output), width) * 0.02)
+        # Reads what a word means, which guidance asks for; no answer needs it.
+        self.meaning = nn.Parameter(torch.zeros(meaning_size(len(vocabulary.output)), width))
         as_read = torch.tensor(answer_symbols(vocabulary))
         self.register_buffer("as_read", as_read, persistent=False)
 
     def outer_parameters(self) -> tuple[str, ...]:
-        return ("symbols", "places", "out")
+        return ("symbols", "places", "out", "meaning")
 
     # --- episodes to batches
 
@@ -169,18 +122,24 @@ class FastNetwork(EpisodeNetwork):
 
     def forward(self, batch: PackedBatch, generator: torch.Generator | None = None) -> Tensor:
         drop = Dropout(self.config.dropout if self.training else 0.0, generator)
-        study = self._lookups(self._read_study(batch, drop))
+        guide = Guidance(batch.guides) if self.training and batch.guides else None
+        memory = self._read_study(batch, drop, guide)
+        if guide:
+            guide.meaning(memory, guide.guides.study_words, self.meaning)
+        study = self._lookups(memory)
         x = self._working(self._read_asked(batch))
         shape = x.shape
         hidden = hidden_tokens(batch)
         turns = self._turns(torch.arange(batch.unpack.shape[1], device=x.device), x.dtype)
         guided = min(GUIDED, len(study) - 1)
         for number, (layer, (k, v)) in enumerate(zip(self._decoder, study, strict=True)):
-            own = project(layer.norm_own(x), layer.own.query, layer.own.key, layer.own.value)
+            normed = layer.norm_own(x)
+            own = project(normed, layer.own.query, layer.own.key, layer.own.value)
             rows = Regather.apply(own.flatten(0, 1), batch.unpack.flatten(), batch.pack)
             q, own_k, own_v = self._own(rows.view(*batch.unpack.shape, -1), turns)
-            if number == guided and self.training:
-                self.guidance = guidance(q[:, 0], own_k[:, 0], hidden[:, 0], batch.guides)
+            if guide and number == guided:
+                guide.meaning(normed, guide.guides.asked_words, self.meaning)
+                guide.attention(q[:, 0], own_k[:, 0], hidden[:, 0], guide.guides.answers)
             y = attention(q, own_k, own_v, hidden=hidden).transpose(1, 2).flatten(2).flatten(0, 1)
             y = Regather.apply(y, batch.pack, batch.unpack.flatten()).view(shape)
             x = x + drop(F.linear(y, layer.own.out))
@@ -188,6 +147,7 @@ class FastNetwork(EpisodeNetwork):
             y = attention(q, k, v, lengths=batch.lengths)
             x = x + drop(F.linear(y.transpose(1, 2).flatten(2), layer.study.out))
             x = self._feed_forward(layer, x, drop)
+        self.guidance = guide.total if guide else None
         answers = x.flatten(0, 1)[batch.answers]
         return self._logits(answers)
 
@@ -250,7 +210,9 @@ class FastNetwork(EpisodeNetwork):
 
     # --- the pieces, in the order in which data passes them
 
-    def _read_study(self, batch: PackedBatch, drop: Dropout) -> Tensor:
+    def _read_study(
+        self, batch: PackedBatch, drop: Dropout, guide: Guidance | None = None
+    ) -> Tensor:
         x = self.symbols[batch.study] + self.places[batch.study_places]
         # Else the last tokens of a row would see how far its batch is padded.
         x = x * (batch.study != self.vocabulary.input.pad)[..., None]
@@ -263,9 +225,14 @@ class FastNetwork(EpisodeNetwork):
         x = self._working(x + neighbours.transpose(1, 2))
         turns = self._turns(torch.arange(x.shape[1], device=x.device), x.dtype)
         hidden = self._elsewhere(batch)
-        for layer in cast(Sequence[Layer], self.encoder):
+        layers = cast(Sequence[Layer], self.encoder)
+        # One more layer has what attention found for the examples to learn from each other.
+        guided = max(0, len(layers) - 2)
+        for number, layer in enumerate(layers):
             own = project(layer.norm_own(x), layer.own.query, layer.own.key, layer.own.value)
             q, k, v = self._own(own, turns)
+            if guide and number == guided:
+                guide.attention(q[:, 0], k[:, 0], hidden[:, 0], guide.guides.study)
             y = attention(q, k, v, lengths=batch.lengths, hidden=hidden)
             x = x + drop(F.linear(y.transpose(1, 2).flatten(2), layer.own.out))
             x = self._feed_forward(layer, x, drop)

@@ -134,22 +134,6 @@ def project(x: Tensor, *weights: Tensor) -> Tensor:
     return F.linear(x, torch.cat(weights) if len(weights) > 1 else weights[0])
 
 
-def guidance(q: Tensor, k: Tensor, hidden: Tensor, guides: Tensor) -> Tensor | None:
-    """How far a head's attention is from where it should be: summed cross-entropy, in nats.
-
-    Args:
-        q, k: its queries and keys [rows, W, head size].
-        hidden: BoolTensor [rows, W, W], what each token must not see.
-        guides: LongTensor [3, n], rows, tokens, and the token that each should look at.
-    """
-    if not guides.shape[1]:
-        return None
-    row, column, sought = guides
-    scores = torch.bmm(q, k.transpose(1, 2))[row, column].float() * q.shape[-1] ** -0.5
-    scores = scores.masked_fill(hidden[row, column], float("-inf"))
-    return F.cross_entropy(scores, sought, reduction="sum")
-
-
 def hidden_tokens(batch: PackedBatch) -> Tensor:
     """BoolTensor [rows + 1, 1, W, W], what each token of a query must not see.
 

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from biml.episodes.episode import Episode
 from biml.errors import UsageError
+from biml.networks.guides import EpisodeGuides, Guides, encode_guides, pack_guides
 from biml.networks.pieces import equal_pieces
+from biml.networks.ragged import flat, ragged, table
 from biml.vocabulary import IO, Vocabulary
 
 LONGEST = 20
@@ -40,8 +42,8 @@ class PackedBatch:
         tokens: LongTensor [rows + 1], tokens of each query.
         episode: LongTensor [rows], the episode of each query, by its row of `study`.
         answers: LongTensor [rows, T], the place in `asked` (flat) that predicts each target symbol.
-        guides: LongTensor [3, n], for symbols of known origin the row and column in `unpack` of the
-            token that predicts it, and the column of the token that it stands for.
+        guides: what grammars tell, with rows and columns of `unpack` as queries and their tokens;
+            None where nothing is told.
         decoder_input: LongTensor [rows, T], SOS and the target symbols, PAD behind.
         target: LongTensor [rows, T], the target symbols and EOS, PAD behind.
         origin: for each row its (episode, query) numbers in the episodes that were collated.
@@ -59,7 +61,7 @@ class PackedBatch:
     tokens: Tensor
     episode: Tensor
     answers: Tensor
-    guides: Tensor
+    guides: Guides | None
     decoder_input: Tensor
     target: Tensor
     origin: list[tuple[int, int]]
@@ -70,7 +72,8 @@ class PackedBatch:
             for name, value in vars(self).items()
             if isinstance(value, Tensor)
         }
-        return PackedBatch(**moved, origin=self.origin)
+        guides = self.guides and self.guides.to(device)
+        return PackedBatch(**moved, guides=guides, origin=self.origin)
 
     @property
     def cost(self) -> int:
@@ -92,8 +95,7 @@ class Encoded:
         words: input words of each query.
         symbols: target symbols of each query.
         targets: target symbols of all queries, one after another, in the output language.
-        origins: for each target symbol and EOS the number of the token that it stands for, -1 where
-            that is not known; EOS stands for IO.
+        guides: what its grammar tells.
     """
 
     number: int
@@ -105,7 +107,7 @@ class Encoded:
     words: list[int]
     symbols: list[int]
     targets: list[int]
-    origins: list[int]
+    guides: EpisodeGuides
 
 
 def encode(number: int, episode: Episode, vocabulary: Vocabulary) -> Encoded:
@@ -115,23 +117,21 @@ def encode(number: int, episode: Episode, vocabulary: Vocabulary) -> Encoded:
         UsageError: a symbol is not in the vocabulary.
     """
     read, write = vocabulary.input, vocabulary.output
-    encoded = Encoded(number, [read.sos], [AT_BREAK], [0], [], [], [], [], [], [])
     try:
+        guides = encode_guides(episode, vocabulary)
+        encoded = Encoded(number, [read.sos], [AT_BREAK], [0], [], [], [], [], [], guides)
         for place, (words, symbols, _) in enumerate(episode.study):
             encoded.study.extend(read.encode((*words, IO, *symbols)))
             encoded.study.append(read.sos)
             encoded.study_places.extend(_places(len(words), len(symbols)))
             encoded.study_places.append(AT_BREAK)
             encoded.example.extend([place] * (len(words) + len(symbols) + 2))
-        origins = episode.origins or [None] * len(episode.queries)
-        for (words, symbols, _), known in zip(episode.queries, origins, strict=True):
+        for words, symbols, _ in episode.queries:
             encoded.asked.extend(read.encode((*words, IO, *symbols)))
             encoded.asked_places.extend(places_asked(len(words), len(symbols) + 1))
             encoded.words.append(len(words))
             encoded.symbols.append(len(symbols))
             encoded.targets.extend(write.encode(symbols))
-            unknown = [-1] * (len(symbols) + 1)
-            encoded.origins.extend(unknown if known is None else (*known, len(words)))
     except UsageError as error:
         raise UsageError(f"{episode.name or f'episode {number}'}: {error}") from None
     return encoded
@@ -160,22 +160,22 @@ def pack_episodes(episodes: Sequence[Encoded], vocabulary: Vocabulary) -> Packed
     All rows at once: with an array operation for each row this would take a tenth of a step.
     """
     read, write = vocabulary.input, vocabulary.output
-    words = _flat([e.words for e in episodes])
-    symbols = _flat([e.symbols for e in episodes])
+    words = flat([e.words for e in episodes])
+    symbols = flat([e.symbols for e in episodes])
     tokens = words + 1 + symbols
     longest = int(tokens.max(initial=1))
     per_episode = np.array([len(e.words) for e in episodes], dtype=np.int64)
     episode = np.repeat(np.arange(len(episodes)), per_episode)
-    asked, place = _table([e.asked for e in episodes], read.pad)
-    row, column = _ragged(tokens)
+    asked, place = table([e.asked for e in episodes], read.pad)
+    row, column = ragged(tokens)
     unpack = np.zeros((len(words) + 1, longest), dtype=np.int64)
     unpack[row, column] = place
     pack = np.full(asked.size, len(words) * longest, dtype=np.int64)
     pack[place] = row * longest + column
-    symbol_row, symbol_column = _ragged(symbols)
-    answer_row, answer_column = _ragged(symbols + 1)
+    symbol_row, symbol_column = ragged(symbols)
+    answer_row, answer_column = ragged(symbols + 1)
     shape = (len(words), int(symbols.max(initial=0)) + 1)
-    targets = _flat([e.targets for e in episodes])
+    targets = flat([e.targets for e in episodes])
     target = np.full(shape, write.pad, dtype=np.int64)
     target[symbol_row, symbol_column] = targets
     target[np.arange(len(words)), symbols] = write.eos
@@ -184,17 +184,14 @@ def pack_episodes(episodes: Sequence[Encoded], vocabulary: Vocabulary) -> Packed
     decoder_input[symbol_row, symbol_column + 1] = targets
     answers = np.zeros(shape, dtype=np.int64)
     answers[answer_row, answer_column] = unpack[answer_row, words[answer_row] + answer_column]
-    origins = _flat([e.origins for e in episodes])
-    guided = origins >= 0
-    guides = (answer_row, words[answer_row] + answer_column, origins)
     return PackedBatch(
-        study=torch.from_numpy(_table([e.study for e in episodes], read.pad)[0]),
-        study_places=torch.from_numpy(_table([e.study_places for e in episodes], AT_BREAK)[0]),
-        example=torch.from_numpy(_table([e.example for e in episodes], 0)[0]),
+        study=torch.from_numpy(table([e.study for e in episodes], read.pad)[0]),
+        study_places=torch.from_numpy(table([e.study_places for e in episodes], AT_BREAK)[0]),
+        example=torch.from_numpy(table([e.example for e in episodes], 0)[0]),
         lengths=torch.tensor([len(e.study) for e in episodes], dtype=torch.int64),
         asked=torch.from_numpy(asked),
         asked_places=torch.from_numpy(
-            _table([e.asked_places for e in episodes], AT_BREAK)[0],
+            table([e.asked_places for e in episodes], AT_BREAK)[0],
         ),
         unpack=torch.from_numpy(unpack),
         pack=torch.from_numpy(pack),
@@ -202,31 +199,11 @@ def pack_episodes(episodes: Sequence[Encoded], vocabulary: Vocabulary) -> Packed
         tokens=torch.from_numpy(np.append(tokens, 0)),
         episode=torch.from_numpy(episode),
         answers=torch.from_numpy(answers),
-        guides=torch.from_numpy(np.stack(guides)[:, guided]),
+        guides=pack_guides([e.guides for e in episodes], words, symbols),
         decoder_input=torch.from_numpy(decoder_input),
         target=torch.from_numpy(target),
         origin=[(e.number, q) for e in episodes for q in range(len(e.words))],
     )
-
-
-def _flat(parts: Sequence[Sequence[int]]) -> np.ndarray:
-    return np.array([number for part in parts for number in part], dtype=np.int64)
-
-
-def _ragged(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column of every element of a table whose rows have these lengths."""
-    row = np.repeat(np.arange(len(lengths)), lengths)
-    return row, np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-
-
-def _table(sequences: Sequence[Sequence[int]], pad: int) -> tuple[np.ndarray, np.ndarray]:
-    """The sequences as rows, padded behind, and the flat places of what is not padding."""
-    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
-    table = np.full((len(lengths), int(lengths.max(initial=0))), pad, dtype=np.int64)
-    row, column = _ragged(lengths)
-    place = row * table.shape[1] + column
-    table.flat[place] = _flat(sequences)
-    return table, place
 
 
 def answer_symbols(vocabulary: Vocabulary) -> list[int]:

@@ -22,7 +22,8 @@ class Architecture:
         summary: one line for the help text.
         cpu_tokens: tokens computed together on a CPU: what fits a core's cache, and leaves several
             pieces of a batch for its cores to share.
-        guided: whether training can tell its attention where to look (`EpisodeNetwork.guidance`).
+        guided: whether training can tell its inner layers what the grammar knows
+            (`EpisodeNetwork.guidance`).
     """
 
     name: str

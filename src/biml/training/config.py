@@ -31,8 +31,8 @@ class TrainingConfig:
         curriculum: begin with easier episodes, and with targets free of biases and noise;
             only the latter with `init`, since a trained model has passed its first lessons.
         clean_share: the share of training before biases and noise come in, with a curriculum.
-        guide: weight of the attention's own loss: how far it is from the word that each target
-            symbol stands for, where a grammar tells; 0 for none.
+        guide: weight of the losses that tell inner layers what the grammar knows: which word an
+            output symbol stands for, and what each word means; 0 for none.
         optimizer: `adamw`, or `muon` for the matrices of the layers and AdamW for the rest.
         lr_shape: `epochs` (the published schedule) or `square` (see `schedule.learning_rate`).
         lr: the highest learning rate.

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from biml.episodes.episode import Episode
+from biml.episodes.explain import explained
 from biml.episodes.locate import DataFolders
-from biml.episodes.origins import traced
 from biml.episodes.sources import training_episodes
 from biml.episodes.types import episode_type
 from biml.errors import UsageError
@@ -82,7 +82,7 @@ def open_material(config: TrainingConfig, data_dir: Path | None) -> Material:
     if config.guide:
         if not architecture(config.arch).guided:
             raise UsageError(f"the {config.arch} network takes no --guide; leave it out")
-        source = traced(source)
+        source = explained(source)
     validation = kind.open_evaluation(folders, config.seed).presented(0)
     return Material(network, source, validation, source.origin)
 

@@ -11,7 +11,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "fast": {
         "arch": "fast",
-        "nlayers_encoder": 2,
+        "nlayers_encoder": 5,
         "nlayers_decoder": 5,
         "dropout": 0.0,
         "batch_size": 16,
