@@ -27,6 +27,7 @@ from biml.episodes.steps import rename, repeat_queries, without_undefined
 from biml.episodes.types import episode_type
 from biml.errors import BimlError
 from biml.grammar import GOLD, Grammar
+from biml.reproduce.analysis import probe_tables
 from biml.reproduce.published import COLUMNS, beside_published
 from biml.symbolic import symbolic
 from evaluation_toys import small_network
@@ -85,6 +86,10 @@ def test_published_probes_as_a_table_with_participants(shared, tmp_path) -> None
     assert people["participant"].nunique() == 22
     table = probes.exclusivity_regression(people, participant_effect=True)
     assert table["term"].tolist()[-1] == "sd(group)"
+    reported = probe_tables(people)["exclusivity_regression"]
+    pd.testing.assert_frame_equal(reported[table.columns], table)
+    anonymous = probe_tables(published)["exclusivity_regression"]
+    assert "sd(group)" not in set(anonymous["term"])
     drawn = sample_probes(network(), data, model="net", times=1)
     assert drawn["item"].tolist() == people["item"].tolist()
 

@@ -46,10 +46,14 @@ ACCURACIES = {
 KINDS = {"novel": "new queries", "copied": "copied"}
 
 
+SPOKEN = {"sd(group)": "SD of participants' intercepts"}
+"""Names in tables that are no words."""
+
+
 def spoken(name: str) -> str:
     """A name in a table for people.
 
     >>> spoken("six_long")
     'six long'
     """
-    return name.replace("_", " ")
+    return SPOKEN.get(name, name.replace("_", " "))

@@ -89,10 +89,18 @@ def probe_tables(responses: pd.DataFrame) -> Frames:
         "patterns": patterns,
         "mutual_exclusivity": cells.assign(low=100 * low, high=100 * high, n=cells["responses"]),
         "exclusivity_regression": join(
-            probes.exclusivity_regression(of_model).assign(model=model)
+            probes.exclusivity_regression(
+                of_model, participant_effect=_from_several_trials_each(of_model)
+            ).assign(model=model)
             for model, of_model in by_model
         ),
     }
+
+
+def _from_several_trials_each(responses: pd.DataFrame) -> bool:
+    """Whether it is known who answered, so that participants can be told apart from chance."""
+    answerers = responses["participant"]
+    return bool((answerers != "").all() and answerers.duplicated().any())
 
 
 def join(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
