@@ -24,6 +24,7 @@ from biml.episodes.types import PUBLISHED, episode_type
 from biml.evaluation.find import find_model
 from biml.evaluation.network_responder import NetworkResponder
 from biml.networks.base import EpisodeNetwork
+from biml.networks.paper import PaperNetwork
 from biml.networks.table import build
 
 PASSES = 100
@@ -47,6 +48,8 @@ def main() -> None:
     network = (
         load_model(find_model(args.model)).network if args.model else build("paper", {}, PUBLISHED)
     )
+    if not isinstance(network, PaperNetwork):
+        parser.error(f"{args.model} is another network than the published one; leave out --model")
     responder = NetworkResponder(network)
     human = episode_type("few_shot_human").open_evaluation(data, 0)
     gold = episode_type("few_shot_gold").open_evaluation(data, 0).presented(0)

@@ -7,7 +7,8 @@ run (CSV) and a figure (PNG). The last line is the median over seeds.
 
     python benchmarks/time_to_accuracy.py [--seeds 0 1 2] [--minutes 60] [--out FOLDER]
 
-A run that was stopped goes on; one that is complete is only evaluated. Minutes are those of
+A run that was stopped goes on, with the options that it began with; one that is complete is only
+evaluated. Minutes are those of
 training with validation, as the run itself counts them.
 """
 
@@ -30,8 +31,8 @@ from biml.files import write_aside
 from biml.training.history import Line, read_history
 from biml.training.outputs import Outputs
 
-PUBLISHED = 95.3
-"""Percent of novel validation queries that the published network answers (paper, supplement)."""
+PUBLISHED = {"algebraic+biases": 95.3, "algebraic_noise": 94.7}
+"""Percent of novel validation queries that the published networks answer (paper, supplement)."""
 
 CURVE = ("seed", "minutes", "episodes", "copied", "novel", "train_loss", "val_loss")
 RUN = ("seed", "minutes", "episodes", "minutes_to_published", "copied", "novel", "gold")
@@ -41,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--episode_type", default="algebraic_noise")
+    parser.add_argument("--episode_type", default="algebraic+biases", choices=PUBLISHED)
     parser.add_argument("--out", type=Path, default=Path("time_to_accuracy"))
     args = parser.parse_args()
     curves: list[dict[str, Any]] = []
@@ -51,12 +52,12 @@ def main() -> None:
         train(model, seed, args)
         lines = [line for line in read_history(Outputs(model).history) if "val_loss" in line]
         curves += [point(seed, line) for line in lines]
-        runs.append({**summary(curves, seed), "gold": gold(model)})
+        runs.append({**summary(curves, seed, PUBLISHED[args.episode_type]), "gold": gold(model)})
         print(" ".join(f"{name} {shown(value)}" for name, value in runs[-1].items()), flush=True)
     write(args.out / "curves.csv", CURVE, curves)
     write(args.out / "runs.csv", RUN, runs)
     with write_aside(args.out / "time_to_accuracy.png") as file:
-        drawn(curves).savefig(file, format="png", dpi=150)
+        drawn(curves, PUBLISHED[args.episode_type]).savefig(file, format="png", dpi=150)
     print("median", " ".join(f"{name} {shown(median(runs, name))}" for name in RUN[1:]))
 
 
@@ -85,9 +86,9 @@ def point(seed: int, line: Line) -> dict[str, Any]:
     }
 
 
-def summary(curves: Iterable[Mapping[str, Any]], seed: int) -> dict[str, Any]:
+def summary(curves: Iterable[Mapping[str, Any]], seed: int, published: float) -> dict[str, Any]:
     of_run = [at for at in curves if at["seed"] == seed]
-    there = [at["minutes"] for at in of_run if at["novel"] >= PUBLISHED]
+    there = [at["minutes"] for at in of_run if at["novel"] >= published]
     last = of_run[-1]
     return {
         **{name: last[name] for name in ("seed", "minutes", "episodes")},
@@ -130,14 +131,14 @@ def write(path: Path, names: tuple[str, ...], rows: list[dict[str, Any]]) -> Non
         file.write(text.getvalue().encode())
 
 
-def drawn(curves: list[dict[str, Any]]) -> Figure:
+def drawn(curves: list[dict[str, Any]], published: float) -> Figure:
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
     for seed in dict.fromkeys(at["seed"] for at in curves):
         of_run = [at for at in curves if at["seed"] == seed]
         minutes = [at["minutes"] for at in of_run]
         axes.plot(minutes, [at["novel"] for at in of_run], label=f"seed {seed}")
-    axes.axhline(PUBLISHED, color="black", linestyle=":", label=f"published, {PUBLISHED}%")
+    axes.axhline(published, color="black", linestyle=":", label=f"published, {published}%")
     axes.set(
         xlabel="minutes of training", ylabel="novel validation queries, % exact", ylim=(0, 100)
     )

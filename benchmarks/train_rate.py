@@ -1,9 +1,9 @@
-"""Rate of the default `biml train` on this whole machine, with the paper's network.
+"""Rate of `biml train` on this whole machine, by default with the published network.
 
-Steps of 25 `algebraic+biases` episodes are taken by one process and by one for each core, in fp32
-and bf16, in alternation, all in one run. Printed are episodes a second, the share of a step that
-assembling the batch takes, and the peak memory of all processes together. Validation and
-checkpoints are left out (every 100 steps and 5 minutes).
+Steps of `algebraic+biases` episodes (25, or as many as the preset has) are taken by one process and
+by one for each core, in fp32 and bf16, in alternation, all in one run. Printed are episodes a
+second, the share of a step that assembling the batch takes, and the peak memory of all processes
+together. Validation and checkpoints are left out (every 100 steps and 5 minutes).
 
     python benchmarks/train_rate.py [--steps 3] [--rounds 2] [--preset paper]
 """

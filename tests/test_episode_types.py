@@ -1,4 +1,4 @@
-"""The table of episode types: what every row presents, and what each promises (SPEC §5)."""
+"""The table of episode types: what every row presents, and what each promises."""
 
 from collections import Counter, defaultdict
 from pathlib import Path

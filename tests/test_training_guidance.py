@@ -190,3 +190,11 @@ def test_evaluation_is_told_nothing() -> None:
 def test_guidance_is_refused_where_a_network_has_no_use_for_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--guide"):
         open_material(TrainingConfig(episode_type="algebraic", guide=0.3), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("algebraic_noise", True), ("retrieve", False), ("few_shot_vanilla", False)]
+)
+def test_types_that_must_learn_no_rules_are_told_none(name: str, told: bool) -> None:
+    material = open_material(TrainingConfig(episode_type=name, arch="fast", guide=0.3), None)
+    assert (material.source.episode(0).explanation is not None) == told

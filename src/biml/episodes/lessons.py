@@ -7,7 +7,7 @@ few hundred small steps; docs/fast.md has the measurements.
 
 from dataclasses import dataclass, replace
 
-from biml.episodes.draw import draw_compositions, draw_deductions, draw_episode, draw_uses
+from biml.episodes.draw import PLAIN, draw_compositions, draw_deductions, draw_episode, draw_uses
 from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
 from biml.episodes.present import Further, Mixture, Presented, TrainingEpisodes, part_seed
@@ -71,8 +71,8 @@ class InOrder:
 
     @property
     def origin(self) -> str:
-        easier = len(self.parts) - 1
-        return f"{self.parts[-1][0].origin}, after {easier} easier kind{'s' * (easier > 1)}"
+        before = len(self.parts) - 1
+        return f"{self.parts[-1][0].origin}, after {before} other kind{'s' * (before > 1)}"
 
     def episode(self, index: int) -> Episode:
         part = next(part for part, end in self.parts if end is None or index < end)
@@ -91,8 +91,8 @@ def lessons(
 ) -> tuple[tuple[TrainingEpisodes, int], ...]:
     """The easier kinds, as parts of `InOrder`.
 
-    Their grammars are of the meta-grammar with fewer functions. Those of validation and the gold
-    grammar are held out of them as of all training.
+    Their grammars are of the meta-grammar, in part with fewer functions. Those of validation and
+    the gold grammar are held out of them as of all training.
 
     Args:
         own: the meta-grammar of a language of one's own, whose words and symbols lessons take.
@@ -119,7 +119,8 @@ def with_harder_ones(
 
     Of three episodes, one asks for long inputs alone (most queries of the method are short), and
     one for the meaning of words that its study examples do not show plainly. Of the first kind's
-    study examples, which are learned first, only a few are asked for.
+    study examples, which are learned first, only a few are asked for. A language whose inputs are
+    all plain has no harder ones.
 
     Args:
         own: as for `lessons`.
@@ -127,7 +128,10 @@ def with_harder_ones(
     held, apart = _kept_out(data, own)
     meta = own or MetaGrammar()
     parts: list[TrainingEpisodes] = [Further(clean, fewer_copies(COPIES), seed)]
-    for name, draw in (("compositions", draw_compositions), ("deductions", draw_deductions)):
+    kinds: list[tuple[str, Draw]] = []
+    if meta.n_functions and meta.max_input > PLAIN:
+        kinds = [("compositions", draw_compositions), ("deductions", draw_deductions)]
+    for name, draw in kinds:
         source = StreamEpisodes(meta, part_seed(seed, name), held, apart=apart, draw=draw)
         parts.append(Presented(source, (shuffle_study,), seed))
     return Mixture(tuple(parts))

@@ -26,6 +26,7 @@ from biml.episodes.sources import (
     EpisodeSource,
     StreamEpisodes,
     draw_validation,
+    grammars_apart,
     held_out,
     training_episodes,
     validation_episodes,
@@ -109,7 +110,7 @@ def algebraic(*steps: Step, meta: MetaGrammar | None = None) -> Training:
             source = training_episodes(data, seed)
         else:
             held = held_out(draw_validation(meta, VALIDATION_SEED))
-            source = StreamEpisodes(meta, seed, held)
+            source = StreamEpisodes(meta, seed, held, apart=grammars_apart(data))
         return Presented(source, (shuffle_study, *steps), seed)
 
     return open_it

@@ -84,6 +84,11 @@ class EpisodeType:
     masked_pool: bool = False
     copies_alone: bool = False
 
+    @property
+    def teaches_rules(self) -> bool:
+        """Whether training may ask and tell anything new about the grammars that it draws."""
+        return self.clean is not None and not self.copies_alone
+
     def open_training(self, data: DataFolders, seed: int) -> TrainingEpisodes:
         """All presentations of a training run.
 
@@ -119,7 +124,7 @@ class EpisodeType:
             presentations: of the whole run, of which lessons take a part only.
         """
         training = self.open_training(data, seed)
-        if self.clean is None or self.copies_alone:
+        if self.clean is None or not self.teaches_rules:
             return training
         first = lessons(data, seed, self.meta, presentations) if with_lessons else ()
         before = with_harder_ones(self.clean(data, seed), data, seed, self.meta)

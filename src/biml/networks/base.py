@@ -69,8 +69,8 @@ class EpisodeNetwork(nn.Module, ABC):
         config: a frozen dataclass with every size; checkpoints hold `dataclasses.asdict` of it.
         vocabulary: the symbols it knows.
         guidance: of the latest forward pass in training mode, how far inner layers were from what
-            the episodes' grammars tell: summed cross-entropies in nats. None where nothing was
-            told, or where an architecture has no use for it.
+            the episodes' grammars tell: a weighted sum of cross-entropies in nats. None where
+            nothing was told, or where an architecture has no use for it.
     """
 
     config: Any

@@ -10,9 +10,13 @@ TEMPLATE_WEIGHT = 0.25
 """Of each item of a function's meaning, beside that of an output symbol: it has up to ten."""
 
 
+SIZES = (TEMPLATE * (VARIABLES + 1), VARIABLES * 2)
+"""Logits for a function's right side, and for the kinds of its variables."""
+
+
 def meaning_size(symbols: int) -> int:
     """Logits that say what a word means, in a language of so many output symbols."""
-    return symbols + TEMPLATE * (VARIABLES + 1) + VARIABLES * 2
+    return symbols + sum(SIZES)
 
 
 class Guidance:
@@ -20,7 +24,7 @@ class Guidance:
 
     Attributes:
         guides: what the grammar tells.
-        total: summed cross-entropies in nats; None so far.
+        total: a weighted sum of cross-entropies in nats; None so far.
     """
 
     def __init__(self, guides: Guides) -> None:
@@ -56,8 +60,7 @@ class Guidance:
             return
         with torch.autocast(x.device.type, enabled=False):
             logits = F.linear(x[at].float(), read_out)
-        sizes = (TEMPLATE * (VARIABLES + 1), VARIABLES * 2)
-        symbol, items, kinds = logits.split((logits.shape[1] - sum(sizes), *sizes), -1)
+        symbol, items, kinds = logits.split((logits.shape[1] - sum(SIZES), *SIZES), -1)
         in_template = _entropy(items, meanings[:, 1 : 1 + TEMPLATE])
         of_variables = _entropy(kinds, meanings[:, 1 + TEMPLATE :])
         told = _entropy(symbol, meanings[:, :1])

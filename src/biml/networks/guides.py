@@ -97,6 +97,9 @@ def _known(origins: Origins, symbols: int, start: int = 0) -> list[int]:
 def meaning(rule: Rule, language: Language) -> list[int]:
     """A row of `Guides.meanings`; all UNKNOWN for rules that it cannot hold.
 
+    Raises:
+        UsageError: its output symbol is not in the language.
+
     >>> from biml.vocabulary import Language
     >>> meaning(Rule.parse("dax -> BLUE"), Language(("RED", "BLUE")))[0]
     1
@@ -106,7 +109,7 @@ def meaning(rule: Rule, language: Language) -> list[int]:
     row = [UNKNOWN] * (1 + TEMPLATE + VARIABLES)
     if rule.kinds == ".":
         if len(rule.rhs) == 1:
-            row[0] = language.index[rule.rhs[0]]
+            row[:1] = language.encode(rule.rhs)
         return row
     items = [place + 1 for place in rule.places if isinstance(place, int)]
     kinds = [int(kind == "x") for kind in rule.kinds if kind != "."]

@@ -35,7 +35,8 @@ class PackedBatch:
         example: LongTensor [episodes, S], the study example of each token; that of padding is 0.
         lengths: LongTensor [episodes], tokens of `study` that are not PAD.
         asked: LongTensor [episodes, P], `in IO out` of all queries one after another, PAD behind.
-        asked_places: LongTensor [episodes, P], as `study_places`.
+        asked_places: LongTensor [episodes, P], where in its input each word stands, and in the
+            output what IO and each symbol of the answer predict.
         unpack: LongTensor [rows + 1, W], the place in `asked` (flat) of each token of each query.
         pack: LongTensor [episodes * P], the place in `unpack` (flat) of each token of `asked`.
         words: LongTensor [rows + 1], input words of each query.
@@ -91,7 +92,7 @@ class Encoded:
         study_places: where in its input or output each of them stands.
         example: the number of the study example that each belongs to.
         asked: tokens of all queries, one after another.
-        asked_places: where in its input or output each of them stands.
+        asked_places: as in `PackedBatch`.
         words: input words of each query.
         symbols: target symbols of each query.
         targets: target symbols of all queries, one after another, in the output language.

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from biml.episodes.episode import Episode, Example
 from biml.errors import UsageError
 from biml.networks.pieces import equal_pieces
+from biml.networks.ragged import table
 from biml.vocabulary import IO, SOS, Vocabulary
 
 
@@ -109,8 +109,4 @@ def cut(rows: Sequence[Row], max_tokens: int) -> list[list[Row]]:
 
 
 def _padded(sequences: Sequence[Sequence[int]], pad: int) -> Tensor:
-    longest = max(map(len, sequences), default=0)
-    table = np.full((len(sequences), longest), pad, dtype=np.int64)
-    for i, sequence in enumerate(sequences):
-        table[i, : len(sequence)] = sequence
-    return torch.from_numpy(table)
+    return torch.from_numpy(table(sequences, pad)[0])

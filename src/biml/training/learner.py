@@ -24,7 +24,7 @@ class StepFigures:
 
     Attributes:
         loss: cross-entropy per target token, in nats, before the step.
-        gradient_norm: Euclidean norm of the gradient of that loss.
+        gradient_norm: Euclidean norm of the gradient of that loss, with guidance if there is any.
         lr: learning rate of the step.
         stop: whether some process of the run was asked to stop after this step.
     """
@@ -147,7 +147,7 @@ class Learner:
             self._loss += loss.detach()
 
     def _guided(self, loss: Tensor) -> Tensor:
-        """The loss, with what the network says of its attention where that is asked for."""
+        """The loss, with what its inner layers are told where that is asked for."""
         guidance = self.network.guidance
         return loss if guidance is None else loss + self._config.guide * guidance
 

@@ -18,6 +18,9 @@ from biml.rng import derive_seed
 from biml.training.batches import Source
 from biml.training.config import TrainingConfig
 
+FAR = 10**9
+"""A presentation beyond any curriculum."""
+
 
 @dataclass(frozen=True)
 class Material:
@@ -37,8 +40,11 @@ class Material:
 
     @property
     def fingerprint(self) -> str:
-        """Tells data apart, wherever they lie: by the first episodes as they are presented."""
-        shown = [self.source.episode(index) for index in range(3)]
+        """Tells data apart, wherever they lie: by episodes as they are presented.
+
+        The first ones may be a curriculum's, which does not depend on them; those far on do.
+        """
+        shown = [self.source.episode(start + index) for start in (0, FAR) for index in range(3)]
         content = [(episode.study, episode.queries, episode.pool) for episode in shown]
         return blake2b(repr((self.source.per_epoch, content)).encode(), digest_size=8).hexdigest()
 
@@ -82,7 +88,8 @@ def open_material(config: TrainingConfig, data_dir: Path | None) -> Material:
     if config.guide:
         if not architecture(config.arch).guided:
             raise UsageError(f"the {config.arch} network takes no --guide; leave it out")
-        source = explained(source)
+        if kind.teaches_rules:
+            source = explained(source)
     validation = kind.open_evaluation(folders, config.seed).presented(0)
     return Material(network, source, validation, source.origin)
 
