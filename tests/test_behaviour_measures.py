@@ -109,6 +109,16 @@ def test_models_and_runs_are_kept_apart() -> None:
     assert by_run["seed"].isna().tolist() == [True, False, False]
 
 
+def test_items_without_function_words_are_neither_simple_nor_complex() -> None:
+    from biml.reproduce.analysis import few_shot_tables
+
+    right = (("DAX", "DAX"), ("DAX thrice", "DAX DAX DAX"), ("1 after 2 thrice", "2 2 2 1"))
+    tables = few_shot_tables(answers(*right), GOLD, 0, 10)
+    assert tables["item_accuracies"]["group"].tolist() == ["", "simple", "complex"]
+    groups = tables["groups"].set_index("group")["accuracy"]
+    assert groups[["simple", "complex"]].tolist() == [100, 100]
+
+
 def test_the_percentage_of_no_errors_is_missing() -> None:
     (row,) = few_shot.errors(answers(("DAX thrice", "DAX DAX DAX"))).to_dict("records")
     assert row["errors"] == 0

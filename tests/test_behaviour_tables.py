@@ -1,6 +1,8 @@
 """The tidy table of responses: made, written, read, and refused with line and remedy."""
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -80,6 +82,7 @@ def test_correct_follows_from_the_target_whatever_a_file_says(path: Path) -> Non
         ("item,item,query,response\na,a,dax,RED\n", "two columns are named 'item'"),
         ("item,query,response\na,dax,RED,BLUE\n", "line 2: 4 cells under 3 column names"),
         ("item,query,response\na,,RED\n", "line 2: the query is empty"),
+        ("item,query,response\n ,dax,RED\n", "line 2: the item is empty"),
         ("item,query,response\na,dax,RED\n\na,dax,PUCE\n", "line 4: unknown symbol 'PUCE'; known"),
         ("item,query,response\na,dux,RED\n", "line 2: unknown word 'dux'; known are: dax"),
         ("item,query,response,seed\na,dax,RED,x\n", "line 2: the seed 'x' is not a whole number"),
@@ -123,6 +126,36 @@ def test_other_files_are_refused(tmp_path: Path, path: Path) -> None:
         read(tmp_path / "absent.csv")
 
 
+@pytest.mark.parametrize(
+    ("column", "cell", "message"),
+    [
+        ("item", None, "row 2: the item is empty"),
+        ("item", " ", "row 2: the item is empty"),
+        ("query", None, "row 2: the query is empty"),
+        ("sample", "x", "row 2: the sample 'x' is not a whole number"),
+        ("seed", "1.5", "row 2: the seed '1.5' is not a whole number"),
+    ],
+)
+def test_bad_rows_of_a_parquet_file_are_named(tmp_path: Path, column, cell, message) -> None:
+    good: dict[str, object] = {"item": "a", "query": "dax", "response": "RED"}
+    rows = [{"sample": "1", "seed": "1", **good}, {**good, column: cell}]
+    pd.DataFrame(rows).to_parquet(tmp_path / "r.parquet")
+    with pytest.raises(FormatError, match=message):
+        read(tmp_path / "r.parquet")
+
+
+def test_whole_numbers_of_a_parquet_file_may_stand_beside_empty_cells(tmp_path: Path) -> None:
+    rows = {"item": [1, 2], "query": ["dax"] * 2, "response": ["RED", None], "seed": [3.0, None]}
+    pd.DataFrame(rows).to_parquet(tmp_path / "r.parquet")
+    found = read(tmp_path / "r.parquet")
+    pd.DataFrame(rows | {"query": [1.5, 2.5]}).to_parquet(tmp_path / "other.parquet")
+    with pytest.raises(FormatError, match=r"row 1: the query 1\.5 is not text"):
+        read(tmp_path / "other.parquet")
+    assert found["seed"].tolist() == [3, pd.NA]
+    assert found["item"].tolist() == ["1", "2"]
+    assert found["response"].tolist() == ["RED", ""]
+
+
 def test_nothing_half_written_stands_where_writing_failed(tmp_path: Path) -> None:
     made = table([{"item": "a", "query": "dax", "response": "RED"}])
     (tmp_path / "r.csv").mkdir()
@@ -145,3 +178,24 @@ def test_without_pandas_the_message_says_what_to_install(monkeypatch: pytest.Mon
     )
     with pytest.raises(BimlError, match=r"need pandas; .*pip install 'biml\[analysis\]'"):
         importlib.reload(biml.behaviour)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("reproduce",),
+        ("report", "results"),
+        ("eval", "--fn_out_model", "x.pt", "--ll", "--by", "participant"),
+        ("eval", "--fn_out_model", "x.pt", "--sample_iterative", "--samples_out", "s.csv"),
+        ("eval", "--fn_out_model", "x.pt", "--fit_lapse", "bounded"),
+    ],
+)
+def test_without_pandas_commands_say_at_once_what_to_install(words: tuple[str, ...]) -> None:
+    code = (
+        "import sys; sys.modules['pandas'] = None\n"
+        f"from biml.commands.main import main; sys.exit(main({list(words)!r}))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "pip install 'biml[analysis]'" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -143,6 +143,26 @@ def test_text_from_files_cannot_become_markup() -> None:
     assert "&lt;script&gt;" in shown
 
 
+def test_study_examples_stand_beside_all_items_only_where_they_share_them() -> None:
+    from collections import Counter
+
+    from biml.evaluation.sample_page import Item, page
+
+    def item(word: str, *study: tuple[str, str]) -> Item:
+        pairs = tuple(((words,), (symbol,)) for words, symbol in study)
+        return Item(pairs, (word,), Counter([("RED",)]), Counter([("RED",)]))
+
+    one, two = ("wug", "RED"), ("toma", "BLUE")
+    shared = page([item("a", one, two), item("b", two, one)], "shared")
+    assert shared.count("<aside>") == 1
+    assert shared.count("<td>wug") == 1
+    apart = page([item("a", one), item("b", two)], "apart")
+    assert "<aside>" not in apart
+    first, second = apart.split('<th scope="row">')[1:]
+    assert ("wug" in first, "toma" in first) == (True, False)
+    assert ("wug" in second, "toma" in second) == (False, True)
+
+
 def test_learning_curves_of_a_released_model_are_drawn(folder, shared, capsys) -> None:
     copy = folder / "out_models" / "legacy.pt"
     copy.write_bytes((shared / "legacy" / "net-legacy-vanilla.pt").read_bytes())

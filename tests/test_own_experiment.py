@@ -11,6 +11,7 @@ from biml.behaviour.compare import differences
 from biml.behaviour.likelihoods import breakdown, log_likelihoods
 from biml.behaviour.people import (
     few_shot_grammar,
+    few_shot_grammars,
     has_imported,
     people_few_shot,
     people_open_ended,
@@ -25,7 +26,7 @@ from biml.data.experiment_texts import from_texts
 from biml.episodes.locate import DataFolders
 from biml.episodes.steps import rename, repeat_queries, without_undefined
 from biml.episodes.types import episode_type
-from biml.errors import BimlError
+from biml.errors import BimlError, UsageError
 from biml.grammar import GOLD, Grammar
 from biml.reproduce.analysis import probe_tables
 from biml.reproduce.published import COLUMNS, beside_published
@@ -208,8 +209,15 @@ def test_items_may_have_study_sets_of_their_own(tmp_path: Path) -> None:
     data = put(from_table(write_table(tmp_path / "r.csv"), one.parent), tmp_path / "data")
     people = people_few_shot(data)
     assert people["correct"].tolist() == [True, False, False, True]
-    with pytest.raises(BimlError, match=r"different grammars.*by themselves"):
+    with pytest.raises(BimlError, match=r"different grammars.*few_shot_grammars"):
         few_shot_grammar(data)
+    grammars = few_shot_grammars(data)
+    again = few_shot.label(people.drop(columns=["target", "correct", "error_type"]), grammars)
+    assert again["correct"].tolist() == [True, False, False, True]
+    errors = few_shot.errors(people, grammars, by=("item",)).set_index("item")
+    assert errors["reversing_errors"].to_dict() == {"one": 0, "two": 0}
+    with pytest.raises(UsageError, match="no grammar for the item 'two'"):
+        few_shot.item_accuracy(people, {"one": grammars["one"]})
     drawn = sample_few_shot(symbolic("oracle").make(), data, model="oracle", times=1)
     assert drawn.query("item == 'two'")["response"].tolist() == ["▲ ●"] * 2
     assert drawn["correct"].all()
@@ -311,12 +319,18 @@ def test_other_people_are_not_set_beside_the_published_ones(own: DataFolders, sh
     tables = {
         "groups": pd.DataFrame([{"model": "people", "group": "all", "accuracy": 50.0}]),
         "accuracies": pd.DataFrame(
-            [{"model": "net", "task": "validation", "kind": "novel", "mean": 90.0}]
+            [
+                {"model": "net", "task": task, "kind": "novel", "mean": 90.0}
+                for task in ("validation", "novel_rules")
+            ]
         ),
     }
     columns = {"people": "people", "net": COLUMNS["algebraic+biases"]}
     for imported in (False, True):
-        found = beside_published(tables, columns, ("few-shot",), imported)
-        stated = set(found.dropna(subset="published")["model"])
+        found = beside_published(tables, columns, ("few-shot", "novel-rules"), imported)
+        stated = found.dropna(subset="published")
+        assert len(found) == 3
         assert set(found["model"]) == {"people", "net"}
-        assert stated == ({"net"} if imported else {"people", "net"})
+        # Validation episodes, too, are of the language that is studied.
+        assert len(stated) == (1 if imported else 3)
+        assert "greedy, rules never met in training (%)" in set(stated["figure"])

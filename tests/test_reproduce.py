@@ -2,19 +2,21 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from biml.checkpoints import own
-from biml.commands.main import main
 from biml.episodes.locate import DataFolders, Place
 from biml.errors import BimlError, UsageError
+from biml.reproduce import store as store_of_units
 from biml.reproduce.assemble import Wanted
 from biml.reproduce.experiments import EXPERIMENTS, chosen
 from biml.reproduce.measures import MEASURES, SCORED
-from biml.reproduce.run import plan, reproduce
+from biml.reproduce.plan import plan
+from biml.reproduce.run import reproduce
 from biml.reproduce.store import Store
 from biml.reproduce.subjects import find_subjects
 from biml.reproduce.work import Unit
@@ -153,11 +155,15 @@ def test_models_scored_on_other_responses_are_not_compared(results: Results) -> 
 
 
 def test_who_takes_no_part_is_told_with_the_reason(results: Results) -> None:
-    why = {(one.model, one.experiment): one.why for one in results.skipped}
+    why = {(one.model, one.experiment): one.why for one in results.skipped if not one.part}
     assert "not on the open-ended task" in why["mlc", "open-ended"]
     assert "another vocabulary" in why["vanilla", "novel-rules"]
     assert ("joint-top", "probes") not in why
     assert ("vanilla", "few-shot") not in why  # its gold answers are measured
+    parts = {(one.model, one.experiment, one.part) for one in results.skipped}
+    assert ("vanilla", "few-shot", "greedy answers, validation") in parts
+    assert ("oracle", "few-shot", "greedy answers, gold") in parts
+    assert ("mlc", "table1", "likelihood, open-ended") in parts
 
 
 def test_greedy_accuracies_and_samples_of_every_task(results: Results) -> None:
@@ -219,8 +225,6 @@ def test_what_changed_is_computed_anew_and_nothing_else(
 def test_a_later_version_of_a_measurement_is_computed_anew(
     results: Results, wanted: Wanted, place: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    from dataclasses import replace
-
     row = MEASURES["gold"]
     monkeypatch.setitem(MEASURES, "gold", replace(row, version=row.version + 1))
     told = Told()
@@ -265,40 +269,19 @@ def test_networks_lapse_in_samples_only_when_asked(wanted: Wanted) -> None:
     assert ("few_shot_likelihood", "oracle") in needs(False)
 
 
-def test_models_for_folds_are_checked(models: Path, shared: Path, tmp_path: Path) -> None:
-    data = DataFolders(shared)
-    with pytest.raises(UsageError, match="there is none for 2, 3, 4, 5"):
-        find_subjects([str(models / "joint-cross1.pt")], tmp_path, data)
-    copied = tmp_path / "other-cross2.pt"
-    copied.write_bytes((models / "joint-cross1.pt").read_bytes())
-    with pytest.raises(UsageError, match="for fold 2, but it was trained on joint_cross1"):
-        find_subjects(["other-cross2"], tmp_path, data)
-    five = find_subjects([f"joint-cross{k}" for k in range(1, 6)], models, data)
-    assert [(s.name, s.network, len(s.folds)) for s in five] == [("joint", None, 5)]
+def test_another_biml_computes_everything_anew(monkeypatch) -> None:
+    before = store_of_units.key("gold", 1)
+    monkeypatch.setattr(store_of_units, "__version__", "0.0.0")
+    assert store_of_units.key("gold", 1) != before
 
 
-def test_misuse_is_told_before_anything_is_written(
-    shared: Path, models: Path, tmp_path: Path, capsys
-) -> None:
-    def fails(*words: str) -> str:
-        code = main(["reproduce", "--data_dir", str(shared), "--dir_model", str(models), *words])
-        assert code == 2
-        return capsys.readouterr().err
-
-    out = tmp_path / "out"
-    assert "choose one or more of table1, few-shot" in fails("table2", "--out", str(out))
-    assert "Symbolic models are oracle" in fails("--models", "nobody", "--out", str(out))
-    assert "--workers is 0" in fails("--workers", "0", "--out", str(out))
-    assert not out.exists()
-    out.write_text("mine")
-    assert "is a file" in fails("--models", "oracle", "--out", str(out))
-    out.unlink()
-    out.mkdir()
-    (out / "notes.txt").write_text("mine")
-    assert "notes.txt" in fails("--models", "oracle", "--out", str(out))
-    assert (out / "notes.txt").read_text() == "mine"
-    message = fails("probes", "--models", "oracle", "--out", str(tmp_path / "new"))
-    assert "no model takes part" in message
+def test_a_failure_names_the_model(wanted: Wanted, tmp_path: Path) -> None:
+    asked = Wanted(wanted.subjects, chosen(["few-shot"]), wanted.data, quick=True)
+    unit = next(u for u in plan(asked)[0] if u.place == ("few_shot_samples", "mlc"))
+    nowhere = DataFolders(None, (Place(tmp_path, "nowhere"),))
+    lost = replace(unit, asked=replace(unit.asked, data=nowhere))
+    with pytest.raises(BimlError, match=r"^mlc: no folder data_human"):
+        lost.run()
 
 
 def test_without_human_data_the_message_names_the_command_and_novel_rules_still_run(
@@ -313,21 +296,6 @@ def test_without_human_data_the_message_names_the_command_and_novel_rules_still_
     wanted = Wanted(subjects, chosen(["novel-rules"]), nowhere, quick=True)
     reproduce(wanted, tmp_path / "out", workers=1, watch=Told(), store=store(tmp_path))
     assert (tmp_path / "out" / "tables" / "accuracies.csv").is_file()
-
-
-def test_the_command_shows_published_figures_beside_ours(
-    shared: Path, tmp_path: Path, capsys, monkeypatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    out = tmp_path / "out"
-    words = ["reproduce", "table1", "--models", "oracle", "biases", "--quick", "--workers", "1"]
-    assert main([*words, "--data_dir", str(shared), "--out", str(out)]) == 0
-    shown = capsys.readouterr()
-    assert "-536.1" in shown.out
-    assert "published" in shown.out
-    assert str(out / "index.html") in shown.out
-    assert main([*words, "--data_dir", str(shared), "--out", str(out)]) == 0
-    assert "Nothing to compute" in capsys.readouterr().err
 
 
 def test_a_network_of_another_language_takes_no_part_and_says_so(

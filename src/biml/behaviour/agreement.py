@@ -7,10 +7,10 @@ from math import factorial
 import numpy as np
 import pandas as pd
 
-from biml.behaviour.few_shot import item_accuracy
+from biml.behaviour.few_shot import Grammars, item_accuracy
 from biml.behaviour.responses import PEOPLE
 from biml.errors import UsageError
-from biml.grammar import GOLD, Grammar
+from biml.grammar import GOLD
 
 EXACT_UP_TO = 8
 """Items whose permutations are all looked at; of more items some are drawn."""
@@ -23,7 +23,7 @@ _TOGETHER = 20_000
 
 def accuracy_agreement(
     responses: pd.DataFrame,
-    grammar: Grammar = GOLD,
+    grammar: Grammars = GOLD,
     *,
     reference: str = PEOPLE,
     seed: int = 0,
@@ -34,6 +34,7 @@ def accuracy_agreement(
 
     Args:
         responses: of people and of models, to the same items.
+        grammar: of all items, or for each item its own.
         reference: what the others are compared with.
         seed: of the permutations and resamples.
         resamples: bootstrap resamples for the interval.

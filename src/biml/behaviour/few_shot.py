@@ -1,16 +1,21 @@
 """Behaviour in a few-shot task: accuracy by item and kind of error (paper, Fig. 2 and Methods).
 
 Every function takes a grammar, that of the human task if none is given, and works out from it what
-is right; the columns `target`, `correct` and `error_type` of a table are not relied on.
+is right; the columns `target`, `correct` and `error_type` of a table are not relied on. Where items
+have study sets of different grammars, it takes one for each item (`people.few_shot_grammars`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from biml.behaviour.responses import words_of
+from biml.errors import UsageError
 from biml.grammar import GOLD, Grammar
 from biml.grammar.flip import iconic_grammar, reverses
+
+Grammars = Grammar | Mapping[str, Grammar]
+"""One grammar for all items, or for each item its own."""
 
 LONG = 6
 """Symbols that an output must have for its item to be a long one."""
@@ -50,17 +55,22 @@ def is_iconic(query: Sequence[str], response: Sequence[str], grammar: Grammar) -
     return found == flipped != grammar.interpret(query)
 
 
-def label(responses: pd.DataFrame, grammar: Grammar = GOLD) -> pd.DataFrame:
+def label(responses: pd.DataFrame, grammar: Grammars = GOLD) -> pd.DataFrame:
     """The table with `target`, `correct` and `error_type` as the grammar has them.
 
     A wrong answer is `one-to-one`, `iconic`, `one-to-one iconic` if it is both, or `other`.
+
+    Raises:
+        UsageError: an item is without a grammar.
     """
     labelled = responses.copy()
-    known: dict[tuple[str, str], tuple[str, str]] = {}
-    for pair in zip(responses["query"], responses["response"], strict=True):
-        if pair not in known:
-            known[pair] = _label(words_of(pair[0]), words_of(pair[1]), grammar)
-    found = [known[p] for p in zip(responses["query"], responses["response"], strict=True)]
+    known: dict[tuple[str, str, str], tuple[str, str]] = {}
+    keys = list(zip(responses["item"], responses["query"], responses["response"], strict=True))
+    for key in keys:
+        if key not in known:
+            item, query, response = key
+            known[key] = _label(words_of(query), words_of(response), _of_item(grammar, item))
+    found = [known[key] for key in keys]
     index = responses.index
     labelled["target"] = pd.Series([target for target, _ in found], index, dtype="string")
     labelled["error_type"] = pd.Series([error for _, error in found], index, dtype="string")
@@ -69,14 +79,14 @@ def label(responses: pd.DataFrame, grammar: Grammar = GOLD) -> pd.DataFrame:
 
 
 def item_accuracy(
-    responses: pd.DataFrame, grammar: Grammar = GOLD, *, by: Sequence[str] = BY
+    responses: pd.DataFrame, grammar: Grammars = GOLD, *, by: Sequence[str] = BY
 ) -> pd.DataFrame:
     """Accuracy on each item, in the order in which items first come.
 
     Returns:
-        A row for each model and item: `functions` (function words in the query; one makes a
-        simple, several a complex item), `outputs` (symbols of the right answer), `responses`,
-        `correct` (how many), `accuracy` (percent).
+        A row for each model and item: `functions` (function words in the query), `group` (see
+        `group_of`), `outputs` (symbols of the right answer), `responses`, `correct` (how many),
+        `accuracy` (percent).
     """
     labelled = label(responses, grammar)
     grouped = labelled.groupby([*by, "item"], sort=False, dropna=False)
@@ -86,28 +96,40 @@ def item_accuracy(
         responses=("correct", "size"),
         correct=("correct", "sum"),
     ).reset_index()
-    names = {word for rule in grammar.functions for word in rule.words}
-    items["functions"] = [sum(w in names for w in words_of(q)) for q in items["query"]]
+    items["functions"] = [
+        _functions(words_of(query), _of_item(grammar, item))
+        for item, query in zip(items["item"], items["query"], strict=True)
+    ]
+    items["group"] = items["functions"].map(group_of).astype("string")
     items["outputs"] = [len(words_of(target)) for target in items["target"]]
     items["correct"] = items["correct"].astype("int64")
     items["accuracy"] = 100 * items["correct"] / items["responses"]
-    order = [*by, "item", "functions", "outputs", "responses", "correct", "accuracy"]
+    order = [*by, "item", "functions", "group", "outputs", "responses", "correct", "accuracy"]
     return items[order]
 
 
+def group_of(functions: int) -> str:
+    """`simple` with one function word, `complex` with several; empty without any.
+
+    >>> [group_of(n) for n in (0, 1, 3)]
+    ['', 'simple', 'complex']
+    """
+    return "" if functions == 0 else "simple" if functions == 1 else "complex"
+
+
 def groups(
-    responses: pd.DataFrame, grammar: Grammar = GOLD, *, by: Sequence[str] = BY
+    responses: pd.DataFrame, grammar: Grammars = GOLD, *, by: Sequence[str] = BY
 ) -> pd.DataFrame:
     """Mean accuracy over items, in percent: `all`, `simple`, `complex` and `six_long`.
 
-    Simple items have one function word and complex ones several; six-long items have a right answer
-    of at least six symbols. A group without items is missing (NaN).
+    Simple and complex are as `group_of` has them; six-long items have a right answer of at least
+    six symbols. A group without items is missing (NaN).
     """
     items = item_accuracy(responses, grammar, by=by)
     members = {
         "all": items["functions"] >= 0,
-        "simple": items["functions"] == 1,
-        "complex": items["functions"] > 1,
+        "simple": items["group"] == "simple",
+        "complex": items["group"] == "complex",
         "six_long": items["outputs"] >= LONG,
     }
     means = {
@@ -118,7 +140,7 @@ def groups(
 
 
 def errors(
-    responses: pd.DataFrame, grammar: Grammar = GOLD, *, by: Sequence[str] = BY
+    responses: pd.DataFrame, grammar: Grammars = GOLD, *, by: Sequence[str] = BY
 ) -> pd.DataFrame:
     """How many errors are one-to-one, and how many that could be iconic are.
 
@@ -131,11 +153,13 @@ def errors(
         The percentage of nothing is missing (NaN).
     """
     labelled = label(responses, grammar)
-    reversing = {word for rule in grammar.rules if reverses(rule) for word in rule.words}
+    asked = set(zip(labelled["item"], labelled["query"], strict=True))
+    known = {(i, q): _may_reverse(words_of(q), _of_item(grammar, i)) for i, q in asked}
     wrong = ~labelled["correct"].astype(bool)
     may_reverse = pd.Series(
-        [bool(reversing.intersection(words_of(query))) for query in labelled["query"]],
+        [known[key] for key in zip(labelled["item"], labelled["query"], strict=True)],
         labelled.index,
+        dtype=bool,
     )
     counted = labelled[list(by)].assign(
         errors=wrong,
@@ -153,6 +177,24 @@ def errors(
 def percent(part: pd.Series, whole: pd.Series) -> pd.Series:
     """In percent; the percentage of nothing is missing (NaN)."""
     return 100 * part / whole.where(whole > 0)
+
+
+def _of_item(grammar: Grammars, item: str) -> Grammar:
+    if isinstance(grammar, Grammar):
+        return grammar
+    if item not in grammar:
+        raise UsageError(f"there is no grammar for the item {item!r}")
+    return grammar[item]
+
+
+def _functions(query: tuple[str, ...], grammar: Grammar) -> int:
+    names = {word for rule in grammar.functions for word in rule.words}
+    return sum(word in names for word in query)
+
+
+def _may_reverse(query: tuple[str, ...], grammar: Grammar) -> bool:
+    """Whether the query names a function that says its second argument first."""
+    return any(not set(rule.words).isdisjoint(query) for rule in grammar.rules if reverses(rule))
 
 
 def _label(query: tuple[str, ...], response: tuple[str, ...], grammar: Grammar) -> tuple[str, str]:

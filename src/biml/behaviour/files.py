@@ -50,8 +50,9 @@ def read(
         symbols: the output symbols that are known; any symbol if not given.
     Raises:
         UsageError: the path ends in neither `.csv` nor `.parquet`.
-        FormatError: a column is missing, a number is none, a query is empty, a word or symbol is
-            unknown, or a participant answers an item twice; the message names file and line.
+        FormatError: a column is missing, a number or a text is none, a query or an item is empty, a
+            word or symbol is unknown, or a participant answers an item twice; the message names
+            file and line.
         BimlError: the file cannot be read.
     """
     rows, place = read_rows(path)
@@ -117,17 +118,34 @@ def _csv_row(header: list[str], cells: list[str], source: str, line: int) -> dic
         cell = " ".join(cell.split())
         # An empty cell means nothing is known, except that a response may really be empty.
         if name in COLUMNS and name != "correct" and (cell or name == "response"):
-            row[name] = _number(name, cell, source, line) if name in NUMBERS else cell
-    return {"query": "", "item": "", **row}
+            try:
+                row[name] = _value(name, cell)
+            except ValueError as error:
+                raise FormatError(str(error), source=source, line=line) from None
+    return {**_EMPTY, **row}
 
 
-def _number(name: str, cell: str, source: str, line: int) -> int:
+_EMPTY = {"query": "", "item": ""}
+"""What is missing is empty, so that `check` says so."""
+
+
+def _value(name: str, cell: object) -> object:
+    """A cell of a column as what it has to be: a whole number or text.
+
+    Raises:
+        ValueError: it is neither; the message says what it is.
+    """
+    if name not in NUMBERS:
+        if isinstance(cell, str | int):
+            return " ".join(str(cell).split())
+        raise ValueError(f"the {name} {cell!r} is not text")
     try:
-        return int(cell)
+        # Other programs keep whole numbers beside empty cells as 3.0.
+        if isinstance(cell, str | int) or (isinstance(cell, float) and cell.is_integer()):
+            return int(cell)
     except ValueError:
-        raise FormatError(
-            f"the {name} '{cell}' is not a whole number", source=source, line=line
-        ) from None
+        pass
+    raise ValueError(f"the {name} '{cell}' is not a whole number")
 
 
 def _parquet_rows(data: bytes, source: str) -> list[tuple[int, dict[str, object]]]:
@@ -139,11 +157,15 @@ def _parquet_rows(data: bytes, source: str) -> list[tuple[int, dict[str, object]
         ) from None
     _check_columns(list(frame.columns), source)
     known = [name for name in frame.columns if name in COLUMNS and name != "correct"]
-    rows = frame[known].astype(object).where(frame[known].notna(), None).to_dict("records")
-    return [
-        (number, {str(name): value for name, value in row.items() if value is not None})
-        for number, row in enumerate(rows, 1)
-    ]
+    cells = frame[known].astype(object).where(frame[known].notna(), None).to_dict("records")
+    rows: list[tuple[int, dict[str, object]]] = []
+    for number, row in enumerate(cells, 1):
+        try:
+            found = {str(n): _value(str(n), c) for n, c in row.items() if c is not None}
+        except ValueError as error:
+            raise FormatError(f"row {number}: {error}", source=source) from None
+        rows.append((number, {**_EMPTY, **found}))
+    return rows
 
 
 def _check_columns(names: Iterable[str], source: str) -> None:

@@ -10,11 +10,31 @@ from biml.behaviour import few_shot, probes
 from biml.behaviour.responses import from_episodes, stem
 from biml.episodes.locate import DataFolders
 from biml.episodes.present import EvaluationEpisodes
+from biml.episodes.recipes import HUMAN
+from biml.episodes.recipes import PROBES as PROBE_FOLDER
 from biml.episodes.types import episode_type
 from biml.errors import BimlError
 from biml.grammar import GOLD, Grammar
 
 FEW_SHOT, OPEN_ENDED, PROBES = "few-shot", "open-ended", "probes"
+
+FOLDERS = {FEW_SHOT: HUMAN, OPEN_ENDED: "open_ended_all", PROBES: PROBE_FOLDER}
+"""Where the answers of each task lie in `data_human`; an imported experiment has some of them."""
+
+FOLDS = (1, 2, 3, 4, 5)
+"""Parts of the open-ended participants, each held out from the training of one model."""
+
+
+def lacks(data: DataFolders, task: str) -> bool:
+    """Whether there are human data, but none of this task."""
+    human = data.look("data_human")
+    return human is not None and not (human / FOLDERS[task]).is_dir()
+
+
+def has_folds(data: DataFolders) -> bool:
+    """Whether the open-ended participants are parted; fewer than five of an own task are not."""
+    human = data.look("data_human")
+    return human is not None and all((human / f"open_ended_cross{k}").is_dir() for k in FOLDS)
 
 
 def people_few_shot(data: DataFolders) -> pd.DataFrame:
@@ -59,9 +79,31 @@ def few_shot_grammar(data: DataFolders) -> Grammar:
         first, second, *_ = [stem(episode.name) for episode in grammars.values()]
         raise BimlError(
             f"{first} and {second} are of different grammars; "
-            "measure the items of each by themselves, such as few_shot.groups(some, grammar)"
+            "few_shot_grammars has one for each item, which measures take as well"
         )
     return next(iter(grammars.values())).grammar or GOLD
+
+
+def few_shot_grammars(data: DataFolders) -> dict[str, Grammar]:
+    """The grammar of each item of the few-shot task, which its measures take, too.
+
+    Raises:
+        BimlError: there are no human data, or an item has two grammars.
+    """
+    evaluation = _evaluation("few_shot_human", data)
+    found: dict[str, Grammar] = {}
+    for episode in evaluation.episodes:
+        grammar = episode.grammar or GOLD
+        told = evaluation.answerers.get(episode.name, ())
+        names = [who.item for who in told] or [" ".join(query.words) for query in episode.queries]
+        for item in names:
+            if str(found.setdefault(item, grammar)) != str(grammar):
+                raise BimlError(
+                    f"the item {item!r} stands in files of different grammars, of which "
+                    f"{stem(episode.name)} is one; give it a name for each of them: "
+                    "biml data import TABLE --study FOLDER, with the files named after the items"
+                )
+    return found
 
 
 def people_open_ended(data: DataFolders) -> pd.DataFrame:

@@ -139,11 +139,6 @@ def shares(responses: pd.DataFrame, *, by: Sequence[str] = ("model",)) -> pd.Dat
     return _counted(trials(responses), [*by, "kind"])
 
 
-def items(responses: pd.DataFrame, *, by: Sequence[str] = ("model",)) -> pd.DataFrame:
-    """The same for each trial."""
-    return _counted(trials(responses), [*by, "kind", "item"])
-
-
 def mutual_exclusivity(responses: pd.DataFrame, *, by: Sequence[str] = ("model",)) -> pd.DataFrame:
     """Share of answers consistent with mutual exclusivity, by counter-examples and pool size."""
     measured = trials(responses)

@@ -156,8 +156,8 @@ def check(
         source, place: for messages; `place` says what the numbers are.
         words, symbols: those that are known; any if not given. `undefined_action` always is.
     Raises:
-        FormatError: an empty query, an unknown word or symbol, or a second answer by the same
-            participant (or with the same sample number) to the same item.
+        FormatError: an empty query or item, an unknown word or symbol, or a second answer by the
+            same participant (or with the same sample number) to the same item.
     """
     seen: dict[tuple[object, ...], int] = {}
     for number, row in rows:
@@ -193,6 +193,8 @@ def _problem(
     query = words_of(str(row["query"] or ""))
     if not query:
         return "the query is empty; write its words, with blanks between"
+    if not str(row.get("item") or "").strip():
+        return "the item is empty; name it, for example by its query"
     known = None if symbols is None else [*symbols, UNDEFINED]
     checks = [("word", query, words)]
     checks += [("symbol", words_of(str(row.get(c) or "")), known) for c in ("response", "target")]

@@ -1,6 +1,6 @@
 """Drawn answers of a model to the tasks that people did, as a table like people's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 
 import pandas as pd
@@ -15,15 +15,33 @@ from biml.episodes.transforms import unmap_symbols
 from biml.episodes.types import episode_type
 from biml.evaluation.answers import drawn_one_by_one
 from biml.evaluation.responder import Responder
-from biml.evaluation.sample_page import Item, draw_items
+from biml.evaluation.sample_page import TIMES, Item, draw_items
 
-TIMES = 10
-"""Drawn answers for each of a person's, as published."""
+LENGTH = 10
+"""Symbols that a drawn answer may have, as published."""
 
 SHEETS = 100
 """Answer sheets drawn in the open-ended task, as published."""
 
 Progress = Callable[[int], None]
+
+
+def longest(episodes: Iterable[Episode]) -> int:
+    """Symbols that an answer may have: 10 as published, or as many as a longer one has.
+
+    Longer may be a right answer, by the grammar of its episode, and one that the episode holds.
+    """
+    lengths = [
+        len(answer)
+        for episode in episodes
+        for query in episode.queries
+        for answer in (query.symbols, *_right(episode, query.words))
+    ]
+    return max(LENGTH, *lengths)
+
+
+def _right(episode: Episode, words: tuple[str, ...]) -> list[tuple[str, ...]]:
+    return [episode.grammar.interpret(words)] if episode.grammar else []
 
 
 def sample_few_shot(
@@ -33,7 +51,7 @@ def sample_few_shot(
     model: str,
     times: int = TIMES,
     seed: int = 0,
-    max_length: int = 10,
+    max_length: int | None = None,
     kind: str = "few_shot_human",
     progress: Progress = lambda done: None,
 ) -> pd.DataFrame:
@@ -43,6 +61,7 @@ def sample_few_shot(
 
     Args:
         model: its name in the table.
+        max_length: symbols that an answer may have; see `longest` where not given.
         kind: the episode type to show; `human_vanilla` for a network without study context.
         progress: called with the number of answers drawn so far.
     Raises:
@@ -50,7 +69,12 @@ def sample_few_shot(
     """
     evaluation = episode_type(kind).open_evaluation(data, seed)
     items = draw_items(
-        responder, evaluation, seed=seed, times=times, max_length=max_length, progress=progress
+        responder,
+        evaluation,
+        seed=seed,
+        times=times,
+        max_length=max_length or longest(evaluation.episodes),
+        progress=progress,
     )
     return tabulate_few_shot(items, evaluation, model=model, seed=seed)
 
@@ -77,21 +101,26 @@ def sample_probes(
     model: str,
     times: int = TIMES,
     seed: int = 0,
-    max_length: int = 10,
+    max_length: int | None = None,
     kind: str = "probe_human",
     progress: Progress = lambda done: None,
 ) -> pd.DataFrame:
     """`times` as many drawn answers to each probe trial as people gave, of symbols of its pool.
 
     Args:
-        model, progress: as for `sample_few_shot`.
+        model, max_length, progress: as for `sample_few_shot`.
         kind: `probe_human`, or `probe_human_w_pool` for a network that is shown the pool.
     Raises:
         BimlError: there are no human data; the message says how to get them.
     """
     evaluation = episode_type(kind).open_evaluation(data, seed)
     items = draw_items(
-        responder, evaluation, seed=seed, times=times, max_length=max_length, progress=progress
+        responder,
+        evaluation,
+        seed=seed,
+        times=times,
+        max_length=max_length or longest(evaluation.episodes),
+        progress=progress,
     )
     return tabulate_probes(items, evaluation, model=model, seed=seed)
 
@@ -121,7 +150,7 @@ def sample_open_ended(
     model: str,
     n: int = SHEETS,
     seed: int = 0,
-    max_length: int = 10,
+    max_length: int | None = None,
     progress: Progress = lambda done: None,
 ) -> pd.DataFrame:
     """`n` answer sheets of the open-ended task, each query answered after the ones before it.
@@ -130,7 +159,7 @@ def sample_open_ended(
     study example for the next (paper, Methods).
 
     Args:
-        model: its name in the table.
+        model, max_length: as for `sample_few_shot`.
         progress: called with the number of queries of each sheet answered so far.
     Raises:
         BimlError: there are no human data; the message says how to get them.
@@ -141,7 +170,8 @@ def sample_open_ended(
     while len(sheets) < n:
         sheets += evaluation.presented(next(passes))
     del sheets[n:]
-    answers = drawn_one_by_one(responder, sheets, max_length, seed=seed, progress=progress)
+    most = max_length or longest(evaluation.episodes)
+    answers = drawn_one_by_one(responder, sheets, most, seed=seed, progress=progress)
     return tabulate_open_ended(sheets, answers, model=model, seed=seed)
 
 

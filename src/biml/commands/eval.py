@@ -129,6 +129,8 @@ def _configure_details(group: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate and report."""
     _check(args)
+    if args.by or args.ll_out or args.samples_out or args.fit_lapse == "bounded":
+        import biml.behaviour  # noqa: F401  (says at once what to install where pandas is missing)
     from biml.commands.eval_console import EvalConsole
     from biml.commands.eval_task import open_task
 

@@ -3,6 +3,9 @@
 import argparse
 from pathlib import Path
 
+from biml.reproduce.experiments import ALL, EXPERIMENTS
+from biml.symbolic import SYMBOLIC
+
 SUMMARY = "Reproduce the paper's behavioural results and write a report."
 
 
@@ -13,13 +16,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "experiments",
         nargs="*",
         metavar="EXPERIMENT",
-        help="table1, few-shot, open-ended, probes, novel-rules or all (the default)",
+        help=f"{', '.join(EXPERIMENTS)} or {ALL} (the default)",
     )
     option(
         "--models",
         nargs="+",
         metavar="NAME",
-        help="model files, and the symbolic models oracle, oracle-biases and biases "
+        help=f"model files, and the symbolic models {', '.join(SYMBOLIC)} "
         "(the paper's models that are on this machine, and all symbolic ones)",
     )
     option("--quick", action="store_true", help="a minute's version: fewer passes and samples")

@@ -10,11 +10,13 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from biml.reproduce.assemble import Wanted
 from biml.reproduce.measures import MEASURES
 from biml.reproduce.work import Unit
 from biml.results.folder import Results
+from biml.results.tables import PEOPLE
 
 
 class ReproduceConsole:
@@ -27,7 +29,7 @@ class ReproduceConsole:
             TextColumn("{task.completed:.0f}%"),
             BarColumn(bar_width=24),
             TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             console=self._aside,
             transient=True,
             disable=not self._aside.is_terminal,
@@ -97,7 +99,8 @@ class ReproduceConsole:
                 digits = 1 if "%" in name or "likelihood" in name else 3
                 numbers = [_number(row.published, digits), _number(row.ours, digits)]
                 difference = _number(row.difference, digits, sign=True)
-                table.add_row("" if name == last else name, str(row.model), *numbers, difference)
+                words = [Text("" if name == last else name), Text(str(row.model))]
+                table.add_row(*words, *numbers, difference)
                 last = name
             self._out.print(table)
             self._out.print()
@@ -107,14 +110,16 @@ class ReproduceConsole:
         self._out.print(where, markup=False, soft_wrap=True)
 
     def _absent(self, results: Results) -> None:
-        """Which networks took no part; that a symbolic model is for one task is no news."""
-        networks = {model.name for model in results.models if model.kind == "network"}
-        why: dict[tuple[str, str], list[str]] = defaultdict(list)
+        """Which models took no part in what, and what the data have not."""
+        places: dict[tuple[str, str], list[str]] = defaultdict(list)
         for one in results.skipped:
-            if one.model in networks:
-                why[one.model, one.why].append(one.experiment)
-        for (model, reason), experiments in why.items():
-            self.said(f"{model} takes no part in {', '.join(experiments)}: it {reason}")
+            part = f" ({one.part})" if one.part else ""
+            places[one.model, one.why].append(f"{one.experiment}{part}")
+        for (model, reason), experiments in places.items():
+            if model == PEOPLE:
+                self.said(f"Not measured: {', '.join(experiments)}, as {reason}")
+            else:
+                self.said(f"{model} takes no part in {', '.join(experiments)}: it {reason}")
 
 
 def _number(value: object, digits: int, *, sign: bool = False) -> str:

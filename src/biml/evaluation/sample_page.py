@@ -93,15 +93,17 @@ def _item(episode: Episode, model: Counter[Answer]) -> Item:
 
 
 def page(items: list[Item], title: str) -> str:
-    """The items as HTML that needs nothing else; all text from files is escaped."""
+    """The items as HTML that needs nothing else; all text from files is escaped.
+
+    The study examples stand beside them all, or where they differ below each query.
+    """
     own = sorted({s for item in items for _, symbols in item.study for s in symbols})
     palette = Palette.of([UNDEFINED], own)
-    study = "".join(
-        f"<tr><td>{escape(' '.join(words))}<td>{palette.html(symbols)}"
-        for words, symbols in (items[0].study if items else ())
-    )
+    shared = len({frozenset(item.study) for item in items}) == 1
+    aside = f"<aside><h2>Study examples</h2>{_study(items[0], palette)}</aside>" if shared else ""
     rows = "".join(
         f'<tr><th scope="row">{escape(" ".join(item.words))}'
+        f"{'' if shared else _study(item, palette)}"
         f"<td>{_answers(item.people, palette)}<td>{_answers(item.model, palette)}"
         for item in items
     )
@@ -109,7 +111,7 @@ def page(items: list[Item], title: str) -> str:
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_STYLE}{STYLE}{palette.style}</style><h1>{escape(title)}</h1>"
-        f"<main><aside><h2>Study examples</h2><table>{study}</table></aside>"
+        f"<main>{aside}"
         '<table><thead><tr><th scope="col">query<th scope="col">people'
         f'<th scope="col">model<tbody>{rows}</table></main></html>\n'
     )
@@ -121,11 +123,20 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem }
 main { display: flex; flex-wrap: wrap; gap: 2rem; align-items: flex-start }
 table { border-collapse: collapse } th, td { padding: .3rem .8rem; vertical-align: top }
 th { text-align: left; font-weight: 600 } tbody th { max-width: 12rem }
+th table { font-weight: 400 } th table tr { border: 0 } th td { padding: .1rem .8rem .1rem 0 }
 tbody tr { border-top: 1px solid #8884 }
 aside { position: sticky; top: 1rem } h2 { margin: 0 0 .3rem; font-size: 1rem }
 @media (max-width: 55rem) { aside { position: static } }
 .n { opacity: .75; margin-left: .5rem }
 """
+
+
+def _study(item: Item, palette: Palette) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(' '.join(words))}<td>{palette.html(symbols)}"
+        for words, symbols in item.study
+    )
+    return f"<table>{rows}</table>"
 
 
 def _answers(answers: Counter[Answer], palette: Palette) -> str:

@@ -55,7 +55,7 @@ class Grammar:
         return "\n".join(map(str, self.rules))
 
     def interpret(self, words: Sequence[str]) -> tuple[str, ...]:
-        """The output symbols of an input (paper, Methods: by the first rule that matches the whole of it).
+        """The output symbols of an input (paper, Methods: the first rule that matches it whole).
 
         Args:
             words: the input words; words that no rule names are allowed and stand for themselves.

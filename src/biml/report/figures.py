@@ -64,7 +64,8 @@ def likelihoods(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
         "likelihoods",
         "Log-likelihood of people's responses",
         "Marks: mean over passes with fresh orders and names, at the lapse rate that fits best. "
-        "Bars: standard deviation over those passes. Open-ended: sum of the five folds.",
+        "Bars: standard deviation over those passes. "
+        "Open-ended: sum of the folds where there are five models.",
     )
 
 
@@ -86,11 +87,11 @@ def item_accuracies(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None
         ours = table[table["model"] == model.name]
         for _, item in ours[ours["item"].isin(theirs.index)].iterrows():
             long = item["six_long"] is True or item["six_long"] == np.True_
-            simple = item["group"] == "simple"
+            of_group = {"simple": "o", "complex": "*" if long else "s"}
             panel.plot(
                 float(item["accuracy"]),
                 float(theirs[item["item"]]),
-                marker="o" if simple else "*" if long else "s",
+                marker=of_group.get(str(item["group"]), "D"),
                 markersize=10 if long else 7,
                 color=colour(model),
                 markeredgecolor=INK,
@@ -108,12 +109,13 @@ def item_accuracies(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None
             ylabel="people: correct (%)",
         )
         panel.set_box_aspect(1)
+    others = "" if (table["group"] != "").all() else ", diamonds without function words"
     return saved(
         figure,
         "item_accuracies",
         "Accuracy on each query, people against models",
         "A mark for each few-shot query: circles simple, squares complex, stars complex with six "
-        "symbols. On the dotted line people and model are correct equally often.",
+        f"symbols{others}. On the dotted line people and model are correct equally often.",
     )
 
 

@@ -104,9 +104,11 @@ def by_query(tables: Tables, columns: Columns) -> list[Grid]:
     frame = _of(tables, "item_accuracies")
     if frame.empty:
         return []
-    kind = frame["group"].mask(frame["six_long"].fillna(False), "complex, six symbols")
+    kind = frame["group"].mask(frame["six_long"].fillna(False), frame["group"] + ", six symbols")
     note = "Percent of answers that are right."
     keys = {"query": "Query", "kind": "Kind"}
+    if frame.groupby("query")["item"].nunique().max() > 1:  # after different study examples
+        keys["item"] = "Item"
     return [
         models_in_columns(
             "Right answers by query",

@@ -8,8 +8,7 @@ from statsmodels.stats.proportion import proportion_confint
 from biml.behaviour import few_shot, open_ended, probes
 from biml.behaviour.agreement import accuracy_agreement
 from biml.behaviour.compare import differences
-from biml.behaviour.few_shot import percent
-from biml.grammar import Grammar
+from biml.behaviour.few_shot import Grammars, percent
 from biml.results.tables import PEOPLE
 
 Frames = dict[str, pd.DataFrame]
@@ -39,13 +38,14 @@ def likelihood_tables(measured: Mapping[str, Frames], seed: int, resamples: int)
     return tables
 
 
-def few_shot_tables(responses: pd.DataFrame, grammar: Grammar, seed: int, resamples: int) -> Frames:
+def few_shot_tables(
+    responses: pd.DataFrame, grammar: Grammars, seed: int, resamples: int
+) -> Frames:
     """What people and models answered in the few-shot task."""
     items = few_shot.item_accuracy(responses, grammar)
     queries = responses.drop_duplicates("item").set_index("item")["query"]
     items = items.assign(
         query=items["item"].map(queries),
-        group=(items["functions"] > 1).map({True: "complex", False: "simple"}),
         six_long=items["outputs"] >= few_shot.LONG,
         n=items["responses"],
     )

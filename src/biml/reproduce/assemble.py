@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from biml.behaviour.people import (
-    few_shot_grammar,
+    few_shot_grammars,
     has_imported,
+    lacks,
     people_few_shot,
     people_open_ended,
     people_probes,
@@ -28,13 +29,14 @@ from biml.reproduce.analysis import (
     probe_tables,
 )
 from biml.reproduce.experiments import Experiment
+from biml.reproduce.measures import MEASURES
 from biml.reproduce.published import COLUMNS, ORACLE, beside_published
 from biml.reproduce.store import Store, data_digest, key
 from biml.reproduce.subjects import Subject
 from biml.reproduce.work import Found
 from biml.results.tables import PEOPLE, TABLES
 
-ANALYSIS_VERSION = 1
+ANALYSIS_VERSION = 2
 """Raised whenever the analysis gives other tables than before."""
 
 RESAMPLES, QUICK_RESAMPLES = 10_000, 1_000
@@ -77,7 +79,7 @@ def assemble(wanted: Wanted, found: Found, store: Store) -> Frames:
     tables = {name: in_order(frame, names) for name, frame in merge(parts).items()}
     columns = {PEOPLE: PEOPLE} | {subject.name: _column(subject) for subject in wanted.subjects}
     shown = dict(tables)
-    if "likelihoods" in shown:
+    if "likelihoods" in shown and (shown["likelihoods"]["task"] == "few_shot").any():
         shown["likelihoods"] = join([_ceiling(people_few_shot(wanted.data)), shown["likelihoods"]])
     ran = [experiment.name for experiment in wanted.experiments]
     imported = has_imported(wanted.data)
@@ -85,14 +87,19 @@ def assemble(wanted: Wanted, found: Found, store: Store) -> Frames:
 
 
 def _kept(experiment: Experiment, wanted: Wanted, found: Found, store: Store) -> Frames:
-    """The tables of an experiment."""
+    """The tables of an experiment, as far as the data have its tasks."""
+    measures = [
+        name
+        for name in experiment.measures
+        if not (task := MEASURES[name].task) or not lacks(wanted.data, task)
+    ]
     places = [
         (measure, subject.name)
-        for measure in experiment.measures
+        for measure in measures
         for subject in wanted.subjects
         if (measure, subject.name) in found
     ]
-    measured: dict[str, dict[str, Frames]] = {measure: {} for measure in experiment.measures}
+    measured: dict[str, dict[str, Frames]] = {measure: {} for measure in measures}
     for measure, model in places:
         measured[measure][model] = found[measure, model].frames
     resamples = QUICK_RESAMPLES if wanted.quick else RESAMPLES
@@ -128,8 +135,8 @@ def _behaviour(name: str, drawn: Sequence[pd.DataFrame], wanted: Wanted, resampl
     data = wanted.data
     if name == "few_shot_samples":
         people = people_few_shot(data).assign(task="few_shot")
-        grammar = few_shot_grammar(data)
-        return few_shot_tables(join([people, *drawn]), grammar, wanted.seed, resamples)
+        grammars = few_shot_grammars(data)
+        return few_shot_tables(join([people, *drawn]), grammars, wanted.seed, resamples)
     if name == "open_ended_samples":
         people = people_open_ended(data).assign(task="open_ended")
         return open_ended_tables(join([people, *drawn]))

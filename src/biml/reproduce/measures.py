@@ -19,6 +19,7 @@ from biml.behaviour.likelihoods import (
     score_responses,
     tabulate,
 )
+from biml.behaviour.people import FEW_SHOT, FOLDS, OPEN_ENDED, PROBES, has_folds
 from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
 from biml.episodes.types import PUBLISHED, episode_type
@@ -30,7 +31,7 @@ from biml.evaluation.network_responder import NetworkResponder
 from biml.evaluation.responder import Responder
 from biml.reproduce import takes_part
 from biml.reproduce.scale import Scale
-from biml.reproduce.subjects import FOLDS, Subject, knows
+from biml.reproduce.subjects import Subject, knows
 from biml.results.tables import Table
 
 Frames = dict[str, pd.DataFrame]
@@ -51,7 +52,6 @@ SCORED = Table(
     },
 )
 """What differences between models are worked out from."""
-
 
 HUNDREDTHS = tuple(n / 100 for n in range(1, 100))
 """Lapse rates that are tried for symbolic models."""
@@ -88,6 +88,7 @@ class Measure:
         data: the data folders that it reads.
         cost: seconds of a core that it takes about, at full scale and of a fast network.
         lapse_of: the measurement whose lapse rate its samples lapse at, where they do.
+        task: of people, as `behaviour.people` calls it, which it asks; empty where it needs none.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Measure:
     data: tuple[str, ...] = ("data_human",)
     cost: float = 10.0
     lapse_of: str = ""
+    task: str = ""
 
 
 # --- likelihoods
@@ -108,27 +110,36 @@ def few_shot_likelihood(asked: Asked) -> Frames:
     """Of people's few-shot responses; a network without study context skips two of them."""
     kind = episode_type("few_shot_human" if knows(asked.subject, PUBLISHED) else "human_vanilla")
     evaluation = kind.open_evaluation(asked.data, asked.scale.seed)
-    passes = asked.scale.few_shot_passes
-    scored = score_responses(asked.subject.responder(), evaluation, repeats=_passes(asked, passes))
+    # Renaming changes nothing for a symbolic model of this task.
+    passes = 1 if asked.subject.symbolic else asked.scale.few_shot_passes
+    scored = score_responses(asked.subject.responder(), evaluation, repeats=passes)
     return _likelihoods(asked, "few_shot", {"": scored})
 
 
 def open_ended_likelihood(asked: Asked) -> Frames:
     """Of each person's seven answers, by models that have not seen the person where there are."""
     parts: dict[str, list[ScoredResponse]] = {}
-    for fold, responder in _folds(asked.subject):
+    for fold, responder in _folds(asked):
         name = f"open_end_human_cross{fold}" if fold else "open_end_human_all"
         evaluation = episode_type(name).open_evaluation(asked.data, asked.scale.seed)
         passes = asked.scale.open_ended_passes
         parts[str(fold or "")] = score_responses(responder(), evaluation, repeats=passes)
-    return _likelihoods(asked, "open_ended", parts)
+    seen: bool | None = False
+    if "" in parts and not asked.subject.symbolic:
+        # Nobody knows whether a model was trained on imported people.
+        seen = None if evaluation.answerers else True
+    return _likelihoods(asked, "open_ended", parts, within_sample=seen)
 
 
-def _folds(subject: Subject) -> list[tuple[int, Callable[[], Responder]]]:
+def _folds(asked: Asked) -> list[tuple[int, Callable[[], Responder]]]:
     """The responder for the participants of each fold; fold 0 is everybody.
 
-    A symbolic model has seen nobody, so that it answers for all folds.
+    A symbolic model has seen nobody, so that it answers for all folds. Imported data have no folds
+    of fewer than five participants.
     """
+    subject = asked.subject
+    if not has_folds(asked.data):
+        return [(0, subject.responder)]
     if subject.symbolic:
         return [(fold, subject.responder) for fold in FOLDS]
     if subject.folds:
@@ -142,16 +153,19 @@ def _held_out(subject: Subject) -> int:
     return int(fold) if fold in map(str, FOLDS) else 0
 
 
-def _passes(asked: Asked, passes: int) -> int:
-    """Renaming changes nothing for a symbolic model of the few-shot task."""
-    return 1 if asked.subject.symbolic else passes
-
-
-def _likelihoods(asked: Asked, task: str, parts: dict[str, list[ScoredResponse]]) -> Frames:
+def _likelihoods(
+    asked: Asked,
+    task: str,
+    parts: dict[str, list[ScoredResponse]],
+    within_sample: bool | None = False,
+) -> Frames:
     """Tables of the likelihood of several folds at the one lapse rate that is best for all.
 
     Networks have that of the published grid; symbolic models that of a finer one, as the
     published 0.13 of the oracle is not in it.
+
+    Args:
+        within_sample: whether the model was trained on these answers; None where nobody knows.
     """
     everything = [one for scored in parts.values() for one in scored]
     best = fit_lapse(as_scores(everything), HUNDREDTHS if asked.subject.symbolic else LAPSES)
@@ -171,7 +185,7 @@ def _likelihoods(asked: Asked, task: str, parts: dict[str, list[ScoredResponse]]
             "sd": one.sd,
             "symbols": one.symbols,
             "responses": counts[fold or next(iter(parts))],
-            "within_sample": task == "open_ended" and not fold,
+            "within_sample": within_sample,
         }
         for fold, one in found.items()
     ]
@@ -185,7 +199,7 @@ def _likelihoods(asked: Asked, task: str, parts: dict[str, list[ScoredResponse]]
 
 def accuracy(task: str, asked: Asked) -> Frames:
     """Percent of queries answered exactly, on copied and on new ones."""
-    name = {"few_shot_gold": "few_shot_gold", "validation": "algebraic"}.get(task, task)
+    name = {"validation": "algebraic"}.get(task, task)
     if not knows(asked.subject, PUBLISHED):
         name = "few_shot_vanilla"
     evaluation = episode_type(name).open_evaluation(asked.data, asked.scale.seed)
@@ -193,7 +207,7 @@ def accuracy(task: str, asked: Asked) -> Frames:
     episodes = replace(evaluation, episodes=kept).presented(0)
     responder = asked.subject.responder()
     assert isinstance(responder, NetworkResponder)
-    right = exact(responder.network, episodes)
+    right = exact(responder.network, episodes, samples.longest(episodes))
     rows = []
     for kind in ("novel", "copied"):
         found = share_right(episodes, right, copied=kind == "copied")
@@ -252,29 +266,32 @@ _ROWS = (
         takes_part.few_shot,
         ("few_shot_passes", "seed"),
         cost=13,
+        task=FEW_SHOT,
     ),
     Measure(
         "open_ended_likelihood",
         "likelihood, open-ended",
-        1,
+        2,
         open_ended_likelihood,
         takes_part.open_ended,
         ("open_ended_passes", "seed"),
         cost=70,
+        task=OPEN_ENDED,
     ),
     Measure(
         "gold",
         "greedy answers, gold",
-        1,
+        2,
         partial(accuracy, "few_shot_gold"),
         takes_part.greedy_gold,
         ("episodes", "seed"),
         cost=2,
+        task=FEW_SHOT,
     ),
     Measure(
         "validation",
         "greedy answers, validation",
-        1,
+        2,
         partial(accuracy, "validation"),
         takes_part.drawn_grammars,
         ("episodes", "seed"),
@@ -284,7 +301,7 @@ _ROWS = (
     Measure(
         "novel_rules",
         "greedy answers, novel rules",
-        1,
+        2,
         partial(accuracy, "novel_rules"),
         takes_part.drawn_grammars,
         ("episodes", "seed"),
@@ -294,31 +311,34 @@ _ROWS = (
     Measure(
         "few_shot_samples",
         "samples, few-shot",
-        1,
+        2,
         few_shot_samples,
         takes_part.sampled_few_shot,
         ("times", "seed"),
         cost=10,
         lapse_of="few_shot_likelihood",
+        task=FEW_SHOT,
     ),
     Measure(
         "open_ended_samples",
         "samples, open-ended",
-        1,
+        2,
         open_ended_samples,
         takes_part.sampled_open_ended,
         ("sheets", "seed"),
         cost=2,
         lapse_of="open_ended_likelihood",
+        task=OPEN_ENDED,
     ),
     Measure(
         "probe_samples",
         "samples, probes",
-        1,
+        2,
         probe_samples,
         takes_part.probes,
         ("times", "seed"),
         cost=3,
+        task=PROBES,
     ),
 )
 

@@ -189,8 +189,8 @@ FIGURES = (
 )
 
 
-WITHOUT_PEOPLE = ("validation", "novel_rules")
-"""Tasks that are the same whoever the people are."""
+WITHOUT_PEOPLE = ("novel_rules",)
+"""Tasks that are the same whoever the people are; validation is not, which is drawn for them."""
 
 
 def beside_published(

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import biml.report  # noqa: F401  (says at once what to install where something is missing)
-from biml.errors import UsageError
+from biml.behaviour.people import FEW_SHOT, few_shot_grammars, lacks
 from biml.files import folder_aside
 from biml.reproduce.assemble import Wanted, assemble
-from biml.reproduce.measures import MEASURES, SCORED, Asked
-from biml.reproduce.scale import scale
+from biml.reproduce.measures import MEASURES, SCORED
+from biml.reproduce.plan import plan
 from biml.reproduce.store import Store
-from biml.reproduce.work import Unit, Watch, compute
-from biml.results.folder import ModelInfo, Results, Skipped, check_place, holds, write_results
+from biml.reproduce.work import Watch, compute
+from biml.results.folder import ModelInfo, Results, check_place, holds, write_results
 from biml.results.tables import TABLES
 from biml.version import __version__
 
@@ -35,6 +35,9 @@ def reproduce(
     units, skipped = plan(wanted)
     if any("data_human" in MEASURES[u.measure].data for u in units):
         wanted.data.find("data_human")
+    asked = {name for experiment in wanted.experiments for name in experiment.measures}
+    if "few_shot_samples" in asked and not lacks(wanted.data, FEW_SHOT):
+        few_shot_grammars(wanted.data)  # says what is wrong before anything is computed
     found = compute(units, store, workers, watch)
     watch.running([])
     tables = assemble(wanted, found, store)
@@ -54,39 +57,3 @@ def reproduce(
             write_results(results, made)
             report(made)
     return results
-
-
-def plan(wanted: Wanted) -> tuple[list[Unit], tuple[Skipped, ...]]:
-    """What is to be computed, and which models take no part in which experiment.
-
-    Raises:
-        UsageError: no model takes part in anything.
-    """
-    amounts = scale(wanted.quick, wanted.seed)
-    units: list[Unit] = []
-    skipped: list[Skipped] = []
-    for experiment in wanted.experiments:
-        for subject in wanted.subjects:
-            reasons = {name: MEASURES[name].refuses(subject) for name in experiment.measures}
-            asked = Asked(subject, wanted.data, amounts)
-            for name, why in reasons.items():
-                if not why:
-                    units.append(_unit(name, asked, wanted.lapsing))
-            if all(reasons.values()):
-                why = "; ".join(dict.fromkeys(reasons.values()))
-                skipped.append(Skipped(subject.name, experiment.name, why))
-    if not units:
-        reasons_given = "; ".join(f"{s.model} {s.why}" for s in skipped)
-        raise UsageError(f"no model takes part in what was asked for: {reasons_given}")
-    planned = {unit.place for unit in units}
-    needed = [
-        _unit(unit.after, unit.asked, wanted.lapsing)
-        for unit in units
-        if unit.after and (unit.after, unit.asked.subject.name) not in planned
-    ]
-    return [*needed, *units], tuple(skipped)
-
-
-def _unit(name: str, asked: Asked, lapsing: bool) -> Unit:
-    lapses = asked.subject.symbolic or lapsing
-    return Unit(name, asked, after=MEASURES[name].lapse_of if lapses else "")

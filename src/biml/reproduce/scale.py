@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from biml.behaviour.samples import SHEETS, TIMES
+from biml.behaviour.samples import SHEETS
+from biml.evaluation.sample_page import TIMES
 
 
 @dataclass(frozen=True)

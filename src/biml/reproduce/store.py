@@ -12,11 +12,15 @@ from biml.errors import BimlError
 from biml.files import folder_aside
 from biml.results.folder import read_table, write_table
 from biml.results.tables import Table
+from biml.version import __version__
 
 
 def key(*what: object) -> str:
-    """A name for what is described; every part must say all that matters in its `repr`."""
-    return blake2b(repr(what).encode(), digest_size=16).hexdigest()
+    """A name for what is described and for this biml.
+
+    Every part must say all that matters in its `repr`.
+    """
+    return blake2b(repr((__version__, *what)).encode(), digest_size=16).hexdigest()
 
 
 def data_digest(data: DataFolders, name: str) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 
+from biml.behaviour.people import FOLDS
+from biml.behaviour.responses import PEOPLE
 from biml.checkpoints.cards import card_path
 from biml.checkpoints.model import load_model
 from biml.checkpoints.shipped import ENDINGS, SHIPPED
@@ -28,8 +30,6 @@ LABELS = {
     "few_shot_vanilla": "Basic seq2seq",
 }
 """What models are called by what they were trained on."""
-
-FOLDS = (1, 2, 3, 4, 5)
 
 _FOLD = re.compile(r"^(?P<stem>.*?)[-_]?cross(?P<fold>[1-5])(?P<rest>[-_].*)?$")
 
@@ -165,7 +165,7 @@ def _grouped(networks: Iterable[Network]) -> Found:
     """Networks by name, models for folds together.
 
     Raises:
-        UsageError: two have the same name, or a fold's model was trained on another.
+        UsageError: two have the same name, it is taken, or a fold's model was trained on another.
     """
     found: Found = {}
     for network in networks:
@@ -174,6 +174,12 @@ def _grouped(networks: Iterable[Network]) -> Found:
         if fold:
             _check_fold(network, int(fold["fold"]))
             name = f"{fold['stem']}{fold['rest'] or ''}"
+        if name in (PEOPLE, *SYMBOLIC):
+            whose = "people" if name == PEOPLE else "a symbolic model"
+            raise UsageError(
+                f"{network.path}: the name {name} is taken by {whose} in every table; "
+                "rename the file"
+            )
         alone, folds = found.setdefault(name, (None, {}))
         if fold:
             folds[int(fold["fold"])] = network
@@ -190,12 +196,14 @@ def _with_siblings(name: str, network: Network | None, folds: dict[int, Network]
     """The subject; models for folds that lie beside its file belong to it too.
 
     Raises:
-        UsageError: some of the five folds lack a model, and there is no model for everybody.
+        UsageError: models for some of the five folds were named, and others are missing.
     """
-    if network is not None and not folds:
-        folds = {k: found for k in FOLDS if (found := _sibling(network.path, k)) is not None}
+    named = bool(folds)
+    if network is not None:
+        beside = {k: _sibling(network.path, k) for k in FOLDS if k not in folds}
+        folds = folds | {k: sibling for k, sibling in beside.items() if sibling is not None}
     if len(folds) < len(FOLDS):
-        if network is None:
+        if named:
             missing = ", ".join(str(k) for k in FOLDS if k not in folds)
             raise UsageError(
                 f"of the five models {name}-cross1 to {name}-cross5 there is none for {missing}; "

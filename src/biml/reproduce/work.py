@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from typing import Protocol
 
-from biml.errors import BimlError, FormatError
+from biml.errors import BimlError, UsageError
 from biml.reproduce.measures import MEASURES, Asked, Frames
 from biml.reproduce.store import Store, data_digest, key
 
@@ -60,8 +60,10 @@ class Unit:
         """
         try:
             return MEASURES[self.measure].run(self.asked)
-        except FormatError as error:  # does not come whole out of another process
-            raise BimlError(str(error)) from None
+        except BimlError as error:
+            # A `FormatError` does not come whole out of another process.
+            kind = UsageError if isinstance(error, UsageError) else BimlError
+            raise kind(f"{self.asked.subject.name}: {error}") from None
 
 
 class Watch(Protocol):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 
-import biml.behaviour  # noqa: F401  (says what to install where pandas is missing)
 from biml.errors import BimlError, FormatError, UsageError
 from biml.files import write_aside
 from biml.results.tables import TABLES, Table
@@ -32,11 +31,19 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Skipped:
-    """An experiment that a model did not take part in, and why."""
+    """An experiment, or a part of one, that a model did not take part in.
+
+    Attributes:
+        model: its name; `people` where the data lack the task, so that nobody takes part.
+        experiment: its name.
+        why: the reason.
+        part: what was not measured, in words; empty where it is all of the experiment.
+    """
 
     model: str
     experiment: str
     why: str
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Results:
         seed: of all that is random in it.
         models: in the order of their columns; people are not among them.
         experiments: those that ran.
-        skipped: which models took no part in which of them.
+        skipped: which models took no part in which of them or of their parts.
         tables: by name, as `biml.results.tables` has them.
     """
 

@@ -11,8 +11,6 @@ from biml.behaviour import responses
 
 PEOPLE = responses.PEOPLE
 
-TASKS = ("few_shot", "open_ended", "probes")
-
 
 @dataclass(frozen=True)
 class Table:
@@ -40,7 +38,8 @@ _ROWS = (
     Table(
         "likelihoods",
         "log-likelihood of people's responses at the fitted lapse rate; fold is empty, 1 to 5, or "
-        "`all` for the sum of the folds; sd is over repeats",
+        "`all` for the sum of the folds; sd is over repeats; within_sample: trained on the answers "
+        "of these people (empty where nobody knows)",
         {
             "model": _TEXT,
             "task": _TEXT,
@@ -93,7 +92,8 @@ _ROWS = (
     ),
     Table(
         "item_accuracies",
-        "percent of answers to one few-shot query that are right; group is simple or complex",
+        "percent of answers to one few-shot query that are right; group is simple, complex or "
+        "empty (no function word)",
         {
             "model": _TEXT,
             "item": _TEXT,

@@ -1,0 +1,66 @@
+"""`biml reproduce` at the command line: what it shows, its help, and what it refuses."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from biml.commands.main import main
+from biml.commands.reproduce_console import ReproduceConsole
+from biml.reproduce.experiments import EXPERIMENTS
+from biml.results.folder import Results
+from biml.symbolic import SYMBOLIC
+
+
+def test_the_command_shows_published_figures_beside_ours(
+    shared: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    out = tmp_path / "out"
+    words = ["reproduce", "table1", "--models", "oracle", "biases", "--quick", "--workers", "1"]
+    assert main([*words, "--data_dir", str(shared), "--out", str(out)]) == 0
+    shown = capsys.readouterr()
+    assert "-536.1" in shown.out
+    assert "published" in shown.out
+    assert str(out / "index.html") in shown.out
+    assert main([*words, "--data_dir", str(shared), "--out", str(out)]) == 0
+    assert "Nothing to compute" in capsys.readouterr().err
+
+
+def test_misuse_is_told_before_anything_is_written(shared: Path, tmp_path: Path, capsys) -> None:
+    def fails(*words: str) -> str:
+        code = main(["reproduce", "--data_dir", str(shared), "--dir_model", str(tmp_path), *words])
+        assert code == 2
+        return capsys.readouterr().err
+
+    out = tmp_path / "out"
+    assert "choose one or more of table1, few-shot" in fails("table2", "--out", str(out))
+    assert "Symbolic models are oracle" in fails("--models", "nobody", "--out", str(out))
+    assert "--workers is 0" in fails("--workers", "0", "--out", str(out))
+    assert not out.exists()
+    out.write_text("mine")
+    assert "is a file" in fails("--models", "oracle", "--out", str(out))
+    out.unlink()
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    assert "notes.txt" in fails("--models", "oracle", "--out", str(out))
+    assert (out / "notes.txt").read_text() == "mine"
+    message = fails("probes", "--models", "oracle", "--out", str(tmp_path / "new"))
+    assert "no model takes part" in message
+
+
+def test_names_in_brackets_are_shown_as_they_are(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    row = {"experiment": "few-shot", "figure": "its r", "model": "mine[v2]", "ours": 1.0}
+    frame = pd.DataFrame([row | {"published": None, "difference": None}])
+    console = ReproduceConsole()
+    console.results(Results("0", True, 0, (), ("few-shot",), (), {"figures": frame}), Path("out"))
+    assert "mine[v2]" in capsys.readouterr().out
+
+
+def test_the_help_names_every_experiment_and_symbolic_model(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    with pytest.raises(SystemExit):
+        main(["reproduce", "--help"])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in (*EXPERIMENTS, *SYMBOLIC))

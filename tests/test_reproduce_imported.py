@@ -1,0 +1,174 @@
+"""`biml reproduce` on an experiment of one's own, which has some of the tasks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from biml.behaviour.samples import longest, sample_few_shot
+from biml.checkpoints import own
+from biml.commands.main import main
+from biml.data.experiment_folder import write
+from biml.data.experiment_table import from_table
+from biml.data.experiment_texts import from_texts
+from biml.episodes.locate import DataFolders
+from biml.episodes.types import episode_type
+from biml.errors import BimlError
+from biml.reproduce.assemble import Wanted
+from biml.reproduce.experiments import chosen
+from biml.reproduce.measures import SCORED
+from biml.reproduce.plan import plan
+from biml.reproduce.run import reproduce
+from biml.reproduce.store import Store
+from biml.reproduce.subjects import find_subjects
+from biml.results.folder import Results, read_results
+from biml.results.tables import PEOPLE, TABLES
+from biml.symbolic import symbolic
+from evaluation_toys import small_network
+from experiment_toys import ANSWERS, OPEN, SHEETS, STUDY, write_table, write_text
+
+
+class Quiet:
+    """Is told, and says nothing."""
+
+    def began(self, units: object) -> None: ...
+
+    def running(self, units: object) -> None: ...
+
+    def done(self, unit: object) -> None: ...
+
+    def said(self, text: str) -> None: ...
+
+
+def imported(folder: Path, study: Path, rows: Sequence[Sequence[str]] = ANSWERS) -> DataFolders:
+    write(from_table(write_table(folder / "r.csv", rows), study), folder / "data")
+    return DataFolders(folder / "data", usual=())
+
+
+@pytest.fixture
+def few_shot_only(tmp_path: Path) -> DataFolders:
+    return imported(tmp_path, write_text(tmp_path / "study.txt"))
+
+
+def wanted(data: DataFolders, folder: Path, *names: str, of: Sequence[str] = ()) -> Wanted:
+    subjects = find_subjects(names, folder, data)
+    return Wanted(subjects, chosen(list(of) or None), data, quick=True)
+
+
+def results_of(asked: Wanted, folder: Path) -> Results:
+    store = Store({**TABLES, SCORED.name: SCORED}, folder / "kept")
+    reproduce(asked, folder / "out", workers=1, watch=Quiet(), store=store)
+    return read_results(folder / "out")
+
+
+def test_tasks_that_were_not_imported_are_left_out_and_told(few_shot_only, tmp_path) -> None:
+    asked = wanted(few_shot_only, tmp_path, "oracle", "biases")
+    results = results_of(asked, tmp_path)
+    assert set(results.tables["responses"]["task"]) == {"few_shot"}
+    assert set(results.tables["groups"]["model"]) == {"people", "oracle"}
+    absent = {(one.experiment, one.part) for one in results.skipped if one.model == PEOPLE}
+    assert absent == {
+        ("table1", "likelihood, open-ended"),
+        ("open-ended", ""),
+        ("probes", ""),
+    }
+    assert "no open-ended task" in (tmp_path / "out" / "index.html").read_text("utf-8")
+
+
+def test_the_command_tells_what_is_missing_of_symbolic_models_too(
+    few_shot_only, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    words = ["--models", "oracle", "--data_dir", str(few_shot_only.data_dir), "--quick"]
+    out = ["--out", str(tmp_path / "out"), "--workers", "1"]
+    assert main(["reproduce", "table1", "few-shot", *words, *out]) == 0
+    shown = capsys.readouterr().err
+    assert "Not measured: table1 (likelihood, open-ended), as the data found have no" in shown
+    assert "oracle takes no part in few-shot (greedy answers, gold)" in shown
+
+
+@pytest.mark.parametrize(("people", "folds"), [(6, ["1", "2", "3", "4", "5", "all"]), (4, [""])])
+def test_open_ended_answers_alone_and_of_few_people(tmp_path, people: int, folds) -> None:
+    data = imported(tmp_path, write_text(tmp_path / "open.txt", OPEN), SHEETS[: 3 * people])
+    own.save(tmp_path / "net.pt", own.contents_of(small_network(), "open_end_human_all"))
+    asked = wanted(data, tmp_path, "biases", "net", of=["table1"])
+    table = results_of(asked, tmp_path).tables["likelihoods"].set_index("model")
+    assert table.loc[["biases"], "fold"].tolist() == folds
+    assert not table.loc[["biases"], "within_sample"].any()
+    # Nobody knows whether the network was trained on these people.
+    assert table.loc[["net"], "fold"].tolist() == [""]
+    assert table.loc[["net"], "within_sample"].isna().all()
+
+
+def test_items_of_different_grammars_are_measured_each_by_its_own(tmp_path) -> None:
+    other = STUDY.replace("wug then blick OUT: ▲ ■", "wug then blick OUT: ■ ▲")
+    other = other.replace("x1 then x2 -> [x2] [x1]", "x1 then x2 -> [x1] [x2]")
+    other = other.replace("IN: blick then toma OUT: ● ▲", "IN: blick then toma OUT: ▲ ●")
+    write_text(tmp_path / "study" / "one.txt")
+    write_text(tmp_path / "study" / "two.txt", other)
+    data = imported(tmp_path, tmp_path / "study")
+    results = results_of(wanted(data, tmp_path, "oracle", of=["few-shot"]), tmp_path)
+    items = results.tables["item_accuracies"]
+    assert items[items["model"] == "people"]["accuracy"].tolist() == [50, 50]
+    answers = results.tables["responses"].set_index(["model", "item"]).sort_index()
+    assert set(answers.loc[("people", "two"), "target"]) == {"▲ ●"}
+    assert items["group"].tolist() == ["simple"] * 4
+
+
+def test_an_item_of_two_grammars_is_refused_before_anything_is_computed(tmp_path) -> None:
+    other = STUDY.replace("x1 then x2 -> [x2] [x1]", "x1 then x2 -> [x1] [x2]")
+    other = other.replace("IN: wug then blick OUT: ▲ ■\n", "")
+    for name, text in (("a", STUDY), ("b", other)):
+        begun, _, rest = text.partition("*QUERY*\n")
+        rules = rest[rest.index("*GRAMMAR*") :]
+        asked = f"{begun}*QUERY*\nIN: blick then toma OUT: ▲\n\n{rules}"
+        write_text(tmp_path / "answers" / f"{name}.txt", asked)
+    write(from_texts(tmp_path / "answers"), tmp_path / "data")
+    data = DataFolders(tmp_path / "data", usual=())
+    with pytest.raises(BimlError, match="the item 'blick then toma' stands in files of different"):
+        results_of(wanted(data, tmp_path, "oracle", of=["few-shot"]), tmp_path)
+    assert not (tmp_path / "kept").exists()
+
+
+def test_basic_seq2seq_is_asked_the_published_task_only(few_shot_only, shared, tmp_path) -> None:
+    legacy = shared / "legacy" / "net-legacy-vanilla.pt"
+    (tmp_path / "vanilla.pt").write_bytes(legacy.read_bytes())
+    asked = wanted(few_shot_only, tmp_path, "vanilla", "oracle", of=["table1", "few-shot"])
+    units, skipped = plan(asked)
+    assert {unit.asked.subject.name for unit in units} == {"oracle"}
+    why = {one.part: one.why for one in skipped if one.model == "vanilla"}
+    assert why["likelihood, few-shot"] == "knows only the words of the published task"
+    published = wanted(DataFolders(shared), tmp_path, "vanilla", of=["table1", "few-shot"])
+    assert {unit.measure for unit in plan(published)[0]} == {"few_shot_likelihood", "gold"}
+
+
+def test_answers_longer_than_published_ones_are_drawn_to_their_end(tmp_path) -> None:
+    words = " then ".join(["blick twice", "toma twice"] * 3)
+    study = STUDY.replace("IN: blick then toma OUT: ● ▲", f"IN: {words} OUT: {'● ● ▲ ▲ ' * 3}")
+    rows = [("Ann", "long", words, "▲")]
+    data = imported(tmp_path, write_text(tmp_path / "study.txt", study), rows)
+    evaluation = episode_type("few_shot_human").open_evaluation(data, 0)
+    assert longest(evaluation.episodes) == 12
+    drawn = sample_few_shot(symbolic("oracle").make(), data, model="oracle", times=1)
+    assert drawn["correct"].all()
+
+
+def test_gold_answers_of_any_length_can_be_right(tmp_path, monkeypatch) -> None:
+    import biml.reproduce.measures as measures
+
+    asked_for = []
+    exact = measures.exact
+
+    def watched(network, episodes, max_length):
+        asked_for.append(max_length)
+        return exact(network, episodes, max_length)
+
+    monkeypatch.setattr(measures, "exact", watched)
+    study = STUDY.replace("IN: blick twice OUT: ▲ ▲", f"IN: {'blick ' * 12} OUT: {'▲ ' * 12}")
+    rows = [("Ann", "long", " ".join(["blick"] * 12), "▲")]
+    data = imported(tmp_path, write_text(tmp_path / "study.txt", study), rows)
+    own.save(tmp_path / "net.pt", own.contents_of(small_network(), "algebraic"))
+    units, _ = plan(wanted(data, tmp_path, "net", of=["few-shot"]))
+    (gold,) = [unit for unit in units if unit.measure == "gold"]
+    gold.run()
+    assert asked_for == [12]

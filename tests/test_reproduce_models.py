@@ -1,0 +1,59 @@
+"""Which files the models are that `biml reproduce` asks, and which names they may have."""
+
+from pathlib import Path
+
+import pytest
+
+from biml.checkpoints import own
+from biml.episodes.locate import DataFolders
+from biml.errors import UsageError
+from biml.reproduce.subjects import find_subjects
+from evaluation_toys import small_network
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    kinds = {"mlc": "algebraic+biases", "joint-top": "joint"}
+    kinds |= {f"joint-cross{fold}": f"joint_cross{fold}" for fold in range(1, 6)}
+    for name, kind in kinds.items():
+        own.save(folder / f"{name}.pt", own.contents_of(small_network(), kind))
+    return folder
+
+
+def test_models_for_folds_are_checked(models: Path, shared: Path, tmp_path: Path) -> None:
+    data = DataFolders(shared)
+    with pytest.raises(UsageError, match="there is none for 2, 3, 4, 5"):
+        find_subjects([str(models / "joint-cross1.pt")], tmp_path, data)
+    copied = tmp_path / "other-cross2.pt"
+    copied.write_bytes((models / "joint-cross1.pt").read_bytes())
+    with pytest.raises(UsageError, match="for fold 2, but it was trained on joint_cross1"):
+        find_subjects(["other-cross2"], tmp_path, data)
+    five = find_subjects([f"joint-cross{k}" for k in range(1, 6)], models, data)
+    assert [(s.name, s.network, len(s.folds)) for s in five] == [("joint", None, 5)]
+
+
+def test_named_models_for_folds_are_never_dropped(models: Path, shared: Path, tmp_path) -> None:
+    data = DataFolders(shared)
+    for name in ("joint-cross1", "joint-cross2", "joint-cross3"):
+        (tmp_path / f"{name}.pt").write_bytes((models / f"{name}.pt").read_bytes())
+    (tmp_path / "joint.pt").write_bytes((models / "joint-top.pt").read_bytes())
+    named = ["joint", "joint-cross1", "joint-cross2"]
+    with pytest.raises(UsageError, match="there is none for 4, 5"):
+        find_subjects(named, tmp_path, data)
+    assert [len(s.folds) for s in find_subjects(["joint"], tmp_path, data)] == [0]
+    for name in ("joint-cross4", "joint-cross5"):
+        (tmp_path / f"{name}.pt").write_bytes((models / f"{name}.pt").read_bytes())
+    (subject,) = find_subjects(named, tmp_path, data)
+    assert [network.path.stem for network in subject.folds] == [
+        f"joint-cross{fold}" for fold in range(1, 6)
+    ]
+
+
+@pytest.mark.parametrize("name", ["people", "oracle"])
+def test_a_model_cannot_have_the_name_of_people_or_a_symbolic_model(
+    name: str, models: Path, shared: Path, tmp_path: Path
+) -> None:
+    (tmp_path / f"{name}.pt").write_bytes((models / "mlc.pt").read_bytes())
+    with pytest.raises(UsageError, match=f"the name {name} is taken by"):
+        find_subjects([str(tmp_path / f"{name}.pt")], tmp_path, DataFolders(shared))
