@@ -1,0 +1,30 @@
+"""The models that come with biml load, and answer as their cards say."""
+
+import statistics
+
+import pytest
+
+import biml
+from biml.checkpoints.shipped import SHIPPED
+from biml.episodes.locate import DataFolders
+from biml.episodes.types import episode_type
+from biml.evaluation.exact import exact
+
+RENAMINGS = 20
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_gold_queries_are_answered_as_the_card_says(name: str) -> None:
+    model = biml.load(f"{name}.pt")
+    assert model.card is not None
+    figure = model.card["figures"]["gold"]
+    kind = episode_type(figure["episode_type"])
+    asked = kind.open_evaluation(DataFolders(), 1).presented(0)[:RENAMINGS]
+    shares = [
+        100 * statistics.mean(right for query, right in answered if not query.copied)
+        for episode, verdicts in zip(asked, exact(model.network, asked), strict=True)
+        for answered in [list(zip(episode.queries, verdicts, strict=True))]
+    ]
+    # Other renamings than the card's, of which single ones differ by this much.
+    expected = 4 * figure["novel_sd"] * len(shares) ** -0.5 + 3
+    assert abs(statistics.mean(shares) - figure["novel"]) <= expected
