@@ -69,7 +69,7 @@ class FastNetwork(EpisodeNetwork):
     """Study examples → encoder → memory; query and answer → decoder, which looks up the memory.
 
     The published network reads the study examples again for each query. This one reads them once,
-    which needs about a ninth of the arithmetic, and it is made to find its way out of the long
+    which needs about a seventh of the arithmetic, and it is made to find its way out of the long
     plateau before the first retrieval: a convolution binds each study token to its neighbours,
     and attention begins as a search for equal tokens.
 

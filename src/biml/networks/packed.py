@@ -79,7 +79,7 @@ class PackedBatch:
     @property
     def cost(self) -> int:
         """Work of a training pass, in tokens with padding."""
-        return self.study.numel() + 3 * self.asked.numel()
+        return self.study.numel() + self.asked.numel()
 
 
 @dataclass(frozen=True)
