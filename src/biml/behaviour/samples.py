@@ -68,13 +68,9 @@ def sample_few_shot(
         BimlError: there are no human data; the message says how to get them.
     """
     evaluation = episode_type(kind).open_evaluation(data, seed)
+    most = max_length or longest(evaluation.episodes)
     items = draw_items(
-        responder,
-        evaluation,
-        seed=seed,
-        times=times,
-        max_length=max_length or longest(evaluation.episodes),
-        progress=progress,
+        responder, evaluation, seed=seed, times=times, max_length=most, progress=progress
     )
     return tabulate_few_shot(items, evaluation, model=model, seed=seed)
 
@@ -114,13 +110,9 @@ def sample_probes(
         BimlError: there are no human data; the message says how to get them.
     """
     evaluation = episode_type(kind).open_evaluation(data, seed)
+    most = max_length or longest(evaluation.episodes)
     items = draw_items(
-        responder,
-        evaluation,
-        seed=seed,
-        times=times,
-        max_length=max_length or longest(evaluation.episodes),
-        progress=progress,
+        responder, evaluation, seed=seed, times=times, max_length=most, progress=progress
     )
     return tabulate_probes(items, evaluation, model=model, seed=seed)
 
