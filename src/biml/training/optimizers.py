@@ -8,6 +8,7 @@ from torch.nn import Parameter
 
 from biml.networks.base import EpisodeNetwork
 from biml.training.config import TrainingConfig
+from biml.training.hardware import pick_precision
 from biml.training.muon import Muon
 from biml.training.workers import Team
 
@@ -55,7 +56,11 @@ class MuonBesideAdamW:
         matrices, rest = split(network)
         self._rest = rest
         self._muon = Muon(
-            matrices, config.lr * MATRIX_RATE, share=(team.rank, team.size), add_up=team.add_up
+            matrices,
+            config.lr * MATRIX_RATE,
+            within=torch.bfloat16 if pick_precision(team.device) == "bf16" else torch.float32,
+            share=(team.rank, team.size),
+            add_up=team.add_up,
         )
         self._adamw = torch.optim.AdamW(
             rest, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True
