@@ -1,4 +1,4 @@
-"""The fast network: what it reads, that it answers alike with and without its cache."""
+"""The networks that read study examples once: what they read, that their caches change nothing."""
 
 from dataclasses import replace
 
@@ -13,9 +13,16 @@ from biml.episodes.locate import DataFolders
 from biml.episodes.types import PUBLISHED, episode_type
 from biml.errors import UsageError
 from biml.networks.attention import attention
-from biml.networks.fast import FastConfig, FastNetwork
+from biml.networks.base import EpisodeNetwork
+from biml.networks.fast_config import FastConfig
+from biml.networks.staged import StagedConfig
+from biml.networks.table import build
 
-SMALL = FastConfig(nlayers_encoder=1, nlayers_decoder=2, nheads=2, emb_size=16, ff_mult=2)
+SIZES = {"nheads": 2, "emb_size": 16, "ff_mult": 2}
+SMALL = {
+    "fast": FastConfig(nlayers_encoder=1, nlayers_decoder=2, **SIZES),
+    "staged": StagedConfig(nlayers_encoder=2, nlayers_query=2, nlayers_decoder=2, **SIZES),
+}
 
 
 def episodes(count: int = 4) -> list[Episode]:
@@ -23,8 +30,9 @@ def episodes(count: int = 4) -> list[Episode]:
     return [source.episode(index) for index in range(count)]
 
 
-def network(config: FastConfig = SMALL) -> FastNetwork:
-    made = FastNetwork(config, PUBLISHED, seed=1)
+@pytest.fixture(params=SMALL)
+def net(request: pytest.FixtureRequest) -> EpisodeNetwork:
+    made = build(request.param, SMALL[request.param], PUBLISHED, seed=1)
     with torch.no_grad():  # its own read-out starts so small that all logits are nearly equal
         made.out.mul_(50)
     return made.eval()
@@ -34,10 +42,9 @@ def filled(target: Tensor) -> Tensor:
     return target != PUBLISHED.output.pad
 
 
-def test_a_query_is_answered_alike_with_the_cache_and_all_at_once() -> None:
+def test_a_query_is_answered_alike_with_the_cache_and_all_at_once(net: EpisodeNetwork) -> None:
     shown = episodes()
     shown[1] = replace(shown[1], study=())  # as in the open-ended task, before the first answer
-    net = network()
     batch = net.collate(shown)
     at_once = net(batch)
     memory = net.remember(batch)
@@ -47,8 +54,7 @@ def test_a_query_is_answered_alike_with_the_cache_and_all_at_once() -> None:
         torch.testing.assert_close(logits[asked], at_once[asked, step], atol=1e-4, rtol=1e-4)
 
 
-def test_rows_may_leave_the_memory_between_steps() -> None:
-    net = network()
+def test_rows_may_leave_the_memory_between_steps(net: EpisodeNetwork) -> None:
     batch = net.collate(episodes(2))
     keep = torch.arange(0, len(batch.target), 3)
     memory = net.remember(batch)
@@ -59,8 +65,8 @@ def test_rows_may_leave_the_memory_between_steps() -> None:
     torch.testing.assert_close(logits[asked], net(batch)[keep, 1][asked], atol=1e-4, rtol=1e-4)
 
 
-def test_pieces_hold_the_rows_of_the_batch_and_give_the_same_loss() -> None:
-    net, shown = network(), episodes(6)
+def test_pieces_hold_the_rows_of_the_batch_and_give_the_same_loss(net: EpisodeNetwork) -> None:
+    shown = episodes(6)
 
     def losses(batches: list) -> dict[tuple[int, int], float]:
         found = {}
@@ -80,8 +86,7 @@ def test_pieces_hold_the_rows_of_the_batch_and_give_the_same_loss() -> None:
     assert cut == pytest.approx(whole, abs=1e-3)
 
 
-def test_an_answer_depends_on_no_other_query_and_on_no_later_symbol() -> None:
-    net = network()
+def test_an_answer_depends_on_no_other_query_and_on_no_later_symbol(net: EpisodeNetwork) -> None:
     shown = episodes(1)[0]
     first = shown.queries[0]
     changed = replace(
@@ -96,16 +101,17 @@ def test_an_answer_depends_on_no_other_query_and_on_no_later_symbol() -> None:
     torch.testing.assert_close(before[0, :same], after[0, :same], atol=1e-4, rtol=1e-4)
 
 
-def test_the_order_of_study_examples_hardly_matters_but_what_they_say_does() -> None:
-    net = network()
+def test_the_order_of_study_examples_hardly_matters_but_what_they_say_does(
+    net: EpisodeNetwork,
+) -> None:
     shown = episodes(1)[0]
     other = replace(shown, study=tuple(e._replace(symbols=("PINK",)) for e in shown.study))
     plain = net(net.collate([shown]))
     assert not torch.allclose(plain, net(net.collate([other])), atol=1e-2)
 
 
-def test_every_weight_gets_a_gradient() -> None:
-    net = network().train()
+def test_every_weight_gets_a_gradient(net: EpisodeNetwork) -> None:
+    net.train()
     batch = net.collate([explain(episode) for episode in episodes(2)])
     logits = net(batch).flatten(0, 1)
     loss = F.cross_entropy(logits, batch.target.flatten(), ignore_index=PUBLISHED.output.pad)

@@ -14,7 +14,8 @@ from biml.episodes.lessons import LESSONS
 from biml.episodes.locate import DataFolders
 from biml.episodes.types import CANONICAL, episode_type
 from biml.errors import UsageError
-from biml.networks.fast import FastConfig, FastNetwork
+from biml.networks.fast import FastNetwork
+from biml.networks.fast_config import FastConfig
 from biml.networks.paper import PaperConfig, PaperNetwork
 from biml.training.beginning import network_from, sizes_of
 from biml.training.config import Conduct

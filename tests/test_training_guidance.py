@@ -12,7 +12,8 @@ from biml.episodes.locate import DataFolders
 from biml.episodes.types import PUBLISHED, episode_type
 from biml.errors import UsageError
 from biml.grammar import GOLD, Grammar, Rule
-from biml.networks.fast import FastConfig, FastNetwork
+from biml.networks.fast import FastNetwork
+from biml.networks.fast_config import FastConfig
 from biml.networks.guidance import Guidance, meaning_size
 from biml.networks.guides import Guides, meaning
 from biml.training.config import TrainingConfig

@@ -121,6 +121,7 @@ def _configure_network(group: Any) -> None:
     )
     option("--arch", metavar="NAME", help="architecture (paper)")
     option("--nlayers_encoder", type=int, metavar="N", help="layers of the encoder (3)")
+    option("--nlayers_query", type=int, metavar="N", help="layers that read a query (staged: 4)")
     option("--nlayers_decoder", type=int, metavar="N", help="layers of the decoder (3)")
     option("--emb_size", type=int, metavar="N", help="width (128)")
     option("--ff_mult", type=int, metavar="N", help="feed-forward width, in widths (4)")
@@ -164,7 +165,8 @@ OPTIONS = (
     *("lr", "lr_end_factor", "lr_warmup", "lr_shape", "optimizer"),
     *("curriculum", "clean_share", "guide"),
     *("save_best", "save_best_skip", "seed", "precision", "max_tokens"),
-    *("arch", "nlayers_encoder", "nlayers_decoder", "emb_size", "ff_mult", "dropout", "act"),
+    *("arch", "nlayers_encoder", "nlayers_query", "nlayers_decoder"),
+    *("emb_size", "ff_mult", "dropout", "act"),
 )
 
 

@@ -37,15 +37,15 @@ class Lesson:
 
 LESSONS = (
     # To find a word in the study examples and say its symbol.
-    Lesson(1500, MetaGrammar(n_functions=1, max_input=4, n_study=8, n_query=8)),
+    Lesson(600, MetaGrammar(n_functions=1, max_input=4, n_study=8, n_query=8)),
     # To tell a function's two arguments apart, which takes several hops from query to answer.
     Lesson(
-        10_000,
+        3000,
         MetaGrammar(n_functions=1, p_one_argument=0.15, n_study=8, n_query=8),
         draw=draw_uses,
     ),
     # The same with several functions, to find the right one.
-    Lesson(5000, MetaGrammar(p_one_argument=0.3), draw=draw_uses),
+    Lesson(1800, MetaGrammar(p_one_argument=0.3), draw=draw_uses),
 )
 
 

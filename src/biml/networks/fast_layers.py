@@ -45,7 +45,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.query = nn.Parameter(_scaled(width, width))
+        self.query = nn.Parameter(scaled(width, width))
         self.key = nn.Parameter(self.query.detach().clone())
         rotation = torch.linalg.qr(torch.randn(width, width))[0].contiguous()
         self.value = nn.Parameter(rotation)
@@ -57,8 +57,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, multiple: int, branch: float) -> None:
         super().__init__()
-        self.up = nn.Parameter(_scaled(width * multiple, width))
-        self.down = nn.Parameter(_scaled(width, width * multiple) * branch)
+        self.up = nn.Parameter(scaled(width * multiple, width))
+        self.down = nn.Parameter(scaled(width, width * multiple) * branch)
 
 
 class Norm(nn.Module):
@@ -125,7 +125,8 @@ class Regather(torch.autograd.Function):
         return gradients[0].index_select(0, back), None, None
 
 
-def _scaled(rows: int, columns: int) -> Tensor:
+def scaled(rows: int, columns: int) -> Tensor:
+    """A random matrix that keeps the size of what it is multiplied with."""
     return torch.randn(rows, columns) * columns**-0.5
 
 

@@ -46,13 +46,14 @@ class Guidance:
         scores = scores.masked_fill(hidden[row, column], float("-inf"))
         self._add(F.cross_entropy(scores, sought, reduction="sum"))
 
-    def meaning(self, x: Tensor, words: Tensor, read_out: Tensor) -> None:
+    def meaning(self, x: Tensor, words: Tensor, read_out: Tensor, weight: float = 1.0) -> None:
         """Words are to say what they mean.
 
         Args:
-            x: tokens [rows, W, width].
-            words: LongTensor [rows, W], for each its row of `guides.meanings`, or UNKNOWN.
+            x: tokens [.., width].
+            words: LongTensor [..], for each its row of `guides.meanings`, or UNKNOWN.
             read_out: [meaning_size, width].
+            weight: of this beside the other losses.
         """
         at = words != UNKNOWN
         meanings = self.guides.meanings[words[at]]
@@ -64,7 +65,7 @@ class Guidance:
         in_template = _entropy(items, meanings[:, 1 : 1 + TEMPLATE])
         of_variables = _entropy(kinds, meanings[:, 1 + TEMPLATE :])
         told = _entropy(symbol, meanings[:, :1])
-        self._add(told + TEMPLATE_WEIGHT * (in_template + of_variables))
+        self._add(weight * (told + TEMPLATE_WEIGHT * (in_template + of_variables)))
 
     def _add(self, loss: Tensor) -> None:
         self.total = loss if self.total is None else self.total + loss

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from biml.episodes.episode import Episode
 from biml.errors import UsageError
+from biml.networks.entries import NONE
 from biml.networks.guides import EpisodeGuides, Guides, encode_guides, pack_guides
 from biml.networks.pieces import equal_pieces
 from biml.networks.ragged import flat, ragged, table
@@ -96,6 +97,9 @@ class Encoded:
         words: input words of each query.
         symbols: target symbols of each query.
         targets: target symbols of all queries, one after another, in the output language.
+        study_entries: for each study token the number of its word among those of the study inputs,
+            or NONE.
+        asked_entries: the same for each word of the queries.
         guides: what its grammar tells.
     """
 
@@ -108,6 +112,8 @@ class Encoded:
     words: list[int]
     symbols: list[int]
     targets: list[int]
+    study_entries: list[int]
+    asked_entries: list[int]
     guides: EpisodeGuides
 
 
@@ -120,16 +126,22 @@ def encode(number: int, episode: Episode, vocabulary: Vocabulary) -> Encoded:
     read, write = vocabulary.input, vocabulary.output
     try:
         guides = encode_guides(episode, vocabulary)
-        encoded = Encoded(number, [read.sos], [AT_BREAK], [0], [], [], [], [], [], guides)
+        encoded = Encoded(
+            number, [read.sos], [AT_BREAK], [0], [], [], [], [], [], [NONE], [], guides
+        )
+        known: dict[str, int] = {}
         for place, (words, symbols, _) in enumerate(episode.study):
             encoded.study.extend(read.encode((*words, IO, *symbols)))
             encoded.study.append(read.sos)
             encoded.study_places.extend(_places(len(words), len(symbols)))
             encoded.study_places.append(AT_BREAK)
+            entry = [known.setdefault(word, len(known)) for word in words]
+            encoded.study_entries.extend([*entry, *[NONE] * (len(symbols) + 2)])
             encoded.example.extend([place] * (len(words) + len(symbols) + 2))
         for words, symbols, _ in episode.queries:
             encoded.asked.extend(read.encode((*words, IO, *symbols)))
             encoded.asked_places.extend(places_asked(len(words), len(symbols) + 1))
+            encoded.asked_entries.extend([known.get(word, NONE) for word in words])
             encoded.words.append(len(words))
             encoded.symbols.append(len(symbols))
             encoded.targets.extend(write.encode(symbols))

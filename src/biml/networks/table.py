@@ -6,8 +6,10 @@ from typing import Any
 
 from biml.errors import UsageError
 from biml.networks.base import EpisodeNetwork
-from biml.networks.fast import FastConfig, FastNetwork
+from biml.networks.fast import FastNetwork
+from biml.networks.fast_config import FastConfig
 from biml.networks.paper import PaperConfig, PaperNetwork
+from biml.networks.staged import StagedConfig, StagedNetwork
 from biml.vocabulary import Vocabulary
 
 
@@ -49,6 +51,14 @@ ARCHITECTURES: dict[str, Architecture] = {
             FastNetwork,
             "study examples read once an episode, queries looked up in them",
             # A batch is 2,000 to 4,500 tokens.
+            cpu_tokens=1280,
+            guided=True,
+        ),
+        Architecture(
+            "staged",
+            StagedConfig,
+            StagedNetwork,
+            "the same, with a lexicon of the study examples, and queries read before answers",
             cpu_tokens=1280,
             guided=True,
         ),

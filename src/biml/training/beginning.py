@@ -12,11 +12,12 @@ from biml.errors import FormatError, UsageError
 from biml.networks.base import EpisodeNetwork
 from biml.networks.table import architecture
 from biml.training.config import option
-from biml.training.presets import arch_of
+from biml.training.presets import suits
 from biml.vocabulary import Vocabulary
 
 SIZES = {
     "nlayers_encoder": "nlayers_encoder",
+    "nlayers_query": "nlayers_query",
     "nlayers_decoder": "nlayers_decoder",
     "emb_size": "emb_size",
     "ff_mult": "ff_mult",
@@ -62,7 +63,7 @@ def sizes_of(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     what = None
     if given.get("arch", had["arch"]) != had["arch"]:
         what = f"--arch {given['arch']}"
-    elif "preset" in given and arch_of(given["preset"]) != had["arch"]:
+    elif "preset" in given and not suits(given["preset"], had["arch"]):
         what = f"--preset {given['preset']}"
     if what is not None:
         raise UsageError(

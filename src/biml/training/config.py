@@ -44,7 +44,8 @@ class TrainingConfig:
         precision: `fp32` or `bf16`; None chooses by the machine when the run begins.
         max_tokens: size of the pieces in which a step is computed; None leaves it to the machine.
         arch: a name of the table of architectures.
-        nlayers_encoder, nlayers_decoder, emb_size, ff_mult, dropout, act: sizes of the network.
+        nlayers_encoder, nlayers_query, nlayers_decoder, emb_size, ff_mult, dropout, act: sizes of
+            the network; an architecture takes those that it knows.
 
     Raises:
         UsageError: a value that cannot work; the message names the option.
@@ -72,6 +73,7 @@ class TrainingConfig:
     max_tokens: int | None = None
     arch: str = "paper"
     nlayers_encoder: int = 3
+    nlayers_query: int = 4
     nlayers_decoder: int = 3
     emb_size: int = 128
     ff_mult: int = 4
@@ -79,9 +81,10 @@ class TrainingConfig:
     act: str = "gelu"
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "nepochs", "nlayers_encoder", "nlayers_decoder", "emb_size"):
+        for name in ("batch_size", "nepochs", "emb_size", "ff_mult"):
             _require(getattr(self, name) >= 1, name, self, "at least 1")
-        _require(self.ff_mult >= 1, "ff_mult", self, "at least 1")
+        for name in ("nlayers_encoder", "nlayers_query", "nlayers_decoder"):
+            _require(getattr(self, name) >= 1, name, self, "at least 1")
         _require(self.nsteps is None or self.nsteps >= 1, "nsteps", self, "at least 1")
         _require(self.max_tokens is None or self.max_tokens >= 1, "max_tokens", self, "at least 1")
         fine = self.minutes is None or (math.isfinite(self.minutes) and self.minutes > 0)

@@ -98,6 +98,7 @@ def network_options(config: TrainingConfig) -> dict[str, Any]:
     """The options of a run that the config of its architecture has, under its names."""
     options = {
         "nlayers_encoder": config.nlayers_encoder,
+        "nlayers_query": config.nlayers_query,
         "nlayers_decoder": config.nlayers_decoder,
         "emb_size": config.emb_size,
         "ff_mult": config.ff_mult,

@@ -1,18 +1,20 @@
 """Recipes by name: the published one, and one for a laptop."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from biml.errors import UsageError
+from biml.networks.table import architecture
 from biml.training.config import TrainingConfig, option
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The defaults of `TrainingConfig` are the published recipe to the letter.
     "paper": {},
     "fast": {
-        "arch": "fast",
+        "arch": "staged",
         "nlayers_encoder": 5,
-        "nlayers_decoder": 5,
+        "nlayers_decoder": 4,
         "dropout": 0.0,
         "batch_size": 16,
         "nepochs": 3,
@@ -29,9 +31,21 @@ def arch_of(preset: str) -> str:
     """The architecture that a preset is a recipe for.
 
     >>> arch_of("paper"), arch_of("fast")
-    ('paper', 'fast')
+    ('paper', 'staged')
     """
     return str(PRESETS[preset].get("arch", TrainingConfig.arch))
+
+
+def suits(preset: str, arch: str) -> bool:
+    """Whether a preset can go on with a trained model of that architecture.
+
+    Depth and rates of a recipe are for networks of one kind: those that can be guided, or the
+    published one.
+
+    >>> suits("fast", "fast"), suits("paper", "fast")
+    (True, False)
+    """
+    return architecture(arch).guided == architecture(arch_of(preset)).guided
 
 
 def settle(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,6 +69,9 @@ def settle(given: Mapping[str, Any]) -> dict[str, Any]:
             f"--preset {name} is a recipe for the {arch} network, not for --arch {given['arch']}; "
             "leave out one of them"
         )
+    sizes = {field.name for field in fields(architecture(str(options.get("arch", arch))).config)}
+    if "nlayers_query" in given and "nlayers_query" not in sizes:
+        raise UsageError(f"the {options.get('arch', arch)} network takes no --nlayers_query")
     if "clean_share" in given and not options.get("curriculum"):
         raise UsageError("--clean_share is a share of a curriculum's run; add --curriculum")
     if options.get("lr_shape") == "square":

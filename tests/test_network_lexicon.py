@@ -1,0 +1,98 @@
+"""The lexicon: which tokens share an entry, what reaches it, and what it passes on."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from biml.episodes.episode import Episode, Example
+from biml.episodes.types import PUBLISHED
+from biml.networks.dropout import NONE as NOTHING_DROPPED
+from biml.networks.entries import NONE, pack_entries
+from biml.networks.lexicon import Exchange, look_up
+from biml.networks.rows import Rows
+from biml.networks.staged import StagedConfig, StagedNetwork
+
+SMALL = StagedConfig(
+    nlayers_encoder=2, nlayers_query=2, nlayers_decoder=2, nheads=2, emb_size=16, ff_mult=2
+)
+
+
+def test_uses_of_a_word_in_one_episode_share_an_entry() -> None:
+    entries = pack_entries([[NONE, 0, 1, 0], [NONE, 0]], [[1, NONE], [0]])
+    assert entries.study.tolist() == [[3, 0, 1, 0], [3, 2, 3, 3]]
+    assert entries.uses[entries.used].tolist() == [1, 3, 2, 5]
+    assert entries.used.sum(1).tolist() == [2, 1, 1, 0]
+    assert entries.asked.tolist() == [1, 3, 2]
+    places = entries.back.view(2, 4)
+    assert entries.uses.flatten()[places[0, 1:]].tolist() == [1, 2, 3]
+
+
+def test_an_episode_without_study_examples_has_no_entries() -> None:
+    entries = pack_entries([[NONE]], [[NONE, NONE]])
+    assert entries.uses.shape == (1, 1)
+    assert look_up(torch.ones(1, 4), entries.asked).abs().sum() == 0
+
+
+@pytest.mark.parametrize("lengths", [[2, 0, 3], [1], []])
+def test_rows_go_there_and_back_with_their_gradients(lengths: list[int]) -> None:
+    rows = Rows.of(lengths)
+    x = torch.randn(sum(lengths), 4, requires_grad=True)
+    table = rows.spread(x)
+    assert torch.equal(rows.collect(table), x)
+    assert table.shape[:2] == rows.filled.shape
+    way = torch.randn(sum(lengths), 4)
+    (gradient,) = torch.autograd.grad((rows.collect(table * 2) * way).sum(), x)
+    torch.testing.assert_close(gradient, 2 * way)
+
+
+def test_an_entry_is_a_weighted_mean_over_its_uses() -> None:
+    torch.manual_seed(0)
+    entries = pack_entries([[NONE, 0, 1, 0]], [[]])
+    layer = Exchange(8, heads=2, ff_mult=1)
+    x, held = torch.randn(1, 4, 8, requires_grad=True), torch.zeros(3, 8)
+
+    def plainly(x: Tensor) -> Tensor:
+        tokens = x[0, [1, 3]]
+        tokens = tokens * torch.rsqrt(tokens.square().mean(-1, keepdim=True) + 1e-6)
+        weights = (tokens @ layer.weigh.t()).softmax(0)
+        values = (tokens @ layer.value.t()).view(2, 2, 4)
+        entry = (weights[..., None] * values).sum(0).flatten() @ layer.out.t()
+        normed = entry * torch.rsqrt(entry.square().mean() + 1e-6)
+        hidden = torch.nn.functional.gelu(normed @ layer.feed.up.t())
+        return entry + hidden @ layer.feed.down.t()
+
+    found = layer.gather(x, held, entries)[0]
+    torch.testing.assert_close(found, plainly(x), atol=1e-5, rtol=1e-4)
+    way = torch.randn(8)
+    (gradient,) = torch.autograd.grad((found * way).sum(), x, retain_graph=True)
+    (expected,) = torch.autograd.grad((plainly(x) * way).sum(), x)
+    torch.testing.assert_close(gradient, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_tokens_of_no_word_are_told_nothing() -> None:
+    torch.manual_seed(0)
+    entries = pack_entries([[NONE, 0, 1, 0]], [[]])
+    layer = Exchange(8, heads=2, ff_mult=1)
+    told = layer.spread(torch.randn(3, 8), entries)[0]
+    assert told[0].abs().sum() == 0
+    torch.testing.assert_close(told[1], told[3])
+    assert not torch.allclose(told[1], told[2])
+
+
+def test_what_one_example_says_of_a_word_reaches_its_other_uses() -> None:
+    net = StagedNetwork(replace(SMALL, nheads_within=2), PUBLISHED, seed=1).eval()
+
+    def read(word: str, symbol: str) -> Tensor:
+        # The convolution reaches two tokens far, over the end of an example.
+        first = Example((word,), (symbol, "GREEN", "GREEN"))
+        study = (first, Example(("dax", "fep"), ("RED", "RED")))
+        batch = net.collate([Episode(study, (Example(("fep",), ("RED",)),))])
+        with torch.no_grad():
+            memory, _ = net._learn(batch, NOTHING_DROPPED, None)
+        return memory[0, batch.example[0] == 1]
+
+    # Both heads see their own example alone, so that only the lexicon tells of another.
+    assert not torch.allclose(read("dax", "RED"), read("dax", "BLUE"), atol=1e-4)
+    torch.testing.assert_close(read("wif", "RED"), read("wif", "BLUE"))
