@@ -8,23 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from biml.episodes.episode import Episode
+from biml.errors import UsageError
 from biml.networks.attention import attention
-from biml.networks.base import Memory
 from biml.networks.dropout import NONE as NO_DROPOUT
 from biml.networks.dropout import Dropout
 from biml.networks.fast_config import FastConfig
 from biml.networks.fast_layers import DecoderLayer, Layer, Norm, Turn, project
 from biml.networks.guidance import Guidance
 from biml.networks.lexicon import SAID, Exchange, look_up
-from biml.networks.packed import LONGEST, cut_episodes, encode
+from biml.networks.packed import Encoded
 from biml.networks.rows import Rows
 from biml.networks.staged_batch import StagedBatch, pack_stages
-from biml.networks.study import StudyNetwork
-from biml.vocabulary import IO
-
-Found = tuple[Tensor, Tensor]
-"""Keys and values, [rows, heads, tokens, head size] each."""
+from biml.networks.study import AnswerMemory, Found, StudyNetwork
 
 LOOKS_UP = 1
 """The layer of queries, and of answers, that looks things up in the study examples."""
@@ -44,28 +39,10 @@ class StagedConfig(FastConfig):
     nlayers_query: int = 4
     nlayers_decoder: int = 4
 
-
-@dataclass
-class StagedMemory(Memory):
-    """What answering goes on from, a row for each query.
-
-    Attributes:
-        study: keys and values of the study examples.
-        own: keys and values of the query's words and the answer so far, for each layer.
-        lengths: LongTensor [rows], study tokens that are not padding.
-        seen: BoolTensor [rows, tokens of `own`], those that are not padding.
-        words: LongTensor [rows], words of each query.
-        recent: [rows, kernel // 2 + 1, width], the latest tokens as embedded; 0 before the first.
-        step: symbols answered so far.
-    """
-
-    study: Found
-    own: list[Found]
-    lengths: Tensor
-    seen: Tensor
-    words: Tensor
-    recent: Tensor
-    step: int = 0
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nlayers_query < 1:
+            raise UsageError(f"nlayers_query is {self.nlayers_query}, but must be at least 1")
 
 
 class StagedNetwork(StudyNetwork):
@@ -102,18 +79,8 @@ class StagedNetwork(StudyNetwork):
             DecoderLayer(*sizes) if number == looks_up else Layer(*sizes) for number in range(count)
         )
 
-    # --- episodes to batches
-
-    def collate(self, episodes: Sequence[Episode]) -> StagedBatch:
-        encoded = [encode(i, episode, self.vocabulary) for i, episode in enumerate(episodes)]
-        return pack_stages(encoded, self.vocabulary)
-
-    def chunks(self, episodes: Sequence[Episode], max_tokens: int) -> list[StagedBatch]:
-        encoded = [encode(i, episode, self.vocabulary) for i, episode in enumerate(episodes)]
-        pieces = cut_episodes([e for e in encoded if e.words], max_tokens)
-        return [pack_stages(piece, self.vocabulary) for piece in pieces]
-
-    # --- training: all target symbols of all queries at once
+    def _pack(self, episodes: Sequence[Encoded]) -> StagedBatch:
+        return pack_stages(episodes, self.vocabulary)
 
     def forward(self, batch: StagedBatch, generator: torch.Generator | None = None) -> Tensor:
         drop = Dropout(self.config.dropout if self.training else 0.0, generator)
@@ -142,57 +109,25 @@ class StagedNetwork(StudyNetwork):
         self.guidance = guide.total if guide else None
         return self._logits(x[batch.predicting])
 
-    # --- decoding: one symbol at a time
-
     @torch.no_grad()
-    def remember(self, batch: StagedBatch) -> StagedMemory:
-        memory, told = self._learn(batch, NO_DROPOUT, None)
-        tokens = self._embed(batch)
-        found = self._lookups(memory)
-        begun = self._working(tokens[batch.at_words])
-        words = self._read_words(batch, begun, told, found[0], NO_DROPOUT)
-        of_rows = (found[1][0][batch.episode], found[1][1][batch.episode])
-        return StagedMemory(
-            (of_rows[0].contiguous(), of_rows[1].contiguous()),
+    def remember(self, batch: StagedBatch) -> AnswerMemory:
+        read, told = self._learn(batch, NO_DROPOUT, None)
+        of_words, (k, v) = self._lookups(read)
+        begun = self._working(self._embed(batch)[batch.at_words])
+        words = self._read_words(batch, begun, told, of_words, NO_DROPOUT)
+        # Contiguous, since every decoding step would copy them else.
+        found = (k[batch.episode].contiguous(), v[batch.episode].contiguous())
+        last = self.last_places(batch.words.lengths)
+        number = batch.words.unpack.gather(1, last.clamp(min=0))
+        at = batch.at_words[number] if len(batch.at_words) else number
+        return AnswerMemory(
+            [found if isinstance(layer, DecoderLayer) else None for layer in self._decoder],
             self._known(words, batch),
             batch.lengths[batch.episode],
             batch.words.filled,
             batch.words.lengths,
-            self._last_words(batch),
+            self._embedded(batch, at) * (last >= 0)[..., None],
         )
-
-    @torch.no_grad()
-    def next_logits(self, memory: StagedMemory, tokens: Tensor) -> Tensor:
-        if memory.step == 0:
-            tokens = torch.full_like(tokens, self.vocabulary.input.index[IO])
-        else:
-            tokens = self.as_read[tokens]
-        memory.seen = torch.cat((memory.seen, memory.seen.new_ones(len(tokens), 1)), 1)
-        at = LONGEST + min(memory.step, LONGEST - 1)
-        x = self.symbols[tokens] + self.places[at]
-        memory.recent = torch.cat((memory.recent[:, 1:], x[:, None]), 1)
-        # The taps of the convolution that look back, the token's own among them.
-        back = self.neighbours[:, 0, : self.config.kernel // 2 + 1]
-        x = self._working((x + (memory.recent * back.t()).sum(1))[:, None])
-        turns = self._turns((memory.words + memory.step)[:, None], x.dtype)
-        hidden = ~memory.seen[:, None, None, :]
-        before, memory.own = memory.own, []
-        for layer, (k_before, v_before) in zip(self._decoder, before, strict=True):
-            own = project(layer.norm_own(x), layer.own.query, layer.own.key, layer.own.value)
-            q, k, v = self._own(own, turns)
-            k, v = torch.cat((k_before, k), 2), torch.cat((v_before, v), 2)
-            memory.own.append((k, v))
-            y = attention(q, k, v, hidden=hidden).transpose(1, 2).flatten(2)
-            x = x + F.linear(y, layer.own.out)
-            if isinstance(layer, DecoderLayer):
-                (q,) = self._heads(project(layer.norm_study(x), layer.study.query), 1)
-                y = attention(q, *memory.study, lengths=memory.lengths)
-                x = x + F.linear(y.transpose(1, 2).flatten(2), layer.study.out)
-            x = self._feed_forward(layer, x, NO_DROPOUT)
-        memory.step += 1
-        return self._logits(x[:, 0])
-
-    # --- the pieces, in the order in which data passes them
 
     def _learn(
         self, batch: StagedBatch, drop: Dropout, guide: Guidance | None
@@ -216,30 +151,8 @@ class StagedNetwork(StudyNetwork):
         return memory, F.linear(self.norm_entry(held), self.told)
 
     def _embed(self, batch: StagedBatch) -> Tensor:
-        """Queries and answers through the convolution that reads the study examples.
-
-        A word's neighbours are words of its query; answers and IO have only those before them.
-        """
-        tokens = self.symbols[batch.asked] + self.places[batch.asked_places]
-        words = batch.words.lengths[batch.row]
-        x = tokens
-        for tap, weight in enumerate(self.neighbours[:, 0].t()):
-            ahead = tap - self.config.kernel // 2
-            there = torch.roll(batch.column, -ahead, 0)
-            near = (torch.roll(batch.row, -ahead, 0) == batch.row) & (there == batch.column + ahead)
-            if ahead > 0:
-                near &= there < words
-            x = x + torch.roll(tokens, -ahead, 0) * (near[:, None] * weight)
-        return x
-
-    def _last_words(self, batch: StagedBatch) -> Tensor:
-        """The last words of each query as embedded, [rows, kernel // 2 + 1, width]."""
-        reach = self.config.kernel // 2 + 1
-        place = batch.words.lengths[:, None] + torch.arange(-reach, 0, device=batch.row.device)
-        number = batch.words.unpack.gather(1, place.clamp(min=0))
-        at = batch.at_words[number] if len(batch.at_words) else number
-        tokens = self.symbols[batch.asked[at]] + self.places[batch.asked_places[at]]
-        return tokens * (place >= 0)[..., None]
+        """Queries and answers [tokens, width] through the convolution."""
+        return self._beside(self._embedded(batch), batch.row, batch.column, batch.words.lengths)
 
     def _lookups(self, memory: Tensor) -> tuple[Found, Found]:
         """Keys and values of the study examples for the reader and for the decoder."""
@@ -313,10 +226,6 @@ class StagedNetwork(StudyNetwork):
         seen = before | (place == place[:, None])
         words = batch.words.filled[:, None, :].expand(-1, len(place), -1)
         return ~torch.cat((words & rows.filled[:, :, None], seen), 2)[:, None]
-
-    @property
-    def _decoder(self) -> Sequence[Layer]:
-        return cast(Sequence[Layer], self.decoder)
 
 
 def _in_stages(looks: Tensor, words: Rows) -> Tensor:

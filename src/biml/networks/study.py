@@ -2,32 +2,64 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from biml.episodes.episode import Episode
 from biml.networks.attention import attention
-from biml.networks.base import EpisodeNetwork
+from biml.networks.base import Batch, EpisodeNetwork, Memory
+from biml.networks.dropout import NONE as NOTHING_DROPPED
 from biml.networks.dropout import Dropout
 from biml.networks.fast_config import FastConfig
-from biml.networks.fast_layers import Layer, Norm, Turn, project
+from biml.networks.fast_layers import DecoderLayer, Layer, Norm, Turn, project
 from biml.networks.guidance import Guidance, meaning_size
-from biml.networks.packed import PLACES, answer_symbols
-from biml.vocabulary import Vocabulary
+from biml.networks.packed import LONGEST, PLACES, Encoded, answer_symbols, cut_episodes, encode
+from biml.vocabulary import IO, Vocabulary
 
 SLOWEST = 100.0
 """Ratio of the fastest to the slowest turn of rotary positions; rows are 20 to 150 tokens long."""
 
 
-class StudyBatch(Protocol):
+class StudyBatch(Batch, Protocol):
     """What is read of a batch; see `PackedBatch`."""
 
     study: Tensor
     study_places: Tensor
     example: Tensor
     lengths: Tensor
+    asked: Tensor
+    asked_places: Tensor
+
+
+Found = tuple[Tensor, Tensor]
+"""Keys and values, [rows, heads, tokens, head size] each."""
+
+
+@dataclass
+class AnswerMemory(Memory):
+    """What answering goes on from, a row for each query.
+
+    Attributes:
+        study: keys and values of the study examples for each decoder layer that looks them up.
+        own: keys and values of the query and the answer so far, for each decoder layer.
+        lengths: LongTensor [rows], study tokens that are not padding.
+        seen: BoolTensor [rows, tokens of `own`], those that are not padding.
+        words: LongTensor [rows], words of each query.
+        recent: [rows, kernel // 2 + 1, width], the latest tokens as embedded; 0 before the first.
+        step: symbols answered so far.
+    """
+
+    study: list[Found | None]
+    own: list[Found]
+    lengths: Tensor
+    seen: Tensor
+    words: Tensor
+    recent: Tensor
+    step: int = 0
 
 
 class StudyNetwork(EpisodeNetwork):
@@ -67,8 +99,97 @@ class StudyNetwork(EpisodeNetwork):
     def _make_decoder(self) -> None:
         """Add the layers that read and answer queries."""
 
+    @abstractmethod
+    def _pack(self, episodes: Sequence[Encoded]) -> StudyBatch:
+        """One batch of encoded episodes."""
+
     def outer_parameters(self) -> tuple[str, ...]:
         return ("symbols", "places", "out", "meaning")
+
+    # --- episodes to batches
+
+    def collate(self, episodes: Sequence[Episode]) -> StudyBatch:
+        return self._pack([encode(i, e, self.vocabulary) for i, e in enumerate(episodes)])
+
+    def chunks(self, episodes: Sequence[Episode], max_tokens: int) -> list[StudyBatch]:
+        encoded = [encode(i, episode, self.vocabulary) for i, episode in enumerate(episodes)]
+        pieces = cut_episodes([e for e in encoded if e.words], max_tokens)
+        return [self._pack(piece) for piece in pieces]
+
+    # --- decoding: one symbol at a time
+
+    @torch.no_grad()
+    def next_logits(self, memory: AnswerMemory, tokens: Tensor) -> Tensor:
+        if memory.step == 0:
+            tokens = torch.full_like(tokens, self.vocabulary.input.index[IO])
+        else:
+            tokens = self.as_read[tokens]
+        memory.seen = torch.cat((memory.seen, memory.seen.new_ones(len(tokens), 1)), 1)
+        at = LONGEST + min(memory.step, LONGEST - 1)
+        x = self.symbols[tokens] + self.places[at]
+        memory.recent = torch.cat((memory.recent[:, 1:], x[:, None]), 1)
+        # The taps of the convolution that look back, the token's own among them.
+        back = self.neighbours[:, 0, : self.config.kernel // 2 + 1]
+        x = self._working((x + (memory.recent * back.t()).sum(1))[:, None])
+        place = (memory.words + memory.step)[:, None]
+        x = self._decode(memory, x, place, ~memory.seen[:, None, None, :])
+        memory.step += 1
+        return self._logits(x[:, 0])
+
+    def _decode(self, memory: AnswerMemory, x: Tensor, place: Tensor, hidden: Tensor) -> Tensor:
+        """Pass further tokens [rows, n, width] of each row through the decoder."""
+        before, memory.own = memory.own, []
+        turns = self._turns(place, x.dtype)
+        for number, (layer, found) in enumerate(zip(self._decoder, memory.study, strict=True)):
+            own = project(layer.norm_own(x), layer.own.query, layer.own.key, layer.own.value)
+            q, k, v = self._own(own, turns)
+            if before:
+                k, v = torch.cat((before[number][0], k), 2), torch.cat((before[number][1], v), 2)
+            memory.own.append((k, v))
+            y = attention(q, k, v, hidden=hidden).transpose(1, 2).flatten(2)
+            x = x + F.linear(y, layer.own.out)
+            if found:
+                looking = cast(DecoderLayer, layer)
+                (q,) = self._heads(project(looking.norm_study(x), looking.study.query), 1)
+                k, v = found
+                y = attention(q, k, v, lengths=memory.lengths)
+                x = x + F.linear(y.transpose(1, 2).flatten(2), looking.study.out)
+            x = self._feed_forward(layer, x, NOTHING_DROPPED)
+        return x
+
+    def last_places(self, words: Tensor) -> Tensor:
+        """The places in queries [rows] of the last words that the convolution looks back at."""
+        reach = self.config.kernel // 2 + 1
+        return words[:, None] + torch.arange(-reach, 0, device=words.device)
+
+    # --- the pieces, in the order in which data passes them
+
+    def _embedded(self, batch: StudyBatch, at: Tensor | None = None) -> Tensor:
+        """Tokens of queries and answers, all or those with these numbers, without neighbours."""
+        asked, places = batch.asked, batch.asked_places
+        if at is not None:
+            asked, places = asked.flatten()[at], places.flatten()[at]
+        return self.symbols[asked] + self.places[places]
+
+    def _beside(self, tokens: Tensor, row: Tensor, column: Tensor, words: Tensor) -> Tensor:
+        """Tokens of queries and answers through the convolution that reads the study examples.
+
+        A word's neighbours are words of its query; answers and IO have only those before them.
+
+        Args:
+            tokens: [.., tokens, width].
+            row, column: LongTensor [.., tokens], the query of each token, and its place in it.
+            words: LongTensor [queries], words of each query.
+        """
+        x = tokens
+        for tap, weight in enumerate(self.neighbours[:, 0].t()):
+            ahead = tap - self.config.kernel // 2
+            there = torch.roll(column, -ahead, -1)
+            near = (torch.roll(row, -ahead, -1) == row) & (there == column + ahead)
+            if ahead > 0:
+                near &= there < words[row]
+            x = x + torch.roll(tokens, -ahead, -2) * (near[..., None] * weight)
+        return x
 
     def _read_study(
         self,
@@ -128,6 +249,10 @@ class StudyNetwork(EpisodeNetwork):
     def _heads(self, x: Tensor, parts: int) -> Tensor:
         """[rows, tokens, parts * width] to [parts, rows, heads, tokens, head size]."""
         return x.unflatten(-1, (parts, self.config.nheads, -1)).permute(2, 0, 3, 1, 4)
+
+    @property
+    def _decoder(self) -> Sequence[Layer]:
+        return cast(Sequence[Layer], self.decoder)
 
     def _feed_forward(self, layer: Layer, x: Tensor, drop: Dropout) -> Tensor:
         hidden = F.linear(layer.norm_feed(x), layer.feed.up)

@@ -37,7 +37,7 @@ def arch_of(preset: str) -> str:
 
 
 def suits(preset: str, arch: str) -> bool:
-    """Whether a preset can go on with a trained model of that architecture.
+    """Whether a preset can train an architecture.
 
     Depth and rates of a recipe are for networks of one kind: those that can be guided, or the
     published one.
@@ -64,7 +64,7 @@ def settle(given: Mapping[str, Any]) -> dict[str, Any]:
     options = {**PRESETS[name], **given}
     # A recipe's depth and rates are for its network; other options may well be varied in it.
     arch = arch_of(name)
-    if "preset" in given and options.get("arch", arch) != arch:
+    if "preset" in given and not suits(name, options.get("arch", arch)):
         raise UsageError(
             f"--preset {name} is a recipe for the {arch} network, not for --arch {given['arch']}; "
             "leave out one of them"
