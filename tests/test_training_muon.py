@@ -30,6 +30,16 @@ def test_it_takes_the_steps_of_pytorchs_muon() -> None:
         torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
 
 
+def test_float32_gives_the_same_steps_up_to_rounding() -> None:
+    in_bfloat16, in_float32 = matrices(), matrices()
+    for parameters, within in ((in_bfloat16, torch.bfloat16), (in_float32, torch.float32)):
+        give_gradients(parameters, 0)
+        Muon(parameters, 1.0, within=within).step()
+    for a, b, start in zip(in_bfloat16, in_float32, matrices(), strict=True):
+        assert not torch.equal(a, b)
+        assert (a - b).norm() < 0.03 * (b - start).norm()
+
+
 def test_processes_share_the_work_and_end_with_the_same_weights() -> None:
     alone, first, second = matrices(), matrices(), matrices()
     sums: list[torch.Tensor] = []

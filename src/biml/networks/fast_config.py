@@ -1,4 +1,4 @@
-"""Sizes of the fast network."""
+"""Sizes of the networks that read study examples once."""
 
 from dataclasses import dataclass
 
