@@ -82,7 +82,7 @@ def test_a_card_tells_the_whole_training_and_its_figures(
     assert card["data"] == "episodes of the meta-grammar; people's answers in the open-ended task"
     assert card["episodes"] == 2 * 2 + 3 * 2
     assert card["seed"] == 8
-    assert card["command"].startswith("biml train --preset paper --episode_type joint")
+    assert card["command"].startswith("biml train --episode_type joint")
     assert "--init first.pt" in card["command"]
     assert str(checkpoint.parent) not in json.dumps(card)
     assert [one["file"] for one in card["started_from"]] == ["first.pt"]

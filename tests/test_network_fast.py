@@ -1,6 +1,8 @@
 """The networks that read study examples once: what they read, that their caches change nothing."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -120,6 +122,27 @@ def test_every_weight_gets_a_gradient(net: EpisodeNetwork) -> None:
     for name, weights in net.named_parameters():
         assert weights.grad is not None, name
         assert weights.grad.abs().sum() > 0, name
+
+
+def test_gradients_do_not_depend_on_how_a_batch_is_cut(net: EpisodeNetwork) -> None:
+    shown = [explain(episode) for episode in episodes(4)]
+    net.train()
+
+    def gradients(batches: Sequence[Any]) -> dict[str, Tensor]:
+        net.zero_grad()
+        for batch in batches:
+            logits, pad = net(batch).flatten(0, 1), PUBLISHED.output.pad
+            loss = F.cross_entropy(
+                logits, batch.target.flatten(), ignore_index=pad, reduction="sum"
+            )
+            assert net.guidance is not None
+            (loss + net.guidance).backward()
+        named = net.named_parameters()
+        return {name: weights.grad for name, weights in named if weights.grad is not None}
+
+    whole = {name: grad.clone() for name, grad in gradients([net.collate(shown)]).items()}
+    for name, grad in gradients([net.collate([episode]) for episode in shown]).items():
+        assert (grad - whole[name]).norm() <= 1e-4 * whole[name].norm() + 1e-4, name
 
 
 def test_gradients_agree_with_autograd_of_plain_operations() -> None:

@@ -35,7 +35,7 @@ def test_an_episode_without_study_examples_has_no_entries() -> None:
     assert look_up(torch.ones(1, 4), entries.asked).abs().sum() == 0
 
 
-@pytest.mark.parametrize("lengths", [[2, 0, 3], [1], []])
+@pytest.mark.parametrize("lengths", [[2, 0, 3], [1], [0], []])
 def test_rows_go_there_and_back_with_their_gradients(lengths: list[int]) -> None:
     rows = Rows.of(lengths)
     x = torch.randn(sum(lengths), 4, requires_grad=True)

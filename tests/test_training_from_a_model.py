@@ -125,6 +125,7 @@ def test_lessons_are_skipped_but_clean_targets_come_first() -> None:
     [
         ({"emb_size": 64}, r"other sizes than --emb_size 64 \(it has 16\)"),
         ({"act": "relu", "ff_mult": 2}, r"--ff_mult 2 \(it has 1\), --act relu \(it has gelu\)"),
+        ({"nlayers_query": 4}, "the paper network takes no --nlayers_query"),
         ({"arch": "fast"}, "--arch fast trains another network .* architecture is paper"),
         ({"preset": "fast"}, "--preset fast trains another network .* architecture is paper"),
     ],

@@ -54,7 +54,9 @@ class FastNetwork(StudyNetwork):
         x = self._working(self._read_asked(batch))
         shape = x.shape
         hidden = hidden_tokens(batch)
-        turns = self._turns(torch.arange(batch.unpack.shape[1], device=x.device), x.dtype)
+        place = torch.arange(batch.unpack.shape[1], device=x.device)
+        filled = place < batch.tokens[:, None]
+        turns = self._turns(place, x.dtype)
         guided = min(GUIDED, len(study) - 1)
         layers = cast(Sequence[DecoderLayer], self.decoder)
         for number, (layer, (k, v)) in enumerate(zip(layers, study, strict=True)):
@@ -65,7 +67,9 @@ class FastNetwork(StudyNetwork):
             if guide and number == guided:
                 guide.meaning(normed, guide.guides.asked_words, self.meaning)
                 guide.attention(q[:, 0], own_k[:, 0], hidden[:, 0], guide.guides.answers)
-            y = attention(q, own_k, own_v, hidden=hidden).transpose(1, 2).flatten(2).flatten(0, 1)
+            y = attention(q, own_k, own_v, hidden=hidden).transpose(1, 2).flatten(2)
+            # Going back, each place behind a row's end would get the gradient of some token.
+            y = (y * filled[..., None]).flatten(0, 1)
             y = Regather.apply(y, batch.pack, batch.unpack.flatten()).view(shape)
             x = x + drop(F.linear(y, layer.own.out))
             (q,) = self._heads(project(layer.norm_study(x), layer.study.query), 1)

@@ -60,6 +60,11 @@ class FeedForward(nn.Module):
         self.up = nn.Parameter(scaled(width * multiple, width))
         self.down = nn.Parameter(scaled(width, width * multiple) * branch)
 
+    def forward(self, x: Tensor, activation: str) -> Tensor:
+        hidden = F.linear(x, self.up)
+        hidden = F.gelu(hidden) if activation == "gelu" else F.relu(hidden)
+        return F.linear(hidden, self.down)
+
 
 class Norm(nn.Module):
     """Root-mean-square norm; PyTorch's is not fused for bfloat16 with weights in float32."""

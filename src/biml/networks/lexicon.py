@@ -18,12 +18,13 @@ SAID = 0.5
 class Exchange(nn.Module):
     """The uses of each word add to its entry what they have found, and learn what it holds.
 
-    Each head takes a weighted mean over a word's uses, at first all alike, so that those that tell
-    more can count for more.
+    Each head takes a weighted mean over a word's uses, at first nearly alike, so that those that
+    tell more can count for more. Nothing is dropped here in training.
     """
 
-    def __init__(self, width: int, heads: int, ff_mult: int) -> None:
+    def __init__(self, width: int, heads: int, ff_mult: int, activation: str = "gelu") -> None:
         super().__init__()
+        self.activation = activation
         self.norm_uses = Norm(width)
         self.weigh = nn.Parameter(scaled(heads, width) * BRANCH)
         rotation = torch.linalg.qr(torch.randn(width, width))[0].contiguous()
@@ -49,8 +50,7 @@ class Exchange(nn.Module):
         weights = (weights * entries.used[..., None]).to(tokens.dtype)
         values = F.linear(tokens, self.value).unflatten(-1, (weights.shape[-1], -1))
         held = held + F.linear((values * weights[..., None]).sum(1).flatten(1), self.out)
-        hidden = F.gelu(F.linear(self.norm_feed(held), self.feed.up))
-        return held + F.linear(hidden, self.feed.down)
+        return held + self.feed(self.norm_feed(held), self.activation)
 
     def spread(self, held: Tensor, entries: Entries) -> Tensor:
         """What the entries tell each study token [episodes, S, width]; 0 for those of no word."""

@@ -13,7 +13,7 @@ from biml.networks.entries import NONE
 from biml.networks.guides import EpisodeGuides, Guides, encode_guides, pack_guides
 from biml.networks.pieces import equal_pieces
 from biml.networks.ragged import flat, ragged, table
-from biml.vocabulary import IO, Vocabulary
+from biml.vocabulary import IO, Language, Vocabulary
 
 LONGEST = 20
 """Inputs, and outputs, whose tokens have places of their own; later ones share the last."""
@@ -185,17 +185,9 @@ def pack_episodes(episodes: Sequence[Encoded], vocabulary: Vocabulary) -> Packed
     unpack[row, column] = place
     pack = np.full(asked.size, len(words) * longest, dtype=np.int64)
     pack[place] = row * longest + column
-    symbol_row, symbol_column = ragged(symbols)
+    decoder_input, target = targets(symbols, flat([e.targets for e in episodes]), write)
     answer_row, answer_column = ragged(symbols + 1)
-    shape = (len(words), int(symbols.max(initial=0)) + 1)
-    targets = flat([e.targets for e in episodes])
-    target = np.full(shape, write.pad, dtype=np.int64)
-    target[symbol_row, symbol_column] = targets
-    target[np.arange(len(words)), symbols] = write.eos
-    decoder_input = np.full(shape, write.pad, dtype=np.int64)
-    decoder_input[:, 0] = write.sos
-    decoder_input[symbol_row, symbol_column + 1] = targets
-    answers = np.zeros(shape, dtype=np.int64)
+    answers = np.zeros(target.shape, dtype=np.int64)
     answers[answer_row, answer_column] = unpack[answer_row, words[answer_row] + answer_column]
     return PackedBatch(
         study=torch.from_numpy(table([e.study for e in episodes], read.pad)[0]),
@@ -217,6 +209,26 @@ def pack_episodes(episodes: Sequence[Encoded], vocabulary: Vocabulary) -> Packed
         target=torch.from_numpy(target),
         origin=[(e.number, q) for e in episodes for q in range(len(e.words))],
     )
+
+
+def targets(
+    symbols: np.ndarray, numbers: np.ndarray, write: Language
+) -> tuple[np.ndarray, np.ndarray]:
+    """`decoder_input` and `target` of a batch.
+
+    Args:
+        symbols: target symbols of each query.
+        numbers: target symbols of all queries, one after another.
+        write: the output language.
+    """
+    row, column = ragged(symbols)
+    target = np.full((len(symbols), int(symbols.max(initial=0)) + 1), write.pad, dtype=np.int64)
+    decoder_input = target.copy()
+    target[row, column] = numbers
+    target[np.arange(len(symbols)), symbols] = write.eos
+    decoder_input[:, 0] = write.sos
+    decoder_input[row, column + 1] = numbers
+    return decoder_input, target
 
 
 def answer_symbols(vocabulary: Vocabulary) -> list[int]:

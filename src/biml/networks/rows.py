@@ -64,7 +64,8 @@ class _Spread(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, unpack: Tensor, pack: Tensor) -> Tensor:
         ctx.save_for_backward(pack)
-        return x.index_select(0, unpack)
+        # Rows that are all empty have places, but no token to put there.
+        return x.index_select(0, unpack) if len(x) else x.new_zeros(len(unpack), x.shape[1])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:

@@ -34,6 +34,7 @@ class StagedConfig(FastConfig):
 
     Attributes:
         nlayers_query: layers that read the words of a query.
+        nlayers_decoder: layers that find its answer.
     """
 
     nlayers_query: int = 4
@@ -64,7 +65,8 @@ class StagedNetwork(StudyNetwork):
         config = self.config
         width, ff_mult = config.emb_size, config.ff_mult
         self.lexicon = nn.ModuleList(
-            Exchange(width, config.nheads, ff_mult) for _ in range(config.nlayers_encoder)
+            Exchange(width, config.nheads, ff_mult, config.activation)
+            for _ in range(config.nlayers_encoder)
         )
         self.norm_entry = Norm(width)
         self.told = nn.Parameter(torch.eye(width) * SAID)
@@ -141,7 +143,8 @@ class StagedNetwork(StudyNetwork):
             if held is None:
                 held = x.new_zeros(len(batch.entries.uses), x.shape[-1])
             held = layer.gather(x, held, batch.entries)
-            if guide and number:
+            # What one example alone tells does not say what a word means.
+            if guide and (number or len(self.lexicon) == 1):
                 words = guide.guides.study_words.flatten()[batch.entries.uses[:-1, 0]]
                 guide.meaning(self.norm_entry(held[:-1]), words, self.meaning, SHARED)
             return x + layer.spread(held, batch.entries)
@@ -156,8 +159,8 @@ class StagedNetwork(StudyNetwork):
 
     def _lookups(self, memory: Tensor) -> tuple[Found, Found]:
         """Keys and values of the study examples for the reader and for the decoder."""
-        layers = [layer for layer in (*self.reader, *self.decoder) if hasattr(layer, "study")]
-        looking = cast(Sequence[DecoderLayer], layers)
+        layers = (*self.reader, *self.decoder)
+        looking = [layer for layer in layers if isinstance(layer, DecoderLayer)]
         weights = [w for layer in looking for w in (layer.study.key, layer.study.value)]
         of_words_k, of_words_v, k, v = self._heads(project(memory, *weights), 4).unbind()
         return (of_words_k, of_words_v), (k, v)
@@ -218,7 +221,8 @@ class StagedNetwork(StudyNetwork):
     def _not_yet(self, batch: StagedBatch) -> Tensor:
         """BoolTensor [queries, 1, A, W + A], what IO and each symbol of an answer must not see.
 
-        They see all words of their query and what stands before them; behind a row's end itself.
+        They see all words of their query and what stands before them. What is behind a row's end
+        sees the answer and itself, which keeps its softmax finite.
         """
         rows = batch.answers
         place = torch.arange(rows.unpack.shape[1], device=rows.lengths.device)

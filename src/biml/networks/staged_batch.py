@@ -10,7 +10,7 @@ from torch import Tensor
 
 from biml.networks.entries import Entries, pack_entries
 from biml.networks.guides import Guides, pack_guides
-from biml.networks.packed import AT_BREAK, Encoded
+from biml.networks.packed import AT_BREAK, Encoded, targets
 from biml.networks.ragged import flat, ragged, table
 from biml.networks.rows import Rows
 from biml.vocabulary import Vocabulary
@@ -83,11 +83,9 @@ def pack_stages(episodes: Sequence[Encoded], vocabulary: Vocabulary) -> StagedBa
     per_episode = np.array([len(e.words) for e in episodes], dtype=np.int64)
     episode = np.repeat(np.arange(len(episodes)), per_episode)
     answers = Rows.of(symbols + 1)
-    predicting, targets = _targets(symbols, flat([e.targets for e in episodes]), write.pad)
-    targets[np.arange(len(words)), symbols] = write.eos
-    begun = np.full_like(targets, write.pad)
-    begun[:, 1:] = np.where(targets == write.eos, write.pad, targets)[:, :-1]
-    begun[:, 0] = write.sos
+    decoder_input, target = targets(symbols, flat([e.targets for e in episodes]), write)
+    predicting = np.zeros(target.shape, dtype=np.int64)
+    predicting[ragged(symbols + 1)] = np.arange((symbols + 1).sum())
     return StagedBatch(
         study=torch.from_numpy(table([e.study for e in episodes], read.pad)[0]),
         study_places=torch.from_numpy(table([e.study_places for e in episodes], AT_BREAK)[0]),
@@ -109,22 +107,10 @@ def pack_stages(episodes: Sequence[Encoded], vocabulary: Vocabulary) -> StagedBa
         episode=torch.from_numpy(episode),
         predicting=torch.from_numpy(predicting),
         guides=pack_guides([e.guides for e in episodes], words, symbols),
-        decoder_input=torch.from_numpy(begun),
-        target=torch.from_numpy(targets),
+        decoder_input=torch.from_numpy(decoder_input),
+        target=torch.from_numpy(target),
         origin=[(e.number, q) for e in episodes for q in range(len(e.words))],
     )
-
-
-def _targets(symbols: np.ndarray, targets: np.ndarray, pad: int) -> tuple[np.ndarray, np.ndarray]:
-    """The answer token that predicts each target symbol or EOS, and the target symbols."""
-    shape = (len(symbols), int(symbols.max(initial=0)) + 1)
-    predicting = np.zeros(shape, dtype=np.int64)
-    row, column = ragged(symbols + 1)
-    predicting[row, column] = np.arange(len(row))
-    table = np.full(shape, pad, dtype=np.int64)
-    row, column = ragged(symbols)
-    table[row, column] = targets
-    return predicting, table
 
 
 def _sums(numbers: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:

@@ -215,6 +215,7 @@ class StudyNetwork(EpisodeNetwork):
         x = self._working(x + neighbours.transpose(1, 2))
         turns = self._turns(torch.arange(x.shape[1], device=x.device), x.dtype)
         hidden = self._elsewhere(batch)
+        padding = torch.arange(x.shape[1], device=x.device) >= batch.lengths[:, None]
         layers = cast(Sequence[Layer], self.encoder)
         # One more layer has what attention found for the examples to learn from each other.
         guided = max(0, len(layers) - 2)
@@ -222,7 +223,8 @@ class StudyNetwork(EpisodeNetwork):
             own = project(layer.norm_own(x), layer.own.query, layer.own.key, layer.own.value)
             q, k, v = self._own(own, turns)
             if guide and number == guided:
-                guide.attention(q[:, 0], k[:, 0], hidden[:, 0], guide.guides.study)
+                unseen = hidden[:, 0] | padding[:, None]
+                guide.attention(q[:, 0], k[:, 0], unseen, guide.guides.study)
             y = attention(q, k, v, lengths=batch.lengths, hidden=hidden)
             x = x + drop(F.linear(y.transpose(1, 2).flatten(2), layer.own.out))
             x = after(number, self._feed_forward(layer, x, drop))
@@ -255,9 +257,7 @@ class StudyNetwork(EpisodeNetwork):
         return cast(Sequence[Layer], self.decoder)
 
     def _feed_forward(self, layer: Layer, x: Tensor, drop: Dropout) -> Tensor:
-        hidden = F.linear(layer.norm_feed(x), layer.feed.up)
-        hidden = F.gelu(hidden) if self.config.activation == "gelu" else F.relu(hidden)
-        return x + drop(F.linear(hidden, layer.feed.down))
+        return x + drop(layer.feed(layer.norm_feed(x), self.config.activation))
 
     def _logits(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):

@@ -70,6 +70,9 @@ def sizes_of(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
             f"{what} trains another network than {path} is, whose architecture is {had['arch']}; "
             f"leave out --init or {what.split()[0]}"
         )
+    idle = [option(name) for name in SIZES if name in given and name not in had]
+    if idle:
+        raise UsageError(f"the {had['arch']} network takes no {idle[0]}; leave it out")
     differing = [
         f"{option(name)} {given[name]} (it has {value})"
         for name, value in had.items()

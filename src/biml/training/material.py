@@ -16,6 +16,7 @@ from biml.networks.base import EpisodeNetwork
 from biml.networks.table import architecture, build
 from biml.rng import derive_seed
 from biml.training.batches import Source
+from biml.training.beginning import SIZES
 from biml.training.config import TrainingConfig
 
 FAR = 10**9
@@ -96,14 +97,7 @@ def open_material(config: TrainingConfig, data_dir: Path | None) -> Material:
 
 def network_options(config: TrainingConfig) -> dict[str, Any]:
     """The options of a run that the config of its architecture has, under its names."""
-    options = {
-        "nlayers_encoder": config.nlayers_encoder,
-        "nlayers_query": config.nlayers_query,
-        "nlayers_decoder": config.nlayers_decoder,
-        "emb_size": config.emb_size,
-        "ff_mult": config.ff_mult,
-        "dropout": config.dropout,
-        "activation": config.act,
-    }
+    options = {field: getattr(config, name) for name, field in SIZES.items()}
+    options["dropout"] = config.dropout
     known = {field.name for field in fields(architecture(config.arch).config)}
     return {name: value for name, value in options.items() if name in known}

@@ -26,8 +26,8 @@ class Muon(Optimizer):
         matrices: parameters with two dimensions.
         lr: learning rate; an update of an m x n matrix has spectral norm `lr * sqrt(max(1, m/n))`.
         momentum: of the running mean of gradients (Nesterov).
-        within: what updates are made orthogonal in; bfloat16 is exact enough, but where a machine
-            has to emulate it, it takes 25 times as long as float32.
+        within: what updates are made orthogonal in; bfloat16 is exact enough, but a machine that
+            has to emulate it takes 25 times as long.
         share: (number of this process, how many there are).
         add_up: sums a tensor over the processes, in place.
     """

@@ -8,7 +8,6 @@ from torch.nn import Parameter
 
 from biml.networks.base import EpisodeNetwork
 from biml.training.config import TrainingConfig
-from biml.training.hardware import pick_precision
 from biml.training.muon import Muon
 from biml.training.workers import Team
 
@@ -58,7 +57,7 @@ class MuonBesideAdamW:
         self._muon = Muon(
             matrices,
             config.lr * MATRIX_RATE,
-            within=torch.bfloat16 if pick_precision(team.device) == "bf16" else torch.float32,
+            within=torch.bfloat16 if config.precision == "bf16" else torch.float32,
             share=(team.rank, team.size),
             add_up=team.add_up,
         )

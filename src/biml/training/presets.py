@@ -70,7 +70,7 @@ def settle(given: Mapping[str, Any]) -> dict[str, Any]:
             "leave out one of them"
         )
     sizes = {field.name for field in fields(architecture(str(options.get("arch", arch))).config)}
-    if "nlayers_query" in given and "nlayers_query" not in sizes:
+    if "nlayers_query" in given and "nlayers_query" not in sizes and "init" not in given:
         raise UsageError(f"the {options.get('arch', arch)} network takes no --nlayers_query")
     if "clean_share" in given and not options.get("curriculum"):
         raise UsageError("--clean_share is a share of a curriculum's run; add --curriculum")

@@ -26,7 +26,7 @@ def command(options: Mapping[str, Any], name: str) -> str:
     fixed = {"preset", "minutes"}  # a time budget became a number of steps, which is exact
     if options.get("init") is not None:
         fixed |= {"arch", *SIZES}
-    parts = ["biml", "train", "--preset", preset]
+    parts = ["biml", "train"] + (["--preset", preset] if preset != "paper" else [])
     for field in asdict(TrainingConfig()):
         value = options.get(field, usual[field])
         if field in fixed or (value == usual[field] and field != "seed"):
