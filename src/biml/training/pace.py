@@ -8,18 +8,34 @@ from functools import partial
 from biml.training.learner import DivergedError, Learner
 
 LONGEST = 6.0
-"""Seconds after which enough has been measured."""
+"""Seconds after which enough of a part has been measured."""
 
 MOST_STEPS = 12
 
 
-def seconds_a_step(learner: Learner, asked_to_stop: Callable[[], bool]) -> float:
+def seconds_a_step(
+    learner: Learner, asked_to_stop: Callable[[], bool], clean: float = 1.0
+) -> float:
     """Seconds of a step on average over a few steps.
 
     The steps are those from the middle of the run, whose episodes are of full size. They change the
     learner, which is not to be used after this. Every process of a run measures together.
+
+    Args:
+        clean: the share of the run before biases and noise come in, whose steps are shorter; both
+            parts are measured, each in its middle.
     """
-    learner.done = learner.total // 2
+    parts = ((clean, clean / 2), (1 - clean, (1 + clean) / 2))
+    return sum(
+        share * _measured(learner, int(middle * learner.total), asked_to_stop)
+        for share, middle in parts
+        if share > 0
+    )
+
+
+def _measured(learner: Learner, step: int, asked_to_stop: Callable[[], bool]) -> float:
+    """Seconds of a step on average over the steps from this one on."""
+    learner.done = step
     steps = 0
     begin = time.perf_counter()
     # What goes wrong here goes wrong again in the run, which can tell where and keep the batch.

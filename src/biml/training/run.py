@@ -205,7 +205,8 @@ def _paced(
     and another with that number of steps, or one that is resumed, learns the same.
     """
     learner = _learner(config, material, team, None)
-    seconds = float(team.share(seconds_a_step(learner, lambda: bool(request))))
+    clean = config.clean_share if config.curriculum else 1.0
+    seconds = float(team.share(seconds_a_step(learner, lambda: bool(request), clean)))
     # Validation goes forward only, which is a third of the work of an episode.
     validated = len(material.validation) / (3 * VALIDATE_EVERY * config.batch_size)
     seconds *= 1 + validated
