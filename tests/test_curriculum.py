@@ -22,7 +22,7 @@ def curriculum(name: str = "algebraic+biases"):
 
 @pytest.mark.parametrize(
     ("index", "functions", "words"),
-    [(0, 1, 4), (1499, 1, 4), (1500, 1, 3), (11499, 1, 3), (11500, 3, 3)],
+    [(0, 1, 4), (599, 1, 4), (600, 1, 3), (3599, 1, 3), (3600, 3, 3)],
 )
 def test_lessons_have_fewer_functions_and_shorter_inputs(
     index: int, functions: int, words: int
@@ -59,7 +59,7 @@ def test_after_the_lessons_come_the_presentations_of_plain_training() -> None:
 def test_grammars_of_validation_and_gold_are_held_out_of_every_stage() -> None:
     held = held_out(validation_episodes(DataFolders()))
     source = curriculum()
-    for first in (0, 1500, AFTER_LESSONS, CLEAN):
+    for first in (0, 600, AFTER_LESSONS, CLEAN):
         for index in range(first, first + 50):
             grammar = source.episode(index).grammar
             assert grammar is not None
@@ -135,7 +135,7 @@ def test_lessons_leave_most_of_a_short_run_to_the_episodes_of_its_type() -> None
     source = kind.open_curriculum(DataFolders(), 0, run, run)
     assert len(source.episode(round(0.31 * run)).study) == 14
     functions = []
-    for index in (0, round(0.2 * run), round(0.29 * run)):
+    for index in (0, round(0.15 * run), round(0.29 * run)):
         grammar = source.episode(index).grammar
         assert grammar is not None
         functions.append(len(grammar.functions))
