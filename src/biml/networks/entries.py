@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from biml.networks.moving import moved
 from biml.networks.ragged import flat, table
 
 NONE = -1
@@ -34,8 +35,7 @@ class Entries:
     asked: Tensor
 
     def to(self, device: torch.device) -> "Entries":
-        moved = {name: value.to(device, non_blocking=True) for name, value in vars(self).items()}
-        return Entries(**moved)
+        return moved(self, device)
 
 
 def pack_entries(study: Sequence[Sequence[int]], asked: Sequence[Sequence[int]]) -> Entries:

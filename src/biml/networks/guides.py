@@ -9,6 +9,7 @@ from torch import Tensor
 
 from biml.episodes.episode import Episode, Explanation, Origins
 from biml.grammar import Rule
+from biml.networks.moving import moved
 from biml.networks.ragged import flat, ragged, table
 from biml.vocabulary import Language, Vocabulary
 
@@ -45,8 +46,7 @@ class Guides:
     asked_words: Tensor
 
     def to(self, device: torch.device) -> "Guides":
-        moved = {name: value.to(device, non_blocking=True) for name, value in vars(self).items()}
-        return Guides(**moved)
+        return moved(self, device)
 
 
 @dataclass(frozen=True)

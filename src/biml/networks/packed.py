@@ -11,6 +11,7 @@ from biml.episodes.episode import Episode
 from biml.errors import UsageError
 from biml.networks.entries import NONE
 from biml.networks.guides import EpisodeGuides, Guides, encode_guides, pack_guides
+from biml.networks.moving import moved
 from biml.networks.pieces import equal_pieces
 from biml.networks.ragged import flat, ragged, table
 from biml.vocabulary import IO, Language, Vocabulary
@@ -69,13 +70,7 @@ class PackedBatch:
     origin: list[tuple[int, int]]
 
     def to(self, device: torch.device) -> "PackedBatch":
-        moved = {
-            name: value.to(device, non_blocking=True)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
-        }
-        guides = self.guides and self.guides.to(device)
-        return PackedBatch(**moved, guides=guides, origin=self.origin)
+        return moved(self, device)
 
     @property
     def cost(self) -> int:

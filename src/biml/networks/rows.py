@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from biml.networks.moving import moved
 from biml.networks.ragged import ragged
 
 
@@ -37,8 +38,7 @@ class Rows:
         return cls(*map(torch.from_numpy, (lengths, unpack, pack)))
 
     def to(self, device: torch.device) -> "Rows":
-        moved = {name: value.to(device, non_blocking=True) for name, value in vars(self).items()}
-        return Rows(**moved)
+        return moved(self, device)
 
     @property
     def filled(self) -> Tensor:

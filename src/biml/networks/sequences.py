@@ -10,6 +10,7 @@ from torch import Tensor
 
 from biml.episodes.episode import Episode, Example
 from biml.errors import UsageError
+from biml.networks.moving import moved
 from biml.networks.pieces import equal_pieces
 from biml.networks.ragged import table
 from biml.vocabulary import IO, SOS, Vocabulary
@@ -34,13 +35,7 @@ class SequenceBatch:
     origin: list[tuple[int, int]]
 
     def to(self, device: torch.device) -> "SequenceBatch":
-        return SequenceBatch(
-            self.source.to(device, non_blocking=True),
-            self.lengths.to(device, non_blocking=True),
-            self.decoder_input.to(device, non_blocking=True),
-            self.target.to(device, non_blocking=True),
-            self.origin,
-        )
+        return moved(self, device)
 
     @property
     def cost(self) -> int:

@@ -1,8 +1,7 @@
 """Episodes as the staged network reads them: study examples, then queries, then answers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from biml.networks.entries import Entries, pack_entries
 from biml.networks.guides import Guides, pack_guides
+from biml.networks.moving import moved
 from biml.networks.packed import AT_BREAK, Encoded, targets
 from biml.networks.ragged import flat, ragged, table
 from biml.networks.rows import Rows
@@ -59,18 +59,12 @@ class StagedBatch:
     origin: list[tuple[int, int]]
 
     def to(self, device: torch.device) -> "StagedBatch":
-        return StagedBatch(**{f.name: _to(getattr(self, f.name), device) for f in fields(self)})
+        return moved(self, device)
 
     @property
     def cost(self) -> int:
         """Work of a training pass, in tokens with padding."""
         return self.study.numel() + self.asked.numel()
-
-
-def _to(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    return value.to(device) if hasattr(value, "to") else value
 
 
 def pack_stages(episodes: Sequence[Encoded], vocabulary: Vocabulary) -> StagedBatch:
