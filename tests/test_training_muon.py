@@ -2,7 +2,7 @@
 
 import torch
 
-from biml.training.muon import Muon, orthogonal
+from biml.training.muon import COEFFICIENTS, ITERATIONS, Muon, orthogonal
 
 SHAPES = ((16, 16), (48, 16), (16, 48), (16, 16), (16, 48))
 
@@ -66,3 +66,14 @@ def test_updates_are_nearly_orthogonal() -> None:
     values = torch.linalg.svdvals(orthogonal(torch.randn(4, 32, 64)).float())
     assert values.min() > 0.5
     assert values.max() < 1.4
+
+
+def test_wide_matrices_take_the_same_iterations_by_way_of_their_rows_products() -> None:
+    torch.manual_seed(3)
+    wide = torch.randn(4, 16, 40)
+    a, b, c = COEFFICIENTS
+    expected = wide.double() / wide.double().norm(dim=(-2, -1), keepdim=True)
+    for _ in range(ITERATIONS):
+        gram = expected @ expected.mT
+        expected = a * expected + (b * gram + c * gram @ gram) @ expected
+    torch.testing.assert_close(orthogonal(wide).double(), expected, atol=1e-5, rtol=0)

@@ -245,8 +245,9 @@ class StudyNetwork(EpisodeNetwork):
 
     def _own(self, x: Tensor, turns: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Queries and keys, turned by their positions, and values, of the row's own tokens."""
-        q, k, v = self._heads(x, 3)
-        return Turn.apply(q, *turns), Turn.apply(k, *turns), v
+        heads = self._heads(x, 3)
+        q, k = Turn.apply(heads[:2], *turns)
+        return q, k, heads[2]
 
     def _heads(self, x: Tensor, parts: int) -> Tensor:
         """[rows, tokens, parts * width] to [parts, rows, heads, tokens, head size]."""

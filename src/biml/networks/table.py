@@ -51,7 +51,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             FastNetwork,
             "study examples read once an episode, queries looked up in them",
             # A batch is 2,000 to 4,500 tokens.
-            cpu_tokens=1280,
+            cpu_tokens=2560,
             guided=True,
         ),
         Architecture(
@@ -59,7 +59,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             StagedConfig,
             StagedNetwork,
             "the same, with a lexicon of the study examples, and queries read before answers",
-            cpu_tokens=1280,
+            cpu_tokens=2560,
             guided=True,
         ),
     )
