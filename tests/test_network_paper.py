@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from biml.episodes.episode import COLOURS, WORDS, Episode, Example
 from biml.errors import UsageError
-from biml.networks.paper import PaperConfig, PaperNetwork, sinusoids
+from biml.networks.paper import PaperConfig, PaperNetwork, equal_projections, sinusoids
 from biml.networks.sequences import SequenceBatch
 from biml.networks.table import ARCHITECTURES, architecture, build
 from biml.rng import generator
@@ -252,3 +252,23 @@ def test_architectures_are_built_by_name() -> None:
     with pytest.raises(UsageError, match="width"):
         build("paper", {"width": 3}, PUBLISHED)
     assert all(name == row.name for name, row in ARCHITECTURES.items())
+
+
+def test_projections_that_start_equal_let_each_token_look_for_its_like() -> None:
+    network = PaperNetwork(SMALL, PUBLISHED)
+    plain = PaperNetwork(SMALL, PUBLISHED)
+    equal_projections(network)
+    blocks = [m for m in network.modules() if isinstance(m, nn.MultiheadAttention)]
+    assert len(blocks) == 6
+    for block in blocks:
+        query, key, value = block.in_proj_weight.split(SMALL.emb_size)
+        assert torch.equal(query, key)
+        assert not torch.equal(key, value)
+    changed = {
+        name
+        for (name, a), (_, b) in zip(
+            network.named_parameters(), plain.named_parameters(), strict=True
+        )
+        if not torch.equal(a, b)
+    }
+    assert len(changed) == len(blocks)

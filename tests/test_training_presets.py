@@ -47,6 +47,8 @@ def test_options_that_are_given_go_before_those_of_the_preset() -> None:
         (("--preset", "paper", "--arch", "fast"), "for the paper network, not for --arch fast"),
         (("--nlayers_query", "2"), "the paper network takes no --nlayers_query"),
         (("--preset", "fast", "--nlayers_query", "0"), "--nlayers_query must be at least 1"),
+        (("--preset", "fast", "--equal_projections"), "leave out --equal_projections"),
+        (("--equal_projections", "--init", "net-BIML-top.pt"), "--equal_projections is for new"),
         (("--clean_share", "0.5"), "add --curriculum"),
         (("--preset", "fast", "--clean_share", "2"), "--clean_share must be between 0 and 1"),
         (("--preset", "fast", "--no_lr_warmup"), "--no_lr_warmup has no effect with --lr_shape"),

@@ -54,10 +54,11 @@ def _list(paths: list[Path], console: "Console") -> int:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    # Narrow enough for 80 columns.
+    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
     for heading in ("model", "trained on"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("gold", "novel", "copied", "new rules", "log-lik. (lapse)"):
+    for heading in ("gold", "novel", "copied", "new rules", "log lik.", "lapse"):
         table.add_column(heading, justify="right")
     problems = []
     for path in paths:
@@ -76,7 +77,7 @@ def _list(paths: list[Path], console: "Console") -> int:
             _percent(validation.get("novel")),
             _percent(validation.get("copied")),
             _percent(_mapping(figures.get("novel_rules")).get("novel")),
-            _likelihood(_mapping(figures.get("few_shot_human"))),
+            *_likelihood(_mapping(figures.get("few_shot_human"))),
         )
     console.print(table)
     console.print(
@@ -181,10 +182,10 @@ def _percent(value: Any) -> str:
     return "–" if not isinstance(value, int | float) else f"{value:.1f}"
 
 
-def _likelihood(figure: Mapping[str, Any]) -> str:
+def _likelihood(figure: Mapping[str, Any]) -> tuple[str, str]:
     if "log_likelihood" not in figure:
-        return "–"
-    return f"{figure['log_likelihood']:.1f} ({figure['p_lapse']:g})"
+        return "–", "–"
+    return f"{figure['log_likelihood']:.0f}", f"{figure['p_lapse']:g}"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

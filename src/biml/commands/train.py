@@ -120,6 +120,12 @@ def _configure_network(group: Any) -> None:
         "architecture and sizes are taken, and a curriculum leaves its easiest episodes out",
     )
     option("--arch", metavar="NAME", help="architecture (paper)")
+    option(
+        "--equal_projections",
+        action="store_const",
+        const=True,
+        help="key projections start as query projections are (which the others' always do)",
+    )
     option("--nlayers_encoder", type=int, metavar="N", help="layers of the encoder (3)")
     option("--nlayers_query", type=int, metavar="N", help="layers that read a query (staged: 4)")
     option("--nlayers_decoder", type=int, metavar="N", help="layers of the decoder (3)")
@@ -135,7 +141,7 @@ def _configure_conduct(group: Any) -> None:
     option(
         "--precision",
         choices=("auto", "fp32", "bf16"),
-        help="of matrix products (auto: bf16 where the hardware has it)",
+        help="of matrix products (auto: bf16 where that is faster here)",
     )
     option(
         "--workers",
@@ -165,7 +171,7 @@ OPTIONS = (
     *("lr", "lr_end_factor", "lr_warmup", "lr_shape", "optimizer"),
     *("curriculum", "clean_share", "guide"),
     *("save_best", "save_best_skip", "seed", "precision", "max_tokens"),
-    *("arch", "nlayers_encoder", "nlayers_query", "nlayers_decoder"),
+    *("arch", "equal_projections", "nlayers_encoder", "nlayers_query", "nlayers_decoder"),
     *("emb_size", "ff_mult", "dropout", "act"),
 )
 

@@ -194,6 +194,20 @@ class PaperNetwork(EpisodeNetwork):
         return layer.linear2(drop(activation(layer.linear1(x))))
 
 
+def equal_projections(network: PaperNetwork) -> None:
+    """Let the key projections start as the query projections are, in every attention.
+
+    So attention begins as "find the same token" ("mimetic initialization", Trockman & Kolter 2023);
+    the published network does not.
+    """
+    width = network.config.emb_size
+    with torch.no_grad():
+        for block in network.modules():
+            if isinstance(block, nn.MultiheadAttention):
+                query, key, _ = block.in_proj_weight.split(width)
+                key.copy_(query)
+
+
 def sinusoids(length: int, width: int) -> Tensor:
     """Sinusoidal positions [length, width]: sines in even places, cosines in odd ones."""
     position = torch.arange(length)[:, None]

@@ -44,6 +44,8 @@ class TrainingConfig:
         precision: `fp32` or `bf16`; None chooses by the machine when the run begins.
         max_tokens: size of the pieces in which a step is computed; None leaves it to the machine.
         arch: a name of the table of architectures.
+        equal_projections: start key projections equal to query projections, in an architecture
+            where they do not always.
         nlayers_encoder, nlayers_query, nlayers_decoder, emb_size, ff_mult, dropout, act: sizes of
             the network; an architecture takes those that it knows.
 
@@ -72,6 +74,7 @@ class TrainingConfig:
     precision: str | None = None
     max_tokens: int | None = None
     arch: str = "paper"
+    equal_projections: bool = False
     nlayers_encoder: int = 3
     nlayers_query: int = 4
     nlayers_decoder: int = 3

@@ -13,6 +13,7 @@ from biml.episodes.sources import training_episodes
 from biml.episodes.types import episode_type
 from biml.errors import UsageError
 from biml.networks.base import EpisodeNetwork
+from biml.networks.paper import PaperNetwork, equal_projections
 from biml.networks.table import architecture, build
 from biml.rng import derive_seed
 from biml.training.batches import Source
@@ -78,6 +79,13 @@ def open_material(config: TrainingConfig, data_dir: Path | None) -> Material:
         kind.vocabulary,
         seed=derive_seed(config.seed, "weights"),
     )
+    if config.equal_projections:
+        if not isinstance(network, PaperNetwork):
+            raise UsageError(
+                f"projections of the {config.arch} network always start equal; "
+                "leave out --equal_projections"
+            )
+        equal_projections(network)
     folders = DataFolders(data_dir)
     source = kind.open_training(folders, config.seed)
     if config.curriculum:

@@ -72,6 +72,8 @@ def settle(given: Mapping[str, Any]) -> dict[str, Any]:
     sizes = {field.name for field in fields(architecture(str(options.get("arch", arch))).config)}
     if "nlayers_query" in given and "nlayers_query" not in sizes and "init" not in given:
         raise UsageError(f"the {options.get('arch', arch)} network takes no --nlayers_query")
+    if "equal_projections" in given and "init" in given:
+        raise UsageError("--equal_projections is for new weights, which --init has none of")
     if "clean_share" in given and not options.get("curriculum"):
         raise UsageError("--clean_share is a share of a curriculum's run; add --curriculum")
     if options.get("lr_shape") == "square":
