@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from biml.networks.attention import attention
 from biml.networks.dropout import Dropout
-from biml.networks.fast_layers import DecoderLayer, Regather, hidden_tokens, project
+from biml.networks.encoded import Encoded
+from biml.networks.fast_layers import DecoderLayer, Regather, project
 from biml.networks.guidance import Guidance
-from biml.networks.packed import Encoded, PackedBatch, pack_episodes
+from biml.networks.packed import PackedBatch, hidden_tokens, pack_episodes
 from biml.networks.study import AnswerMemory, Found, StudyNetwork
 
 GUIDED = 2

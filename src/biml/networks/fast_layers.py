@@ -1,12 +1,10 @@
-"""The pieces that the fast network is made of."""
+"""The pieces that the networks which read study examples once are made of."""
 
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from biml.networks.packed import PackedBatch
 
 BRANCH = 0.25
 """Feed-forward branches start small, so that embeddings reach every layer's attention."""
@@ -144,15 +142,3 @@ def scaled(rows: int, columns: int) -> Tensor:
 def project(x: Tensor, *weights: Tensor) -> Tensor:
     """Several linear maps of the same input in one product, side by side."""
     return F.linear(x, torch.cat(weights) if len(weights) > 1 else weights[0])
-
-
-def hidden_tokens(batch: PackedBatch) -> Tensor:
-    """BoolTensor [rows + 1, 1, W, W], what each token of a query must not see.
-
-    Words see all words; IO and the answer see what stands before them as well. Padding sees only
-    itself, which keeps its softmax finite.
-    """
-    place = torch.arange(batch.unpack.shape[1], device=batch.unpack.device)
-    horizon = torch.maximum(place, batch.words[:, None] - 1)
-    seen = (place <= horizon[:, :, None]) & (place < batch.tokens[:, None, None])
-    return ~(seen | (place == place[:, None]))[:, None]

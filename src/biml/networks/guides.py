@@ -69,7 +69,7 @@ class EpisodeGuides:
 
 
 def encode_guides(episode: Episode, vocabulary: Vocabulary) -> EpisodeGuides:
-    """Number what an episode's grammar tells, in the order of `packed.encode`."""
+    """Number what an episode's grammar tells, in the order of `encoded.encode`."""
     nothing = Explanation((None,) * len(episode.study), (None,) * len(episode.queries), {})
     told = episode.explanation or nothing
     number = {word: row for row, word in enumerate(told.rules)}

@@ -12,11 +12,11 @@ from biml.errors import UsageError
 from biml.networks.attention import attention
 from biml.networks.dropout import NONE as NO_DROPOUT
 from biml.networks.dropout import Dropout
+from biml.networks.encoded import Encoded
 from biml.networks.fast_config import FastConfig
 from biml.networks.fast_layers import DecoderLayer, Layer, Norm, Turn, project
 from biml.networks.guidance import Guidance
 from biml.networks.lexicon import SAID, Exchange, look_up
-from biml.networks.packed import Encoded
 from biml.networks.rows import Rows
 from biml.networks.staged_batch import StagedBatch, pack_stages
 from biml.networks.study import AnswerMemory, Found, StudyNetwork

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -11,28 +11,18 @@ from torch import Tensor, nn
 
 from biml.episodes.episode import Episode
 from biml.networks.attention import attention
-from biml.networks.base import Batch, EpisodeNetwork, Memory
+from biml.networks.base import EpisodeNetwork, Memory
 from biml.networks.dropout import NONE as NOTHING_DROPPED
 from biml.networks.dropout import Dropout
+from biml.networks.encoded import LONGEST, PLACES, Encoded, answer_symbols, cut_episodes, encode
 from biml.networks.fast_config import FastConfig
 from biml.networks.fast_layers import DecoderLayer, Layer, Norm, Turn, project
 from biml.networks.guidance import Guidance, meaning_size
-from biml.networks.packed import LONGEST, PLACES, Encoded, answer_symbols, cut_episodes, encode
+from biml.networks.study_batch import StudyBatch
 from biml.vocabulary import IO, Vocabulary
 
 SLOWEST = 100.0
 """Ratio of the fastest to the slowest turn of rotary positions; rows are 20 to 150 tokens long."""
-
-
-class StudyBatch(Batch, Protocol):
-    """What is read of a batch; see `PackedBatch`."""
-
-    study: Tensor
-    study_places: Tensor
-    example: Tensor
-    lengths: Tensor
-    asked: Tensor
-    asked_places: Tensor
 
 
 Found = tuple[Tensor, Tensor]
