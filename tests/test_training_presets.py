@@ -1,6 +1,7 @@
 """Recipes by name, and runs that are given a length of time."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,20 @@ def test_a_squared_rate_rises_and_falls() -> None:
     assert 0.97 < max(rates) < 1
     assert rates[500] == pytest.approx(0.25)
     assert rates[-1] < 1e-5
+
+
+def test_a_squared_rate_rises_again_where_biases_and_noise_come_in() -> None:
+    config = TrainingConfig(
+        lr=1.0, lr_shape="square", episode_type="joint", curriculum=True, clean_share=0.6
+    )
+    rates = [learning_rate(progress / 1000, config) for progress in range(1000)]
+    assert rates[300] == pytest.approx(0.25)
+    assert rates[599] < 1e-4
+    assert 0.38 < max(rates[600:]) < 0.4
+    assert rates[800] == pytest.approx(0.1)
+    assert rates[-1] < 1e-5
+    without = replace(config, clean_share=0.0)
+    assert learning_rate(0.5, without) == pytest.approx(0.25)
 
 
 def test_curriculum_and_clean_share_must_fit() -> None:

@@ -2,13 +2,17 @@
 
 import math
 
+from biml.episodes.types import episode_type
 from biml.training.config import TrainingConfig
 
 WARMUP_START = 1e-4
 """The learning rate of the very first step, as a share of `lr`."""
 
 SQUARE_WARMUP = 0.005
-"""Share of a run in which the rate of this shape rises."""
+"""Share of each fall in which the rate of this shape rises before."""
+
+AGAIN = 0.4
+"""The highest rate after biases and noise have come in, as a share of `lr`."""
 
 VALIDATE_EVERY = 100
 """Steps between two validations, from the first hundred on."""
@@ -25,7 +29,9 @@ def learning_rate(progress: float, config: TrainingConfig) -> float:
     linearly from one epoch to the next: `lr` in the second epoch, `lr_end_factor * lr` in the last.
     Without warm-up the first epoch has `lr` and the decline begins with the second.
 
-    The other shape is a short rise, then a fall with the square of what remains of the run.
+    The other shape is a short rise, then a fall with the square of what remains of the run. Where a
+    curriculum brings in biases and noise, it does so twice: before they come in, and again from
+    `AGAIN * lr` on. At the end of one long fall they would hardly be learned any more.
 
     An epoch is one part in `nepochs` of the run, so a run of another length (`nsteps`, or a time
     budget) has the same schedule in small.
@@ -38,8 +44,10 @@ def learning_rate(progress: float, config: TrainingConfig) -> float:
     [0.0001, 0.5, 1.0, 0.525, 0.05]
     """
     if config.lr_shape == "square":
-        rise = min(1.0, (progress + 1e-4) / SQUARE_WARMUP)
-        return config.lr * rise * (1 - progress) ** 2
+        start, end, highest = _fall(progress, config)
+        part = (progress - start) / (end - start)
+        rise = min(1.0, (part + 1e-4) / SQUARE_WARMUP)
+        return highest * rise * (1 - part) ** 2
     in_epochs = progress * config.nepochs
     epoch = min(math.floor(in_epochs + 1e-9), config.nepochs - 1)
     if config.lr_warmup and epoch == 0:
@@ -47,6 +55,15 @@ def learning_rate(progress: float, config: TrainingConfig) -> float:
     first = 1 if config.lr_warmup else 0
     declines = max(1, config.nepochs - 1 - first)
     return config.lr * (1 - (1 - config.lr_end_factor) * (epoch - first) / declines)
+
+
+def _fall(progress: float, config: TrainingConfig) -> tuple[float, float, float]:
+    """Begin, end and highest rate of the fall that a point of the run lies in."""
+    turn = config.clean_share
+    brings_in = config.curriculum and episode_type(config.episode_type).teaches_rules
+    if not brings_in or turn in (0, 1):
+        return 0.0, 1.0, config.lr
+    return (0.0, turn, config.lr) if progress < turn else (turn, 1.0, AGAIN * config.lr)
 
 
 def validates(step: int, total: int) -> bool:
