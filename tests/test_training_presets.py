@@ -139,8 +139,8 @@ def test_a_squared_rate_rises_again_where_biases_and_noise_come_in() -> None:
     assert 0.38 < max(rates[600:]) < 0.4
     assert rates[800] == pytest.approx(0.1)
     assert rates[-1] < 1e-5
-    without = replace(config, clean_share=0.0)
-    assert learning_rate(0.5, without) == pytest.approx(0.25)
+    for without in ({"clean_share": 0.0}, {"episode_type": "algebraic"}, {"curriculum": False}):
+        assert learning_rate(0.5, replace(config, **without)) == pytest.approx(0.25)
 
 
 def test_curriculum_and_clean_share_must_fit() -> None:

@@ -59,8 +59,8 @@ def learning_rate(progress: float, config: TrainingConfig) -> float:
 
 def _fall(progress: float, config: TrainingConfig) -> tuple[float, float, float]:
     """Begin, end and highest rate of the fall that a point of the run lies in."""
-    turn = config.clean_share
-    brings_in = config.curriculum and episode_type(config.episode_type).teaches_rules
+    kind, turn = episode_type(config.episode_type), config.clean_share
+    brings_in = config.curriculum and kind.teaches_rules and kind.clean != kind.training
     if not brings_in or turn in (0, 1):
         return 0.0, 1.0, config.lr
     return (0.0, turn, config.lr) if progress < turn else (turn, 1.0, AGAIN * config.lr)
