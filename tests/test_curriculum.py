@@ -49,11 +49,42 @@ def test_every_target_is_right_before_biases_come_in_and_some_are_wrong_after() 
     assert wrong(range(CLEAN, CLEAN + 40)) > 20
 
 
-def test_after_the_lessons_come_the_presentations_of_plain_training() -> None:
+def test_at_the_end_come_the_presentations_of_plain_training_and_harder_ones_alike() -> None:
     source = curriculum()
     plain = episode_type("algebraic+biases").open_training(DataFolders(), 0)
-    assert source.episode(CLEAN) == plain.episode(CLEAN)
     assert source.per_epoch == plain.per_epoch
+    wrong = [0, 0, 0]
+    for number in range(CLEAN // 3, CLEAN // 3 + 30):
+        usual, long, deduced = (source.episode(3 * number + kind) for kind in range(3))
+        assert usual.study == plain.episode(number).study
+        assert set(usual.queries) <= set(plain.episode(number).queries)
+        assert sum(query.copied for query in usual.queries) == COPIES
+        assert all(len(query.words) > PLAIN for query in long.queries)
+        assert max(len(query.words) for query in deduced.queries) <= PLAIN
+        for kind, episode in enumerate((usual, long, deduced)):
+            assert episode.grammar is not None
+            for query in episode.queries:
+                if query.symbols != episode.grammar.interpret(query.words):
+                    assert not query.copied
+                    wrong[kind] += 1
+    assert min(wrong) > 10
+
+
+def test_nothing_comes_in_late_where_training_has_neither_biases_nor_noise() -> None:
+    source = curriculum("algebraic")
+    for end in (CLEAN, CLEAN + 3000):
+        usual, long, deduced = (source.episode(end + kind) for kind in range(3))
+        assert sum(query.copied for query in usual.queries) == COPIES
+        assert all(len(query.words) > PLAIN for query in long.queries)
+        assert max(len(query.words) for query in deduced.queries) <= PLAIN
+
+
+def test_lessons_end_where_biases_come_in() -> None:
+    kind = episode_type("algebraic+biases")
+    source = kind.open_curriculum(DataFolders(), 0, 1000, 15000)
+    plain = kind.open_training(DataFolders(), 0)
+    assert source.episode(1002).study == plain.episode(334).study
+    assert all(len(source.episode(index).study) == 8 for index in (0, 100, 600))
 
 
 def test_grammars_of_validation_and_gold_are_held_out_of_every_stage() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from biml.episodes.draw import PLAIN, draw_compositions, draw_deductions, draw_episode, draw_uses
 from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
-from biml.episodes.present import Further, Mixture, Presented, TrainingEpisodes, part_seed
+from biml.episodes.present import Further, Mixture, Presented, Step, TrainingEpisodes, part_seed
 from biml.episodes.sources import (
     VALIDATION_SEED,
     Draw,
@@ -50,7 +50,7 @@ LESSONS = (
 
 
 COPIES = 4
-"""Study examples that a clean episode asks for after the lessons; all would be more than half of
+"""Study examples that an episode asks for after the lessons; all would be more than half of
 its queries."""
 
 
@@ -88,6 +88,7 @@ def lessons(
     seed: int,
     own: MetaGrammar | None = None,
     presentations: int | None = None,
+    clean: int | None = None,
 ) -> tuple[tuple[TrainingEpisodes, int], ...]:
     """The easier kinds, as parts of `InOrder`.
 
@@ -97,11 +98,13 @@ def lessons(
     Args:
         own: the meta-grammar of a language of one's own, whose words and symbols lessons take.
         presentations: of the whole run; None for one that is long enough.
+        clean: the most that lessons may take in all; None for any number.
     """
     held, apart = _kept_out(data, own)
     parts = []
     whole = sum(lesson.presentations for lesson in LESSONS)
-    part = 1.0 if presentations is None else min(1.0, LESSONS_SHARE * presentations / whole)
+    most = [whole if presentations is None else LESSONS_SHARE * presentations]
+    part = min(1.0, *(limit / whole for limit in (*most, whole if clean is None else clean)))
     end = 0
     for number, lesson in enumerate(LESSONS):
         end += round(part * lesson.presentations)
@@ -113,27 +116,32 @@ def lessons(
 
 
 def with_harder_ones(
-    clean: TrainingEpisodes, data: DataFolders, seed: int, own: MetaGrammar | None = None
+    episodes: TrainingEpisodes,
+    data: DataFolders,
+    seed: int,
+    own: MetaGrammar | None = None,
+    late: tuple[Step, ...] = (),
 ) -> TrainingEpisodes:
-    """Episodes without biases and noise, and two kinds that ask for what takes longest to learn.
+    """Episodes of a type, and two kinds that ask for what takes longest to learn.
 
     Of three episodes, one asks for long inputs alone (most queries of the method are short), and
     one for the meaning of words that its study examples do not show plainly. Of the first kind's
-    study examples, which are learned first, only a few are asked for. A language whose inputs are
-    all plain has no harder ones.
+    study examples, which are learned first and never biased, only a few are asked for. A language
+    whose inputs are all plain has no harder ones.
 
     Args:
         own: as for `lessons`.
+        late: what changes the targets of the harder ones, as it does those of the first kind.
     """
     held, apart = _kept_out(data, own)
     meta = own or MetaGrammar()
-    parts: list[TrainingEpisodes] = [Further(clean, fewer_copies(COPIES), seed)]
+    parts: list[TrainingEpisodes] = [Further(episodes, fewer_copies(COPIES), seed)]
     kinds: list[tuple[str, Draw]] = []
     if meta.n_functions and meta.max_input > PLAIN:
         kinds = [("compositions", draw_compositions), ("deductions", draw_deductions)]
     for name, draw in kinds:
         source = StreamEpisodes(meta, part_seed(seed, name), held, apart=apart, draw=draw)
-        parts.append(Presented(source, (shuffle_study,), seed))
+        parts.append(Presented(source, (shuffle_study, *late), seed))
     return Mixture(tuple(parts))
 
 

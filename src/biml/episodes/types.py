@@ -63,6 +63,7 @@ class EpisodeType:
         training: opens the training, given data folders and a seed; None where there is none.
         clean: opens the same without biases and noise, for a curriculum to begin with; None where
             the training does not draw grammars.
+        late: the steps of `training` that change targets, which a curriculum brings in late.
         vocabulary: the symbols that its episodes are shown in.
         meta: of a language of one's own, which the lessons of a curriculum are drawn from.
         learns_from: what its training episodes are made of, for model cards; says so where people's
@@ -77,6 +78,7 @@ class EpisodeType:
     evaluation: Evaluation
     training: Training | None = None
     clean: Training | None = None
+    late: tuple[Step, ...] = ()
     learns_from: str = ""
     vocabulary: Vocabulary = PUBLISHED
     meta: MetaGrammar | None = None
@@ -88,6 +90,11 @@ class EpisodeType:
     def teaches_rules(self) -> bool:
         """Whether training may ask and tell anything new about the grammars that it draws."""
         return self.clean is not None and not self.copies_alone
+
+    @property
+    def brings_in(self) -> bool:
+        """Whether a curriculum has something to bring in late; else `training` is `clean`."""
+        return self.teaches_rules and self.training is not self.clean
 
     def open_training(self, data: DataFolders, seed: int) -> TrainingEpisodes:
         """All presentations of a training run.
@@ -117,8 +124,9 @@ class EpisodeType:
 
         First come lessons (unless the model has passed them already), then the type's episodes
         without biases and noise, and others that ask for harder things, up to presentation number
-        `clean`, then those of `open_training`. A type that draws no grammars, or that must never
-        be asked anything new, has none of these, and is trained as it is.
+        `clean`, then those of `open_training`, and the harder ones with its biases and noise. A
+        type that draws no grammars, or that must never be asked anything new, has none of these,
+        and is trained as it is.
 
         Args:
             presentations: of the whole run, of which lessons take a part only.
@@ -126,9 +134,16 @@ class EpisodeType:
         training = self.open_training(data, seed)
         if self.clean is None or not self.teaches_rules:
             return training
-        first = lessons(data, seed, self.meta, presentations) if with_lessons else ()
+        first: tuple[tuple[TrainingEpisodes, int], ...] = ()
+        if with_lessons:
+            first = lessons(data, seed, self.meta, presentations, clean)
         before = with_harder_ones(self.clean(data, seed), data, seed, self.meta)
-        return InOrder((*first, (before, clean), (training, None)))
+        if not self.brings_in:
+            return InOrder((*first, (before, None)))
+        after = training
+        if self.late:
+            after = with_harder_ones(training, data, seed, self.meta, self.late)
+        return InOrder((*first, (before, clean), (after, None)))
 
     def open_evaluation(self, data: DataFolders, seed: int) -> EvaluationEpisodes:
         """What is asked to validate or test a model.
@@ -151,7 +166,8 @@ def episode_type(name: str) -> EpisodeType:
 
 
 _CLEAN = algebraic(copies_too)
-_BIASED: tuple[Step, ...] = (copies_too, add_biases, add_noise)
+_LATE: tuple[Step, ...] = (add_biases, add_noise)
+_BIASED: tuple[Step, ...] = (copies_too, *_LATE)
 
 
 def _open_ended(folder: str) -> Training:
@@ -197,6 +213,7 @@ _ROWS = (
         learns_from=_DRAWN,
         training=algebraic(copies_too, add_noise),
         clean=_CLEAN,
+        late=(add_noise,),
         evaluation=_PLAIN,
     ),
     EpisodeType(
@@ -205,6 +222,7 @@ _ROWS = (
         learns_from=_DRAWN,
         training=algebraic(*_BIASED),
         clean=_CLEAN,
+        late=_LATE,
         evaluation=_PLAIN,
     ),
     EpisodeType(

@@ -72,8 +72,8 @@ def pack_episodes(episodes: Sequence[Encoded], vocabulary: Vocabulary) -> Packed
 def hidden_tokens(batch: PackedBatch) -> Tensor:
     """BoolTensor [rows + 1, 1, W, W], what each token of a query must not see.
 
-    Words see all words; IO and the answer see what stands before them as well. Padding sees only
-    itself, which keeps its softmax finite.
+    Words see all words; IO and the answer see what stands before them as well. Padding sees
+    all of its row and itself, which keeps its softmax finite.
     """
     place = torch.arange(batch.unpack.shape[1], device=batch.unpack.device)
     horizon = torch.maximum(place, batch.words[:, None] - 1)

@@ -39,7 +39,8 @@ class TrainingConfig:
         lr_end_factor: the learning rate of the last epoch, as a share of `lr`.
         lr_warmup: whether the rate rises over the first epoch.
         save_best: whether the model with the lowest validation loss is kept too.
-        save_best_skip: the share of training after which `save_best` begins.
+        save_best_skip: the share of training after which `save_best` begins; with a curriculum,
+            of what follows after biases and noise have come in.
         seed: of initial weights, episodes and dropout.
         precision: `fp32` or `bf16`; None chooses by the machine when the run begins.
         max_tokens: size of the pieces in which a step is computed; None leaves it to the machine.

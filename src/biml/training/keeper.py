@@ -9,7 +9,7 @@ from biml.training.dashboard import Dashboard
 from biml.training.history import History, Line
 from biml.training.learner import DivergedError, Learner, StepFigures
 from biml.training.outputs import Outputs, save_failure
-from biml.training.schedule import logs
+from biml.training.schedule import logs, turn
 from biml.training.state import Record, save_run, save_weights
 from biml.training.validation import Validated
 from biml.training.watch import Pace, Progress, Watch
@@ -104,9 +104,12 @@ class Keeper:
         self._watch.logged(line, self._learner.total)
 
     def _keep_best(self, validated: Validated) -> None:
+        skip = self._config.save_best_skip
         if not self._config.save_best:
             return
-        if self._learner.done < self._config.save_best_skip * self._learner.total:
+        # Validation has no biases, so that a model from before they come in looks best.
+        after = turn(self._config)
+        if self._learner.done < (after + (1 - after) * skip) * self._learner.total:
             return
         if self.record.best is None or validated.loss < self.record.best:
             self.record.best = validated.loss

@@ -151,12 +151,16 @@ class Learner:
         guidance = self.network.guidance
         return loss if guidance is None else loss + self._config.guide * guidance
 
+    def go_to(self, step: int) -> None:
+        """Take the step after this one next; weights and optimiser stay as they are."""
+        self.done = step
+        self._upcoming = None
+
     def state(self) -> dict[str, Any]:
         """What `load` needs to go on exactly from here, apart from the weights."""
         return {"step": self.done, "optimizer": self._optimizer.state_dict()}
 
     def load(self, state: dict[str, Any]) -> None:
         """Continue from a state; the network must hold the weights of that moment."""
-        self.done = state["step"]
-        self._upcoming = None
+        self.go_to(state["step"])
         self._optimizer.load_state_dict(state["optimizer"])

@@ -13,19 +13,17 @@ LONGEST = 6.0
 MOST_STEPS = 12
 
 
-def seconds_a_step(
-    learner: Learner, asked_to_stop: Callable[[], bool], clean: float = 1.0
-) -> float:
+def seconds_a_step(learner: Learner, asked_to_stop: Callable[[], bool], turn: float = 0.0) -> float:
     """Seconds of a step on average over a few steps.
 
     The steps are those from the middle of the run, whose episodes are of full size. They change the
     learner, which is not to be used after this. Every process of a run measures together.
 
     Args:
-        clean: the share of the run before biases and noise come in, whose steps are shorter; both
-            parts are measured, each in its middle.
+        turn: the share of the run before biases and noise come in, whose steps may take another
+            time; both parts are measured, each in its middle.
     """
-    parts = ((clean, clean / 2), (1 - clean, (1 + clean) / 2))
+    parts = ((turn, turn / 2), (1 - turn, (1 + turn) / 2))
     return sum(
         share * _measured(learner, int(middle * learner.total), asked_to_stop)
         for share, middle in parts
@@ -35,13 +33,13 @@ def seconds_a_step(
 
 def _measured(learner: Learner, step: int, asked_to_stop: Callable[[], bool]) -> float:
     """Seconds of a step on average over the steps from this one on."""
-    learner.done = step
+    learner.go_to(step)
     steps = 0
     begin = time.perf_counter()
     # What goes wrong here goes wrong again in the run, which can tell where and keep the batch.
     with suppress(DivergedError):
         stopped = learner.step(asked_to_stop).stop
-        if learner.done < learner.total:
+        if learner.done < learner.total and not stopped:
             # The first step also reserves memory and compiles what is to be compiled.
             begin = time.perf_counter()
         while steps < MOST_STEPS and learner.done < learner.total and not stopped:

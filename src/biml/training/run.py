@@ -13,7 +13,7 @@ from biml.networks.base import EpisodeNetwork
 from biml.networks.table import architecture
 from biml.training.beginning import ancestry, network_from, sizes_of
 from biml.training.config import Conduct, TrainingConfig
-from biml.training.hardware import MOST_WORKERS, cores, pick_device, pick_precision
+from biml.training.hardware import MOST_WORKERS, cores, pick_device, pick_precision, prepare_cpu
 from biml.training.history import Line
 from biml.training.keeper import Keeper
 from biml.training.learner import Learner
@@ -21,7 +21,7 @@ from biml.training.material import Material, open_material
 from biml.training.outputs import Outputs
 from biml.training.pace import seconds_a_step
 from biml.training.presets import settle
-from biml.training.schedule import VALIDATE_EVERY, validates
+from biml.training.schedule import VALIDATE_EVERY, turn, validates
 from biml.training.state import Record, Resumed, load_run
 from biml.training.stopping import StopRequest, stop_on_signals
 from biml.training.validation import Validation
@@ -92,6 +92,8 @@ def train(
     outputs = Outputs(model)
     before = load_run(model, given) if resume else None
     device = pick_device(conduct.device)
+    if device.type == "cpu":
+        prepare_cpu()
     config = before.config if before else _begin(given, model, watch)
     config = replace(
         config,
@@ -205,8 +207,7 @@ def _paced(
     and another with that number of steps, or one that is resumed, learns the same.
     """
     learner = _learner(config, material, team, None)
-    clean = config.clean_share if config.curriculum else 1.0
-    seconds = float(team.share(seconds_a_step(learner, lambda: bool(request), clean)))
+    seconds = float(team.share(seconds_a_step(learner, lambda: bool(request), turn(config))))
     # Validation goes forward only, which is a third of the work of an episode.
     validated = len(material.validation) / (3 * VALIDATE_EVERY * config.batch_size)
     seconds *= 1 + validated

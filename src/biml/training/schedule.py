@@ -57,13 +57,22 @@ def learning_rate(progress: float, config: TrainingConfig) -> float:
     return config.lr * (1 - (1 - config.lr_end_factor) * (epoch - first) / declines)
 
 
+def turn(config: TrainingConfig) -> float:
+    """The share of a run after which a curriculum brings in biases and noise; 0 where it does not.
+
+    >>> turn(TrainingConfig(episode_type="joint", curriculum=True))
+    0.75
+    """
+    brings_in = config.curriculum and episode_type(config.episode_type).brings_in
+    return config.clean_share if brings_in else 0.0
+
+
 def _fall(progress: float, config: TrainingConfig) -> tuple[float, float, float]:
     """Begin, end and highest rate of the fall that a point of the run lies in."""
-    kind, turn = episode_type(config.episode_type), config.clean_share
-    brings_in = config.curriculum and kind.teaches_rules and kind.clean != kind.training
-    if not brings_in or turn in (0, 1):
+    at = turn(config)
+    if at in (0, 1):
         return 0.0, 1.0, config.lr
-    return (0.0, turn, config.lr) if progress < turn else (turn, 1.0, AGAIN * config.lr)
+    return (0.0, at, config.lr) if progress < at else (at, 1.0, AGAIN * config.lr)
 
 
 def validates(step: int, total: int) -> bool:
