@@ -105,6 +105,22 @@ def test_checkpoints_join_those_that_are_there(shared: Path, tmp_path: Path) -> 
     assert (tmp_path / "out_models" / name).exists()
 
 
+def test_an_export_comes_with_its_card(tmp_path: Path) -> None:
+    for name in ("net.safetensors", "net.json", "other.json"):
+        (tmp_path / name).write_text(name)
+    placed = import_path(tmp_path / "net.safetensors", tmp_path / "dest")
+    assert (placed.kind.name, placed.files) == ("models", 2)
+    found = {path.name: path.read_text() for path in placed.folder.iterdir()}
+    assert found == {"net.safetensors": "net.safetensors", "net.json": "net.json"}
+
+
+def test_an_export_without_its_card_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "net.safetensors").write_text("weights")
+    with pytest.raises(BimlError, match=r"its card net\.json is missing.* copy it here"):
+        import_path(tmp_path / "net.safetensors", tmp_path / "dest")
+    assert not (tmp_path / "dest").exists()
+
+
 def test_what_is_not_known_or_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(BimlError, match="no such file"):
         import_path(tmp_path / "absent", tmp_path)

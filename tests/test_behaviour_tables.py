@@ -197,5 +197,11 @@ def test_without_pandas_commands_say_at_once_what_to_install(words: tuple[str, .
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ended.returncode == 1
-    assert "pip install 'biml[analysis]'" in ended.stderr
+    assert "pip install 'biml[analysis]' (in a checkout: '.[analysis]')" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_without_jinja2_a_report_says_what_to_install() -> None:
+    code = "import sys; sys.modules['jinja2'] = None; import biml.report"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "pip install 'biml[analysis]' (in a checkout: '.[analysis]')" in ended.stderr

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from biml.checkpoints import own
 from biml.checkpoints.model import load_model
+from biml.checkpoints.shipped import SHIPPED, installed
 from biml.commands import export
 from biml.episodes.episode import COLOURS, WORDS
 from biml.errors import BimlError, FormatError, UsageError
@@ -76,6 +78,35 @@ def test_a_released_checkpoint_can_be_exported(shared: Path, tmp_path: Path) -> 
     model = load_model(tmp_path / "vanilla.safetensors")
     assert model.episode_type == "few_shot_vanilla"
     assert model.info["args"]["batch_size"] == 25
+
+
+def test_the_source_is_found_as_biml_eval_finds_models(
+    net: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(net.parent)
+    monkeypatch.delenv("BIML_DATA", raising=False)
+    for place in ("mine/a.pt", "data/out_models/b.pt"):
+        Path(place).parent.mkdir(parents=True)
+        shutil.copy(net, place)
+    for name, options, found in (
+        ("a", ("--dir_model", "mine"), Path("mine/a.pt")),
+        ("b.pt", ("--data_dir", "data"), Path("data/out_models/b.pt")),
+        ("net.pt", (), Path("net.pt")),
+    ):
+        run(name, f"new-{found.name}", *options)
+        assert f"from {found}" in capsys.readouterr().out
+    with pytest.raises(UsageError, match=r"no model 'nobody.pt' in .*--dir_model"):
+        run("nobody.pt", "new.pt")
+
+
+def test_a_model_that_comes_with_biml_can_be_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not installed():
+        pytest.skip("no trained models come with this installation")
+    monkeypatch.chdir(tmp_path)
+    run(installed()[0].stem, "shipped.pt")
+    assert load_model("shipped.pt").episode_type == SHIPPED[installed()[0].stem]
 
 
 def test_nothing_is_overwritten_unless_asked(net: Path) -> None:

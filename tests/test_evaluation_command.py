@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from biml.behaviour.files import read
 from biml.checkpoints import own
 from biml.commands.main import main
-from biml.episodes.types import EPISODE_TYPES
+from biml.data.experiment_folder import write
+from biml.data.experiment_table import from_table
+from biml.episodes.types import EPISODE_TYPES, PUBLISHED
 from evaluation_toys import small_network
+from experiment_toys import write_table, write_text
 
 
 @pytest.fixture
@@ -130,6 +134,28 @@ def test_a_page_shows_ten_drawn_answers_for_each_of_a_persons(folder, shared, ca
     assert "19 (86.4%)" in page
     assert evaluate("--episode_type", "few_shot_gold", "--sample_html") == 2
     assert "few_shot_human" in capsys.readouterr().err
+
+
+def test_samples_may_be_as_long_as_the_longest_answer(folder, shared, tmp_path) -> None:
+    endless = small_network()
+    endless.out.bias.data[PUBLISHED.output.eos] = -1000
+    own.save(tmp_path / "out_models" / "endless.pt", own.contents_of(endless, "few_shot_human"))
+
+    def drawn(*options: object) -> set[int]:
+        assert evaluate(*options, "--samples_out", "drawn.csv", model="endless.pt") == 0
+        return {len(text.split()) for text in read("drawn.csv")["response"]}
+
+    published = ("--data_dir", shared)
+    assert drawn("--sample_html", *published) == {10}
+    people = ("--episode_type", "open_end_human_all", "--sample_iterative", *published)
+    assert drawn(*people) == {14}
+    assert drawn(*people, "--max_length_eval", 3) == {3}
+    rows = [("Ann", "long", "blick twice", "▲ " * 12)]
+    made = from_table(write_table(folder / "r.csv", rows), write_text(folder / "study.txt"))
+    write(made, folder / "data")
+    imported = ("--data_dir", folder / "data")
+    assert drawn("--sample_html", *imported) == {12}
+    assert drawn("--sample_html", *imported, "--max_length_eval", 11) == {11}
 
 
 def test_text_from_files_cannot_become_markup() -> None:

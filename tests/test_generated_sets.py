@@ -95,7 +95,16 @@ def test_an_end_halfway_leaves_what_was_there(
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--train", "0"], ["--val", "-1"], ["--workers", "0"], ["--train", "many"]]
+    "wrong",
+    [
+        ["--train", "0"],
+        ["--val", "-1"],
+        ["--workers", "0"],
+        ["--train", "many"],
+        ["--max_rhs", "1"],
+        ["--study", "-1"],
+        ["--queries", "0"],
+    ],
 )
 def test_impossible_numbers_are_misuse(
     tmp_path: Path, wrong: list[str], capsys: pytest.CaptureFixture[str]
@@ -116,3 +125,35 @@ def test_the_command_says_where_it_went(
     assert door("generate", ["--train", "3", "--val", "2", "--workers", "1"]) == 0
     assert str(tmp_path / "data_algebraic") in capsys.readouterr().out.replace("\n", "")
     assert len(contents(tmp_path / "data_algebraic")) == 5
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (["--primitives", "7"], "--primitives is 7, but must be 1 to 6"),
+        (["--primitives", "0"], "--primitives is 0, but must be 1 to 6"),
+        (["--functions", "9"], "--functions is 9, but must be 0 to 8"),
+        (
+            ["--primitives", "5", "--functions", "5"],
+            "--primitives 5 and --functions 5 need 10 words, but there are 9",
+        ),
+    ],
+)
+def test_a_meta_grammar_that_cannot_be_is_told_by_its_options(
+    tmp_path: Path, wrong: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert door("generate", ["--out", str(tmp_path / "set"), *wrong]) == 2
+    assert says in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_help_states_the_limits_and_what_the_files_depend_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        door("generate", ["--help"])
+    shown = capsys.readouterr().out
+    assert "words with a symbol of their own, 1 to 6 (4)" in shown
+    assert "--primitives and --functions are at most 9 together" in shown
+    assert "depend on this and the options here, not on --workers" in shown

@@ -28,9 +28,20 @@ def test_prints_the_output_of_each_input_one_a_line(
 def test_reads_inputs_from_standard_input_where_none_is_given(
     rules: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("dax lug\n\n  wif dax"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"dax lug\n\n  wif dax")))
     assert main(["interpret", "--grammar", rules]) == 0
     assert capsys.readouterr().out == "RED RED\n\nwif RED\n"
+
+
+def test_standard_input_that_is_not_utf8_is_an_error_with_its_line(
+    rules: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = "dax\ncafé lug\n".encode("latin-1")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given), encoding="utf-8"))
+    assert main(["interpret", "--grammar", rules]) == 1
+    streams = capsys.readouterr()
+    assert streams.out == "RED\n"
+    assert "error: standard input, line 2: not UTF-8 text; convert" in streams.err
 
 
 def test_an_episode_file_gives_its_grammar(

@@ -20,8 +20,10 @@ from biml.episodes.sources import (
     held_out,
     is_gold,
     training_episodes,
+    validation_as_published,
     validation_episodes,
 )
+from biml.episodes.text import write_episode
 from biml.episodes.types import EPISODE_TYPES
 from biml.errors import BimlError, FormatError
 from biml.grammar import GOLD, Grammar, MetaGrammar, same_grammar
@@ -55,6 +57,40 @@ def test_without_a_folder_episodes_are_drawn_without_end(tmp_path: Path) -> None
     assert stream.episode(10**9) == training_episodes(nothing, 5).episode(10**9)
     assert stream.episode(0) != stream.episode(1) != training_episodes(nothing, 6).episode(1)
     assert len(validation_episodes(nothing)) == 200
+
+
+def drawn_into(folder: Path, meta: MetaGrammar, seed: int = 0, count: int = 200) -> DataFolders:
+    (folder / "data_algebraic" / "val").mkdir(parents=True)
+    for number, episode in enumerate(draw_validation(meta, seed, count)):
+        write_episode(folder / "data_algebraic" / "val" / f"{number:06}.txt", episode)
+    return DataFolders(folder, ())
+
+
+def test_a_validation_set_of_the_published_meta_grammar_is_told(tmp_path: Path) -> None:
+    assert validation_as_published(DataFolders(tmp_path, ()))
+    assert validation_as_published(drawn_into(tmp_path / "same", MetaGrammar()))
+    assert validation_as_published(drawn_into(tmp_path / "other", MetaGrammar(), seed=5))
+    assert not validation_as_published(drawn_into(tmp_path / "few", MetaGrammar(), count=50))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"n_primitives": 3},
+        {"n_functions": 2},
+        {"n_functions": 0},
+        {"max_rhs": 4},
+        {"max_input": 7},
+        {"max_output": 7},
+        {"max_rhs": 9, "max_input": 9, "max_output": 9},
+        {"n_study": 13},
+        {"n_query": 9},
+    ],
+)
+def test_a_validation_set_of_another_meta_grammar_is_told_apart(
+    tmp_path: Path, changed: dict[str, int]
+) -> None:
+    assert not validation_as_published(drawn_into(tmp_path, MetaGrammar(**changed)))
 
 
 def test_the_drawn_validation_set_is_the_same_for_every_seed(tmp_path: Path) -> None:

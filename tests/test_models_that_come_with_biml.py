@@ -172,9 +172,9 @@ def test_models_are_listed_with_their_figures(top: Path, capsys) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:3] == ["model", "trained", "on"]
     assert lines[1].split() == [
-        *("net-BIML-top", "algebraic+biases", "100.0", "97.2", "99.9", "–", "-351.2", "(0.03)"),
+        *("net-BIML-top", "algebraic+biases", "100.0", "97.2", "99.9", "–", "-351", "0.03"),
     ]
-    assert lines[2].split() == ["net-BIML-copy-top", "retrieve", *"–––––"]
+    assert lines[2].split() == ["net-BIML-copy-top", "retrieve", *"––––––"]
 
 
 def test_a_damaged_model_does_not_hide_the_others(top: Path, capsys) -> None:

@@ -305,6 +305,38 @@ def test_more_words_than_published_models_know_are_told(tmp_path, monkeypatch, c
     assert "without any answer: wug blick, blick toma" in shown
 
 
+def test_the_note_says_that_undefined_action_counts_as_a_symbol(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_text(Path("open.txt"), OPEN.replace("OUT: ▲ ●", "OUT: ▲ ● A B C D"))
+    for answer, symbols in (("A B C D ▲ ■", 6), ("A B C D ▲ ■ undefined_action", 7)):
+        write_table(Path("r.csv"), [("P", "q", "wug", answer)])
+        assert main(["data", "import", "r.csv", "--study", "open.txt", "--overwrite"]) == 0
+        shown = capsys.readouterr().out
+        if symbols == 6:
+            assert "note:" not in shown
+        else:
+            assert "has 7 symbols (A B C D ▲ ■ undefined_action), more than models" in shown
+            assert "(5 symbols where somebody answers undefined_action); train one" in shown
+
+
+def test_a_folder_is_imported_by_its_own_name_from_within_it(tmp_path, monkeypatch) -> None:
+    write_text(tmp_path / "sheets" / "one.txt", OPEN)
+    monkeypatch.chdir(tmp_path / "sheets")
+    assert main(["data", "import", "."]) == 0
+    assert Path("sheets-data/data_human").is_dir()
+    assert not Path("-data").exists()
+
+
+def test_only_an_import_has_a_folder_of_its_own_name(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    for action, told in (("download", False), ("import", True)):
+        with pytest.raises(SystemExit):
+            main(["data", action, "--help"])
+        assert ("NAME-data" in capsys.readouterr().out) == told
+
+
 def test_answers_are_read_as_they_were_given(own: DataFolders) -> None:
     people = people_few_shot(own)
     given = sorted((row[0], row[1], row[3]) for row in ANSWERS)

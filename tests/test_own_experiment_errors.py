@@ -87,6 +87,14 @@ def test_an_open_ended_task_needs_to_know_who_answered(capsys) -> None:
     assert "line 2: there is no participant" in error
 
 
+def test_a_symbol_that_the_study_file_does_not_have_is_told_with_the_remedy(capsys) -> None:
+    write_text(Path("open.txt"), OPEN.replace("■", "X").replace("▲", "X").replace("●", "X"))
+    path = table(("P", "q", "wug", "RED"))
+    error = refused(capsys, path, "--study", "open.txt")
+    assert "unknown symbol 'RED'; known are: X undefined_action; mend it, or let every" in error
+    assert "stand in an output or rule of open.txt" in error
+
+
 def test_an_item_needs_a_study_file_of_its_name(capsys) -> None:
     path = table(("A", "you", "blick", "▲"))
     error = refused(capsys, path, "--study", "trials")

@@ -35,7 +35,7 @@ def test_the_sizes_of_a_language_are_options_of_generate(capsys) -> None:
         assert (len(episode.study), len(episode.queries)) == (9, 4)
         assert max(len(query.words) for query in episode.queries) <= 5
     assert main(["generate", *few, "--functions", "7", "--out", "other"]) == 2
-    assert "11 different ones are needed" in capsys.readouterr().err
+    assert "--functions 7 need 11 words, but there are 9" in capsys.readouterr().err
 
 
 def test_a_grammar_of_ones_own_is_held_out_under_any_renaming() -> None:

@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 
 from biml.checkpoints import own
+from biml.episodes.generate import GeneratedSet, generate
 from biml.episodes.locate import DataFolders, Place
 from biml.errors import BimlError, UsageError
+from biml.grammar import MetaGrammar
 from biml.reproduce import store as store_of_units
 from biml.reproduce.assemble import Wanted
 from biml.reproduce.experiments import EXPERIMENTS, chosen
@@ -296,6 +298,24 @@ def test_without_human_data_the_message_names_the_command_and_novel_rules_still_
     wanted = Wanted(subjects, chosen(["novel-rules"]), nowhere, quick=True)
     reproduce(wanted, tmp_path / "out", workers=1, watch=Told(), store=store(tmp_path))
     assert (tmp_path / "out" / "tables" / "accuracies.csv").is_file()
+
+
+def test_accuracies_on_other_validation_episodes_stand_beside_no_published_ones(
+    results: Results, models: Path, shared: Path, tmp_path: Path
+) -> None:
+    def stated(found: Results) -> set[str]:
+        return set(figures(found, "mlc").dropna(subset="published").index)
+
+    validation, gold = "greedy, novel validation queries (%)", "greedy, gold queries (%)"
+    assert {validation, gold} <= stated(results)
+    meta = MetaGrammar(n_primitives=3)
+    folder = tmp_path / "data_algebraic"
+    generate(GeneratedSet(train=1, val=200, meta=meta), folder, workers=1)
+    data = DataFolders(tmp_path, (Place(shared, "shared"),))
+    wanted = Wanted(find_subjects(["mlc"], models, data), chosen(["few-shot"]), data, quick=True)
+    found = reproduce(wanted, tmp_path / "out", workers=1, watch=Told(), store=store(tmp_path))
+    assert stated(found) == stated(results) & set(figures(found, "mlc").index) - {validation}
+    assert figures(found, "mlc").loc[validation, "ours"] >= 0
 
 
 def test_a_network_of_another_language_takes_no_part_and_says_so(

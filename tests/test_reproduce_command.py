@@ -7,8 +7,9 @@ import pytest
 
 from biml.commands.main import main
 from biml.commands.reproduce_console import ReproduceConsole
+from biml.errors import UsageError
 from biml.reproduce.experiments import EXPERIMENTS
-from biml.results.folder import Results
+from biml.results.folder import Results, check_place, holds, write_results
 from biml.symbolic import SYMBOLIC
 
 
@@ -36,6 +37,9 @@ def test_misuse_is_told_before_anything_is_written(shared: Path, tmp_path: Path,
     out = tmp_path / "out"
     assert "choose one or more of table1, few-shot" in fails("table2", "--out", str(out))
     assert "Symbolic models are oracle" in fails("--models", "nobody", "--out", str(out))
+    for name in ("table1", "all"):
+        message = fails("--models", "oracle", name, "--out", str(out))
+        assert f"name experiments before --models: biml reproduce {name} --models" in message
     assert "--workers is 0" in fails("--workers", "0", "--out", str(out))
     assert not out.exists()
     out.write_text("mine")
@@ -47,6 +51,23 @@ def test_misuse_is_told_before_anything_is_written(shared: Path, tmp_path: Path,
     assert (out / "notes.txt").read_text() == "mine"
     message = fails("probes", "--models", "oracle", "--out", str(tmp_path / "new"))
     assert "no model takes part" in message
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "Desktop.ini"])
+def test_what_a_file_manager_leaves_is_no_reason_to_refuse(tmp_path: Path, name: str) -> None:
+    check_place(tmp_path)
+    (tmp_path / name).touch()
+    check_place(tmp_path)
+    results = Results("0", True, 0, (), ("few-shot",))
+    write_results(results, tmp_path)
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "index.html").touch()
+    (tmp_path / "tables" / name).touch()
+    check_place(tmp_path)
+    assert holds(tmp_path, results)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UsageError, match=r"something else than results \(notes\.txt\)"):
+        check_place(tmp_path)
 
 
 def test_names_in_brackets_are_shown_as_they_are(capsys, monkeypatch) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from biml.behaviour.samples import longest, sample_few_shot
+from biml.behaviour.samples import sample_few_shot
 from biml.checkpoints import own
 from biml.commands.main import main
 from biml.data.experiment_folder import write
@@ -14,6 +14,7 @@ from biml.data.experiment_texts import from_texts
 from biml.episodes.locate import DataFolders
 from biml.episodes.types import episode_type
 from biml.errors import BimlError
+from biml.evaluation.answers import longest
 from biml.reproduce.assemble import Wanted
 from biml.reproduce.experiments import chosen
 from biml.reproduce.measures import SCORED

@@ -1,11 +1,17 @@
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from biml.commands.main import door
 from biml.errors import UsageError
-from biml.training.config import TrainingConfig, check_same
-from biml.training.schedule import learning_rate, logs, validates
+from biml.networks.table import ARCHITECTURES
+from biml.training.config import LR_SHAPES, TrainingConfig, check_same
+from biml.training.optimizers import MATRIX_RATE
+from biml.training.presets import PRESETS
+from biml.training.schedule import AGAIN, learning_rate, logs, validates
 from training_toys import OPTIONS
 
 
@@ -92,6 +98,60 @@ def test_the_parser_refuses_what_it_can(option: list[str]) -> None:
     with pytest.raises(SystemExit) as end:
         door("train", ["--fn_out_model", "a.pt", *option])
     assert end.value.code == 2
+
+
+def test_a_model_is_not_named_as_an_export_is(tmp_path: Path, capsys) -> None:
+    words = ["--fn_out_model", "net.safetensors", "--dir_model", str(tmp_path), "--nsteps", "1"]
+    assert door("train", [*words, "--overwrite"]) == 2
+    error = capsys.readouterr().err
+    assert "name it net.pt" in error
+    assert "`biml export` makes safetensors" in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_end_of_input_keeps_the_model(tmp_path: Path, capsys, monkeypatch) -> None:
+    def end(prompt: str) -> str:
+        raise EOFError
+
+    (tmp_path / "a.pt").write_text("precious")
+    monkeypatch.setattr("builtins.input", end)
+    for stream in (sys.stdin, sys.stdout):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    assert door("train", ["--fn_out_model", "a.pt", "--dir_model", str(tmp_path)]) == 2
+    assert "is kept" in capsys.readouterr().err
+    assert (tmp_path / "a.pt").read_text() == "precious"
+
+
+def help_of(option: str, shown: str) -> str:
+    return " ".join(shown.split()).rsplit(f" {option} ", 1)[1].split(" --")[0]
+
+
+def test_the_help_says_what_the_tables_have(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        door("train", ["--help"])
+    shown = capsys.readouterr().out
+    for option, names in (
+        ("--arch NAME", ARCHITECTURES),
+        ("--preset NAME", PRESETS),
+        ("--lr_shape {epochs,square}", LR_SHAPES),
+    ):
+        for name in names:
+            assert f"{name} (" in help_of(option, shown)
+    assert f"{AGAIN:g} of --lr)" in shown
+    assert f"muon takes {MATRIX_RATE:g} times this" in help_of("--lr X", shown)
+    assert "for --arch paper only" in " ".join(shown.split())
+    assert "not for --arch paper" in " ".join(shown.split())
+
+
+def test_the_help_needs_no_torch() -> None:
+    code = (
+        "import sys; from biml.commands.main import door\n"
+        "try: door('train', ['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_an_unknown_episode_type_lists_those_there_are(capsys) -> None:

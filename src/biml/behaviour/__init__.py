@@ -9,5 +9,5 @@ _MISSING = [name for name in ("pandas", "pyarrow", "scipy", "statsmodels") if no
 if _MISSING:
     raise BimlError(
         f"tables of behaviour need {' and '.join(_MISSING)}; "
-        "install what is missing with: pip install 'biml[analysis]'"
+        "install what is missing with: pip install 'biml[analysis]' (in a checkout: '.[analysis]')"
     )

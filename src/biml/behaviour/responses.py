@@ -148,6 +148,7 @@ def check(
     place: str = "line",
     words: Collection[str] | None = None,
     symbols: Collection[str] | None = None,
+    remedy: str = "",
 ) -> None:
     """Make sure that rows can be responses.
 
@@ -155,13 +156,14 @@ def check(
         rows: each with its line in the source.
         source, place: for messages; `place` says what the numbers are.
         words, symbols: those that are known; any if not given. `undefined_action` always is.
+        remedy: what to do about an unknown symbol, for messages.
     Raises:
         FormatError: an empty query or item, an unknown word or symbol, or a second answer by the
             same participant (or with the same sample number) to the same item.
     """
     seen: dict[tuple[object, ...], int] = {}
     for number, row in rows:
-        problem = _problem(row, words, symbols)
+        problem = _problem(row, words, symbols, remedy)
         person = row.get("participant") or None
         if not problem and (person or row.get("sample") is not None):
             who = f"participant {person}" if person else f"sample {row.get('sample')}"
@@ -187,7 +189,7 @@ def words_of(text: str) -> tuple[str, ...]:
 
 
 def _problem(
-    row: Row, words: Collection[str] | None, symbols: Collection[str] | None
+    row: Row, words: Collection[str] | None, symbols: Collection[str] | None, remedy: str
 ) -> str | None:
     """What is wrong with the contents of a row, or None."""
     query = words_of(str(row["query"] or ""))
@@ -201,7 +203,8 @@ def _problem(
     for kind, found, allowed in checks:
         for one in found:
             if allowed is not None and one not in allowed:
-                return f"unknown {kind} '{one}'; known are: {' '.join(allowed)}"
+                more = f"; {remedy}" if remedy and kind == "symbol" else ""
+                return f"unknown {kind} '{one}'; known are: {' '.join(allowed)}{more}"
     return None
 
 

@@ -1,6 +1,6 @@
 """Drawn answers of a model to the tasks that people did, as a table like people's."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 
 import pandas as pd
@@ -13,35 +13,14 @@ from biml.episodes.locate import DataFolders
 from biml.episodes.present import EvaluationEpisodes
 from biml.episodes.transforms import unmap_symbols
 from biml.episodes.types import episode_type
-from biml.evaluation.answers import drawn_one_by_one
+from biml.evaluation.answers import drawn_one_by_one, longest
 from biml.evaluation.responder import Responder
 from biml.evaluation.sample_page import TIMES, Item, draw_items
-
-LENGTH = 10
-"""Symbols that a drawn answer may have, as published."""
 
 SHEETS = 100
 """Answer sheets drawn in the open-ended task, as published."""
 
 Progress = Callable[[int], None]
-
-
-def longest(episodes: Iterable[Episode]) -> int:
-    """Symbols that an answer may have: 10 as published, or as many as a longer one has.
-
-    Longer may be a right answer, by the grammar of its episode, and one that the episode holds.
-    """
-    lengths = [
-        len(answer)
-        for episode in episodes
-        for query in episode.queries
-        for answer in (query.symbols, *_right(episode, query.words))
-    ]
-    return max(LENGTH, *lengths)
-
-
-def _right(episode: Episode, words: tuple[str, ...]) -> list[tuple[str, ...]]:
-    return [episode.grammar.interpret(words)] if episode.grammar else []
 
 
 def sample_few_shot(
@@ -61,7 +40,7 @@ def sample_few_shot(
 
     Args:
         model: its name in the table.
-        max_length: symbols that an answer may have; see `longest` where not given.
+        max_length: symbols that an answer may have; see `answers.longest` where not given.
         kind: the episode type to show; `human_vanilla` for a network without study context.
         progress: called with the number of answers drawn so far.
     Raises:

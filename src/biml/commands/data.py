@@ -1,6 +1,7 @@
 """`biml data`: fetch, import and list human data, episodes and trained networks."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,14 +46,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "open-ended task",
     )
 
-    for action in (fetch, local):
-        action.add_argument(
-            "--dest",
-            type=Path,
-            metavar="FOLDER",
-            help="where to put it (default: the user's data folder, "
-            f"{user_data_folder()}; for an experiment of your own NAME-data)",
-        )
+    place = f"where to put it (default: the user's data folder, {user_data_folder()}"
+    for action, more in ((fetch, ")"), (local, "; for an experiment of your own NAME-data)")):
+        action.add_argument("--dest", type=Path, metavar="FOLDER", help=place + more)
         action.add_argument("--overwrite", action="store_true", help="replace what is there")
 
     listing = actions.add_parser("status", help="show what is found where")
@@ -138,7 +134,8 @@ def _import_experiment(args: argparse.Namespace) -> None:
         from biml.data.experiment_table import from_table
 
         found = from_table(args.path, args.study)
-    destination = args.dest or Path(f"{args.path.stem}-data")
+    name = Path(os.path.abspath(args.path)).stem  # `.` has none of its own
+    destination = args.dest or Path(f"{name}-data")
     folder = write(found, destination, overwrite=args.overwrite)
     who = f"{len(found.participants)} participants" if found.participants else "unknown people"
     items = f"{len(found.items)} items"
@@ -146,10 +143,7 @@ def _import_experiment(args: argparse.Namespace) -> None:
     if found.unanswered:
         print(f"without any answer: {', '.join(found.unanswered)}")
     if found.too_many:
-        print(
-            f"note: {found.too_many}, more than models of the published 9 words and 6 colours can "
-            "take; train one with a vocabulary of your own"
-        )
+        print(f"note: {found.too_many}; train one with a vocabulary of your own")
     print(f"ask with --data_dir {destination} --episode_type {' or '.join(TYPES[found.task])}")
 
 

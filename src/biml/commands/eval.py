@@ -77,9 +77,9 @@ def _configure_details(group: Any) -> None:
     option(
         "--max_length_eval",
         type=int,
-        default=10,
         metavar="N",
-        help="symbols that an answer may have (%(default)s)",
+        help="symbols that an answer may have (10; with --sample_html and --sample_iterative as "
+        "many as the longest answer in the data, if that is longer)",
     )
     option("--batch_size", type=int, metavar="N", help="at most so many episodes at once")
     option("--episodes", type=int, metavar="N", help="only the first N episodes")
@@ -253,17 +253,16 @@ def _accuracy(
     args: argparse.Namespace, task: "Task", console: "EvalConsole"
 ) -> dict[str, float | int]:
     from biml.evaluation.accuracy import accuracy
-    from biml.evaluation.answers import best, check_lengths, drawn
+    from biml.evaluation.answers import LENGTH, best, check_lengths, drawn
 
     episodes = task.evaluation.presented(0)
-    check_lengths(episodes, args.max_length_eval)
+    most = args.max_length_eval or LENGTH
+    check_lengths(episodes, most)
     with console.progress("answering", len(episodes), "episodes") as progress:
         if args.max:
-            answers = best(task.responder, episodes, args.max_length_eval, progress=progress)
+            answers = best(task.responder, episodes, most, progress=progress)
         else:
-            answers = drawn(
-                task.responder, episodes, args.max_length_eval, seed=args.seed, progress=progress
-            )
+            answers = drawn(task.responder, episodes, most, seed=args.seed, progress=progress)
     if args.verbose:
         console.list_answers(episodes, answers)
     figures: dict[str, float | int] = {}
@@ -280,13 +279,14 @@ def _accuracy(
 
 
 def _one_by_one(args: argparse.Namespace, task: "Task", console: "EvalConsole") -> None:
-    from biml.evaluation.answers import drawn_one_by_one
+    from biml.evaluation.answers import drawn_one_by_one, longest
 
     episodes = task.answer_sheets()
+    most = args.max_length_eval or longest(task.evaluation.episodes)
     turns = max((len(episode.queries) for episode in episodes), default=0)
     with console.progress("answering", turns, "queries in turn") as progress:
         answers = drawn_one_by_one(
-            task.responder, episodes, args.max_length_eval, seed=args.seed, progress=progress
+            task.responder, episodes, most, seed=args.seed, progress=progress
         )
     console.list_drawn(episodes, answers)
     if args.samples_out:
@@ -297,6 +297,7 @@ def _one_by_one(args: argparse.Namespace, task: "Task", console: "EvalConsole") 
 
 
 def _page(args: argparse.Namespace, task: "Task", console: "EvalConsole") -> None:
+    from biml.evaluation.answers import longest
     from biml.evaluation.sample_page import TIMES, draw_items, page
     from biml.files import write_aside
 
@@ -306,7 +307,7 @@ def _page(args: argparse.Namespace, task: "Task", console: "EvalConsole") -> Non
             task.responder,
             task.evaluation,
             seed=args.seed,
-            max_length=args.max_length_eval,
+            max_length=args.max_length_eval or longest(task.evaluation.episodes),
             progress=progress,
         )
     path = task.output.with_name(f"{task.output.stem}_{task.kind.name}_samples.html")

@@ -10,7 +10,10 @@ SUMMARY = "Convert a trained network to or from safetensors."
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "source", metavar="SRC", help="a .pt (ours or released) or .safetensors file"
+        "source",
+        metavar="SRC",
+        help="a trained model, .pt (ours or released) or .safetensors, found as `biml eval` finds "
+        "it",
     )
     parser.add_argument(
         "destination",
@@ -21,12 +24,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--dtype", choices=("float32", "float16"), default="float32", help="default: %(default)s"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace DEST if it exists")
+    parser.add_argument(
+        "--dir_model",
+        default="out_models",
+        metavar="FOLDER",
+        help="where SRC is looked for first (%(default)s)",
+    )
+    parser.add_argument(
+        "--data_dir", type=Path, metavar="FOLDER", help="where to look for data folders first"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     from biml.checkpoints import own
     from biml.checkpoints.export import DTYPES, card_path, converted, write_safetensors
     from biml.checkpoints.model import read_contents
+    from biml.episodes.locate import DataFolders
+    from biml.evaluation.find import find_model
 
     destination = Path(args.destination)
     if destination.suffix not in (".pt", ".safetensors"):
@@ -37,8 +51,9 @@ def run(args: argparse.Namespace) -> None:
     for path in written:
         if path.exists() and not args.overwrite:
             raise UsageError(f"{path} exists; add --overwrite to replace it")
-    contents = read_contents(args.source)
-    own.network_from(contents, args.source)  # an export of what cannot be loaded is of no use
+    source = find_model(args.source, args.dir_model, DataFolders(args.data_dir))
+    contents = read_contents(source)
+    own.network_from(contents, str(source))  # an export of what cannot be loaded is of no use
     if destination.suffix == ".safetensors":
         write_safetensors(destination, contents, DTYPES[args.dtype])
     else:
@@ -47,4 +62,4 @@ def run(args: argparse.Namespace) -> None:
             destination,
             contents | {"weights": converted(contents["weights"], DTYPES[args.dtype])},
         )
-    print("wrote " + " and ".join(map(str, written)))
+    print(f"wrote {' and '.join(map(str, written))} from {source}")

@@ -4,9 +4,16 @@ import argparse
 from pathlib import Path
 
 from biml.episodes.sources import PER_EPOCH, VALIDATION_EPISODES
+from biml.errors import UsageError
 from biml.grammar import MetaGrammar
+from biml.grammar.meta import LOWEST
 
 PUBLISHED = MetaGrammar()
+MOST_WORDS, MOST_SYMBOLS = len(PUBLISHED.words), len(PUBLISHED.symbols)
+HIGHEST = {
+    "n_primitives": MOST_SYMBOLS,
+    "n_functions": MOST_WORDS - LOWEST["n_primitives"],
+}
 
 META = (
     ("--primitives", "n_primitives", "words with a symbol of their own"),
@@ -43,16 +50,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
             help=f"{what} episodes (default: %(default)s)",
         )
     parser.add_argument(
-        "--seed", type=int, default=0, help="the files depend on nothing else (default: 0)"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="the files depend on this and the options here, not on --workers (default: 0)",
     )
-    meta = parser.add_argument_group("the meta-grammar that grammars are drawn from")
+    meta = parser.add_argument_group(
+        "the meta-grammar that grammars are drawn from",
+        f"With the published words, --primitives and --functions are at most {MOST_WORDS} "
+        "together.",
+    )
     for option, name, what in META:
         meta.add_argument(
             option,
             type=int,
             default=getattr(PUBLISHED, name),
             metavar="N",
-            help=f"{what} (%(default)s)",
+            help=f"{what}, {_range(name)} (%(default)s)",
         )
     meta.add_argument(
         "--apart",
@@ -76,6 +91,7 @@ def run(args: argparse.Namespace) -> int | None:
     from biml.episodes.generate import GeneratedSet, generate
     from biml.episodes.text import read_episode
 
+    _check(args)
     meta = MetaGrammar(**{name: getattr(args, option[2:]) for option, name, _ in META})
     apart = tuple(map(read_episode, args.apart))
     wanted = GeneratedSet(args.train, args.val, args.seed, meta, apart)
@@ -93,3 +109,26 @@ def run(args: argparse.Namespace) -> int | None:
     if args.out.name != "data_algebraic":
         print("training looks for a folder called data_algebraic; rename it to be found")
     return None
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse numbers that no grammar has.
+
+    Raises:
+        UsageError: names the option and what it can be.
+    """
+    for option, name, _ in META:
+        value = getattr(args, option[2:])
+        if not LOWEST[name] <= value <= HIGHEST.get(name, value):
+            raise UsageError(f"{option} is {value}, but must be {_range(name)}")
+    needed = args.primitives + args.functions
+    if needed > MOST_WORDS:
+        raise UsageError(
+            f"--primitives {args.primitives} and --functions {args.functions} need {needed} words, "
+            f"but there are {MOST_WORDS}; lower one of the two"
+        )
+
+
+def _range(name: str) -> str:
+    low = LOWEST[name]
+    return f"{low} to {HIGHEST[name]}" if name in HIGHEST else f"at least {low}"

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from biml.episodes.text import GRAMMAR, read_text
@@ -26,17 +26,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "inputs",
         nargs="*",
         metavar="INPUT",
-        help="words in one argument, such as 'dax lug wif'; standard input, one input a line, "
-        "where none is given",
+        help="words in one argument, such as 'dax lug wif'; standard input (UTF-8), one input a "
+        "line, where none is given",
     )
 
 
 def run(args: argparse.Namespace) -> None:
     """Print one line for each input; an empty input gives an empty line."""
     grammar = read_grammar(args.grammar)
-    inputs: Iterable[str] = args.inputs or sys.stdin
+    inputs: Iterable[str] = args.inputs or _standard_input()
     for line in inputs:
         print(" ".join(grammar.interpret(line.split())), flush=not args.inputs)
+
+
+def _standard_input() -> Iterator[str]:
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        try:
+            yield line.decode()
+        except UnicodeDecodeError:
+            raise FormatError(
+                "not UTF-8 text; convert to UTF-8 what is piped in",
+                source="standard input",
+                line=number,
+            ) from None
 
 
 def read_grammar(path: Path) -> Grammar:

@@ -47,7 +47,7 @@ def _configure_training(group: Any) -> None:
         "--preset",
         metavar="NAME",
         help="recipe that the options not given come from: paper (the published one; values in "
-        "brackets are its own) or fast (another network and recipe, for a laptop)",
+        "brackets are its own) or fast (the staged network and another recipe, for a laptop)",
     )
     option("--minutes", type=float, metavar="N", help="length of the run, measured when it begins")
     option(
@@ -58,7 +58,12 @@ def _configure_training(group: Any) -> None:
     option("--batch_size", type=int, metavar="N", help="episodes a step (25)")
     option("--nepochs", type=int, metavar="N", help="passes over the data (50)")
     option("--nsteps", type=int, metavar="N", help="steps in total, instead of whole passes")
-    option("--lr", type=float, metavar="X", help="highest learning rate (0.001)")
+    option(
+        "--lr",
+        type=float,
+        metavar="X",
+        help="highest learning rate (0.001; muon takes 12 times this for the matrices)",
+    )
     option(
         "--lr_end_factor",
         type=float,
@@ -88,7 +93,9 @@ def _configure_training(group: Any) -> None:
     option(
         "--lr_shape",
         choices=("epochs", "square"),
-        help="course of the learning rate (epochs, the published one)",
+        help="course of the learning rate: epochs (the default, the published one) or square "
+        "(a fall with the square of what remains; where a curriculum brings in biases and noise, "
+        "a second one from 0.4 of --lr)",
     )
     option(
         "--curriculum",
@@ -106,7 +113,8 @@ def _configure_training(group: Any) -> None:
         "--guide",
         type=float,
         metavar="X",
-        help="weight of losses that tell inner layers what words mean and symbols stand for (0)",
+        help="weight of losses that tell inner layers what words mean and symbols stand for "
+        "(0); not for --arch paper",
     )
     option("--seed", type=int, metavar="N", help="of weights, episodes and dropout (0)")
 
@@ -119,12 +127,19 @@ def _configure_network(group: Any) -> None:
         help="start from a trained model's weights, found as `biml eval` finds it; its "
         "architecture and sizes are taken, and a curriculum leaves its easiest episodes out",
     )
-    option("--arch", metavar="NAME", help="architecture (paper)")
+    option(
+        "--arch",
+        metavar="NAME",
+        help="architecture: paper (the default, the published transformer), fast (study examples "
+        "read once an episode, queries looked up in them) or staged (the same, with a lexicon of "
+        "the study examples)",
+    )
     option(
         "--equal_projections",
         action="store_const",
         const=True,
-        help="key projections start as query projections are (which the others' always do)",
+        help="for --arch paper only: key projections start as query projections are, as those of "
+        "the other architectures always do",
     )
     option("--nlayers_encoder", type=int, metavar="N", help="layers of the encoder (3)")
     option("--nlayers_query", type=int, metavar="N", help="layers that read a query (staged: 4)")
@@ -219,17 +234,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _may_write(model: Path, overwrite: bool) -> None:
-    """Make sure that no model is lost.
+    """Make sure that no model is lost, and that this one can be read again.
 
     Raises:
-        UsageError: the file exists, and nobody said that it may be replaced.
+        UsageError: the file exists, and nobody said that it may be replaced; or its name is that
+            of an export.
     """
+    if model.suffix == ".safetensors":
+        raise UsageError(
+            f"--fn_out_model: {model.name} would be read as an export, which training does not "
+            f"write; name it {model.stem}.pt; `biml export` makes safetensors"
+        )
     if model.is_dir():
         raise UsageError(f"--fn_out_model: {model} is a folder; name a file such as net.pt")
     if overwrite or not model.exists():
         return
     if sys.stdin.isatty() and sys.stdout.isatty():
-        answer = input(f"{model} exists. Replace it? [y/N] ")
+        try:
+            answer = input(f"{model} exists. Replace it? [y/N] ")
+        except EOFError:
+            print()
+            answer = ""
         if answer.strip().lower() in ("y", "yes"):
             return
         raise UsageError(f"{model} is kept; --resume goes on with it")

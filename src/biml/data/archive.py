@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
 
+from biml.checkpoints.cards import card_path
 from biml.data.fetch import Progress
 from biml.data.kinds import Kind
 from biml.errors import BimlError, FormatError
@@ -73,17 +74,21 @@ def _is_plain(info: zipfile.ZipInfo, path: PurePosixPath) -> bool:
 
 
 class FolderSource:
-    """The plain files of a local folder, or one local file."""
+    """The plain files of a local folder, or one local file; an exported network with its card.
+
+    Raises:
+        BimlError: a network in safetensors format has no card beside it.
+    """
 
     def __init__(self, path: Path, name: str) -> None:
         self.name = name
         path = path.resolve()
-        self._only = path.name if path.is_file() else None
+        self._only = _with_card(path) if path.is_file() else None
         self._root = path.parent if path.is_file() else path
 
     def files(self) -> list[PurePosixPath]:
         if self._only is not None:
-            return [PurePosixPath(self._only)]
+            return [PurePosixPath(file.name) for file in self._only]
         found = []
         for folder, _, names in os.walk(self._root):
             inside = Path(folder).relative_to(self._root)
@@ -103,6 +108,18 @@ class FolderSource:
         pass
 
 
+def _with_card(path: Path) -> list[Path]:
+    if path.suffix != ".safetensors":
+        return [path]
+    card = card_path(path)
+    if not card.is_file():
+        raise BimlError(
+            f"{path}: its card {card.name} is missing, which says what network this is; "
+            "copy it here too (`biml export` writes both)"
+        )
+    return [card, path]
+
+
 def open_source(path: Path, name: str | None = None) -> Source:
     """A zip archive, a folder, or a single checkpoint (itself a zip, which is not unpacked).
 
@@ -110,7 +127,7 @@ def open_source(path: Path, name: str | None = None) -> Source:
         name: how messages call it, where that is not its path.
 
     Raises:
-        BimlError: nothing is there, or it is not readable.
+        BimlError: nothing is there, it is not readable, or a network's card is missing.
     """
     if not path.exists():
         raise BimlError(f"{path}: no such file or folder")

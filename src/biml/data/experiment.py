@@ -66,12 +66,17 @@ class Experiment:
 
     @property
     def too_many(self) -> str:
-        """What models of the published words and symbols cannot take; empty if they can."""
+        """Why models of the published words and symbols cannot take it; empty if they can."""
         for sheet in self.sheets:
             words, symbols = own_names(sheet.episode)
             for names, most, kind in ((words, WORDS, "words"), (symbols, COLOURS, "symbols")):
                 if len(names) > len(most):
-                    return f"{sheet.name}.txt has {len(names)} {kind} ({' '.join(names)})"
+                    fewer = f" ({len(most) - 1} symbols where somebody answers {UNDEFINED})"
+                    return (
+                        f"{sheet.name}.txt has {len(names)} {kind} ({' '.join(names)}), more than "
+                        f"models of the published {len(WORDS)} words and {len(COLOURS)} colours "
+                        f"can take{fewer if UNDEFINED in names else ''}"
+                    )
         return ""
 
 

@@ -185,7 +185,15 @@ def _check(lines: Sequence[Line], source: str, shown: Episode) -> None:
     ]
     numbers = [line.number for line in lines]
     place = lines[0].place if lines else ""
-    check(zip(numbers, rows, strict=True), source=source, place=place, words=words, symbols=symbols)
+    check(
+        zip(numbers, rows, strict=True),
+        source=source,
+        place=place,
+        words=words,
+        symbols=symbols,
+        remedy="mend it, or let every symbol that people could use stand in an output or rule of "
+        f"{shown.name}",
+    )
     asked = dict.fromkeys(query.words for query in shown.queries)
     for line in lines:
         if line.words not in asked:

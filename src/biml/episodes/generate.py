@@ -36,7 +36,7 @@ class GeneratedSet:
     Attributes:
         train: how many training episodes.
         val: how many validation episodes.
-        seed: the files depend on it, on `meta`, and on nothing else.
+        seed: the files depend on it and the other fields here, and on nothing else.
         meta: the distribution of grammars.
         apart: episodes whose grammars are held out of training whatever their words and symbols are
             called, such as that of an experiment. They are written too, so that training knows.

@@ -233,6 +233,32 @@ def validation_episodes(data: DataFolders) -> tuple[Episode, ...]:
     return read_folder(folder / "val", words=WORDS, symbols=COLOURS)
 
 
+def validation_as_published(data: DataFolders) -> bool:
+    """Whether the validation episodes can be the published ones or others that are drawn alike.
+
+    They are told by what `biml generate` can change: how many there are, of how many rules and
+    examples, and the longest input, output and right side.
+    """
+    meta, episodes = MetaGrammar(), validation_episodes(data)
+    shapes = {_shape(episode) for episode in episodes}
+    examples = [example for e in episodes for example in (*e.study, *e.queries)]
+    rules = [rule for e in episodes if e.grammar for rule in e.grammar.functions]
+    return (
+        len(episodes) == VALIDATION_EPISODES
+        and shapes == {(meta.n_study, meta.n_query, meta.n_primitives, meta.n_functions)}
+        and max(len(example.words) for example in examples) == meta.max_input
+        and max(len(example.symbols) for example in examples) == meta.max_output
+        # The longest are so rare that 200 episodes may have none.
+        and meta.max_rhs - 2 <= max(len(rule.rhs) for rule in rules) <= meta.max_rhs
+    )
+
+
+def _shape(episode: Episode) -> tuple[int, ...]:
+    grammar = episode.grammar
+    rules = (len(grammar.primitives), len(grammar.functions)) if grammar else ()
+    return (len(episode.study), len(episode.queries), *rules)
+
+
 def training_episodes(data: DataFolders, seed: int) -> EpisodeSource:
     """`data_algebraic/train` where there is one, else the stream without the validation set's."""
     folder = data.look("data_algebraic")

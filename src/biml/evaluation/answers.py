@@ -1,12 +1,15 @@
 """Answers to all queries of an evaluation, in the ways that the command line offers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from biml.episodes.episode import Episode, Example
 from biml.errors import UsageError
 from biml.evaluation.responder import Answer, Responder
 from biml.rng import derive_seed
+
+LENGTH = 10
+"""Symbols that an answer may have, as published."""
 
 TOGETHER = 50
 """Episodes that are answered between two reports of progress."""
@@ -17,6 +20,24 @@ Progress = Callable[[int], None]
 
 def quiet(done: int) -> None:
     """Progress that nobody watches."""
+
+
+def longest(episodes: Iterable[Episode]) -> int:
+    """Symbols that an answer may have: 10 as published, or as many as a longer one has.
+
+    Longer may be a right answer, by the grammar of its episode, and one that the episode holds.
+    """
+    lengths = [
+        len(answer)
+        for episode in episodes
+        for query in episode.queries
+        for answer in (query.symbols, *_right(episode, query.words))
+    ]
+    return max(LENGTH, *lengths)
+
+
+def _right(episode: Episode, words: tuple[str, ...]) -> list[Answer]:
+    return [episode.grammar.interpret(words)] if episode.grammar else []
 
 
 def best(
@@ -92,9 +113,9 @@ def check_lengths(episodes: Sequence[Episode], max_length: int) -> None:
     if max_length < 1:
         raise UsageError(f"--max_length_eval is {max_length}, but must be at least 1")
     targets = ((len(q.symbols), e.name) for e in episodes for q in e.queries)
-    longest, name = max(targets, default=(0, ""))
-    if longest > max_length:
+    most, name = max(targets, default=(0, ""))
+    if most > max_length:
         raise UsageError(
-            f"{name or 'an episode'}: has a target of {longest} symbols, but answers are cut at "
-            f"{max_length}; give --max_length_eval {longest}"
+            f"{name or 'an episode'}: has a target of {most} symbols, but answers are cut at "
+            f"{max_length}; give --max_length_eval {most}"
         )

@@ -52,7 +52,7 @@ class MetaGrammar:
     n_query: int = 10
 
     def __post_init__(self) -> None:
-        for name, low in _LOWEST.items():
+        for name, low in LOWEST.items():
             if getattr(self, name) < low:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {low}")
         for name in ("p_one_argument", "p_stop"):
@@ -107,7 +107,7 @@ _rule = lru_cache(maxsize=4096)(Rule)
 """Most rules are drawn again and again; one object for all of them saves making each."""
 
 _PAIRS = (("u1", "u2"), ("u1", "x1"), ("x1", "u1"), ("x1", "x2"))
-_LOWEST = {
+LOWEST = {
     "n_primitives": 1,
     "n_functions": 0,
     "max_rhs": 2,
@@ -116,3 +116,4 @@ _LOWEST = {
     "n_study": 0,
     "n_query": 1,
 }
+"""The least that these fields can be."""

@@ -21,7 +21,7 @@ class Architecture:
         name: what checkpoints and the command line call it.
         config: its frozen dataclass of sizes.
         network: makes it from (config, vocabulary, seed).
-        summary: one line for the help text.
+        summary: what it is, in a line.
         cpu_tokens: tokens computed together on a CPU: what fits a core's cache, and leaves several
             pieces of a batch for its cores to share.
         guided: whether training can tell its inner layers what the grammar knows

@@ -6,7 +6,10 @@ import biml.behaviour  # noqa: F401  (says what to install where pandas is missi
 from biml.errors import BimlError
 
 if not find_spec("jinja2"):
-    raise BimlError("a report needs jinja2; install it with: pip install 'biml[analysis]'")
+    raise BimlError(
+        "a report needs jinja2; "
+        "install it with: pip install 'biml[analysis]' (in a checkout: '.[analysis]')"
+    )
 
 from biml.report.page import PAGE, write
 

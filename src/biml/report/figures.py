@@ -86,7 +86,7 @@ def item_accuracies(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None
         panel.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=":")
         ours = table[table["model"] == model.name]
         for _, item in ours[ours["item"].isin(theirs.index)].iterrows():
-            long = item["six_long"] is True or item["six_long"] == np.True_
+            long = pd.notna(item["six_long"]) and bool(item["six_long"])
             of_group = {"simple": "o", "complex": "*" if long else "s"}
             panel.plot(
                 float(item["accuracy"]),

@@ -16,6 +16,7 @@ from biml.behaviour.people import (
     people_probes,
 )
 from biml.episodes.locate import DataFolders
+from biml.episodes.sources import validation_as_published
 from biml.errors import BimlError
 from biml.evaluation.curves import learning_curves
 from biml.reproduce.analysis import (
@@ -83,7 +84,9 @@ def assemble(wanted: Wanted, found: Found, store: Store) -> Frames:
         shown["likelihoods"] = join([_ceiling(people_few_shot(wanted.data)), shown["likelihoods"]])
     ran = [experiment.name for experiment in wanted.experiments]
     imported = has_imported(wanted.data)
-    return tables | {"figures": beside_published(shown, columns, ran, imported)}
+    validated = any(measure == "validation" for measure, _ in found)
+    other = validated and not validation_as_published(wanted.data)
+    return tables | {"figures": beside_published(shown, columns, ran, imported, other)}
 
 
 def _kept(experiment: Experiment, wanted: Wanted, found: Found, store: Store) -> Frames:

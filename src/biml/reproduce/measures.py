@@ -24,6 +24,7 @@ from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
 from biml.episodes.types import PUBLISHED, episode_type
 from biml.evaluation.accuracy import share_right
+from biml.evaluation.answers import longest
 from biml.evaluation.exact import exact
 from biml.evaluation.lapsing import Lapsing
 from biml.evaluation.likelihood import LAPSES, fit_lapse, likelihood
@@ -207,7 +208,7 @@ def accuracy(task: str, asked: Asked) -> Frames:
     episodes = replace(evaluation, episodes=kept).presented(0)
     responder = asked.subject.responder()
     assert isinstance(responder, NetworkResponder)
-    right = exact(responder.network, episodes, samples.longest(episodes))
+    right = exact(responder.network, episodes, longest(episodes))
     rows = []
     for kind in ("novel", "copied"):
         found = share_right(episodes, right, copied=kind == "copied")

@@ -198,6 +198,7 @@ def beside_published(
     columns: Mapping[str, str],
     experiments: Iterable[str],
     imported: bool = False,
+    other_validation: bool = False,
 ) -> pd.DataFrame:
     """The table `figures`: every published figure of the experiments beside ours.
 
@@ -207,6 +208,7 @@ def beside_published(
         experiments: those that ran.
         imported: the people are of another experiment, so that only what is asked without them
             can be compared.
+        other_validation: the validation episodes are not drawn as the published ones.
     """
     ran = set(experiments)
     rows = [
@@ -214,7 +216,7 @@ def beside_published(
         for figure in FIGURES
         if figure.experiment in ran
         for row in _rows(
-            ours_alone(figure) if imported and needs_people(figure) else figure,
+            figure if _comparable(figure, imported, other_validation) else ours_alone(figure),
             tables.get(figure.table),
             columns,
         )
@@ -223,8 +225,11 @@ def beside_published(
     return pd.DataFrame(rows, columns=names)
 
 
-def needs_people(figure: Figure) -> bool:
-    return figure.where.get("task") not in WITHOUT_PEOPLE
+def _comparable(figure: Figure, imported: bool, other_validation: bool) -> bool:
+    task = figure.where.get("task")
+    return not (imported and task not in WITHOUT_PEOPLE) and not (
+        other_validation and task == "validation"
+    )
 
 
 def ours_alone(figure: Figure) -> Figure:

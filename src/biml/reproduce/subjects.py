@@ -16,6 +16,7 @@ from biml.errors import UsageError
 from biml.evaluation.find import find_model
 from biml.evaluation.network_responder import NetworkResponder
 from biml.evaluation.responder import Responder
+from biml.reproduce.experiments import ALL, EXPERIMENTS
 from biml.symbolic import SYMBOLIC, symbolic
 from biml.vocabulary import Vocabulary
 
@@ -138,6 +139,11 @@ def _find(name: str, folder: str | Path, data: DataFolders) -> Path:
     try:
         return find_model(name, folder, data)
     except UsageError as error:
+        if name in (*EXPERIMENTS, ALL):
+            raise UsageError(
+                f"there is no model {name!r}, but an experiment; name experiments before --models: "
+                f"biml reproduce {name} --models …"
+            ) from None
         raise UsageError(f"{error} Symbolic models are {', '.join(SYMBOLIC)}.") from None
 
 

@@ -1,8 +1,10 @@
 """A results folder: `results.json` says what was run, `tables/` holds the tables."""
 
+import csv
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -77,6 +79,9 @@ def is_results(folder: Path) -> bool:
 KNOWN = ("results.json", "tables", "figures", "index.html")
 """What a results folder may hold."""
 
+LITTER = (".ds_store", "thumbs.db", "desktop.ini")
+"""What file managers leave in any folder, in small letters."""
+
 
 def check_place(folder: Path) -> None:
     """Make sure that a results folder may be written there.
@@ -88,7 +93,7 @@ def check_place(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder for the results")
-    inside = sorted(path.name for path in folder.iterdir())
+    inside = _inside(folder)
     others = [name for name in inside if name not in KNOWN]
     if others or (inside and not is_results(folder)):
         raise UsageError(
@@ -111,7 +116,7 @@ def write_results(results: Results, folder: Path) -> None:
 def holds(folder: Path, results: Results) -> bool:
     """Whether exactly these results are in a folder, with their page."""
     try:
-        here = {path.name for path in (folder / "tables").iterdir()}
+        here = set(_inside(folder / "tables"))
         return (
             (folder / "index.html").is_file()
             and here == {f"{name}.csv" for name in results.tables}
@@ -181,7 +186,8 @@ def read_table(table: Table, path: Path) -> pd.DataFrame:
     """Read a table; empty cells are missing numbers, but empty texts.
 
     Raises:
-        FormatError: a column or the form of a number is wrong.
+        FormatError: a column is missing, a number or a flag is none, or two rows have the same
+            keys; the message names file and line.
     """
     try:
         # An answer may be empty, or say `NA`.
@@ -189,12 +195,19 @@ def read_table(table: Table, path: Path) -> pd.DataFrame:
         missing = [name for name in table.columns if name not in cells]
         if missing:
             raise ValueError(f"lacks the column {missing[0]}")
-        columns = {name: _column(cells[name], kind) for name, kind in table.columns.items()}
     except ValueError as error:  # pandas's own errors are kinds of it
         raise FormatError(
             f"damaged ({error}); run `biml reproduce` again", source=str(path)
         ) from None
-    return pd.DataFrame(columns)
+    columns = {name: _column(cells[name], kind) for name, kind in table.columns.items()}
+    frame = pd.DataFrame(columns)
+    _check_cells(table, cells, frame, path)
+    _check_keys(table, frame, path)
+    return typed(frame, table)
+
+
+def _inside(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name.lower() not in LITTER)
 
 
 def _files(results: Results) -> dict[str, bytes]:
@@ -216,9 +229,57 @@ def _read_tables(folder: Path) -> dict[str, pd.DataFrame]:
 
 
 def _column(cells: pd.Series, kind: str) -> pd.Series:
+    """The values of a column, missing where a cell is empty or cannot be read."""
     if kind == "string":
         return cells
-    known = cells.mask(cells == "")
     if kind == "boolean":
-        return known.map({"True": True, "False": False}).astype("boolean")
-    return pd.to_numeric(known).astype(kind)  # type: ignore[call-overload]
+        # Spreadsheets write TRUE.
+        return cells.str.lower().map({"true": True, "false": False}).astype("boolean")
+    numbers = pd.to_numeric(cells.mask(cells == ""), errors="coerce")
+    return numbers if kind == "float64" else numbers.mask(numbers % 1 != 0)
+
+
+_WRONG = {
+    "boolean": "neither True nor False",
+    "float64": "no number",
+    "Int64": "no whole number",
+    "int64": "no whole number",
+}
+
+
+def _check_cells(table: Table, cells: pd.DataFrame, frame: pd.DataFrame, path: Path) -> None:
+    for name, kind in table.columns.items():
+        wrong = frame[name].isna() & ((cells[name] != "") | (kind == "int64"))
+        if wrong.any():
+            row = wrong.tolist().index(True)
+            raise _damaged(path, row, f"the {name} '{cells[name].iloc[row]}' is {_WRONG[kind]}")
+
+
+def _check_keys(table: Table, frame: pd.DataFrame, path: Path) -> None:
+    seen: dict[tuple[str, ...], int] = {}
+    keys = frame[list(table.keys)].astype("string").fillna("")
+    for row, key in enumerate(keys.itertuples(index=False, name=None) if table.keys else ()):
+        first = seen.setdefault(key, row)
+        if first != row:
+            named = zip(table.keys, key, strict=True)
+            about = (
+                ", ".join(f"{name} '{value}'" for name, value in named if value) or "empty cells"
+            )
+            told = f"a second row for {about} (first on line {_line(path, first)})"
+            raise _damaged(path, row, told)
+
+
+def _damaged(path: Path, row: int, problem: str) -> FormatError:
+    return FormatError(
+        f"{problem}; mend it, or run `biml reproduce` again",
+        source=str(path),
+        line=_line(path, row),
+    )
+
+
+def _line(path: Path, row: int) -> int:
+    """The line of the file on which a row of its table ends; a cell may have line breaks."""
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        ends = (reader.line_num for cells in reader if len(cells) > 1 or "".join(cells).strip())
+        return next(islice(ends, row + 1, None))

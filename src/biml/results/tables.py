@@ -20,11 +20,13 @@ class Table:
         name: of its file, without `.csv`.
         summary: what a row is.
         columns: the pandas type of each column, in order; missing values are empty cells.
+        keys: the columns that no two rows have in common; none where rows may be alike.
     """
 
     name: str
     summary: str
     columns: dict[str, str]
+    keys: tuple[str, ...] = ()
 
 
 _TEXT, _NUMBER, _COUNT, _FLAG = "string", "float64", "Int64", "boolean"
@@ -52,6 +54,7 @@ _ROWS = (
             "responses": _COUNT,
             "within_sample": _FLAG,
         },
+        ("model", "task", "fold"),
     ),
     Table(
         "likelihoods_by_item",
@@ -64,6 +67,7 @@ _ROWS = (
             "responses": _COUNT,
             "log_likelihood": _NUMBER,
         },
+        ("model", "task", "item", "query"),
     ),
     Table(
         "comparisons",
@@ -76,6 +80,7 @@ _ROWS = (
             "low": _NUMBER,
             "high": _NUMBER,
         },
+        ("model_a", "model_b", "task"),
     ),
     Table(
         "accuracies",
@@ -89,6 +94,7 @@ _ROWS = (
             "sd": _NUMBER,
             "n": _COUNT,
         },
+        ("model", "task", "kind"),
     ),
     Table(
         "item_accuracies",
@@ -103,16 +109,19 @@ _ROWS = (
             "accuracy": _NUMBER,
             "n": _COUNT,
         },
+        ("model", "item"),
     ),
     Table(
         "groups",
         "mean accuracy over few-shot items; group is all, simple, complex or six_long",
         {"model": _TEXT, "group": _TEXT, "accuracy": _NUMBER},
+        ("model", "group"),
     ),
     Table(
         "agreement",
         "correlation of item accuracies with people's: permutation p, bootstrap interval of 95%",
         {"model": _TEXT, "r": _NUMBER, "p": _NUMBER, "low": _NUMBER, "high": _NUMBER},
+        ("model",),
     ),
     Table(
         "patterns",
@@ -127,6 +136,7 @@ _ROWS = (
             "n": _COUNT,
             "percent": _NUMBER,
         },
+        ("model", "task", "pattern"),
     ),
     Table(
         "mutual_exclusivity",
@@ -140,6 +150,7 @@ _ROWS = (
             "high": _NUMBER,
             "n": _COUNT,
         },
+        ("model", "pool_size", "counter_examples"),
     ),
     Table(
         "exclusivity_regression",
@@ -154,6 +165,7 @@ _ROWS = (
             "low": _NUMBER,
             "high": _NUMBER,
         },
+        ("model", "term"),
     ),
     Table(
         "learning_curves",
@@ -177,6 +189,7 @@ _ROWS = (
             "ours": _NUMBER,
             "difference": _NUMBER,
         },
+        ("experiment", "figure", "model"),
     ),
 )
 
