@@ -50,7 +50,7 @@ LESSONS = (
 
 
 COPIES = 4
-"""Study examples that an episode asks for after the lessons; all would be more than half of
+"""Study examples that a clean episode asks for after the lessons; all would be more than half of
 its queries."""
 
 
@@ -126,7 +126,7 @@ def with_harder_ones(
 
     Of three episodes, one asks for long inputs alone (most queries of the method are short), and
     one for the meaning of words that its study examples do not show plainly. Of the first kind's
-    study examples, which are learned first and never biased, only a few are asked for. A language
+    study examples, which are learned first, only a few are asked for until the end. A language
     whose inputs are all plain has no harder ones.
 
     Args:
@@ -135,7 +135,7 @@ def with_harder_ones(
     """
     held, apart = _kept_out(data, own)
     meta = own or MetaGrammar()
-    parts: list[TrainingEpisodes] = [Further(episodes, fewer_copies(COPIES), seed)]
+    parts = [episodes if late else Further(episodes, fewer_copies(COPIES), seed)]
     kinds: list[tuple[str, Draw]] = []
     if meta.n_functions and meta.max_input > PLAIN:
         kinds = [("compositions", draw_compositions), ("deductions", draw_deductions)]
