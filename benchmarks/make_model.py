@@ -2,10 +2,12 @@
 
     python benchmarks/make_model.py CHECKPOINT NAME [--data_dir FOLDER] [--note TEXT]
 
-The files NAME.safetensors and NAME.json go to src/biml/models. The figures are those of the rounded
-weights: exact answers to 100 gold episodes, 200 validation episodes and 130 episodes of rules never
-met in training, and the log-likelihood of people's answers over 10 passes at the lapse rate that
-fits best. What cannot be asked of a model is left out, and the card says why. It takes two minutes.
+The files NAME.safetensors and NAME.json go to src/biml/models, or to another --folder, which is how
+to measure a model of one's own: NAME is then the shipped one of the same episode type. The figures
+are those of the rounded weights: exact answers to 100 gold episodes, 200 validation episodes and
+130 episodes of rules never met in training, and the log-likelihood of people's answers over 10
+passes at the lapse rate that fits best. What cannot be asked of a model is left out, and the card
+says why. It takes two minutes.
 """
 
 import argparse
@@ -14,6 +16,7 @@ from pathlib import Path
 
 from biml.checkpoints.cards import card_path
 from biml.checkpoints.export import DTYPES, write_safetensors
+from biml.checkpoints.model import read_contents
 from biml.checkpoints.shipped import FOLDER, SHIPPED
 from biml.commands.main import main as biml
 from biml.episodes.locate import DataFolders
@@ -52,6 +55,11 @@ def make(args: argparse.Namespace) -> Path:
     path = args.folder / f"{args.name}.safetensors"
     if path.exists() and not args.overwrite:
         raise UsageError(f"{path} exists; add --overwrite to replace it")
+    trained_on = read_contents(args.checkpoint)["episode_type"]
+    if trained_on != SHIPPED[args.name]:
+        raise UsageError(
+            f"{args.name} is trained on {SHIPPED[args.name]}, but {args.checkpoint} on {trained_on}"
+        )
     contents = ready_to_ship(
         args.checkpoint,
         args.name,
@@ -60,11 +68,6 @@ def make(args: argparse.Namespace) -> Path:
         passes=args.passes,
         progress=lambda text: print(f"measuring: {text}", flush=True),
     )
-    if contents["episode_type"] != SHIPPED[args.name]:
-        raise UsageError(
-            f"{args.name} is trained on {SHIPPED[args.name]}, "
-            f"but {args.checkpoint} on {contents['episode_type']}"
-        )
     write_safetensors(path, contents, DTYPES["float16"])
     return path
 
