@@ -1,0 +1,76 @@
+"""`biml data import`: where an experiment goes, and what the command tells of it."""
+
+from pathlib import Path
+
+import pytest
+
+from biml.behaviour.people import people_few_shot, people_open_ended
+from biml.commands.main import main
+from biml.episodes.locate import DataFolders
+from experiment_toys import OPEN, SHEETS, write_table, write_text
+
+
+def test_the_command_says_where_it_is_and_how_to_ask(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_table(Path("responses.csv"))
+    write_text(Path("study.txt"))
+    assert main(["data", "import", "responses.csv", "--study", "study.txt"]) == 0
+    shown = capsys.readouterr().out
+    assert "few-shot: 4 answers of 2 participants to 2 items" in shown
+    assert "--data_dir responses-data --episode_type few_shot_human" in shown
+    open_study = write_text(Path("open.txt"), OPEN)
+    write_table(Path("sheets.csv"), SHEETS)
+    more = ["data", "import", "sheets.csv", "--study", str(open_study), "--dest", "responses-data"]
+    assert main(more) == 0
+    data = DataFolders(Path("responses-data"), usual=())
+    assert len(people_few_shot(data)) == 4
+    assert len(people_open_ended(data)) == 18
+    assert main(more) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([*more, "--overwrite"]) == 0
+    assert len(people_few_shot(data)) == 4
+    assert [p.name for p in Path("responses-data").iterdir()] == ["data_human"]
+
+
+def test_more_words_than_published_models_know_are_told(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = " ".join(f"w{n}" for n in range(10))
+    write_text(Path("open.txt"), OPEN.replace("IN: wug OUT", f"IN: {words} OUT"))
+    write_table(Path("r.csv"), [("A", "q", words, "■")])
+    assert main(["data", "import", "r.csv", "--study", "open.txt"]) == 0
+    shown = capsys.readouterr().out
+    assert "10 words" in shown
+    assert "vocabulary of your own" in shown
+    assert "without any answer: wug blick, blick toma" in shown
+
+
+def test_the_note_says_that_undefined_action_counts_as_a_symbol(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_text(Path("open.txt"), OPEN.replace("OUT: ▲ ●", "OUT: ▲ ● A B C D"))
+    for answer, symbols in (("A B C D ▲ ■", 6), ("A B C D ▲ ■ undefined_action", 7)):
+        write_table(Path("r.csv"), [("P", "q", "wug", answer)])
+        assert main(["data", "import", "r.csv", "--study", "open.txt", "--overwrite"]) == 0
+        shown = capsys.readouterr().out
+        if symbols == 6:
+            assert "note:" not in shown
+        else:
+            assert "has 7 symbols (A B C D ▲ ■ undefined_action), more than models" in shown
+            assert "(5 symbols where somebody answers undefined_action); train one" in shown
+
+
+def test_a_folder_is_imported_by_its_own_name_from_within_it(tmp_path, monkeypatch) -> None:
+    write_text(tmp_path / "sheets" / "one.txt", OPEN)
+    monkeypatch.chdir(tmp_path / "sheets")
+    assert main(["data", "import", "."]) == 0
+    assert Path("sheets-data/data_human").is_dir()
+    assert not Path("-data").exists()
+
+
+def test_only_an_import_has_a_folder_of_its_own_name(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    for action, told in (("download", False), ("import", True)):
+        with pytest.raises(SystemExit):
+            main(["data", action, "--help"])
+        assert ("NAME-data" in capsys.readouterr().out) == told
