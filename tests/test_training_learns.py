@@ -43,7 +43,7 @@ def test_the_loss_of_a_repeated_run_of_episodes_falls() -> None:
 
 def test_the_gradient_is_that_of_the_mean_over_all_target_tokens() -> None:
     learner = toy_learner(dropout=0.0, max_tokens=150)
-    batch = assemble(learner._source, learner.network, 0, 2, 150)
+    batch = assemble(learner._source, learner.network, 0, range(2), 150)
     assert len(batch.pieces) > 2
     whole = learner.network.collate(batch.episodes)
     pad = learner.network.vocabulary.output.pad

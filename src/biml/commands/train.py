@@ -56,6 +56,12 @@ def _configure_training(group: Any) -> None:
         help="kind of episodes (retrieve); any wrong name lists them all",
     )
     option("--batch_size", type=int, metavar="N", help="episodes a step (25)")
+    option(
+        "--batch_growth",
+        type=float,
+        metavar="X",
+        help="the last step has X times as many episodes; they grow evenly (1)",
+    )
     option("--nepochs", type=int, metavar="N", help="passes over the data (50)")
     option("--nsteps", type=int, metavar="N", help="steps in total, instead of whole passes")
     option(
@@ -182,7 +188,8 @@ def _configure_conduct(group: Any) -> None:
 
 
 OPTIONS = (
-    *("preset", "minutes", "episode_type", "batch_size", "nepochs", "nsteps"),
+    *("preset", "minutes", "episode_type"),
+    *("batch_size", "batch_growth", "nepochs", "nsteps"),
     *("lr", "lr_end_factor", "lr_warmup", "lr_shape", "optimizer"),
     *("curriculum", "clean_share", "guide"),
     *("save_best", "save_best_skip", "seed", "precision", "max_tokens"),

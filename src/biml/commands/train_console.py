@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from biml.training import run, watch
+from biml.training.config import TrainingConfig
 from biml.training.history import Line
 
 DAY = 24 * 3600
@@ -33,6 +34,7 @@ class TrainConsole(Show):
         self._args = args
         self._live: Progress | None = None
         self._validated: Line = {}
+        self._episodes = 0
         if console.is_terminal:
             self._live = Progress(
                 TextColumn("step {task.fields[step]}"),
@@ -45,6 +47,7 @@ class TrainConsole(Show):
 
     def started(self, start: watch.Start) -> None:
         config = start.config
+        self._episodes = config.presentations(start.total, start.total)
         processes = "1 process" if start.processes == 1 else f"{start.processes} processes"
         doing = f"Resuming at step {start.done:,}" if start.done else "Training"
         self._say(
@@ -52,7 +55,7 @@ class TrainConsole(Show):
             f"{config.episode_type} episodes from {start.data}"
         )
         self._say(
-            f"{start.total:,} steps of {config.batch_size} episodes on {start.device}, "
+            f"{start.total:,} steps of {_sizes(config)} episodes on {start.device}, "
             f"{config.precision}, {processes}, seed {config.seed}"
         )
         if start.seconds is not None:
@@ -86,7 +89,8 @@ class TrainConsole(Show):
         if self._live is None:
             rate = line["episodes_per_second"] or 0.0
             step = line["step"] or 0
-            left = f"  {_duration((total - step) * self._seconds_a_step(line))} left"
+            remaining = (self._episodes - (line["episodes"] or 0)) / max(rate, 1e-9)
+            left = f"  {_duration(remaining)} left"
             self._say(
                 f"step {line['step']:,}/{total:,}  {rate:.1f} episodes/s  "
                 f"loss {line['train_loss']:.3f}  {_figures(line)}"
@@ -119,10 +123,6 @@ class TrainConsole(Show):
         if self._live is not None:
             self._live.stop()
 
-    def _seconds_a_step(self, line: Line) -> float:
-        episodes, step = line["episodes"] or 0, line["step"] or 1
-        return episodes / step / max(line["episodes_per_second"] or 0.0, 1e-9)
-
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
@@ -147,6 +147,16 @@ def _figures(line: Line) -> str:
         if value is not None:
             parts.append(f"{name} {value:.1f}%")
     return "  ".join(parts)
+
+
+def _sizes(config: TrainingConfig) -> str:
+    """Episodes a step, from the first to the last.
+
+    >>> _sizes(TrainingConfig(batch_size=32, batch_growth=2))
+    '32 to 64'
+    """
+    first, last = config.batch_size, round(config.batch_size * config.batch_growth)
+    return str(first) if first == last else f"{first} to {last}"
 
 
 def _duration(seconds: float) -> str:

@@ -59,7 +59,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             StagedConfig,
             StagedNetwork,
             "the same, with a lexicon of the study examples, and queries read before answers",
-            cpu_tokens=2560,
+            cpu_tokens=5120,
             guided=True,
         ),
     )

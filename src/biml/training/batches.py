@@ -36,15 +36,14 @@ class StepBatch:
 
 
 def assemble(
-    source: Source, network: EpisodeNetwork, step: int, batch_size: int, max_tokens: int
+    source: Source, network: EpisodeNetwork, step: int, numbers: range, max_tokens: int
 ) -> StepBatch:
-    """The batch of a step: presentations `step * batch_size` and following.
+    """The batch of a step: the presentations of these numbers.
 
     Every process assembles the same whole batch: with the paper's network that costs less than one
     percent of a step, and saves all communication about it.
     """
-    first = step * batch_size
-    episodes = tuple(source.episode(index) for index in range(first, first + batch_size))
+    episodes = tuple(source.episode(index) for index in numbers)
     return StepBatch(step, episodes, network.chunks(episodes, max_tokens))
 
 

@@ -24,6 +24,8 @@ class TrainingConfig:
         preset: the recipe that the other options come from where they were not given.
         episode_type: a name of the table of episode types.
         batch_size: episodes a step.
+        batch_growth: the last step has this many times as many; each has a few more than the one
+            before.
         nepochs: passes over the data of the episode type.
         nsteps: steps in total, where not `nepochs` times the data; the schedule is fitted to it.
         minutes: time budget of the training; `nsteps` is set by a measurement when it begins.
@@ -57,6 +59,7 @@ class TrainingConfig:
     preset: str = "paper"
     episode_type: str = "retrieve"
     batch_size: int = 25
+    batch_growth: float = 1.0
     nepochs: int = 50
     nsteps: int | None = None
     minutes: float | None = None
@@ -89,6 +92,8 @@ class TrainingConfig:
             _require(getattr(self, name) >= 1, name, self, "at least 1")
         for name in ("nlayers_encoder", "nlayers_query", "nlayers_decoder"):
             _require(getattr(self, name) >= 1, name, self, "at least 1")
+        grows = math.isfinite(self.batch_growth) and self.batch_growth >= 1
+        _require(grows, "batch_growth", self, "at least 1")
         _require(self.nsteps is None or self.nsteps >= 1, "nsteps", self, "at least 1")
         _require(self.max_tokens is None or self.max_tokens >= 1, "max_tokens", self, "at least 1")
         fine = self.minutes is None or (math.isfinite(self.minutes) and self.minutes > 0)
@@ -113,7 +118,20 @@ class TrainingConfig:
         """
         if self.nsteps is not None:
             return self.nsteps
-        return max(1, math.ceil(self.nepochs * episodes_per_epoch / self.batch_size))
+        on_average = self.batch_size * (1 + self.batch_growth) / 2
+        return max(1, math.ceil(self.nepochs * episodes_per_epoch / on_average))
+
+    def presentations(self, steps: int, total: int) -> int:
+        """Episodes that are shown in the first steps of a run of `total` steps.
+
+        >>> TrainingConfig(batch_size=10).presentations(3, 8)
+        30
+        >>> growing = TrainingConfig(batch_size=10, batch_growth=3)
+        >>> [growing.presentations(steps, 4) for steps in range(5)]
+        [0, 12, 30, 52, 80]
+        """
+        growth = (self.batch_growth - 1) * steps / (2 * total)
+        return round(self.batch_size * steps * (1 + growth))
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class Keeper:
         self._save_every = conduct.save_every * 60
         self._began = self._saved = self._drawn = time.monotonic()
         self._seconds_before = record.seconds
-        self._pace = Pace(config.batch_size, self._began)
+        self._pace = Pace(learner.presented, self._began)
 
     def after_step(self, figures: StepFigures, validated: Validated | None) -> None:
         """Take note of a step: a line of history, the best model, a checkpoint, where they are due.
@@ -60,7 +60,7 @@ class Keeper:
         """
         record, learner = self.record, self._learner
         now = time.monotonic()
-        rate = self._pace.tick(now)
+        rate = self._pace.tick(learner.presented, now)
         record.seconds = self._seconds_before + now - self._began
         record.loss_sum += figures.loss
         record.loss_count += 1
@@ -73,7 +73,7 @@ class Keeper:
                 total=learner.total,
                 loss=figures.loss,
                 rate=rate,
-                seconds_left=(learner.total - learner.done) * self._pace.seconds_a_step,
+                seconds_left=learner.remaining / rate,
                 line=record.history[-1] if record.history else None,
             )
         )
@@ -87,7 +87,7 @@ class Keeper:
         step = self._learner.done
         line: Line = {
             "step": step,
-            "episodes": step * self._config.batch_size,
+            "episodes": self._learner.presented,
             "lr": figures.lr,
             "train_loss": self.record.loss_sum / self.record.loss_count,
             "gradient_norm": figures.gradient_norm,

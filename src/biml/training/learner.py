@@ -127,7 +127,18 @@ class Learner:
         return figures
 
     def _assemble(self, step: int) -> StepBatch:
-        return assemble(self._source, self.network, step, self._config.batch_size, self._max_tokens)
+        ends = (self._config.presentations(steps, self.total) for steps in (step, step + 1))
+        return assemble(self._source, self.network, step, range(*ends), self._max_tokens)
+
+    @property
+    def presented(self) -> int:
+        """Episodes shown so far."""
+        return self._config.presentations(self.done, self.total)
+
+    @property
+    def remaining(self) -> int:
+        """Episodes that are still to be shown."""
+        return self._config.presentations(self.total, self.total) - self.presented
 
     def _accumulate(self, batch: StepBatch) -> None:
         """Add this process's share of the batch to the sums."""

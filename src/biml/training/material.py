@@ -89,8 +89,9 @@ def open_material(config: TrainingConfig, data_dir: Path | None) -> Material:
     folders = DataFolders(data_dir)
     source = kind.open_training(folders, config.seed)
     if config.curriculum:
-        presentations = config.total_steps(source.per_epoch) * config.batch_size
-        clean = round(presentations * config.clean_share)
+        steps = config.total_steps(source.per_epoch)
+        presentations = config.presentations(steps, steps)
+        clean = config.presentations(round(steps * config.clean_share), steps)
         source = kind.open_curriculum(
             folders, config.seed, clean, presentations, with_lessons=not config.init
         )

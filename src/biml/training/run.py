@@ -209,7 +209,8 @@ def _paced(
     learner = _learner(config, material, team, None)
     seconds = float(team.share(seconds_a_step(learner, lambda: bool(request), turn(config))))
     # Validation goes forward only, which is a third of the work of an episode.
-    validated = len(material.validation) / (3 * VALIDATE_EVERY * config.batch_size)
+    on_average = config.presentations(learner.total, learner.total) / learner.total
+    validated = len(material.validation) / (3 * VALIDATE_EVERY * on_average)
     seconds *= 1 + validated
     if config.minutes is not None:
         config = replace(config, nsteps=max(1, round(config.minutes * 60 / seconds)))

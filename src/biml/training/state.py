@@ -134,7 +134,7 @@ def _facts(learner: Learner, record: Record, config: TrainingConfig) -> dict[str
         "step": learner.done,
         "total_steps": learner.total,
         "best_val_loss": record.best,
-        "episodes": learner.done * config.batch_size,
+        "episodes": learner.presented,
         "seconds": round(record.seconds, 1),
         "options": dataclasses.asdict(config),
         "ancestors": record.ancestors,

@@ -69,23 +69,19 @@ class Watch:
 
 
 class Pace:
-    """Episodes a second over the latest steps, and when a run will end.
+    """Episodes a second over the latest steps.
 
     Args:
-        batch_size: episodes a step.
+        presented: episodes shown before the first of them.
+        now: the moment (seconds) at which it begins.
         over: how many of the latest steps count.
     """
 
-    def __init__(self, batch_size: int, now: float, over: int = 200) -> None:
-        self._batch_size = batch_size
-        self._moments = deque([now], maxlen=over + 1)
+    def __init__(self, presented: int, now: float, over: int = 200) -> None:
+        self._ends = deque([(now, presented)], maxlen=over + 1)
 
-    def tick(self, now: float) -> float:
-        """Note that a step ended at this moment (seconds); the rate in episodes a second."""
-        self._moments.append(now)
-        return self._batch_size / self.seconds_a_step
-
-    @property
-    def seconds_a_step(self) -> float:
-        span = self._moments[-1] - self._moments[0]
-        return max(span, 1e-9) / max(1, len(self._moments) - 1)
+    def tick(self, presented: int, now: float) -> float:
+        """Note that a step ended at this moment, with so many episodes shown in all; the rate."""
+        self._ends.append((now, presented))
+        (begin, first), (end, last) = self._ends[0], self._ends[-1]
+        return (last - first) / max(end - begin, 1e-9)
