@@ -115,11 +115,12 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: P
             if progress.step == 4:
                 raise KeyboardInterrupt
 
-    run(tmp_path / "whole.pt", nsteps=9, dropout=0.3)
+    options = {"nsteps": 9, "dropout": 0.3, "batch_growth": 2.0}
+    run(tmp_path / "whole.pt", **options)
     with pytest.raises(KeyboardInterrupt):
         train(
             tmp_path / "parts.pt",
-            OPTIONS | {"nsteps": 9, "dropout": 0.3},
+            OPTIONS | options,
             conduct=Conduct(workers=1, save_every=0),
             watch=StopAt4(),
             open_material=open_toys,
@@ -132,6 +133,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: P
         for line in (*whole, *parts):
             del line[timed]
     assert whole == parts
+    assert whole[-1]["episodes"] == 27
 
 
 def test_history_beyond_the_checkpoint_is_not_kept_twice(tmp_path: Path) -> None:

@@ -53,6 +53,23 @@ def test_short_runs_have_a_schedule_too(nepochs: int, warmup: bool) -> None:
         assert 0 < learning_rate(step / 7, config) <= config.lr
 
 
+@pytest.mark.parametrize("growth", [1.0, 1.5, 4.0])
+def test_batches_grow_evenly_and_show_every_presentation_once(growth: float) -> None:
+    config, total = TrainingConfig(batch_size=20, batch_growth=growth), 101
+    ends = [config.presentations(steps, total) for steps in range(total + 1)]
+    sizes = [b - a for a, b in pairwise(ends)]
+    even = [20 + (growth - 1) * 20 * (step + 0.5) / total for step in range(total)]
+    assert ends[0] == 0
+    assert all(abs(size - wanted) <= 1 for size, wanted in zip(sizes, even, strict=True))
+    assert sum(sizes) == ends[-1] == round(20 * total * (1 + growth) / 2)
+
+
+def test_passes_over_the_data_are_fewer_steps_where_batches_grow() -> None:
+    config = TrainingConfig(batch_size=10, batch_growth=3, nepochs=2)
+    assert config.total_steps(1000) == 100
+    assert config.presentations(100, 100) == 2000
+
+
 def test_validation_at_steps_1_25_every_100_and_the_last() -> None:
     steps = [step for step in range(1, 331) if validates(step, 330)]
     assert steps == [1, 25, 100, 200, 300, 330]
@@ -63,6 +80,8 @@ def test_validation_at_steps_1_25_every_100_and_the_last() -> None:
     ("option", "value"),
     [
         ("--batch_size", "0"),
+        ("--batch_growth", "0.5"),
+        ("--batch_growth", "inf"),
         ("--nepochs", "0"),
         ("--nsteps", "0"),
         ("--lr", "-0.001"),

@@ -15,6 +15,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "arch": "staged",
         "nlayers_encoder": 5,
         "nlayers_decoder": 4,
+        "ff_mult": 2,
         "dropout": 0.0,
         "batch_size": 32,
         "batch_growth": 2.0,
