@@ -73,13 +73,11 @@ def answers(shared: Path) -> pd.DataFrame:
     """People's answers to all tasks, a few hostile ones, and a symbolic model's sheets."""
     data = DataFolders(shared)
     few_shot = people_few_shot(data)
-    hostile = {"model": "net", "task": "few-shot", "item": "DAX thrice", "query": "DAX thrice"}
+    hostile = {"model": "net", "task": "few_shot", "item": "DAX thrice", "query": "DAX thrice"}
     theirs = [{**hostile, "target": "DAX DAX DAX", "response": r} for r in _RESPONSES]
     sheets = sample_open_ended(symbolic("biases").make(), data, model="net", n=15)
     tables = [few_shot, table(theirs), people_open_ended(data), sheets, people_probes(data)]
-    joined = pd.concat(tables, ignore_index=True)
-    joined["task"] = joined["task"].str.replace("-", "_")
-    return joined
+    return pd.concat(tables, ignore_index=True)
 
 
 _RESPONSES = [HOSTILE, f'"><img/src=x/onerror=alert(2)> {HOSTILE}', "DAX DAX DAX", "", "1 2 3"]

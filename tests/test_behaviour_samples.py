@@ -32,7 +32,7 @@ def few_shot_loglikes(data: DataFolders) -> pd.DataFrame:
     return pd.concat(
         [
             log_likelihoods(
-                responder, evaluation, model=model, task="few-shot", p_lapse=p, repeats=2
+                responder, evaluation, model=model, task="few_shot", p_lapse=p, repeats=2
             )
             for model, responder, p in (
                 ("oracle", Oracle(), 0.13),
@@ -104,7 +104,7 @@ def test_likelihood_by_participant(data: DataFolders) -> None:
             OpenEndedBiases(),
             episode_type(f"open_end_human_cross{fold}").open_evaluation(data, 0),
             model="biases",
-            task="open-ended",
+            task="open_ended",
             p_lapse=0.3,
             repeats=2,
         )
@@ -149,7 +149,7 @@ def test_networks_go_the_same_way_as_symbolic_models(shared: Path, data: DataFol
     assert len(drawn) == 217
     assert few_shot.groups(drawn)["complex"].tolist() == [0]
     evaluation = episode_type("human_vanilla").open_evaluation(data, 0)
-    found = log_likelihoods(responder, evaluation, model="v", task="few-shot", p_lapse=0.9)
+    found = log_likelihoods(responder, evaluation, model="v", task="few_shot", p_lapse=0.9)
     assert len(found) == 215  # two responses with an undefined colour are skipped
     assert found["log_likelihood"].sum() == pytest.approx(-1545.6965, abs=1e-3)
 

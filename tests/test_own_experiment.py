@@ -69,7 +69,7 @@ def test_published_few_shot_answers_as_a_table_give_the_published_figures(shared
     assert few_shot_grammar(data).canonical() == GOLD.canonical()
     oracle = symbolic("oracle").make()
     evaluation = episode_type("few_shot_human").open_evaluation(data, 0)
-    scores = log_likelihoods(oracle, evaluation, model="o", task="few-shot", p_lapse=0.13)
+    scores = log_likelihoods(oracle, evaluation, model="o", task="few_shot", p_lapse=0.13)
     assert scores["log_likelihood"].sum() == pytest.approx(-536.1, abs=0.05)
 
 
@@ -132,7 +132,7 @@ def test_people_have_targets_by_the_grammar_of_their_own_task(own: DataFolders) 
 
 def test_likelihood_by_item_and_by_participant(own: DataFolders) -> None:
     evaluation = episode_type("few_shot_human").open_evaluation(own, 0)
-    scores = log_likelihoods(network(), evaluation, model="net", task="few-shot", repeats=2)
+    scores = log_likelihoods(network(), evaluation, model="net", task="few_shot", repeats=2)
     by_item = breakdown(scores)
     assert by_item["item"].tolist() == ["one", "two"]
     by_person = breakdown(scores, ("model", "participant")).set_index("participant")
@@ -140,7 +140,7 @@ def test_likelihood_by_item_and_by_participant(own: DataFolders) -> None:
     total = scores["log_likelihood"].sum()
     assert by_person["log_likelihood"].sum() == pytest.approx(total)
     other = log_likelihoods(
-        symbolic("oracle").make(), evaluation, model="o", task="few-shot", p_lapse=0.1
+        symbolic("oracle").make(), evaluation, model="o", task="few_shot", p_lapse=0.1
     )
     compared = differences(pd.concat([scores, other]))
     assert compared["unit"].tolist() == ["participants"]
@@ -159,7 +159,7 @@ def test_participants_are_known_where_a_type_leaves_out_or_repeats_answers(own) 
         ((*evaluation.steps[:1], repeat_queries(3), rename), 3, {"Ann", "Bo/b", "Cy"}),
     ):
         changed = replace(evaluation, steps=steps)
-        scores = log_likelihoods(oracle, changed, model="o", task="few-shot", p_lapse=0.1)
+        scores = log_likelihoods(oracle, changed, model="o", task="few_shot", p_lapse=0.1)
         given = {(p, i, r) for p, i, _, r in rows[:5] if p in people}
         found = scores[["participant", "item", "response"]].value_counts()
         assert found.to_dict() == dict.fromkeys(given, times)
@@ -229,7 +229,7 @@ def test_open_ended_sheets_of_a_table(tmp_path: Path) -> None:
     assert people["participant"].unique().tolist() == [f"P{n}" for n in range(6)]
     assert open_ended.shares(people)["perfect"].tolist() == [6]
     evaluation = episode_type("open_end_human_cross2").open_evaluation(data, 0)
-    scores = log_likelihoods(network(), evaluation, model="net", task="open-ended")
+    scores = log_likelihoods(network(), evaluation, model="net", task="open_ended")
     assert scores["participant"].unique().tolist() == ["P1"]
     assert sorted(scores["item"]) == ["blick toma", "wug", "wug blick"]
     drawn = sample_open_ended(network(), data, model="net", n=2)

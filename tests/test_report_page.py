@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from biml.behaviour.responses import table
 from biml.commands.main import main
 from biml.errors import FormatError
 from biml.report import write
@@ -175,6 +176,20 @@ def test_what_has_no_table_is_left_out(tmp_path: Path, table: str, gone: str) ->
 def test_every_table_can_stand_alone(tmp_path: Path, table: str) -> None:
     write(write_toy(tmp_path / "r", {table: number_tables()[table]}))
     assert Outline((tmp_path / "r" / "index.html").read_text()).wrong == []
+
+
+def test_a_task_of_another_name_has_a_section_of_its_own(tmp_path: Path) -> None:
+    rows = [
+        {"item": "q", "query": "wug twice", "response": r, "target": "A A", "study": "wug -> A"}
+        for r in ("A A", "A <b>")
+    ]
+    named = [{**row, "task": task} for row in rows for task in ("my_task", "")]
+    write(write_toy(tmp_path / "results", {"responses": table(named)}))
+    page = (tmp_path / "results" / "index.html").read_text()
+    assert '<a href="#task-1">My task</a>' in page
+    assert '<a href="#task-2">Answers</a>' in page
+    assert "50% ✓ of 2" in text_of(page)
+    assert "A <b>" in text_of(page)
 
 
 def test_many_different_answers_are_folded_and_the_rarest_only_counted(tmp_path: Path) -> None:

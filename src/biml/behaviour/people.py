@@ -16,7 +16,7 @@ from biml.episodes.types import episode_type
 from biml.errors import BimlError
 from biml.grammar import GOLD, Grammar
 
-FEW_SHOT, OPEN_ENDED, PROBES = "few-shot", "open-ended", "probes"
+FEW_SHOT, OPEN_ENDED, PROBES = "few_shot", "open_ended", "probes"
 
 FOLDERS = {FEW_SHOT: HUMAN, OPEN_ENDED: "open_ended_all", PROBES: PROBE_FOLDER}
 """Where the answers of each task lie in `data_human`; an imported experiment has some of them."""

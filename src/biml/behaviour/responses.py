@@ -4,7 +4,7 @@
 | --- | --- |
 | model | who answered: `people`, or a model's name |
 | seed | of the model's training run or draws; missing for people |
-| task | `few-shot`, `open-ended`, `probes`, or a name of your own |
+| task | `few_shot`, `open_ended`, `probes`, or a name of your own |
 | item | the query or trial, by a name that all who answered it share |
 | participant | who answered, where known; else empty |
 | sample | number of the answer among those to this item, or of the answer sheet |

@@ -111,7 +111,7 @@ class Answers:
 
 
 def few_shot_answers(responses: pd.DataFrame, columns: tuple[Column, ...]) -> Answers:
-    """Answers to queries after study examples that all share."""
+    """Answers to queries after study examples, shown once where all share them."""
     study = _shared_study(responses)
     palette = palette_of(responses, [symbols for _, symbols in study])
     marked = responses.assign(

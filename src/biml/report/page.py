@@ -19,6 +19,7 @@ from biml.report.columns import Column, columns
 from biml.report.drawing import Drawn, colour, inline
 from biml.report.grids import Grid, number
 from biml.report.sheets import OpenEnded, open_ended
+from biml.report.words import spoken
 from biml.results.folder import Results, read_results
 
 PAGE = "index.html"
@@ -86,7 +87,7 @@ def _parts(results: Results, drawn: dict[str, Drawn], source: Path) -> dict[str,
     """What the template shows; empty where the tables are absent."""
     tables, everyone = dict(results.tables), columns(results)
     try:
-        answers = _answers(tables, everyone)
+        answers, others = _answers(tables, everyone), _others(tables, everyone)
     except FormatError as error:
         raise FormatError(error.problem, source=str(source / "responses.csv")) from None
     grids = _grids(tables, everyone)
@@ -96,13 +97,15 @@ def _parts(results: Results, drawn: dict[str, Drawn], source: Path) -> dict[str,
         or grids["by_query"],
         ("open-ended", "Open-ended task"): "open_ended" in answers or grids["open_ended"],
         ("probes", "Probes"): "probes" in answers or grids["probes"],
+        **{(id, title): True for id, (title, _) in others.items()},
         ("likelihood", "Likelihood"): grids["likelihoods"] or grids["likelihood_details"],
         ("accuracy", "Exact answers"): grids["accuracies"],
         ("published", "Published figures"): grids["published"],
         ("training", "Training"): "learning_curves" in drawn,
         ("missing", "What is missing"): results.skipped,
     }
-    styles = {rule: None for task in answers.values() for rule in task.palette.style.splitlines()}
+    everything = [*answers.values(), *(task for _, task in others.values())]
+    styles = {rule: None for task in everything for rule in task.palette.style.splitlines()}
     return {
         "columns": everyone,
         "labels": {column.name: column.label for column in everyone},
@@ -111,6 +114,7 @@ def _parts(results: Results, drawn: dict[str, Drawn], source: Path) -> dict[str,
         "sections": {id: title for (id, title), content in shows.items() if content},
         "figures": {name: (figure, Markup(inline(figure))) for name, figure in drawn.items()},
         "answers": answers,
+        "others": others,
         "grids": grids,
     }
 
@@ -118,14 +122,33 @@ def _parts(results: Results, drawn: dict[str, Drawn], source: Path) -> dict[str,
 def _answers(
     tables: dict[str, pd.DataFrame], everyone: tuple[Column, ...]
 ) -> dict[str, Answers | OpenEnded]:
-    table = tables.get("responses")
-    rows = {} if table is None else dict(iter(table.groupby("task", sort=False)))
-    made: dict[str, Callable[..., Answers | OpenEnded]] = {
-        "few_shot": few_shot_answers,
-        "open_ended": open_ended,
-        "probes": probe_answers,
+    rows = _by_task(tables)
+    return {task: make(rows[task], everyone) for task, make in _MADE.items() if task in rows}
+
+
+def _others(
+    tables: dict[str, pd.DataFrame], everyone: tuple[Column, ...]
+) -> dict[str, tuple[str, Answers]]:
+    """By section the title and the answers of each task that is none of the paper's."""
+    rows = {task: found for task, found in _by_task(tables).items() if task not in _MADE}
+    return {
+        f"task-{n}": (spoken(task).capitalize() or "Answers", few_shot_answers(found, everyone))
+        for n, (task, found) in enumerate(rows.items(), 1)
     }
-    return {task: make(rows[task], everyone) for task, make in made.items() if task in rows}
+
+
+def _by_task(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    table = tables.get("responses")
+    groups = () if table is None else table.groupby("task", sort=False)
+    return {str(task): rows for task, rows in groups}
+
+
+_MADE: dict[str, Callable[..., Answers | OpenEnded]] = {
+    "few_shot": few_shot_answers,
+    "open_ended": open_ended,
+    "probes": probe_answers,
+}
+"""What is made of the answers of each of the paper's tasks."""
 
 
 def _grids(tables: dict[str, pd.DataFrame], everyone: tuple[Column, ...]) -> dict[str, list[Grid]]:

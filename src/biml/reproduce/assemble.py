@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from biml.behaviour.people import (
+    FEW_SHOT,
     few_shot_grammars,
     has_imported,
     lacks,
@@ -80,7 +81,7 @@ def assemble(wanted: Wanted, found: Found, store: Store) -> Frames:
     tables = {name: in_order(frame, names) for name, frame in merge(parts).items()}
     columns = {PEOPLE: PEOPLE} | {subject.name: _column(subject) for subject in wanted.subjects}
     shown = dict(tables)
-    if "likelihoods" in shown and (shown["likelihoods"]["task"] == "few_shot").any():
+    if "likelihoods" in shown and (shown["likelihoods"]["task"] == FEW_SHOT).any():
         shown["likelihoods"] = join([_ceiling(people_few_shot(wanted.data)), shown["likelihoods"]])
     ran = [experiment.name for experiment in wanted.experiments]
     imported = has_imported(wanted.data)
@@ -137,13 +138,12 @@ def _behaviour(name: str, drawn: Sequence[pd.DataFrame], wanted: Wanted, resampl
     """The measures of one task for people and models."""
     data = wanted.data
     if name == "few_shot_samples":
-        people = people_few_shot(data).assign(task="few_shot")
+        people = people_few_shot(data)
         grammars = few_shot_grammars(data)
         return few_shot_tables(join([people, *drawn]), grammars, wanted.seed, resamples)
     if name == "open_ended_samples":
-        people = people_open_ended(data).assign(task="open_ended")
-        return open_ended_tables(join([people, *drawn]))
-    return probe_tables(join([people_probes(data).assign(task="probes"), *drawn]))
+        return open_ended_tables(join([people_open_ended(data), *drawn]))
+    return probe_tables(join([people_probes(data), *drawn]))
 
 
 def _ceiling(people: pd.DataFrame) -> pd.DataFrame:
@@ -151,7 +151,7 @@ def _ceiling(people: pd.DataFrame) -> pd.DataFrame:
     counts = people.groupby("item")["response"].value_counts()
     shares = counts / counts.groupby(level="item").transform("sum")
     total = float((counts * np.log(shares)).sum())
-    row = {"model": PEOPLE, "task": "few_shot", "fold": "", "log_likelihood": total}
+    row = {"model": PEOPLE, "task": FEW_SHOT, "fold": "", "log_likelihood": total}
     return pd.DataFrame([row])
 
 

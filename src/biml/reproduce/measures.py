@@ -114,7 +114,7 @@ def few_shot_likelihood(asked: Asked) -> Frames:
     # Renaming changes nothing for a symbolic model of this task.
     passes = 1 if asked.subject.symbolic else asked.scale.few_shot_passes
     scored = score_responses(asked.subject.responder(), evaluation, repeats=passes)
-    return _likelihoods(asked, "few_shot", {"": scored})
+    return _likelihoods(asked, FEW_SHOT, {"": scored})
 
 
 def open_ended_likelihood(asked: Asked) -> Frames:
@@ -129,7 +129,7 @@ def open_ended_likelihood(asked: Asked) -> Frames:
     if "" in parts and not asked.subject.symbolic:
         # Nobody knows whether a model was trained on imported people.
         seen = None if evaluation.answerers else True
-    return _likelihoods(asked, "open_ended", parts, within_sample=seen)
+    return _likelihoods(asked, OPEN_ENDED, parts, within_sample=seen)
 
 
 def _folds(asked: Asked) -> list[tuple[int, Callable[[], Responder]]]:
@@ -229,13 +229,13 @@ def _spread(some: Sequence[Episode], most: int) -> tuple[Episode, ...]:
 def few_shot_samples(asked: Asked) -> Frames:
     """Drawn answers to the few-shot queries."""
     drawn = samples.sample_few_shot(_lapsing(asked), times=asked.scale.times, **_named(asked))
-    return {"responses": drawn.assign(task="few_shot")}
+    return {"responses": drawn}
 
 
 def open_ended_samples(asked: Asked) -> Frames:
     """Drawn answer sheets of the open-ended task."""
     drawn = samples.sample_open_ended(_lapsing(asked), n=asked.scale.sheets, **_named(asked))
-    return {"responses": drawn.assign(task="open_ended")}
+    return {"responses": drawn}
 
 
 def probe_samples(asked: Asked) -> Frames:
@@ -247,7 +247,7 @@ def probe_samples(asked: Asked) -> Frames:
         kind="probe_human_w_pool" if shown else "probe_human",
         **_named(asked),
     )
-    return {"responses": drawn.assign(task="probes")}
+    return {"responses": drawn}
 
 
 def _lapsing(asked: Asked) -> Lapsing:

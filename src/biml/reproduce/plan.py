@@ -55,7 +55,7 @@ def _absent(experiment: Experiment, data: DataFolders) -> dict[str, str]:
     """The measurements of tasks that the data have not, and why."""
     tasks = {name: MEASURES[name].task for name in experiment.measures}
     return {
-        name: f"the data found have no {task} task"
+        name: f"the data found have no {task.replace('_', '-')} task"
         for name, task in tasks.items()
         if task and lacks(data, task)
     }
