@@ -33,7 +33,6 @@ from biml.episodes.steps import (
     copies_too,
     keep_up_to,
     rename,
-    repeat_queries,
     without_study,
     without_undefined,
 )
@@ -245,7 +244,7 @@ _ROWS = (
     EpisodeType(
         "few_shot_human_mult10",
         "the same, every answer ten times over",
-        evaluation=on_human(HUMAN, shuffle_study, repeat_queries(10), rename),
+        evaluation=on_human(HUMAN, shuffle_study, rename, times=10),
         remapped=True,
     ),
     EpisodeType(
@@ -288,6 +287,7 @@ _ROWS = (
             learns_from=f"{_DRAWN}; {_PEOPLE}",
             training=_joint(f"open_ended_cross{fold}", *_BIASED),
             clean=_joint(f"open_ended_cross{fold}", copies_too),
+            late=_LATE,
             evaluation=on_participants(f"open_ended_cross{fold}/val"),
             remapped=True,
         )
@@ -299,6 +299,7 @@ _ROWS = (
         learns_from=f"{_DRAWN}; {_PEOPLE}",
         training=_joint("open_ended_all", *_BIASED),
         clean=_joint("open_ended_all", copies_too),
+        late=_LATE,
         evaluation=_PLAIN,
     ),
     EpisodeType(
@@ -310,7 +311,7 @@ _ROWS = (
     EpisodeType(
         "probe_human",
         "people's answers in the probe task, ten times over, answers limited to a pool",
-        evaluation=on_human(PROBES, shuffle_study, repeat_queries(10), rename),
+        evaluation=on_human(PROBES, shuffle_study, rename, times=10),
         remapped=True,
         masked_pool=True,
     ),
@@ -321,7 +322,7 @@ _ROWS = (
         "the probe task with the pool shown as a study example, trained on people's answers",
         learns_from="people's answers in the probe task",
         training=any_human(PROBES, pool_in_study, shuffle_study, rename),
-        evaluation=on_human(PROBES, pool_in_study, shuffle_study, repeat_queries(10), rename),
+        evaluation=on_human(PROBES, pool_in_study, shuffle_study, rename, times=10),
         remapped=True,
         masked_pool=True,
     ),
