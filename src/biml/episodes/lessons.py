@@ -89,6 +89,7 @@ def lessons(
     own: MetaGrammar | None = None,
     presentations: int | None = None,
     clean: int | None = None,
+    asked: Step = copies_too,
 ) -> tuple[tuple[TrainingEpisodes, int], ...]:
     """The easier kinds, as parts of `InOrder`.
 
@@ -99,6 +100,7 @@ def lessons(
         own: the meta-grammar of a language of one's own, whose words and symbols lessons take.
         presentations: of the whole run; None for one that is long enough.
         clean: the most that lessons may take in all; None for any number.
+        asked: makes the queries of an episode.
     """
     held, apart = _kept_out(data, own)
     parts = []
@@ -111,7 +113,7 @@ def lessons(
         meta = _easier(own, lesson.meta) if own else lesson.meta
         lesson_seed = part_seed(seed, f"lesson {number}")
         source = StreamEpisodes(meta, lesson_seed, held, apart=apart, draw=lesson.draw)
-        parts.append((Presented(source, (shuffle_study, copies_too), seed), end))
+        parts.append((Presented(source, (shuffle_study, asked), seed), end))
     return tuple(parts)
 
 

@@ -124,18 +124,21 @@ class EpisodeType:
         First come lessons (unless the model has passed them already), then the type's episodes
         without biases and noise, and others that ask for harder things, up to presentation number
         `clean`, then those of `open_training`, and the harder ones with its biases and noise. A
-        type that draws no grammars, or that must never be asked anything new, has none of these,
-        and is trained as it is.
+        type that must never be asked anything new has lessons in copying alone, and one that draws
+        no grammars is trained as it is.
 
         Args:
             presentations: of the whole run, of which lessons take a part only.
         """
         training = self.open_training(data, seed)
-        if self.clean is None or not self.teaches_rules:
+        if self.clean is None:
             return training
         first: tuple[tuple[TrainingEpisodes, int], ...] = ()
         if with_lessons:
-            first = lessons(data, seed, self.meta, presentations, clean)
+            asked = copies_only if self.copies_alone else copies_too
+            first = lessons(data, seed, self.meta, presentations, clean, asked)
+        if self.copies_alone:
+            return InOrder((*first, (training, None)))
         before = with_harder_ones(self.clean(data, seed), data, seed, self.meta)
         if not self.brings_in:
             return InOrder((*first, (before, None)))
