@@ -8,7 +8,13 @@ import pytest
 
 from biml.behaviour import few_shot, open_ended, probes
 from biml.behaviour.compare import differences
-from biml.behaviour.likelihoods import best_lapse, breakdown, log_likelihoods
+from biml.behaviour.likelihoods import (
+    as_scores,
+    best_lapse,
+    breakdown,
+    log_likelihoods,
+    score_responses,
+)
 from biml.behaviour.people import people_few_shot, people_open_ended, people_probes
 from biml.behaviour.samples import sample_few_shot, sample_open_ended, sample_probes
 from biml.checkpoints.model import load_model
@@ -152,6 +158,19 @@ def test_networks_go_the_same_way_as_symbolic_models(shared: Path, data: DataFol
     found = log_likelihoods(responder, evaluation, model="v", task="few_shot", p_lapse=0.9)
     assert len(found) == 215  # two responses with an undefined colour are skipped
     assert found["log_likelihood"].sum() == pytest.approx(-1545.6965, abs=1e-3)
+
+
+def test_answers_to_probes_count_once_though_they_are_asked_ten_times(data: DataFolders) -> None:
+    evaluation = episode_type("probe_human").open_evaluation(data, 0)
+    assert sum(len(episode.queries) for episode in evaluation.presented(0)) == 2640
+    found = log_likelihoods(OpenEndedBiases(), evaluation, model="b", task="probes", p_lapse=0.3)
+    other = log_likelihoods(OpenEndedBiases(), evaluation, model="c", task="probes", p_lapse=0.1)
+    (row,) = differences(pd.concat([found, other]), resamples=10).to_dict("records")
+    assert (row["unit"], row["units"]) == ("responses", 264)
+    scores = as_scores(score_responses(OpenEndedBiases(), evaluation), evaluation.times)
+    (whole,) = score_repeats(OpenEndedBiases(), evaluation.presented, 1)
+    assert scores[0].total(0.3) == pytest.approx(whole.total(0.3))
+    assert whole.total(0.3) == pytest.approx(10 * found["log_likelihood"].sum())
 
 
 def loglikes(model: str, values: dict[str, list[float]], by: str = "participant") -> pd.DataFrame:

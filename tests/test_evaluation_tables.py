@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from biml.behaviour import few_shot, files, open_ended, probes
@@ -62,6 +63,15 @@ def test_parts_of_an_open_ended_log_likelihood(folder, capsys) -> None:
     assert list(found["loglike_by_participant"]) == ["P0", "P5"]
     assert evaluate("--ll", "--by", "item", kind="open_end_human_all") == 0
     assert "6 answers, 18 symbols" in capsys.readouterr().out
+
+
+def test_answers_that_are_asked_ten_times_stand_once_in_parts(folder, shared, capsys) -> None:
+    options = ("--ll", "--by", "item", "--episodes", 2, "--ll_out", "ll.csv")
+    assert evaluate(*options, kind="probe_human", data=shared) == 0
+    said = capsys.readouterr().out
+    assert "Each answer counts 10 times above, and once below." in said
+    assert "22 answers" in said
+    assert len(pd.read_csv("ll.csv")) == 44
 
 
 def test_a_bounded_lapse_is_no_worse_than_the_grids(folder, capsys) -> None:

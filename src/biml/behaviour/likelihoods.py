@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -61,12 +61,15 @@ def score_responses(
 ) -> list[ScoredResponse]:
     """Every response of an evaluation, scored in passes with fresh orders and names.
 
+    Each counts once, also where an episode type asks every query several times over.
+
     Args:
         repeats: passes; one is enough where they do not differ.
         together: so many responses are computed together.
         progress: called with the number of passes done so far.
     """
     repeats = repeats if evaluation.stochastic else 1
+    evaluation = replace(evaluation, times=1)
     answerer = _answerers(evaluation)
     found: dict[_Key, ScoredResponse] = {}
     waiting: list[list[Episode]] = []
@@ -101,12 +104,16 @@ def score_responses(
     return list(found.values())
 
 
-def as_scores(scored: Sequence[ScoredResponse]) -> list[Scores]:
-    """The same pass by pass, as `fit_lapse`, `best_lapse` and `likelihood` take them."""
+def as_scores(scored: Sequence[ScoredResponse], times: int = 1) -> list[Scores]:
+    """The same pass by pass, as `fit_lapse`, `best_lapse` and `likelihood` take them.
+
+    Args:
+        times: how often each response counts.
+    """
     choices = [np.full(len(one.log_probs[0]), one.n_symbols) for one in scored]
-    together = np.concatenate(choices or [np.empty(0)])
+    together = np.tile(np.concatenate(choices or [np.empty(0)]), times)
     passes = zip(*(one.log_probs for one in scored), strict=True)
-    return [Scores(np.concatenate(values), together) for values in passes]
+    return [Scores(np.tile(np.concatenate(values), times), together) for values in passes]
 
 
 def log_likelihoods(
@@ -195,19 +202,16 @@ def _answerers(evaluation: EvaluationEpisodes) -> Callable[[str, str, str], Answ
     In an imported experiment they are as its table has them.
     """
     by_trial = _names_differ(evaluation.episodes)
-    # By the response as well, because an episode type may leave out some or repeat all of them.
+    # By the response as well, because an episode type may leave out some.
     told: dict[tuple[str, str, str], list[Answerer]] = defaultdict(list)
     for episode in evaluation.episodes:
         known = evaluation.answerers.get(episode.name, ())
         for query, who in zip(episode.queries, known, strict=False):
             told[episode.name, " ".join(query.words), " ".join(query.symbols)].append(who)
-    asked: dict[tuple[str, str, str], int] = defaultdict(int)
 
     def answerer(name: str, words: str, response: str) -> Answerer:
-        key = (name, words, response)
-        if key in told:
-            asked[key] += 1
-            return told[key][(asked[key] - 1) % len(told[key])]
+        if who := told.get((name, words, response)):
+            return who.pop(0)
         return Answerer(stem(name) if by_trial else words, stem(name) if evaluation.by_name else "")
 
     return answerer

@@ -201,7 +201,7 @@ def _likelihood(args: argparse.Namespace, task: "Task", console: "EvalConsole") 
             scored = score_responses(
                 task.responder, task.evaluation, repeats=repeats, progress=progress
             )
-            scores = as_scores(scored)
+            scores = as_scores(scored, task.evaluation.times)
         else:
             scores = score_repeats(
                 task.responder, task.evaluation.presented, repeats, progress=progress
@@ -236,16 +236,18 @@ def _likelihood_tables(
     from biml.commands import eval_tables
 
     table = eval_tables.log_likelihoods(task, scored, p_lapse)
+    if args.ll_out:
+        eval_tables.write(console, table, args.ll_out, "Log-likelihoods")
     figures = {}
     if args.by:
+        if task.evaluation.times > 1:
+            console.say(f"Each answer counts {task.evaluation.times} times above, and once below.")
         sums = eval_tables.sums(table, args.by)
         eval_tables.show(console, sums, args.by)
         values = zip(sums[args.by], sums["log_likelihood"], strict=True)
         figures[f"loglike_by_{args.by}"] = {
             str(name): value if math.isfinite(value) else None for name, value in values
         }
-    if args.ll_out:
-        eval_tables.write(console, table, args.ll_out, "Log-likelihoods")
     return figures
 
 
@@ -288,12 +290,12 @@ def _one_by_one(args: argparse.Namespace, task: "Task", console: "EvalConsole") 
         answers = drawn_one_by_one(
             task.responder, episodes, most, seed=args.seed, progress=progress
         )
-    console.list_drawn(episodes, answers)
     if args.samples_out:
         from biml.commands import eval_tables
 
         table = eval_tables.drawn_sheets(task, episodes, answers, args.seed)
         eval_tables.write(console, table, args.samples_out, "Samples")
+    console.list_drawn(episodes, answers)
 
 
 def _page(args: argparse.Namespace, task: "Task", console: "EvalConsole") -> None:

@@ -1,7 +1,7 @@
 """Presenting episodes: what is done to an episode of a source before a network sees it."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Protocol
 
@@ -110,6 +110,7 @@ class EvaluationEpisodes:
         episodes: as the data hold them.
         steps: what is done to each for each pass.
         seed: of the random draws in the steps.
+        times: how often every query of an episode is asked in a pass.
         expand: turns each presented episode into those that are really asked.
         stochastic: whether one pass differs from the next.
         by_name: episodes of one name are parts of one answer sheet, whose log-likelihoods add up.
@@ -119,6 +120,7 @@ class EvaluationEpisodes:
     episodes: tuple[Episode, ...]
     steps: tuple[Step, ...]
     seed: int
+    times: int = 1
     expand: Callable[[Episode], Iterable[Episode]] = lambda episode: (episode,)
     stochastic: bool = True
     by_name: bool = False
@@ -126,13 +128,12 @@ class EvaluationEpisodes:
 
     def presented(self, repeat: int) -> list[Episode]:
         """The episodes of pass number `repeat`, a pure function of (seed, repeat)."""
-        return [
-            asked
-            for number, episode in enumerate(self.episodes)
-            for asked in self.expand(
-                apply(self.steps, episode, generator(self.seed, "evaluate", repeat, number))
-            )
-        ]
+        found: list[Episode] = []
+        for number, episode in enumerate(self.episodes):
+            rng = generator(self.seed, "evaluate", repeat, number)
+            shown = apply(self.steps, episode, rng)
+            found += self.expand(replace(shown, queries=shown.queries * self.times))
+        return found
 
 
 def apply(steps: Sequence[Step], episode: Episode, rng: Random) -> Episode:

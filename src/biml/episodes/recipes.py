@@ -144,15 +144,17 @@ def on_gold_found(*steps: Step, copies: int) -> Evaluation:
     return open_it
 
 
-def on_human(folder: str, *steps: Step, copies: int = 1, stochastic: bool = True) -> Evaluation:
-    """The files of one folder of the human data, then the steps."""
+def on_human(
+    folder: str, *steps: Step, copies: int = 1, times: int = 1, stochastic: bool = True
+) -> Evaluation:
+    """The files of one folder of the human data, then the steps; every query `times` over."""
 
     def open_it(data: DataFolders, seed: int) -> EvaluationEpisodes:
         path = human_folder(data, folder)
         episodes = read_folder(path)
         who = read_answerers(path, episodes)
         return EvaluationEpisodes(
-            episodes * copies, steps, seed, stochastic=stochastic, answerers=who
+            episodes * copies, steps, seed, times=times, stochastic=stochastic, answerers=who
         )
 
     return open_it

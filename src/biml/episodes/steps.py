@@ -57,8 +57,3 @@ def without_study(episode: Episode, rng: Random) -> Episode:
 def without_undefined(episode: Episode, rng: Random) -> Episode:
     """Leave out responses with a symbol that the canonical vocabulary does not have."""
     return replace(episode, queries=tuple(q for q in episode.queries if UNDEFINED not in q.symbols))
-
-
-def repeat_queries(times: int) -> Step:
-    """Ask every query several times over."""
-    return lambda episode, rng: replace(episode, queries=episode.queries * times)
