@@ -16,7 +16,8 @@ from biml.grammar import MetaGrammar
 from biml.reproduce import store as store_of_units
 from biml.reproduce.assemble import Wanted
 from biml.reproduce.experiments import EXPERIMENTS, chosen
-from biml.reproduce.measures import MEASURES, SCORED
+from biml.reproduce.likelihoods import SCORED
+from biml.reproduce.measures import MEASURES
 from biml.reproduce.plan import plan
 from biml.reproduce.run import reproduce
 from biml.reproduce.store import Store
@@ -154,6 +155,16 @@ def test_models_scored_on_other_responses_are_not_compared(results: Results) -> 
     assert row["model_b"] == "oracle-biases"
     assert row["difference"] == pytest.approx(-172.9, abs=0.1)
     assert row["low"] < row["difference"] < row["high"] < 0
+
+
+def test_answers_to_probes_are_scored_too(results: Results) -> None:
+    table = results.tables["likelihoods"]
+    rows = table[table["task"] == "probes"].set_index("model")
+    assert rows.index.tolist() == ["joint-top", "probed"]
+    assert rows["responses"].tolist() == [264, 264]
+    assert rows["within_sample"].tolist() == [False, True]
+    pairs = results.tables["comparisons"].set_index("task")
+    assert pairs.loc["probes", ["model_a", "model_b"]].tolist() == ["joint-top", "probed"]
 
 
 def test_who_takes_no_part_is_told_with_the_reason(results: Results) -> None:

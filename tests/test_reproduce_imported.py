@@ -17,7 +17,7 @@ from biml.errors import BimlError
 from biml.evaluation.answers import longest
 from biml.reproduce.assemble import Wanted
 from biml.reproduce.experiments import chosen
-from biml.reproduce.measures import SCORED
+from biml.reproduce.likelihoods import SCORED
 from biml.reproduce.plan import plan
 from biml.reproduce.run import reproduce
 from biml.reproduce.store import Store

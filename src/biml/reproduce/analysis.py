@@ -9,9 +9,8 @@ from biml.behaviour import few_shot, open_ended, probes
 from biml.behaviour.agreement import accuracy_agreement
 from biml.behaviour.compare import differences
 from biml.behaviour.few_shot import Grammars, percent
+from biml.reproduce.asked import Frames
 from biml.results.tables import PEOPLE
-
-Frames = dict[str, pd.DataFrame]
 
 PROBE_PATTERNS = {
     probes.EXCLUSIVITY: "mutual_exclusivity",

@@ -39,7 +39,7 @@ _ROWS = (
     Experiment(
         "probes",
         "mutual exclusivity and concatenation in the probe trials (supplement)",
-        ("probe_samples",),
+        ("probe_likelihood", "probe_samples"),
     ),
     Experiment(
         "novel-rules",

@@ -4,9 +4,10 @@ from biml.behaviour.people import has_folds, has_imported, lacks
 from biml.episodes.locate import DataFolders
 from biml.episodes.types import CANONICAL
 from biml.errors import UsageError
+from biml.reproduce.asked import Asked
 from biml.reproduce.assemble import Wanted
 from biml.reproduce.experiments import Experiment
-from biml.reproduce.measures import MEASURES, Asked
+from biml.reproduce.measures import MEASURES
 from biml.reproduce.scale import scale
 from biml.reproduce.subjects import knows
 from biml.reproduce.work import Unit

@@ -6,7 +6,8 @@ import biml.report  # noqa: F401  (says at once what to install where something 
 from biml.behaviour.people import FEW_SHOT, few_shot_grammars, lacks
 from biml.files import folder_aside
 from biml.reproduce.assemble import Wanted, assemble
-from biml.reproduce.measures import MEASURES, SCORED
+from biml.reproduce.likelihoods import SCORED
+from biml.reproduce.measures import MEASURES
 from biml.reproduce.plan import plan
 from biml.reproduce.store import Store
 from biml.reproduce.work import Watch, compute

@@ -58,6 +58,12 @@ def sampled_open_ended(subject: Subject) -> str:
     return why
 
 
+def probe_type(subject: Subject) -> str:
+    """The episode type of the probes: with the pool shown to whom it was shown in training."""
+    shown = subject.trained_on == "probe_human_w_pool"
+    return "probe_human_w_pool" if shown else "probe_human"
+
+
 def probes(subject: Subject) -> str:
     """Networks that learned from answers to few study examples, or from the probes themselves."""
     if subject.symbolic:

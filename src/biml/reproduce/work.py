@@ -13,7 +13,8 @@ from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 from biml.errors import BimlError, UsageError
-from biml.reproduce.measures import MEASURES, Asked, Frames
+from biml.reproduce.asked import Asked, Frames
+from biml.reproduce.measures import MEASURES
 from biml.reproduce.store import Store, data_digest, key
 
 
