@@ -28,7 +28,7 @@ NUMBERS: dict[str, list[tuple[object, ...]]] = {
         ("net", "open_ended", "all", 200, 0.03, -925.0, 7.0, 1250, 203, True),
     ],
     "likelihoods_by_item": [("net", "few_shot", "DAX thrice", "DAX thrice", 25, -31.5)],
-    "comparisons": [("net", "oracle", "few_shot", 135.5, 90.0, 180.25)],
+    "comparisons": [("net", "oracle", "few_shot", 135.5, 90.0, 180.25, "responses")],
     "accuracies": [("net", "validation", "novel", 95.25, 0.5, 200)],
     "item_accuracies": [
         ("people", "DAX thrice", "DAX thrice", "simple", False, 88.0, 25),
@@ -49,9 +49,9 @@ NUMBERS: dict[str, list[tuple[object, ...]]] = {
     ],
     "exclusivity_regression": [("people", "pool_size", -0.23, 0.1, -2.3, 0.0001, -0.43, -0.03)],
     "learning_curves": [
-        ("net", 1, 25, 2.2, 2.1),
-        ("net", 100, 2500, 0.5, None),
-        ("net", 200, 5000, 0.25, 0.3),
+        ("net", 1, 1, 25, 2.2, 2.1),
+        ("net", 1, 100, 2500, 0.5, None),
+        ("net", 2, 100, 5000, 0.25, 0.3),
     ],
     "figures": [
         ("few-shot", "samples, mean over items (%)", "people", 80.7, 80.739, 0.039),

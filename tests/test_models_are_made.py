@@ -19,6 +19,7 @@ from biml.episodes.locate import DataFolders
 from biml.episodes.types import CANONICAL, EPISODE_TYPES, EpisodeType
 from biml.errors import UsageError
 from biml.evaluation.card import ready_to_ship
+from biml.evaluation.curves import training_parts
 from biml.evaluation.measure import MEASURES, changed_answers, measure
 from biml.networks.paper import PaperConfig, PaperNetwork
 from biml.training.config import Conduct
@@ -93,6 +94,28 @@ def test_a_card_tells_the_whole_training_and_its_figures(
     assert card["p_lapse"] == card["figures"]["few_shot_human"]["p_lapse"]
     assert card["skipped"] == {}
     assert contents["history"][-1]["step"] == 3
+    assert card["started_from"][0]["history"][-1]["step"] == 2
+
+
+def test_learning_curves_of_all_runs_stand_end_to_end(
+    checkpoint: Path, shared: Path, few: None, home: Path
+) -> None:
+    first, second = training_parts(checkpoint)
+    assert [line["episodes"] for line in first.lines] == [2, 4]
+    assert (first.before, second.before) == (0, 4)
+    assert second.lines[-1]["episodes"] == 6
+    # A model that is shipped has them in its card; its parent's file is not needed any more.
+    contents = ready_to_ship(checkpoint, "net-BIML-joint-top", DataFolders(shared), passes=1)
+    (home / "elsewhere").mkdir()
+    write_safetensors(home / "elsewhere" / "net.safetensors", contents, torch.float16)
+    shipped_parts = training_parts(home / "elsewhere" / "net.safetensors")
+    assert [len(part.lines) for part in shipped_parts] == [2, 2]
+    assert [part.before for part in shipped_parts] == [0, 4]
+    # Where its first part is lost, the second still begins where it did.
+    (home / "first.pt").unlink()
+    lost, kept = training_parts(checkpoint)
+    assert not lost.lines
+    assert kept.before == 4
 
 
 def test_figures_are_those_of_the_weights_that_are_shipped(

@@ -195,7 +195,7 @@ def test_greedy_accuracies_and_samples_of_every_task(results: Results) -> None:
 
 def test_the_page_and_what_was_run_stand_beside_the_tables(results: Results, place: Path) -> None:
     about = json.loads((place / "out" / "results.json").read_bytes())
-    assert about["format"] == 1
+    assert about["format"] == 2
     assert about["quick"] is True
     assert about["experiments"] == list(EXPERIMENTS)
     assert about["models"][0] == {"name": "mlc", "label": "BIML", "kind": "network"}

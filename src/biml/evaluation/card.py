@@ -1,6 +1,6 @@
 """Making a model for shipping: rounded weights, and a card of facts and measured figures."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,15 @@ from biml.checkpoints.export import converted
 from biml.checkpoints.model import read_contents
 from biml.episodes.locate import DataFolders
 from biml.episodes.types import episode_type
-from biml.errors import BimlError, UsageError
-from biml.evaluation.curves import learning_curves
+from biml.errors import UsageError
+from biml.evaluation.curves import Part, training_parts
 from biml.evaluation.measure import PASSES, changed_answers, measure
 from biml.training.history import Line
 from biml.training.recipe import command
 from biml.version import __version__
 
 CURVE_POINTS = 200
-"""Points of the learning curves that are kept at most."""
+"""Points of the learning curves of a run that are kept at most."""
 
 
 def ready_to_ship(
@@ -50,7 +50,8 @@ def ready_to_ship(
     contents = read_contents(checkpoint)
     if not contents["episode_type"]:
         raise UsageError(f"{checkpoint} does not say what it was trained on")
-    card = {"name": name, **_facts(contents, name)}
+    parts = training_parts(checkpoint)
+    card = {"name": name, **_facts(contents, name, parts)}
     unknown = set(facts or {}) - {*card, "note"}
     if unknown:
         raise UsageError(f"a card has no {', '.join(sorted(unknown))}; it has {', '.join(card)}")
@@ -72,11 +73,11 @@ def ready_to_ship(
         "weights": weights,
         "info": {key: info[key] for key in ("step", "total_steps", "episodes") if key in info},
         "card": card,
-        "history": _curves(checkpoint),
+        "history": _thinned(parts[-1].lines),
     }
 
 
-def _facts(contents: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _facts(contents: Mapping[str, Any], name: str, parts: Sequence[Part]) -> dict[str, Any]:
     """How a model was trained, counting the models that its weights started from."""
     info = contents.get("info") or {}
     options = info.get("options", contents.get("training", {}).get("options", {}))
@@ -96,8 +97,20 @@ def _facts(contents: Mapping[str, Any], name: str) -> dict[str, Any]:
         "torch": info.get("torch"),
         "biml": __version__,
         "data": "; ".join(sources),
-        "started_from": [_ancestor(one) for one in info.get("ancestors", ())],
+        "started_from": _started_from(info.get("ancestors", ()), parts),
     }
+
+
+def _started_from(
+    ancestors: Sequence[Mapping[str, Any]], parts: Sequence[Part]
+) -> list[dict[str, Any]]:
+    """The models before this one, each with its curves where they are known."""
+    # There may be more parts: the first one may have had ancestors that this one does not know of.
+    before = parts[len(parts) - 1 - len(ancestors) : -1]
+    return [
+        _ancestor(one) | {"history": _thinned(part.lines)}
+        for one, part in zip(ancestors, before, strict=True)
+    ]
 
 
 def _ancestor(one: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,18 +134,12 @@ def _sum(line: list[Mapping[str, Any]], key: str, unit: float = 1) -> float | No
     return round(total, 1) if unit != 1 else total
 
 
-def _curves(checkpoint: Path) -> list[Line]:
-    """The validated lines of the history, thinned out; of `NAME_best.pt` those of its run."""
-    whole_run = checkpoint.with_name(checkpoint.name.replace("_best", ""))
-    for path in dict.fromkeys((checkpoint, whole_run)):
-        try:
-            lines = [line for line in learning_curves(path) if line.get("val_loss") is not None]
-        except BimlError:
-            continue
-        every = max(1, -(-len(lines) // CURVE_POINTS))
-        kept = [*lines[:-1:every], *lines[-1:]]
-        return [{key: _short(value) for key, value in line.items()} for line in kept]
-    return []
+def _thinned(lines: Sequence[Line]) -> list[Line]:
+    """The validated lines of a history, and of those not too many."""
+    validated = [line for line in lines if line.get("val_loss") is not None]
+    every = max(1, -(-len(validated) // CURVE_POINTS))
+    kept = [*validated[:-1:every], *validated[-1:]]
+    return [{key: _short(value) for key, value in line.items()} for line in kept]
 
 
 def _short(value: float | int | None) -> float | int | None:

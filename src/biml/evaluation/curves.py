@@ -1,34 +1,104 @@
 """The learning curves that a checkpoint remembers, ours or a released one."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from biml.checkpoints.cards import read_bytes
 from biml.checkpoints.model import read_contents
+from biml.checkpoints.shipped import installed
 from biml.errors import BimlError
 from biml.training.history import Line, read_history
 from biml.training.outputs import Outputs
 
 
+@dataclass(frozen=True)
+class Part:
+    """One of the runs that made a model, each from the weights of the one before.
+
+    Attributes:
+        before: episodes that were shown in earlier parts.
+        lines: of its history; none where nobody has them.
+    """
+
+    before: int
+    lines: Sequence[Line]
+
+
 def learning_curves(path: Path) -> list[Line]:
-    """The lines of a model's history: from the file itself, else from the history file beside it.
+    """The lines of a model's last run: from the file itself, else from the history file beside it.
+
+    Those of `NAME_best.pt` are those of `NAME.pt`, where that is beside it.
 
     Raises:
         BimlError: neither holds any, or the model cannot be read.
     """
-    contents = read_contents(path)
-    record = contents.get("training", {}).get("record", {})
-    lines: list[Line] = list(record.get("history", ())) or list(contents.get("history", ()))
-    if not lines:
-        lines = _published(contents.get("info") or {})
+    lines = _held(read_contents(path))
     beside = Outputs(path).history
+    whole_run = path.with_name(path.name.replace("_best", ""))
     if not lines and beside.is_file():
         lines = read_history(beside)
+    if not lines and whole_run != path and whole_run.is_file():
+        lines = learning_curves(whole_run)
     if not lines:
         raise BimlError(f"{path}: holds no learning curves, and there is no file {beside.name}")
     return lines
 
 
-def _published(info: dict[str, Any]) -> list[Line]:
+def training_parts(path: Path) -> list[Part]:
+    """The curves of all runs that made a model, the first one first.
+
+    Those of the models that it started from are taken from their files, found by their checksums
+    beside it or among the models that come with biml, or from its card.
+
+    Raises:
+        BimlError: the model cannot be read.
+    """
+    contents = read_contents(path)
+    card = contents.get("card") or {}
+    ancestors = (contents.get("info") or {}).get("ancestors") or card.get("started_from") or ()
+    parts: list[Part] = []
+    before = 0
+    for one in ancestors:
+        file = _file(one, path)
+        if file and not parts:
+            # It may know of earlier ones itself.
+            parts = training_parts(file)
+            before = parts.pop().before
+        lines = _known(file) if file else list(one.get("history") or ())
+        shown = one.get("episodes")
+        if shown is None:
+            shown = lines[-1]["episodes"] if lines else 0
+        parts.append(Part(before, [line for line in lines if (line["episodes"] or 0) <= shown]))
+        before += int(shown)
+    return [*parts, Part(before, _known(path))]
+
+
+def _known(path: Path) -> list[Line]:
+    try:
+        return learning_curves(path)
+    except BimlError:
+        return []
+
+
+def _file(ancestor: Mapping[str, Any], path: Path) -> Path | None:
+    """The file of a model that the one at `path` started from, if that is still there."""
+    for file in (path.with_name(str(ancestor["file"])), *installed()):
+        if file.is_file() and sha256(read_bytes(file)).hexdigest() == ancestor.get("sha256"):
+            return file
+    return None
+
+
+def _held(contents: Mapping[str, Any]) -> list[Line]:
+    """The lines in a checkpoint."""
+    record = contents.get("training", {}).get("record", {})
+    found = record.get("history") or contents.get("history")
+    return list(found or _published(contents.get("info") or {}))
+
+
+def _published(info: Mapping[str, Any]) -> list[Line]:
     """A released checkpoint's `train_tracker` in our words."""
     batch_size = int(info.get("batch_size") or 1)
     return [

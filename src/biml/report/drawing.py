@@ -146,7 +146,13 @@ def _opening(found: re.Match[str]) -> str:
 
 def wrapped(label: str) -> str:
     """A label of people's or a model's in lines that fit beside a panel."""
-    return "\n".join(wrap(label, 24))
+    return "\n".join(wrap(label, 24, break_on_hyphens=False))
+
+
+def row_height(rows: Sequence[Column], least: float) -> float:
+    """Inches that a row takes beside a panel: at least so many, and enough for each label."""
+    lines = max(wrapped(column.label).count("\n") + 1 for column in rows)
+    return max(least, 0.05 + 0.15 * lines)
 
 
 def colour(column: Column) -> str:

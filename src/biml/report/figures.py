@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from biml.report import drawing
 from biml.report.columns import Column, among
-from biml.report.drawing import INK, Drawn, colour, line, mark, panels, saved, wrapped
+from biml.report.drawing import INK, Drawn, colour, line, mark, panels, row_height, saved, wrapped
 from biml.report.words import PATTERNS, TASKS
 from biml.results.tables import PEOPLE
 
@@ -35,7 +35,7 @@ def likelihoods(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
     if not tasks:
         return None
     asked = {task: among(columns, set(table[table["task"] == task]["model"])) for task in tasks}
-    heights = [0.75 + 0.3 * len(rows) for rows in asked.values()]
+    heights = [0.75 + len(rows) * row_height(rows, 0.3) for rows in asked.values()]
     figure, grid = panels(len(tasks), 6.4, sum(heights) / len(tasks), across=1, heights=heights)
     for panel, (task, rows) in zip(grid, asked.items(), strict=True):
         for place, column in enumerate(rows):
@@ -49,7 +49,7 @@ def likelihoods(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
                     xerr=sd if np.isfinite(sd) else 0,
                     fmt=mark(column),
                     color=colour(column),
-                    markersize=7,
+                    markersize=6,
                     capsize=3,
                 )
                 text = f"{found:.0f}".replace("-", "−")
@@ -57,6 +57,9 @@ def likelihoods(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
                     text, (found, place), (0, 7), textcoords="offset points", ha="center"
                 )
         _names(panel, rows)
+        most = _ceiling(tables) if task == "few_shot" else None
+        if most is not None:
+            panel.axvline(most, color=INK, linewidth=0.9, linestyle="--")
         panel.set(title=TASKS[task], xlabel="log-likelihood (nats; further right is better)")
         panel.margins(x=0.1)
     return saved(
@@ -65,8 +68,18 @@ def likelihoods(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
         "Log-likelihood of people's responses",
         "Marks: mean over passes with fresh orders and names, at the lapse rate that fits best. "
         "Bars: standard deviation over those passes. "
-        "Open-ended: sum of the folds where there are five models.",
+        "Open-ended: sum of the folds where there are five models. Dashed: how often people gave "
+        "each answer, which no model of the queries can pass.",
     )
+
+
+def _ceiling(tables: Tables) -> float | None:
+    """Log-likelihood of people's few-shot responses by their own frequencies."""
+    table = tables.get("figures")
+    if table is None:
+        return None
+    theirs = table[(table["experiment"] == "table1") & (table["model"] == PEOPLE)]
+    return None if theirs.empty else float(theirs["ours"].iloc[0])
 
 
 def item_accuracies(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
@@ -127,7 +140,7 @@ def open_ended_patterns(tables: Tables, columns: tuple[Column, ...]) -> Drawn | 
     table = table[table["task"] == "open_ended"]
     names = [name for name in PATTERNS if name in set(table["pattern"])]
     rows = among(columns, set(table["model"]))
-    figure, grid = panels(len(names), 2.1, 1.0 + 0.27 * len(rows))
+    figure, grid = panels(len(names), 2.1, 1.0 + len(rows) * row_height(rows, 0.27))
     for panel, name in zip(grid, names, strict=True):
         here = table[table["pattern"] == name].set_index("model")["percent"]
         for place, column in enumerate(rows):
@@ -209,15 +222,18 @@ def learning_curves(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None
     for panel, (loss, title) in zip(grid, titles.items(), strict=True):
         handles: list[Any] = []
         for column in shown:
-            rows = table[(table["model"] == column.name) & (table[loss] > 0)]
-            handles += panel.plot(
-                rows["episodes"].to_numpy(float),
-                rows[loss].to_numpy(float),
-                color=colour(column),
-                linestyle=line(column),
-                linewidth=1.4,
-                marker="." if len(rows) < 3 else "",
-            )
+            of_model = table[(table["model"] == column.name) & (table[loss] > 0)]
+            for part, rows in of_model.groupby("part", sort=False, dropna=False):
+                panel.plot(
+                    rows["episodes"].to_numpy(float),
+                    rows[loss].to_numpy(float),
+                    color=colour(column),
+                    linestyle=line(column),
+                    linewidth=1.4,
+                    marker="." if len(rows) < 3 or part != 1 else "",
+                    markevery=None if len(rows) < 3 else [0],
+                )
+            handles += panel.plot([], [], color=colour(column), linestyle=line(column))
         panel.set(title=title, yscale="log", xlabel="episodes shown", ylabel="loss (nats a symbol)")
         panel.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
         panel.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
@@ -227,7 +243,9 @@ def learning_curves(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None
         figure,
         "learning_curves",
         "Learning curves",
-        "Loss over the episodes shown in training, on a logarithmic scale.",
+        "Loss over the episodes shown in training, on a logarithmic scale. A model trained "
+        "in several runs has a line for each, end to end, from its dot on; where the curves of the "
+        "first ones are not known, the model begins further right.",
     )
 
 

@@ -243,12 +243,18 @@ def _comparisons(tables: Tables, columns: Columns) -> list[Grid]:
             value(row["difference"]),
             value(row["low"]),
             value(row["high"]),
+            Value(row["unit"]),
         )
         for _, row in frame.iterrows()
     )
     heads = [Head(name, False) for name in ("Task", "Model", "Other model")]
     heads += [Head(name) for name in ("Difference", "95% from", "to")]
-    note = "Log-likelihood of the model less that of the other, in nats, with a bootstrap interval."
+    heads += [Head("Drawn again", False)]
+    note = (
+        "Log-likelihood of the model less that of the other, in nats, with a bootstrap interval "
+        "that draws participants again, or responses within each query. A model that was trained "
+        "on these answers (see above) has an advantage."
+    )
     return [Grid("Differences between models", note, tuple(heads), rows)]
 
 

@@ -19,7 +19,7 @@ from biml.behaviour.people import (
 from biml.episodes.locate import DataFolders
 from biml.episodes.sources import validation_as_published
 from biml.errors import BimlError
-from biml.evaluation.curves import learning_curves
+from biml.evaluation.curves import training_parts
 from biml.reproduce.analysis import (
     Frames,
     few_shot_tables,
@@ -36,9 +36,9 @@ from biml.reproduce.published import COLUMNS, ORACLE, beside_published
 from biml.reproduce.store import Store, data_digest, key
 from biml.reproduce.subjects import Subject
 from biml.reproduce.work import Found
-from biml.results.tables import PEOPLE, TABLES
+from biml.results.tables import PEOPLE
 
-ANALYSIS_VERSION = 2
+ANALYSIS_VERSION = 3
 """Raised whenever the analysis gives other tables than before."""
 
 RESAMPLES, QUICK_RESAMPLES = 10_000, 1_000
@@ -156,19 +156,24 @@ def _ceiling(people: pd.DataFrame) -> pd.DataFrame:
 
 
 def _curves(subjects: Sequence[Subject]) -> pd.DataFrame:
-    """The learning curves of those networks that remember them."""
-    frames = []
+    """The learning curves of those networks that remember them, all parts end to end."""
+    rows: list[dict[str, object]] = []
     for subject in subjects:
         if subject.network is None:
             continue
-        try:
-            lines = learning_curves(subject.network.path)
-        except BimlError:
-            continue
-        names = [name for name in TABLES["learning_curves"].columns if name != "model"]
-        rows = [{name: line.get(name) for name in names} for line in lines]
-        frames.append(pd.DataFrame(rows).assign(model=subject.name))
-    return join(frames) if frames else pd.DataFrame()
+        for number, part in enumerate(training_parts(subject.network.path), 1):
+            about = {"model": subject.name, "part": number}
+            rows += [
+                {
+                    **about,
+                    "step": line.get("step"),
+                    "episodes": part.before + int(line["episodes"] or 0),
+                    "train_loss": line.get("train_loss"),
+                    "val_loss": line.get("val_loss"),
+                }
+                for line in part.lines
+            ]
+    return pd.DataFrame(rows)
 
 
 def _column(subject: Subject) -> str:

@@ -13,7 +13,8 @@ from biml.errors import BimlError, FormatError, UsageError
 from biml.files import write_aside
 from biml.results.tables import TABLES, Table
 
-FORMAT = 1
+FORMAT = 2
+"""Raised whenever the tables have other columns than before."""
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,8 @@ _ROWS = (
     ),
     Table(
         "comparisons",
-        "log-likelihood of model_a less that of model_b, with a bootstrap interval of 95%",
+        "log-likelihood of model_a less that of model_b, with a bootstrap interval of 95%; unit is "
+        "what it draws again: participants, or responses within each item",
         {
             "model_a": _TEXT,
             "model_b": _TEXT,
@@ -79,6 +80,7 @@ _ROWS = (
             "difference": _NUMBER,
             "low": _NUMBER,
             "high": _NUMBER,
+            "unit": _TEXT,
         },
         ("model_a", "model_b", "task"),
     ),
@@ -169,9 +171,11 @@ _ROWS = (
     ),
     Table(
         "learning_curves",
-        "a line of a model's training",
+        "a line of a model's training; part is the number of the run, where one went on from the "
+        "weights of another; step counts in it, and episodes are those of all parts so far",
         {
             "model": _TEXT,
+            "part": _COUNT,
             "step": _COUNT,
             "episodes": _COUNT,
             "train_loss": _NUMBER,

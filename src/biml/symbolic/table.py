@@ -46,7 +46,7 @@ _ROWS = (
     ),
     SymbolicModel(
         "biases",
-        "Symbolic (oracle/biases), open-ended",
+        "Symbolic (biases)",
         "each word as it was translated before, a new word to an unused colour",
         ("open-ended",),
         OpenEndedBiases,
