@@ -42,6 +42,7 @@ def reproduce(
     found = compute(units, store, workers, watch)
     watch.running([])
     tables = assemble(wanted, found, store)
+    store.prune()
     results = Results(
         version=__version__,
         quick=wanted.quick,

@@ -1,6 +1,10 @@
 """Results of units of work, kept in the user's cache folder by all that they depend on."""
 
+import os
+import shutil
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -13,6 +17,10 @@ from biml.files import folder_aside
 from biml.results.folder import read_table, write_table
 from biml.results.tables import Table
 from biml.version import __version__
+
+
+KEPT_DAYS = 90
+"""What was not used for so long is removed: results of other data, models and versions."""
 
 
 def key(*what: object) -> str:
@@ -55,11 +63,15 @@ class Store:
 
     def load(self, name: str) -> dict[str, pd.DataFrame] | None:
         """What was kept; None where there is nothing, or it is damaged."""
+        folder = self.folder / name
         try:
-            paths = sorted((self.folder / name).glob("*.csv"))
-            return {path.stem: read_table(self.tables[path.stem], path) for path in paths} or None
+            paths = sorted(folder.glob("*.csv"))
+            found = {path.stem: read_table(self.tables[path.stem], path) for path in paths}
         except (BimlError, OSError, KeyError):
             return None
+        with suppress(OSError):  # it may belong to somebody else
+            os.utime(folder)
+        return found or None
 
     def save(self, name: str, frames: Mapping[str, pd.DataFrame]) -> None:
         """Keep tables.
@@ -70,3 +82,10 @@ class Store:
         with folder_aside(self.folder / name, overwrite=True) as made:
             for table, frame in frames.items():
                 write_table(self.tables[table], frame, made / f"{table}.csv")
+
+    def prune(self, days: float = KEPT_DAYS) -> None:
+        """Remove what was neither kept nor loaded for so many days."""
+        with suppress(OSError):
+            for folder in list(self.folder.iterdir()):
+                if time.time() - folder.stat().st_mtime > days * 24 * 3600:
+                    shutil.rmtree(folder, ignore_errors=True)
