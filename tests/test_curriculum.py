@@ -77,14 +77,6 @@ def test_nothing_comes_in_late_where_training_has_neither_biases_nor_noise() -> 
         assert max(len(query.words) for query in deduced.queries) <= PLAIN
 
 
-def test_joint_training_keeps_asking_for_harder_things(shared) -> None:
-    source = episode_type("joint_cross1").open_curriculum(DataFolders(shared), 0, CLEAN)
-    for start in range(CLEAN, CLEAN + 30, 3):
-        _, long, deduced = (source.episode(start + kind) for kind in range(3))
-        assert all(len(query.words) > PLAIN for query in long.queries)
-        assert max(len(query.words) for query in deduced.queries) <= PLAIN
-
-
 def test_lessons_end_where_biases_come_in() -> None:
     kind = episode_type("algebraic+biases")
     source = kind.open_curriculum(DataFolders(), 0, 1000, 15000)

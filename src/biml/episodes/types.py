@@ -290,7 +290,6 @@ _ROWS = (
             learns_from=f"{_DRAWN}; {_PEOPLE}",
             training=_joint(f"open_ended_cross{fold}", *_BIASED),
             clean=_joint(f"open_ended_cross{fold}", copies_too),
-            late=_LATE,
             evaluation=on_participants(f"open_ended_cross{fold}/val"),
             remapped=True,
         )
@@ -302,7 +301,6 @@ _ROWS = (
         learns_from=f"{_DRAWN}; {_PEOPLE}",
         training=_joint("open_ended_all", *_BIASED),
         clean=_joint("open_ended_all", copies_too),
-        late=_LATE,
         evaluation=_PLAIN,
     ),
     EpisodeType(
