@@ -178,6 +178,19 @@ def test_the_page_is_no_wider_than_the_screen(browser: Any, address: str, width:
     assert browser.execute_script("return innerWidth") == width
 
 
+@pytest.mark.parametrize("width", [390, 1400])
+def test_circles_stay_within_their_cells(browser: Any, address: str, width: int) -> None:
+    screen(browser, width=width)
+    browser.get(address)
+    beyond = browser.execute_script(
+        """return [...document.querySelectorAll(".answers .syms, .card .syms")].filter((syms) => {
+             const cell = syms.closest("th, td, .card").getBoundingClientRect();
+             return syms.getBoundingClientRect().right > cell.right + 1;
+           }).map((syms) => syms.ariaLabel);"""
+    )
+    assert beyond == []
+
+
 def test_a_dark_screen_gets_a_dark_page_with_figures_on_it(browser: Any, address: str) -> None:
     browser.get(address)
     colours = {}

@@ -1,6 +1,5 @@
 """What `biml reproduce` shows: progress, then published figures beside ours."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +14,7 @@ from rich.text import Text
 from biml.reproduce.assemble import Wanted
 from biml.reproduce.measures import MEASURES
 from biml.reproduce.work import Unit
-from biml.results.folder import Results
+from biml.results.folder import Results, places_by_reason
 from biml.results.tables import PEOPLE
 
 
@@ -111,11 +110,7 @@ class ReproduceConsole:
 
     def _absent(self, results: Results) -> None:
         """Which models took no part in what, and what the data have not."""
-        places: dict[tuple[str, str], list[str]] = defaultdict(list)
-        for one in results.skipped:
-            part = f" ({one.part})" if one.part else ""
-            places[one.model, one.why].append(f"{one.experiment}{part}")
-        for (model, reason), experiments in places.items():
+        for (model, reason), experiments in places_by_reason(results.skipped).items():
             if model == PEOPLE:
                 self.said(f"Not measured: {', '.join(experiments)}, as {reason}")
             else:

@@ -20,7 +20,7 @@ from biml.report.drawing import Drawn, colour, inline
 from biml.report.grids import Grid, number
 from biml.report.sheets import OpenEnded, open_ended
 from biml.report.words import spoken
-from biml.results.folder import Results, read_results
+from biml.results.folder import Results, places_by_reason, read_results
 
 PAGE = "index.html"
 
@@ -116,6 +116,7 @@ def _parts(results: Results, drawn: dict[str, Drawn], source: Path) -> dict[str,
         "answers": answers,
         "others": others,
         "grids": grids,
+        "missing": places_by_reason(results.skipped),
     }
 
 

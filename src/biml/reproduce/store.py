@@ -18,7 +18,6 @@ from biml.results.folder import read_table, write_table
 from biml.results.tables import Table
 from biml.version import __version__
 
-
 KEPT_DAYS = 90
 """What was not used for so long is removed: results of other data, models and versions."""
 

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -47,6 +47,15 @@ class Skipped:
     experiment: str
     why: str
     part: str = ""
+
+
+def places_by_reason(skipped: Iterable[Skipped]) -> dict[tuple[str, str], list[str]]:
+    """For each model and reason the experiments, or parts of them, as a reader is told."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for one in skipped:
+        part = f" ({one.part})" if one.part else ""
+        places.setdefault((one.model, one.why), []).append(f"{one.experiment}{part}")
+    return places
 
 
 @dataclass(frozen=True)
