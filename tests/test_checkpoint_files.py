@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biml.checkpoints import own
+from biml.checkpoints.export import write_safetensors
 from biml.checkpoints.model import load_model
+from biml.commands.main import main
 from biml.episodes.episode import COLOURS, WORDS
 from biml.errors import BimlError, FormatError, UsageError
 from biml.networks.paper import PaperConfig, PaperNetwork
@@ -103,6 +105,25 @@ def test_contents_that_do_not_fit_together_are_refused(
 ) -> None:
     with pytest.raises(FormatError, match=message):
         load_model(saved(tmp_path, changes))
+
+
+def test_a_network_that_biml_no_longer_has_is_told_from_damage(tmp_path: Path, capsys) -> None:
+    contents = own.contents_of(small_network(), "algebraic", training={"options": {}})
+    contents["architecture"] = "fast"
+    own.save(tmp_path / "old.pt", contents)
+    write_safetensors(tmp_path / "export.safetensors", contents)
+    train = ("train", "--quiet", "--fn_out_model")
+    for name, command in (
+        ("old.pt", ("eval", "--max", "--fn_out_model", "old.pt")),
+        ("export.safetensors", ("eval", "--max", "--fn_out_model", "export.safetensors")),
+        ("old.pt", (*train, "new.pt", "--init", "old.pt")),
+        ("export.safetensors", (*train, "new.pt", "--init", "export", "--preset", "fast")),
+        ("old.pt", (*train, "old.pt", "--resume")),
+    ):
+        assert main([*command, "--dir_model", str(tmp_path)]) == 1
+        told = " ".join(capsys.readouterr().err.split())
+        assert f"{tmp_path / name}: this version of biml no longer has the network 'fast'" in told
+        assert "train a staged one instead, with --preset fast, or use an older biml" in told
 
 
 def test_a_checkpoint_without_weights_is_refused(tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def test_the_maintainers_script_writes_both_files(
 
 def test_a_command_repeats_the_options_that_matter() -> None:
     options = {
-        **{"preset": "fast", "arch": "fast", "optimizer": "muon", "lr_warmup": False},
+        **{"preset": "fast", "arch": "staged", "optimizer": "muon", "lr_warmup": False},
         **{"minutes": 60.0, "nsteps": 4000, "init": "/somewhere/net.pt", "emb_size": 64},
         **{"episode_type": "joint", "save_best": True},
     }

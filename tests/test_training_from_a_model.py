@@ -14,9 +14,8 @@ from biml.episodes.lessons import LESSONS
 from biml.episodes.locate import DataFolders
 from biml.episodes.types import CANONICAL, episode_type
 from biml.errors import UsageError
-from biml.networks.fast import FastNetwork
-from biml.networks.fast_config import FastConfig
 from biml.networks.paper import PaperConfig, PaperNetwork
+from biml.networks.staged import StagedConfig, StagedNetwork
 from biml.training.beginning import network_from, sizes_of
 from biml.training.config import Conduct
 from biml.training.run import train
@@ -30,6 +29,9 @@ FREE = {name: value for name, value in OPTIONS.items() if name in ("batch_size",
     "nepochs": 3,
 }
 """The toy options but for sizes, which the model has."""
+
+
+SMALL = StagedConfig(nlayers_encoder=1, nlayers_query=1, nlayers_decoder=1, nheads=2, emb_size=32)
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def test_sizes_come_from_the_model_and_dropout_from_the_run(model: Path, tmp_pat
 
 
 def test_heads_are_those_of_the_model_though_no_option_names_them(tmp_path: Path) -> None:
-    network = FastNetwork(FastConfig(1, 1, nheads=2, emb_size=32), Vocabulary.of(WORDS, COLOURS), 0)
+    network = StagedNetwork(SMALL, Vocabulary.of(WORDS, COLOURS))
     own.save(tmp_path / "net.pt", own.contents_of(network, "algebraic"))
     again = network_from(tmp_path / "net.pt", network.vocabulary, 0.1)
     assert (again.config.nheads, again.config.dropout) == (2, 0.1)
@@ -126,7 +128,7 @@ def test_lessons_are_skipped_but_clean_targets_come_first() -> None:
         ({"emb_size": 64}, r"other sizes than --emb_size 64 \(it has 16\)"),
         ({"act": "relu", "ff_mult": 2}, r"--ff_mult 2 \(it has 1\), --act relu \(it has gelu\)"),
         ({"nlayers_query": 4}, "the paper network takes no --nlayers_query"),
-        ({"arch": "fast"}, "--arch fast trains another network .* architecture is paper"),
+        ({"arch": "staged"}, "--arch staged trains another network .* architecture is paper"),
         ({"preset": "fast"}, "--preset fast trains another network .* architecture is paper"),
     ],
 )
@@ -138,9 +140,9 @@ def test_options_that_contradict_the_model_are_named(
 
 
 def test_a_preset_that_is_named_must_be_for_the_models_network(tmp_path: Path) -> None:
-    network = FastNetwork(FastConfig(1, 1, nheads=2, emb_size=32), Vocabulary.of(WORDS, COLOURS), 0)
+    network = StagedNetwork(SMALL, Vocabulary.of(WORDS, COLOURS))
     own.save(tmp_path / "net.pt", own.contents_of(network, "algebraic"))
-    assert sizes_of(tmp_path / "net.pt", {})["arch"] == "fast"
+    assert sizes_of(tmp_path / "net.pt", {})["arch"] == "staged"
     assert sizes_of(tmp_path / "net.pt", {"preset": "fast"})["nlayers_decoder"] == 1
     with pytest.raises(UsageError, match="--preset paper trains another network"):
         sizes_of(tmp_path / "net.pt", {"preset": "paper"})

@@ -12,14 +12,15 @@ from biml.episodes.locate import DataFolders
 from biml.episodes.types import PUBLISHED, episode_type
 from biml.errors import UsageError
 from biml.grammar import GOLD, Grammar, Rule
-from biml.networks.fast import FastNetwork
-from biml.networks.fast_config import FastConfig
 from biml.networks.guidance import Guidance, meaning_size
 from biml.networks.guides import Guides, meaning
+from biml.networks.staged import StagedConfig, StagedNetwork
 from biml.training.config import TrainingConfig
 from biml.training.material import open_material
 
-SMALL = FastConfig(nlayers_encoder=1, nlayers_decoder=3, nheads=2, emb_size=16, ff_mult=2)
+SMALL = StagedConfig(
+    nlayers_encoder=1, nlayers_query=1, nlayers_decoder=3, nheads=2, emb_size=16, ff_mult=2
+)
 
 
 def origins(grammar: Grammar, words: str) -> tuple[int, ...] | None:
@@ -81,7 +82,7 @@ EPISODE = explain(
 
 
 def test_guides_point_from_symbols_to_words_and_from_words_to_meanings() -> None:
-    guides = FastNetwork(SMALL, PUBLISHED).collate([EPISODE]).guides
+    guides = StagedNetwork(SMALL, PUBLISHED).collate([EPISODE]).guides
     assert guides is not None
     # SOS dax IO RED SOS dax fep wif IO BLUE RED BLUE SOS
     assert guides.study.t().tolist() == [[0, 3, 1], [0, 9, 7], [0, 10, 5], [0, 11, 7]]
@@ -89,7 +90,6 @@ def test_guides_point_from_symbols_to_words_and_from_words_to_meanings() -> None
     # the second query is not what the grammar says.
     assert guides.answers.t().tolist() == [[0, 3, 2], [0, 4, 0], [0, 5, 2], [0, 6, 3]]
     assert guides.study_words[0].tolist() == [-1, 0, -1, -1, -1, 0, 2, 1, *[-1] * 5]
-    assert guides.asked_words[0].tolist() == [1, 2, 0, -1, -1, -1, -1, 1, -1, -1]
     red, blue = (PUBLISHED.output.index[symbol] for symbol in ("RED", "BLUE"))
     assert guides.meanings.tolist() == [
         [red, *[-1] * 10],
@@ -99,7 +99,7 @@ def test_guides_point_from_symbols_to_words_and_from_words_to_meanings() -> None
 
 
 def test_words_of_an_episode_find_their_meanings_in_any_batch() -> None:
-    network = FastNetwork(SMALL, PUBLISHED)
+    network = StagedNetwork(SMALL, PUBLISHED)
     source = explained(episode_type("algebraic").open_training(DataFolders(), seed=3))
     bare = Episode(EPISODE.study, EPISODE.queries)
     alone, guides = (
@@ -134,7 +134,7 @@ def test_guided_attention_is_scored_by_its_cross_entropy() -> None:
 
 
 def some_guides() -> Guides:
-    guides = FastNetwork(SMALL, PUBLISHED).collate([EPISODE]).guides
+    guides = StagedNetwork(SMALL, PUBLISHED).collate([EPISODE]).guides
     assert guides is not None
     return guides
 
@@ -158,7 +158,7 @@ def test_meanings_are_scored_by_their_cross_entropies() -> None:
 
 def test_a_guided_network_learns_where_to_look_and_what_words_mean() -> None:
     source = explained(episode_type("algebraic").open_training(DataFolders(), seed=3))
-    network = FastNetwork(SMALL, PUBLISHED, seed=1).train()
+    network = StagedNetwork(SMALL, PUBLISHED, seed=1).train()
     batch = network.collate([source.episode(index) for index in range(4)])
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     losses = []
@@ -173,7 +173,7 @@ def test_a_guided_network_learns_where_to_look_and_what_words_mean() -> None:
 
 
 def test_episodes_without_grammars_leave_the_network_unguided() -> None:
-    network = FastNetwork(SMALL, PUBLISHED, seed=1).train()
+    network = StagedNetwork(SMALL, PUBLISHED, seed=1).train()
     network(network.collate([Episode(EPISODE.study, EPISODE.queries)]))
     assert network.guidance is None
     network(network.collate([EPISODE]))
@@ -181,7 +181,7 @@ def test_episodes_without_grammars_leave_the_network_unguided() -> None:
 
 
 def test_evaluation_is_told_nothing() -> None:
-    network = FastNetwork(SMALL, PUBLISHED, seed=1).eval()
+    network = StagedNetwork(SMALL, PUBLISHED, seed=1).eval()
     told = network(network.collate([EPISODE]))
     assert network.guidance is None
     bare = network(network.collate([Episode(EPISODE.study, EPISODE.queries)]))
@@ -197,5 +197,5 @@ def test_guidance_is_refused_where_a_network_has_no_use_for_it(tmp_path: Path) -
     ("name", "told"), [("algebraic_noise", True), ("retrieve", False), ("few_shot_vanilla", False)]
 )
 def test_types_that_must_learn_no_rules_are_told_none(name: str, told: bool) -> None:
-    material = open_material(TrainingConfig(episode_type=name, arch="fast", guide=0.3), None)
+    material = open_material(TrainingConfig(episode_type=name, arch="staged", guide=0.3), None)
     assert (material.source.episode(0).explanation is not None) == told

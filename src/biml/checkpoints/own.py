@@ -19,7 +19,7 @@ from biml.checkpoints.restricted import read
 from biml.errors import BimlError, FormatError, UsageError
 from biml.files import write_aside
 from biml.networks.base import EpisodeNetwork
-from biml.networks.table import build, name_of
+from biml.networks.table import architecture, build, name_of
 from biml.vocabulary import Language, Vocabulary
 
 FORMAT = "biml checkpoint"
@@ -107,7 +107,7 @@ def load(path: str | Path) -> dict[str, Any]:
 
 
 def checked(contents: dict[str, Any], source: str) -> dict[str, Any]:
-    """The contents, if they have our format.
+    """The contents, if they have our format and an architecture that there is.
 
     Raises:
         FormatError: they do not.
@@ -122,6 +122,10 @@ def checked(contents: dict[str, Any], source: str) -> dict[str, Any]:
     missing = [key for key in REQUIRED if key not in contents]
     if missing:
         raise FormatError(f"the checkpoint lacks {', '.join(missing)}", source=source)
+    try:
+        architecture(str(contents["architecture"]))
+    except UsageError as error:
+        raise FormatError(str(error), source=source) from None
     return contents
 
 

@@ -136,16 +136,15 @@ def _configure_network(group: Any) -> None:
     option(
         "--arch",
         metavar="NAME",
-        help="architecture: paper (the default, the published transformer), fast (study examples "
-        "read once an episode, queries looked up in them) or staged (the same, with a lexicon of "
-        "the study examples)",
+        help="architecture: paper (the default, the published transformer) or staged (study "
+        "examples read once an episode, with a lexicon; then queries; then answers)",
     )
     option(
         "--equal_projections",
         action="store_const",
         const=True,
         help="for --arch paper only: key projections start as query projections are, as those of "
-        "the other architectures always do",
+        "the staged network always do",
     )
     option("--nlayers_encoder", type=int, metavar="N", help="layers of the encoder (3)")
     option("--nlayers_query", type=int, metavar="N", help="layers that read a query (staged: 4)")

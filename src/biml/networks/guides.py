@@ -36,14 +36,12 @@ class Guides:
             the variable from 1; for each variable 0 if it stands for one word, 1 for any string.
             UNKNOWN, -1, for what a word does not have.
         study_words: LongTensor [episodes, S], the row of `meanings` of each token, or UNKNOWN.
-        asked_words: LongTensor [episodes, P], the same of the queries.
     """
 
     study: Tensor
     answers: Tensor
     meanings: Tensor
     study_words: Tensor
-    asked_words: Tensor
 
     def to(self, device: torch.device) -> "Guides":
         return moved(self, device)
@@ -58,14 +56,12 @@ class EpisodeGuides:
         answers: for each target symbol and EOS the token of the query that it stands for.
         meanings: the rows of `Guides.meanings`.
         study_words: for each study token its row of `meanings`.
-        asked_words: for each token of the queries its row of `meanings`.
     """
 
     study: list[int]
     answers: list[int]
     meanings: list[list[int]]
     study_words: list[int]
-    asked_words: list[int]
 
 
 def encode_guides(episode: Episode, vocabulary: Vocabulary) -> EpisodeGuides:
@@ -74,7 +70,7 @@ def encode_guides(episode: Episode, vocabulary: Vocabulary) -> EpisodeGuides:
     told = episode.explanation or nothing
     number = {word: row for row, word in enumerate(told.rules)}
     meanings = [meaning(rule, vocabulary.output) for rule in told.rules.values()]
-    guides = EpisodeGuides([UNKNOWN], [], meanings, [UNKNOWN], [])
+    guides = EpisodeGuides([UNKNOWN], [], meanings, [UNKNOWN])
     for (words, symbols, _), origins in zip(episode.study, told.study, strict=True):
         start = len(guides.study)
         guides.study.extend([UNKNOWN] * (len(words) + 1))
@@ -85,8 +81,6 @@ def encode_guides(episode: Episode, vocabulary: Vocabulary) -> EpisodeGuides:
     for (words, symbols, _), origins in zip(episode.queries, told.queries, strict=True):
         guides.answers.extend(_known(origins, len(symbols)))
         guides.answers.append(UNKNOWN if origins is None else len(words))
-        guides.asked_words.extend([number.get(word, UNKNOWN) for word in words])
-        guides.asked_words.extend([UNKNOWN] * (len(symbols) + 1))
     return guides
 
 
@@ -141,7 +135,6 @@ def pack_guides(
         answers=torch.from_numpy(looks),
         meanings=torch.tensor([row for each in guides for row in each.meanings]),
         study_words=_from(starts, [each.study_words for each in guides]),
-        asked_words=_from(starts, [each.asked_words for each in guides]),
     )
 
 

@@ -6,8 +6,6 @@ from typing import Any
 
 from biml.errors import UsageError
 from biml.networks.base import EpisodeNetwork
-from biml.networks.fast import FastNetwork
-from biml.networks.fast_config import FastConfig
 from biml.networks.paper import PaperConfig, PaperNetwork
 from biml.networks.staged import StagedConfig, StagedNetwork
 from biml.vocabulary import Vocabulary
@@ -46,32 +44,28 @@ ARCHITECTURES: dict[str, Architecture] = {
             "the published transformer: query and study examples in one source sequence",
         ),
         Architecture(
-            "fast",
-            FastConfig,
-            FastNetwork,
-            "study examples read once an episode, queries looked up in them",
-            # A batch is 2,000 to 4,500 tokens.
-            cpu_tokens=2560,
-            guided=True,
-        ),
-        Architecture(
             "staged",
             StagedConfig,
             StagedNetwork,
-            "the same, with a lexicon of the study examples, and queries read before answers",
+            "study examples read once an episode, with a lexicon; then queries; then answers",
             cpu_tokens=5120,
             guided=True,
         ),
     )
 }
 
+GONE = {"fast": "train a staged one instead, with --preset fast, or use an older biml"}
+"""Architectures that checkpoints of older versions may have, and what to do about them."""
+
 
 def architecture(name: str) -> Architecture:
     """The architecture of that name.
 
     Raises:
-        UsageError: there is none; the message lists those there are.
+        UsageError: there is none; the message lists those there are, or says that it is gone.
     """
+    if name in GONE:
+        raise UsageError(f"this version of biml no longer has the network {name!r}; {GONE[name]}")
     if name not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise UsageError(f"unknown architecture {name!r}; there are: {known}")

@@ -44,7 +44,7 @@ def suits(preset: str, arch: str) -> bool:
     Depth and rates of a recipe are for networks of one kind: those that can be guided, or the
     published one.
 
-    >>> suits("fast", "fast"), suits("paper", "fast")
+    >>> suits("fast", "staged"), suits("paper", "staged")
     (True, False)
     """
     return architecture(arch).guided == architecture(arch_of(preset)).guided

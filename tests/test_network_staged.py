@@ -1,4 +1,4 @@
-"""The networks that read study examples once: what they read, that their caches change nothing."""
+"""The staged network: what it reads, and that caches and pieces change nothing."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,16 +15,11 @@ from biml.episodes.locate import DataFolders
 from biml.episodes.types import PUBLISHED, episode_type
 from biml.errors import UsageError
 from biml.networks.attention import attention
-from biml.networks.base import EpisodeNetwork
-from biml.networks.fast_config import FastConfig
-from biml.networks.staged import StagedConfig
-from biml.networks.table import build
+from biml.networks.staged import StagedConfig, StagedNetwork
 
-SIZES = {"nheads": 2, "emb_size": 16, "ff_mult": 2}
-SMALL = {
-    "fast": FastConfig(nlayers_encoder=1, nlayers_decoder=2, **SIZES),
-    "staged": StagedConfig(nlayers_encoder=2, nlayers_query=2, nlayers_decoder=2, **SIZES),
-}
+SMALL = StagedConfig(
+    nlayers_encoder=2, nlayers_query=2, nlayers_decoder=2, nheads=2, emb_size=16, ff_mult=2
+)
 
 
 def episodes(count: int = 4) -> list[Episode]:
@@ -32,9 +27,9 @@ def episodes(count: int = 4) -> list[Episode]:
     return [source.episode(index) for index in range(count)]
 
 
-@pytest.fixture(params=SMALL)
-def net(request: pytest.FixtureRequest) -> EpisodeNetwork:
-    made = build(request.param, SMALL[request.param], PUBLISHED, seed=1)
+@pytest.fixture
+def net() -> StagedNetwork:
+    made = StagedNetwork(SMALL, PUBLISHED, seed=1)
     with torch.no_grad():  # its own read-out starts so small that all logits are nearly equal
         made.out.mul_(50)
     return made.eval()
@@ -44,7 +39,7 @@ def filled(target: Tensor) -> Tensor:
     return target != PUBLISHED.output.pad
 
 
-def test_a_query_is_answered_alike_with_the_cache_and_all_at_once(net: EpisodeNetwork) -> None:
+def test_a_query_is_answered_alike_with_the_cache_and_all_at_once(net: StagedNetwork) -> None:
     shown = episodes()
     shown[1] = replace(shown[1], study=())  # as in the open-ended task, before the first answer
     batch = net.collate(shown)
@@ -56,7 +51,7 @@ def test_a_query_is_answered_alike_with_the_cache_and_all_at_once(net: EpisodeNe
         torch.testing.assert_close(logits[asked], at_once[asked, step], atol=1e-4, rtol=1e-4)
 
 
-def test_rows_may_leave_the_memory_between_steps(net: EpisodeNetwork) -> None:
+def test_rows_may_leave_the_memory_between_steps(net: StagedNetwork) -> None:
     batch = net.collate(episodes(2))
     keep = torch.arange(0, len(batch.target), 3)
     memory = net.remember(batch)
@@ -67,7 +62,7 @@ def test_rows_may_leave_the_memory_between_steps(net: EpisodeNetwork) -> None:
     torch.testing.assert_close(logits[asked], net(batch)[keep, 1][asked], atol=1e-4, rtol=1e-4)
 
 
-def test_pieces_hold_the_rows_of_the_batch_and_give_the_same_loss(net: EpisodeNetwork) -> None:
+def test_pieces_hold_the_rows_of_the_batch_and_give_the_same_loss(net: StagedNetwork) -> None:
     shown = episodes(6)
 
     def losses(batches: list) -> dict[tuple[int, int], float]:
@@ -88,7 +83,7 @@ def test_pieces_hold_the_rows_of_the_batch_and_give_the_same_loss(net: EpisodeNe
     assert cut == pytest.approx(whole, abs=1e-3)
 
 
-def test_an_answer_depends_on_no_other_query_and_on_no_later_symbol(net: EpisodeNetwork) -> None:
+def test_an_answer_depends_on_no_other_query_and_on_no_later_symbol(net: StagedNetwork) -> None:
     shown = episodes(1)[0]
     first = shown.queries[0]
     changed = replace(
@@ -103,14 +98,14 @@ def test_an_answer_depends_on_no_other_query_and_on_no_later_symbol(net: Episode
     torch.testing.assert_close(before[0, :same], after[0, :same], atol=1e-4, rtol=1e-4)
 
 
-def test_what_study_examples_say_matters(net: EpisodeNetwork) -> None:
+def test_what_study_examples_say_matters(net: StagedNetwork) -> None:
     shown = episodes(1)[0]
     other = replace(shown, study=tuple(e._replace(symbols=("PINK",)) for e in shown.study))
     plain = net(net.collate([shown]))
     assert not torch.allclose(plain, net(net.collate([other])), atol=1e-2)
 
 
-def test_every_weight_gets_a_gradient(net: EpisodeNetwork) -> None:
+def test_every_weight_gets_a_gradient(net: StagedNetwork) -> None:
     net.train()
     batch = net.collate([explain(episode) for episode in episodes(2)])
     logits = net(batch).flatten(0, 1)
@@ -122,7 +117,7 @@ def test_every_weight_gets_a_gradient(net: EpisodeNetwork) -> None:
         assert weights.grad.abs().sum() > 0, name
 
 
-def test_gradients_do_not_depend_on_how_a_batch_is_cut(net: EpisodeNetwork) -> None:
+def test_gradients_do_not_depend_on_how_a_batch_is_cut(net: StagedNetwork) -> None:
     shown = [explain(episode) for episode in episodes(4)]
     net.train()
 
@@ -162,8 +157,8 @@ def test_gradients_agree_with_autograd_of_plain_operations() -> None:
 
 def test_impossible_sizes_are_refused() -> None:
     with pytest.raises(UsageError, match="multiple of nheads"):
-        FastConfig(emb_size=30, nheads=4)
+        StagedConfig(emb_size=30, nheads=4)
     with pytest.raises(UsageError, match="even"):
-        FastConfig(emb_size=20, nheads=4)
+        StagedConfig(emb_size=20, nheads=4)
     with pytest.raises(UsageError, match="odd"):
-        FastConfig(kernel=4)
+        StagedConfig(kernel=4)
