@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,9 +116,38 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, data: Path) -> None:
         while "Ctrl-C again" not in run.stdout.readline():
             assert run.poll() is None
         run.send_signal(signal.SIGINT)
-        run.communicate(timeout=60)
+        said, _ = run.communicate(timeout=60)
     assert run.returncode == 130
+    assert "Traceback" not in said
     assert not (tmp_path / "net.pt").exists()
+
+
+def test_a_second_ctrl_c_leaves_the_checkpoint_whole(tmp_path: Path, data: Path) -> None:
+    always_saving = ["--nsteps", "100000", "--save_every", "0"]
+    with started(*options(tmp_path, data), *always_saving) as run:
+        await_file(tmp_path / "net.pt", run)
+        for _ in range(2):
+            run.send_signal(signal.SIGINT)
+            time.sleep(0.05)
+        said, _ = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "Traceback" not in said
+    assert steps_done(tmp_path / "net.pt") >= 1
+
+
+def test_a_ctrl_c_too_many_is_not_answered_with_a_traceback(tmp_path: Path, data: Path) -> None:
+    with started(*options(tmp_path, data), "--nsteps", "100000") as run:
+        assert run.stdout is not None
+        await_file(tmp_path / "net.history.jsonl", run)
+        run.send_signal(signal.SIGINT)
+        while "Go on with" not in (line := run.stdout.readline()):
+            assert line, "it ended without a word"
+        time.sleep(0.05)  # the command is done, and Python takes longer to end
+        run.send_signal(signal.SIGINT)
+        said, _ = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "Traceback" not in said
+    assert steps_done(tmp_path / "net.pt") >= 1
 
 
 def test_a_complete_run_has_nothing_to_resume(whole: Path, data: Path, capsys) -> None:

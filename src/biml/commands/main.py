@@ -1,8 +1,9 @@
 """The `biml` command: one subcommand a module of this package."""
 
 import argparse
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from biml.errors import BimlError
@@ -19,9 +20,24 @@ COMMANDS = (
     "report",
 )
 
+INTERRUPTED = 128 + signal.SIGINT
+"""The exit code after Ctrl-C, as shells have it."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `biml COMMAND …`; the exit code is 0, 1 for a failure or 2 for misuse."""
+    """Run `biml COMMAND …`; the exit code is 0, 1 for a failure or 2 for misuse.
+
+    Without `argv` it is the program itself, which ends after this.
+    """
+    return _run(_parser, argv)
+
+
+def door(name: str, argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand as a program of its own, as the published `train.py` and `eval.py` are."""
+    return _run(lambda: _parser_of(name), argv)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="biml",
         description="Behaviorally-Informed Meta-Learning: train, evaluate and compare models of "
@@ -33,26 +49,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=module.SUMMARY, description=module.SUMMARY)
         module.configure(command)
         command.set_defaults(run=module.run)
-    return _run(parser.parse_args(argv))
+    return parser
 
 
-def door(name: str, argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand as a program of its own, as the published `train.py` and `eval.py` are."""
+def _parser_of(name: str) -> argparse.ArgumentParser:
     module = import_module(f"biml.commands.{name}")
     parser = argparse.ArgumentParser(prog=f"{name}.py", description=module.SUMMARY)
     module.configure(parser)
     parser.set_defaults(run=module.run)
-    return _run(parser.parse_args(argv))
+    return parser
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(parser: Callable[[], argparse.ArgumentParser], argv: Sequence[str] | None) -> int:
+    code = _guarded(parser, argv)
+    if argv is None and code == INTERRUPTED:
+        # Python takes a while to end, and would show where in that another Ctrl-C struck.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return code
+
+
+def _guarded(parser: Callable[[], argparse.ArgumentParser], argv: Sequence[str] | None) -> int:
     try:
+        args = parser().parse_args(argv)
         return int(args.run(args) or 0)
     except BimlError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away (`biml … | head`); there is nobody left to tell.
         sys.stderr.close()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,34 +31,68 @@ def stop_on_signals(announce: Callable[[str], None]) -> Iterator[StopRequest]:
     """Turn Ctrl-C, SIGTERM and SIGHUP into a request inside the `with` block.
 
     A second Ctrl-C ends the process at once. Outside the main thread nothing is changed, since
-    Python delivers signals nowhere else.
+    Python takes signals nowhere else.
+
+    A handler would run wherever the main thread happens to be: not before a wait for another
+    process ends, and in the midst of writing a line, where writing another is an error. So a thread
+    of its own hears of signals, by the socket that Python notes them in, and does what they ask.
 
     Args:
-        announce: is told, in words for the user, that the request was understood.
+        announce: is told, in words for the user and in another thread, that the request was
+            understood.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    # torchrun passes on a Ctrl-C that the terminal has already sent to everybody.
-    doubled_within = 2.0 if under_torchrun() else 0.0
-    since = 0.0
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal since
-        if not request:
-            request.signal_number, since = number, time.monotonic()
-            announce("stopping after this step (Ctrl-C again: at once, without saving)")
-        elif number == signal.SIGINT and time.monotonic() - since >= doubled_within:
-            # An exception may strike anywhere, and comes out of a backward pass as another one.
-            os._exit(128 + number)
-
-    before = {number: signal.signal(number, handle) for number in _signals()}
+    noting, heard = socket.socketpair()
+    noting.setblocking(False)
+    numbers = _signals()
+    listener = threading.Thread(
+        target=_listen, args=(heard, numbers, request, announce), daemon=True
+    )
+    listener.start()
+    noted_before = signal.set_wakeup_fd(noting.fileno(), warn_on_full_buffer=False)
+    before = {number: signal.signal(number, _leave_it_to_the_listener) for number in numbers}
     try:
         yield request
     finally:
+        signal.set_wakeup_fd(noted_before)
+        noting.close()
         for number, handler in before.items():
             signal.signal(number, handler)
+        listener.join()
+
+
+def _listen(
+    heard: socket.socket,
+    numbers: list[signal.Signals],
+    request: StopRequest,
+    announce: Callable[[str], None],
+) -> None:
+    """Do what signals ask, until the other end of the socket is closed."""
+    # torchrun passes on a Ctrl-C that the terminal has already sent to everybody.
+    doubled_within = 2.0 if under_torchrun() else 0.0
+    since = 0.0
+    understood = "stopping after this step (Ctrl-C again: at once, without saving)"
+    # Where nobody reads what is written, telling takes for ever; so listening goes on meanwhile.
+    telling = threading.Thread(target=announce, args=(understood,), daemon=True)
+    with heard:
+        while noted := heard.recv(1):
+            number = noted[0]
+            if number not in numbers:
+                continue
+            if not request:
+                request.signal_number, since = number, time.monotonic()
+                telling.start()
+            elif number == signal.SIGINT and time.monotonic() - since >= doubled_within:
+                os._exit(128 + number)
+    if request:
+        telling.join()
+
+
+def _leave_it_to_the_listener(number: int, frame: FrameType | None) -> None:
+    """Python notes a signal in the socket only where it has a handler."""
 
 
 def _signals() -> list[signal.Signals]:

@@ -1,0 +1,125 @@
+"""What Ctrl-C does wherever it strikes; `test_training_interrupted` asks the real command."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from rich.console import Console
+
+from biml.training.stopping import stop_on_signals
+
+
+class StruckByCtrlC(io.RawIOBase):
+    """A terminal or pipe in whose first write the process gets a Ctrl-C."""
+
+    def __init__(self) -> None:
+        self.written = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data) -> int:
+        struck = bool(self.written)
+        self.written += bytes(data)
+        if not struck:
+            signal.raise_signal(signal.SIGINT)
+        return len(data)
+
+
+def test_a_ctrl_c_that_strikes_while_a_line_is_written_asks_like_any_other() -> None:
+    terminal = StruckByCtrlC()
+    console = Console(file=io.TextIOWrapper(io.BufferedWriter(terminal), write_through=True))
+    with stop_on_signals(console.print) as request:
+        console.print("a line")
+        await_request(request)
+    console.file.flush()
+    assert request.signal_number == signal.SIGINT
+    lines = terminal.written.decode().splitlines()
+    assert lines[0] == "a line"
+    assert lines[1].startswith("stopping after this step")
+
+
+def test_handlers_are_as_before_when_a_run_is_over() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with stop_on_signals(lambda text: None) as request:
+        signal.raise_signal(signal.SIGTERM)
+        await_request(request)
+    assert request.signal_number == signal.SIGTERM
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+WAITING = """
+import threading
+from datetime import timedelta
+import torch
+from torch import distributed as dist
+from biml.training.stopping import stop_on_signals
+
+def join(rank):
+    groups[rank] = dist.ProcessGroupGloo(store, rank, 2, timedelta(minutes=5))
+
+store, groups = dist.HashStore(), {}
+other = threading.Thread(target=join, args=(1,))
+other.start()
+join(0)
+other.join()
+with stop_on_signals(lambda text: print(text, flush=True)):
+    print("waiting", flush=True)
+    groups[0].allreduce([torch.zeros(1)]).wait()  # in which the other never takes part
+"""
+
+UNREAD = """
+import os
+from biml.training.stopping import stop_on_signals
+
+def write():
+    while True:
+        os.write(unread, bytes(1000))
+
+def tell(text):
+    print(text, flush=True)
+    write()
+
+_, unread = os.pipe()
+with stop_on_signals(tell):
+    print("waiting", flush=True)
+    write()
+"""
+
+
+@pytest.mark.parametrize("script", [WAITING, UNREAD], ids=["another process", "a reader"])
+def test_a_second_ctrl_c_ends_a_process_that_waits_for(script: str) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    environment |= {"GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0"}
+    run = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with run:
+        try:
+            assert run.stdout is not None
+            assert run.stdout.readline() == "waiting\n"
+            run.send_signal(signal.SIGINT)
+            assert "Ctrl-C again" in run.stdout.readline()
+            run.send_signal(signal.SIGINT)
+            _, complaints = run.communicate(timeout=60)
+        finally:
+            run.kill()
+    assert run.returncode == 130
+    assert "Traceback" not in complaints
+
+
+def await_request(request) -> None:
+    deadline = time.monotonic() + 60
+    while not request:
+        assert time.monotonic() < deadline, "nobody heard the signal"
+        time.sleep(0.01)
