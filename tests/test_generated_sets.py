@@ -16,8 +16,8 @@ SOME = GeneratedSet(train=30, val=4, seed=7)
 
 
 def contents(folder: Path) -> dict[str, str]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_text() for path in files}
+    """The episodes in it."""
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.txt")}
 
 
 @pytest.fixture(scope="module")

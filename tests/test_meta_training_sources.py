@@ -11,6 +11,7 @@ from biml.episodes import folder as folder_module
 from biml.episodes.draw import draw_episode
 from biml.episodes.episode import Episode
 from biml.episodes.folder import EpisodeFolder, read_folder
+from biml.episodes.generate import GeneratedSet, generate
 from biml.episodes.locate import DataFolders
 from biml.episodes.sources import (
     FolderEpisodes,
@@ -79,7 +80,7 @@ def test_a_validation_set_of_the_published_meta_grammar_is_told(tmp_path: Path) 
         {"n_primitives": 3},
         {"n_functions": 2},
         {"n_functions": 0},
-        {"max_rhs": 4},
+        {"max_rhs": 6},
         {"max_input": 7},
         {"max_output": 7},
         {"max_rhs": 9, "max_input": 9, "max_output": 9},
@@ -91,6 +92,15 @@ def test_a_validation_set_of_another_meta_grammar_is_told_apart(
     tmp_path: Path, changed: dict[str, int]
 ) -> None:
     assert not validation_as_published(drawn_into(tmp_path, MetaGrammar(**changed)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"), [({}, True), ({"max_rhs": 7}, False), ({"p_stop": 0.5}, False)]
+)
+def test_a_set_that_was_generated_says_how(tmp_path: Path, changed, same: bool) -> None:
+    wanted = GeneratedSet(train=1, val=200, meta=MetaGrammar(**changed))
+    generate(wanted, tmp_path / "data_algebraic", workers=1)
+    assert validation_as_published(DataFolders(tmp_path, ())) == same
 
 
 def test_the_drawn_validation_set_is_the_same_for_every_seed(tmp_path: Path) -> None:

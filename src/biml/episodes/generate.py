@@ -14,9 +14,11 @@ from pathlib import Path
 from biml.episodes.episode import Episode
 from biml.episodes.sources import (
     APART,
+    DRAWN,
     PER_EPOCH,
     VALIDATION_EPISODES,
     StreamEpisodes,
+    described,
     draw_validation,
     held_out,
 )
@@ -71,7 +73,7 @@ def generate(
     overwrite: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Write `folder/train/000001.txt …` and `folder/val/000001.txt …`.
+    """Write `folder/train/000001.txt …` and `folder/val/000001.txt …`, and how they are drawn.
 
     No training grammar equals a validation grammar, whatever the order of their rules, and none
     equals the gold grammar or one of `wanted.apart`, whatever its words and symbols are called. No
@@ -96,6 +98,7 @@ def generate(
     with folder_aside(folder, overwrite=overwrite) as made:
         for part in ("train", "val"):
             (made / part).mkdir()
+        (made / DRAWN).write_text(described(wanted.meta), "utf-8")
         validation = draw_validation(wanted.meta, wanted.seed, wanted.val)
         for number, episode in enumerate(validation):
             _file(made, "val", number).write_text(format_episode(episode), "utf-8")

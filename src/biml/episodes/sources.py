@@ -1,8 +1,9 @@
 """Where episodes come from before they are presented: an endless stream, a folder, a few files."""
 
+import json
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from random import Random
 from typing import Protocol
@@ -11,6 +12,7 @@ from biml.episodes.draw import draw_episode
 from biml.episodes.episode import COLOURS, WORDS, Episode
 from biml.episodes.folder import EpisodeFolder, read_folder
 from biml.episodes.locate import DataFolders
+from biml.episodes.text import read_text
 from biml.errors import BimlError
 from biml.grammar import GOLD, Grammar, MetaGrammar, same_up_to_renaming
 from biml.grammar.novel import has_novel_rule
@@ -31,6 +33,9 @@ Held = frozenset[frozenset[RuleKey]]
 APART = "apart"
 """The folder of `data_algebraic` with episodes of one's own, whose grammars are held out of
 training whatever their words and symbols are called."""
+
+DRAWN = "meta-grammar.json"
+"""The file of `data_algebraic` that says how `biml generate` drew it."""
 
 Draw = Callable[[MetaGrammar, Random, str], Episode]
 """Draws a grammar and an episode of it, given what to call it in messages."""
@@ -233,13 +238,21 @@ def validation_episodes(data: DataFolders) -> tuple[Episode, ...]:
     return read_folder(folder / "val", words=WORDS, symbols=COLOURS)
 
 
+def described(meta: MetaGrammar) -> str:
+    """What `DRAWN` says of a meta-grammar."""
+    return json.dumps(asdict(meta), indent=2) + "\n"
+
+
 def validation_as_published(data: DataFolders) -> bool:
     """Whether the validation episodes can be the published ones or others that are drawn alike.
 
-    They are told by what `biml generate` can change: how many there are, of how many rules and
-    examples, and the longest input, output and right side.
+    `biml generate` leaves word of how it drew them. Without that they are told by how many there
+    are, of how many rules and examples, and the longest input, output and right side.
     """
     meta, episodes = MetaGrammar(), validation_episodes(data)
+    folder = data.look("data_algebraic")
+    if folder is not None and (folder / DRAWN).is_file():
+        return len(episodes) == VALIDATION_EPISODES and read_text(folder / DRAWN) == described(meta)
     shapes = {_shape(episode) for episode in episodes}
     examples = [example for e in episodes for example in (*e.study, *e.queries)]
     rules = [rule for e in episodes if e.grammar for rule in e.grammar.functions]
@@ -249,7 +262,7 @@ def validation_as_published(data: DataFolders) -> bool:
         and max(len(example.words) for example in examples) == meta.max_input
         and max(len(example.symbols) for example in examples) == meta.max_output
         # The longest are so rare that 200 episodes may have none.
-        and meta.max_rhs - 2 <= max(len(rule.rhs) for rule in rules) <= meta.max_rhs
+        and meta.max_rhs - 1 <= max(len(rule.rhs) for rule in rules) <= meta.max_rhs
     )
 
 
