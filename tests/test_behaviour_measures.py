@@ -323,5 +323,8 @@ def test_participants_who_do_not_differ_change_nothing() -> None:
     found = logistic_regression(outcome, x, groups=groups).set_index("term")
     plain = logistic_regression(outcome, x).set_index("term")
     assert found.loc["sd(group)", "estimate"] == pytest.approx(0, abs=0.01)
+    assert found.loc["sd(group)", "low"] == 0
+    assert found.loc["sd(group)", ["z", "p"]].isna().all()  # no test holds at its bound
+    assert found.loc["x", ["z", "p"]].notna().all()
     for term in plain.index:
         assert found.loc[term, "estimate"] == pytest.approx(plain.loc[term, "estimate"], abs=1e-3)

@@ -16,6 +16,9 @@ from statsmodels.tools.numdiff import approx_hess
 NODES = 31
 """Points of the quadrature over participants' intercepts."""
 
+GROUP_SD = "sd(group)"
+"""The term that is the standard deviation of groups' intercepts."""
+
 _UNBOUNDED = 50.0
 """A standard error above this, in log-odds, says that the data do not bound the estimate."""
 
@@ -34,14 +37,15 @@ def logistic_regression(
     Returns:
         A row for each `term` (`intercept`, the predictors, and `sd(group)`): `estimate` and
         `standard_error` in log-odds, `z`, two-sided `p` of Wald's test, and the 95% interval `low`
-        to `high`. All are missing (NaN) for data that bound no estimate, such as an outcome
-        that never changes.
+        to `high`. A standard deviation has no `z` and `p`, as Wald's test fails at its bound of
+        zero, and its interval ends there. All are missing (NaN) for data that bound no estimate,
+        such as an outcome that never changes.
     """
     y = outcome.to_numpy(dtype=float)
     x = np.column_stack([np.ones(len(y)), predictors.to_numpy(dtype=float)])
     terms = ["intercept", *map(str, predictors.columns)]
     if groups is not None:
-        terms.append("sd(group)")
+        terms.append(GROUP_SD)
     empty = np.full(len(terms), np.nan)
     if len(set(y.tolist())) < 2:
         return _table(terms, empty, empty)
@@ -79,8 +83,10 @@ def _with_groups(
 
 
 def _table(terms: list[str], estimates: np.ndarray, errors: np.ndarray) -> pd.DataFrame:
-    z = estimates / errors
+    bounded = np.array(terms) == GROUP_SD
+    z = np.where(bounded, np.nan, estimates / errors)
     reach = norm.ppf(0.975) * errors
+    low = estimates - reach
     return pd.DataFrame(
         {
             "term": terms,
@@ -88,7 +94,7 @@ def _table(terms: list[str], estimates: np.ndarray, errors: np.ndarray) -> pd.Da
             "standard_error": errors,
             "z": z,
             "p": 2 * norm.sf(np.abs(z)),
-            "low": estimates - reach,
+            "low": np.where(bounded, np.maximum(low, 0), low),
             "high": estimates + reach,
         }
     )

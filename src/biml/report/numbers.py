@@ -91,7 +91,8 @@ def few_shot(tables: Tables, columns: Columns) -> list[Grid]:
         heads = [GROUPS[name] for name in names] + (["r with people", "p"] if follows else [])
         note = (
             "Percent of answers that are right, mean over queries. r: correlation of a model's "
-            "accuracies with people's over queries, its 95% interval, and its permutation p."
+            "accuracies with people's over queries, its 95% interval for as many answers drawn again, "
+            "and its permutation p."
         )
         shown = among(columns, set(groups["model"]))
         grids.append(models_in_rows("Right answers", note, shown, heads, cells))
@@ -163,7 +164,8 @@ def regression(tables: Tables, columns: Columns) -> list[Grid]:
 
     def cell(row: pd.Series) -> Value:
         ends = interval(row["low"], row["high"], 2)
-        return value(row["estimate"], 2, f"{ends}; p {p_value(row['p'])}" if ends else "")
+        p = "" if pd.isna(row["p"]) else f"; p {p_value(row['p'])}"
+        return value(row["estimate"], 2, f"{ends}{p}")
 
     named = frame.assign(term=frame["term"].map(spoken))
     title = "Regression of mutual exclusivity"

@@ -38,7 +38,7 @@ from biml.reproduce.subjects import Subject
 from biml.reproduce.work import Found
 from biml.results.tables import PEOPLE
 
-ANALYSIS_VERSION = 3
+ANALYSIS_VERSION = 4
 """Raised whenever the analysis gives other tables than before."""
 
 RESAMPLES, QUICK_RESAMPLES = 10_000, 1_000
