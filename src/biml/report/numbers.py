@@ -91,8 +91,8 @@ def few_shot(tables: Tables, columns: Columns) -> list[Grid]:
         heads = [GROUPS[name] for name in names] + (["r with people", "p"] if follows else [])
         note = (
             "Percent of answers that are right, mean over queries. r: correlation of a model's "
-            "accuracies with people's over queries, its 95% interval for as many answers drawn again, "
-            "and its permutation p."
+            "accuracies with people's over queries, its 95% interval for as many answers drawn "
+            "again, and its permutation p."
         )
         shown = among(columns, set(groups["model"]))
         grids.append(models_in_rows("Right answers", note, shown, heads, cells))
