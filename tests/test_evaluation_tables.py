@@ -99,6 +99,8 @@ def test_drawn_answer_sheets_and_trials_as_tables(folder, shared, capsys) -> Non
     options = ("--sample_html", "--samples_out", "p.csv", "--episodes", 2)
     assert evaluate(*options, kind="probe_human", data=shared) == 0
     assert probes.shares(files.read("p.csv"))["responses"].tolist() == [2 * 220]
+    page = (folder / "out_models" / "toy_probe_human_samples.html").read_text()
+    assert page.count('<div class="pool">from ') == 2
 
 
 @pytest.mark.parametrize(

@@ -29,12 +29,14 @@ class Item:
         words: the query.
         people: people's answers and how often each came.
         model: drawn answers and how often each came.
+        pool: the symbols that an answer may use; empty if any.
     """
 
     study: tuple[tuple[Answer, Answer], ...]
     words: tuple[str, ...]
     people: Counter[Answer]
     model: Counter[Answer]
+    pool: Answer = ()
 
 
 def draw_items(
@@ -89,6 +91,7 @@ def _item(episode: Episode, model: Counter[Answer]) -> Item:
         episode.queries[0].words,
         Counter(query.symbols for query in episode.queries),
         model,
+        episode.pool or (),
     )
 
 
@@ -97,13 +100,14 @@ def page(items: list[Item], title: str) -> str:
 
     The study examples stand beside them all, or where they differ below each query.
     """
-    own = sorted({s for item in items for _, symbols in item.study for s in symbols})
+    shown = [symbols for item in items for symbols in (*(s for _, s in item.study), item.pool)]
+    own = sorted({symbol for symbols in shown for symbol in symbols})
     palette = Palette.of([UNDEFINED], own)
     shared = len({frozenset(item.study) for item in items}) == 1
     aside = f"<aside><h2>Study examples</h2>{_study(items[0], palette)}</aside>" if shared else ""
     rows = "".join(
         f'<tr><th scope="row">{escape(" ".join(item.words))}'
-        f"{'' if shared else _study(item, palette)}"
+        f"{'' if shared else _study(item, palette)}{_pool(item, palette)}"
         f"<td>{_answers(item.people, palette)}<td>{_answers(item.model, palette)}"
         for item in items
     )
@@ -127,6 +131,10 @@ th table { font-weight: 400 } th table tr { border: 0 } th td { padding: .1rem .
 tbody tr { border-top: 1px solid #8884 }
 aside { position: sticky; top: 1rem } h2 { margin: 0 0 .3rem; font-size: 1rem }
 @media (max-width: 55rem) { aside { position: static } }
+@media (max-width: 40rem) {
+  body { margin: 1rem } main > table { display: block; overflow-x: auto; max-width: 100% }
+}
+.pool { font-weight: 400; white-space: nowrap }
 .n { opacity: .75; margin-left: .5rem }
 """
 
@@ -137,6 +145,10 @@ def _study(item: Item, palette: Palette) -> str:
         for words, symbols in item.study
     )
     return f"<table>{rows}</table>"
+
+
+def _pool(item: Item, palette: Palette) -> str:
+    return f'<div class="pool">from {palette.html(item.pool)}</div>' if item.pool else ""
 
 
 def _answers(answers: Counter[Answer], palette: Palette) -> str:

@@ -123,7 +123,7 @@ FIGURES = (
     _pattern(
         "few-shot",
         "few_shot",
-        "errors on `after` that are iconic (%)",
+        "errors that are iconic, where a rule reverses (%)",
         "iconic",
         {PEOPLE: 23.3, MLC: 13.8},
     ),
