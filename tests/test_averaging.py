@@ -1,0 +1,62 @@
+"""The mean of several checkpoints' weights, as the maintainer's script makes it."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from biml.checkpoints import own
+from biml.networks.paper import PaperConfig, PaperNetwork
+from biml.training.config import Conduct
+from biml.training.run import train
+from training_toys import OPTIONS, open_toys, weights_of
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def average(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.delitem(sys.modules, "average", raising=False)
+    return import_module("average")
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / f"{name}.pt" for name in ("one", "other")]
+    for seed, path in enumerate(paths):
+        options = OPTIONS | {"nsteps": 2, "seed": seed}
+        train(path, options, conduct=Conduct(workers=1), open_material=open_toys)
+    return paths
+
+
+def test_the_mean_of_two_models_has_the_facts_of_the_last(average, runs: list[Path]) -> None:
+    contents = average.averaged(runs)
+    one, other = map(weights_of, runs)
+    for name, mean in contents["weights"].items():
+        torch.testing.assert_close(mean, (one[name] + other[name]) / 2)
+    last = own.load(runs[1])
+    assert contents["info"] == last["info"]
+    assert contents["history"] == last["training"]["record"]["history"] != []
+    assert "training" not in contents
+
+
+def test_models_of_another_network_are_refused(
+    average, runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    wider = PaperNetwork(PaperConfig(1, 1, emb_size=24, ff_mult=1), own_vocabulary(runs[0]))
+    own.save(tmp_path / "wider.pt", own.contents_of(wider, "algebraic"))
+    arguments = [str(runs[0]), str(tmp_path / "wider.pt"), "--out", str(tmp_path / "mean.pt")]
+    monkeypatch.setattr(sys, "argv", ["average.py", *arguments])
+    assert average.main() == 2
+    assert "one.pt is of another network than" in capsys.readouterr().err
+    assert not (tmp_path / "mean.pt").exists()
+
+
+def own_vocabulary(path: Path) -> Any:
+    from biml.checkpoints.model import load_model
+
+    return load_model(path).network.vocabulary
