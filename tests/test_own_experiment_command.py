@@ -7,7 +7,7 @@ import pytest
 from biml.behaviour.people import people_few_shot, people_open_ended
 from biml.commands.main import main
 from biml.episodes.locate import DataFolders
-from experiment_toys import OPEN, SHEETS, write_table, write_text
+from experiment_toys import ANSWERS, OPEN, SHEETS, write_table, write_text
 
 
 def test_the_command_says_where_it_is_and_how_to_ask(tmp_path, monkeypatch, capsys) -> None:
@@ -30,6 +30,16 @@ def test_the_command_says_where_it_is_and_how_to_ask(tmp_path, monkeypatch, caps
     assert main([*more, "--overwrite"]) == 0
     assert len(people_few_shot(data)) == 4
     assert [p.name for p in Path("responses-data").iterdir()] == ["data_human"]
+
+
+def test_an_answer_by_nobody_is_told_where_others_have_a_participant(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_text(Path("study.txt"))
+    write_table(Path("r.csv"), [("", *ANSWERS[0][1:]), *ANSWERS[1:]])
+    assert main(["data", "import", "r.csv", "--study", "study.txt"]) == 0
+    assert "note: who answered is not told of 1, so that" in capsys.readouterr().out
 
 
 def test_more_words_than_published_models_know_are_told(tmp_path, monkeypatch, capsys) -> None:

@@ -140,6 +140,11 @@ def _import_experiment(args: argparse.Namespace) -> None:
     who = f"{len(found.participants)} participants" if found.participants else "unknown people"
     items = f"{len(found.items)} items"
     print(f"{found.task}: {found.answers:,} answers of {who} to {items} in {folder}")
+    if found.participants and found.anonymous:
+        print(
+            f"note: who answered is not told of {found.anonymous}, so that nothing can be broken "
+            "down by participant"
+        )
     if found.unanswered:
         print(f"without any answer: {', '.join(found.unanswered)}")
     if found.too_many:

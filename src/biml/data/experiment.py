@@ -57,6 +57,11 @@ class Experiment:
         return tuple(dict.fromkeys(filter(None, names)))
 
     @property
+    def anonymous(self) -> int:
+        """How many answers do not say who gave them."""
+        return sum(not who.participant for sheet in self.sheets for who in sheet.answerers)
+
+    @property
     def items(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(who.item for sheet in self.sheets for who in sheet.answerers))
 
