@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from biml.training.config import Conduct, TrainingConfig
+from biml.training.course import Course
 from biml.training.dashboard import Dashboard
 from biml.training.history import History, Line
 from biml.training.learner import DivergedError, Learner, StepFigures
@@ -23,7 +24,7 @@ class Keeper:
         record: the run's past; it is brought up to date after every step.
         config, conduct: the run's options.
         outputs: where everything goes.
-        data: fingerprint of the training episodes.
+        course: the run's data and recipe.
         watch: is told how it goes.
     """
 
@@ -34,14 +35,14 @@ class Keeper:
         config: TrainingConfig,
         conduct: Conduct,
         outputs: Outputs,
-        data: str,
+        course: Course,
         watch: Watch,
     ) -> None:
         self.record = record
         self._learner = learner
         self._config = config
         self._outputs = outputs
-        self._data = data
+        self._course = course
         self._watch = watch
         self._history = History(outputs.history, outputs.events, record.history)
         self._dashboard = None
@@ -123,7 +124,7 @@ class Keeper:
             self._drawn = now
 
     def _save(self) -> None:
-        save_run(self._outputs.model, self._learner, self.record, self._config, self._data)
+        save_run(self._outputs.model, self._learner, self.record, self._config, self._course)
         self._saved = time.monotonic()
         self._watch.saved(self._outputs.model)
 

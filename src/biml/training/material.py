@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,6 @@ from biml.training.batches import Source
 from biml.training.beginning import SIZES
 from biml.training.config import TrainingConfig
 
-FAR = 10**9
-"""A presentation beyond any curriculum."""
-
 
 @dataclass(frozen=True)
 class Material:
@@ -39,16 +35,6 @@ class Material:
     source: Source
     validation: Sequence[Episode]
     origin: str
-
-    @property
-    def fingerprint(self) -> str:
-        """Tells data apart, wherever they lie: by episodes as they are presented.
-
-        The first ones may be a curriculum's, which does not depend on them; those far on do.
-        """
-        shown = [self.source.episode(start + index) for start in (0, FAR) for index in range(3)]
-        content = [(episode.study, episode.queries, episode.pool) for episode in shown]
-        return blake2b(repr((self.source.per_epoch, content)).encode(), digest_size=8).hexdigest()
 
 
 def read_new_folder(name: str, data_dir: Path | None, report: Callable[[str], None]) -> None:

@@ -13,6 +13,7 @@ from biml.networks.base import EpisodeNetwork
 from biml.networks.table import architecture
 from biml.training.beginning import ancestry, network_from, sizes_of
 from biml.training.config import Conduct, TrainingConfig
+from biml.training.course import check_course, course_of
 from biml.training.hardware import MOST_WORKERS, cores, pick_device, pick_precision, prepare_cpu
 from biml.training.history import Line
 from biml.training.keeper import Keeper
@@ -102,7 +103,8 @@ def train(
     )
     job = _Job(config, data_dir, model if resume else None, open_material)
     material = job.material(config)
-    _check_data(before, material)
+    if before is not None:
+        check_course(before.course, course_of(config, material.source), model, material.origin)
     if rank_of_this_process() == 0:
         outputs.prepare()
     with (
@@ -117,7 +119,8 @@ def train(
         stopped = False
         if team.rank == 0:
             watch.started(_start(config, material, team, learner, seconds))
-            keeper = Keeper(learner, record, config, conduct, outputs, material.fingerprint, watch)
+            course = course_of(config, material.source)
+            keeper = Keeper(learner, record, config, conduct, outputs, course, watch)
             with keeper.keeping():
                 stopped = _loop(learner, material, config, team, request, keeper)
         else:
@@ -238,14 +241,6 @@ def _workers(conduct: Conduct, device: torch.device) -> int:
     if device.type != "cpu" or under_torchrun():
         return 1
     return conduct.workers or min(cores(), MOST_WORKERS)
-
-
-def _check_data(before: Resumed | None, material: Material) -> None:
-    if before is not None and before.data != material.fingerprint:
-        raise UsageError(
-            "cannot resume: the run began with other training episodes than those "
-            f"from {material.origin}; name the folder of its data in --data_dir"
-        )
 
 
 def _start(

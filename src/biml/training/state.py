@@ -12,6 +12,7 @@ from biml.checkpoints import own
 from biml.checkpoints.model import read_contents
 from biml.errors import BimlError, FormatError, UsageError
 from biml.training.config import TrainingConfig, check_same
+from biml.training.course import Course
 from biml.training.hardware import describe
 from biml.training.history import Line
 from biml.training.learner import Learner
@@ -43,13 +44,13 @@ class Resumed:
 
     Attributes:
         config: the options that the run had.
-        data: fingerprint of its training episodes.
+        course: its data and recipe.
         record: its past.
         contents: the whole checkpoint.
     """
 
     config: TrainingConfig
-    data: str
+    course: Course
     record: Record
     contents: Mapping[str, Any]
 
@@ -60,7 +61,7 @@ class Resumed:
 
 
 def save_run(
-    path: Path, learner: Learner, record: Record, config: TrainingConfig, data: str
+    path: Path, learner: Learner, record: Record, config: TrainingConfig, course: Course
 ) -> None:
     """Write a checkpoint that the run can be resumed from.
 
@@ -69,7 +70,8 @@ def save_run(
     """
     training = learner.state() | {
         "options": dataclasses.asdict(config),
-        "data": data,
+        "data": course.data,
+        "recipe": course.recipe,
         "record": dataclasses.asdict(record),
     }
     own.save(
@@ -117,12 +119,12 @@ def load_run(path: Path, given: Mapping[str, Any]) -> Resumed:
     try:
         config = TrainingConfig(**training["options"])
         record = Record(**training["record"])
-        data = str(training["data"])
+        course = Course(str(training["data"]), training.get("recipe"))
     except (KeyError, TypeError, BimlError) as error:
         problem = f"its training state cannot be read ({error}); it may be of another biml version"
         raise FormatError(problem, source=str(path)) from None
     check_same(config, given)
-    return Resumed(config, data, record, contents)
+    return Resumed(config, course, record, contents)
 
 
 def _facts(learner: Learner, record: Record, config: TrainingConfig) -> dict[str, Any]:

@@ -1,0 +1,94 @@
+"""A run that goes on as the code would not have begun it is refused, with what to do instead."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from biml.episodes.locate import DataFolders
+from biml.episodes.types import episode_type
+from biml.errors import UsageError
+from biml.training import course, schedule
+from biml.training.config import Conduct, TrainingConfig
+from biml.training.course import course_of
+from biml.training.presets import settle
+from biml.training.run import train
+from training_toys import OPTIONS, ToySource, open_toys
+
+PAPER = TrainingConfig(episode_type="algebraic+biases", nsteps=1000)
+FAST = TrainingConfig(**settle({"preset": "fast", "episode_type": "algebraic+biases"}))
+
+
+def longer_lessons() -> tuple:
+    return tuple(replace(one, presentations=one.presentations + 1) for one in course.LESSONS)
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "value"),
+    [
+        (schedule, "AGAIN", 0.3),
+        (schedule, "SQUARE_WARMUP", 0.01),
+        (course, "MATRIX_RATE", 20.0),
+        (course, "LESSONS", longer_lessons()),
+    ],
+    ids=["second rise of the rate", "warm-up", "rate of matrices", "lessons"],
+)
+def test_a_change_of_the_recipe_is_noticed_where_a_run_follows_it(
+    where, name: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = ToySource(0)
+    before = [course_of(config, source) for config in (PAPER, FAST)]
+    monkeypatch.setattr(where, name, value)
+    paper, fast = (course_of(config, source) for config in (PAPER, FAST))
+    assert paper == before[0]
+    assert fast.recipe != before[1].recipe
+    assert fast.data == before[1].data
+
+
+def test_episodes_of_another_kind_in_the_course_of_a_run_are_another_recipe() -> None:
+    kind, clean = episode_type("algebraic+biases"), 9000
+    with_lessons = kind.open_curriculum(DataFolders(), 0, clean)
+    without = kind.open_curriculum(DataFolders(), 0, clean, with_lessons=False)
+    config = replace(FAST, nsteps=250)
+    one, other = course_of(config, with_lessons), course_of(config, without)
+    assert one.data == other.data
+    assert one.recipe != other.recipe
+
+
+def test_other_data_are_other_data() -> None:
+    assert course_of(PAPER, ToySource(0)).data != course_of(PAPER, ToySource(1)).data
+    assert course_of(PAPER, ToySource(0)).data != course_of(PAPER, ToySource(0, per_epoch=9)).data
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    model = tmp_path / "net.pt"
+    train(model, OPTIONS, conduct=Conduct(workers=1), open_material=open_toys)
+    return model
+
+
+def resume(model: Path) -> None:
+    train(model, {}, conduct=Conduct(workers=1), resume=True, open_material=open_toys)
+
+
+def test_a_run_goes_on_by_the_recipe_that_it_began_with(begun: Path) -> None:
+    resume(begun)
+
+
+def test_a_run_of_another_recipe_is_refused_with_what_to_do_instead(
+    begun: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = begun.read_bytes()
+    monkeypatch.setattr(schedule, "WARMUP_START", 0.5)
+    with pytest.raises(UsageError, match=r"another recipe.*--init \S+net\.pt.*version of biml"):
+        resume(begun)
+    assert begun.read_bytes() == before
+
+
+def test_a_run_that_does_not_say_its_recipe_is_refused_likewise(begun: Path) -> None:
+    contents = torch.load(begun, weights_only=True)
+    del contents["training"]["recipe"]
+    torch.save(contents, begun)
+    with pytest.raises(UsageError, match=r"does not say by which recipe.*--init \S+net\.pt"):
+        resume(begun)
