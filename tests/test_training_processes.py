@@ -58,23 +58,50 @@ def test_two_processes_share_the_work_of_muon(tmp_path: Path) -> None:
     assert far_apart(tmp_path / "one.pt", tmp_path / "two.pt") < 0.01 * far
 
 
-def test_torchrun_decides_the_processes(tmp_path: Path) -> None:
-    script = tmp_path / "job.py"
-    script.write_text(TOYS_UNDER_TORCHRUN)
+def under_torchrun(script: Path, text: str, model: Path) -> str:
+    """What two processes of torchrun write."""
+    script.write_text(text)
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     launch += ["--master_port", "0", "--rdzv_backend", "c10d", "--rdzv_endpoint", "127.0.0.1:0"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     result = subprocess.run(
-        [*launch, str(script), str(tmp_path / "two.pt")],
+        [*launch, str(script), str(model)],
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_torchrun_decides_the_processes(tmp_path: Path) -> None:
+    under_torchrun(tmp_path / "job.py", TOYS_UNDER_TORCHRUN, tmp_path / "two.pt")
     train(tmp_path / "one.pt", MANY_PIECES, conduct=Conduct(workers=1), open_material=open_toys)
     assert far_apart(tmp_path / "one.pt", tmp_path / "two.pt") < 2e-5
     assert len((tmp_path / "two.history.jsonl").read_text().splitlines()) == 2
+
+
+UNLIKE_MACHINES = """
+import os
+import sys
+from pathlib import Path
+from test_training_processes import MANY_PIECES
+from training_toys import open_toys
+from biml.training import run
+first = os.environ["RANK"] == "0"
+run.pick_precision = lambda device: "bf16" if first else "fp32"
+run.max_tokens = lambda arch, device: 200 if first else 100_000
+for unsaid in ("precision", "max_tokens"):
+    del MANY_PIECES[unsaid]
+outcome = run.train(Path(sys.argv[1]), MANY_PIECES, open_material=open_toys)
+sys.stdout.write(f"{outcome.config.precision} {outcome.config.max_tokens}\\n")
+"""
+
+
+def test_what_suits_the_first_machine_holds_for_all_processes_of_torchrun(tmp_path: Path) -> None:
+    told = under_torchrun(tmp_path / "job.py", UNLIKE_MACHINES, tmp_path / "two.pt")
+    assert told.splitlines() == ["bf16 200"] * 2
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,8 @@ def train(
         stop_on_signals(watch.said) as request,
         assemble_team(job, device, _workers(conduct, device)) as team,
     ):
+        # Processes of torchrun have each chosen by their own machine; the first one's choice holds.
+        config = team.share(config)
         seconds = None
         if before is None:
             config, material, seconds = _paced(config, material, team, job, request)
@@ -193,7 +195,7 @@ class _Job:
         return replace(material, network=network)
 
     def take_part(self, team: Team) -> None:
-        config, material = self.config, self.material(self.config)
+        config, material = team.share(self.config), self.material(self.config)
         before = load_run(self.resume_from, {}) if self.resume_from else None
         if before is None:
             config, material, _ = _paced(config, material, team, self, StopRequest())
