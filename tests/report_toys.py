@@ -28,6 +28,7 @@ NUMBERS: dict[str, list[tuple[object, ...]]] = {
         ("net", "open_ended", "all", 200, 0.03, -925.0, 7.0, 1250, 203, True),
     ],
     "likelihoods_by_item": [("net", "few_shot", "DAX thrice", "DAX thrice", 25, -31.5)],
+    "likelihoods_by_participant": [("net", "open_ended", "P7", 7, -12.5)],
     "comparisons": [("net", "oracle", "few_shot", 135.5, 90.0, 180.25, "responses")],
     "accuracies": [("net", "validation", "novel", 95.25, 0.5, 200)],
     "item_accuracies": [

@@ -132,6 +132,10 @@ def test_folds_are_scored_by_who_did_not_see_them_and_add_up(results: Results) -
     assert folds["log_likelihood"].iloc[:5].sum() == pytest.approx(total)
     assert folds["responses"].tolist()[5] == 29 * 7
     assert folds["symbols"].tolist()[5] == 795
+    people = results.tables["likelihoods_by_participant"]
+    people = people[people["model"] == "joint-top"]
+    assert len(people) == 29
+    assert people["log_likelihood"].sum() == pytest.approx(total)
 
 
 def test_without_folds_everybody_is_scored_within_sample(

@@ -210,7 +210,7 @@ def likelihoods(tables: Tables, columns: Columns) -> list[Grid]:
 
 
 def likelihood_details(tables: Tables, columns: Columns) -> list[Grid]:
-    """Folds, queries, and differences between models."""
+    """Folds, queries, participants, and differences between models."""
     grids = []
     folds = _of(tables, "likelihoods")
     if not folds.empty:
@@ -229,6 +229,12 @@ def likelihood_details(tables: Tables, columns: Columns) -> list[Grid]:
         if (named["item"] != "").any():
             keys["item"] = "Trial"
         grids.append(models_in_columns("By query", _NATS, named, keys, columns, _log_likelihood))
+    people = _of(tables, "likelihoods_by_participant")
+    if not people.empty:
+        named = people.assign(task=people["task"].replace(TASKS))
+        keys = {"task": "Task", "participant": "Participant"}
+        title = "By participant"
+        grids.append(models_in_columns(title, _NATS, named, keys, columns, _log_likelihood))
     return grids + _comparisons(tables, columns)
 
 

@@ -25,8 +25,8 @@ def likelihood_tables(measured: Mapping[str, Frames], seed: int, resamples: int)
     Args:
         measured: for each model what its likelihood gave, of one task.
     """
-    names = ("likelihoods", "likelihoods_by_item")
-    tables = merge({name: frames[name] for name in names} for frames in measured.values())
+    tables = merge(measured.values())
+    tables.pop("scored", None)
     scored = {model: frames["scored"] for model, frames in measured.items()}
     most = max(map(len, scored.values()), default=0)
     alike = [frame for frame in scored.values() if len(frame) == most]

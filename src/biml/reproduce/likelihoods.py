@@ -138,5 +138,13 @@ def _likelihoods(
         for fold, one in found.items()
     ]
     scored = tabulate(everything, model=name, task=task, p_lapse=best.p_lapse)
-    items = breakdown(scored, by=("model", "task", "item", "query"))
-    return {"likelihoods": pd.DataFrame(rows), "likelihoods_by_item": items, "scored": scored}
+    tables = {
+        "likelihoods": pd.DataFrame(rows),
+        "likelihoods_by_item": breakdown(scored, by=("model", "task", "item", "query")),
+        "scored": scored,
+    }
+    known = scored[scored["participant"] != ""]
+    if len(known):
+        people = breakdown(known, by=("model", "task", "participant"))
+        tables["likelihoods_by_participant"] = people
+    return tables

@@ -122,7 +122,7 @@ _ROWS = (
     Measure(
         "few_shot_likelihood",
         "likelihood, few-shot",
-        1,
+        2,
         few_shot_likelihood,
         takes_part.few_shot,
         ("few_shot_passes", "seed"),
@@ -132,7 +132,7 @@ _ROWS = (
     Measure(
         "open_ended_likelihood",
         "likelihood, open-ended",
-        2,
+        3,
         open_ended_likelihood,
         takes_part.open_ended,
         ("open_ended_passes", "seed"),
@@ -142,7 +142,7 @@ _ROWS = (
     Measure(
         "probe_likelihood",
         "likelihood, probes",
-        1,
+        2,
         probe_likelihood,
         takes_part.probes,
         ("few_shot_passes", "seed"),

@@ -70,6 +70,18 @@ _ROWS = (
         ("model", "task", "item", "query"),
     ),
     Table(
+        "likelihoods_by_participant",
+        "the same for the responses of one participant, where the data say who answered",
+        {
+            "model": _TEXT,
+            "task": _TEXT,
+            "participant": _TEXT,
+            "responses": _COUNT,
+            "log_likelihood": _NUMBER,
+        },
+        ("model", "task", "participant"),
+    ),
+    Table(
         "comparisons",
         "log-likelihood of model_a less that of model_b, with a bootstrap interval of 95%; unit is "
         "what it draws again: participants, or responses within each item",
