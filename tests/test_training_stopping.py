@@ -2,15 +2,20 @@
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 
 import pytest
 from rich.console import Console
 
+from biml.commands.train_console import TrainConsole
+from biml.training.config import TrainingConfig
 from biml.training.stopping import stop_on_signals
+from biml.training.watch import Start
 
 
 class StruckByCtrlC(io.RawIOBase):
@@ -52,6 +57,15 @@ def test_handlers_are_as_before_when_a_run_is_over() -> None:
     assert signal.getsignal(signal.SIGINT) is before
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+
+
+def test_a_terminal_keeps_its_cursor_however_a_run_ends() -> None:
+    terminal = io.StringIO()
+    shown = TrainConsole(Console(file=terminal, force_terminal=True), Namespace())
+    shown.started(Start(TrainingConfig(), "cpu", 1, 5000, done=0, total=10, data="drawn"))
+    hidden_or_not = re.findall(r"\x1b\[\?25[hl]", terminal.getvalue())
+    shown.close()
+    assert hidden_or_not[-1] == "\x1b[?25h"
 
 
 WAITING = """

@@ -66,6 +66,8 @@ class TrainConsole(Show):
             self._say("This run is complete already; there is nothing left to do.")
         elif self._live is not None:
             self._live.start()
+            # Hidden, it would stay so after a second Ctrl-C or kill -9.
+            self._console.show_cursor(True)
 
     def stepped(self, progress: watch.Progress) -> None:
         if self._live is None:
