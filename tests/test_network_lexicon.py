@@ -12,7 +12,8 @@ from biml.networks.dropout import NONE as NOTHING_DROPPED
 from biml.networks.entries import NONE, pack_entries
 from biml.networks.lexicon import Exchange, look_up
 from biml.networks.rows import Rows
-from biml.networks.staged import StagedConfig, StagedNetwork
+from biml.networks.staged import StagedNetwork
+from biml.networks.staged_config import StagedConfig
 
 SMALL = StagedConfig(
     nlayers_encoder=2, nlayers_query=2, nlayers_decoder=2, nheads=2, emb_size=16, ff_mult=2
@@ -22,16 +23,16 @@ SMALL = StagedConfig(
 def test_uses_of_a_word_in_one_episode_share_an_entry() -> None:
     entries = pack_entries([[NONE, 0, 1, 0], [NONE, 0]], [[1, NONE], [0]])
     assert entries.study.tolist() == [[3, 0, 1, 0], [3, 2, 3, 3]]
-    assert entries.uses[entries.used].tolist() == [1, 3, 2, 5]
-    assert entries.used.sum(1).tolist() == [2, 1, 1, 0]
+    assert entries.uses.unpack[entries.uses.filled].tolist() == [1, 3, 2, 5]
+    assert entries.uses.lengths.tolist() == [2, 1, 1, 0]
     assert entries.asked.tolist() == [1, 3, 2]
-    places = entries.back.view(2, 4)
-    assert entries.uses.flatten()[places[0, 1:]].tolist() == [1, 2, 3]
+    places = entries.uses.pack.view(2, 4)
+    assert entries.uses.unpack.flatten()[places[0, 1:]].tolist() == [1, 2, 3]
 
 
 def test_an_episode_without_study_examples_has_no_entries() -> None:
     entries = pack_entries([[NONE]], [[NONE, NONE]])
-    assert entries.uses.shape == (1, 1)
+    assert entries.uses.unpack.shape == (1, 1)
     assert look_up(torch.ones(1, 4), entries.asked).abs().sum() == 0
 
 
@@ -50,7 +51,7 @@ def test_rows_go_there_and_back_with_their_gradients(lengths: list[int]) -> None
 def test_an_entry_is_a_weighted_mean_over_its_uses() -> None:
     torch.manual_seed(0)
     entries = pack_entries([[NONE, 0, 1, 0]], [[]])
-    layer = Exchange(8, heads=2, ff_mult=1)
+    layer = Exchange(StagedConfig(nheads=2, emb_size=8, ff_mult=1))
     x, held = torch.randn(1, 4, 8, requires_grad=True), torch.zeros(3, 8)
 
     def plainly(x: Tensor) -> Tensor:
@@ -74,7 +75,7 @@ def test_an_entry_is_a_weighted_mean_over_its_uses() -> None:
 def test_tokens_of_no_word_are_told_nothing() -> None:
     torch.manual_seed(0)
     entries = pack_entries([[NONE, 0, 1, 0]], [[]])
-    layer = Exchange(8, heads=2, ff_mult=1)
+    layer = Exchange(StagedConfig(nheads=2, emb_size=8, ff_mult=1))
     told = layer.spread(torch.randn(3, 8), entries)[0]
     assert told[0].abs().sum() == 0
     torch.testing.assert_close(told[1], told[3])
@@ -90,7 +91,7 @@ def test_what_one_example_says_of_a_word_reaches_its_other_uses() -> None:
         study = (first, Example(("dax", "fep"), ("RED", "RED")))
         batch = net.collate([Episode(study, (Example(("fep",), ("RED",)),))])
         with torch.no_grad():
-            memory, _ = net._learn(batch, NOTHING_DROPPED, None)
+            memory, _ = net._learn(batch, NOTHING_DROPPED)
         return memory[0, batch.example[0] == 1]
 
     # Both heads see their own example alone, so that only the lexicon tells of another.

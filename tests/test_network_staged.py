@@ -15,7 +15,8 @@ from biml.episodes.locate import DataFolders
 from biml.episodes.types import PUBLISHED, episode_type
 from biml.errors import UsageError
 from biml.networks.attention import attention
-from biml.networks.staged import StagedConfig, StagedNetwork
+from biml.networks.staged import StagedNetwork
+from biml.networks.staged_config import StagedConfig
 
 SMALL = StagedConfig(
     nlayers_encoder=2, nlayers_query=2, nlayers_decoder=2, nheads=2, emb_size=16, ff_mult=2

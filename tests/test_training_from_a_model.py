@@ -15,7 +15,8 @@ from biml.episodes.locate import DataFolders
 from biml.episodes.types import CANONICAL, episode_type
 from biml.errors import UsageError
 from biml.networks.paper import PaperConfig, PaperNetwork
-from biml.networks.staged import StagedConfig, StagedNetwork
+from biml.networks.staged import StagedNetwork
+from biml.networks.staged_config import StagedConfig
 from biml.training.beginning import network_from, sizes_of
 from biml.training.config import Conduct
 from biml.training.run import train

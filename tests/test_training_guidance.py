@@ -1,5 +1,6 @@
 """Guidance: inner layers are told what symbols stand for and what words mean, in training."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ from biml.episodes.locate import DataFolders
 from biml.episodes.types import PUBLISHED, episode_type
 from biml.errors import UsageError
 from biml.grammar import GOLD, Grammar, Rule
-from biml.networks.guidance import Guidance, meaning_size
+from biml.networks.guidance import MEANING_WEIGHT, Guidance, meaning_size
 from biml.networks.guides import Guides, meaning
-from biml.networks.staged import StagedConfig, StagedNetwork
+from biml.networks.staged import StagedNetwork
+from biml.networks.staged_config import StagedConfig
 from biml.training.config import TrainingConfig
 from biml.training.material import open_material
 
@@ -86,37 +88,40 @@ def test_guides_point_from_symbols_to_words_and_from_words_to_meanings() -> None
     assert guides is not None
     # SOS dax IO RED SOS dax fep wif IO BLUE RED BLUE SOS
     assert guides.study.t().tolist() == [[0, 3, 1], [0, 9, 7], [0, 10, 5], [0, 11, 7]]
-    # wif fep dax IO RED BLUE RED, each predicted by the token before it, and EOS by the last;
-    # the second query is not what the grammar says.
-    assert guides.answers.t().tolist() == [[0, 3, 2], [0, 4, 0], [0, 5, 2], [0, 6, 3]]
-    assert guides.study_words[0].tolist() == [-1, 0, -1, -1, -1, 0, 2, 1, *[-1] * 5]
+    # wif fep dax | IO RED BLUE RED, each predicted by the token before it, and EOS by the last,
+    # which stands for IO; the second query is not what the grammar says.
+    assert guides.answers.t().tolist() == [[0, 0, 2], [0, 1, 0], [0, 2, 2], [0, 3, 3]]
     red, blue = (PUBLISHED.output.index[symbol] for symbol in ("RED", "BLUE"))
+    # dax, fep, wif, as the study examples first show them
     assert guides.meanings.tolist() == [
         [red, *[-1] * 10],
-        [blue, *[-1] * 10],
         [-1, 2, 1, 2, 0, 0, 0, 0, 0, 0, 1],
+        [blue, *[-1] * 10],
     ]
 
 
-def test_words_of_an_episode_find_their_meanings_in_any_batch() -> None:
+def test_guides_of_an_episode_are_the_same_in_any_batch() -> None:
     network = StagedNetwork(SMALL, PUBLISHED)
     source = explained(episode_type("algebraic").open_training(DataFolders(), seed=3))
     bare = Episode(EPISODE.study, EPISODE.queries)
-    alone, guides = (
-        network.collate(episodes).guides
-        for episodes in ([EPISODE], [source.episode(0), bare, EPISODE])
-    )
-    assert alone is not None
-    assert guides is not None
-    assert (guides.study_words[1] == -1).all()
-    tokens = alone.study_words.shape[1]
-    assert (guides.study_words[2, tokens:] == -1).all()
-    at = alone.study_words[0] >= 0
-    found = guides.meanings[guides.study_words[2, :tokens][at]]
-    assert torch.equal(found, alone.meanings[alone.study_words[0][at]])
+    first = source.episode(0)
+    alone, batch = (network.collate(e) for e in ([EPISODE], [first, bare, EPISODE]))
+    assert alone.guides is not None
+    assert batch.guides is not None
+    words = len(alone.guides.meanings)
+    assert len(batch.guides.meanings) == len(batch.entries.uses.lengths) - 1
+    assert torch.equal(batch.guides.meanings[-words:], alone.guides.meanings)
+    assert (batch.guides.meanings[-2 * words : -words] == -1).all()
+    # EOS stands for IO, which comes after the words of the longest query of the batch.
+    row, column, sought = batch.guides.answers[:, -4:]
+    assert (row == len(first.queries) + len(bare.queries)).all()
+    assert column.tolist() == [0, 1, 2, 3]
+    assert sought.tolist() == [2, 0, 2, batch.words.unpack.shape[1]]
+    assert batch.words.unpack.shape[1] > alone.words.unpack.shape[1]
 
 
 def test_a_rule_that_a_meaning_cannot_hold_is_not_told() -> None:
+    assert set(meaning(None, PUBLISHED.output)) == {-1}
     for rule in ("u1 fep -> [u1] BLUE", "u1 fep u2 lug u3 -> [u1]", "fep x1 -> " + "[x1] " * 9):
         assert set(meaning(Rule.parse(rule), PUBLISHED.output)) == {-1}
 
@@ -142,18 +147,19 @@ def some_guides() -> Guides:
 def test_meanings_are_scored_by_their_cross_entropies() -> None:
     symbols = len(PUBLISHED.output)
     read_out = torch.randn(meaning_size(symbols), 4)
-    x = torch.randn(1, 3, 4)
-    guidance = Guidance(some_guides())
-    guidance.meaning(x, torch.tensor([[0, -1, 2]]), read_out)
-    logits = x[0] @ read_out.T
+    x = torch.randn(2, 4)
+    guides = some_guides()
+    guidance = Guidance(replace(guides, meanings=guides.meanings[:2]))
+    guidance.meaning(x, read_out)
+    logits = x @ read_out.T
     expected = -F.log_softmax(logits[0, :symbols], -1)[PUBLISHED.output.index["RED"]]
     for number, item in enumerate((2, 1, 2, 0, 0, 0, 0, 0)):
-        classes = logits[2, symbols + 3 * number :][:3]
+        classes = logits[1, symbols + 3 * number :][:3]
         expected = expected - F.log_softmax(classes, -1)[item] / 4
     for number, kind in enumerate((0, 1)):
-        classes = logits[2, symbols + 24 + 2 * number :][:2]
+        classes = logits[1, symbols + 24 + 2 * number :][:2]
         expected = expected - F.log_softmax(classes, -1)[kind] / 4
-    torch.testing.assert_close(guidance.total, expected)
+    torch.testing.assert_close(guidance.total, MEANING_WEIGHT * expected)
 
 
 def test_a_guided_network_learns_where_to_look_and_what_words_mean() -> None:

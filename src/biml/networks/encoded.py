@@ -1,4 +1,4 @@
-"""One episode as the networks that read study examples once number it."""
+"""One episode as the staged network numbers it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,10 +27,9 @@ class Encoded:
         study_places: where in its input or output each of them stands.
         example: the number of the study example that each belongs to.
         asked: tokens of all queries, one after another.
-        asked_places: as in `StudyBatch`.
+        asked_places: as in `StagedBatch`.
         words: input words of each query.
-        symbols: target symbols of each query.
-        targets: target symbols of all queries, one after another, in the output language.
+        targets: target symbols of each query, in the output language.
         study_entries: for each study token the number of its word among those of the study inputs,
             or NONE.
         asked_entries: the same for each word of the queries.
@@ -44,8 +43,7 @@ class Encoded:
     asked: list[int]
     asked_places: list[int]
     words: list[int]
-    symbols: list[int]
-    targets: list[int]
+    targets: list[list[int]]
     study_entries: list[int]
     asked_entries: list[int]
     guides: EpisodeGuides
@@ -59,26 +57,24 @@ def encode(number: int, episode: Episode, vocabulary: Vocabulary) -> Encoded:
     """
     read, write = vocabulary.input, vocabulary.output
     try:
-        guides = encode_guides(episode, vocabulary)
-        encoded = Encoded(
-            number, [read.sos], [AT_BREAK], [0], [], [], [], [], [], [NONE], [], guides
-        )
-        known: dict[str, int] = {}
+        shown = dict.fromkeys(word for words, _, _ in episode.study for word in words)
+        known = {word: entry for entry, word in enumerate(shown)}
+        guides = encode_guides(episode, known, vocabulary)
+        encoded = Encoded(number, [read.sos], [AT_BREAK], [0], [], [], [], [], [NONE], [], guides)
         for place, (words, symbols, _) in enumerate(episode.study):
             encoded.study.extend(read.encode((*words, IO, *symbols)))
             encoded.study.append(read.sos)
             encoded.study_places.extend(_places(len(words), len(symbols)))
             encoded.study_places.append(AT_BREAK)
-            entry = [known.setdefault(word, len(known)) for word in words]
-            encoded.study_entries.extend([*entry, *[NONE] * (len(symbols) + 2)])
+            entries = [known[word] for word in words]
+            encoded.study_entries.extend([*entries, *[NONE] * (len(symbols) + 2)])
             encoded.example.extend([place] * (len(words) + len(symbols) + 2))
         for words, symbols, _ in episode.queries:
             encoded.asked.extend(read.encode((*words, IO, *symbols)))
             encoded.asked_places.extend(places_asked(len(words), len(symbols) + 1))
             encoded.asked_entries.extend([known.get(word, NONE) for word in words])
             encoded.words.append(len(words))
-            encoded.symbols.append(len(symbols))
-            encoded.targets.extend(write.encode(symbols))
+            encoded.targets.append(write.encode(symbols))
     except UsageError as error:
         raise UsageError(f"{episode.name or f'episode {number}'}: {error}") from None
     return encoded

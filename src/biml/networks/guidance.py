@@ -6,9 +6,11 @@ from torch import Tensor
 
 from biml.networks.guides import TEMPLATE, UNKNOWN, VARIABLES, Guides
 
+MEANING_WEIGHT = 3.0
+"""Of what a word means, beside where attention looks: all its uses share one entry."""
+
 TEMPLATE_WEIGHT = 0.25
 """Of each item of a function's meaning, beside that of an output symbol: it has up to ten."""
-
 
 SIZES = (TEMPLATE * (VARIABLES + 1), VARIABLES * 2)
 """Logits for a function's right side, and for the kinds of its variables."""
@@ -46,26 +48,21 @@ class Guidance:
         scores = scores.masked_fill(hidden[row, column], float("-inf"))
         self._add(F.cross_entropy(scores, sought, reduction="sum"))
 
-    def meaning(self, x: Tensor, words: Tensor, read_out: Tensor, weight: float = 1.0) -> None:
+    def meaning(self, entries: Tensor, read_out: Tensor) -> None:
         """Words are to say what they mean.
 
         Args:
-            x: tokens [.., width].
-            words: LongTensor [..], for each its row of `guides.meanings`, or UNKNOWN.
+            entries: what the lexicon holds [entries, width].
             read_out: [meaning_size, width].
-            weight: of this beside the other losses.
         """
-        at = words != UNKNOWN
-        meanings = self.guides.meanings[words[at]]
-        if not len(meanings):
-            return
-        with torch.autocast(x.device.type, enabled=False):
-            logits = F.linear(x[at].float(), read_out)
+        meanings = self.guides.meanings
+        with torch.autocast(entries.device.type, enabled=False):
+            logits = F.linear(entries.float(), read_out)
         symbol, items, kinds = logits.split((logits.shape[1] - sum(SIZES), *SIZES), -1)
         in_template = _entropy(items, meanings[:, 1 : 1 + TEMPLATE])
         of_variables = _entropy(kinds, meanings[:, 1 + TEMPLATE :])
         told = _entropy(symbol, meanings[:, :1])
-        self._add(weight * (told + TEMPLATE_WEIGHT * (in_template + of_variables)))
+        self._add(MEANING_WEIGHT * (told + TEMPLATE_WEIGHT * (in_template + of_variables)))
 
     def _add(self, loss: Tensor) -> None:
         self.total = loss if self.total is None else self.total + loss

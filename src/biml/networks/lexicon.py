@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from biml.networks.entries import Entries
-from biml.networks.fast_layers import BRANCH, COPIED, FeedForward, Norm, Regather, scaled
+from biml.networks.layers import BRANCH, COPIED, FeedForward, Norm, scaled
+from biml.networks.staged_config import StagedConfig
 
 SAID = 0.5
 """How much of an entry is added to the uses of its word at first."""
@@ -22,16 +23,16 @@ class Exchange(nn.Module):
     tell more can count for more. Nothing is dropped here in training.
     """
 
-    def __init__(self, width: int, heads: int, ff_mult: int, activation: str = "gelu") -> None:
+    def __init__(self, config: StagedConfig) -> None:
         super().__init__()
-        self.activation = activation
+        width = config.emb_size
         self.norm_uses = Norm(width)
-        self.weigh = nn.Parameter(scaled(heads, width) * BRANCH)
+        self.weigh = nn.Parameter(scaled(config.nheads, width) * BRANCH)
         rotation = torch.linalg.qr(torch.randn(width, width))[0].contiguous()
         self.value = nn.Parameter(rotation)
         self.out = nn.Parameter(rotation.t().contiguous() * COPIED)
         self.norm_feed = Norm(width)
-        self.feed = FeedForward(width, ff_mult, BRANCH)
+        self.feed = FeedForward(config)
         self.norm_told = Norm(width)
         self.told = nn.Parameter(torch.eye(width) * SAID)
 
@@ -42,15 +43,14 @@ class Exchange(nn.Module):
             x: study tokens [episodes, S, width].
             held: entries so far [entries + 1, width].
         """
-        uses = entries.uses
-        tokens = Regather.apply(x.flatten(0, 1), uses.flatten(), entries.back)
-        tokens = self.norm_uses(tokens.view(*uses.shape, -1))
+        tokens = self.norm_uses(entries.uses.spread(x.flatten(0, 1)))
+        used = entries.uses.filled[..., None]
         weights = F.linear(tokens, self.weigh).float()
-        weights = weights.masked_fill(~entries.used[..., None], -1e9).softmax(1)
-        weights = (weights * entries.used[..., None]).to(tokens.dtype)
+        weights = weights.masked_fill(~used, -1e9).softmax(1)
+        weights = (weights * used).to(tokens.dtype)
         values = F.linear(tokens, self.value).unflatten(-1, (weights.shape[-1], -1))
         held = held + F.linear((values * weights[..., None]).sum(1).flatten(1), self.out)
-        return held + self.feed(self.norm_feed(held), self.activation)
+        return held + self.feed(self.norm_feed(held))
 
     def spread(self, held: Tensor, entries: Entries) -> Tensor:
         """What the entries tell each study token [episodes, S, width]; 0 for those of no word."""

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 
 def flat(parts: Sequence[Sequence[int]]) -> np.ndarray:
@@ -16,11 +18,14 @@ def ragged(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return row, np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
-def table(sequences: Sequence[Sequence[int]], pad: int) -> tuple[np.ndarray, np.ndarray]:
-    """The sequences as rows, padded behind, and the flat places of what is not padding."""
+def table(sequences: Sequence[Sequence[int]], pad: int) -> np.ndarray:
+    """The sequences as rows, padded behind."""
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
     rows = np.full((len(lengths), int(lengths.max(initial=0))), pad, dtype=np.int64)
-    row, column = ragged(lengths)
-    place = row * rows.shape[1] + column
-    rows.flat[place] = flat(sequences)
-    return rows, place
+    rows[ragged(lengths)] = flat(sequences)
+    return rows
+
+
+def padded(sequences: Sequence[Sequence[int]], pad: int) -> Tensor:
+    """The same as a tensor."""
+    return torch.from_numpy(table(sequences, pad))

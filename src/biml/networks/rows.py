@@ -19,7 +19,8 @@ class Rows:
     Attributes:
         lengths: LongTensor [rows].
         unpack: LongTensor [rows, W], the token of each place; 0 behind a row's end.
-        pack: LongTensor [tokens], the place (flat) of each token.
+        pack: LongTensor [tokens], the place (flat) of each token; that of one which is in no row
+            is behind a row's end.
     """
 
     lengths: Tensor

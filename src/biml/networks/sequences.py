@@ -12,7 +12,7 @@ from biml.episodes.episode import Episode, Example
 from biml.errors import UsageError
 from biml.networks.moving import moved
 from biml.networks.pieces import equal_pieces
-from biml.networks.ragged import table
+from biml.networks.ragged import padded
 from biml.vocabulary import IO, SOS, Vocabulary
 
 
@@ -89,10 +89,10 @@ def batch_of(rows: Sequence[Row], vocabulary: Vocabulary) -> SequenceBatch:
     output = vocabulary.output
     lengths = [len(row.source) for row in rows]
     return SequenceBatch(
-        source=_padded([row.source for row in rows], vocabulary.input.pad),
+        source=padded([row.source for row in rows], vocabulary.input.pad),
         lengths=torch.tensor(lengths, dtype=torch.int64),
-        decoder_input=_padded([[output.sos, *row.target] for row in rows], output.pad),
-        target=_padded([[*row.target, output.eos] for row in rows], output.pad),
+        decoder_input=padded([[output.sos, *row.target] for row in rows], output.pad),
+        target=padded([[*row.target, output.eos] for row in rows], output.pad),
         origin=[row.origin for row in rows],
     )
 
@@ -101,7 +101,3 @@ def cut(rows: Sequence[Row], max_tokens: int) -> list[list[Row]]:
     """Rows of like length in pieces of at most `max_tokens` source tokens with padding."""
     rows = sorted(rows, key=lambda row: (len(row.source), len(row.target)))
     return equal_pieces(rows, lambda row: len(row.source), max_tokens)
-
-
-def _padded(sequences: Sequence[Sequence[int]], pad: int) -> Tensor:
-    return torch.from_numpy(table(sequences, pad)[0])

@@ -1,53 +1,39 @@
 """The staged network: study examples are read, then queries, then answers are found."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from biml.errors import UsageError
+from biml.episodes.episode import Episode
+from biml.networks.answer_memory import AnswerMemory
 from biml.networks.attention import attention
-from biml.networks.dropout import NONE as NO_DROPOUT
+from biml.networks.base import EpisodeNetwork
+from biml.networks.dropout import NONE as NOTHING_DROPPED
 from biml.networks.dropout import Dropout
-from biml.networks.encoded import Encoded
-from biml.networks.fast_config import FastConfig
-from biml.networks.fast_layers import DecoderLayer, Layer, Norm, Turn, project
-from biml.networks.guidance import Guidance
+from biml.networks.encoded import LONGEST, PLACES, answer_symbols, cut_episodes, encode
+from biml.networks.guidance import Guidance, meaning_size
+from biml.networks.layers import Found, Layer, LookingLayer, Norm, Shown, project, split_heads
 from biml.networks.lexicon import SAID, Exchange, look_up
+from biml.networks.masks import later_answers, other_examples, other_words
+from biml.networks.rotary import Turn, Turns, turns
 from biml.networks.rows import Rows
 from biml.networks.staged_batch import StagedBatch, pack_stages
-from biml.networks.study import AnswerMemory, Found, StudyNetwork
+from biml.networks.staged_config import StagedConfig
+from biml.vocabulary import IO, Vocabulary
 
 LOOKS_UP = 1
 """The layer of queries, and of answers, that looks things up in the study examples."""
 
-SHARED = 3.0
-"""Weight of guidance for a word's entry, of which there is one for all uses, at each layer."""
 
-
-@dataclass(frozen=True)
-class StagedConfig(FastConfig):
-    """Sizes of the staged network.
-
-    Attributes:
-        nlayers_query: layers that read the words of a query.
-        nlayers_decoder: layers that find its answer.
-    """
-
-    nlayers_query: int = 4
-    nlayers_decoder: int = 4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.nlayers_query < 1:
-            raise UsageError(f"nlayers_query is {self.nlayers_query}, but must be at least 1")
-
-
-class StagedNetwork(StudyNetwork):
+class StagedNetwork(EpisodeNetwork):
     """Study examples → encoder, lexicon; words of queries → reader; answers → decoder.
+
+    The published network reads the study examples again for each query. This one reads them once,
+    and it is made to find its way out of the long plateau before the first retrieval: a convolution
+    binds each token to its neighbours, and attention begins as a search for equal tokens.
 
     Words that are uses of one word share an entry of the lexicon, in which the encoder gathers what
     each of them tells; a query's words begin with what it holds. The words of a query are read to
@@ -59,185 +45,262 @@ class StagedNetwork(StudyNetwork):
         seed: draws the initial weights; the global generator is left as it is.
     """
 
-    config: StagedConfig
+    as_read: Tensor
 
-    def _make_decoder(self) -> None:
-        config = self.config
-        width, ff_mult = config.emb_size, config.ff_mult
-        self.lexicon = nn.ModuleList(
-            Exchange(width, config.nheads, ff_mult, config.activation)
-            for _ in range(config.nlayers_encoder)
-        )
-        self.norm_entry = Norm(width)
-        self.told = nn.Parameter(torch.eye(width) * SAID)
-        self.reader = self._stage(config.nlayers_query)
-        self.norm_words = Norm(width)
-        self.decoder = self._stage(config.nlayers_decoder)
+    def __init__(self, config: StagedConfig, vocabulary: Vocabulary, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.vocabulary = vocabulary
+        width, layers = config.emb_size, config.nlayers_encoder
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.symbols = nn.Parameter(torch.randn(len(vocabulary.input), width) * 0.7)
+            self.places = nn.Parameter(torch.randn(PLACES, width) * 0.3)
+            self.neighbours = nn.Parameter(torch.randn(width, 1, config.kernel) * 0.3)
+            self.encoder = nn.ModuleList(Layer(config) for _ in range(layers))
+            self.lexicon = nn.ModuleList(Exchange(config) for _ in range(layers))
+            self.norm_entry = Norm(width)
+            self.told = nn.Parameter(torch.eye(width) * SAID)
+            self.reader = _stage(config, config.nlayers_query)
+            self.norm_words = Norm(width)
+            self.decoder = _stage(config, config.nlayers_decoder)
+            self.norm_memory = Norm(width)
+            self.norm_out = Norm(width)
+            self.out = nn.Parameter(torch.randn(len(vocabulary.output), width) * 0.02)
+        # Reads what a word means, which guidance asks for; no answer needs it.
+        self.meaning = nn.Parameter(torch.zeros(meaning_size(len(vocabulary.output)), width))
+        as_read = torch.tensor(answer_symbols(vocabulary))
+        self.register_buffer("as_read", as_read, persistent=False)
 
-    def _stage(self, count: int) -> nn.ModuleList:
-        sizes = (self.config.emb_size, self.config.ff_mult)
-        looks_up = min(LOOKS_UP, count - 1)
-        return nn.ModuleList(
-            DecoderLayer(*sizes) if number == looks_up else Layer(*sizes) for number in range(count)
-        )
+    def outer_parameters(self) -> tuple[str, ...]:
+        return ("symbols", "places", "out", "meaning")
 
-    def _pack(self, episodes: Sequence[Encoded]) -> StagedBatch:
-        return pack_stages(episodes, self.vocabulary)
+    # --- episodes to batches
+
+    def collate(self, episodes: Sequence[Episode]) -> StagedBatch:
+        encoded = [encode(i, episode, self.vocabulary) for i, episode in enumerate(episodes)]
+        return pack_stages(encoded, self.vocabulary)
+
+    def chunks(self, episodes: Sequence[Episode], max_tokens: int) -> list[StagedBatch]:
+        encoded = [encode(i, episode, self.vocabulary) for i, episode in enumerate(episodes)]
+        pieces = cut_episodes([e for e in encoded if e.words], max_tokens)
+        return [pack_stages(piece, self.vocabulary) for piece in pieces]
+
+    # --- all target symbols of all queries at once
 
     def forward(self, batch: StagedBatch, generator: torch.Generator | None = None) -> Tensor:
         drop = Dropout(self.config.dropout if self.training else 0.0, generator)
         guide = Guidance(batch.guides) if self.training and batch.guides else None
         memory, told = self._learn(batch, drop, guide)
-        tokens = self._embed(batch)
-        found = self._lookups(memory)
-        words = self._read_words(batch, self._working(tokens[batch.at_words]), told, found[0], drop)
+        for_words, for_answers = self._shown(memory, batch)
+        tokens = self._bound(self._embedded(batch), batch)
+        words = self._read(self._working(tokens[batch.at_words]), told, for_words, batch, drop)
         x = self._working(tokens[batch.at_answers])
-        known = self._known(words, batch)
         rows = batch.answers
         place = torch.arange(rows.unpack.shape[1], device=x.device)
-        turns = self._turns(batch.words.lengths[:, None] + place, x.dtype)
-        hidden = self._not_yet(batch)
-        guided = max(0, len(known) - 2)
-        for number, (layer, (word_k, word_v)) in enumerate(zip(self._decoder, known, strict=True)):
-            q, k, v = self._own_rows(layer, x, rows, turns)
-            k, v = torch.cat((word_k, k), 2), torch.cat((word_v, v), 2)
-            if guide and number == guided:
-                looks = _in_stages(guide.guides.answers, batch.words)
-                guide.attention(q[:, 0], k[:, 0], hidden[:, 0], looks)
-            x = x + self._attended(layer, rows, attention(q, k, v, hidden=hidden), drop)
-            if isinstance(layer, DecoderLayer):
-                x = x + self._look_up(layer, x, batch.answers_of_episode, found[1], batch, drop)
-            x = self._feed_forward(layer, x, drop)
+        turned = self._turns(batch.words.lengths[:, None] + place, x)
+        hidden = later_answers(batch.words, rows)
+        x, _ = self._answer(
+            x, rows, self._known(words, batch), for_answers, turned, hidden, drop, guide
+        )
         self.guidance = guide.total if guide else None
-        return self._logits(x[batch.predicting])
+        return self._logits(rows.spread(x))
+
+    # --- one symbol at a time
 
     @torch.no_grad()
     def remember(self, batch: StagedBatch) -> AnswerMemory:
-        read, told = self._learn(batch, NO_DROPOUT, None)
-        of_words, (k, v) = self._lookups(read)
-        begun = self._working(self._embed(batch)[batch.at_words])
-        words = self._read_words(batch, begun, told, of_words, NO_DROPOUT)
+        memory, told = self._learn(batch, NOTHING_DROPPED)
+        for_words, for_answers = self._shown(memory, batch)
+        embedded = self._embedded(batch)
+        begun = self._working(self._bound(embedded, batch)[batch.at_words])
+        words = self._read(begun, told, for_words, batch, NOTHING_DROPPED)
+        io = batch.at_answers[batch.answers.unpack[:, 0]]
+        before = torch.arange(-(self.config.kernel // 2), 0, device=io.device)
+        there = batch.words.lengths[:, None] + before >= 0
+        recent = embedded[(io[:, None] + before).clamp(min=0)] * there[..., None]
+        of_query = batch.episode
         # Contiguous, since every decoding step would copy them else.
-        found = (k[batch.episode].contiguous(), v[batch.episode].contiguous())
-        last = self.last_places(batch.words.lengths)
-        number = batch.words.unpack.gather(1, last.clamp(min=0))
-        at = batch.at_words[number] if len(batch.at_words) else number
+        key, value = (x[of_query].contiguous() for x in (for_answers.key, for_answers.value))
         return AnswerMemory(
-            [found if isinstance(layer, DecoderLayer) else None for layer in self._decoder],
-            self._known(words, batch),
-            batch.lengths[batch.episode],
-            batch.words.filled,
-            batch.words.lengths,
-            self._embedded(batch, at) * (last >= 0)[..., None],
+            shown=Shown(key, value, batch.lengths[of_query]),
+            known=self._known(words, batch),
+            seen=batch.words.filled,
+            words=batch.words.lengths,
+            recent=recent,
         )
 
+    @torch.no_grad()
+    def next_logits(self, memory: AnswerMemory, tokens: Tensor) -> Tensor:
+        if memory.step == 0:
+            tokens = torch.full_like(tokens, self.vocabulary.input.index[IO])
+        else:
+            tokens = self.as_read[tokens]
+        at = LONGEST + min(memory.step, LONGEST - 1)
+        x = self.symbols[tokens] + self.places[at]
+        # The taps of the convolution that look back, the token's own among them.
+        near = torch.cat((memory.recent, x[:, None]), 1)
+        back = self.neighbours[:, 0, : near.shape[1]]
+        x = self._working((x + (near * back.t()).sum(1))[:, None])
+        memory.recent = near[:, 1:]
+        memory.seen = torch.cat((memory.seen, memory.seen.new_ones(len(tokens), 1)), 1)
+        turned = self._turns((memory.words + memory.step)[:, None], x)
+        hidden = ~memory.seen[:, None, None, :]
+        x, memory.known = self._answer(x, None, memory.known, memory.shown, turned, hidden)
+        memory.step += 1
+        return self._logits(x[:, 0])
+
+    # --- the stages, in the order in which data pass them
+
+    def _embedded(self, batch: StagedBatch) -> Tensor:
+        """Tokens of queries and answers [tokens, width], without neighbours."""
+        return self.symbols[batch.asked] + self.places[batch.asked_places]
+
+    def _bound(self, tokens: Tensor, batch: StagedBatch) -> Tensor:
+        """The same through the convolution that reads the study examples.
+
+        A word's neighbours are words of its query; answers and IO have only those before them.
+        """
+        x, row, column = tokens, batch.row, batch.column
+        for tap, weight in enumerate(self.neighbours[:, 0].t()):
+            ahead = tap - self.config.kernel // 2
+            there = torch.roll(column, -ahead)
+            near = (torch.roll(row, -ahead) == row) & (there == column + ahead)
+            if ahead > 0:
+                near &= there < batch.words.lengths[row]
+            x = x + torch.roll(tokens, -ahead, 0) * (near[:, None] * weight)
+        return x
+
     def _learn(
-        self, batch: StagedBatch, drop: Dropout, guide: Guidance | None
+        self, batch: StagedBatch, drop: Dropout, guide: Guidance | None = None
     ) -> tuple[Tensor, Tensor]:
         """The study tokens as read [episodes, S, width], and the lexicon [entries + 1, width]."""
-        held: Tensor | None = None
-
-        def exchange(number: int, x: Tensor) -> Tensor:
-            nonlocal held
-            layer = cast(Exchange, self.lexicon[number])
-            if held is None:
-                held = x.new_zeros(len(batch.entries.uses), x.shape[-1])
-            held = layer.gather(x, held, batch.entries)
+        config, entries = self.config, batch.entries
+        x = self.symbols[batch.study] + self.places[batch.study_places]
+        # Else the last tokens of a row would see how far its batch is padded.
+        x = x * (batch.study != self.vocabulary.input.pad)[..., None]
+        neighbours = F.conv1d(
+            x.transpose(1, 2), self.neighbours, padding=config.kernel // 2, groups=config.emb_size
+        )
+        x = self._working(x + neighbours.transpose(1, 2))
+        held = x.new_zeros(len(entries.uses.lengths), config.emb_size)
+        place = torch.arange(x.shape[1], device=x.device)
+        turned = self._turns(place, x)
+        hidden = other_examples(batch.example, config.nheads, config.nheads_within)
+        # One more layer has what attention found for the examples to learn from each other.
+        guided = max(0, config.nlayers_encoder - 2)
+        layers = cast(
+            Iterable[tuple[Layer, Exchange]], zip(self.encoder, self.lexicon, strict=True)
+        )
+        for number, (layer, exchange) in enumerate(layers):
+            q, k, v = layer.own_heads(x, turned)
+            if guide and number == guided:
+                unseen = hidden[:, 0] | (place >= batch.lengths[:, None])[:, None]
+                guide.attention(q[:, 0], k[:, 0], unseen, guide.guides.study)
+            found = attention(q, k, v, lengths=batch.lengths, hidden=hidden)
+            x = x + drop(layer.own_branch(found))
+            x = x + drop(layer.feed_branch(x))
+            held = exchange.gather(x, held, entries)
             # What one example alone tells does not say what a word means.
-            if guide and (number or len(self.lexicon) == 1):
-                words = guide.guides.study_words.flatten()[batch.entries.uses[:-1, 0]]
-                guide.meaning(self.norm_entry(held[:-1]), words, self.meaning, SHARED)
-            return x + layer.spread(held, batch.entries)
+            if guide and (number or config.nlayers_encoder == 1):
+                guide.meaning(self.norm_entry(held[:-1]), self.meaning)
+            x = x + exchange.spread(held, entries)
+        return self.norm_memory(x), F.linear(self.norm_entry(held), self.told)
 
-        memory = self._read_study(batch, drop, guide, exchange)
-        assert held is not None
-        return memory, F.linear(self.norm_entry(held), self.told)
-
-    def _embed(self, batch: StagedBatch) -> Tensor:
-        """Queries and answers [tokens, width] through the convolution."""
-        return self._beside(self._embedded(batch), batch.row, batch.column, batch.words.lengths)
-
-    def _lookups(self, memory: Tensor) -> tuple[Found, Found]:
-        """Keys and values of the study examples for the reader and for the decoder."""
+    def _shown(self, memory: Tensor, batch: StagedBatch) -> tuple[Shown, Shown]:
+        """The study examples as the words of queries, and as answers, look them up."""
         layers = (*self.reader, *self.decoder)
-        looking = [layer for layer in layers if isinstance(layer, DecoderLayer)]
+        looking = [layer for layer in layers if isinstance(layer, LookingLayer)]
         weights = [w for layer in looking for w in (layer.study.key, layer.study.value)]
-        of_words_k, of_words_v, k, v = self._heads(project(memory, *weights), 4).unbind()
-        return (of_words_k, of_words_v), (k, v)
+        heads = split_heads(project(memory, *weights), 4, self.config.nheads)
+        return (
+            Shown(heads[0], heads[1], batch.lengths, batch.words_of_episode),
+            Shown(heads[2], heads[3], batch.lengths, batch.answers_of_episode),
+        )
 
-    def _read_words(
-        self, batch: StagedBatch, x: Tensor, told: Tensor, found: Found, drop: Dropout
+    def _read(
+        self, x: Tensor, told: Tensor, shown: Shown, batch: StagedBatch, drop: Dropout
     ) -> Tensor:
         """The words [words, width] of all queries, read among those of their query."""
         rows = batch.words
         x = x + look_up(told, batch.entries.asked)
-        width = rows.unpack.shape[1]
-        turns = self._turns(torch.arange(width, device=x.device), x.dtype)
-        # What is behind a row's end sees itself, which keeps its softmax finite.
-        itself = torch.eye(width, dtype=torch.bool, device=x.device)
-        hidden = ~(rows.filled[:, None, :] | itself)[:, None]
+        turned = self._turns(torch.arange(rows.unpack.shape[1], device=x.device), x)
+        hidden = other_words(rows)
         for layer in cast(Sequence[Layer], self.reader):
-            y = attention(*self._own_rows(layer, x, rows, turns), hidden=hidden)
-            x = x + self._attended(layer, rows, y, drop)
-            if isinstance(layer, DecoderLayer):
-                x = x + self._look_up(layer, x, batch.words_of_episode, found, batch, drop)
-            x = self._feed_forward(layer, x, drop)
+            found = attention(*layer.own_heads(x, turned, rows), hidden=hidden)
+            x = x + drop(layer.own_branch(found, rows))
+            if isinstance(layer, LookingLayer):
+                x = x + drop(layer.study_branch(x, shown))
+            x = x + drop(layer.feed_branch(x))
         return self.norm_words(x)
 
     def _known(self, words: Tensor, batch: StagedBatch) -> list[Found]:
         """Keys and values of the words of queries for every decoder layer, a row for each query."""
-        weights = [w for layer in self._decoder for w in (layer.own.key, layer.own.value)]
+        layers = cast(Sequence[Layer], self.decoder)
+        weights = [w for layer in layers for w in (layer.own.key, layer.own.value)]
         rows = batch.words.spread(project(words, *weights))
-        both = self._heads(rows, len(weights)).unbind()
-        turns = self._turns(torch.arange(rows.shape[1], device=words.device), words.dtype)
-        return [(Turn.apply(k, *turns), v) for k, v in zip(both[0::2], both[1::2], strict=True)]
+        heads = split_heads(rows, len(weights), self.config.nheads).unbind()
+        turned = self._turns(torch.arange(rows.shape[1], device=words.device), words)
+        return [(Turn.apply(k, *turned), v) for k, v in zip(heads[0::2], heads[1::2], strict=True)]
 
-    def _own_rows(
-        self, layer: Layer, x: Tensor, rows: Rows, turns: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of tokens [tokens, width], a row for each query."""
-        own = project(layer.norm_own(x), layer.own.query, layer.own.key, layer.own.value)
-        return self._own(rows.spread(own), turns)
-
-    def _attended(self, layer: Layer, rows: Rows, y: Tensor, drop: Dropout) -> Tensor:
-        """What rows [rows, heads, W, head size] have found, as [tokens, width]."""
-        return drop(F.linear(rows.collect(y.transpose(1, 2).flatten(2)), layer.own.out))
-
-    def _look_up(
+    def _answer(
         self,
-        layer: DecoderLayer,
         x: Tensor,
-        rows: Rows,
-        found: Found,
-        batch: StagedBatch,
-        drop: Dropout,
-    ) -> Tensor:
-        """What tokens [tokens, width] find in the study examples of their episode."""
-        q = rows.spread(project(layer.norm_study(x), layer.study.query))
-        (q,), (k, v) = self._heads(q, 1), found
-        y = attention(q, k, v, lengths=batch.lengths)
-        return drop(F.linear(rows.collect(y.transpose(1, 2).flatten(2)), layer.study.out))
+        rows: Rows | None,
+        known: list[Found],
+        shown: Shown,
+        turned: Turns,
+        hidden: Tensor,
+        drop: Dropout = NOTHING_DROPPED,
+        guide: Guidance | None = None,
+    ) -> tuple[Tensor, list[Found]]:
+        """Tokens of answers through the decoder.
 
-    def _not_yet(self, batch: StagedBatch) -> Tensor:
-        """BoolTensor [queries, 1, A, W + A], what IO and each symbol of an answer must not see.
+        Args:
+            x: [tokens, width] of these `rows`, or without them a table [queries, A, width].
+            known: for each layer keys and values of what stands before them.
+            shown: the study examples.
+            turned: by which angles the tokens are turned.
+            hidden: BoolTensor [queries, 1, A, tokens known + A], what each must not see.
+            drop: what drops parts of the residual branches.
+            guide: tells one head where to look.
 
-        They see all words of their query and what stands before them. What is behind a row's end
-        sees the answer and itself, which keeps its softmax finite.
+        Returns:
+            the tokens, and `known` with theirs.
         """
-        rows = batch.answers
-        place = torch.arange(rows.unpack.shape[1], device=rows.lengths.device)
-        before = (place <= place[:, None]) & rows.filled[:, None, :]
-        seen = before | (place == place[:, None])
-        words = batch.words.filled[:, None, :].expand(-1, len(place), -1)
-        return ~torch.cat((words & rows.filled[:, :, None], seen), 2)[:, None]
+        now: list[Found] = []
+        # One more layer has what attention found.
+        guided = max(0, len(known) - 2)
+        layers = cast(Sequence[Layer], self.decoder)
+        for number, (layer, (known_k, known_v)) in enumerate(zip(layers, known, strict=True)):
+            q, k, v = layer.own_heads(x, turned, rows)
+            k, v = torch.cat((known_k, k), 2), torch.cat((known_v, v), 2)
+            now.append((k, v))
+            if guide and number == guided:
+                guide.attention(q[:, 0], k[:, 0], hidden[:, 0], guide.guides.answers)
+            x = x + drop(layer.own_branch(attention(q, k, v, hidden=hidden), rows))
+            if isinstance(layer, LookingLayer):
+                x = x + drop(layer.study_branch(x, shown))
+            x = x + drop(layer.feed_branch(x))
+        return x, now
+
+    def _turns(self, place: Tensor, x: Tensor) -> Turns:
+        return turns(place, self.config.emb_size // self.config.nheads, x.dtype)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return F.linear(self.norm_out(x.float()), self.out)
+
+    @staticmethod
+    def _working(x: Tensor) -> Tensor:
+        """In bfloat16 under autocast, so that residuals are added in it as well."""
+        kind = x.device.type
+        return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
 
-def _in_stages(looks: Tensor, words: Rows) -> Tensor:
-    """Where answers should look (see `Guides.answers`), by places in rows of answers.
-
-    Keys are the words of all rows, as wide as the longest, and then the answers.
-    """
-    row, column, sought = looks
-    of_row, wide = words.lengths[row], words.unpack.shape[1]
-    answered = torch.where(sought < of_row, sought, sought - of_row + wide)
-    return torch.stack((row, column - of_row, answered))
+def _stage(config: StagedConfig, count: int) -> nn.ModuleList:
+    """Layers of queries or of answers."""
+    looks_up = min(LOOKS_UP, count - 1)
+    return nn.ModuleList(
+        LookingLayer(config) if number == looks_up else Layer(config) for number in range(count)
+    )

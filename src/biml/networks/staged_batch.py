@@ -7,29 +7,47 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from biml.networks.encoded import Encoded
+from biml.networks.encoded import AT_BREAK, Encoded
 from biml.networks.entries import Entries, pack_entries
-from biml.networks.ragged import flat, ragged
+from biml.networks.guides import Guides, pack_guides
+from biml.networks.moving import moved
+from biml.networks.ragged import flat, padded, ragged
 from biml.networks.rows import Rows
-from biml.networks.study_batch import Queries, StudyBatch, in_common
 from biml.vocabulary import Vocabulary
 
 
-@dataclass(kw_only=True)
-class StagedBatch(StudyBatch):
-    """All words and all answers one after another: `asked` is [tokens], `in IO out` of each query.
+@dataclass
+class StagedBatch:
+    """Episodes, a row each for study examples, and their queries, one token after another.
 
     Attributes:
+        study: LongTensor [episodes, S], `SOS in IO out SOS in IO out SOS …`, PAD behind.
+        study_places: LongTensor [episodes, S], where in its input or output each token stands.
+        example: LongTensor [episodes, S], the study example of each token; that of padding is 0.
+        lengths: LongTensor [episodes], tokens of `study` that are not PAD.
+        asked: LongTensor [tokens], `in IO out` of all queries.
+        asked_places: LongTensor [tokens], where in its input each word stands, and in the output
+            what IO and each symbol of the answer predict.
         row, column: LongTensor [tokens], the query of each token, and its place in it.
         at_words: LongTensor [words], the input words among the tokens.
         at_answers: LongTensor [answers], IO and the symbols of answers among the tokens.
         words: the words of each query.
-        answers: IO and the symbols of each query.
+        answers: IO and the symbols of each query; each predicts a target symbol or EOS.
         words_of_episode, answers_of_episode: the same of each episode.
         entries: which tokens are uses of which word; `entries.asked` is [words].
-        predicting: LongTensor [queries, T], the answer token that predicts each target symbol.
+        episode: LongTensor [queries], the episode of each query, by its row of `study`.
+        guides: what grammars tell; None where nothing is told.
+        decoder_input: LongTensor [queries, T], SOS and the target symbols, PAD behind.
+        target: LongTensor [queries, T], the target symbols and EOS, PAD behind.
+        origin: for each query its (episode, query) numbers in the episodes that were collated.
     """
 
+    study: Tensor
+    study_places: Tensor
+    example: Tensor
+    lengths: Tensor
+    asked: Tensor
+    asked_places: Tensor
     row: Tensor
     column: Tensor
     at_words: Tensor
@@ -39,36 +57,54 @@ class StagedBatch(StudyBatch):
     words_of_episode: Rows
     answers_of_episode: Rows
     entries: Entries
-    predicting: Tensor
+    episode: Tensor
+    guides: Guides | None
+    decoder_input: Tensor
+    target: Tensor
+    origin: list[tuple[int, int]]
+
+    def to(self, device: torch.device) -> "StagedBatch":
+        return moved(self, device)
+
+    @property
+    def cost(self) -> int:
+        """Work of a training pass, in tokens with padding."""
+        return self.study.numel() + self.asked.numel()
 
 
 def pack_stages(episodes: Sequence[Encoded], vocabulary: Vocabulary) -> StagedBatch:
-    """Pad and index encoded episodes (see `StagedBatch`)."""
-    queries = Queries.of(episodes)
-    words, answered = queries.words, queries.symbols + 1
+    """Pad and index encoded episodes (see `StagedBatch`).
+
+    All rows at once: with an array operation for each row this would take a tenth of a step.
+    """
+    targets = [target for e in episodes for target in e.targets]
+    words = flat([e.words for e in episodes])
+    answered = np.array([len(target) + 1 for target in targets], dtype=np.int64)
     row, column = ragged(words + answered)
     is_word = column < words[row]
-    common = in_common(episodes, queries, vocabulary)
-    predicting = np.zeros(common["target"].shape, dtype=np.int64)
-    predicting[ragged(answered)] = np.arange(answered.sum())
+    of_words, of_answers = Rows.of(words), Rows.of(answered)
+    write = vocabulary.output
     return StagedBatch(
-        **common,
+        study=padded([e.study for e in episodes], vocabulary.input.pad),
+        study_places=padded([e.study_places for e in episodes], AT_BREAK),
+        example=padded([e.example for e in episodes], 0),
+        lengths=torch.tensor([len(e.study) for e in episodes], dtype=torch.int64),
         asked=torch.from_numpy(flat([e.asked for e in episodes])),
         asked_places=torch.from_numpy(flat([e.asked_places for e in episodes])),
         row=torch.from_numpy(row),
         column=torch.from_numpy(column),
         at_words=torch.from_numpy(np.nonzero(is_word)[0]),
         at_answers=torch.from_numpy(np.nonzero(~is_word)[0]),
-        words=Rows.of(words),
-        answers=Rows.of(answered),
-        words_of_episode=Rows.of(_sums(words, queries.episode, len(episodes))),
-        answers_of_episode=Rows.of(_sums(answered, queries.episode, len(episodes))),
+        words=of_words,
+        answers=of_answers,
+        words_of_episode=Rows.of([sum(e.words) for e in episodes]),
+        answers_of_episode=Rows.of([sum(map(len, e.targets)) + len(e.targets) for e in episodes]),
         entries=pack_entries(
             [e.study_entries for e in episodes], [e.asked_entries for e in episodes]
         ),
-        predicting=torch.from_numpy(predicting),
+        episode=torch.from_numpy(flat([[i] * len(e.words) for i, e in enumerate(episodes)])),
+        guides=pack_guides([e.guides for e in episodes], of_words, of_answers),
+        decoder_input=padded([[write.sos, *target] for target in targets], write.pad),
+        target=padded([[*target, write.eos] for target in targets], write.pad),
+        origin=[(e.number, q) for e in episodes for q in range(len(e.words))],
     )
-
-
-def _sums(numbers: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
-    return np.bincount(group, weights=numbers, minlength=groups).astype(np.int64)

@@ -7,7 +7,8 @@ from typing import Any
 from biml.errors import UsageError
 from biml.networks.base import EpisodeNetwork
 from biml.networks.paper import PaperConfig, PaperNetwork
-from biml.networks.staged import StagedConfig, StagedNetwork
+from biml.networks.staged import StagedNetwork
+from biml.networks.staged_config import StagedConfig
 from biml.vocabulary import Vocabulary
 
 

@@ -58,7 +58,7 @@ def sizes_of(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
             for name, field in SIZES.items()
             if field in {one.name for one in fields(architecture(contents["architecture"]).config)}
         }
-    except (KeyError, TypeError, UsageError) as error:
+    except (KeyError, TypeError) as error:
         raise FormatError(f"its sizes cannot be read ({error})", source=str(path)) from None
     what = None
     if given.get("arch", had["arch"]) != had["arch"]:

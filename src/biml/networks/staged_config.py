@@ -1,4 +1,4 @@
-"""Sizes of the networks that read study examples once."""
+"""Sizes of the staged network."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,13 @@ from biml.errors import UsageError
 
 
 @dataclass(frozen=True)
-class FastConfig:
-    """Sizes of the fast network.
+class StagedConfig:
+    """Sizes of the staged network.
 
     Attributes:
         nlayers_encoder: layers that read the study examples.
-        nlayers_decoder: layers that read a query and answer it.
+        nlayers_query: layers that read the words of a query.
+        nlayers_decoder: layers that find its answer.
         nheads: attention heads.
         emb_size: width of embeddings and layers.
         ff_mult: width of the feed-forward layers, in multiples of `emb_size`.
@@ -22,7 +23,8 @@ class FastConfig:
     """
 
     nlayers_encoder: int = 5
-    nlayers_decoder: int = 5
+    nlayers_query: int = 4
+    nlayers_decoder: int = 4
     nheads: int = 4
     emb_size: int = 128
     ff_mult: int = 4
@@ -32,8 +34,8 @@ class FastConfig:
     activation: str = "gelu"
 
     def __post_init__(self) -> None:
-        sizes = ("nlayers_encoder", "nlayers_decoder", "nheads", "emb_size", "ff_mult", "kernel")
-        for name in sizes:
+        layers = ("nlayers_encoder", "nlayers_query", "nlayers_decoder")
+        for name in (*layers, "nheads", "emb_size", "ff_mult", "kernel"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}, but must be at least 1")
         if self.emb_size % self.nheads:
