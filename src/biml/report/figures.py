@@ -232,6 +232,8 @@ def learning_curves(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None
                     linewidth=1.4,
                     marker="." if len(rows) < 3 or part != 1 else "",
                     markevery=None if len(rows) < 3 else [0],
+                    # A run that several models started from is drawn for the first of them.
+                    zorder=3 - 0.01 * column.number,
                 )
             handles += panel.plot([], [], color=colour(column), linestyle=line(column))
         panel.set(title=title, yscale="log", xlabel="episodes shown", ylabel="loss (nats a symbol)")
@@ -245,7 +247,8 @@ def learning_curves(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None
         "Learning curves",
         "Loss over the episodes shown in training, on a logarithmic scale. A model trained "
         "in several runs has a line for each, end to end, from its dot on; where the curves of the "
-        "first ones are not known, the model begins further right.",
+        "first ones are not known, the model begins further right. Models that started from one "
+        "run share its line.",
     )
 
 
