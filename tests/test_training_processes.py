@@ -104,6 +104,42 @@ def test_what_suits_the_first_machine_holds_for_all_processes_of_torchrun(tmp_pa
     assert told.splitlines() == ["bf16 200"] * 2
 
 
+STOPPED_AND_RESUMED = """
+import os
+import signal
+import sys
+from pathlib import Path
+from test_training_processes import LONGER
+from training_toys import open_toys
+from biml.training.learner import Learner
+from biml.training.run import train
+
+whole_step = Learner.step
+
+def step(learner, *asked):
+    if learner.done == 1 and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return whole_step(learner, *asked)
+
+model = Path(sys.argv[1])
+resume = model.exists()
+if not resume:
+    Learner.step = step
+outcome = train(model, LONGER, resume=resume, open_material=open_toys)
+sys.stdout.write(f"{outcome.step}\\n")
+"""
+LONGER = MANY_PIECES | {"nsteps": 12}
+
+
+def test_a_run_of_torchrun_that_one_process_was_told_to_stop_goes_on(tmp_path: Path) -> None:
+    job, model = tmp_path / "job.py", tmp_path / "two.pt"
+    first, other = map(int, under_torchrun(job, STOPPED_AND_RESUMED, model).split())
+    assert 1 < first == other < 12
+    assert under_torchrun(job, STOPPED_AND_RESUMED, model).split() == ["12", "12"]
+    train(tmp_path / "one.pt", LONGER, conduct=Conduct(workers=1), open_material=open_toys)
+    assert far_apart(tmp_path / "one.pt", model) < 5e-5
+
+
 @dataclass(frozen=True)
 class FailsElsewhere:
     """Ends every process but that of the tests when it is asked for an episode of a later step."""
