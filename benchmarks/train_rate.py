@@ -31,9 +31,11 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Rate:
-    """What one process found: seconds a step, seconds of assembling a batch, peak bytes."""
+    """What one process found: seconds and episodes a step, seconds of assembling a batch, peak
+    bytes."""
 
     step: float
+    episodes: float
     assembly: float
     peak: float
 
@@ -51,18 +53,20 @@ class Job:
     def measure(self, team: Team) -> Rate:
         material = open_material(self.config, None)
         learner = Learner(material.network, material.source, self.config, team)
-        learner.done = learner.total * 9 // 10  # beyond any curriculum: full episodes
+        learner.go_to(learner.total * 9 // 10)  # beyond any curriculum: full episodes
         learner.step()
+        first = learner.done
         began = time.perf_counter()
         for _ in range(self.steps):
             learner.step()
         taken = (time.perf_counter() - began) / self.steps
+        shown = [self.config.presentations(done, learner.total) for done in (first, learner.done)]
         began = time.thread_time()
         learner._assemble(learner.done)
         assembly = time.thread_time() - began
         peak = torch.tensor(_peak_memory(), dtype=torch.float64)
         team.add_up(peak)
-        return Rate(taken, assembly, peak.item())
+        return Rate(taken, (shown[1] - shown[0]) / self.steps, assembly, peak.item())
 
 
 def _peak_memory() -> float:
@@ -98,11 +102,12 @@ def main() -> None:
                     rate = job.measure(team)
                 case = (precision, workers)
                 best[case] = min(rate, best.get(case, rate), key=lambda found: found.step)
-    print(f"{args.preset} preset, {config.batch_size} episodes a step")
+    each = next(iter(best.values())).episodes
+    print(f"{args.preset} preset, {each:.0f} episodes a step")
     for (precision, workers), rate in best.items():
         alone = best[precision, args.workers[0]]
         print(
-            f"{precision}  {workers} process(es)  {config.batch_size / rate.step:6.2f} episodes/s"
+            f"{precision}  {workers} process(es)  {rate.episodes / rate.step:6.2f} episodes/s"
             f"  {alone.step / rate.step:4.2f} x {args.workers[0]} process"
             f"  assembly {100 * rate.assembly / rate.step:3.1f}%"
             f"  peak memory {rate.peak / 2**30:.2f} GB"

@@ -52,6 +52,8 @@ def run(args: argparse.Namespace) -> None:
         if path.exists() and not args.overwrite:
             raise UsageError(f"{path} exists; add --overwrite to replace it")
     source = find_model(args.source, args.dir_model, DataFolders(args.data_dir))
+    if any(path.exists() and path.samefile(source) for path in written):
+        raise UsageError(f"{source} would be replaced by its own export; give another name")
     contents = read_contents(source)
     own.network_from(contents, str(source))  # an export of what cannot be loaded is of no use
     if destination.suffix == ".safetensors":

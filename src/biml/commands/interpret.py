@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
 def _standard_input() -> Iterator[str]:
     for number, line in enumerate(sys.stdin.buffer, 1):
         try:
-            yield line.decode()
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
             raise FormatError(
                 "not UTF-8 text; convert to UTF-8 what is piped in",

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -52,15 +53,13 @@ def pick_device(wanted: str) -> torch.device:
     """
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-    except RuntimeError:
-        raise UsageError(f"--device must be auto, cpu or cuda, not {wanted!r}") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"--device must be auto, cpu or cuda, not {wanted!r}")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    named = re.fullmatch(r"cpu|cuda(?::([0-9]+))?", wanted)
+    if not named:
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, not {wanted!r}")
+    # PyTorch keeps a number of 8 bits, in which cuda:256 is cuda:0.
+    if wanted != "cpu" and int(named[1] or 0) >= torch.cuda.device_count():
         raise UsageError(f"--device {wanted}: this machine (or this PyTorch) has no such GPU")
-    return device
+    return torch.device(wanted)
 
 
 def pick_precision(device: torch.device) -> str:

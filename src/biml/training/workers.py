@@ -150,7 +150,8 @@ class _Others:
         self.words: list[IO[bytes]] = [tempfile.TemporaryFile() for _ in range(count)]  # noqa: SIM115
         self.processes = [
             subprocess.Popen(
-                [sys.executable, "-c", _CHILD],
+                # -P: what lies in the current directory is not imported from there.
+                [sys.executable, "-P", "-c", _CHILD],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=words,
