@@ -52,6 +52,12 @@ def test_there_and_back_gives_the_same_network_without_training_state(net: Path)
     assert "training" not in own.load(folder / "back.pt")
 
 
+def test_a_run_is_not_replaced_by_its_own_export(net: Path) -> None:
+    with pytest.raises(UsageError, match="another name"):
+        run(net, net.parent / "." / net.name, "--overwrite")
+    assert "training" in own.load(net)
+
+
 def test_the_card_is_plain_json_that_says_what_the_network_is(net: Path) -> None:
     run(net, net.with_suffix(".safetensors"))
     card = json.loads(net.with_suffix(".json").read_text(), parse_constant=pytest.fail)

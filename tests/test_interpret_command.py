@@ -33,6 +33,15 @@ def test_reads_inputs_from_standard_input_where_none_is_given(
     assert capsys.readouterr().out == "RED RED\n\nwif RED\n"
 
 
+def test_a_byte_order_mark_before_standard_input_is_no_part_of_a_word(
+    rules: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = "dax lug\r\nwif\n".encode("utf-8-sig")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
+    assert main(["interpret", "--grammar", rules]) == 0
+    assert capsys.readouterr().out == "RED RED\nwif\n"
+
+
 def test_standard_input_that_is_not_utf8_is_an_error_with_its_line(
     rules: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

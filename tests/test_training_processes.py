@@ -46,6 +46,15 @@ def test_two_processes_learn_the_same_as_one(tmp_path: Path) -> None:
     assert far_apart(tmp_path / "one.pt", tmp_path / "other.pt") > 1e-4
 
 
+def test_files_in_the_current_directory_are_not_taken_for_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('a file of the user was run')\n")
+    monkeypatch.chdir(tmp_path)
+    train(tmp_path / "two.pt", MANY_PIECES, conduct=TWO, open_material=open_toys)
+    assert (tmp_path / "two.pt").is_file()
+
+
 def test_two_processes_share_the_work_of_muon(tmp_path: Path) -> None:
     muon = {name: value for name, value in MANY_PIECES.items() if name != "lr_warmup"}
     muon |= {"optimizer": "muon", "lr_shape": "square"}

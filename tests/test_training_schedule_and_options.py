@@ -97,6 +97,8 @@ def test_validation_at_steps_1_25_every_100_and_the_last() -> None:
         ("--save_every", "-1"),
         ("--device", "toaster"),
         ("--device", "cuda:77"),
+        ("--device", "cuda:999"),
+        ("--device", "cpu:1"),
         ("--arch", "nosuch"),
         ("--episode_type", "nosuch"),
         ("--data_dir", "nosuch"),
