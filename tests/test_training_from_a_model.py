@@ -8,6 +8,8 @@ import torch
 
 from biml.checkpoints import own
 from biml.checkpoints.export import write_safetensors
+from biml.checkpoints.model import read_contents
+from biml.checkpoints.shipped import installed
 from biml.commands.main import main
 from biml.episodes.episode import COLOURS, WORDS
 from biml.episodes.lessons import LESSONS
@@ -17,7 +19,7 @@ from biml.errors import UsageError
 from biml.networks.paper import PaperConfig, PaperNetwork
 from biml.networks.staged import StagedNetwork
 from biml.networks.staged_config import StagedConfig
-from biml.training.beginning import network_from, sizes_of
+from biml.training.beginning import ancestry, network_from, sizes_of
 from biml.training.config import Conduct
 from biml.training.run import train
 from biml.training.watch import Progress, Watch
@@ -91,6 +93,19 @@ class StopHalfway(Watch):
     def stepped(self, progress: Progress) -> None:
         if progress.step == 3:
             raise EnoughError
+
+
+@pytest.mark.parametrize("path", installed(), ids=lambda path: path.stem)
+def test_all_that_a_card_counts_is_counted_on(path: Path) -> None:
+    card = read_contents(path)["card"]
+    line = ancestry(path)
+    assert [one["file"] for one in line] == [
+        *(one["file"] for one in card["started_from"]),
+        path.name,
+    ]
+    assert sum(one["episodes"] for one in line) == card["episodes"]
+    assert sum(one["seconds"] for one in line) == pytest.approx(60 * card["minutes"])
+    assert all(one["command"].startswith("biml train") for one in line)
 
 
 def test_an_interrupted_run_goes_on_without_the_model_that_it_started_from(

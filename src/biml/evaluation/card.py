@@ -119,7 +119,7 @@ def _ancestor(one: Mapping[str, Any]) -> dict[str, Any]:
         "file": one["file"],
         "sha256": one["sha256"],
         "episode_type": one["episode_type"],
-        "command": command(options, one["file"]) if options else None,
+        "command": command(options, one["file"]) if options else one.get("command"),
         "minutes": _sum([one], "seconds", 1 / 60),
         "episodes": _sum([one], "episodes"),
     }

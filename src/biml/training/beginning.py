@@ -1,6 +1,6 @@
 """Starting the weights of a run from a trained model instead of at random (`--init`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
@@ -91,15 +91,33 @@ def ancestry(path: Path) -> list[dict[str, Any]]:
 
     Returns:
         plain facts, the oldest model first: its file's name, checksum and episode type, and where
-        it says so its options and how many steps, episodes and seconds it was trained.
+        it says so its options or command and how many steps, episodes and seconds it was trained.
     """
     contents = read_contents(path)
-    info = contents.get("info") or {}
+    info, card = contents.get("info") or {}, contents.get("card") or {}
+    before = info.get("ancestors") or [_as_facts(one) for one in card.get("started_from") or ()]
     kept = ("options", "step", "episodes", "seconds", "hardware", "torch")
     facts = {
         "file": path.name,
         "sha256": sha256(path.read_bytes()).hexdigest(),
         "episode_type": contents["episode_type"],
+        **_own_share(card, before),
         **{name: info[name] for name in kept if name in info},
     }
-    return [*info.get("ancestors", ()), facts]
+    return [*before, facts]
+
+
+def _own_share(card: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a card, whose sums count the models before, tells of its own model's run."""
+    known = {name: card[name] for name in ("command", "hardware", "torch") if card.get(name)}
+    if card.get("minutes") is not None and all("seconds" in one for one in before):
+        known["seconds"] = 60 * card["minutes"] - sum(one["seconds"] for one in before)
+    return known
+
+
+def _as_facts(started_from: Mapping[str, Any]) -> dict[str, Any]:
+    """One of a card's models before, as checkpoints have it."""
+    facts = {name: value for name, value in started_from.items() if name != "minutes"}
+    if started_from.get("minutes") is not None:
+        facts["seconds"] = 60 * started_from["minutes"]
+    return facts
