@@ -255,6 +255,7 @@ def test_what_a_trial_asks(study: str, pool: str, query: str, kind: str) -> None
         ("p1 -> c1", "p2", "c2", True),
         ("p1 -> c1", "p2", "c1", False),
         ("p1 -> c1", "p2", "c1 c1", True),  # another output than that of any study example
+        ("p1 -> c1", "p2", "", False),
         ("p1 -> c1 | p2 -> c2", "p3", "c2", True),
         ("p1 -> c1 | p2 -> c2", "p3", "c2 c1", False),
         ("p1 -> c1 | p2 -> c2", "p1 p3", "c1 c1", True),
@@ -271,6 +272,7 @@ def test_what_counts_as_consistent(study: str, query: str, response: str, consis
 def test_counter_examples_are_repeated_outputs() -> None:
     study = "p1 -> c1 | p2 -> c1 | p3 -> c1"
     assert trial(study, "c1 c2", "p4").counter_examples == 2
+    assert trial("p1 -> c1 | p1 -> c1", "c1 c2", "p4").counter_examples == 0
     responses = answers(("p4", "c1"), ("p4", "c2"), study=study, pool="c1 c2")
     (row,) = probes.mutual_exclusivity(responses).to_dict("records")
     assert (row["counter_examples"], row["pool_size"], row["percent"]) == (2, 2, 50)
@@ -301,6 +303,40 @@ def test_regression_without_information_says_so_by_missing_values() -> None:
     assert logistic_regression(pd.Series([True] * 4), x)["estimate"].isna().all()
     separated = logistic_regression(pd.Series([False, False, True, True]), x)
     assert separated["estimate"].isna().all()
+
+
+@pytest.mark.parametrize("with_groups", [False, True])
+def test_a_predictor_that_tells_nothing_new_is_missing_alone(with_groups: bool) -> None:
+    rng = np.random.default_rng(5)
+    x = pd.DataFrame({"x": rng.integers(0, 3, 240)})
+    outcome = pd.Series(rng.random(240) < 1 / (1 + np.exp(x["x"] - 1)))
+    groups = pd.Series(np.repeat(np.arange(20), 12)) if with_groups else None
+    alone = logistic_regression(outcome, x, groups=groups).set_index("term")
+    more = x.assign(always=6, never=0, twice=2 * x["x"] + 2)
+    found = logistic_regression(outcome, more, groups=groups).set_index("term")
+    assert found.loc[["always", "never", "twice"]].isna().all(axis=None)
+    pd.testing.assert_frame_equal(found.loc[alone.index], alone)
+
+
+def test_participants_who_never_change_bound_no_estimate() -> None:
+    groups = pd.Series(np.repeat(np.arange(22), 6))
+    x = pd.DataFrame({"x": np.tile([0, 1, 2], 44)})
+    found = logistic_regression(groups % 2 == 0, x, groups=groups)
+    assert found["estimate"].isna().all()
+
+
+def test_many_answers_of_each_participant_are_integrated_over_exactly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(1)
+    who, x = np.repeat(np.arange(25), 100), rng.integers(0, 3, 2500)
+    log_odds = 0.5 - 0.5 * x + 2.5 * rng.standard_normal(25)[who]
+    given = pd.Series(rng.random(2500) < 1 / (1 + np.exp(-log_odds))), pd.DataFrame({"x": x})
+    found = logistic_regression(*given, groups=pd.Series(who))
+    monkeypatch.setattr("biml.behaviour.logistic.NODES", 61)
+    finer = logistic_regression(*given, groups=pd.Series(who))
+    for name in ("estimate", "standard_error"):
+        assert found[name].to_numpy() == pytest.approx(finer[name].to_numpy(), abs=2e-3)
 
 
 def test_participants_effects_are_recovered() -> None:

@@ -218,6 +218,24 @@ def test_the_bootstrap_keeps_to_the_items() -> None:
     assert row["low"] == row["high"] == row["difference"] == -5
 
 
+def test_each_task_is_drawn_by_its_own_unit_also_from_a_file(tmp_path: Path) -> None:
+    by_item = [
+        loglikes(name, {"x": [value] * 5}, by="item").assign(task="few_shot")
+        for name, value in (("a", -1.0), ("b", -2.0))
+    ]
+    by_person = [
+        loglikes(name, {"p": [x, x], "q": [y, y]}).assign(task="open_ended")
+        for name, x, y in (("a", -1.0, -6.0), ("b", -6.0, -1.0))
+    ]
+    both = pd.concat([*by_item, *by_person])
+    (row,) = differences(both, resamples=4000).to_dict("records")
+    assert (row["difference"], row["low"], row["high"]) == (5, -15, 25)
+    assert (row["unit"], row["units"]) == ("responses and participants", 7)
+    both.to_csv(tmp_path / "both.csv", index=False)
+    (again,) = differences(pd.read_csv(tmp_path / "both.csv"), resamples=4000).to_dict("records")
+    assert again == row
+
+
 def test_models_that_cannot_be_compared() -> None:
     a = loglikes("a", {"x": [-1.0, -2.0]}, by="item")
     with pytest.raises(UsageError, match="not scored on the same responses"):

@@ -25,7 +25,8 @@ def differences(
     Args:
         loglikes: rows of `log_likelihoods` of several models for the same responses.
         unit: what the bootstrap draws again: whole `participants`, or `responses` within each item,
-            where nobody knows who answered. By default participants where all are known.
+            where nobody knows who answered. By default, for each task, participants where all of
+            them are known.
         resamples: bootstrap resamples.
         level: of the interval.
         seed: of the resampling, which is the same for each pair of models.
@@ -38,27 +39,34 @@ def differences(
             one (log-likelihood -inf), or participants are asked for and not known.
     """
     models = list(dict.fromkeys(loglikes["model"]))
-    known = bool((loglikes["participant"] != "").all())
-    unit = unit or ("participants" if known else "responses")
-    if unit not in UNITS:
+    if unit is not None and unit not in UNITS:
         raise UsageError(f"unknown unit {unit!r}; choose one of {' or '.join(UNITS)}")
-    if unit == "participants" and not known:
+    # A table that was written as CSV and read again has nothing where nobody knows.
+    loglikes = loglikes.fillna({"participant": ""})
+    known = (loglikes["participant"] != "").groupby(loglikes["task"], sort=False).all()
+    if unit == "participants" and not known.all():
         raise UsageError("these responses do not all say which participant gave them")
+    unit_of = {
+        task: unit or ("participants" if of_all else "responses") for task, of_all in known.items()
+    }
+    units_drawn = " and ".join(dict.fromkeys(unit_of.values()))
     scores = _side_by_side(loglikes, models)
     rows = []
     for model, other in combinations(models, 2):
         change = scores[model] - scores[other]
         rng = np.random.default_rng(seed)
-        if unit == "participants":
-            totals = change.groupby(level=["task", "participant"], sort=False).sum()
-            drawn, units = _drawn_sums(totals.to_numpy(), resamples, rng), len(totals)
-        else:
-            drawn, units = np.zeros(resamples), len(change)
-            for _, of_item in change.groupby(level=["task", "item"], sort=False):
-                drawn += _drawn_sums(of_item.to_numpy(), resamples, rng)
+        drawn, units = np.zeros(resamples), 0
+        for task, of_task in change.groupby(level="task", sort=False):
+            if unit_of[task] == "participants":
+                strata = [of_task.groupby(level="participant", sort=False).sum()]
+            else:
+                strata = [of_item for _, of_item in of_task.groupby(level="item", sort=False)]
+            for stratum in strata:
+                drawn += _drawn_sums(stratum.to_numpy(), resamples, rng)
+                units += len(stratum)
         low, high = percentile_interval(drawn, level)
         better = float((drawn > 0).mean())
-        rows.append((model, other, float(change.sum()), low, high, better, unit, units))
+        rows.append((model, other, float(change.sum()), low, high, better, units_drawn, units))
     names = ["model", "other", "difference", "low", "high", "better", "unit", "units"]
     return pd.DataFrame(rows, columns=names)
 

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
-from scipy.special import logsumexp
+from scipy.special import expit, logsumexp
 from scipy.stats import norm
 
 # Not from statsmodels.api, which takes eight times as long to import.
@@ -13,8 +13,11 @@ from statsmodels.genmod.families import Binomial
 from statsmodels.genmod.generalized_linear_model import GLM
 from statsmodels.tools.numdiff import approx_hess
 
-NODES = 31
-"""Points of the quadrature over participants' intercepts."""
+NODES = 15
+"""Points of the quadrature over participants' intercepts, placed where each one's lie."""
+
+MOST_STEPS = 100
+"""Of the search for where those are; halving alone would need fewer than this."""
 
 GROUP_SD = "sd(group)"
 """The term that is the standard deviation of groups' intercepts."""
@@ -32,33 +35,46 @@ def logistic_regression(
         outcome: whether it happened, a row each.
         predictors: numbers, a column each.
         groups: who gave each row; their intercepts are drawn from one normal distribution, whose
-            standard deviation is fitted too. The likelihood integrates over them by Gauss-Hermite
-            quadrature.
+            standard deviation is fitted too. The likelihood integrates over them by adaptive
+            Gauss-Hermite quadrature (Pinheiro & Bates 1995).
     Returns:
         A row for each `term` (`intercept`, the predictors, and `sd(group)`): `estimate` and
         `standard_error` in log-odds, `z`, two-sided `p` of Wald's test, and the 95% interval `low`
         to `high`. A standard deviation has no `z` and `p`, as Wald's test fails at its bound of
         zero, and its interval ends there. All are missing (NaN) for data that bound no estimate,
-        such as an outcome that never changes.
+        such as an outcome that never changes; those of a predictor that never changes, or that
+        follows from the ones before it, are missing alone, and the others are fitted without it.
     """
     y = outcome.to_numpy(dtype=float)
     x = np.column_stack([np.ones(len(y)), predictors.to_numpy(dtype=float)])
     terms = ["intercept", *map(str, predictors.columns)]
     if groups is not None:
         terms.append(GROUP_SD)
-    empty = np.full(len(terms), np.nan)
-    if len(set(y.tolist())) < 2:
-        return _table(terms, empty, empty)
+    found = np.full((2, len(terms)), np.nan)
+    kept = np.ones(len(terms), dtype=bool)
+    kept[: x.shape[1]] = _telling(x)
+    if len(set(y.tolist())) > 1:
+        found[:, kept] = _fitted(y, x[:, kept[: x.shape[1]]], groups)
+    return _table(terms, *found)
+
+
+def _telling(x: np.ndarray) -> np.ndarray:
+    """Which columns do not follow from those before them."""
+    ranks = [np.linalg.matrix_rank(x[:, :columns]) for columns in range(x.shape[1] + 1)]
+    return np.diff(ranks) > 0
+
+
+def _fitted(y: np.ndarray, x: np.ndarray, groups: pd.Series | None) -> np.ndarray:
+    """Estimates and standard errors [2, terms]; all NaN where the data do not bound one of them."""
     # Separated data are told by missing values, not by warnings.
     with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
         plain = GLM(y, x, family=Binomial()).fit()
     estimates, errors = np.asarray(plain.params), np.asarray(plain.bse)
-    if not np.all(errors < _UNBOUNDED):
-        return _table(terms, empty, empty)
-    if groups is not None:
+    if np.all(errors < _UNBOUNDED) and groups is not None:
         codes, _ = pd.factorize(groups)
         estimates, errors = _with_groups(y, x, codes, estimates)
-    return _table(terms, estimates, errors)
+    found = np.stack((estimates, errors))
+    return found if np.all(errors < _UNBOUNDED) else np.full_like(found, np.nan)
 
 
 def _with_groups(
@@ -66,20 +82,48 @@ def _with_groups(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Estimates and standard errors of the coefficients and of the groups' standard deviation."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
-    log_weights = np.log(weights / weights.sum())
-    sign = np.where(y > 0, 1.0, -1.0)
+    # Of the normal density around each group's own mode, which is divided out again.
+    log_weights = np.log(weights / weights.sum()) + nodes**2 / 2
 
     def cost(parameters: np.ndarray) -> float:
-        log_odds = (x @ parameters[:-1])[:, None] + parameters[-1] * nodes
-        by_row = -np.logaddexp(0, -sign[:, None] * log_odds)
-        by_group = np.zeros((group.max() + 1, NODES))
-        np.add.at(by_group, group, by_row)
-        return -float(logsumexp(by_group + log_weights, axis=1).sum())
+        fixed, sd = x @ parameters[:-1], parameters[-1]
+        mode, width = _modes(y, fixed, group, sd)
+        likelihood = []
+        for node, log_weight in zip(nodes, log_weights, strict=True):
+            at = mode + width * node
+            log_odds = fixed + sd * at[group]
+            rows = y * log_odds - np.logaddexp(0, log_odds)
+            likelihood.append(np.bincount(group, rows) - at**2 / 2 + log_weight)
+        return -float((logsumexp(likelihood, axis=0) + np.log(width)).sum())
 
     found = minimize(cost, np.append(start, 0.5), method="BFGS").x
     found[-1] = abs(found[-1])  # Nodes are symmetric, so that its sign means nothing.
     variances = np.diag(np.linalg.pinv(approx_hess(found, cost)))
     return found, np.sqrt(np.where(variances > 0, variances, np.nan))
+
+
+def _modes(
+    y: np.ndarray, fixed: np.ndarray, group: np.ndarray, sd: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where each group's standardised intercept is likeliest, and how wide it is around there.
+
+    Newton's method, kept between bounds, as its steps go far astray where answers are all alike.
+    """
+    rows = np.bincount(group)
+    high = abs(sd) * rows + 1.0
+    low, mode = -high, np.zeros(len(rows))
+    for _ in range(MOST_STEPS):
+        p = expit(fixed + sd * mode[group])
+        slope = np.bincount(group, sd * (y - p)) - mode
+        curvature = np.bincount(group, sd**2 * p * (1 - p)) + 1
+        low, high = np.where(slope > 0, mode, low), np.where(slope > 0, high, mode)
+        to = mode + slope / curvature
+        to = np.where((to > low) & (to < high), to, (low + high) / 2)
+        done = np.abs(to - mode).max() < 1e-10
+        mode = to
+        if done:
+            break
+    return mode, curvature**-0.5
 
 
 def _table(terms: list[str], estimates: np.ndarray, errors: np.ndarray) -> pd.DataFrame:

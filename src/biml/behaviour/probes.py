@@ -62,8 +62,9 @@ class Trial:
 
     @property
     def counter_examples(self) -> int:
-        """Study examples whose output is that of an earlier one, against mutual exclusivity."""
-        return len(self.study) - len({example.symbols for example in self.study})
+        """Study examples whose output is that of another word, against mutual exclusivity."""
+        shown = {(example.words, example.symbols) for example in self.study}
+        return len(shown) - len({symbols for _, symbols in shown})
 
     @property
     def concatenated(self) -> tuple[str, ...]:
@@ -73,7 +74,7 @@ class Trial:
     def consistent(self, response: tuple[str, ...]) -> bool:
         """Whether a response is as the trial's kind has it.
 
-        - mutual exclusivity: it is the output of no study example;
+        - mutual exclusivity: it is the output of no study example, however long, but not empty;
         - concatenation: it is the outputs of the query's words in their order;
         - trade-off: it is one-to-one, as long as the query with known words in place.
         """
@@ -84,7 +85,7 @@ class Trial:
                 self.meanings.get(word, (symbol,)) == (symbol,)
                 for word, symbol in zip(self.query, response, strict=True)
             )
-        return response not in self.meanings.values()
+        return bool(response) and response not in self.meanings.values()
 
 
 def trials(responses: pd.DataFrame) -> pd.DataFrame:
