@@ -89,3 +89,14 @@ def test_a_missing_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_it_says_what_it_does() -> None:
     assert interpret.SUMMARY.endswith(".")
+
+
+def test_a_file_that_the_system_refuses_is_named(
+    rules: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/some/folder")
+
+    monkeypatch.setattr("biml.commands.interpret.read_grammar", refuse)
+    assert main(["interpret", "--grammar", rules, "dax"]) == 1
+    assert capsys.readouterr().err == "error: /some/folder: Permission denied\n"

@@ -141,6 +141,14 @@ def test_a_changed_file_is_not_loaded(top: Path, capsys) -> None:
         biml.load("net-BIML-top")
 
 
+def test_a_card_without_checksum_vouches_for_nothing(top: Path) -> None:
+    card = json.loads(top.with_suffix(".json").read_text())
+    del card["sha256"]
+    top.with_suffix(".json").write_text(json.dumps(card))
+    with pytest.raises(BimlError, match="checksum"):
+        biml.load("net-BIML-top")
+
+
 def test_a_missing_card_is_named(top: Path) -> None:
     top.with_suffix(".json").unlink()
     with pytest.raises(BimlError, match=r"its card net-BIML-top\.json is missing"):

@@ -199,6 +199,17 @@ def test_without_rules_the_right_answers_are_those_of_the_study_file(tmp_path: P
     assert set(drawn["item"]) == {"one", "two"}
 
 
+def test_files_that_ask_the_same_of_two_grammars_are_refused(tmp_path: Path) -> None:
+    answered = STUDY.replace("IN: blick twice OUT: ▲ ▲\n", "")
+    write_text(tmp_path / "study" / "one.txt", answered)
+    other = answered.replace("wug then blick OUT: ▲ ■", "wug then blick OUT: ■ ▲")
+    other = other.replace("x1 then x2 -> [x2] [x1]", "x1 then x2 -> [x1] [x2]")
+    write_text(tmp_path / "study" / "two.txt", other)
+    with pytest.raises(BimlError, match=r"different grammars.*named after the items"):
+        put(from_texts(tmp_path / "study"), tmp_path / "data")
+    assert not list((tmp_path / "data").rglob("*.*"))
+
+
 def test_items_may_have_study_sets_of_their_own(tmp_path: Path) -> None:
     one = write_text(tmp_path / "study" / "one.txt")
     other = STUDY.replace("wug then blick OUT: ▲ ■", "wug then blick OUT: ■ ▲")

@@ -146,6 +146,8 @@ def test_without_folds_everybody_is_scored_within_sample(
     found = reproduce(wanted, tmp_path / "out", workers=1, watch=Told(), store=store(place))
     (row,) = found.tables["likelihoods"].to_dict("records")
     assert (row["fold"], row["within_sample"], row["responses"]) == ("", True, 203)
+    (line,) = found.tables["figures"].to_dict("records")
+    assert line["figure"] == "log-likelihood of open-ended responses seen in training"
     assert "comparisons" not in found.tables
 
 

@@ -1,5 +1,10 @@
 """`biml reproduce` at the command line: what it shows, its help, and what it refuses."""
 
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -26,6 +31,44 @@ def test_the_command_shows_published_figures_beside_ours(
     assert str(out / "index.html") in shown.out
     assert main([*words, "--data_dir", str(shared), "--out", str(out)]) == 0
     assert "Nothing to compute" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_workers_end_with_a_command_that_is_killed(shared: Path, tmp_path: Path) -> None:
+    words = ["reproduce", "few-shot", "--models", "net-BIML-top", "net-BIML-joint-top"]
+    folders = ["--data_dir", str(shared), "--out", str(tmp_path / "out")]
+    command = subprocess.Popen(
+        [sys.executable, "-m", "biml.commands.main", *words, "--workers", "2", *folders],
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        stderr=subprocess.DEVNULL,
+    )
+
+    def workers() -> list[Path]:
+        return [
+            place
+            for place in Path("/proc").glob("[0-9]*")
+            if str(tmp_path).encode() in _read(place / "environ") and place.name != str(command.pid)
+        ]
+
+    _await(lambda: len(workers()) >= 2)
+    time.sleep(3)  # so that they are at work
+    command.kill()
+    command.wait()
+    _await(lambda: not workers())
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
+
+
+def _await(holds: Callable[[], bool]) -> None:
+    begin = time.monotonic()
+    while not holds():
+        assert time.monotonic() - begin < 60
+        time.sleep(0.1)
 
 
 def test_misuse_is_told_before_anything_is_written(shared: Path, tmp_path: Path, capsys) -> None:

@@ -1,6 +1,9 @@
 """Recipes by name, and runs that are given a length of time."""
 
 import argparse
+import signal
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +102,28 @@ def test_a_time_budget_becomes_a_number_of_steps_that_the_run_keeps(tmp_path: Pa
     train(again, options | {"nsteps": steps}, conduct=alone, open_material=open_toys)
     weights = [torch.load(path, weights_only=True)["weights"] for path in (model, again)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_signal_while_the_pace_is_measured_does_not_change_the_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(_learner: object, asked_to_stop: Callable[[], bool], _turn: float) -> float:
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(0.1)  # until the listener has heard it
+        assert not asked_to_stop()
+        return 0.5
+
+    monkeypatch.setattr("biml.training.run.seconds_a_step", measured)
+    options = {name: value for name, value in OPTIONS.items() if name not in ("nsteps", "nepochs")}
+    outcome = train(
+        tmp_path / "net.pt",
+        options | {"minutes": 1},
+        conduct=Conduct(workers=1),
+        open_material=open_toys,
+    )
+    assert outcome.stopped_by == signal.SIGTERM
+    assert outcome.step == 1
+    assert 100 < outcome.total <= 120  # a minute of half seconds, and its validation
 
 
 def test_a_muon_run_resumes_to_the_same_weights(tmp_path: Path) -> None:

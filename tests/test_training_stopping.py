@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
@@ -48,6 +49,15 @@ def test_a_ctrl_c_that_strikes_while_a_line_is_written_asks_like_any_other() -> 
     assert lines[1].startswith("stopping after this step")
 
 
+@pytest.fixture
+def sigint_raises() -> Iterator[None]:
+    """As in a terminal; what a shell script starts in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("sigint_raises")
 def test_handlers_are_as_before_when_a_run_is_over() -> None:
     before = signal.getsignal(signal.SIGINT)
     with stop_on_signals(lambda text: None) as request:

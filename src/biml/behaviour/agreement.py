@@ -45,9 +45,9 @@ def accuracy_agreement(
         how many); and the percentile interval `low` to `high` from resampling responses within
         items, people's and the model's. Missing (NaN) where one of the two has no variance.
 
-        Chance in accuracies of a few responses lowers r. The interval is for the r of a study
-        with as many responses (it held that in 94 to 96% of simulated studies of ten items),
-        not for accuracies without chance, whose r is above it in about half of them.
+        Chance in accuracies of a few responses lowers r. The interval is for the mean r of studies
+        with as many responses: not for the r of one of them, which has chance of its own, nor for
+        accuracies without chance, whose r is often above it.
     Raises:
         UsageError: there is no response of the reference, or a model was asked other items.
     """

@@ -8,6 +8,7 @@ import pandas as pd
 
 from biml.behaviour import few_shot, probes
 from biml.behaviour.responses import from_episodes, stem
+from biml.data.experiment_folder import of_two_grammars
 from biml.episodes.locate import DataFolders
 from biml.episodes.present import EvaluationEpisodes
 from biml.episodes.recipes import HUMAN
@@ -98,11 +99,7 @@ def few_shot_grammars(data: DataFolders) -> dict[str, Grammar]:
         names = [who.item for who in told] or [" ".join(query.words) for query in episode.queries]
         for item in names:
             if str(found.setdefault(item, grammar)) != str(grammar):
-                raise BimlError(
-                    f"the item {item!r} stands in files of different grammars, of which "
-                    f"{stem(episode.name)} is one; give it a name for each of them: "
-                    "biml data import TABLE --study FOLDER, with the files named after the items"
-                )
+                raise of_two_grammars(item, stem(episode.name))
     return found
 
 

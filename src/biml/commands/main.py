@@ -81,6 +81,11 @@ def _guarded(parser: Callable[[], argparse.ArgumentParser], argv: Sequence[str] 
         # The reader of our output went away (`biml … | head`); there is nobody left to tell.
         sys.stderr.close()
         return 1
+    except OSError as error:
+        # Such as a folder that may not be read, where nothing nearer knew what to say.
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -105,11 +105,28 @@ def _write_part(part: Part, made: Path, experiment: Experiment) -> None:
 
 
 def _targets(sheets: Sequence[Sheet], task: str) -> dict[str, str]:
-    """The right answer to each item of a few-shot task."""
-    found = {}
+    """The right answer to each item of a few-shot task.
+
+    Raises:
+        BimlError: a file has no grammar, or an item stands in files of different grammars.
+    """
+    found: dict[str, str] = {}
+    grammars: dict[str, str] = {}
     for sheet in sheets if task == FEW_SHOT else ():
         if sheet.episode.grammar is None:
             raise BimlError(f"{sheet.name}: a few-shot item without a grammar")
         answer = sheet.episode.grammar.interpret(sheet.episode.queries[0].words)
-        found[sheet.answerers[0].item] = " ".join(answer)
+        item, grammar = sheet.answerers[0].item, str(sheet.episode.grammar)
+        if grammars.setdefault(item, grammar) != grammar:
+            raise of_two_grammars(item, sheet.name)
+        found[item] = " ".join(answer)
     return found
+
+
+def of_two_grammars(item: str, file: str) -> BimlError:
+    """That measures would not know by which of two grammars to judge an item's answers."""
+    return BimlError(
+        f"the item {item!r} stands in files of different grammars, of which {file} is one; "
+        "give it a name for each of them: biml data import TABLE --study FOLDER, with the files "
+        "named after the items"
+    )

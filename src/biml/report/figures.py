@@ -43,12 +43,15 @@ def likelihoods(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
             for _, value in table[of_model].iterrows():
                 found = float(value["log_likelihood"])
                 sd = float(value["sd"])
+                seen = value["within_sample"]
                 panel.errorbar(
                     found,
                     place,
                     xerr=sd if np.isfinite(sd) else 0,
                     fmt=mark(column),
                     color=colour(column),
+                    # Hollow, for a model that has seen these answers has learned them.
+                    fillstyle="none" if pd.notna(seen) and seen else "full",
                     markersize=6,
                     capsize=3,
                 )
@@ -68,8 +71,9 @@ def likelihoods(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
         "Log-likelihood of people's responses",
         "Marks: mean over passes with fresh orders and names, at the lapse rate that fits best. "
         "Bars: standard deviation over those passes. "
-        "Open-ended: sum of the folds where there are five models. Dashed: how often people gave "
-        "each answer, which no model of the queries can pass.",
+        "Hollow: the model was trained on these answers. Open-ended: sum of the folds where there "
+        "are five models. Dashed: how often people gave each answer, which no model of the queries "
+        "can pass.",
     )
 
 

@@ -88,7 +88,16 @@ FIGURES = (
         "table1",
         "log-likelihood of open-ended responses",
         "likelihoods",
-        {"task": "open_ended", "fold": ("all", "")},
+        # Missing where nobody knows, as with imported people.
+        {"task": "open_ended", "fold": ("all", ""), "within_sample": (False, pd.NA)},
+        "log_likelihood",
+        {},
+    ),
+    Figure(
+        "table1",
+        "log-likelihood of open-ended responses seen in training",
+        "likelihoods",
+        {"task": "open_ended", "fold": ("all", ""), "within_sample": True},
         "log_likelihood",
         {},
     ),

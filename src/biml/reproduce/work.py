@@ -1,6 +1,7 @@
 """Units of work: one measurement of one model each, computed once and shared out over the cores."""
 
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -222,8 +223,17 @@ def _prepare() -> None:
     from biml.training.hardware import prepare_cpu
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     prepare_cpu()
     torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed ends no pool, and workers would wait for it for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 @contextmanager

@@ -212,7 +212,10 @@ def _paced(
     and another with that number of steps, or one that is resumed, learns the same.
     """
     learner = _learner(config, material, team, None)
-    seconds = float(team.share(seconds_a_step(learner, lambda: bool(request), turn(config))))
+    # Half a measurement would give a run of another length than asked for, when it is resumed.
+    whole = config.minutes is not None
+    measured = seconds_a_step(learner, lambda: not whole and bool(request), turn(config))
+    seconds = float(team.share(measured))
     # Validation goes forward only, which is a third of the work of an episode.
     on_average = config.presentations(learner.total, learner.total) / learner.total
     validated = len(material.validation) / (3 * VALIDATE_EVERY * on_average)
