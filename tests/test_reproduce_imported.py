@@ -1,5 +1,6 @@
 """`biml reproduce` on an experiment of one's own, which has some of the tasks."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from biml.commands.main import main
 from biml.data.experiment_folder import write
 from biml.data.experiment_table import from_table
 from biml.data.experiment_texts import from_texts
+from biml.episodes.answerers import FILE
 from biml.episodes.locate import DataFolders
+from biml.episodes.recipes import HUMAN
 from biml.episodes.types import episode_type
 from biml.errors import BimlError
 from biml.evaluation.answers import longest
@@ -123,8 +126,11 @@ def test_an_item_of_two_grammars_is_refused_before_anything_is_computed(tmp_path
         begun, _, rest = text.partition("*QUERY*\n")
         rules = rest[rest.index("*GRAMMAR*") :]
         asked = f"{begun}*QUERY*\nIN: blick then toma OUT: ▲\n\n{rules}"
-        write_text(tmp_path / "answers" / f"{name}.txt", asked)
-    write(from_texts(tmp_path / "answers"), tmp_path / "data")
+        write_text(tmp_path / name / f"{name}.txt", asked)
+    put = write(from_texts(tmp_path / "a"), tmp_path / "data")
+    # The import refuses such files; here one is laid beside the other by hand.
+    shutil.copy(tmp_path / "b" / "b.txt", put / HUMAN)
+    (put / HUMAN / FILE).unlink()
     data = DataFolders(tmp_path / "data", usual=())
     with pytest.raises(BimlError, match="the item 'blick then toma' stands in files of different"):
         results_of(wanted(data, tmp_path, "oracle", of=["few-shot"]), tmp_path)

@@ -151,14 +151,15 @@ def open_ended_patterns(tables: Tables, columns: tuple[Column, ...]) -> Drawn | 
             if column.name in here and not pd.isna(here[column.name]):
                 percent = float(here[column.name])
                 panel.barh(place, percent, height=0.62, color=colour(column))
-                panel.text(percent + 3, place, f"{percent:.0f}", va="center", fontsize=8.5)
+                # Right of the bars' ends, where the line of people cannot cross it.
+                panel.text(103, place, f"{percent:.0f}", va="center", fontsize=8.5)
         if PEOPLE in here:
             panel.axvline(float(here[PEOPLE]), color=INK, linewidth=0.9, linestyle="--")
         _names(panel, rows)
         if panel is not grid[0]:
             panel.set_yticklabels([])
         panel.grid(axis="y", visible=False)
-        panel.set(title=PATTERNS[name], xlim=(0, 118), xticks=[0, 50, 100])
+        panel.set(title=PATTERNS[name], xlim=(0, 122), xticks=[0, 50, 100])
         panel.set_xlabel("answer sheets (%)")
     return saved(
         figure,
