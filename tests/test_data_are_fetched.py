@@ -178,9 +178,37 @@ def test_offline_says_so_and_names_the_way_round(tmp_path: Path) -> None:
             fetch(url, tmp_path / "file", max_bytes=10, attempts=2, pause=0)
 
 
-def test_only_web_addresses_are_fetched(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="biml data import"):
-        fetch("file:///etc/passwd", tmp_path / "file", max_bytes=10)
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("file:///etc/passwd", "human.zip", "http:///file", "http://[x", "http://host:x/file"),
+        *("http://host/my file", "http://höst/file"),
+    ],
+)
+def test_only_web_addresses_are_fetched(tmp_path: Path, url: str) -> None:
+    with pytest.raises(UsageError, match=r"not a web address.*biml data import"):
+        fetch(url, tmp_path / "folder" / "file", max_bytes=10)
+    assert not (tmp_path / "folder").exists()
+
+
+def test_a_cache_folder_that_cannot_be_used_is_told_with_the_remedy(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "XDG_CACHE_HOME").write_text("a file")
+    assert door("data", ["download", "human", "--url", address(server)]) == 1
+    error = capsys.readouterr().err
+    assert "downloads: could not be written (Not a directory)" in error
+    assert "in the environment variable XDG_CACHE_HOME" in error
+    assert not server.asked
+
+
+def test_a_file_that_cannot_be_written_is_not_taken_for_a_broken_connection(
+    server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "file.part").mkdir()
+    with pytest.raises(BimlError, match=r"file\.part: could not be written"):
+        get(server, tmp_path / "file")
+    assert len(server.asked) == 1
 
 
 def human_archive(shared: Path) -> bytes:

@@ -8,7 +8,8 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +48,9 @@ class _Part:
         return 0, ""
 
     def begin(self, validator: str) -> None:
-        self.discard()
+        with _writing(self.file):
+            self.discard()
+            self.file.touch()
         with write_aside(self.note) as note:
             note.write(json.dumps({"url": self.url, "validator": validator}).encode())
 
@@ -79,13 +82,18 @@ def fetch(
         pause: seconds before the second attempt; doubled each time.
 
     Raises:
-        UsageError: the address is not http or https.
-        BimlError: no connection, the server refuses, the file is not the expected one, disk full.
+        UsageError: the address is not one of http or https.
+        BimlError: no connection, the server refuses, the file is not the expected one, disk full,
+            the folder of `target` cannot be used.
     """
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise UsageError(f"{url}: not a web address; for a local file use `biml data import PATH`")
+    if not _is_web_address(url):
+        raise UsageError(
+            f"{url}: not a web address; write one as http://HOST/PATH or https://HOST/PATH, with "
+            "%-codes for blanks and foreign letters; for a local file use `biml data import PATH`"
+        )
     part = _Part(target.with_name(target.name + ".part"), url)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
     failures = 0
     while True:
         before = part.resumable()[0]
@@ -103,6 +111,28 @@ def fetch(
     _verify(part, sha256)
     os.replace(part.file, target)
     part.discard()
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return known and url.isascii() and url.isprintable() and " " not in url
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Tell what is wrong with files on this machine apart from what is wrong with a connection."""
+    try:
+        yield
+    except OSError as error:
+        raise BimlError(
+            f"{path}: could not be written ({error.strerror or error}). Free some space there, or "
+            "name another folder for unfinished downloads in the environment variable "
+            "XDG_CACHE_HOME, and run the same command again."
+        ) from error
 
 
 def _continue(part: _Part, max_bytes: int, progress: Progress, timeout: float) -> None:
@@ -145,20 +175,13 @@ def _receive(
     max_bytes: int,
     progress: Progress,
 ) -> None:
-    with open(part.file, "ab") as file:
+    progress(have, total)
+    while piece := answer.read(_PIECE):
+        with _writing(part.file), open(part.file, "ab") as file:
+            file.write(piece)
+        have += len(piece)
+        _refuse_if_over(have, max_bytes, part)
         progress(have, total)
-        while piece := answer.read(_PIECE):
-            try:
-                file.write(piece)
-                file.flush()
-            except OSError as error:
-                raise BimlError(
-                    f"{part.file}: could not be written ({error.strerror}). Free some space and "
-                    "run the same command again to go on."
-                ) from error
-            have += len(piece)
-            _refuse_if_over(have, max_bytes, part)
-            progress(have, total)
     if total is not None and have < total:
         raise _BrokenOffError(f"the connection broke off after {have:,} of {total:,} bytes")
 
