@@ -18,11 +18,14 @@ from biml.behaviour.likelihoods import (
 from biml.behaviour.people import people_few_shot, people_open_ended, people_probes
 from biml.behaviour.samples import sample_few_shot, sample_open_ended, sample_probes
 from biml.checkpoints.model import load_model
+from biml.episodes.episode import Episode, Example
 from biml.episodes.locate import DataFolders
+from biml.episodes.open_ended import one_after_another, shuffle_queries
+from biml.episodes.present import EvaluationEpisodes
 from biml.episodes.types import episode_type
 from biml.errors import UsageError
 from biml.evaluation.lapsing import Lapsing
-from biml.evaluation.likelihood import fit_lapse, score_repeats
+from biml.evaluation.likelihood import fit_lapse, likelihood, score_repeats
 from biml.evaluation.network_responder import NetworkResponder
 from biml.symbolic import BiasedOracle, OpenEndedBiases, Oracle
 
@@ -120,6 +123,26 @@ def test_likelihood_by_participant(data: DataFolders) -> None:
     assert len(people) == 29
     assert (people["responses"] == 7).all()
     assert people["symbols"].sum() == 795
+
+
+def test_two_answers_to_one_query_are_scored_apart_in_whatever_order_they_are_shown() -> None:
+    given = (("dax", "RED"), ("dax", "BLUE RED"), ("lug", "BLUE"))
+    pairs = tuple(Example(tuple(q.split()), tuple(a.split())) for q, a in given)
+    sheet = EvaluationEpisodes(
+        (Episode((), pairs, name="p1.txt"),),
+        (shuffle_queries,),
+        seed=0,
+        expand=one_after_another,
+        by_name=True,
+    )
+    found = log_likelihoods(
+        OpenEndedBiases(), sheet, model="b", task="open_ended", p_lapse=0.1, repeats=20
+    ).sort_values(["query", "sample"])
+    assert list(zip(found["query"], found["response"], strict=True)) == list(given)
+    assert found["sample"].tolist() == [0, 1, 0]
+    assert found["symbols"].tolist() == [2, 3, 2]
+    whole = likelihood(score_repeats(OpenEndedBiases(), sheet.presented, 20), 0.1)
+    assert found["log_likelihood"].sum() == pytest.approx(whole.mean)
 
 
 def test_probe_trials_that_share_a_query_are_told_apart(data: DataFolders) -> None:

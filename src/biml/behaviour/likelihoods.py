@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,8 @@ from biml.evaluation.responder import Responder
 RESPONSE = ["task", "item", "participant", "sample"]
 """What tells one scored response from another."""
 
-_Key = tuple[str, str, int]
+_Said = tuple[str, str, str]
+"""File, query and response."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class ScoredResponse:
         item: the query, or the file where study sets differ.
         participant: where known: from an imported experiment, or where a file is one person's
             sheet; else empty.
-        sample: number among the answers to the same query in the file.
+        sample: number among the answers to the same query in the file, in the order of the file.
         query, response: in canonical names.
         n_symbols: how many symbols a lapse would pick from.
         log_probs: for each pass the natural logs of its symbols' probabilities [symbols].
@@ -70,8 +72,8 @@ def score_responses(
     """
     repeats = repeats if evaluation.stochastic else 1
     evaluation = replace(evaluation, times=1)
-    answerer = _answerers(evaluation)
-    found: dict[_Key, ScoredResponse] = {}
+    identify = _identities(evaluation)
+    found: dict[tuple[_Said, int], ScoredResponse] = {}
     waiting: list[list[Episode]] = []
     for repeat in range(repeats):
         waiting.append(evaluation.presented(repeat))
@@ -80,18 +82,20 @@ def score_responses(
             continue
         log_probs = iter(responder.log_prob([e for episodes in waiting for e in episodes]))
         for episodes in waiting:
-            seen: dict[tuple[str, str], int] = defaultdict(int)
+            seen: dict[_Said, int] = defaultdict(int)
             for episode in episodes:
                 choices = len(responder.symbols if episode.pool is None else episode.pool) + 1
                 for query, log_prob in zip(episode.queries, next(log_probs), strict=True):
                     words = " ".join(unmap_words(episode, query.words))
-                    number = seen[episode.name, words]
-                    seen[episode.name, words] += 1
-                    key = (episode.name, words, number)
+                    response = " ".join(unmap_symbols(episode, query.symbols))
+                    said = (episode.name, words, response)
+                    # Passes may differ in the order of a person's answers to the same query.
+                    key = (said, seen[said])
+                    seen[said] += 1
                     if key not in found:
-                        response = " ".join(unmap_symbols(episode, query.symbols))
+                        answerer, number = identify(*said)
                         found[key] = ScoredResponse(
-                            **answerer(episode.name, words, response)._asdict(),
+                            **answerer._asdict(),
                             sample=number,
                             query=words,
                             response=response,
@@ -196,25 +200,34 @@ def best_lapse(scores: Sequence[Scores]) -> Likelihood:
     return likelihood(scores, float(found.x))
 
 
-def _answerers(evaluation: EvaluationEpisodes) -> Callable[[str, str, str], Answerer]:
-    """Item and participant of one answer after another, given file, query and response.
+def _identities(
+    evaluation: EvaluationEpisodes,
+) -> Callable[[str, str, str], tuple[Answerer, int]]:
+    """Item, participant and number of one answer after another, given file, query and response.
 
-    In an imported experiment they are as its table has them.
+    In an imported experiment items and participants are as its table has them.
     """
     by_trial = _names_differ(evaluation.episodes)
+    numbers: dict[tuple[str, str], count[int]] = defaultdict(count)
+
+    def numbered(name: str, words: str, who: Answerer | None = None) -> tuple[Answerer, int]:
+        item, person = stem(name) if by_trial else words, stem(name) if evaluation.by_name else ""
+        return who or Answerer(item, person), next(numbers[name, words])
+
     # By the response as well, because an episode type may leave out some.
-    told: dict[tuple[str, str, str], list[Answerer]] = defaultdict(list)
+    told: dict[_Said, list[tuple[Answerer, int]]] = defaultdict(list)
     for episode in evaluation.episodes:
-        known = evaluation.answerers.get(episode.name, ())
+        known = evaluation.answerers.get(episode.name) or (None,) * len(episode.queries)
         for query, who in zip(episode.queries, known, strict=False):
-            told[episode.name, " ".join(query.words), " ".join(query.symbols)].append(who)
+            words, response = " ".join(query.words), " ".join(query.symbols)
+            told[episode.name, words, response].append(numbered(episode.name, words, who))
 
-    def answerer(name: str, words: str, response: str) -> Answerer:
-        if who := told.get((name, words, response)):
-            return who.pop(0)
-        return Answerer(stem(name) if by_trial else words, stem(name) if evaluation.by_name else "")
+    def identity(name: str, words: str, response: str) -> tuple[Answerer, int]:
+        if left := told.get((name, words, response)):
+            return left.pop(0)
+        return numbered(name, words)
 
-    return answerer
+    return identity
 
 
 def _names_differ(episodes: Sequence[Episode]) -> bool:

@@ -34,8 +34,8 @@ def is_iconic(sheet: Sequence[Pair]) -> bool:
 
 
 def is_mutually_exclusive(sheet: Sequence[Pair]) -> bool:
-    """Whether no two queries have the same answer."""
-    return len({symbols for _, symbols in sheet}) == len(sheet)
+    """Whether no two different queries have the same answer."""
+    return len({symbols for _, symbols in sheet}) == len(set(sheet))
 
 
 def is_perfect(sheet: Sequence[Pair]) -> bool:
