@@ -24,6 +24,7 @@ import biml
 from biml.episodes.episode import Episode, Example
 from biml.episodes.locate import DataFolders
 from biml.episodes.sources import validation_episodes
+from biml.episodes.transforms import known_meanings
 from biml.grammar import MetaGrammar
 
 META = MetaGrammar()
@@ -238,7 +239,7 @@ def fitting(study: Sequence[Example], queries: Sequence[Words]) -> Iterator[Fitt
     """All grammars that give these study examples."""
     words = sorted({word for example in study for word in example.words})
     colours = sorted({symbol for example in study for symbol in example.symbols})
-    alone = {e.words[0]: e.symbols[0] for e in study if len(e.words) == len(e.symbols) == 1}
+    alone = known_meanings(study)
     open_words = [word for word in words if word not in alone]
     open_colours = [colour for colour in colours if colour not in alone.values()]
     # Every argument is in the output, so that each primitive shows its colour.

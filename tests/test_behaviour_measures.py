@@ -82,6 +82,18 @@ def test_errors_are_seen_from_any_grammar(query: str, response: str, expected: s
     assert labelled["target"].tolist() == [" ".join(REVERSING.interpret(query.split()))]
 
 
+def test_symbols_are_compared_whatever_blanks_stand_between() -> None:
+    made = table([{"item": "a", "query": "a", "response": "DAX  3", "target": " DAX 3"}])
+    assert made["correct"].tolist() == [True]
+    labelled = few_shot.label(answers(("3 after DAX", "DAX  3"), ("3 after DAX", "3  DAX")))
+    assert labelled["correct"].tolist() == [True, False]
+    assert labelled["error_type"].tolist() == ["", "iconic"]
+    (probe,) = probes.label(
+        answers(("p2 p1", "c2  c1"), study="p1 -> c1 | p2 -> c2", pool="c1 c2")
+    ).to_dict("records")
+    assert (probe["correct"], probe["error_type"]) == (True, "")
+
+
 def test_only_queries_with_a_reversing_function_can_be_answered_iconically() -> None:
     responses = answers(("dax fep wif", "RED BLUE RED"), ("dax kiki wif", "RED"), ("dax", "RED"))
     (row,) = few_shot.errors(responses, REVERSING).to_dict("records")
@@ -191,6 +203,9 @@ PERFECT = "a: R; b a: G R; a c a: R B R"
         ("a b: R G B; b: R", False, False, False, True),
         ("a b: R G B; b: R G B", False, False, False, False),  # no word may stand for nothing
         ("a: R; b: ", False, False, False, True),
+        ("a: R; b: G; a: R", True, True, True, True),  # one query twice
+        ("a: R; b: G; a: B", False, True, False, True),
+        ("a: R; b: G; a: G", False, True, False, False),
     ],
 )
 def test_patterns_of_a_sheet(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from biml.behaviour.responses import words_of
+from biml.behaviour.responses import same_symbols, words_of
 from biml.errors import UsageError
 from biml.grammar import GOLD, Grammar
 from biml.grammar.flip import iconic_grammar, reverses
@@ -74,7 +74,7 @@ def label(responses: pd.DataFrame, grammar: Grammars = GOLD) -> pd.DataFrame:
     index = responses.index
     labelled["target"] = pd.Series([target for target, _ in found], index, dtype="string")
     labelled["error_type"] = pd.Series([error for _, error in found], index, dtype="string")
-    labelled["correct"] = (labelled["response"] == labelled["target"]).astype("boolean")
+    labelled["correct"] = same_symbols(labelled)
     return labelled
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from biml.behaviour.few_shot import percent
 from biml.behaviour.logistic import logistic_regression
-from biml.behaviour.responses import study_examples, words_of
+from biml.behaviour.responses import same_symbols, study_examples, words_of
 from biml.episodes.episode import Example
 from biml.errors import UsageError
 
@@ -118,14 +118,13 @@ def label(responses: pd.DataFrame) -> pd.DataFrame:
     for columns in zip(*(responses[name] for name in COLUMNS), strict=True):
         study, pool, query, response = columns
         trial = Trial(study_examples(study), words_of(pool), words_of(query))
-        target = " ".join(trial.concatenated) if trial.kind == CONCATENATION else ""
-        targets.append(target)
-        errors.append("other" if target and response != target else "")
+        target = trial.concatenated if trial.kind == CONCATENATION else ()
+        targets.append(" ".join(target))
+        errors.append("other" if target and words_of(response) != target else "")
     labelled = responses.copy()
     labelled["target"] = pd.Series(targets, responses.index, dtype="string")
     labelled["error_type"] = pd.Series(errors, responses.index, dtype="string")
-    right = (labelled["response"] == labelled["target"]).astype("boolean")
-    labelled["correct"] = right.mask(labelled["target"] == "")
+    labelled["correct"] = same_symbols(labelled).mask(labelled["target"] == "")
     return labelled
 
 

@@ -74,8 +74,7 @@ def table(rows: Iterable[Row]) -> pd.DataFrame:
     frame = pd.DataFrame({name: pd.Series(v, dtype=_type(name)) for name, v in values.items()})
     if not any("sample" in row for row in given):
         frame["sample"] = _numbered(frame)
-    matches = (frame["response"] == frame["target"]).astype("boolean")
-    frame["correct"] = matches.mask(frame["target"] == "")
+    frame["correct"] = same_symbols(frame).mask(frame["target"] == "")
     return frame
 
 
@@ -176,6 +175,13 @@ def check(
                 )
         if problem:
             raise FormatError(f"{place} {number}: {problem}", source=source)
+
+
+def same_symbols(responses: pd.DataFrame) -> pd.Series:
+    """Whether response and target have the same symbols, with whatever blanks between."""
+    pairs = zip(responses["response"], responses["target"], strict=True)
+    same = [words_of(response) == words_of(target) for response, target in pairs]
+    return pd.Series(same, responses.index, dtype="boolean")
 
 
 def stem(name: str) -> str:

@@ -68,7 +68,7 @@ def add_biases(
     """
     if episode.grammar is None:
         raise UsageError(f"{episode.name or 'the episode'}: biases need the episode's grammar")
-    known = {e.words[0]: e.symbols[0] for e in episode.study if len(e.words) == len(e.symbols) == 1}
+    known = known_meanings(episode.study)
     queries = []
     for query in episode.queries:
         if not query.copied and rng.random() < p:
@@ -81,6 +81,11 @@ def add_biases(
             query = Example(query.words, output)
         queries.append(query)
     return replace(episode, queries=tuple(queries))
+
+
+def known_meanings(study: Sequence[Example]) -> dict[str, str]:
+    """The symbol of each word that a study example shows alone, with one symbol."""
+    return {e.words[0]: e.symbols[0] for e in study if len(e.words) == len(e.symbols) == 1}
 
 
 def _one_to_one(

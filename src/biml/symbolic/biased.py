@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from biml.episodes.episode import COLOURS, Episode, Example
+from biml.episodes.transforms import known_meanings
 from biml.evaluation.responder import Answer
 from biml.grammar import GOLD, Grammar
 from biml.grammar.flip import flipped_grammars
@@ -72,7 +73,7 @@ def one_to_one(
 
     All answers are equally likely; k different unknown words make len(symbols)^k of them.
     """
-    known = {e.words[0]: e.symbols[0] for e in study if len(e.words) == len(e.symbols) == 1}
+    known = known_meanings(study)
     unknown = [word for word in dict.fromkeys(words) if word not in known]
     for drawn in product(symbols, repeat=len(unknown)):
         meanings = known | dict(zip(unknown, drawn, strict=True))
