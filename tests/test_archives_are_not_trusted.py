@@ -6,10 +6,15 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
+from biml.checkpoints import own
+from biml.checkpoints.export import write_safetensors
+from biml.checkpoints.model import load_model
 from biml.data.kinds import KINDS
 from biml.data.place import import_path
 from biml.errors import BimlError, FormatError, UsageError
+from evaluation_toys import small_network
 
 EPISODES = {"data/train/000001.txt": "a", "data/val/000001.txt": "b"}
 
@@ -106,12 +111,13 @@ def test_checkpoints_join_those_that_are_there(shared: Path, tmp_path: Path) -> 
 
 
 def test_an_export_comes_with_its_card(tmp_path: Path) -> None:
-    for name in ("net.safetensors", "net.json", "other.json"):
-        (tmp_path / name).write_text(name)
+    contents = own.contents_of(small_network(), "algebraic")
+    write_safetensors(tmp_path / "net.safetensors", contents, torch.float32)
+    (tmp_path / "other.json").write_text("{}")
     placed = import_path(tmp_path / "net.safetensors", tmp_path / "dest")
     assert (placed.kind.name, placed.files) == ("models", 2)
-    found = {path.name: path.read_text() for path in placed.folder.iterdir()}
-    assert found == {"net.safetensors": "net.safetensors", "net.json": "net.json"}
+    assert {path.name for path in placed.folder.iterdir()} == {"net.safetensors", "net.json"}
+    assert load_model(placed.folder / "net.safetensors").episode_type == "algebraic"
 
 
 def test_an_export_without_its_card_is_refused(tmp_path: Path) -> None:
@@ -119,6 +125,19 @@ def test_an_export_without_its_card_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BimlError, match=r"its card net\.json is missing.* copy it here"):
         import_path(tmp_path / "net.safetensors", tmp_path / "dest")
     assert not (tmp_path / "dest").exists()
+
+
+def test_a_file_that_is_no_model_is_refused_as_a_whole(tmp_path: Path) -> None:
+    alone = tmp_path / "models" / "garbage.pt"
+    alone.parent.mkdir()
+    alone.write_bytes(bytes(range(256)) * 20)
+    archive = packed(tmp_path / "models.zip", {"garbage.pt": "no model"})
+    refusal = r"nothing was put in place; garbage\.pt: is damaged, truncated or not a checkpoint"
+    for given in (alone, alone.parent, archive):
+        with pytest.raises(FormatError, match=refusal) as caught:
+            import_path(given, tmp_path / "dest")
+        assert caught.value.source == str(given)
+        assert not list((tmp_path / "dest").iterdir())
 
 
 def test_what_is_not_known_or_not_there_says_so(tmp_path: Path) -> None:

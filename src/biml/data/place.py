@@ -1,5 +1,6 @@
 """Putting downloaded or imported data where every command finds them."""
 
+import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
+from biml.checkpoints.shipped import ENDINGS
 from biml.data.archive import Source, move_over, open_source, unpack
 from biml.data.fetch import Progress, fetch
 from biml.data.kinds import KINDS, Kind, recognise
@@ -90,7 +92,8 @@ def import_path(
         shown: how messages call it, where that is not its path.
 
     Raises:
-        FormatError: not recognised, damaged or unsafe; nothing was put in place.
+        FormatError: not recognised, damaged or unsafe, or a model in it cannot be read; nothing was
+            put in place.
         UsageError: the data are there already and `overwrite` is not set.
     """
     with closing(open_source(path, shown)) as source:
@@ -120,6 +123,7 @@ def _merge(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as made:
             unpack(source, kind, root, Path(made), progress)
+            _check_models(Path(made), source.name)
             moved, kept = move_over(Path(made), folder, overwrite=overwrite)
     except OSError as error:
         raise BimlError(
@@ -127,6 +131,23 @@ def _merge(
             "Free some space or choose another folder with --dest."
         ) from error
     return Placed(kind, folder, moved, kept)
+
+
+def _check_models(folder: Path, source: str) -> None:
+    """Make sure that the models in a folder, unpacked from `source`, can be read.
+
+    Raises:
+        FormatError: one of them cannot; the message names it.
+    """
+    from biml.checkpoints.model import read_contents  # loads PyTorch, which data do without
+
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in ENDINGS:
+            try:
+                read_contents(file)
+            except BimlError as error:
+                problem = str(error).replace(f"{folder}{os.sep}", "")
+                raise FormatError(f"nothing was put in place; {problem}", source=source) from None
 
 
 def _not_recognised(expected: Kind | None) -> str:
