@@ -68,7 +68,8 @@ def test_an_episode_file_gives_its_grammar(
         ("", "no rule"),
         ("*SUPPORT*\n*QUERY*\n*GRAMMAR*\n\n", "line 3: nothing stands below"),
         ("*SUPPORT*\n*QUERY*\n*GRAMMAR*\ndax RED\n", "line 4: 'dax RED' is not a rule"),
-        ("x1 -> [x1]", "calls itself without end"),
+        ("x1 -> [x1]", "bad.txt: the rule 'x1 -> [x1]' calls itself without end; leave"),
+        (f"x1 -> {'RED ' * 10_001}", "bad.txt: the output runs over 10,000 symbols"),
     ],
 )
 def test_a_bad_grammar_is_an_error_with_its_line(

@@ -121,6 +121,16 @@ def test_a_study_that_contradicts_itself(capsys) -> None:
     assert "import items with a pool and items without one apart" in error
 
 
+def test_a_grammar_that_does_not_end_is_named_by_its_file(capsys) -> None:
+    endless = STUDY.replace("u1 x1 -> [u1] [x1]", "x1 -> [x1]")
+    write_text(Path("study.txt"), endless.replace("IN: wug OUT", "IN: wug wug OUT"))
+    error = refused(capsys, table(GOOD), "--study", "study.txt")
+    assert "study.txt: 'wug wug': the rule 'x1 -> [x1]' calls itself without end" in error
+    answers = endless.replace("IN: blick then toma OUT: ● ▲", "").replace("IN: blick tw", "IN: tw")
+    write_text(Path("answers") / "a.txt", answers)
+    assert "a.txt: 'twice': the rule 'x1 -> [x1]' calls" in refused(capsys, "answers")
+
+
 def test_episode_files_that_cannot_be_one_task(capsys) -> None:
     answers = STUDY.replace("IN: blick then toma OUT: ● ▲", "")
     write_text(Path("answers") / "a.txt", answers)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from biml.episodes.text import GRAMMAR, read_text
 from biml.errors import FormatError
-from biml.grammar import Grammar
+from biml.grammar import Grammar, GrammarError
 
 SUMMARY = "Print the output that a grammar gives to each input, one a line."
 
@@ -35,8 +35,12 @@ def run(args: argparse.Namespace) -> None:
     """Print one line for each input; an empty input gives an empty line."""
     grammar = read_grammar(args.grammar)
     inputs: Iterable[str] = args.inputs or _standard_input()
-    for line in inputs:
-        print(" ".join(grammar.interpret(line.split())), flush=not args.inputs)
+    for number, line in enumerate(inputs, 1):
+        try:
+            output = grammar.interpret(line.split())
+        except GrammarError as error:
+            raise GrammarError(f"{args.grammar}: {error} (input {number})") from None
+        print(" ".join(output), flush=not args.inputs)
 
 
 def _standard_input() -> Iterator[str]:

@@ -13,7 +13,7 @@ from biml.data.experiment import (
     Sheet,
     check_response,
 )
-from biml.data.right_answers import check_grammar
+from biml.data.right_answers import check_grammar, right_answer
 from biml.episodes.answerers import Answerer
 from biml.episodes.episode import Episode, Example
 from biml.episodes.folder import read_folder
@@ -110,6 +110,5 @@ def _known_symbols(episode: Episode, task: str) -> tuple[str, ...] | None:
 
 def _right(episode: Episode) -> Episode:
     """The file's query with its right answer."""
-    assert episode.grammar is not None
     words = episode.queries[0].words
-    return replace(episode, queries=(Example(words, episode.grammar.interpret(words)),))
+    return replace(episode, queries=(Example(words, right_answer(episode, words)),))

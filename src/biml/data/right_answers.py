@@ -80,17 +80,29 @@ def check_grammar(episode: Episode, pairs: Iterable[Example]) -> None:
     Raises:
         FormatError: it has none, or gives other answers.
     """
-    if episode.grammar is None:
-        raise FormatError(
-            "nothing tells which answers are right; write the rules below *GRAMMAR*, or import a "
-            "table of answers with --study",
-            source=episode.name,
-        )
     for words, symbols, _ in pairs:
-        made = episode.grammar.interpret(words)
+        made = right_answer(episode, words)
         if made != symbols:
             raise FormatError(
                 f"its grammar makes '{' '.join(made)}' of '{' '.join(words)}', not "
                 f"'{' '.join(symbols)}'; mend the rules or the example",
                 source=episode.name,
             )
+
+
+def right_answer(episode: Episode, words: Sequence[str]) -> tuple[str, ...]:
+    """What the grammar of a file makes of an input.
+
+    Raises:
+        FormatError: it has none, or one that does not come to an end.
+    """
+    if episode.grammar is None:
+        raise FormatError(
+            "nothing tells which answers are right; write the rules below *GRAMMAR*, or import a "
+            "table of answers with --study",
+            source=episode.name,
+        )
+    try:
+        return episode.grammar.interpret(words)
+    except GrammarError as error:
+        raise FormatError(f"'{' '.join(words)}': {error}", source=episode.name) from None

@@ -40,12 +40,13 @@ class Interpreter:
         self._match, first_groups, ends = _matcher(self.forms)
         self._primitives = {r.lhs[0] for r in rules if r.kinds == "." and len(r.rhs) == 1}
         self._templates: Templates = {}
+        self._rules = dict(zip(ends, rules, strict=True))
         for rule, first_group, end in zip(rules, first_groups, ends, strict=True):
             self._templates[end] = self._template(rule, first_group)
 
     def results(self, max_symbols: int = MAX_SYMBOLS) -> "Results":
         """An empty table; `results()[string]` interprets a string of codes."""
-        return Results(self._match, self._templates, max_symbols)
+        return Results(self._match, self._templates, self._rules, max_symbols)
 
     def interpret(self, words: Sequence[str]) -> tuple[str, ...]:
         """The output symbols that the words stand for.
@@ -123,11 +124,14 @@ class Results(dict[str, str]):
         GrammarError: a rule calls itself on the very string that it matched.
     """
 
-    __slots__ = ("_end", "_match", "_templates")
+    __slots__ = ("_end", "_match", "_rules", "_templates")
 
-    def __init__(self, match: Match, templates: Templates, max_symbols: int) -> None:
+    def __init__(
+        self, match: Match, templates: Templates, rules: dict[int, Rule], max_symbols: int
+    ) -> None:
         self._match = match
         self._templates = templates
+        self._rules = rules
         self._end = max_symbols + 1
 
     def __missing__(self, string: str) -> str:
@@ -137,7 +141,11 @@ class Results(dict[str, str]):
         else:
             template = self._templates[found.lastindex]  # type: ignore[index]
             if not template:
-                raise GrammarError("a rule of one lone variable calls itself without end")
+                rule = self._rules[found.lastindex]  # type: ignore[index]
+                raise GrammarError(
+                    f"the rule '{rule}' calls itself without end; leave it out, or write a word on "
+                    "its left side too"
+                )
             output = ""
             for part in template:
                 output += part if isinstance(part, str) else self[found[part]]
