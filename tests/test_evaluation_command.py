@@ -1,6 +1,7 @@
 """`biml eval`: figures, JSON, listings, pages, and what it says when something cannot be done."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -219,6 +220,36 @@ def test_learning_curves_of_a_released_model_are_drawn(folder, shared, capsys) -
 )
 def test_misuse_is_refused_with_its_remedy(folder, capsys, options, says: str) -> None:
     assert evaluate(*options) == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--ll", "--ll_out", "out_models/toy.pt/t.csv"), "toy.pt is not a folder"),
+        (("--ll", "--ll_out", "folder.csv"), "folder.csv is there and is not a file"),
+        (("--sample_html", "--samples_out", "folder.csv/link/t.csv"), "link is not a folder"),
+        (("--max", "--json", "folder.csv"), "folder.csv is there and is not a file"),
+        (("--max", "--json", "pipe"), "pipe is there and is not a file"),
+        (
+            ("--sample_html", "--fn_out_model", "net-BIML-top", "--dir_model", "blocked/models"),
+            "blocked is not a folder",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+    folder, shared, capsys, monkeypatch, options, says: str
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("the work began")
+
+    for name in ("log_prob", "respond", "sample"):
+        monkeypatch.setattr(f"biml.evaluation.network_responder.NetworkResponder.{name}", work)
+    Path("folder.csv").mkdir()
+    Path("folder.csv/link").symlink_to("nowhere")
+    Path("blocked").write_text("a file")
+    os.mkfifo("pipe")
+    assert evaluate("--episode_type", "few_shot_human", "--data_dir", shared, *options) == 2
     assert says in capsys.readouterr().err
 
 

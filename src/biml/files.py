@@ -39,6 +39,23 @@ def write_aside(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.unlink(temporary)
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Make sure that a file can be written, before the work whose result it is to hold.
+
+    Raises:
+        UsageError: something else than a file is there, or its folder can be neither made nor
+            written.
+    """
+    target = Path(path).absolute()
+    if os.path.lexists(target) and not os.path.isfile(target):
+        raise UsageError(f"{path} is there and is not a file; give another name")
+    nearest = next(folder for folder in target.parents if os.path.lexists(folder))
+    if not nearest.is_dir():
+        raise UsageError(f"{path} cannot be written: {nearest} is not a folder; name another")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UsageError(f"{path} cannot be written: {nearest} may not be changed; name another")
+
+
 @contextmanager
 def folder_aside(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
     """Yield an empty folder beside `path`; on success it takes the place of `path`, else it goes.

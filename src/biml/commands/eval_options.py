@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from biml.errors import UsageError
+from biml.files import check_writable
 
 TABLES = (".csv", ".parquet")
 
@@ -138,6 +139,9 @@ def check(args: argparse.Namespace) -> None:
         path = getattr(args, name)
         if path is not None and path.suffix.lower() not in TABLES:
             raise UsageError(f"--{name} {path}: a table ends in {' or '.join(TABLES)}")
+    for path in (args.ll_out, args.samples_out, None if args.json == "-" else args.json):
+        if path is not None:
+            check_writable(path)
     if args.fit_lapse and args.ll_p_lapse:
         raise UsageError("--fit_lapse finds the lapse rate that --ll_p_lapse gives; give one only")
     if not 0 <= args.ll_p_lapse <= 1:

@@ -14,6 +14,7 @@ from biml.episodes.types import EpisodeType, episode_type
 from biml.errors import UsageError
 from biml.evaluation.find import find_model
 from biml.evaluation.network_responder import NetworkResponder
+from biml.files import check_writable
 from biml.training.hardware import pick_device
 
 PLACEHOLDERS = ("open_end_freeform",)
@@ -86,4 +87,6 @@ def open_task(args: argparse.Namespace, console: EvalConsole) -> Task:
         )
     # The folder of shipped models belongs to the installation.
     output = Path(args.dir_model) / f"{path.stem}.pt" if is_shipped(path) else path
+    if args.sample_html:
+        check_writable(output)
     return Task(path, output, responder, kind, evaluation)
