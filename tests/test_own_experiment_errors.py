@@ -55,8 +55,7 @@ GOOD = ANSWERS[0]
 )
 def test_a_row_that_cannot_be_an_answer_is_named_by_its_line(capsys, row, says) -> None:
     error = refused(capsys, table(GOOD, row), "--study", "study.txt")
-    assert "r.csv" in error
-    assert "line 3" in error
+    assert error.startswith("error: r.csv, line 3: ")
     assert re.search(says, error)
 
 
@@ -137,15 +136,15 @@ def test_episode_files_that_cannot_be_one_task(capsys) -> None:
     write_text(Path("answers") / "b.txt", OPEN)
     assert "is of the open-ended task" in refused(capsys, "answers")
     write_text(Path("answers") / "b.txt", STUDY)
-    assert "b.txt: line 10: a second query" in refused(capsys, "answers")
+    assert "b.txt, line 10: a second query" in refused(capsys, "answers")
     write_text(Path("answers") / "b.txt", answers[: answers.index("wug ->")])
     assert "b.txt: nothing tells which answers are right" in refused(capsys, "answers")
     write_text(Path("answers") / "b.txt", answers.replace("twice OUT: ▲ ▲", "twice OUT: ★"))
-    assert "b.txt: line 9: unknown symbol '★'" in refused(capsys, "answers")
+    assert "b.txt, line 9: unknown symbol '★'" in refused(capsys, "answers")
     for file in Path("answers").iterdir():
         file.unlink()
     write_text(Path("answers") / "p.txt", OPEN.replace("IN: wug blick", "IN: wug"))
-    assert "p.txt: line 5: the participant answers 'wug' a second time" in refused(
+    assert "p.txt, line 5: the participant answers 'wug' a second time" in refused(
         capsys, "answers"
     )
 

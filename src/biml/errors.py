@@ -14,10 +14,16 @@ class UsageError(BimlError):
 
 
 class FormatError(BimlError):
-    """A file or text does not have its format; the message names file, line and remedy."""
+    """A file or text does not have its format; the message names file, line and remedy.
 
-    def __init__(self, problem: str, *, source: str = "<text>", line: int | None = None) -> None:
-        where = source if line is None else f"{source}, line {line}"
+    Args:
+        place: what `line` counts, where that is not lines.
+    """
+
+    def __init__(
+        self, problem: str, *, source: str = "<text>", line: int | None = None, place: str = "line"
+    ) -> None:
+        where = source if line is None else f"{source}, {place} {line}"
         super().__init__(f"{where}: {problem}")
         self.problem = problem
         self.source = source

@@ -163,7 +163,7 @@ def _parquet_rows(data: bytes, source: str) -> list[tuple[int, dict[str, object]
         try:
             found = {str(n): _value(str(n), c) for n, c in row.items() if c is not None}
         except ValueError as error:
-            raise FormatError(f"row {number}: {error}", source=source) from None
+            raise FormatError(str(error), source=source, line=number, place="row") from None
         rows.append((number, {**_EMPTY, **found}))
     return rows
 

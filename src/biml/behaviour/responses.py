@@ -174,7 +174,7 @@ def check(
                     "keep one of the two, or tell them apart by another participant"
                 )
         if problem:
-            raise FormatError(f"{place} {number}: {problem}", source=source)
+            raise FormatError(problem, source=source, line=number, place=place)
 
 
 def same_symbols(responses: pd.DataFrame) -> pd.Series:

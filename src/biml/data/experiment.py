@@ -108,7 +108,7 @@ class Line:
 
     def wrong(self, source: str, problem: str) -> FormatError:
         """An error that says where this answer stands."""
-        return FormatError(f"{self.place} {self.number}: {problem}", source=source)
+        return FormatError(problem, source=source, line=self.number, place=self.place)
 
 
 def check_response(line: Line, source: str, known: Collection[str] | None) -> None:
