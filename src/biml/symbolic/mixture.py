@@ -19,7 +19,8 @@ class Mixture:
     choice as likely.
 
     Where no answer begins as given, as only a lapse can bring about, those answers count that
-    differ from it in the fewest places: the limit of what a mixture with lapses would
+    differ from it in the fewest places, their ends among them, and each the less the more symbols
+    stand behind its end, as it leaves them to chance: the limit of what a mixture with lapses would
     believe when lapses are rare. With a single answer this is the rule of the published oracle,
     which goes on with its own symbol at each place whatever came before.
 
@@ -56,8 +57,10 @@ class Mixture:
         """Probabilities of the choices and of the end, given the numbers of the symbols so far."""
         places = min(len(begun), self.numbers.shape[1])
         so_far = self.numbers[:, :places]
-        differ = ((so_far != begun[:places]) & (so_far != _PAST)).sum(axis=1)
-        weights = np.where(differ == differ.min(), self.weights, 0.0)
+        ended = so_far == _PAST
+        differ = ((so_far != begun[:places]) & ~ended).sum(axis=1)
+        chance = self.weights / float(self.n_symbols) ** ended.sum(axis=1)
+        weights = np.where(differ == differ.min(), chance, 0.0)
         if len(begun) >= self.numbers.shape[1]:
             return np.full(self.n_symbols, 1 / self.n_symbols)
         following = self.numbers[:, len(begun)]
