@@ -1,5 +1,6 @@
 """Drawn answers as tables, and likelihoods compared between models."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -194,6 +195,14 @@ def test_answers_to_probes_count_once_though_they_are_asked_ten_times(data: Data
     (whole,) = score_repeats(OpenEndedBiases(), evaluation.presented, 1)
     assert scores[0].total(0.3) == pytest.approx(whole.total(0.3))
     assert whole.total(0.3) == pytest.approx(10 * found["log_likelihood"].sum())
+
+
+def test_nothing_scored_is_an_empty_table_with_its_columns(data: DataFolders) -> None:
+    nobody = replace(episode_type("few_shot_human").open_evaluation(data, 0), episodes=())
+    found = log_likelihoods(Oracle(), nobody, model="oracle", task="few_shot")
+    assert found.empty
+    assert breakdown(found).empty
+    assert differences(found).empty
 
 
 def loglikes(model: str, values: dict[str, list[float]], by: str = "participant") -> pd.DataFrame:

@@ -10,7 +10,7 @@ from biml.episodes.locate import DataFolders
 from biml.episodes.types import episode_type
 from biml.errors import UsageError
 from biml.evaluation.accuracy import Accuracy, accuracy
-from biml.evaluation.answers import best, check_lengths, drawn, drawn_one_by_one
+from biml.evaluation.answers import best, drawn, drawn_one_by_one, longest, longest_target
 from biml.evaluation.likelihood import (
     LAPSES,
     Scores,
@@ -21,7 +21,7 @@ from biml.evaluation.likelihood import (
     score_repeats,
 )
 from biml.evaluation.network_responder import NetworkResponder
-from biml.grammar import GOLD
+from biml.grammar import GOLD, Grammar
 from biml.grammar.gold import GOLD_QUERIES
 from evaluation_toys import Oracle, example
 
@@ -211,10 +211,21 @@ def test_answers_come_for_every_episode_in_order(oracle: Oracle, people) -> None
     assert done == [50, 70]
 
 
-def test_a_target_that_cannot_be_answered_is_named() -> None:
+def test_the_longest_target_is_found_with_its_episode() -> None:
     long = Episode((), (example("dax", "RED " * 14),), name="28.txt")
-    check_lengths([long], 14)
-    with pytest.raises(UsageError, match=r"28\.txt.*14 symbols.*--max_length_eval 14"):
-        check_lengths([Episode((), (example("dax", "RED"),)), long], 10)
-    with pytest.raises(UsageError, match="at least 1"):
-        check_lengths([], 0)
+    assert longest_target([Episode((), (example("dax", "RED"),)), long]) == (14, "28.txt")
+    assert longest_target([]) == (0, "")
+
+
+def test_answers_may_be_as_long_as_the_longest_right_one_and_ten_at_least() -> None:
+    thrice = Grammar.parse("dax -> RED RED RED RED RED\nu1 lug -> [u1] [u1] [u1]")
+    asked = Episode((), (example("dax lug", "RED"),), grammar=thrice)
+    assert longest([asked]) == 15
+    assert longest([Episode((), (example("dax", "RED " * 14),))]) == 14
+    assert longest([Episode((), (example("dax", "RED"),))]) == longest([]) == 10
+
+
+def test_there_is_no_likelihood_of_nothing() -> None:
+    for nothing in (lambda: likelihood([]), lambda: fit_lapse([])):
+        with pytest.raises(UsageError, match="score at least one pass"):
+            nothing()

@@ -19,6 +19,10 @@ NETWORK = small_network()
 OUTPUT = NETWORK.vocabulary.output
 
 
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 def logits_after(episode: Episode, words, symbols) -> torch.Tensor:
     """Logits of the symbol after `symbols`, from the teacher-forced network on one row."""
     asked = Episode(episode.study, (Example(words, tuple(symbols)),))
@@ -77,7 +81,7 @@ def test_drawn_answers_come_as_often_as_they_are_probable() -> None:
     study = (example("dax", "RED"),)
     episode = Episode(study, (example("dax", ""), example("wif lug", "")), pool=("RED", "BLUE"))
     draws = 4000
-    drawn = sample(NETWORK, [episode], 3, seed=5, n=draws)
+    drawn = sample(NETWORK, [episode], 3, generator=seeded(5), n=draws)
     for query, answers in zip(episode.queries, drawn[0], strict=True):
         counts = Counter(answers)
         assert len(counts) > 4
@@ -94,16 +98,16 @@ def test_drawn_answers_come_as_often_as_they_are_probable() -> None:
 
 def test_draws_depend_on_the_seed_and_not_on_how_rows_are_batched() -> None:
     episodes = random_episodes(Random(3), 5)
-    one = sample(NETWORK, episodes, 6, seed=1, n=3, max_tokens=8192)
-    assert sample(NETWORK, episodes, 6, seed=1, n=3, max_tokens=30) == one
-    assert sample(NETWORK, episodes, 6, seed=2, n=3) != one
+    one = sample(NETWORK, episodes, 6, generator=seeded(1), n=3, max_tokens=8192)
+    assert sample(NETWORK, episodes, 6, generator=seeded(1), n=3, max_tokens=30) == one
+    assert sample(NETWORK, episodes, 6, generator=seeded(2), n=3) != one
     shape = [[len(answers) for answers in of_episode] for of_episode in one]
     assert shape == [[3] * len(episode.queries) for episode in episodes]
 
 
 def test_queries_that_ask_the_same_get_draws_of_their_own() -> None:
     asked = Episode((), (example("dax", "RED"),) * 50)
-    (answers,) = sample(NETWORK, [asked], 6, seed=0)
+    (answers,) = sample(NETWORK, [asked], 6, generator=seeded(0))
     assert len({answer for (answer,) in answers}) > 5
 
 
@@ -167,11 +171,34 @@ def test_answering_keeps_no_graph_and_leaves_the_training_mode_as_it_was() -> No
     np.testing.assert_array_equal(first[0][0], log_prob(network, episodes)[0][0])
 
 
+def test_no_more_episodes_than_the_batch_size_are_computed_together(monkeypatch) -> None:
+    together: list[int] = []
+
+    def chunks(episodes, max_tokens):
+        together.append(len(episodes))
+        return NETWORK.__class__.chunks(NETWORK, episodes, max_tokens)
+
+    monkeypatch.setattr(NETWORK, "chunks", chunks)
+    responder = NetworkResponder(NETWORK, batch_size=2)
+    episodes = random_episodes(Random(5), 5)
+    responder.respond(episodes)
+    responder.log_prob(episodes)
+    responder.sample(episodes, seed=0)
+    assert together == [2, 2, 1] * 3
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.5, float("nan")])
+def test_samples_lapse_with_a_probability(rate: float) -> None:
+    with pytest.raises(UsageError, match="probability from 0 to 1"):
+        NetworkResponder(NETWORK).sample_lapsing([Episode((), ())], rate, seed=0)
+
+
 def test_batch_size_and_precision_change_little_or_nothing() -> None:
     episodes = random_episodes(Random(5), 7)
     whole = NetworkResponder(NETWORK)
     split = NetworkResponder(NETWORK, batch_size=2)
     assert split.respond(episodes) == whole.respond(episodes)
+    assert split.sample(episodes, seed=3, n=5) == whole.sample(episodes, seed=3, n=5)
     for a, b in zip(split.log_prob(episodes), whole.log_prob(episodes), strict=True):
         np.testing.assert_allclose(np.concatenate(a), np.concatenate(b), atol=1e-5)
     rough = NetworkResponder(NETWORK, precision="bf16").log_prob(episodes)
@@ -191,4 +218,4 @@ def test_an_unknown_symbol_names_the_symbol_and_the_episode() -> None:
 def test_no_episodes_or_queries_give_nothing() -> None:
     assert greedy(NETWORK, []) == []
     assert log_prob(NETWORK, [Episode((), ())]) == [[]]
-    assert sample(NETWORK, [Episode((), ())], seed=0) == [[]]
+    assert sample(NETWORK, [Episode((), ())], generator=seeded(0)) == [[]]

@@ -15,12 +15,14 @@ from biml.checkpoints.cards import read_card
 from biml.checkpoints.export import write_safetensors
 from biml.checkpoints.model import load_model
 from biml.commands.models import FIGURES
+from biml.episodes.episode import Episode, Example
 from biml.episodes.locate import DataFolders
+from biml.episodes.present import EvaluationEpisodes
 from biml.episodes.types import CANONICAL, EPISODE_TYPES, EpisodeType
 from biml.errors import UsageError
 from biml.evaluation.card import ready_to_ship
 from biml.evaluation.curves import training_parts
-from biml.evaluation.measure import MEASURES, changed_answers, measure
+from biml.evaluation.measure import MEASURES, changed_answers, exact_answers, measure
 from biml.networks.paper import PaperConfig, PaperNetwork
 from biml.training.config import Conduct
 from biml.training.recipe import command
@@ -161,6 +163,14 @@ def test_answers_that_rounding_changes_are_counted(few: None) -> None:
     assert changed_answers(one, one, DataFolders())[0] == 0
     changed, asked = changed_answers(one, other, DataFolders())
     assert 0 < changed <= asked
+
+
+def test_exact_answers_may_be_longer_than_ten_symbols() -> None:
+    network = small_network()
+    network.out.bias.data[network.vocabulary.output.encode(["RED"])] = 1000
+    asked = Episode((), (Example(("dax",), ("RED",) * 12),))
+    found = exact_answers(network, EvaluationEpisodes((asked,), (), 0), 1)
+    assert found["novel"] == 100
 
 
 def test_the_maintainers_script_writes_both_files(

@@ -21,7 +21,8 @@ from biml.evaluation.likelihood import lapse, likelihood, score_repeats
 from biml.grammar import GOLD, Grammar
 from biml.grammar.flip import flipped_grammars, iconic_grammar
 from biml.rng import generator
-from biml.symbolic import SYMBOLIC, BiasedOracle, Oracle, symbolic
+from biml.symbolic import SYMBOLIC, BiasedOracle, OpenEndedBiases, Oracle, symbolic
+from biml.symbolic.mixture import Mixture
 
 SMALL = Grammar.parse(
     """
@@ -69,6 +70,28 @@ def test_without_biases_the_mixture_is_the_oracle_also_after_wrong_symbols(
     mixed = BiasedOracle(p=0).log_prob(episodes)
     for a, b in zip(plain, mixed, strict=True):
         np.testing.assert_allclose(np.concatenate(a), np.concatenate(b))
+
+
+def test_after_wrong_symbols_the_mixture_believes_what_rare_lapses_would_make_it_believe() -> None:
+    answers = {("A",): 0.5, ("B", "A", "A"): 0.2, ("A", "B", "B", "A"): 0.2, ("B",): 0.1}
+    mixture, rate = Mixture(answers, ("A", "B")), 1e-7
+
+    def chances(answer: tuple[str, ...], place: int) -> np.ndarray:
+        """Of A, B and the end, without a lapse."""
+        if place > len(answer):
+            return np.full(3, 1 / 3)
+        return np.eye(3)[2 if place == len(answer) else "AB".index(answer[place])]
+
+    for begun in (begun for length in range(6) for begun in product((0, 1), repeat=length)):
+        believed = {
+            answer: weight
+            * np.prod([(1 - rate) * chances(answer, i)[n] + rate / 3 for i, n in enumerate(begun)])
+            for answer, weight in answers.items()
+        }
+        expected = sum(p * chances(answer, len(begun)) for answer, p in believed.items())
+        np.testing.assert_allclose(
+            mixture(begun), expected / sum(believed.values()), atol=1e-4, err_msg=str(begun)
+        )
 
 
 def test_past_the_end_of_the_gold_output_the_oracle_finds_every_symbol_as_likely() -> None:
@@ -179,6 +202,22 @@ def test_a_grammar_that_does_not_fit_the_study_examples_is_refused() -> None:
 def test_unknown_symbols_are_refused_by_name() -> None:
     with pytest.raises(UsageError, match="'PUCE' is not among"):
         Oracle(symbols=SYMBOLS).log_prob([episode("a", symbols="PUCE")])
+
+
+def test_a_known_symbol_outside_the_pool_is_impossible() -> None:
+    asked = replace(episode("a g", symbols="A C B"), pool=("B", "A"))
+    for model in (OpenEndedBiases(symbols=SYMBOLS), Oracle(symbols=SYMBOLS)):
+        ((scored,),) = model.log_prob([asked])
+        assert np.isneginf(scored).tolist()[1]
+        assert len(scored) == 4
+        with pytest.raises(UsageError, match="'PUCE' is not among"):
+            model.log_prob([replace(episode("a", symbols="PUCE"), pool=("B", "A"))])
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.5, float("nan")])
+def test_samples_lapse_with_a_probability(rate: float) -> None:
+    with pytest.raises(UsageError, match="probability from 0 to 1"):
+        Lapsing(Oracle(symbols=SYMBOLS), rate).sample([episode("a")], seed=0)
 
 
 def test_flips_leave_all_other_rules_alone() -> None:

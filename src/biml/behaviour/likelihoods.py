@@ -158,20 +158,21 @@ def tabulate(
         counted) and `log_likelihood`, the mean over the passes.
     """
     rows = [
-        {
-            "model": model,
-            "task": task,
-            "item": one.item,
-            "participant": one.participant,
-            "sample": one.sample,
-            "query": one.query,
-            "response": one.response,
-            "symbols": len(one.log_probs[0]),
-            "log_likelihood": one.log_likelihood(p_lapse),
-        }
+        (
+            model,
+            task,
+            one.item,
+            one.participant,
+            one.sample,
+            one.query,
+            one.response,
+            len(one.log_probs[0]),
+            one.log_likelihood(p_lapse),
+        )
         for one in scored
     ]
-    return pd.DataFrame(rows)
+    names = ["model", *RESPONSE, "query", "response", "symbols", "log_likelihood"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def breakdown(

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from biml.commands.eval_options import check, configure
+from biml.errors import UsageError
 
 if TYPE_CHECKING:
     from biml.behaviour.likelihoods import ScoredResponse
@@ -115,11 +116,17 @@ def _accuracy(
     args: argparse.Namespace, task: "Task", console: "EvalConsole"
 ) -> dict[str, float | int]:
     from biml.evaluation.accuracy import accuracy
-    from biml.evaluation.answers import LENGTH, best, check_lengths, drawn
+    from biml.evaluation.answers import best, drawn, longest_target
+    from biml.evaluation.responder import MAX_LENGTH
 
     episodes = task.evaluation.presented(0)
-    most = args.max_length_eval or LENGTH
-    check_lengths(episodes, most)
+    most = args.max_length_eval or MAX_LENGTH
+    length, name = longest_target(episodes)
+    if length > most:
+        raise UsageError(
+            f"{name or 'an episode'}: has a target of {length} symbols, but answers are cut at "
+            f"{most}; give --max_length_eval {length}"
+        )
     with console.progress("answering", len(episodes), "episodes") as progress:
         if args.max:
             answers = best(task.responder, episodes, most, progress=progress)
@@ -164,14 +171,17 @@ def _page(args: argparse.Namespace, task: "Task", console: "EvalConsole") -> Non
     from biml.files import write_aside
 
     answers = TIMES * sum(len(episode.queries) for episode in task.evaluation.episodes)
-    with console.progress("drawing", answers, "answers") as progress:
-        items = draw_items(
-            task.responder,
-            task.evaluation,
-            seed=args.seed,
-            max_length=args.max_length_eval or longest(task.evaluation.episodes),
-            progress=progress,
-        )
+    try:
+        with console.progress("drawing", answers, "answers") as progress:
+            items = draw_items(
+                task.responder,
+                task.evaluation,
+                seed=args.seed,
+                max_length=args.max_length_eval or longest(task.evaluation.episodes),
+                progress=progress,
+            )
+    except UsageError as error:
+        raise UsageError(f"--sample_html: {error}") from None
     path = task.output.with_name(f"{task.output.stem}_{task.kind.name}_samples.html")
     with write_aside(path) as file:
         file.write(page(items, f"{task.path.name}: {task.kind.summary}").encode())

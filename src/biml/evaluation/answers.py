@@ -4,12 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from biml.episodes.episode import Episode, Example
-from biml.errors import UsageError
-from biml.evaluation.responder import Answer, Responder
+from biml.evaluation.responder import MAX_LENGTH, Answer, Responder
 from biml.rng import derive_seed
-
-LENGTH = 10
-"""Symbols that an answer may have, as published."""
 
 TOGETHER = 50
 """Episodes that are answered between two reports of progress."""
@@ -33,7 +29,7 @@ def longest(episodes: Iterable[Episode]) -> int:
         for query in episode.queries
         for answer in (query.symbols, *_right(episode, query.words))
     ]
-    return max(LENGTH, *lengths)
+    return max([MAX_LENGTH, *lengths])
 
 
 def _right(episode: Episode, words: tuple[str, ...]) -> list[Answer]:
@@ -104,18 +100,7 @@ def drawn_one_by_one(
     return answers
 
 
-def check_lengths(episodes: Sequence[Episode], max_length: int) -> None:
-    """Make sure that every target can be answered.
-
-    Raises:
-        UsageError: a target is longer than `max_length`; the message names the longest.
-    """
-    if max_length < 1:
-        raise UsageError(f"--max_length_eval is {max_length}, but must be at least 1")
+def longest_target(episodes: Iterable[Episode]) -> tuple[int, str]:
+    """How many symbols the longest target has, and the name of its episode."""
     targets = ((len(q.symbols), e.name) for e in episodes for q in e.queries)
-    most, name = max(targets, default=(0, ""))
-    if most > max_length:
-        raise UsageError(
-            f"{name or 'an episode'}: has a target of {most} symbols, but answers are cut at "
-            f"{max_length}; give --max_length_eval {most}"
-        )
+    return max(targets, default=(0, ""))

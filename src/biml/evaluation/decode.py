@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from biml.episodes.episode import Episode
+from biml.evaluation.likelihood import check_lapse
 from biml.evaluation.questions import Questions, distinct
+from biml.evaluation.responder import MAX_LENGTH, Answer
 from biml.networks.base import EpisodeNetwork
-
-MAX_LENGTH = 10
-"""Symbols an answer may have by default, as published."""
 
 MAX_TOKENS = 8192
 """Source tokens computed together; more gains nothing on a CPU, where 16,384 are slower."""
@@ -19,7 +18,6 @@ MAX_TOKENS = 8192
 _MOST_ROWS = 512
 """Answers drawn together: each holds a copy of its question's keys and values."""
 
-Answer = tuple[str, ...]
 Choose = Callable[[Tensor, Tensor, int], Tensor]
 """(logits [rows, vocabulary], numbers of the rows [rows], step) -> tokens [rows]."""
 
@@ -66,7 +64,7 @@ def sample(
     episodes: Sequence[Episode],
     max_length: int = MAX_LENGTH,
     *,
-    seed: int,
+    generator: torch.Generator,
     n: int = 1,
     p_lapse: float = 0.0,
     device: torch.device | str | None = None,
@@ -75,17 +73,21 @@ def sample(
     """`n` drawn answers to every query of every episode, each symbol from the network's softmax.
 
     Ends and exclusions are as in `greedy`, the remaining probabilities renormalised. The draws
-    are made beforehand in the order of the queries, so that they depend on the seed and not on
-    how rows are cut into batches; queries that ask the same question get answers of their own.
+    are made beforehand in the order of the queries, so that they depend on the generator and not
+    on how rows are cut into batches; queries that ask the same question get answers of their own.
 
     Args:
+        generator: of the draws, on the CPU.
         p_lapse: the probability that a symbol is none of the network's choosing but any that may be
             answered, or the end.
+    Raises:
+        UsageError: that is none, or a symbol is not in the network's vocabulary.
     """
+    check_lapse(p_lapse)
     questions = distinct(episodes)
     draws = torch.rand(
         (n * sum(map(len, questions.asked)), max_length),
-        generator=torch.Generator().manual_seed(seed),
+        generator=generator,
         dtype=torch.float64,
     )
     wanted = _draws_by_question(questions, n)

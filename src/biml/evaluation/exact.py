@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 
 from biml.episodes.episode import Episode
-from biml.evaluation.decode import MAX_LENGTH, MAX_TOKENS, answering, device_of
+from biml.evaluation.decode import MAX_TOKENS, answering, device_of
 from biml.evaluation.questions import forbidden_by
+from biml.evaluation.responder import MAX_LENGTH
 from biml.networks.base import EpisodeNetwork
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from biml.episodes.episode import Episode, Example
 from biml.evaluation.likelihood import lapse
-from biml.evaluation.responder import Answer, Responder
+from biml.evaluation.responder import MAX_LENGTH, Answer, Responder
 from biml.rng import derive_seed
 
 
@@ -23,7 +23,7 @@ class SamplesLapsing(Protocol):
         *,
         seed: int,
         n: int = 1,
-        max_length: int = 10,
+        max_length: int = MAX_LENGTH,
     ) -> list[list[list[Answer]]]:
         """As `Responder.sample`, with the lapse."""
 
@@ -53,12 +53,14 @@ class Lapsing:
             for episode, scored in zip(episodes, self.responder.log_prob(episodes), strict=True)
         ]
 
-    def respond(self, episodes: Sequence[Episode], max_length: int = 10) -> list[list[Answer]]:
+    def respond(
+        self, episodes: Sequence[Episode], max_length: int = MAX_LENGTH
+    ) -> list[list[Answer]]:
         """See `Responder`; a lapse does not change what is likeliest."""
         return self.responder.respond(episodes, max_length)
 
     def sample(
-        self, episodes: Sequence[Episode], *, seed: int, n: int = 1, max_length: int = 10
+        self, episodes: Sequence[Episode], *, seed: int, n: int = 1, max_length: int = MAX_LENGTH
     ) -> list[list[list[Answer]]]:
         """See `Responder`; one that cannot lapse by itself is asked for every choice, slowly."""
         if not self.p_lapse:

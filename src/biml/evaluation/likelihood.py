@@ -30,12 +30,21 @@ def lapse(log_prob: np.ndarray, p_lapse: float, n_symbols: int | np.ndarray) -> 
     >>> lapse(np.log([0.5, 0.01]), 0.1, 4).round(4)
     array([-0.7444, -3.3814])
     """
-    if not 0 <= p_lapse <= 1:
-        raise UsageError(f"a lapse rate is a probability from 0 to 1, not {p_lapse}")
+    check_lapse(p_lapse)
     if p_lapse == 0:
         return log_prob
     with np.errstate(divide="ignore"):
         return np.logaddexp(log_prob + np.log1p(-p_lapse), np.log(p_lapse / n_symbols))
+
+
+def check_lapse(p_lapse: float) -> None:
+    """Make sure that a lapse rate can be one.
+
+    Raises:
+        UsageError: it is not a probability.
+    """
+    if not 0 <= p_lapse <= 1:
+        raise UsageError(f"a lapse rate is a probability from 0 to 1, not {p_lapse}")
 
 
 @dataclass(frozen=True)
@@ -122,9 +131,14 @@ def score_repeats(
 def likelihood(scores: Sequence[Scores], p_lapse: float = 0.0) -> Likelihood:
     """Mean and standard deviation over passes at one lapse rate.
 
+    Raises:
+        UsageError: there is no pass, or λ is not a probability.
+
     >>> likelihood([Scores(np.log([0.5, 0.5]), np.array([7, 7]))]).mean.__round__(4)
     -1.3863
     """
+    if not scores:
+        raise UsageError("there is no likelihood of nothing; score at least one pass of responses")
     totals = tuple(one.total(p_lapse) for one in scores)
     return Likelihood(
         mean=float(np.mean(totals)),

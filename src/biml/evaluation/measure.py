@@ -8,8 +8,7 @@ from biml.episodes.locate import DataFolders
 from biml.episodes.present import EvaluationEpisodes
 from biml.episodes.types import EpisodeType, episode_type
 from biml.evaluation.accuracy import accuracy
-from biml.evaluation.answers import best
-from biml.evaluation.decode import MAX_LENGTH
+from biml.evaluation.answers import best, longest
 from biml.evaluation.likelihood import fit_lapse, score_repeats
 from biml.evaluation.network_responder import NetworkResponder
 from biml.networks.base import EpisodeNetwork
@@ -25,7 +24,7 @@ Figure = dict[str, Any]
 def exact_answers(network: EpisodeNetwork, evaluation: EvaluationEpisodes, passes: int) -> Figure:
     """Percent of likeliest answers that are exact, on novel and copied queries (SD: episodes)."""
     episodes = evaluation.presented(0)
-    answers = best(NetworkResponder(network), episodes, MAX_LENGTH)
+    answers = best(NetworkResponder(network), episodes, longest(episodes))
     figure: Figure = {}
     for name, copied in (("novel", False), ("copied", True)):
         found = accuracy(episodes, answers, copied=copied, by_name=evaluation.by_name)
@@ -131,9 +130,10 @@ def changed_answers(
         kind = one.kind_for(network)
         if kind is not None and one.take is exact_answers:
             episodes = kind.open_evaluation(data, SEED).presented(0)
+            most = longest(episodes)
             pairs = zip(
-                best(NetworkResponder(network), episodes, MAX_LENGTH),
-                best(NetworkResponder(other), episodes, MAX_LENGTH),
+                best(NetworkResponder(network), episodes, most),
+                best(NetworkResponder(other), episodes, most),
                 strict=True,
             )
             for ours, theirs in pairs:

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 from biml.checkpoints.model import load_model
 from biml.episodes.episode import Episode, Example
 from biml.errors import UsageError
-from biml.evaluation.decode import MAX_LENGTH
 from biml.evaluation.find import find_model
 from biml.evaluation.likelihood import lapse
 from biml.evaluation.network_responder import NetworkResponder
+from biml.evaluation.responder import MAX_LENGTH
 from biml.vocabulary import IO, Vocabulary
 
 Symbols = str | Sequence[str]

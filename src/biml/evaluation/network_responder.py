@@ -9,7 +9,7 @@ import torch
 
 from biml.episodes.episode import Episode
 from biml.evaluation import decode, score
-from biml.evaluation.responder import Answer
+from biml.evaluation.responder import MAX_LENGTH, Answer
 from biml.networks.base import EpisodeNetwork
 
 
@@ -42,7 +42,7 @@ class NetworkResponder:
             ]
 
     def respond(
-        self, episodes: Sequence[Episode], max_length: int = decode.MAX_LENGTH
+        self, episodes: Sequence[Episode], max_length: int = MAX_LENGTH
     ) -> list[list[Answer]]:
         with self._autocast():
             return [
@@ -59,7 +59,7 @@ class NetworkResponder:
         *,
         seed: int,
         n: int = 1,
-        max_length: int = decode.MAX_LENGTH,
+        max_length: int = MAX_LENGTH,
     ) -> list[list[list[Answer]]]:
         return self.sample_lapsing(episodes, 0.0, seed=seed, n=n, max_length=max_length)
 
@@ -70,20 +70,25 @@ class NetworkResponder:
         *,
         seed: int,
         n: int = 1,
-        max_length: int = decode.MAX_LENGTH,
+        max_length: int = MAX_LENGTH,
     ) -> list[list[list[Answer]]]:
         """See `biml.evaluation.lapsing.SamplesLapsing`."""
-        # One call for all batches would need the draws of all anyway, and they are the same then.
+        # One generator for all batches, whose draws do not depend on how many there are.
+        generator = torch.Generator().manual_seed(seed)
         with self._autocast():
-            return decode.sample(
-                self.network,
-                episodes,
-                max_length,
-                seed=seed,
-                n=n,
-                p_lapse=p_lapse,
-                max_tokens=self.max_tokens,
-            )
+            return [
+                of_episode
+                for some in self._batches(episodes)
+                for of_episode in decode.sample(
+                    self.network,
+                    some,
+                    max_length,
+                    generator=generator,
+                    n=n,
+                    p_lapse=p_lapse,
+                    max_tokens=self.max_tokens,
+                )
+            ]
 
     def _batches(self, episodes: Sequence[Episode]) -> list[Sequence[Episode]]:
         size = self.batch_size or max(1, len(episodes))

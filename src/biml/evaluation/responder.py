@@ -9,6 +9,9 @@ from biml.episodes.episode import Episode
 
 Answer = tuple[str, ...]
 
+MAX_LENGTH = 10
+"""Symbols that an answer may have by default, as published."""
+
 
 class Responder(Protocol):
     """Answers the queries of episodes, given their study examples; a lapse is put on top of it.
@@ -23,16 +26,27 @@ class Responder(Protocol):
     def log_prob(self, episodes: Sequence[Episode]) -> list[list[np.ndarray]]:
         """For each episode and query the natural log-probabilities of the target's symbols.
 
-        Each array has one number a symbol and one for the end (EOS) last; no lapse is in them.
+        Each array has one number a symbol and one for the end (EOS) last; no lapse is in them. A
+        symbol that the episode's pool does not have is impossible (-inf).
+
+        Raises:
+            UsageError: this responder does not know a symbol.
         """
 
-    def respond(self, episodes: Sequence[Episode], max_length: int = 10) -> list[list[Answer]]:
+    def respond(
+        self, episodes: Sequence[Episode], max_length: int = MAX_LENGTH
+    ) -> list[list[Answer]]:
         """For each episode and query the best answer, cut at `max_length` symbols.
 
         Targets are not looked at.
         """
 
     def sample(
-        self, episodes: Sequence[Episode], *, seed: int, n: int = 1, max_length: int = 10
+        self,
+        episodes: Sequence[Episode],
+        *,
+        seed: int,
+        n: int = 1,
+        max_length: int = MAX_LENGTH,
     ) -> list[list[list[Answer]]]:
         """For each episode and query `n` drawn answers; the same for the same seed."""

@@ -10,7 +10,7 @@ from biml.episodes.episode import Episode
 from biml.episodes.present import EvaluationEpisodes
 from biml.episodes.transforms import UNDEFINED, unmap_symbols
 from biml.errors import UsageError
-from biml.evaluation.responder import Answer, Responder
+from biml.evaluation.responder import MAX_LENGTH, Answer, Responder
 from biml.rng import derive_seed
 
 TIMES = 10
@@ -45,7 +45,7 @@ def draw_items(
     *,
     seed: int,
     times: int = TIMES,
-    max_length: int = 10,
+    max_length: int = MAX_LENGTH,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Item]:
     """Drawn answers to each item, `times` as many as people gave, each under its own renaming.
@@ -59,8 +59,8 @@ def draw_items(
     episodes = evaluation.episodes
     if evaluation.by_name or any(len({q.words for q in e.queries}) != 1 for e in episodes):
         raise UsageError(
-            "--sample_html shows one query a file with people's answers: "
-            "use it with --episode_type few_shot_human"
+            "drawn answers are shown beside people's where each file has one query, "
+            "as those of few_shot_human have"
         )
     wanted = [times * len(episode.queries) for episode in episodes]
     # Presenting all of people's answers for each drawn one would take as long as drawing.

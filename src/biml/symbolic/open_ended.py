@@ -48,7 +48,8 @@ class OpenEndedBiases(StepwiseResponder):
         used = {symbol for example in episode.study for symbol in example.symbols}
 
         def following(begun: tuple[int, ...]) -> np.ndarray:
-            answer = [choices[number] for number in begun]
+            # What is outside a pool is aligned as it stands, with a symbol that nothing else has.
+            answer = [choices[n] if n < len(choices) else "" for n in begun]
             if len(answer) > len(words):
                 return np.full(len(choices) + 1, 1 / (len(choices) + 1))
             if len(answer) == len(words):

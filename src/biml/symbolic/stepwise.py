@@ -7,11 +7,15 @@ import numpy as np
 
 from biml.episodes.episode import COLOURS, Episode
 from biml.errors import UsageError
-from biml.evaluation.responder import Answer
+from biml.evaluation.likelihood import check_lapse
+from biml.evaluation.responder import MAX_LENGTH, Answer
 from biml.rng import derive_seed
 
 Next = Callable[[tuple[int, ...]], np.ndarray]
-"""Numbers of the symbols so far -> probabilities of each choice and, last, of the end."""
+"""Numbers of the symbols so far -> probabilities of each choice and, last, of the end.
+
+A symbol so far that is none of the choices has a number of its own, that behind the end.
+"""
 
 
 class StepwiseResponder(ABC):
@@ -47,7 +51,9 @@ class StepwiseResponder(ABC):
                 for asked in [list(zip(self._readers(episode), episode.queries, strict=True))]
             ]
 
-    def respond(self, episodes: Sequence[Episode], max_length: int = 10) -> list[list[Answer]]:
+    def respond(
+        self, episodes: Sequence[Episode], max_length: int = MAX_LENGTH
+    ) -> list[list[Answer]]:
         """See `Responder`; of symbols that are as likely the first one is taken."""
         return [
             [
@@ -58,7 +64,7 @@ class StepwiseResponder(ABC):
         ]
 
     def sample(
-        self, episodes: Sequence[Episode], *, seed: int, n: int = 1, max_length: int = 10
+        self, episodes: Sequence[Episode], *, seed: int, n: int = 1, max_length: int = MAX_LENGTH
     ) -> list[list[list[Answer]]]:
         """See `Responder`."""
         return self.sample_lapsing(episodes, 0.0, seed=seed, n=n, max_length=max_length)
@@ -70,9 +76,10 @@ class StepwiseResponder(ABC):
         *,
         seed: int,
         n: int = 1,
-        max_length: int = 10,
+        max_length: int = MAX_LENGTH,
     ) -> list[list[list[Answer]]]:
         """See `biml.evaluation.lapsing.SamplesLapsing`."""
+        check_lapse(p_lapse)
         rng = np.random.default_rng(derive_seed(seed, "symbolic"))
 
         def draw(probabilities: np.ndarray) -> int:
@@ -97,8 +104,15 @@ class StepwiseResponder(ABC):
         return [made[query.words] for query in episode.queries]
 
     def _probabilities(self, read: "_Reader", response: Answer) -> np.ndarray:
+        for symbol in response:
+            if symbol not in (*self.symbols, *read.choices):
+                raise UsageError(
+                    f"the symbol {symbol!r} is not among those of this model "
+                    f"({' '.join(self.symbols)}); rename the episode or name its symbols"
+                )
         numbers = read.encode(response)
-        return np.array([read(numbers[:i])[number] for i, number in enumerate(numbers)])
+        end = len(read.choices)
+        return np.array([read(numbers[:i])[n] if n <= end else 0.0 for i, n in enumerate(numbers)])
 
     def _answer(
         self, read: "_Reader", max_length: int, choose: Callable[[np.ndarray], int]
@@ -127,10 +141,6 @@ class _Reader:
 
     def encode(self, response: Answer) -> tuple[int, ...]:
         """Numbers of the symbols, that of the end last."""
-        for symbol in response:
-            if symbol not in self.choices:
-                raise UsageError(
-                    f"the symbol {symbol!r} is not among those of this model "
-                    f"({' '.join(self.choices)}); rename the episode or name its symbols"
-                )
-        return (*[self.choices.index(symbol) for symbol in response], len(self.choices))
+        end = len(self.choices)
+        number = {symbol: i for i, symbol in enumerate(self.choices)}
+        return (*[number.get(symbol, end + 1) for symbol in response], end)
