@@ -1,0 +1,21 @@
+"""docs/behaviour.md: its examples run as they stand, one after another."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "behaviour.md"
+
+
+def test_what_the_document_says_can_be_done(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIML_DATA", str(shared))
+    text = DOCUMENT.read_text("utf-8")
+    names: dict[str, Any] = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        exec(block, names)
+    found = names["scores"].groupby("model")["log_likelihood"].sum().round(1)
+    assert found.to_dict() == {"oracle": -536.1, "oracle-biases": -363.2}
+    for figure in found:
+        assert f"| \N{MINUS SIGN}{abs(figure)} |" in text
