@@ -56,7 +56,20 @@ def test_options_that_are_given_go_before_those_of_the_preset() -> None:
         (("--preset", "fast", "--equal_projections"), "leave out --equal_projections"),
         (("--equal_projections", "--init", "net-BIML-top.pt"), "--equal_projections is for new"),
         (("--clean_share", "0.5"), "add --curriculum"),
-        (("--preset", "fast", "--clean_share", "2"), "--clean_share must be between 0 and 1"),
+        (
+            ("--preset", "fast", "--episode_type", "joint", "--clean_share", "2"),
+            "--clean_share must be between 0 and 1",
+        ),
+        (("--save_best_skip", "0.5"), "add --save_best"),
+        (("--arch", "staged", "--guide", "0.3"), "--guide has no effect with --episode_type retr"),
+        (
+            ("--curriculum", "--episode_type", "few_shot_vanilla"),
+            "--curriculum has no effect with --episode_type few_shot_vanilla, which draws no",
+        ),
+        (
+            ("--preset", "fast", "--episode_type", "open_end_human_all", "--clean_share", "0"),
+            "--clean_share has no effect with --episode_type open_end_human_all",
+        ),
         (("--preset", "fast", "--no_lr_warmup"), "--no_lr_warmup has no effect with --lr_shape"),
         (("--lr_shape", "square", "--lr_end_factor", "0.1"), "--lr_end_factor has no effect"),
         (("--preset", "fast", "--episode_type", "few_shot_gold"), "is for evaluation only"),
@@ -67,6 +80,12 @@ def test_misuse_is_named(tmp_path: Path, capsys, options: tuple[str, ...], told:
     assert main(["train", *where, *options]) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "net.pt").exists()
+
+
+@pytest.mark.parametrize("kind", ["retrieve", "few_shot_vanilla", "open_end_human_all"])
+def test_what_a_preset_brings_along_needs_no_effect(kind: str) -> None:
+    assert settle({"preset": "fast", "episode_type": kind})["guide"] == 0.3
+    assert settle({"preset": "fast", "episode_type": kind, "guide": 0.0})["guide"] == 0
 
 
 @pytest.mark.parametrize(

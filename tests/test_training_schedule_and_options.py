@@ -114,7 +114,10 @@ def test_a_value_that_cannot_work_is_misuse_and_named(
     assert not (tmp_path / "a.pt").exists()
 
 
-@pytest.mark.parametrize("option", [["--act", "tanh"], ["--batch_size", "many"], ["--no_such"]])
+@pytest.mark.parametrize(
+    "option",
+    [["--act", "tanh"], ["--batch_size", "many"], ["--no_such"], ["--resume", "--overwrite"]],
+)
 def test_the_parser_refuses_what_it_can(option: list[str]) -> None:
     with pytest.raises(SystemExit) as end:
         door("train", ["--fn_out_model", "a.pt", *option])

@@ -37,7 +37,7 @@ def installed() -> list[Path]:
 
 def is_shipped(path: Path) -> bool:
     """Whether a model's file is one of the package."""
-    return path.parent == FOLDER
+    return path.resolve().parent == FOLDER.resolve()
 
 
 def bare(name: str) -> str:

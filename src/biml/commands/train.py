@@ -28,12 +28,13 @@ def _configure_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dir_model", default="out_models", metavar="FOLDER", help="its folder (%(default)s)"
     )
-    parser.add_argument(
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument(
         "--resume",
         action="store_true",
         help="go on with the run that this file holds, with the options that it had",
     )
-    parser.add_argument(
+    existing.add_argument(
         "--overwrite", action="store_true", help="replace the file where it exists, unasked"
     )
     parser.add_argument(

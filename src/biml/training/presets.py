@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from biml.episodes.types import episode_type
 from biml.errors import UsageError
 from biml.networks.table import architecture
 from biml.training.config import TrainingConfig, option
@@ -76,13 +77,31 @@ def settle(given: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(f"the {options.get('arch', arch)} network takes no --nlayers_query")
     if "equal_projections" in given and "init" in given:
         raise UsageError("--equal_projections is for new weights, which --init has none of")
+    _refuse_idle(given, options)
+    return options
+
+
+def _refuse_idle(given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Refuse what has no effect beside the other options; a preset may well bring such along."""
+    kind = episode_type(options.get("episode_type", TrainingConfig.episode_type))
+    if "save_best_skip" in given and not options.get("save_best"):
+        raise UsageError("--save_best_skip says when --save_best begins; add --save_best")
     if "clean_share" in given and not options.get("curriculum"):
         raise UsageError("--clean_share is a share of a curriculum's run; add --curriculum")
+    for idle, why in (
+        ("guide", "" if kind.teaches_rules or not given.get("guide") else "teaches no rules"),
+        ("curriculum", "" if kind.clean else "draws no grammars"),
+        ("clean_share", "" if kind.brings_in else "has no biases and noise to bring in late"),
+    ):
+        if idle in given and why:
+            raise UsageError(
+                f"{option(idle)} has no effect with --episode_type {kind.name}, which {why}; "
+                "leave it out"
+            )
     if options.get("lr_shape") == "square":
         for idle in ("lr_end_factor", "lr_warmup"):
             if idle in given:
+                of_preset = "" if "lr_shape" in given else f" of --preset {given['preset']}"
                 raise UsageError(
-                    f"{option(idle)} has no effect with --lr_shape square"
-                    f"{'' if 'lr_shape' in given else f' of --preset {name}'}; leave it out"
+                    f"{option(idle)} has no effect with --lr_shape square{of_preset}; leave it out"
                 )
-    return options
