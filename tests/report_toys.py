@@ -55,9 +55,11 @@ NUMBERS: dict[str, list[tuple[object, ...]]] = {
         ("net", 2, 100, 5000, 0.25, 0.3),
     ],
     "figures": [
-        ("few-shot", "samples, mean over items (%)", "people", 80.7, 80.739, 0.039),
-        ("few-shot", "samples, mean over items (%)", "net", 82.4, 82.5, 0.1),
-        ("few-shot", "item correlation r", "net", 0.788, 0.779, -0.009),
+        ("table1", "log-likelihood", "net", None, -380, -360, None, None, -400.5, -20.5),
+        ("few-shot", "gold (%)", "net", 92.9, None, None, 8.2, 100, 99.8, 6.9),
+        ("few-shot", "samples (%)", "people", 80.7, None, None, None, None, 80.739, 0.039),
+        ("few-shot", "samples (%)", "net", 82.4, None, None, None, None, 82.5, 0.1),
+        ("few-shot", "item correlation r", "net", 0.788, None, None, None, None, 0.779, -0.009),
     ],
 }
 

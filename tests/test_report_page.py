@@ -136,6 +136,8 @@ def test_published_figures_stand_below_ours(page: str) -> None:
     assert "80.7 paper 80.7 (0.0)" in text
     assert "82.5 paper 82.4 (+0.1)" in text
     assert "0.779 paper 0.788 (−0.009)" in text
+    assert "99.8 paper 92.9 (+6.9) SD 8.2, best run 100.0" in text
+    assert "−400.5 paper −380 to −360 (−20.5)" in text
 
 
 def test_numbers_of_the_tables_are_shown(page: str) -> None:
@@ -236,7 +238,7 @@ def test_a_query_of_unknown_length_is_drawn_like_the_others(tmp_path: Path) -> N
     assert (folder / "figures" / "item_accuracies.png").is_file()
 
 
-@pytest.mark.parametrize("name", [name for name, table in TABLES.items() if table.keys])
+@pytest.mark.parametrize("name", [name for name in number_tables() if TABLES[name].keys])
 def test_two_rows_for_the_same_are_refused(tmp_path: Path, name: str) -> None:
     folder = write_toy(tmp_path / "r", {name: number_tables()[name]})
     path = folder / "tables" / f"{name}.csv"
@@ -255,12 +257,44 @@ def test_a_line_is_counted_as_an_editor_does(tmp_path: Path) -> None:
         read_results(folder)
 
 
+def test_a_model_for_one_fold_stands_beside_the_others_with_its_fold(tmp_path: Path) -> None:
+    tables = number_tables()
+    lone = pd.DataFrame(
+        [("lone", "open_ended", "3", 200, 0.03, -190.0, 3.0, 182, 42, False)],
+        columns=list(TABLES["likelihoods"].columns),
+    )
+    likelihoods = pd.concat([tables["likelihoods"], lone], ignore_index=True)
+    folder = write_toy(tmp_path / "r", {"likelihoods": likelihoods})
+    write(folder)
+    text = text_of((folder / "index.html").read_text())
+    assert "lone (fold 3) −190.0 3.0" in text
+    assert "Net & <script>alert(1)</script> $x (fold" not in text
+    drawn = (folder / "figures" / "likelihoods.svg").read_text()
+    assert ">−190 (fold 3)<" in drawn
+    assert ">−925<" in drawn
+
+
+def test_rows_are_headed_by_what_tells_them_apart(page: str) -> None:
+    heads = re.findall(r'<th scope="row">([^<]+)</th>', page)
+    assert {"item correlation r", "P7", "1", "DAX thrice"} <= set(heads)
+    assert not {"few-shot", "Few-shot task", "Open-ended task"} & set(heads)
+
+
 def damage(folder: Path, how: str) -> None:
     tables, about = folder / "tables", folder / "results.json"
     if how == "another format":
         about.write_text(json.dumps({**json.loads(about.read_text()), "format": 99}))
     elif how == "broken json":
         about.write_text("{")
+    elif how == "format as text":
+        about.write_text(about.read_text().replace('"format": 3', '"format": "3"'))
+    elif how == "label as number":
+        about.write_text(about.read_text().replace('"Symbolic (oracle)"', "5"))
+    elif how == "no models":
+        about.write_text(about.read_text().replace('"models"', '"model"'))
+    elif how == "an answer twice":
+        text = (tables / "responses.csv").read_text()
+        (tables / "responses.csv").write_text(text + text.splitlines()[1])
     elif how == "no json":
         about.unlink()
     elif how == "no tables":
@@ -291,6 +325,10 @@ def damage(folder: Path, how: str) -> None:
     [
         ("another format", 1, ("results.json", "format 99", "biml reproduce")),
         ("broken json", 1, ("results.json", "damaged")),
+        ("format as text", 1, ("results.json", "'format' is \"3\", but should be a whole number")),
+        ("label as number", 1, ("results.json", "'label' is 5, but should be a text", "mend it")),
+        ("no models", 1, ("results.json", "'models' is missing")),
+        ("an answer twice", 1, ("responses.csv, line 3", "task 'probes', item 't'", "on line 2")),
         ("no json", 2, ("not a results folder", "biml reproduce")),
         ("no tables", 1, ("tables", "no table", "biml reproduce")),
         ("broken csv", 1, ("groups.csv", "biml reproduce")),

@@ -19,6 +19,7 @@ from biml.reproduce.experiments import EXPERIMENTS, chosen
 from biml.reproduce.likelihoods import SCORED
 from biml.reproduce.measures import MEASURES
 from biml.reproduce.plan import plan
+from biml.reproduce.published import beside_published
 from biml.reproduce.run import reproduce
 from biml.reproduce.store import Store
 from biml.reproduce.subjects import find_subjects
@@ -87,6 +88,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def results(wanted: Wanted, place: Path) -> Results:
     reproduce(wanted, place / "out", workers=1, watch=Told(), store=store(place))
     return read_results(place / "out")
+
+
+def test_spreads_and_best_runs_are_told_where_the_paper_has_them(results: Results) -> None:
+    columns = ["published", "published_sd", "published_best"]
+    mlc = figures(results, "mlc")[columns]
+    assert mlc.loc["greedy, gold queries (%)"].tolist() == [92.9, 8.2, 100]
+    joint = figures(results, "joint-top")[columns].fillna(-1)
+    assert joint.loc["greedy, novel validation queries (%)"].tolist() == [95.8, 0.4, -1]
 
 
 def figures(results: Results, model: str) -> pd.DataFrame:
@@ -163,6 +172,39 @@ def test_models_scored_on_other_responses_are_not_compared(results: Results) -> 
     assert row["low"] < row["difference"] < row["high"] < 0
 
 
+def test_who_was_scored_on_other_responses_is_told(results: Results) -> None:
+    told = [one for one in results.skipped if "other responses" in one.why]
+    assert [(one.model, one.experiment, one.part) for one in told] == [
+        ("vanilla", "table1", "differences from the others, few-shot")
+    ]
+
+
+def test_models_for_different_people_are_not_compared_though_there_are_as_many(
+    models: Path, shared: Path, place: Path, tmp_path: Path
+) -> None:
+    for fold in (1, 2):
+        held_out = own.contents_of(small_network(fold), f"open_end_human_cross{fold}")
+        own.save(tmp_path / f"fold{fold}.pt", held_out)
+    data = DataFolders(shared)
+    subjects = find_subjects(["fold1", "fold2"], tmp_path, data)
+    wanted = Wanted(subjects, chosen(["table1"]), data, quick=True)
+    found = reproduce(wanted, tmp_path / "out", workers=1, watch=Told(), store=store(place))
+    assert found.tables["likelihoods"]["responses"].tolist() == [42, 42]
+    assert "comparisons" not in found.tables
+    assert [one.model for one in found.skipped if "other responses" in one.why] == ["fold2"]
+
+
+def test_a_range_that_was_published_is_met_inside_it() -> None:
+    ours = {"a": -350.0, "b": -370.0, "c": -390.0}
+    rows = [{"model": m, "task": "few_shot", "log_likelihood": of} for m, of in ours.items()]
+    table = pd.DataFrame(rows, columns=list(TABLES["likelihoods"].columns))
+    columns = dict.fromkeys("abc", "MLC")
+    found = beside_published({"likelihoods": table}, columns, ["table1"]).set_index("model")
+    assert found["published"].isna().all()
+    assert found.loc["a", ["published_low", "published_high"]].tolist() == [-380, -360]
+    assert found["difference"].tolist() == [10, 0, -10]
+
+
 def test_answers_to_probes_are_scored_too(results: Results) -> None:
     table = results.tables["likelihoods"]
     rows = table[table["task"] == "probes"].set_index("model")
@@ -201,7 +243,7 @@ def test_greedy_accuracies_and_samples_of_every_task(results: Results) -> None:
 
 def test_the_page_and_what_was_run_stand_beside_the_tables(results: Results, place: Path) -> None:
     about = json.loads((place / "out" / "results.json").read_bytes())
-    assert about["format"] == 2
+    assert about["format"] == 3
     assert about["quick"] is True
     assert about["experiments"] == list(EXPERIMENTS)
     assert about["models"][0] == {"name": "mlc", "label": "BIML", "kind": "network"}

@@ -13,8 +13,10 @@ import pytest
 from biml.commands.main import main
 from biml.commands.reproduce_console import ReproduceConsole
 from biml.errors import UsageError
+from biml.report import FILES
 from biml.reproduce.experiments import EXPERIMENTS
-from biml.results.folder import Results, check_place, holds, write_results
+from biml.results.folder import Results, check_place, holds, typed, write_results
+from biml.results.tables import TABLES
 from biml.symbolic import SYMBOLIC
 
 
@@ -31,6 +33,10 @@ def test_the_command_shows_published_figures_beside_ours(
     assert str(out / "index.html") in shown.out
     assert main([*words, "--data_dir", str(shared), "--out", str(out)]) == 0
     assert "Nothing to compute" in capsys.readouterr().err
+    for gone in (out / "figures" / "likelihoods.png", out / "index.html"):
+        gone.unlink()
+        assert main([*words, "--data_dir", str(shared), "--out", str(out)]) == 0
+        assert gone.is_file()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
@@ -71,7 +77,9 @@ def _await(holds: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def test_misuse_is_told_before_anything_is_written(shared: Path, tmp_path: Path, capsys) -> None:
+def test_misuse_is_told_before_anything_is_written(
+    shared: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
     def fails(*words: str) -> str:
         code = main(["reproduce", "--data_dir", str(shared), "--dir_model", str(tmp_path), *words])
         assert code == 2
@@ -84,6 +92,8 @@ def test_misuse_is_told_before_anything_is_written(shared: Path, tmp_path: Path,
         message = fails("--models", "oracle", name, "--out", str(out))
         assert f"name experiments before --models: biml reproduce {name} --models" in message
     assert "--workers is 0" in fails("--workers", "0", "--out", str(out))
+    for seed in ("-1", str(2**63)):
+        assert f"--seed is {seed}" in fails("--seed", seed, "--out", str(out))
     assert not out.exists()
     out.write_text("mine")
     assert "is a file" in fails("--models", "oracle", "--out", str(out))
@@ -92,34 +102,63 @@ def test_misuse_is_told_before_anything_is_written(shared: Path, tmp_path: Path,
     (out / "notes.txt").write_text("mine")
     assert "notes.txt" in fails("--models", "oracle", "--out", str(out))
     assert (out / "notes.txt").read_text() == "mine"
+    (out / "notes.txt").unlink()
+    monkeypatch.chdir(out)
+    for here in (".", "..", str(out)):
+        assert "is the current folder, or holds it" in fails("--models", "oracle", "--out", here)
+    link = tmp_path / "link"
+    link.symlink_to(out)
+    assert "is a link" in fails("--models", "oracle", "--out", str(link))
+    assert link.is_symlink()
     message = fails("probes", "--models", "oracle", "--out", str(tmp_path / "new"))
     assert "no model takes part" in message
 
 
 @pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "Desktop.ini"])
 def test_what_a_file_manager_leaves_is_no_reason_to_refuse(tmp_path: Path, name: str) -> None:
-    check_place(tmp_path)
+    check_place(tmp_path, FILES)
     (tmp_path / name).touch()
-    check_place(tmp_path)
+    check_place(tmp_path, FILES)
     results = Results("0", True, 0, (), ("few-shot",))
     write_results(results, tmp_path)
     (tmp_path / "tables").mkdir()
     (tmp_path / "index.html").touch()
     (tmp_path / "tables" / name).touch()
-    check_place(tmp_path)
+    check_place(tmp_path, FILES)
     assert holds(tmp_path, results)
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(UsageError, match=r"something else than results \(notes\.txt\)"):
-        check_place(tmp_path)
+
+
+@pytest.mark.parametrize("mine", ["notes.txt", "tables/mine.csv", "figures/mine.png"])
+def test_what_is_not_of_a_reproduction_is_not_replaced(tmp_path: Path, mine: str) -> None:
+    write_results(Results("0", True, 0, (), ("few-shot",)), tmp_path)
+    for name in ("tables/groups.csv", "figures/likelihoods.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    check_place(tmp_path, FILES)
+    (tmp_path / mine).touch()
+    with pytest.raises(UsageError, match=rf"something else than results \({mine}\)"):
+        check_place(tmp_path, FILES)
 
 
 def test_names_in_brackets_are_shown_as_they_are(capsys, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     row = {"experiment": "few-shot", "figure": "its r", "model": "mine[v2]", "ours": 1.0}
-    frame = pd.DataFrame([row | {"published": None, "difference": None}])
+    assert "mine[v2]" in shown_of([row], capsys)
+
+
+def test_a_range_is_shown_as_one(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    row = {"experiment": "table1", "figure": "log-likelihood", "model": "net", "ours": -350.05}
+    row |= {"published_low": -380.0, "published_high": -360.0, "difference": 9.95}
+    (line,) = [line for line in shown_of([row], capsys).splitlines() if "net" in line]
+    assert line.split() == ["log-likelihood", "net", "-380", "to", "-360", "-350.1", "+9.9"]
+
+
+def shown_of(rows: list[dict[str, object]], capsys) -> str:
+    frame = typed(pd.DataFrame(rows, columns=list(TABLES["figures"].columns)), TABLES["figures"])
     console = ReproduceConsole()
     console.results(Results("0", True, 0, (), ("few-shot",), (), {"figures": frame}), Path("out"))
-    assert "mine[v2]" in capsys.readouterr().out
+    return capsys.readouterr().out
 
 
 def test_the_help_names_every_experiment_and_symbolic_model(capsys, monkeypatch) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from biml.checkpoints import own
+from biml.checkpoints.shipped import is_shipped
 from biml.episodes.locate import DataFolders
 from biml.errors import UsageError
 from biml.reproduce.subjects import find_subjects
@@ -48,6 +49,18 @@ def test_named_models_for_folds_are_never_dropped(models: Path, shared: Path, tm
     assert [network.path.stem for network in subject.folds] == [
         f"joint-cross{fold}" for fold in range(1, 6)
     ]
+
+
+def test_models_for_folds_of_a_model_that_comes_with_biml_lie_among_ones_own(
+    models: Path, shared: Path, tmp_path: Path
+) -> None:
+    for fold in range(1, 6):
+        copied = tmp_path / f"net-BIML-joint-cross{fold}.pt"
+        copied.write_bytes((models / f"joint-cross{fold}.pt").read_bytes())
+    (subject,) = find_subjects(["net-BIML-joint-top"], tmp_path, DataFolders(shared, usual=()))
+    assert subject.network is not None
+    assert is_shipped(subject.network.path)
+    assert [network.path.parent for network in subject.folds] == [tmp_path] * 5
 
 
 @pytest.mark.parametrize("name", ["people", "oracle"])

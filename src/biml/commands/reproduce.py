@@ -6,6 +6,9 @@ from pathlib import Path
 from biml.reproduce.experiments import ALL, EXPERIMENTS
 from biml.symbolic import SYMBOLIC
 
+MAX_SEED = 2**63 - 1
+"""The largest that a column of whole numbers holds."""
+
 SUMMARY = "Reproduce the paper's behavioural results and write a report."
 
 
@@ -58,10 +61,13 @@ def run(args: argparse.Namespace) -> int:
     experiments = chosen(args.experiments)
     if args.workers is not None and args.workers < 1:
         raise UsageError(f"--workers is {args.workers}, but must be at least 1")
+    if not 0 <= args.seed <= MAX_SEED:
+        raise UsageError(f"--seed is {args.seed}, but must be from 0 to {MAX_SEED}")
 
+    from biml.report import FILES
     from biml.results.folder import check_place
 
-    check_place(args.out)
+    check_place(args.out, FILES)
 
     from biml.commands.reproduce_console import ReproduceConsole
     from biml.episodes.locate import DataFolders

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pandas as pd
 from rich.console import Console
@@ -96,7 +96,7 @@ class ReproduceConsole:
             for row in rows.itertuples():
                 name = str(row.figure)
                 digits = 1 if "%" in name or "likelihood" in name else 3
-                numbers = [_number(row.published, digits), _number(row.ours, digits)]
+                numbers = [_published(row, digits), _number(row.ours, digits)]
                 difference = _number(row.difference, digits, sign=True)
                 words = [Text("" if name == last else name), Text(str(row.model))]
                 table.add_row(*words, *numbers, difference)
@@ -115,6 +115,12 @@ class ReproduceConsole:
                 self.said(f"Not measured: {', '.join(experiments)}, as {reason}")
             else:
                 self.said(f"{model} takes no part in {', '.join(experiments)}: it {reason}")
+
+
+def _published(row: Any, digits: int) -> str:
+    if pd.isna(row.published_low):
+        return _number(row.published, digits)
+    return f"{_number(row.published_low, 0)} to {_number(row.published_high, 0)}"
 
 
 def _number(value: object, digits: int, *, sign: bool = False) -> str:

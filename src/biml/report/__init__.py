@@ -11,6 +11,6 @@ if not find_spec("jinja2"):
         "install it with: pip install 'biml[analysis]' (in a checkout: '.[analysis]')"
     )
 
-from biml.report.page import PAGE, write
+from biml.report.page import FILES, PAGE, is_whole, write
 
-__all__ = ["PAGE", "write"]
+__all__ = ["FILES", "PAGE", "is_whole", "write"]

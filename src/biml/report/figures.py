@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from biml.report import drawing
 from biml.report.columns import Column, among
 from biml.report.drawing import INK, Drawn, colour, line, mark, panels, row_height, saved, wrapped
+from biml.report.likelihoods import fold_told, overall
 from biml.report.words import PATTERNS, TASKS
 from biml.results.tables import PEOPLE
 
@@ -30,7 +31,8 @@ def likelihoods(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
     table = tables.get("likelihoods")
     if table is None or table.empty:
         return None
-    table = table[table["fold"].isin(["", "all"]) & np.isfinite(table["log_likelihood"])]
+    table = overall(table)
+    table = table[np.isfinite(table["log_likelihood"])]
     tasks = [task for task in TASKS if task in set(table["task"])]
     if not tasks:
         return None
@@ -55,7 +57,7 @@ def likelihoods(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
                     markersize=6,
                     capsize=3,
                 )
-                text = f"{found:.0f}".replace("-", "−")
+                text = f"{found:.0f}{fold_told(value['fold'])}".replace("-", "−")
                 panel.annotate(
                     text, (found, place), (0, 7), textcoords="offset points", ha="center"
                 )
@@ -72,8 +74,8 @@ def likelihoods(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
         "Marks: mean over passes with fresh orders and names, at the lapse rate that fits best. "
         "Bars: standard deviation over those passes. "
         "Hollow: the model was trained on these answers. Open-ended: sum of the folds where there "
-        "are five models. Dashed: how often people gave each answer, which no model of the queries "
-        "can pass.",
+        "are five models; of a model for one fold, of its people alone. Dashed: how often people "
+        "gave each answer, which no model of the queries can pass.",
     )
 
 

@@ -11,6 +11,9 @@ from biml.report.columns import Column, among
 
 MISSING = "–"
 
+Tables = dict[str, pd.DataFrame]
+"""Of results, by name."""
+
 
 @dataclass(frozen=True)
 class Head:
@@ -34,7 +37,7 @@ class Value:
     Attributes:
         text: to read.
         key: to sort by; the text where it is none, empty where the value is missing.
-        below: a line under it.
+        below: smaller lines under it.
     """
 
     text: str
@@ -140,6 +143,11 @@ def models_in_columns(
         for key, cells in found.items()
     )
     return Grid(title, note, tuple(heads), rows)
+
+
+def table_of(tables: Tables, name: str) -> pd.DataFrame:
+    """A table, or an empty one where it is not there."""
+    return tables.get(name, pd.DataFrame())
 
 
 def _float(value: Any) -> float:

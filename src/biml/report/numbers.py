@@ -1,31 +1,32 @@
 """The tables of numbers of each section of the page, from the tables of the results."""
 
+from collections.abc import Callable
+
 import pandas as pd
 
 from biml.report.columns import Column, among
 from biml.report.grids import (
     MISSING,
     Grid,
-    Head,
+    Tables,
     Value,
     interval,
     models_in_columns,
     models_in_rows,
     number,
     p_value,
+    table_of,
     value,
 )
-from biml.report.words import ACCURACIES, GROUPS, KINDS, PATTERNS, TASKS, spoken
+from biml.report.likelihoods import likelihood_details, likelihoods
+from biml.report.words import ACCURACIES, GROUPS, KINDS, PATTERNS, spoken
 
-Tables = dict[str, pd.DataFrame]
 Columns = tuple[Column, ...]
-
-_NATS = "Nats; closer to 0 is better."
 
 
 def published(tables: Tables, columns: Columns) -> list[Grid]:
     """Published figures beside ours."""
-    frame = _of(tables, "figures")
+    frame = table_of(tables, "figures")
     if frame.empty:
         return []
     largest = frame[["ours", "published"]].abs().max(axis=1)
@@ -35,21 +36,34 @@ def published(tables: Tables, columns: Columns) -> list[Grid]:
     def cell(row: pd.Series) -> Value:
         # Correlations and p need more digits than percentages and nats.
         digits = 3 if row["largest"] <= 1 else 1
-        if pd.isna(row["published"]):
+        stated = _stated(row, digits)
+        if not stated:
             return value(row["ours"], digits)
         change = number(row["difference"], digits)
         sign = "" if change.startswith("−") or change in (MISSING, number(0, digits)) else "+"
-        below = f"paper {number(row['published'], digits)} ({sign}{change})"
-        return value(row["ours"], digits, below)
+        runs = {"SD": row["published_sd"], "best run": row["published_best"]}
+        of_runs = [f"{name} {number(of, digits)}" for name, of in runs.items() if pd.notna(of)]
+        lines = [f"paper {stated} ({sign}{change})", ", ".join(of_runs)]
+        return value(row["ours"], digits, "\n".join(filter(None, lines)))
 
-    note = "Ours; below it the paper's figure and how much ours is above it."
-    keys = {"experiment": "Experiment", "figure": "Figure"}
+    note = (
+        "Ours; below it the paper's figure and how much ours is above it; above or below a range, "
+        "where the paper has only a graph. SD and best run: of the paper's runs."
+    )
+    keys = {"figure": "Figure", "experiment": "Experiment"}
     return [models_in_columns("Published figures and ours", note, frame, keys, columns, cell)]
+
+
+def _stated(row: pd.Series, digits: int) -> str:
+    """The paper's number or range; nothing where it has none."""
+    if pd.notna(row["published"]):
+        return number(row["published"], digits)
+    return interval(row["published_low"], row["published_high"], 0)
 
 
 def accuracies(tables: Tables, columns: Columns) -> list[Grid]:
     """Queries answered exactly, a column for each task and kind."""
-    frame = _of(tables, "accuracies")
+    frame = table_of(tables, "accuracies")
     if frame.empty:
         return []
     kinds = list(dict.fromkeys(zip(frame["task"], frame["kind"], strict=True)))
@@ -73,7 +87,7 @@ def accuracies(tables: Tables, columns: Columns) -> list[Grid]:
 
 def few_shot(tables: Tables, columns: Columns) -> list[Grid]:
     """Accuracy of drawn answers by group of queries, agreement with people, kinds of error."""
-    groups, agreement = _of(tables, "groups"), _of(tables, "agreement")
+    groups, agreement = table_of(tables, "groups"), table_of(tables, "agreement")
     grids = []
     if not groups.empty:
         percent = {(r.model, r.group): r.accuracy for r in groups.itertuples()}
@@ -102,7 +116,7 @@ def few_shot(tables: Tables, columns: Columns) -> list[Grid]:
 
 def by_query(tables: Tables, columns: Columns) -> list[Grid]:
     """Accuracy on each few-shot query."""
-    frame = _of(tables, "item_accuracies")
+    frame = table_of(tables, "item_accuracies")
     if frame.empty:
         return []
     kind = frame["group"].mask(frame["six_long"].fillna(False), frame["group"] + ", six symbols")
@@ -132,7 +146,7 @@ def probes(tables: Tables, columns: Columns) -> list[Grid]:
     """Shares of answers, mutual exclusivity by condition, and its regression."""
     note = "Answers that are as the kind of probe has it; one-to-one: rather than exclusive."
     grids = _patterns(tables, columns, "probes", "Answers that follow the bias", note)
-    frame = _of(tables, "mutual_exclusivity")
+    frame = table_of(tables, "mutual_exclusivity")
     if not frame.empty:
         found = {(r.model, r.pool_size, r.counter_examples): r for r in frame.itertuples()}
         pairs = frame[["pool_size", "counter_examples"]].drop_duplicates().dropna()
@@ -157,7 +171,7 @@ def probes(tables: Tables, columns: Columns) -> list[Grid]:
 
 def regression(tables: Tables, columns: Columns) -> list[Grid]:
     """Logistic regression of mutual exclusivity."""
-    frame = _of(tables, "exclusivity_regression")
+    frame = table_of(tables, "exclusivity_regression")
     if frame.empty:
         return []
     note = "Log-odds of an answer consistent with mutual exclusivity; below: 95% interval and p."
@@ -172,102 +186,50 @@ def regression(tables: Tables, columns: Columns) -> list[Grid]:
     return [models_in_columns(title, note, named, {"term": "Term"}, columns, cell)]
 
 
-def likelihoods(tables: Tables, columns: Columns) -> list[Grid]:
-    """Log-likelihood of people's responses, a table for each task."""
-    frame = _of(tables, "likelihoods")
-    grids = []
-    for task, title in TASKS.items():
-        here = (
-            frame[(frame["task"] == task) & frame["fold"].isin(["", "all"])]
-            if len(frame)
-            else frame
-        )
-        if here.empty:
-            continue
-        rows, numbers = [], []
-        for column in among(columns, set(here["model"])):
-            for _, row in here[here["model"] == column.name].iterrows():
-                seen = row["within_sample"]
-                rows.append(
-                    (
-                        Value(column.label),
-                        value(row["log_likelihood"]),
-                        value(row["sd"]),
-                        value(row["log_likelihood"] / row["symbols"], 3),
-                        value(row["lapse"], 2),
-                        value(row["responses"], 0),
-                        value(row["symbols"], 0),
-                        value(row["repeats"], 0),
-                        Value(MISSING if pd.isna(seen) else "yes" if seen else "no"),
-                    )
-                )
-                numbers.append(column.number)
-        names = ("Log-likelihood", "SD", "A symbol", "Lapse rate", "Responses", "Symbols", "Passes")
-        heads = (Head("", False), *map(Head, names), Head("Trained on them", False))
-        note = f"{_NATS} SD is over passes with fresh orders and names."
-        grids.append(Grid(title, note, heads, tuple(rows), tuple(numbers)))
-    return grids
-
-
-def likelihood_details(tables: Tables, columns: Columns) -> list[Grid]:
-    """Folds, queries, participants, and differences between models."""
-    grids = []
-    folds = _of(tables, "likelihoods")
-    if not folds.empty:
-        folds = folds[~folds["fold"].isin(["", "all"])]
-        named = folds.assign(task=folds["task"].replace(TASKS))
-        keys = {"task": "Task", "fold": "Fold"}
-        if not named.empty:
-            grids.append(models_in_columns("By fold", _NATS, named, keys, columns, _log_likelihood))
-    frame = _of(tables, "likelihoods_by_item")
-    if not frame.empty:
-        named = frame.assign(
-            task=frame["task"].replace(TASKS),
-            item=frame["item"].mask(frame["item"] == frame["query"], ""),
-        )
-        keys = {"task": "Task", "query": "Query"}
-        if (named["item"] != "").any():
-            keys["item"] = "Trial"
-        grids.append(models_in_columns("By query", _NATS, named, keys, columns, _log_likelihood))
-    people = _of(tables, "likelihoods_by_participant")
-    if not people.empty:
-        named = people.assign(task=people["task"].replace(TASKS))
-        keys = {"task": "Task", "participant": "Participant"}
-        title = "By participant"
-        grids.append(models_in_columns(title, _NATS, named, keys, columns, _log_likelihood))
-    return grids + _comparisons(tables, columns)
-
-
-def _comparisons(tables: Tables, columns: Columns) -> list[Grid]:
-    frame = _of(tables, "comparisons")
+def training(tables: Tables, columns: Columns) -> list[Grid]:
+    """Learning curves at the start, halfway and at the end."""
+    frame = table_of(tables, "learning_curves")
     if frame.empty:
         return []
-    labels = {column.name: column.label for column in columns}
-    rows = tuple(
-        (
-            Value(TASKS.get(row["task"], row["task"])),
-            Value(labels.get(row["model_a"], row["model_a"])),
-            Value(labels.get(row["model_b"], row["model_b"])),
-            value(row["difference"]),
-            value(row["low"]),
-            value(row["high"]),
-            Value(row["unit"]),
-        )
-        for _, row in frame.iterrows()
-    )
-    heads = [Head(name, False) for name in ("Task", "Model", "Other model")]
-    heads += [Head(name) for name in ("Difference", "95% from", "to")]
-    heads += [Head("Drawn again", False)]
-    note = (
-        "Log-likelihood of the model less that of the other, in nats, with a bootstrap interval "
-        "that draws participants again, or responses within each query. A model that was trained "
-        "on these answers (see above) has an advantage."
-    )
-    return [Grid("Differences between models", note, tuple(heads), rows)]
+    places = {"start": 0.0, "halfway": 0.5, "end": 1.0}
+    losses = {"train_loss": "Training", "val_loss": "Validation"}
+
+    def cells(column: Column) -> list[Value]:
+        lines = frame[frame["model"] == column.name]
+        return [_loss(lines, loss, share) for loss in losses for share in places.values()]
+
+    heads = [f"{loss}: {place}" for loss in losses.values() for place in places]
+    note = "Loss in nats a symbol; below it the episodes shown by then."
+    shown = among(columns, set(frame["model"]))
+    return [models_in_rows("Learning curves in numbers", note, shown, heads, cells)]
+
+
+GRIDS: tuple[Callable[[Tables, Columns], list[Grid]], ...] = (
+    published,
+    accuracies,
+    few_shot,
+    by_query,
+    open_ended,
+    probes,
+    regression,
+    likelihoods,
+    likelihood_details,
+    training,
+)
+
+
+def _loss(lines: pd.DataFrame, loss: str, share: float) -> Value:
+    """After a share of the episodes shown, as near as there is a line."""
+    known = lines.dropna(subset=[loss, "episodes"])
+    if known.empty:
+        return Value(MISSING, "")
+    episodes = known["episodes"].to_numpy(float)
+    line = known.iloc[int(abs(episodes - share * episodes.max()).argmin())]
+    return value(line[loss], 3, f"at {number(line['episodes'], 0)}")
 
 
 def _patterns(tables: Tables, columns: Columns, task: str, title: str, note: str) -> list[Grid]:
-    frame = _of(tables, "patterns")
+    frame = table_of(tables, "patterns")
     frame = frame[frame["task"] == task] if len(frame) else frame
     if frame.empty:
         return []
@@ -287,12 +249,3 @@ def _patterns(tables: Tables, columns: Columns, task: str, title: str, note: str
     heads = [f"{PATTERNS.get(name, spoken(name))} (%)" for name in names]
     shown = among(columns, set(frame["model"]))
     return [models_in_rows(title, note, shown, heads, cells)]
-
-
-def _log_likelihood(row: pd.Series) -> Value:
-    return value(row["log_likelihood"], 1, f"of {number(row['responses'], 0)}")
-
-
-def _of(tables: Tables, name: str) -> pd.DataFrame:
-    """A table, or an empty one where it is not there."""
-    return tables.get(name, pd.DataFrame())

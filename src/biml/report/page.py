@@ -1,5 +1,6 @@
 """The page of a results folder: `index.html`, which needs nothing else, and the figures' files."""
 
+import re
 from base64 import b64encode
 from collections.abc import Callable
 from hashlib import sha256
@@ -17,12 +18,19 @@ from biml.report import figures, numbers
 from biml.report.answers import Answers, few_shot_answers, probe_answers
 from biml.report.columns import Column, columns
 from biml.report.drawing import Drawn, colour, inline
-from biml.report.grids import Grid, number
+from biml.report.grids import number
 from biml.report.sheets import OpenEnded, open_ended
 from biml.report.words import spoken
 from biml.results.folder import Results, places_by_reason, read_results
 
 PAGE = "index.html"
+
+ENDINGS = ("png", "svg")
+
+FILES = tuple(f"{name}.{ending}" for name in figures.NAMES for ending in ENDINGS)
+"""What may be in the folder `figures`."""
+
+_SHOWN = re.compile(r'<figure id="(\w+)"')
 
 
 def write(folder: Path) -> None:
@@ -41,7 +49,7 @@ def write(folder: Path) -> None:
     drawn = figures.draw(dict(results.tables), columns(results))
     made = page(results, drawn, source=folder / "tables")
     for name in figures.NAMES:
-        for ending in ("png", "svg"):
+        for ending in ENDINGS:
             path = folder / "figures" / f"{name}.{ending}"
             if name in drawn:
                 with write_aside(path) as file:
@@ -51,6 +59,16 @@ def write(folder: Path) -> None:
                 path.unlink(missing_ok=True)
     with write_aside(folder / PAGE) as file:
         file.write(made.encode())
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the page is there, and the files of every figure on it."""
+    try:
+        shown = _SHOWN.findall((folder / PAGE).read_text("utf-8", "replace"))
+    except OSError:
+        return False
+    files = [folder / "figures" / f"{name}.{ending}" for name in shown for ending in ENDINGS]
+    return all(file.is_file() for file in files)
 
 
 def page(results: Results, drawn: dict[str, Drawn], source: Path) -> str:
@@ -90,7 +108,7 @@ def _parts(results: Results, drawn: dict[str, Drawn], source: Path) -> dict[str,
         answers, others = _answers(tables, everyone), _others(tables, everyone)
     except FormatError as error:
         raise FormatError(error.problem, source=str(source / "responses.csv")) from None
-    grids = _grids(tables, everyone)
+    grids = {make.__name__: make(tables, everyone) for make in numbers.GRIDS}
     shows = {
         ("few-shot", "Few-shot task"): "few_shot" in answers
         or grids["few_shot"]
@@ -150,20 +168,3 @@ _MADE: dict[str, Callable[..., Answers | OpenEnded]] = {
     "probes": probe_answers,
 }
 """What is made of the answers of each of the paper's tasks."""
-
-
-def _grids(tables: dict[str, pd.DataFrame], everyone: tuple[Column, ...]) -> dict[str, list[Grid]]:
-    return {
-        make.__name__: make(tables, everyone)
-        for make in (
-            numbers.published,
-            numbers.accuracies,
-            numbers.few_shot,
-            numbers.by_query,
-            numbers.open_ended,
-            numbers.probes,
-            numbers.regression,
-            numbers.likelihoods,
-            numbers.likelihood_details,
-        )
-    }

@@ -9,6 +9,7 @@ from biml.behaviour import few_shot, open_ended, probes
 from biml.behaviour.agreement import accuracy_agreement
 from biml.behaviour.compare import differences
 from biml.behaviour.few_shot import Grammars, percent
+from biml.behaviour.likelihoods import RESPONSE
 from biml.reproduce.asked import Frames
 from biml.results.tables import PEOPLE
 
@@ -20,21 +21,32 @@ PROBE_PATTERNS = {
 
 
 def likelihood_tables(measured: Mapping[str, Frames], seed: int, resamples: int) -> Frames:
-    """`comparisons` of all pairs of models that were scored on the same responses.
+    """Likelihoods of all models, and `comparisons` of those scored on the same responses.
 
     Args:
         measured: for each model what its likelihood gave, of one task.
     """
     tables = merge(measured.values())
     tables.pop("scored", None)
-    scored = {model: frames["scored"] for model, frames in measured.items()}
-    most = max(map(len, scored.values()), default=0)
-    alike = [frame for frame in scored.values() if len(frame) == most]
-    if len(alike) > 1:
-        found = differences(join(alike), seed=seed, resamples=resamples)
-        renamed = found.rename(columns={"model": "model_a", "other": "model_b"})
-        tables["comparisons"] = renamed.assign(task=alike[0]["task"].iloc[0])
+    compared = []
+    for models in alike(measured):
+        if len(models) > 1:
+            scored = join(measured[model]["scored"] for model in models)
+            found = differences(scored, seed=seed, resamples=resamples)
+            renamed = found.rename(columns={"model": "model_a", "other": "model_b"})
+            compared.append(renamed.assign(task=scored["task"].iloc[0]))
+    if compared:
+        tables["comparisons"] = join(compared)
     return tables
+
+
+def alike(measured: Mapping[str, Frames]) -> list[list[str]]:
+    """Models by the responses that they were scored on; the most models first."""
+    found: dict[frozenset[tuple[object, ...]], list[str]] = {}
+    for model, frames in measured.items():
+        responses = frames["scored"][[*RESPONSE, "response"]]
+        found.setdefault(frozenset(responses.itertuples(index=False, name=None)), []).append(model)
+    return sorted(found.values(), key=len, reverse=True)
 
 
 def few_shot_tables(

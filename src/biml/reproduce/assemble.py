@@ -22,6 +22,7 @@ from biml.errors import BimlError
 from biml.evaluation.curves import training_parts
 from biml.reproduce.analysis import (
     Frames,
+    alike,
     few_shot_tables,
     in_order,
     join,
@@ -36,9 +37,10 @@ from biml.reproduce.published import COLUMNS, ORACLE, beside_published
 from biml.reproduce.store import Store, data_digest, key
 from biml.reproduce.subjects import Subject
 from biml.reproduce.work import Found
+from biml.results.folder import Skipped
 from biml.results.tables import PEOPLE
 
-ANALYSIS_VERSION = 4
+ANALYSIS_VERSION = 5
 """Raised whenever the analysis gives other tables than before."""
 
 RESAMPLES, QUICK_RESAMPLES = 10_000, 1_000
@@ -88,6 +90,24 @@ def assemble(wanted: Wanted, found: Found, store: Store) -> Frames:
     validated = any(measure == "validation" for measure, _ in found)
     other = validated and not validation_as_published(wanted.data)
     return tables | {"figures": beside_published(shown, columns, ran, imported, other)}
+
+
+def not_compared(wanted: Wanted, found: Found) -> tuple[Skipped, ...]:
+    """The models that were scored on other responses than most, for each task."""
+    skipped = []
+    for experiment in wanted.experiments:
+        for name in experiment.measures:
+            if name.endswith("_likelihood"):
+                measured = {m: result.frames for (of, m), result in found.items() if of == name}
+                part = f"differences from the others, {MEASURES[name].task.replace('_', '-')}"
+                why = "was scored on other responses than the others"
+                apart = {model for models in alike(measured)[1:] for model in models}
+                skipped += [
+                    Skipped(subject.name, experiment.name, why, part)
+                    for subject in wanted.subjects
+                    if subject.name in apart
+                ]
+    return tuple(skipped)
 
 
 def _kept(experiment: Experiment, wanted: Wanted, found: Found, store: Store) -> Frames:

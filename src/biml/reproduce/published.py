@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from biml.results.tables import PEOPLE
+from biml.results.tables import PEOPLE, TABLES
 
 MLC, JOINT, ALGEBRAIC, COPY = "MLC", "MLC (joint)", "MLC (algebraic only)", "MLC (copy only)"
 OPEN_ENDED, PROBES = "MLC (open-ended)", "MLC (probes)"
@@ -26,6 +26,31 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
+class Published:
+    """What the paper states of one model: a number, or a range that was read off a graph.
+
+    Attributes:
+        number: the mean where there were several runs; None for a range.
+        low, high: ends of the range; None for a number.
+        sd, best: standard deviation over the runs and the best of them, where it states them.
+    """
+
+    number: float | None = None
+    low: float | None = None
+    high: float | None = None
+    sd: float | None = None
+    best: float | None = None
+
+    def difference(self, ours: float) -> float | None:
+        """How much ours is above the number or outside the range; None where nothing is stated."""
+        if self.number is not None:
+            return ours - self.number
+        if self.low is None or self.high is None:
+            return None
+        return ours - min(max(ours, self.low), self.high)
+
+
+@dataclass(frozen=True)
 class Figure:
     """One figure of the paper.
 
@@ -43,13 +68,17 @@ class Figure:
     table: str
     where: Mapping[str, object]
     column: str
-    published: Mapping[str, float]
+    published: Mapping[str, float | Published]
 
 
-def _accuracy(experiment: str, name: str, task: str, **published: float) -> Figure:
+def _accuracy(experiment: str, name: str, task: str, **published: float | Published) -> Figure:
     where = {"task": task, "kind": "novel"}
     named = {_BY_WORD[word]: value for word, value in published.items()}
     return Figure(experiment, name, "accuracies", where, "mean", named)
+
+
+def _runs(mean: float, sd: float, best: float | None = None) -> Published:
+    return Published(mean, sd=sd, best=best)
 
 
 def _group(name: str, group: str, people: float, mlc: float) -> Figure:
@@ -69,12 +98,16 @@ _BY_WORD = {"mlc": MLC, "joint": JOINT, "algebraic": ALGEBRAIC, "vanilla": VANIL
 FIGURES = (
     Figure(
         "table1",
-        # MLC and algebraic-only are the middles of -360 to -380 and -400 to -500, read off a graph.
         "log-likelihood of few-shot responses",
         "likelihoods",
         {"task": "few_shot"},
         "log_likelihood",
-        {ORACLE: -536.1, MLC: -370.0, ALGEBRAIC: -450.0, PEOPLE: -154.1},
+        {
+            ORACLE: -536.1,
+            MLC: Published(low=-380.0, high=-360.0),
+            ALGEBRAIC: Published(low=-500.0, high=-400.0),
+            PEOPLE: -154.1,
+        },
     ),
     Figure(
         "table1",
@@ -105,18 +138,18 @@ FIGURES = (
         "few-shot",
         "greedy, gold queries (%)",
         "few_shot_gold",
-        mlc=92.9,
-        joint=96.8,
-        algebraic=93.6,
+        mlc=_runs(92.9, 8.2, best=100.0),
+        joint=_runs(96.8, 5.2),
+        algebraic=_runs(93.6, 9.0),
         vanilla=0.0,
     ),
     _accuracy(
         "few-shot",
         "greedy, novel validation queries (%)",
         "validation",
-        mlc=95.3,
-        joint=95.8,
-        algebraic=94.7,
+        mlc=_runs(95.3, 0.4),
+        joint=_runs(95.8, 0.4),
+        algebraic=_runs(94.7, 2.4),
     ),
     _group("samples, mean over items (%)", "all", 80.7, 82.4),
     _group("samples, simple items (%)", "simple", 85.5, 86.3),
@@ -230,8 +263,7 @@ def beside_published(
             columns,
         )
     ]
-    names = ["experiment", "figure", "model", "published", "ours", "difference"]
-    return pd.DataFrame(rows, columns=names)
+    return pd.DataFrame(rows, columns=list(TABLES["figures"].columns))
 
 
 def _comparable(figure: Figure, imported: bool, other_validation: bool) -> bool:
@@ -254,15 +286,20 @@ def _rows(
         ours = None if table is None else _ours(figure, table, model)
         if ours is None:
             continue
-        published = figure.published.get(column)
+        stated = figure.published.get(column, Published())
+        published = stated if isinstance(stated, Published) else Published(stated)
         rows.append(
             {
                 "experiment": figure.experiment,
                 "figure": figure.name,
                 "model": model,
-                "published": published,
+                "published": published.number,
+                "published_low": published.low,
+                "published_high": published.high,
+                "published_sd": published.sd,
+                "published_best": published.best,
                 "ours": ours,
-                "difference": None if published is None else ours - published,
+                "difference": published.difference(ours),
             }
         )
     return rows

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import biml.report  # noqa: F401  (says at once what to install where something is missing)
 from biml.behaviour.people import FEW_SHOT, few_shot_grammars, lacks
 from biml.files import folder_aside
-from biml.reproduce.assemble import Wanted, assemble
+from biml.report import FILES, is_whole, write
+from biml.reproduce.assemble import Wanted, assemble, not_compared
 from biml.reproduce.likelihoods import SCORED
 from biml.reproduce.measures import MEASURES
 from biml.reproduce.plan import plan
@@ -30,7 +30,7 @@ def reproduce(
         UsageError: there is something else at `out`, or no model takes part.
         BimlError: there are no human data, or a model failed.
     """
-    check_place(out)
+    check_place(out, FILES)
     if store is None:
         store = Store.of_user({**TABLES, SCORED.name: SCORED})
     units, skipped = plan(wanted)
@@ -49,13 +49,11 @@ def reproduce(
         seed=wanted.seed,
         models=tuple(ModelInfo(s.name, s.label, s.kind) for s in wanted.subjects),
         experiments=tuple(experiment.name for experiment in wanted.experiments),
-        skipped=skipped,
+        skipped=skipped + not_compared(wanted, found),
         tables=tables,
     )
-    if not holds(out, results):
-        from biml.report.page import write as report
-
+    if not (holds(out, results) and is_whole(out)):
         with folder_aside(out, overwrite=True) as made:
             write_results(results, made)
-            report(made)
+            write(made)
     return results

@@ -10,7 +10,7 @@ from biml.behaviour.people import FOLDS
 from biml.behaviour.responses import PEOPLE
 from biml.checkpoints.cards import card_path
 from biml.checkpoints.model import load_model
-from biml.checkpoints.shipped import ENDINGS, SHIPPED
+from biml.checkpoints.shipped import ENDINGS, SHIPPED, is_shipped
 from biml.episodes.locate import DataFolders
 from biml.errors import UsageError
 from biml.evaluation.find import find_model
@@ -130,7 +130,10 @@ def find_subjects(
         for path in [_find(name, folder, data).resolve()]
     }
     networks = _grouped(_open(path) for path in paths)
-    subjects = [_with_siblings(name, network, folds) for name, (network, folds) in networks.items()]
+    subjects = [
+        _with_siblings(name, network, folds, Path(folder))
+        for name, (network, folds) in networks.items()
+    ]
     made = [Subject(name, symbolic(name).title, symbolic=True) for name in dict.fromkeys(symbols)]
     return _labelled([*subjects, *made])
 
@@ -198,15 +201,20 @@ def _grouped(networks: Iterable[Network]) -> Found:
     return found
 
 
-def _with_siblings(name: str, network: Network | None, folds: dict[int, Network]) -> Subject:
+def _with_siblings(
+    name: str, network: Network | None, folds: dict[int, Network], folder: Path
+) -> Subject:
     """The subject; models for folds that lie beside its file belong to it too.
 
+    Args:
+        folder: where those of a model that comes with biml lie.
     Raises:
         UsageError: models for some of the five folds were named, and others are missing.
     """
     named = bool(folds)
     if network is not None:
-        beside = {k: _sibling(network.path, k) for k in FOLDS if k not in folds}
+        place = folder if is_shipped(network.path) else network.path.parent
+        beside = {k: _sibling(place, network.path.stem, k) for k in FOLDS if k not in folds}
         folds = folds | {k: sibling for k, sibling in beside.items() if sibling is not None}
     if len(folds) < len(FOLDS):
         if named:
@@ -219,12 +227,12 @@ def _with_siblings(name: str, network: Network | None, folds: dict[int, Network]
     return Subject(name, "", network=network, folds=tuple(folds[k] for k in sorted(folds)))
 
 
-def _sibling(path: Path, fold: int) -> Network | None:
-    stems = dict.fromkeys((path.stem, path.stem.removesuffix("-top")))
+def _sibling(folder: Path, name: str, fold: int) -> Network | None:
+    stems = dict.fromkeys((name, name.removesuffix("-top")))
     for stem in stems:
         for mark in ("-", "_"):
             for ending in ENDINGS:
-                sibling = path.with_name(f"{stem}{mark}cross{fold}{ending}")
+                sibling = folder / f"{stem}{mark}cross{fold}{ending}"
                 if sibling.is_file():
                     network = _open(sibling)
                     _check_fold(network, fold)

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -12,8 +12,9 @@ import pandas as pd
 from biml.errors import BimlError, FormatError, UsageError
 from biml.files import write_aside
 from biml.results.tables import TABLES, Table
+from biml.results.told import rows, told
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever the tables have other columns than before."""
 
 
@@ -93,23 +94,44 @@ LITTER = (".ds_store", "thumbs.db", "desktop.ini")
 """What file managers leave in any folder, in small letters."""
 
 
-def check_place(folder: Path) -> None:
-    """Make sure that a results folder may be written there.
+def check_place(folder: Path, figures: Collection[str]) -> None:
+    """Make sure that a results folder may be written there, in the place of an earlier one.
 
+    Args:
+        figures: the names of files that may be in its folder `figures`.
     Raises:
-        UsageError: there is a file, or a folder that holds something else.
+        UsageError: there is a file, a folder that holds something else, or one that cannot be
+            replaced.
     """
+    why = _fixed(folder)
+    if why:
+        raise UsageError(
+            f"{folder} {why}, so that results cannot take its place; name another folder, such as "
+            f"{folder / 'reproduction'}"
+        )
     if not folder.exists():
         return
     if not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder for the results")
     inside = _inside(folder)
     others = [name for name in inside if name not in KNOWN]
+    for part, known in (("tables", {f"{name}.csv" for name in TABLES}), ("figures", figures)):
+        if part in inside and (folder / part).is_dir():
+            others += [f"{part}/{name}" for name in _inside(folder / part) if name not in known]
     if others or (inside and not is_results(folder)):
         raise UsageError(
             f"{folder} holds something else than results ({', '.join((others or inside)[:3])}), "
             "which would be lost; name another folder"
         )
+
+
+def _fixed(folder: Path) -> str:
+    """Why the folder cannot be replaced; empty where it can."""
+    if folder.is_symlink():
+        return "is a link"
+    if Path.cwd().is_relative_to(folder.resolve()):
+        return "is the current folder, or holds it"
+    return "is where a disk is mounted" if folder.is_mount() else ""
 
 
 def write_results(results: Results, folder: Path) -> None:
@@ -124,13 +146,11 @@ def write_results(results: Results, folder: Path) -> None:
 
 
 def holds(folder: Path, results: Results) -> bool:
-    """Whether exactly these results are in a folder, with their page."""
+    """Whether exactly these results are in a folder."""
     try:
         here = set(_inside(folder / "tables"))
-        return (
-            (folder / "index.html").is_file()
-            and here == {f"{name}.csv" for name in results.tables}
-            and all((folder / n).read_bytes() == text for n, text in _files(results).items())
+        return here == {f"{name}.csv" for name in results.tables} and all(
+            (folder / n).read_bytes() == text for n, text in _files(results).items()
         )
     except OSError:
         return False
@@ -151,20 +171,20 @@ def read_results(folder: Path) -> Results:
         )
     try:
         about = json.loads(path.read_bytes())
-        made_by = about["format"]
+        made_by = told(about, "format", int)
         if made_by == FORMAT:
             return Results(
-                version=str(about["version"]),
-                quick=bool(about["quick"]),
-                seed=int(about["seed"]),
-                models=tuple(ModelInfo(**model) for model in about["models"]),
-                experiments=tuple(about["experiments"]),
-                skipped=tuple(Skipped(**one) for one in about.get("skipped", ())),
+                version=told(about, "version", str),
+                quick=told(about, "quick", bool),
+                seed=told(about, "seed", int),
+                models=rows(about, "models", ModelInfo),
+                experiments=tuple(map(str, told(about, "experiments", list))),
+                skipped=rows(about, "skipped", Skipped),
                 tables=_read_tables(folder / "tables"),
             )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise FormatError(
-            f"damaged ({error!r}); run `biml reproduce` again", source=str(path)
+            f"damaged ({error}); mend it, or run `biml reproduce` again", source=str(path)
         ) from None
     except OSError as error:
         raise BimlError(f"{path}: cannot be read ({error.strerror or error})") from error

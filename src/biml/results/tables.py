@@ -36,6 +36,7 @@ _ROWS = (
         "responses",
         "an answer of a person or a model, in canonical names",
         {name: kind for name, (kind, _) in responses.COLUMNS.items()},
+        ("model", "seed", "task", "item", "participant", "sample"),
     ),
     Table(
         "likelihoods",
@@ -196,12 +197,18 @@ _ROWS = (
     ),
     Table(
         "figures",
-        "a published figure beside ours; `published` is empty where the paper has none",
+        "a published figure beside ours: `published`, with its SD over runs and the best run where "
+        "the paper has them, or a range that was read off a graph; difference is above the number, "
+        "or outside the range",
         {
             "experiment": _TEXT,
             "figure": _TEXT,
             "model": _TEXT,
             "published": _NUMBER,
+            "published_low": _NUMBER,
+            "published_high": _NUMBER,
+            "published_sd": _NUMBER,
+            "published_best": _NUMBER,
             "ours": _NUMBER,
             "difference": _NUMBER,
         },
