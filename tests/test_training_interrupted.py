@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from biml.checkpoints import own
 from biml.commands.main import door
 from biml.episodes.draw import draw_episode
 from biml.episodes.text import write_episode
@@ -179,6 +180,27 @@ def test_an_existing_model_is_not_replaced_unasked(whole: Path, data: Path, caps
     assert "--overwrite" in told
     assert "--resume" in told
     assert whole.read_bytes() == before
+
+
+def test_a_best_model_is_not_replaced_unasked_either(tmp_path: Path, data: Path, capsys) -> None:
+    best = tmp_path / "net_best.pt"
+    best.write_bytes(b"of an earlier run")
+    assert door("train", options(tmp_path, data, ["--save_best", *NARROW])) == 2
+    assert f"{best} exists: --overwrite replaces it" in capsys.readouterr().err
+    assert best.read_bytes() == b"of an earlier run"
+
+
+@pytest.mark.parametrize("damage", [{}, {"state": {}, "param_groups": []}, 5])
+def test_a_damaged_training_state_is_named(
+    whole: Path, data: Path, tmp_path: Path, capsys, damage: object
+) -> None:
+    contents = own.load(whole)
+    contents["training"]["optimizer"] = damage
+    own.save(tmp_path / "net.pt", contents)
+    before = (tmp_path / "net.pt").read_bytes()
+    assert door("train", options(tmp_path, data, ["--resume"])) == 1
+    assert "net.pt: its training state cannot be read" in capsys.readouterr().err
+    assert (tmp_path / "net.pt").read_bytes() == before
 
 
 def test_a_full_disk_is_told_and_the_old_model_stays(tmp_path: Path, data: Path) -> None:

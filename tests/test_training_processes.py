@@ -162,6 +162,8 @@ class FailsElsewhere:
         if index >= 4 and os.getpid() != self.home:
             if self.how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if self.how == "memory":
+                torch.empty(2**60, dtype=torch.uint8)
             raise ValueError("a worker's own mistake")
         return self.source.episode(index)
 
@@ -178,7 +180,12 @@ class OpenFailing:
 
 
 @pytest.mark.parametrize(
-    ("how", "told"), [("raise", "a worker's own mistake"), ("kill", "ended by signal 9")]
+    ("how", "told"),
+    [
+        ("raise", "a worker's own mistake"),
+        ("kill", "ended by signal 9"),
+        ("memory", "failed:\nmemory does not suffice"),
+    ],
 )
 def test_a_failing_process_ends_the_run_with_its_error(tmp_path: Path, how: str, told: str) -> None:
     failing = OpenFailing(os.getpid(), how)

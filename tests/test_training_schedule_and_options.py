@@ -82,6 +82,9 @@ def test_validation_at_steps_1_25_every_100_and_the_last() -> None:
         ("--batch_size", "0"),
         ("--batch_growth", "0.5"),
         ("--batch_growth", "inf"),
+        ("--batch_growth", "1e308"),
+        ("--batch_size", "100000000000"),
+        ("--minutes", "1e307"),
         ("--nepochs", "0"),
         ("--nsteps", "0"),
         ("--lr", "-0.001"),
@@ -198,3 +201,9 @@ def test_every_option_that_differs_from_the_run_is_named_with_both_values() -> N
     assert "  --no_lr_warmup: the run had no, now yes was asked for" in lines
     assert "  --act: the run had gelu, now relu was asked for" in lines
     assert not any("--seed" in line for line in lines)
+
+
+def test_memory_that_does_not_suffice_is_told(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--fn_out_model", "a.pt", "--dir_model", str(tmp_path)]
+    assert door("train", [*where, "--emb_size", str(2**20), "--workers", "1"]) == 1
+    assert "memory does not suffice" in capsys.readouterr().err

@@ -28,3 +28,15 @@ class FormatError(BimlError):
         self.problem = problem
         self.source = source
         self.line = line
+
+
+OUT_OF_MEMORY = (
+    "memory does not suffice; a smaller --max_tokens or, on a CPU, fewer --workers need less, "
+    "and so does a smaller --batch_size or network"
+)
+
+
+def ran_out_of_memory(error: Exception) -> bool:
+    """Whether an error is Python's or PyTorch's of too little memory, on a CPU or a GPU."""
+    told = "allocate memory" in str(error) or "out of memory" in str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and told)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from biml.errors import BimlError
+from biml.errors import OUT_OF_MEMORY, BimlError, ran_out_of_memory
 
 COMMANDS = (
     "train",
@@ -80,6 +80,11 @@ def _guarded(parser: Callable[[], argparse.ArgumentParser], argv: Sequence[str] 
     except BrokenPipeError:
         # The reader of our output went away (`biml … | head`); there is nobody left to tell.
         sys.stderr.close()
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out_of_memory(error):
+            raise
+        print(f"error: {OUT_OF_MEMORY}", file=sys.stderr)
         return 1
     except OSError as error:
         # Such as a folder that may not be read, where nothing nearer knew what to say.

@@ -205,6 +205,7 @@ def run(args: argparse.Namespace) -> int:
     from biml.evaluation.find import find_model
     from biml.training.config import Conduct, TrainingConfig
     from biml.training.material import read_new_folder
+    from biml.training.outputs import Outputs
     from biml.training.run import train
     from biml.training.workers import rank_of_this_process
 
@@ -222,7 +223,11 @@ def run(args: argparse.Namespace) -> int:
     model = Path(args.dir_model) / args.fn_out_model
     first = rank_of_this_process() == 0
     if first and not args.resume:
-        _may_write(model, args.overwrite)
+        _check_name(model)
+        _may_write(model, args.overwrite, "--resume goes on with it")
+        if args.save_best:
+            best = Outputs(model).best
+            _may_write(best, args.overwrite, "another --fn_out_model leaves it as it is")
     with console_for(args, first) as watch:
         if first and not args.resume:
             kind = given.get("episode_type", TrainingConfig.episode_type)
@@ -240,12 +245,11 @@ def run(args: argparse.Namespace) -> int:
     return 0 if outcome.stopped_by is None else 128 + outcome.stopped_by
 
 
-def _may_write(model: Path, overwrite: bool) -> None:
-    """Make sure that no model is lost, and that this one can be read again.
+def _check_name(model: Path) -> None:
+    """Make sure that a model of this name can be read again.
 
     Raises:
-        UsageError: the file exists, and nobody said that it may be replaced; or its name is that
-            of an export.
+        UsageError: it is a folder, or the name is that of an export.
     """
     if model.suffix == ".safetensors":
         raise UsageError(
@@ -254,6 +258,19 @@ def _may_write(model: Path, overwrite: bool) -> None:
         )
     if model.is_dir():
         raise UsageError(f"--fn_out_model: {model} is a folder; name a file such as net.pt")
+
+
+def _may_write(model: Path, overwrite: bool, otherwise: str) -> None:
+    """Make sure that no model is lost.
+
+    Args:
+        model: the file to write.
+        overwrite: whether the user said that it may be replaced.
+        otherwise: what else the user can do.
+
+    Raises:
+        UsageError: the file exists, and nobody said that it may be replaced.
+    """
     if overwrite or not model.exists():
         return
     if sys.stdin.isatty() and sys.stdout.isatty():
@@ -264,5 +281,5 @@ def _may_write(model: Path, overwrite: bool) -> None:
             answer = ""
         if answer.strip().lower() in ("y", "yes"):
             return
-        raise UsageError(f"{model} is kept; --resume goes on with it")
-    raise UsageError(f"{model} exists: --overwrite replaces it, --resume goes on with it")
+        raise UsageError(f"{model} is kept; {otherwise}")
+    raise UsageError(f"{model} exists: --overwrite replaces it, {otherwise}")

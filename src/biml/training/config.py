@@ -12,6 +12,12 @@ OPTIMIZERS = ("adamw", "muon")
 LR_SHAPES = ("epochs", "square")
 PRECISIONS = ("fp32", "bf16")
 
+MOST_EPISODES = 1_000_000
+"""In one step; their words alone take some gigabytes."""
+
+MOST_MINUTES = 5_256_000
+"""Ten years."""
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -88,16 +94,17 @@ class TrainingConfig:
     act: str = "gelu"
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "nepochs", "emb_size", "ff_mult"):
+        for name in ("nepochs", "emb_size", "ff_mult"):
             _require(getattr(self, name) >= 1, name, self, "at least 1")
+        _require(1 <= self.batch_size <= MOST_EPISODES, "batch_size", self, f"1 to {MOST_EPISODES}")
         for name in ("nlayers_encoder", "nlayers_query", "nlayers_decoder"):
             _require(getattr(self, name) >= 1, name, self, "at least 1")
-        grows = math.isfinite(self.batch_growth) and self.batch_growth >= 1
-        _require(grows, "batch_growth", self, "at least 1")
+        most = MOST_EPISODES / self.batch_size
+        _require(1 <= self.batch_growth <= most, "batch_growth", self, f"1 to {most:g}")
         _require(self.nsteps is None or self.nsteps >= 1, "nsteps", self, "at least 1")
         _require(self.max_tokens is None or self.max_tokens >= 1, "max_tokens", self, "at least 1")
-        fine = self.minutes is None or (math.isfinite(self.minutes) and self.minutes > 0)
-        _require(fine, "minutes", self, "a number above 0")
+        fine = self.minutes is None or 0 < self.minutes <= MOST_MINUTES
+        _require(fine, "minutes", self, f"a number above 0, {MOST_MINUTES} at most")
         _require(0 <= self.clean_share <= 1, "clean_share", self, "between 0 and 1")
         _require(math.isfinite(self.guide) and self.guide >= 0, "guide", self, "at least 0")
         _require(self.optimizer in OPTIMIZERS, "optimizer", self, " or ".join(OPTIMIZERS))

@@ -47,17 +47,26 @@ class Resumed:
         course: its data and recipe.
         record: its past.
         contents: the whole checkpoint.
+        source: its file.
     """
 
     config: TrainingConfig
     course: Course
     record: Record
     contents: Mapping[str, Any]
+    source: str
 
     def restore(self, learner: Learner) -> None:
-        """Put weights, optimiser and step where they were."""
-        learner.network.load_state_dict(self.contents["weights"])
-        learner.load(self.contents["training"])
+        """Put weights, optimiser and step where they were.
+
+        Raises:
+            FormatError: the state does not fit the network.
+        """
+        try:
+            learner.network.load_state_dict(self.contents["weights"])
+            learner.load(self.contents["training"])
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise _unreadable(error, self.source) from None
 
 
 def save_run(
@@ -121,10 +130,14 @@ def load_run(path: Path, given: Mapping[str, Any]) -> Resumed:
         record = Record(**training["record"])
         course = Course(str(training["data"]), training.get("recipe"))
     except (KeyError, TypeError, BimlError) as error:
-        problem = f"its training state cannot be read ({error}); it may be of another biml version"
-        raise FormatError(problem, source=str(path)) from None
+        raise _unreadable(error, str(path)) from None
     check_same(config, given)
-    return Resumed(config, course, record, contents)
+    return Resumed(config, course, record, contents, str(path))
+
+
+def _unreadable(error: Exception, source: str) -> FormatError:
+    problem = f"its training state cannot be read ({error}); it may be of another biml version"
+    return FormatError(problem, source=source)
 
 
 def _facts(learner: Learner, record: Record, config: TrainingConfig) -> dict[str, Any]:

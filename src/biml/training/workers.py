@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from biml.errors import BimlError
+from biml.errors import OUT_OF_MEMORY, BimlError, UsageError, ran_out_of_memory
 from biml.training.hardware import prepare_cpu
 
 PATIENCE = timedelta(days=1)
@@ -115,7 +115,13 @@ def rank_of_this_process() -> int:
 def _join_torchrun(device: torch.device) -> Team:
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        number, there = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+        if number >= there:
+            raise UsageError(
+                f"torchrun started more processes than this machine has GPUs ({there}); start it "
+                f"with --nproc-per-node {there}, or train with --device cpu"
+            )
+        device = torch.device("cuda", number)
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Team(device, rank, size)
@@ -238,6 +244,10 @@ def serve() -> None:
         job.take_part(Team(torch.device("cpu"), rank, size))
     except BimlError as error:
         sys.exit(f"{error}")
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out_of_memory(error):
+            raise
+        sys.exit(OUT_OF_MEMORY)
     finally:
         dist.destroy_process_group()
 
