@@ -174,6 +174,9 @@ def test_correlation_of_item_accuracies_by_hand() -> None:
     assert row["r"] == pytest.approx(np.corrcoef(people, net)[0, 1])
     assert row["permutations"] == 24
     assert row["low"] < row["r"] < row["high"] <= 1
+    rng, share = np.random.default_rng(5), np.array(people) / 10
+    again = [np.corrcoef(share, rng.binomial(10, share))[0, 1] for _ in range(4000)]
+    assert row["noise_ceiling"] == pytest.approx(np.median(again), abs=0.02)
     assert accuracy_agreement(both, resamples=500).equals(accuracy_agreement(both, resamples=500))
 
 

@@ -136,6 +136,7 @@ def test_published_figures_stand_below_ours(page: str) -> None:
     assert "80.7 paper 80.7 (0.0)" in text
     assert "82.5 paper 82.4 (+0.1)" in text
     assert "0.779 paper 0.788 (−0.009)" in text
+    assert "People’s own answers, drawn again, have r 0.74." in text
     assert "99.8 paper 92.9 (+6.9) SD 8.2, best run 100.0" in text
     assert "−400.5 paper −380 to −360 (−20.5)" in text
 

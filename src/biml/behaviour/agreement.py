@@ -42,8 +42,10 @@ def accuracy_agreement(
     Returns:
         A row for each model: how many `items`; Pearson's `r`; `p`, the share of permutations of
         the items whose |r| is no smaller, all of them or 100,000 drawn ones (`permutations` says
-        how many); and the percentile interval `low` to `high` from resampling responses within
-        items, people's and the model's. Missing (NaN) where one of the two has no variance.
+        how many); the percentile interval `low` to `high` from resampling responses within
+        items, people's and the model's; and `noise_ceiling`, the median r with people's accuracies
+        of as many responses drawn from those same accuracies. Missing (NaN) where there is no
+        variance.
 
         Chance in accuracies of a few responses lowers r. The interval is for the mean r of studies
         with as many responses: not for the r of one of them, which has chance of its own, nor for
@@ -55,6 +57,8 @@ def accuracy_agreement(
     theirs = accuracies[accuracies["model"] == reference].set_index("item")
     if theirs.empty:
         raise UsageError(f"there are no responses of {reference!r} to compare with")
+    again = _resampled(theirs, resamples, np.random.default_rng(seed))
+    ceiling = _median(correlations(theirs["accuracy"].to_numpy(float), again))
     rows = []
     for model, found in accuracies.groupby("model", sort=False):
         if model == reference:
@@ -68,9 +72,9 @@ def accuracy_agreement(
         p, tried = permutation_p(x, y, rng)
         draws = correlations(_resampled(theirs, resamples, rng), _resampled(ours, resamples, rng))
         low, high = percentile_interval(draws[~np.isnan(draws)], level)
-        rows.append((model, reference, len(x), _pearson(x, y), p, tried, low, high))
+        rows.append((model, reference, len(x), _pearson(x, y), p, tried, low, high, ceiling))
     names = ["model", "reference", "items", "r", "p", "permutations", "low", "high"]
-    return pd.DataFrame(rows, columns=names)
+    return pd.DataFrame(rows, columns=[*names, "noise_ceiling"])
 
 
 def permutation_p(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[float, int]:
@@ -114,6 +118,12 @@ def percentile_interval(values: np.ndarray, level: float) -> tuple[float, float]
     ends: Sequence[float] = ((1 - level) / 2, (1 + level) / 2)
     low, high = np.quantile(values, ends)
     return float(low), float(high)
+
+
+def _median(values: np.ndarray) -> float:
+    """Of those that are not missing; missing (NaN) where all are."""
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else float("nan")
 
 
 def _pearson(x: np.ndarray, y: np.ndarray) -> float:

@@ -108,6 +108,9 @@ def few_shot(tables: Tables, columns: Columns) -> list[Grid]:
             "accuracies with people's over queries, its 95% interval for as many answers drawn "
             "again, and its permutation p."
         )
+        if follows and agreement["noise_ceiling"].notna().any():
+            ceiling = number(agreement["noise_ceiling"].max(), 2)
+            note += f" People’s own answers, drawn again, have r {ceiling}."
         shown = among(columns, set(groups["model"]))
         grids.append(models_in_rows("Right answers", note, shown, heads, cells))
     note = "One-to-one: of all errors. Iconic: of errors on queries with a rule that reverses."

@@ -134,8 +134,16 @@ _ROWS = (
     ),
     Table(
         "agreement",
-        "correlation of item accuracies with people's: permutation p, bootstrap interval of 95%",
-        {"model": _TEXT, "r": _NUMBER, "p": _NUMBER, "low": _NUMBER, "high": _NUMBER},
+        "correlation of item accuracies with people's: permutation p, bootstrap interval of 95%; "
+        "median r of people's answers drawn again",
+        {
+            "model": _TEXT,
+            "r": _NUMBER,
+            "p": _NUMBER,
+            "low": _NUMBER,
+            "high": _NUMBER,
+            "noise_ceiling": _NUMBER,
+        },
         ("model",),
     ),
     Table(
