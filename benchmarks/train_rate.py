@@ -3,9 +3,10 @@
 Steps of `algebraic+biases` episodes (25, or as many as the preset has) are taken by one process and
 by one for each core, in fp32 and bf16, in alternation, all in one run. Printed are episodes a
 second, the share of a step that assembling the batch takes, and the peak memory of all processes
-together. Validation and checkpoints are left out (every 100 steps and 5 minutes).
+together. Validation and checkpoints are left out (every 100 steps and 5 minutes). A CPU without
+instructions for bf16 takes minutes over it: `--precision fp32` leaves it out.
 
-    python benchmarks/train_rate.py [--steps 3] [--rounds 2] [--preset paper]
+    python benchmarks/train_rate.py [--steps 3] [--rounds 2] [--preset paper] [--precision fp32]
 """
 
 import argparse
@@ -18,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from biml.training.config import TrainingConfig
+from biml.training.config import PRECISIONS, TrainingConfig
 from biml.training.hardware import cores
 from biml.training.learner import Learner
 from biml.training.material import open_material
@@ -83,12 +84,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--preset", default="paper")
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     parser.add_argument("--max-tokens", type=int, help="(as in training)")
     parser.add_argument("--workers", type=int, nargs="+", default=sorted({1, cores()}))
     args = parser.parse_args()
     best: dict[tuple[str, int], Rate] = {}
     for _ in range(args.rounds):
-        for precision in ("fp32", "bf16"):
+        for precision in args.precision:
             config = TrainingConfig(
                 **settle({"preset": args.preset, "episode_type": "algebraic+biases"})
                 | {
