@@ -1,0 +1,11 @@
+"""Responses made by hand for the tests of behaviour."""
+
+import pandas as pd
+
+from biml.behaviour.responses import table
+
+
+def answers(*pairs: tuple[str, str], model: str = "people", **more: object) -> pd.DataFrame:
+    """Responses written as (query, response)."""
+    rows = [{"item": q, "query": q, "response": r, "model": model, **more} for q, r in pairs]
+    return table(rows)

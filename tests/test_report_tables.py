@@ -1,0 +1,126 @@
+"""Tables of a results folder that were changed by hand: read where they can be, else refused."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from biml.behaviour.responses import table
+from biml.commands.main import main
+from biml.errors import FormatError
+from biml.results.folder import read_results
+from biml.results.tables import TABLES
+from report_toys import number_tables, write_toy
+
+
+def test_tables_that_a_spreadsheet_saved_are_read_as_before(tmp_path: Path) -> None:
+    row = {"task": "few_shot", "item": "q", "query": "q", "target": "R"}
+    answers = table([{**row, "response": "R"}, {**row, "response": "TRUE"}])
+    folder = write_toy(tmp_path / "r", {"responses": answers, **number_tables()})
+    before = read_results(folder).tables
+    for path in (folder / "tables").iterdir():
+        text = path.read_text().replace(",True", ",TRUE").replace(",False", ",false")
+        path.write_text(text.replace("\n", "\r\n"), "utf-8-sig", newline="")
+    after = read_results(folder).tables
+    for name, frame in before.items():
+        pd.testing.assert_frame_equal(after[name], frame)
+    assert after["responses"]["correct"].tolist() == [True, False]
+    assert after["responses"]["response"].tolist() == ["R", "TRUE"]
+
+
+@pytest.mark.parametrize("name", [name for name in number_tables() if TABLES[name].keys])
+def test_two_rows_for_the_same_are_refused(tmp_path: Path, name: str) -> None:
+    folder = write_toy(tmp_path / "r", {name: number_tables()[name]})
+    path = folder / "tables" / f"{name}.csv"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, "", *rows, rows[0]]))
+    last = len(rows) + 3
+    with pytest.raises(FormatError, match=rf"{name}\.csv, line {last}: .* \(first on line 3\)"):
+        read_results(folder)
+
+
+def test_a_line_is_counted_as_an_editor_does(tmp_path: Path) -> None:
+    folder = write_toy(tmp_path / "r", {"groups": number_tables()["groups"]})
+    path = folder / "tables" / "groups.csv"
+    path.write_text('model,group,accuracy\n\n"two\nlines",all,50\nnet,all,many\n')
+    with pytest.raises(FormatError, match=r"groups\.csv, line 5: the accuracy 'many' is no number"):
+        read_results(folder)
+
+
+def damage(folder: Path, how: str) -> None:
+    tables, about = folder / "tables", folder / "results.json"
+    if how == "another format":
+        about.write_text(json.dumps({**json.loads(about.read_text()), "format": 99}))
+    elif how == "broken json":
+        about.write_text("{")
+    elif how == "format as text":
+        about.write_text(about.read_text().replace('"format": 3', '"format": "3"'))
+    elif how == "label as number":
+        about.write_text(about.read_text().replace('"Symbolic (oracle)"', "5"))
+    elif how == "no models":
+        about.write_text(about.read_text().replace('"models"', '"model"'))
+    elif how == "an answer twice":
+        text = (tables / "responses.csv").read_text()
+        (tables / "responses.csv").write_text(text + text.splitlines()[1])
+    elif how == "no json":
+        about.unlink()
+    elif how == "no tables":
+        for path in tables.iterdir():
+            path.unlink()
+    elif how == "broken csv":
+        (tables / "groups.csv").write_text('model,group,accuracy\n"net,all\n')
+    elif how == "no number":
+        (tables / "groups.csv").write_text("model,group,accuracy\nnet,all,many\n")
+    elif how == "no whole number":
+        text = (tables / "patterns.csv").read_text()
+        (tables / "patterns.csv").write_text(text.replace(",65,100,", ",65.5,100,"))
+    elif how == "no flag":
+        text = (tables / "item_accuracies.csv").read_text()
+        (tables / "item_accuracies.csv").write_text(text.replace("False,94", "maybe,94"))
+    elif how == "twice":
+        text = (tables / "item_accuracies.csv").read_text()
+        (tables / "item_accuracies.csv").write_text(text + text.splitlines()[1])
+    elif how == "no column":
+        (tables / "groups.csv").write_text("model,accuracy\nnet,50\n")
+    elif how == "study":
+        frame = pd.read_csv(tables / "responses.csv", keep_default_na=False)
+        frame.assign(study="p1 and c1").to_csv(tables / "responses.csv", index=False)
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "says"),
+    [
+        ("another format", 1, ("results.json", "format 99", "biml reproduce")),
+        ("broken json", 1, ("results.json", "damaged")),
+        ("format as text", 1, ("results.json", "'format' is \"3\", but should be a whole number")),
+        ("label as number", 1, ("results.json", "'label' is 5, but should be a text", "mend it")),
+        ("no models", 1, ("results.json", "'models' is missing")),
+        ("an answer twice", 1, ("responses.csv, line 3", "task 'probes', item 't'", "on line 2")),
+        ("no json", 2, ("not a results folder", "biml reproduce")),
+        ("no tables", 1, ("tables", "no table", "biml reproduce")),
+        ("broken csv", 1, ("groups.csv", "biml reproduce")),
+        ("no number", 1, ("groups.csv, line 2", "many", "biml reproduce")),
+        ("no whole number", 1, ("patterns.csv, line 4", "count '65.5'", "biml reproduce")),
+        ("no flag", 1, ("item_accuracies.csv, line 3", "six_long 'maybe'", "biml reproduce")),
+        (
+            "twice",
+            1,
+            ("item_accuracies.csv, line 5", "model 'people', item 'DAX thrice'", "first on line 2"),
+        ),
+        ("no column", 1, ("groups.csv", "lacks the column group")),
+        ("study", 1, ("responses.csv", "p1 and c1")),
+    ],
+)
+def test_damaged_results_are_refused_and_the_page_before_them_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture, how: str, code: int, says: tuple[str, ...]
+) -> None:
+    row = {"task": "probes", "item": "t", "query": "p2", "study": "p1 -> c1", "response": "c2"}
+    folder = write_toy(tmp_path / "r", {"responses": table([row]), **number_tables()})
+    (folder / "index.html").write_text("before")
+    damage(folder, how)
+    assert main(["report", str(folder)]) == code
+    told = capsys.readouterr().err
+    assert all(part in told for part in says), told
+    assert (folder / "index.html").read_text() == "before"
+    assert not (folder / "figures").exists()
