@@ -21,8 +21,8 @@ from biml.checkpoints.shipped import FOLDER, SHIPPED
 from biml.commands.main import main as biml
 from biml.episodes.locate import DataFolders
 from biml.errors import BimlError, UsageError
-from biml.evaluation.card import ready_to_ship
 from biml.evaluation.measure import PASSES
+from biml.lineage.card import ready_to_ship
 
 FACTS = ("command", "minutes", "hardware", "note")
 

@@ -20,9 +20,9 @@ from biml.episodes.locate import DataFolders
 from biml.episodes.present import EvaluationEpisodes
 from biml.episodes.types import CANONICAL, EPISODE_TYPES, EpisodeType
 from biml.errors import UsageError
-from biml.evaluation.card import ready_to_ship
-from biml.evaluation.curves import training_parts
 from biml.evaluation.measure import MEASURES, changed_answers, exact_answers, measure
+from biml.lineage.card import ready_to_ship
+from biml.lineage.curves import training_parts
 from biml.networks.paper import PaperConfig, PaperNetwork
 from biml.training.config import Conduct
 from biml.training.recipe import command

@@ -8,7 +8,7 @@ import pandas as pd
 
 from biml.behaviour import few_shot, probes
 from biml.behaviour.responses import from_episodes, stem
-from biml.data.experiment_folder import of_two_grammars
+from biml.episodes.answerers import of_two_grammars
 from biml.episodes.locate import DataFolders
 from biml.episodes.present import EvaluationEpisodes
 from biml.episodes.recipes import HUMAN

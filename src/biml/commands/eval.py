@@ -194,7 +194,7 @@ def _page(args: argparse.Namespace, task: "Task", console: "EvalConsole") -> Non
 
 
 def _draw_curves(task: "Task", console: "EvalConsole") -> None:
-    from biml.evaluation.curves import learning_curves
+    from biml.lineage.curves import learning_curves
     from biml.training.dashboard import Dashboard
     from biml.training.outputs import Outputs
 

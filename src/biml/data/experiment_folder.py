@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from biml.data.experiment import FEW_SHOT, OPEN_ENDED, PROBES, Experiment, Sheet
-from biml.episodes.answerers import FILE, format_answerers
+from biml.episodes.answerers import FILE, format_answerers, of_two_grammars
 from biml.episodes.recipes import HUMAN
 from biml.episodes.recipes import PROBES as PROBE_FOLDER
 from biml.episodes.text import format_episode
@@ -121,12 +121,3 @@ def _targets(sheets: Sequence[Sheet], task: str) -> dict[str, str]:
             raise of_two_grammars(item, sheet.name)
         found[item] = " ".join(answer)
     return found
-
-
-def of_two_grammars(item: str, file: str) -> BimlError:
-    """That measures would not know by which of two grammars to judge an item's answers."""
-    return BimlError(
-        f"the item {item!r} stands in files of different grammars, of which {file} is one; "
-        "give it a name for each of them: biml data import TABLE --study FOLDER, with the files "
-        "named after the items"
-    )

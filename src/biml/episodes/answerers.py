@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from biml.episodes.episode import Episode
 from biml.episodes.text import read_text
-from biml.errors import FormatError
+from biml.errors import BimlError, FormatError
 
 FILE = "responses.csv"
 
@@ -78,3 +78,12 @@ def format_answerers(
 
 
 _AGAIN = "import the experiment again, or remove this table if nobody needs to know who answered"
+
+
+def of_two_grammars(item: str, file: str) -> BimlError:
+    """That measures would not know by which of two grammars to judge an item's answers."""
+    return BimlError(
+        f"the item {item!r} stands in files of different grammars, of which {file} is one; "
+        "give it a name for each of them: biml data import TABLE --study FOLDER, with the files "
+        "named after the items"
+    )

@@ -19,7 +19,7 @@ from biml.behaviour.people import (
 from biml.episodes.locate import DataFolders
 from biml.episodes.sources import validation_as_published
 from biml.errors import BimlError
-from biml.evaluation.curves import training_parts
+from biml.lineage.curves import training_parts
 from biml.reproduce.analysis import (
     Frames,
     alike,

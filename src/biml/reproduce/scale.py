@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from biml.behaviour.samples import SHEETS
 from biml.evaluation.sample_page import TIMES
 
 
@@ -14,7 +13,8 @@ class Scale:
         few_shot_passes: renamings that the likelihood of few-shot responses is averaged over.
         open_ended_passes: orders and renamings that that of open-ended responses is averaged over.
         times: drawn answers for each of a person's.
-        sheets: drawn answer sheets of the open-ended task.
+        sheets: drawn answer sheets of the open-ended task. The paper drew 100, whose percentages
+            are known to five points only.
         episodes: at most so many episodes are answered greedily.
         seed: of all that is random.
     """
@@ -22,7 +22,7 @@ class Scale:
     few_shot_passes: int = 100
     open_ended_passes: int = 200
     times: int = TIMES
-    sheets: int = SHEETS
+    sheets: int = 1000
     episodes: int = 1000
     seed: int = 0
 

@@ -12,8 +12,8 @@ from biml.checkpoints.model import read_contents
 from biml.episodes.locate import DataFolders
 from biml.episodes.types import episode_type
 from biml.errors import UsageError
-from biml.evaluation.curves import Part, training_parts
 from biml.evaluation.measure import PASSES, changed_answers, measure
+from biml.lineage.curves import Part, training_parts
 from biml.training.history import Line
 from biml.training.recipe import command
 from biml.version import __version__
