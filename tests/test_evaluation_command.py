@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_figures(folder, shared, capsys) -> None:
     "name", [n for n, row in EPISODE_TYPES.items() if not n.endswith("vanilla") and row.remapped]
 )
 def test_every_human_episode_type_is_evaluated(folder, shared, capsys, name: str) -> None:
-    data = ("--data_dir", shared, "--episode_type", name, "--max_length_eval", 14)
+    data = ("--data_dir", shared, "--episode_type", name)
     found = figures(capsys, *data, "--ll", "--max")
     assert found["symbols"] > 0
     assert 0 <= found["accuracy_novel"] <= 100
@@ -215,7 +215,7 @@ def test_learning_curves_of_a_released_model_are_drawn(folder, shared, capsys) -
         (("--max", "--episode_type", "teapot"), "few_shot_human_mult10"),
         (("--max", "--device", "teapot"), "--device must be"),
         (("--max", "--episode_type", "few_shot_vanilla"), "another vocabulary"),
-        (("--max", "--max_length_eval", 3), "--max_length_eval 6"),
+        (("--max", "--max_length_eval", 3), "--max_length_eval 3 cuts answers before; give 6"),
     ],
 )
 def test_misuse_is_refused_with_its_remedy(folder, capsys, options, says: str) -> None:
@@ -267,13 +267,17 @@ def test_missing_data_are_named_with_the_command_that_fetches_them(folder, capsy
     assert "biml data download human" in capsys.readouterr().err
 
 
-def test_an_answer_too_long_for_the_limit_is_named(folder, shared, capsys) -> None:
+def test_answers_may_be_as_long_as_the_targets_unless_a_limit_is_given(
+    folder, shared, capsys
+) -> None:
     options = ("--episode_type", "open_end_human_all", "--data_dir", shared)
-    assert evaluate(*options, "--max") == 2
+    assert evaluate(*options, "--max") == 0
+    capsys.readouterr()
+    assert evaluate(*options, "--max", "--max_length_eval", 13) == 2
     error = capsys.readouterr().err
     assert "14 symbols" in error
-    assert "--max_length_eval 14" in error
-    assert evaluate(*options, "--ll") == 0
+    assert "give 14 or leave it out" in error
+    assert evaluate(*options, "--ll", "--max_length_eval", 13) == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"PK\x03\x04 cut"])

@@ -1,6 +1,8 @@
 """`biml interpret`."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,3 +103,9 @@ def test_a_file_that_the_system_refuses_is_named(
     monkeypatch.setattr("biml.commands.interpret.read_grammar", refuse)
     assert main(["interpret", "--grammar", rules, "dax"]) == 1
     assert capsys.readouterr().err == "error: /some/folder: Permission denied\n"
+
+
+def test_python_runs_the_package_as_it_runs_the_program(rules: str) -> None:
+    command = [sys.executable, "-m", "biml", "interpret", "--grammar", rules, "dax lug"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "RED RED\n")

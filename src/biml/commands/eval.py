@@ -117,15 +117,14 @@ def _accuracy(
 ) -> dict[str, float | int]:
     from biml.evaluation.accuracy import accuracy
     from biml.evaluation.answers import best, drawn, longest_target
-    from biml.evaluation.responder import MAX_LENGTH
 
     episodes = task.evaluation.presented(0)
-    most = args.max_length_eval or MAX_LENGTH
+    most = task.longest_answer(args.max_length_eval)
     length, name = longest_target(episodes)
     if length > most:
         raise UsageError(
-            f"{name or 'an episode'}: has a target of {length} symbols, but answers are cut at "
-            f"{most}; give --max_length_eval {length}"
+            f"{name or 'an episode'}: has a target of {length} symbols, but --max_length_eval "
+            f"{most} cuts answers before; give {length} or leave it out"
         )
     with console.progress("answering", len(episodes), "episodes") as progress:
         if args.max:
@@ -148,10 +147,10 @@ def _accuracy(
 
 
 def _one_by_one(args: argparse.Namespace, task: "Task", console: "EvalConsole") -> None:
-    from biml.evaluation.answers import drawn_one_by_one, longest
+    from biml.evaluation.answers import drawn_one_by_one
 
     episodes = task.answer_sheets()
-    most = args.max_length_eval or longest(task.evaluation.episodes)
+    most = task.longest_answer(args.max_length_eval)
     turns = max((len(episode.queries) for episode in episodes), default=0)
     with console.progress("answering", turns, "queries in turn") as progress:
         answers = drawn_one_by_one(
@@ -166,7 +165,6 @@ def _one_by_one(args: argparse.Namespace, task: "Task", console: "EvalConsole") 
 
 
 def _page(args: argparse.Namespace, task: "Task", console: "EvalConsole") -> None:
-    from biml.evaluation.answers import longest
     from biml.evaluation.sample_page import TIMES, draw_items, page
     from biml.files import write_aside
 
@@ -177,7 +175,7 @@ def _page(args: argparse.Namespace, task: "Task", console: "EvalConsole") -> Non
                 task.responder,
                 task.evaluation,
                 seed=args.seed,
-                max_length=args.max_length_eval or longest(task.evaluation.episodes),
+                max_length=task.longest_answer(args.max_length_eval),
                 progress=progress,
             )
     except UsageError as error:

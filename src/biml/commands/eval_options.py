@@ -69,8 +69,7 @@ def _configure_details(group: Any) -> None:
         "--max_length_eval",
         type=int,
         metavar="N",
-        help="symbols that an answer may have (10; with --sample_html and --sample_iterative as "
-        "many as the longest answer in the data, if that is longer)",
+        help="symbols that an answer may have (10, or as many as the longest answer in the data)",
     )
     option("--batch_size", type=int, metavar="N", help="at most so many episodes at once")
     option("--episodes", type=int, metavar="N", help="only the first N episodes")

@@ -12,6 +12,7 @@ from biml.episodes.locate import DataFolders
 from biml.episodes.present import EvaluationEpisodes
 from biml.episodes.types import EpisodeType, episode_type
 from biml.errors import UsageError
+from biml.evaluation.answers import longest
 from biml.evaluation.find import find_model
 from biml.evaluation.network_responder import NetworkResponder
 from biml.files import check_writable
@@ -38,6 +39,10 @@ class Task:
     responder: NetworkResponder
     kind: EpisodeType
     evaluation: EvaluationEpisodes
+
+    def longest_answer(self, wanted: int | None) -> int:
+        """Symbols that an answer may have: as many as wanted, or as the data need."""
+        return wanted or longest(self.evaluation.episodes)
 
     def answer_sheets(self) -> list[Episode]:
         """Episodes of the open-ended task as people saw them: all queries, nothing to study.
