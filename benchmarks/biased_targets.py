@@ -1,0 +1,79 @@
+"""What a network that learned its training targets perfectly would answer in the few-shot task.
+
+`algebraic+biases` shows targets with biases and noise. Here they are drawn for the queries that
+people answered, by the same functions, and measured as samples are: accuracy in percent, errors
+that are one-to-one and iconic, and the correlation with people over items. Beside them stand people
+and, if named, models. So one sees how much of a difference from people is the recipe's, and how
+much that of a model.
+
+    python benchmarks/biased_targets.py [MODEL ...] [--times 200] [--data_dir FOLDER]
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pandas as pd
+
+import biml
+from biml.behaviour.agreement import accuracy_agreement
+from biml.behaviour.few_shot import errors, groups, item_accuracy
+from biml.behaviour.people import people_few_shot
+from biml.behaviour.samples import sample_few_shot
+from biml.episodes.episode import COLOURS, Example
+from biml.episodes.locate import DataFolders
+from biml.episodes.transforms import add_biases, add_noise
+from biml.episodes.types import episode_type
+from biml.grammar import GOLD
+
+TARGETS = "training targets"
+
+SYMBOLS = (*GOLD.symbols, *COLOURS[len(GOLD.symbols) :])
+"""As many as there are in training, those of the gold grammar by their canonical names."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", metavar="MODEL")
+    parser.add_argument(
+        "--times", type=int, default=200, help="targets for each of people's answers (%(default)s)"
+    )
+    parser.add_argument("--data_dir", type=Path, help="where data_human lies")
+    args = parser.parse_args()
+    data = DataFolders(args.data_dir)
+    samples = [sample_few_shot(biml.load(m).responder, data, model=m) for m in args.models]
+    drawn = pd.DataFrame(targets(data, args.times))
+    responses = pd.concat([people_few_shot(data), drawn, *samples])
+    measured = [
+        table.set_index("model")
+        for table in (
+            groups(responses, by=["model"]),
+            errors(responses, by=["model"])[["model", "one_to_one_percent", "iconic_percent"]],
+            accuracy_agreement(responses)[["model", "r"]],
+        )
+    ]
+    print(pd.concat(measured, axis=1).round(2).to_string(), end="\n\n")
+    items = item_accuracy(responses, by=["model"])
+    print(items.pivot(index="item", columns="model", values="accuracy").round(1).to_string())
+
+
+def targets(data: DataFolders, times: int) -> Iterator[dict[str, str]]:
+    """Targets as training shows them, one row each, so many for each of people's answers."""
+    rng = Random(0)
+    for episode in episode_type("few_shot_human").open_evaluation(data, 0).episodes:
+        right = replace(
+            episode,
+            grammar=GOLD,
+            queries=tuple([Example(q.words, GOLD.interpret(q.words)) for q in episode.queries]),
+        )
+        for _ in range(times):
+            biased = add_biases(right, rng, symbols=SYMBOLS)
+            for query in add_noise(biased, rng, symbols=SYMBOLS).queries:
+                words, response = " ".join(query.words), " ".join(query.symbols)
+                yield {"model": TARGETS, "item": words, "query": words, "response": response}
+
+
+if __name__ == "__main__":
+    main()
