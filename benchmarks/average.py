@@ -1,7 +1,8 @@
 """The mean of the weights of several checkpoints of one network, a model and what it began from.
 
-    python benchmarks/average.py FIRST.pt [OTHER.pt …] LAST.pt --out MEAN.pt
+    python benchmarks/average.py FIRST [OTHER …] LAST --out MEAN.pt
 
+A checkpoint named twice counts twice; exported models (.safetensors) are taken as well.
 All else that the file says is of the last one: its options, and the models that it started from.
 It is a model to evaluate, export or start from (`--init`), not a run to resume.
 """
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 from biml.checkpoints import own
+from biml.checkpoints.model import read_contents
 from biml.errors import BimlError, UsageError
 
 
@@ -37,14 +39,14 @@ def averaged(paths: list[Path]) -> dict[str, Any]:
         UsageError: the checkpoints are of different networks.
         BimlError: one cannot be read.
     """
-    every = [own.load(path) for path in paths]
+    every = [read_contents(path) for path in paths]
     last = every[-1]
     for path, contents in zip(paths, every, strict=True):
         for kind in ("architecture", "config", "vocabulary"):
             if contents[kind] != last[kind]:
                 raise UsageError(f"{path} is of another network than {paths[-1]} ({kind})")
     weights = {
-        name: torch.stack([contents["weights"][name] for contents in every]).mean(0)
+        name: torch.stack([contents["weights"][name].float() for contents in every]).mean(0)
         for name in last["weights"]
     }
     kept = {name: value for name, value in last.items() if name != "training"}

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from biml.checkpoints import own
+from biml.checkpoints.export import DTYPES, write_safetensors
+from biml.checkpoints.model import read_contents
 from biml.networks.paper import PaperConfig, PaperNetwork
 from biml.training.config import Conduct
 from biml.training.run import train
@@ -42,6 +44,17 @@ def test_the_mean_of_two_models_has_the_facts_of_the_last(average, runs: list[Pa
     assert contents["info"] == last["info"]
     assert contents["history"] == last["training"]["record"]["history"] != []
     assert "training" not in contents
+
+
+def test_a_model_counts_as_often_as_it_is_named_and_may_be_exported(
+    average, runs: list[Path], tmp_path: Path
+) -> None:
+    exported = tmp_path / "one.safetensors"
+    write_safetensors(exported, read_contents(runs[0]), DTYPES["float32"])
+    contents = average.averaged([exported, runs[0], runs[1]])
+    one, other = map(weights_of, runs)
+    for name, mean in contents["weights"].items():
+        torch.testing.assert_close(mean, (2 * one[name] + other[name]) / 3)
 
 
 def test_models_of_another_network_are_refused(
