@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["reproduce_toys"]
+
 # A loaded machine is slow, which says nothing about what is tested.
 settings.register_profile("unhurried", settings(), deadline=None)
 settings.load_profile("unhurried")

@@ -1,8 +1,6 @@
 """The paper's results from one call: experiments, models and their folds, published figures."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,81 +11,16 @@ from biml.episodes.generate import GeneratedSet, generate
 from biml.episodes.locate import DataFolders, Place
 from biml.errors import BimlError, UsageError
 from biml.grammar import MetaGrammar
-from biml.reproduce import store as store_of_units
 from biml.reproduce.assemble import Wanted
 from biml.reproduce.experiments import EXPERIMENTS, chosen
-from biml.reproduce.likelihoods import SCORED
-from biml.reproduce.measures import MEASURES
 from biml.reproduce.plan import plan
 from biml.reproduce.published import beside_published
 from biml.reproduce.run import reproduce
-from biml.reproduce.store import Store
 from biml.reproduce.subjects import find_subjects
-from biml.reproduce.work import Unit
-from biml.results.folder import Results, read_results, typed
+from biml.results.folder import Results
 from biml.results.tables import TABLES
 from evaluation_toys import small_network
-
-MODELS = {
-    "mlc": "algebraic+biases",
-    "joint-top": "joint",
-    **{f"joint-cross{fold}": f"joint_cross{fold}" for fold in range(1, 6)},
-    "opened": "open_end_human_all",
-    "probed": "probe_human_w_pool",
-}
-
-
-class Told:
-    """Remembers what it was told, and interrupts after some units."""
-
-    def __init__(self, interrupt_after: int = 10_000) -> None:
-        self.units: list[tuple[str, str]] = []
-        self.complete: list[tuple[str, str]] = []
-        self.interrupt_after = interrupt_after
-
-    def began(self, units: Sequence[Unit]) -> None:
-        self.units = [unit.place for unit in units]
-
-    def running(self, units: Sequence[Unit]) -> None: ...
-
-    def done(self, unit: Unit) -> None:
-        self.complete.append(unit.place)
-        if len(self.complete) == self.interrupt_after:
-            raise KeyboardInterrupt
-
-    def said(self, text: str) -> None: ...
-
-
-def store(folder: Path) -> Store:
-    return Store({**TABLES, SCORED.name: SCORED}, folder / "kept")
-
-
-@pytest.fixture(scope="module")
-def models(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    for seed, (name, kind) in enumerate(MODELS.items()):
-        own.save(folder / f"{name}.pt", own.contents_of(small_network(seed), kind))
-    legacy = shared / "legacy" / "net-legacy-vanilla.pt"
-    (folder / "vanilla.pt").write_bytes(legacy.read_bytes())
-    return folder
-
-
-@pytest.fixture(scope="module")
-def wanted(shared: Path, models: Path) -> Wanted:
-    data = DataFolders(shared)
-    names = ["mlc", "joint-top", "vanilla", "probed", "oracle", "oracle-biases", "biases"]
-    return Wanted(find_subjects(names, models, data), chosen(None), data, quick=True)
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("reproduced")
-
-
-@pytest.fixture(scope="module")
-def results(wanted: Wanted, place: Path) -> Results:
-    reproduce(wanted, place / "out", workers=1, watch=Told(), store=store(place))
-    return read_results(place / "out")
+from reproduce_toys import Told, store
 
 
 def test_spreads_and_best_runs_are_told_where_the_paper_has_them(results: Results) -> None:
@@ -251,74 +184,6 @@ def test_the_page_and_what_was_run_stand_beside_the_tables(results: Results, pla
     assert (place / "out" / "index.html").stat().st_size > 10_000
 
 
-def test_a_second_call_computes_nothing_and_leaves_the_folder(
-    results: Results, wanted: Wanted, place: Path
-) -> None:
-    before = (place / "out" / "index.html").stat()
-    told = Told()
-    again = reproduce(wanted, place / "out", workers=1, watch=told, store=store(place))
-    assert told.units == []
-    after = (place / "out" / "index.html").stat()
-    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-    for name, frame in again.tables.items():
-        pd.testing.assert_frame_equal(typed(frame, TABLES[name]), results.tables[name])
-
-
-def test_what_changed_is_computed_anew_and_nothing_else(
-    results: Results, wanted: Wanted, place: Path, models: Path, tmp_path: Path
-) -> None:
-    own.save(models / "mlc.pt", own.contents_of(small_network(77), "algebraic+biases"))
-    try:
-        changed = find_subjects(["mlc", "oracle"], models, wanted.data)
-        told = Told()
-        reproduce(
-            Wanted(changed, chosen(["novel-rules", "table1"]), wanted.data, quick=True),
-            tmp_path / "out",
-            workers=1,
-            watch=told,
-            store=store(place),
-        )
-        assert set(told.units) == {("few_shot_likelihood", "mlc"), ("novel_rules", "mlc")}
-    finally:
-        own.save(models / "mlc.pt", own.contents_of(small_network(0), "algebraic+biases"))
-
-
-def test_a_later_version_of_a_measurement_is_computed_anew(
-    results: Results, wanted: Wanted, place: Path, tmp_path: Path, monkeypatch
-) -> None:
-    row = MEASURES["gold"]
-    monkeypatch.setitem(MEASURES, "gold", replace(row, version=row.version + 1))
-    told = Told()
-    reproduce(wanted, tmp_path / "out", workers=1, watch=told, store=store(place))
-    assert {measure for measure, _ in told.units} == {"gold"}
-
-
-def test_an_interruption_loses_no_more_than_the_unit_being_computed(
-    shared: Path, tmp_path: Path
-) -> None:
-    data = DataFolders(shared)
-    subjects = find_subjects(["oracle", "oracle-biases", "biases"], tmp_path, data)
-    wanted = Wanted(subjects, chosen(["table1", "open-ended"]), data, quick=True)
-    first = Told(interrupt_after=2)
-    with pytest.raises(KeyboardInterrupt):
-        reproduce(wanted, tmp_path / "out", workers=1, watch=first, store=store(tmp_path))
-    assert not (tmp_path / "out").exists()
-    second = Told()
-    reproduce(wanted, tmp_path / "out", workers=1, watch=second, store=store(tmp_path))
-    assert set(second.complete) == set(first.units) - set(first.complete)
-
-
-def test_several_processes_give_the_same(results: Results, wanted: Wanted, tmp_path: Path) -> None:
-    some = tuple(s for s in wanted.subjects if s.name in ("mlc", "oracle"))
-    part = Wanted(some, chosen(["few-shot"]), wanted.data, quick=True)
-    found = reproduce(part, tmp_path / "out", workers=2, watch=Told(), store=store(tmp_path))
-    ours, theirs = (
-        typed(t["groups"], TABLES["groups"]).set_index(["model", "group"])["accuracy"]
-        for t in (found.tables, results.tables)
-    )
-    assert ours.to_dict() == {key: theirs[key] for key in ours.index}
-
-
 def test_networks_lapse_in_samples_only_when_asked(wanted: Wanted) -> None:
     def needs(lapsing: bool) -> dict[tuple[str, str], str]:
         asked = Wanted(wanted.subjects, chosen(["few-shot"]), wanted.data, True, 0, lapsing)
@@ -328,21 +193,6 @@ def test_networks_lapse_in_samples_only_when_asked(wanted: Wanted) -> None:
     assert needs(True)["few_shot_samples", "mlc"] == "few_shot_likelihood"
     assert needs(False)["few_shot_samples", "oracle"] == "few_shot_likelihood"
     assert ("few_shot_likelihood", "oracle") in needs(False)
-
-
-def test_another_biml_computes_everything_anew(monkeypatch) -> None:
-    before = store_of_units.key("gold", 1)
-    monkeypatch.setattr(store_of_units, "__version__", "0.0.0")
-    assert store_of_units.key("gold", 1) != before
-
-
-def test_a_failure_names_the_model(wanted: Wanted, tmp_path: Path) -> None:
-    asked = Wanted(wanted.subjects, chosen(["few-shot"]), wanted.data, quick=True)
-    unit = next(u for u in plan(asked)[0] if u.place == ("few_shot_samples", "mlc"))
-    nowhere = DataFolders(None, (Place(tmp_path, "nowhere"),))
-    lost = replace(unit, asked=replace(unit.asked, data=nowhere))
-    with pytest.raises(BimlError, match=r"^mlc: no folder data_human"):
-        lost.run()
 
 
 def test_without_human_data_the_message_names_the_command_and_novel_rules_still_run(

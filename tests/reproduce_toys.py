@@ -1,0 +1,80 @@
+"""Small models, and the results reproduced with them once for all tests that look at them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from biml.checkpoints import own
+from biml.episodes.locate import DataFolders
+from biml.reproduce.assemble import Wanted
+from biml.reproduce.experiments import chosen
+from biml.reproduce.likelihoods import SCORED
+from biml.reproduce.run import reproduce
+from biml.reproduce.store import Store
+from biml.reproduce.subjects import find_subjects
+from biml.reproduce.work import Unit
+from biml.results.folder import Results, read_results
+from biml.results.tables import TABLES
+from evaluation_toys import small_network
+
+MODELS = {
+    "mlc": "algebraic+biases",
+    "joint-top": "joint",
+    **{f"joint-cross{fold}": f"joint_cross{fold}" for fold in range(1, 6)},
+    "opened": "open_end_human_all",
+    "probed": "probe_human_w_pool",
+}
+
+
+class Told:
+    """Remembers what it was told, and interrupts after some units."""
+
+    def __init__(self, interrupt_after: int = 10_000) -> None:
+        self.units: list[tuple[str, str]] = []
+        self.complete: list[tuple[str, str]] = []
+        self.interrupt_after = interrupt_after
+
+    def began(self, units: Sequence[Unit]) -> None:
+        self.units = [unit.place for unit in units]
+
+    def running(self, units: Sequence[Unit]) -> None: ...
+
+    def done(self, unit: Unit) -> None:
+        self.complete.append(unit.place)
+        if len(self.complete) == self.interrupt_after:
+            raise KeyboardInterrupt
+
+    def said(self, text: str) -> None: ...
+
+
+def store(folder: Path) -> Store:
+    return Store({**TABLES, SCORED.name: SCORED}, folder / "kept")
+
+
+@pytest.fixture(scope="session")
+def models(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    for seed, (name, kind) in enumerate(MODELS.items()):
+        own.save(folder / f"{name}.pt", own.contents_of(small_network(seed), kind))
+    legacy = shared / "legacy" / "net-legacy-vanilla.pt"
+    (folder / "vanilla.pt").write_bytes(legacy.read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wanted(shared: Path, models: Path) -> Wanted:
+    data = DataFolders(shared)
+    names = ["mlc", "joint-top", "vanilla", "probed", "oracle", "oracle-biases", "biases"]
+    return Wanted(find_subjects(names, models, data), chosen(None), data, quick=True)
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("reproduced")
+
+
+@pytest.fixture(scope="session")
+def results(wanted: Wanted, place: Path) -> Results:
+    reproduce(wanted, place / "out", workers=1, watch=Told(), store=store(place))
+    return read_results(place / "out")

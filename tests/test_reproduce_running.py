@@ -1,0 +1,105 @@
+"""What a call of `reproduce` computes and keeps: anew, after an interruption, in processes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from biml.checkpoints import own
+from biml.episodes.locate import DataFolders, Place
+from biml.errors import BimlError
+from biml.reproduce import store as store_of_units
+from biml.reproduce.assemble import Wanted
+from biml.reproduce.experiments import chosen
+from biml.reproduce.measures import MEASURES
+from biml.reproduce.plan import plan
+from biml.reproduce.run import reproduce
+from biml.reproduce.subjects import find_subjects
+from biml.results.folder import Results, typed
+from biml.results.tables import TABLES
+from evaluation_toys import small_network
+from reproduce_toys import Told, store
+
+
+def test_a_second_call_computes_nothing_and_leaves_the_folder(
+    results: Results, wanted: Wanted, place: Path
+) -> None:
+    before = (place / "out" / "index.html").stat()
+    told = Told()
+    again = reproduce(wanted, place / "out", workers=1, watch=told, store=store(place))
+    assert told.units == []
+    after = (place / "out" / "index.html").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    for name, frame in again.tables.items():
+        pd.testing.assert_frame_equal(typed(frame, TABLES[name]), results.tables[name])
+
+
+def test_what_changed_is_computed_anew_and_nothing_else(
+    results: Results, wanted: Wanted, place: Path, models: Path, tmp_path: Path
+) -> None:
+    own.save(models / "mlc.pt", own.contents_of(small_network(77), "algebraic+biases"))
+    try:
+        changed = find_subjects(["mlc", "oracle"], models, wanted.data)
+        told = Told()
+        reproduce(
+            Wanted(changed, chosen(["novel-rules", "table1"]), wanted.data, quick=True),
+            tmp_path / "out",
+            workers=1,
+            watch=told,
+            store=store(place),
+        )
+        assert set(told.units) == {("few_shot_likelihood", "mlc"), ("novel_rules", "mlc")}
+    finally:
+        own.save(models / "mlc.pt", own.contents_of(small_network(0), "algebraic+biases"))
+
+
+def test_a_later_version_of_a_measurement_is_computed_anew(
+    results: Results, wanted: Wanted, place: Path, tmp_path: Path, monkeypatch
+) -> None:
+    row = MEASURES["gold"]
+    monkeypatch.setitem(MEASURES, "gold", replace(row, version=row.version + 1))
+    told = Told()
+    reproduce(wanted, tmp_path / "out", workers=1, watch=told, store=store(place))
+    assert {measure for measure, _ in told.units} == {"gold"}
+
+
+def test_an_interruption_loses_no_more_than_the_unit_being_computed(
+    shared: Path, tmp_path: Path
+) -> None:
+    data = DataFolders(shared)
+    subjects = find_subjects(["oracle", "oracle-biases", "biases"], tmp_path, data)
+    wanted = Wanted(subjects, chosen(["table1", "open-ended"]), data, quick=True)
+    first = Told(interrupt_after=2)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(wanted, tmp_path / "out", workers=1, watch=first, store=store(tmp_path))
+    assert not (tmp_path / "out").exists()
+    second = Told()
+    reproduce(wanted, tmp_path / "out", workers=1, watch=second, store=store(tmp_path))
+    assert set(second.complete) == set(first.units) - set(first.complete)
+
+
+def test_several_processes_give_the_same(results: Results, wanted: Wanted, tmp_path: Path) -> None:
+    some = tuple(s for s in wanted.subjects if s.name in ("mlc", "oracle"))
+    part = Wanted(some, chosen(["few-shot"]), wanted.data, quick=True)
+    found = reproduce(part, tmp_path / "out", workers=2, watch=Told(), store=store(tmp_path))
+    ours, theirs = (
+        typed(t["groups"], TABLES["groups"]).set_index(["model", "group"])["accuracy"]
+        for t in (found.tables, results.tables)
+    )
+    assert ours.to_dict() == {key: theirs[key] for key in ours.index}
+
+
+def test_another_biml_computes_everything_anew(monkeypatch) -> None:
+    before = store_of_units.key("gold", 1)
+    monkeypatch.setattr(store_of_units, "__version__", "0.0.0")
+    assert store_of_units.key("gold", 1) != before
+
+
+def test_a_failure_names_the_model(wanted: Wanted, tmp_path: Path) -> None:
+    asked = Wanted(wanted.subjects, chosen(["few-shot"]), wanted.data, quick=True)
+    unit = next(u for u in plan(asked)[0] if u.place == ("few_shot_samples", "mlc"))
+    nowhere = DataFolders(None, (Place(tmp_path, "nowhere"),))
+    lost = replace(unit, asked=replace(unit.asked, data=nowhere))
+    with pytest.raises(BimlError, match=r"^mlc: no folder data_human"):
+        lost.run()
