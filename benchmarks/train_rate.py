@@ -91,12 +91,10 @@ def main() -> None:
     best: dict[tuple[str, int], Rate] = {}
     for _ in range(args.rounds):
         for precision in args.precision:
+            tokens = args.max_tokens or max_tokens(arch_of(args.preset), CPU, precision)
             config = TrainingConfig(
                 **settle({"preset": args.preset, "episode_type": "algebraic+biases"})
-                | {
-                    "precision": precision,
-                    "max_tokens": args.max_tokens or max_tokens(arch_of(args.preset), CPU),
-                }
+                | {"precision": precision, "max_tokens": tokens}
             )
             for workers in args.workers:
                 job = Job(config, args.steps)

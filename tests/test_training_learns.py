@@ -13,14 +13,15 @@ from biml.training.batches import assemble, deal
 from biml.training.config import Conduct, TrainingConfig
 from biml.training.history import read_history
 from biml.training.learner import Learner
-from biml.training.run import Outcome, train
+from biml.training.run import Outcome, max_tokens, train
 from biml.training.validation import Validation
 from biml.training.watch import Watch
 from biml.training.workers import Team
 from training_toys import OPTIONS, open_toys, presented, same_weights, weights_of
 
 ALONE = Conduct(workers=1)
-HERE = Team(torch.device("cpu"))
+CPU = torch.device("cpu")
+HERE = Team(CPU)
 
 
 def run(model: Path, resume: bool = False, conduct: Conduct = ALONE, **options: object) -> Outcome:
@@ -223,4 +224,10 @@ def test_precision_and_piece_size_stay_those_of_the_run(tmp_path: Path) -> None:
     train(tmp_path / "net.pt", given, conduct=ALONE, open_material=open_toys)
     options = torch.load(tmp_path / "net.pt", weights_only=True)["training"]["options"]
     assert options["precision"] in ("fp32", "bf16")
-    assert options["max_tokens"] >= 1
+    usual = max_tokens(options["arch"], CPU, options["precision"])
+    assert options["max_tokens"] == usual
+
+
+def test_pieces_are_larger_where_code_is_compiled_for_each_shape() -> None:
+    assert max_tokens("staged", CPU, "bf16") == 2 * max_tokens("staged", CPU, "fp32")
+    assert max_tokens("paper", CPU, "bf16") == max_tokens("paper", CPU, "fp32")

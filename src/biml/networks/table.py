@@ -23,6 +23,8 @@ class Architecture:
         summary: what it is, in a line.
         cpu_tokens: tokens computed together on a CPU: what fits a core's cache, and leaves several
             pieces of a batch for its cores to share.
+        cpu_tokens_bf16: the same in bf16, where code is compiled for products of each new shape, so
+            that few large ones are better.
         guided: whether training can tell its inner layers what the grammar knows
             (`EpisodeNetwork.guidance`).
     """
@@ -32,6 +34,7 @@ class Architecture:
     network: Callable[[Any, Vocabulary, int], EpisodeNetwork]
     summary: str
     cpu_tokens: int = 4096
+    cpu_tokens_bf16: int = 4096
     guided: bool = False
 
 
@@ -50,6 +53,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             StagedNetwork,
             "study examples read once an episode, with a lexicon; then queries; then answers",
             cpu_tokens=5120,
+            cpu_tokens_bf16=10240,
             guided=True,
         ),
     )

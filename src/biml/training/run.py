@@ -35,9 +35,12 @@ CUDA_TOKENS = 131_072
 OpenMaterial = Callable[[TrainingConfig, Path | None], Material]
 
 
-def max_tokens(arch: str, device: torch.device) -> int:
+def max_tokens(arch: str, device: torch.device, precision: str) -> int:
     """Tokens that a network computes together, where nobody says."""
-    return architecture(arch).cpu_tokens if device.type == "cpu" else CUDA_TOKENS
+    if device.type != "cpu":
+        return CUDA_TOKENS
+    row = architecture(arch)
+    return row.cpu_tokens_bf16 if precision == "bf16" else row.cpu_tokens
 
 
 @dataclass(frozen=True)
@@ -96,10 +99,11 @@ def train(
     if device.type == "cpu":
         prepare_cpu()
     config = before.config if before else _begin(given, model, watch)
+    precision = config.precision or pick_precision(device)
     config = replace(
         config,
-        precision=config.precision or pick_precision(device),
-        max_tokens=config.max_tokens or max_tokens(config.arch, device),
+        precision=precision,
+        max_tokens=config.max_tokens or max_tokens(config.arch, device, precision),
     )
     job = _Job(config, data_dir, model if resume else None, open_material)
     material = job.material(config)
