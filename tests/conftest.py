@@ -6,6 +6,11 @@ from hypothesis import settings
 
 pytest_plugins = ["reproduce_toys"]
 
+# Tests run side by side, one for each core. Threads of their own would only wait for each other,
+# and take twice the time; PyTorch reads this when it is first imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A loaded machine is slow, which says nothing about what is tested.
 settings.register_profile("unhurried", settings(), deadline=None)
 settings.load_profile("unhurried")
