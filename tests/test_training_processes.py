@@ -100,7 +100,7 @@ from training_toys import open_toys
 from biml.training import run
 first = os.environ["RANK"] == "0"
 run.pick_precision = lambda device: "bf16" if first else "fp32"
-run.max_tokens = lambda arch, device: 200 if first else 100_000
+run.max_tokens = lambda arch, device, precision: 200 if first else 100_000
 for unsaid in ("precision", "max_tokens"):
     del MANY_PIECES[unsaid]
 outcome = run.train(Path(sys.argv[1]), MANY_PIECES, open_material=open_toys)
