@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +17,7 @@ from biml.reproduce.experiments import EXPERIMENTS
 from biml.results.folder import Results, check_place, holds, typed, write_results
 from biml.results.tables import TABLES
 from biml.symbolic import SYMBOLIC
+from process_toys import await_end, descendants_of
 
 
 def test_the_command_shows_published_figures_beside_ours(
@@ -39,7 +39,6 @@ def test_the_command_shows_published_figures_beside_ours(
         assert gone.is_file()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_workers_end_with_a_command_that_is_killed(shared: Path, tmp_path: Path) -> None:
     words = ["reproduce", "few-shot", "--models", "net-BIML-top", "net-BIML-joint-top"]
     folders = ["--data_dir", str(shared), "--out", str(tmp_path / "out")]
@@ -49,32 +48,18 @@ def test_workers_end_with_a_command_that_is_killed(shared: Path, tmp_path: Path)
         stderr=subprocess.DEVNULL,
     )
 
-    def workers() -> list[Path]:
-        return [
-            place
-            for place in Path("/proc").glob("[0-9]*")
-            if str(tmp_path).encode() in _read(place / "environ") and place.name != str(command.pid)
-        ]
-
-    _await(lambda: len(workers()) >= 2)
-    time.sleep(3)  # so that they are at work
-    command.kill()
-    command.wait()
-    _await(lambda: not workers())
-
-
-def _read(file: Path) -> bytes:
     try:
-        return file.read_bytes()
-    except OSError:
-        return b""
-
-
-def _await(holds: Callable[[], bool]) -> None:
-    begin = time.monotonic()
-    while not holds():
-        assert time.monotonic() - begin < 60
-        time.sleep(0.1)
+        deadline = time.monotonic() + 60
+        while len(descendants_of(command.pid)) < 2:
+            assert time.monotonic() < deadline, "no two workers"
+            time.sleep(0.1)
+        time.sleep(3)  # so that they are at work
+        workers = descendants_of(command.pid)
+        assert len(workers) >= 2
+    finally:
+        command.kill()
+        command.wait()
+    await_end(workers, 60)
 
 
 def test_misuse_is_told_before_anything_is_written(

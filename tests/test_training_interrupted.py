@@ -21,7 +21,7 @@ from biml.episodes.text import write_episode
 from biml.grammar import MetaGrammar
 from biml.rng import generator
 from biml.training.history import read_history
-from test_training_processes import await_file
+from process_toys import await_file
 from training_toys import same_weights
 
 DOOR = Path(__file__).parents[1] / "train.py"

@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from biml.training.batches import Source
 from biml.training.config import Conduct, TrainingConfig
 from biml.training.material import Material
 from biml.training.run import train
+from process_toys import await_end, await_file, children_of
 from training_toys import OPTIONS, open_toys, weights_of
 
 TWO = Conduct(workers=2)
@@ -194,17 +194,6 @@ def test_a_failing_process_ends_the_run_with_its_error(tmp_path: Path, how: str,
     assert not torch.distributed.is_initialized()
 
 
-def children_of(parent: int) -> list[int]:
-    found = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True).stdout
-    pairs = [tuple(map(int, line.split())) for line in found.splitlines()]
-    return [pid for pid, ppid in pairs if ppid == parent]
-
-
-def alive(pid: int) -> bool:
-    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
-    return found.stdout.strip()[:1] not in ("", "Z")
-
-
 def test_no_process_outlives_a_run_that_was_killed(tmp_path: Path) -> None:
     script = TOYS_UNDER_TORCHRUN.replace("Conduct()", "Conduct(workers=2)").replace(
         "MANY_PIECES,", "MANY_PIECES | {'nsteps': 100_000},"
@@ -222,16 +211,4 @@ def test_no_process_outlives_a_run_that_was_killed(tmp_path: Path) -> None:
     finally:
         run.kill()
         run.wait()
-    deadline = time.monotonic() + 10
-    while any(map(alive, children)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(alive, children))
-
-
-def await_file(path: Path, run: subprocess.Popen) -> None:
-    """Wait until a run has written something into a file."""
-    deadline = time.monotonic() + 60
-    while not (path.exists() and path.stat().st_size):
-        assert run.poll() is None, "the run ended before it was to"
-        assert time.monotonic() < deadline, f"nothing in {path}"
-        time.sleep(0.02)
+    await_end(children, 10)

@@ -1,0 +1,38 @@
+"""What the tests know of other processes, by `ps`, which Linux and macOS have alike."""
+
+import subprocess
+import time
+from pathlib import Path
+
+
+def children_of(parent: int) -> list[int]:
+    found = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in found.splitlines()]
+    return [pid for pid, ppid in pairs if ppid == parent]
+
+
+def descendants_of(parent: int) -> list[int]:
+    children = children_of(parent)
+    return [*children, *(pid for child in children for pid in descendants_of(child))]
+
+
+def await_end(pids: list[int], seconds: float) -> None:
+    """Wait until none of these processes runs any more."""
+    deadline = time.monotonic() + seconds
+    while any(map(_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(_alive, pids))
+
+
+def await_file(path: Path, run: subprocess.Popen) -> None:
+    """Wait until a run has written something into a file."""
+    deadline = time.monotonic() + 60
+    while not (path.exists() and path.stat().st_size):
+        assert run.poll() is None, "the run ended before it was to"
+        assert time.monotonic() < deadline, f"nothing in {path}"
+        time.sleep(0.02)
+
+
+def _alive(pid: int) -> bool:
+    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return found.stdout.strip()[:1] not in ("", "Z")
