@@ -90,10 +90,13 @@ class EpisodeNetwork(nn.Module, ABC):
         """
 
     @abstractmethod
-    def chunks(self, episodes: Sequence[Episode], max_tokens: int) -> Sequence[Batch]:
+    def chunks(
+        self, episodes: Sequence[Episode], max_tokens: int, at_least: int = 1
+    ) -> Sequence[Batch]:
         """The same rows as `collate`, cut in batches of like length of about `max_tokens` tokens.
 
-        Depends on nothing but its arguments, so that every process of a run cuts alike.
+        There are `at_least` so many, where that many can be cut. Depends on nothing but its
+        arguments, so that every process of a run cuts alike.
         """
 
     @abstractmethod

@@ -107,11 +107,13 @@ def answer_symbols(vocabulary: Vocabulary) -> list[int]:
     return [*read.encode(vocabulary.output.symbols), read.sos, read.eos, read.pad]
 
 
-def cut_episodes(episodes: Sequence[Encoded], max_tokens: int) -> list[list[Encoded]]:
+def cut_episodes(
+    episodes: Sequence[Encoded], max_tokens: int, at_least: int = 1
+) -> list[list[Encoded]]:
     """Episodes of like length in pieces of at most `max_tokens` tokens with padding."""
 
     def size(episode: Encoded) -> int:
         return len(episode.study) + len(episode.asked)
 
     in_order = sorted(episodes, key=lambda e: (size(e), len(e.study), e.number))
-    return equal_pieces(in_order, size, max_tokens)
+    return equal_pieces(in_order, size, max_tokens, at_least)

@@ -107,9 +107,11 @@ class PaperNetwork(EpisodeNetwork):
     def collate(self, episodes: Sequence[Episode]) -> SequenceBatch:
         return batch_of(list(encode_rows(episodes, self.vocabulary)), self.vocabulary)
 
-    def chunks(self, episodes: Sequence[Episode], max_tokens: int) -> list[SequenceBatch]:
+    def chunks(
+        self, episodes: Sequence[Episode], max_tokens: int, at_least: int = 1
+    ) -> list[SequenceBatch]:
         rows = list(encode_rows(episodes, self.vocabulary))
-        return [batch_of(piece, self.vocabulary) for piece in cut(rows, max_tokens)]
+        return [batch_of(piece, self.vocabulary) for piece in cut(rows, max_tokens, at_least)]
 
     # --- training: all target symbols at once
 

@@ -97,7 +97,7 @@ def batch_of(rows: Sequence[Row], vocabulary: Vocabulary) -> SequenceBatch:
     )
 
 
-def cut(rows: Sequence[Row], max_tokens: int) -> list[list[Row]]:
+def cut(rows: Sequence[Row], max_tokens: int, at_least: int = 1) -> list[list[Row]]:
     """Rows of like length in pieces of at most `max_tokens` source tokens with padding."""
     rows = sorted(rows, key=lambda row: (len(row.source), len(row.target)))
-    return equal_pieces(rows, lambda row: len(row.source), max_tokens)
+    return equal_pieces(rows, lambda row: len(row.source), max_tokens, at_least)

@@ -81,9 +81,11 @@ class StagedNetwork(EpisodeNetwork):
         encoded = [encode(i, episode, self.vocabulary) for i, episode in enumerate(episodes)]
         return pack_stages(encoded, self.vocabulary)
 
-    def chunks(self, episodes: Sequence[Episode], max_tokens: int) -> list[StagedBatch]:
+    def chunks(
+        self, episodes: Sequence[Episode], max_tokens: int, at_least: int = 1
+    ) -> list[StagedBatch]:
         encoded = [encode(i, episode, self.vocabulary) for i, episode in enumerate(episodes)]
-        pieces = cut_episodes([e for e in encoded if e.words], max_tokens)
+        pieces = cut_episodes([e for e in encoded if e.words], max_tokens, at_least)
         return [pack_stages(piece, self.vocabulary) for piece in pieces]
 
     # --- all target symbols of all queries at once

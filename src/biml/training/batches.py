@@ -36,7 +36,12 @@ class StepBatch:
 
 
 def assemble(
-    source: Source, network: EpisodeNetwork, step: int, numbers: range, max_tokens: int
+    source: Source,
+    network: EpisodeNetwork,
+    step: int,
+    numbers: range,
+    max_tokens: int,
+    at_least: int = 1,
 ) -> StepBatch:
     """The batch of a step: the presentations of these numbers.
 
@@ -44,7 +49,7 @@ def assemble(
     percent of a step, and saves all communication about it.
     """
     episodes = tuple(source.episode(index) for index in numbers)
-    return StepBatch(step, episodes, network.chunks(episodes, max_tokens))
+    return StepBatch(step, episodes, network.chunks(episodes, max_tokens, at_least))
 
 
 def deal(pieces: Sequence[Batch], size: int) -> list[list[int]]:

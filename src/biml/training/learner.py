@@ -128,7 +128,9 @@ class Learner:
 
     def _assemble(self, step: int) -> StepBatch:
         ends = (self._config.presentations(steps, self.total) for steps in (step, step + 1))
-        return assemble(self._source, self.network, step, range(*ends), self._max_tokens)
+        # Dropout is drawn piece by piece, so it must be the same pieces for any team.
+        at_least = 1 if self.network.config.dropout else self._team.size
+        return assemble(self._source, self.network, step, range(*ends), self._max_tokens, at_least)
 
     @property
     def presented(self) -> int:

@@ -59,7 +59,7 @@ class Validation:
         precision: str,
         team: Team,
     ) -> None:
-        pieces = network.chunks(episodes, max_tokens)
+        pieces = network.chunks(episodes, max_tokens, team.size)
         self._team = team
         self._precision = precision
         self._mine = [
