@@ -22,12 +22,12 @@ SMALL = StagedConfig(
 
 def test_uses_of_a_word_in_one_episode_share_an_entry() -> None:
     entries = pack_entries([[NONE, 0, 1, 0], [NONE, 0]], [[1, NONE], [0]])
-    assert entries.study.tolist() == [[3, 0, 1, 0], [3, 2, 3, 3]]
+    assert entries.study.tolist() == [3, 0, 1, 0, 3, 2]
     assert entries.uses.unpack[entries.uses.filled].tolist() == [1, 3, 2, 5]
     assert entries.uses.lengths.tolist() == [2, 1, 1, 0]
     assert entries.asked.tolist() == [1, 3, 2]
-    places = entries.uses.pack.view(2, 4)
-    assert entries.uses.unpack.flatten()[places[0, 1:]].tolist() == [1, 2, 3]
+    places = entries.uses.pack[1:4]
+    assert entries.uses.unpack.flatten()[places].tolist() == [1, 2, 3]
 
 
 def test_an_episode_without_study_examples_has_no_entries() -> None:
@@ -52,10 +52,10 @@ def test_an_entry_is_a_weighted_mean_over_its_uses() -> None:
     torch.manual_seed(0)
     entries = pack_entries([[NONE, 0, 1, 0]], [[]])
     layer = Exchange(StagedConfig(nheads=2, emb_size=8, ff_mult=1))
-    x, held = torch.randn(1, 4, 8, requires_grad=True), torch.zeros(3, 8)
+    x, held = torch.randn(4, 8, requires_grad=True), torch.zeros(3, 8)
 
     def plainly(x: Tensor) -> Tensor:
-        tokens = x[0, [1, 3]]
+        tokens = x[[1, 3]]
         tokens = tokens * torch.rsqrt(tokens.square().mean(-1, keepdim=True) + 1e-6)
         weights = (tokens @ layer.weigh.t()).softmax(0)
         values = (tokens @ layer.value.t()).view(2, 2, 4)
@@ -76,7 +76,7 @@ def test_tokens_of_no_word_are_told_nothing() -> None:
     torch.manual_seed(0)
     entries = pack_entries([[NONE, 0, 1, 0]], [[]])
     layer = Exchange(StagedConfig(nheads=2, emb_size=8, ff_mult=1))
-    told = layer.spread(torch.randn(3, 8), entries)[0]
+    told = layer.spread(torch.randn(3, 8), entries)
     assert told[0].abs().sum() == 0
     torch.testing.assert_close(told[1], told[3])
     assert not torch.allclose(told[1], told[2])
@@ -92,7 +92,7 @@ def test_what_one_example_says_of_a_word_reaches_its_other_uses() -> None:
         batch = net.collate([Episode(study, (Example(("fep",), ("RED",)),))])
         with torch.no_grad():
             memory, _ = net._learn(batch, NOTHING_DROPPED)
-        return memory[0, batch.example[0] == 1]
+        return memory[batch.example[0] == 1]
 
     # Both heads see their own example alone, so that only the lexicon tells of another.
     assert not torch.allclose(read("dax", "RED"), read("dax", "BLUE"), atol=1e-4)

@@ -15,6 +15,7 @@ from biml.errors import UsageError
 from biml.grammar import GOLD, Grammar, Rule
 from biml.networks.guidance import MEANING_WEIGHT, Guidance, meaning_size
 from biml.networks.guides import Guides, meaning
+from biml.networks.layers import Norm
 from biml.networks.staged import StagedNetwork
 from biml.networks.staged_config import StagedConfig
 from biml.training.config import TrainingConfig
@@ -150,8 +151,10 @@ def test_meanings_are_scored_by_their_cross_entropies() -> None:
     x = torch.randn(2, 4)
     guides = some_guides()
     guidance = Guidance(replace(guides, meanings=guides.meanings[:2]))
-    guidance.meaning(x, read_out)
-    logits = x @ read_out.T
+    norm = Norm(4)
+    norm.weight.data = torch.tensor([1.0, 2.0, 0.5, 1.0])
+    guidance.meaning(x, norm, read_out)
+    logits = F.normalize(x, eps=0) * 2 * norm.weight @ read_out.T
     expected = -F.log_softmax(logits[0, :symbols], -1)[PUBLISHED.output.index["RED"]]
     for number, item in enumerate((2, 1, 2, 0, 0, 0, 0, 0)):
         classes = logits[1, symbols + 3 * number :][:3]

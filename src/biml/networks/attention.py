@@ -80,9 +80,9 @@ class ByHand(torch.autograd.Function):
         if k.dtype == torch.bfloat16 and k.device.type == "cpu":
             keys = -(-keys // BF16_KEYS) * BF16_KEYS
         with torch.autocast(q.device.type, enabled=False):
-            query = _flat(q, q.shape[-2], copy=True).mul_(q.shape[-1] ** -0.5)
+            query = _flat(q, q.shape[-2])
             key, value = _flat(k, keys), _flat(v, keys)
-            scores = torch.bmm(query, key.transpose(1, 2))
+            scores = _products(query, key.transpose(1, 2), q.shape[-1] ** -0.5)
             by_row = scores.view(*q.shape[:3], keys)
             _hide(by_row, k.shape[-2], lengths, causal)
             if hidden is not None:
@@ -90,7 +90,7 @@ class ByHand(torch.autograd.Function):
             weights = torch.softmax(scores, -1, out=scores)
             mask = drop.mask(weights.shape, weights) if drop.p else None
             kept = weights if mask is None else masked(weights, mask)
-            out = torch.bmm(kept, value).mul_(drop.scale)
+            out = _products(kept, value, drop.scale)
         ctx.save_for_backward(query, key, value, weights, mask)
         ctx.drop_scale = drop.scale
         ctx.keys = k.shape[-2]
@@ -101,25 +101,30 @@ class ByHand(torch.autograd.Function):
         query, key, value, weights, mask = ctx.saved_tensors
         rows, heads, queries, size = gradients[0].shape
         with torch.autocast(query.device.type, enabled=False):
-            g = _flat(gradients[0], queries, copy=True).mul_(ctx.drop_scale)
+            g = _flat(gradients[0], queries)
             kept = weights if mask is None else masked(weights, mask)
-            dv = torch.bmm(kept.transpose(1, 2), g)
-            dw = torch.bmm(g, value.transpose(1, 2))
+            dv = _products(kept.transpose(1, 2), g, ctx.drop_scale)
+            dw = _products(g, value.transpose(1, 2), ctx.drop_scale)
             if mask is not None:
                 masked(dw, mask, out=dw)
             ds = torch.ops.aten._softmax_backward_data.out(
                 dw, weights, -1, weights.dtype, grad_input=dw
             )
-            dq = torch.bmm(ds, key).mul_(size**-0.5)
-            dk = torch.bmm(ds.transpose(1, 2), query)
+            dq = _products(ds, key, size**-0.5)
+            dk = _products(ds.transpose(1, 2), query, size**-0.5)
         dq, dk, dv = (x.view(rows, heads, -1, size) for x in (dq, dk, dv))
         return dq, dk[:, :, : ctx.keys], dv[:, :, : ctx.keys], None, None, None, None
 
 
-def _flat(x: Tensor, length: int, copy: bool = False) -> Tensor:
+def _products(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """Batched matrix products, scaled as they are written."""
+    return torch.baddbmm(a.new_empty(1, 1, 1), a, b, beta=0, alpha=scale)
+
+
+def _flat(x: Tensor, length: int) -> Tensor:
     """[rows, heads, tokens, size] as [rows * heads, length, size], with zeros behind."""
     rows, heads, tokens, size = x.shape
-    if not copy and length == tokens and x.is_contiguous():
+    if length == tokens and x.is_contiguous():
         return x.view(rows * heads, length, size)
     flat = x.new_empty(rows, heads, length, size)
     flat[:, :, :tokens] = x

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from biml.networks.moving import moved
-from biml.networks.ragged import flat, ragged, table
+from biml.networks.ragged import flat, ragged
 from biml.networks.rows import Rows
 
 NONE = -1
@@ -20,9 +20,9 @@ class Entries:
     """Which tokens of a batch are uses of which word; the last entry, of no word, is spare.
 
     Attributes:
-        uses: study tokens (flat), a row for each word; that of the spare entry is empty, and its
+        uses: study tokens, a row for each word; that of the spare entry is empty, and its
             last place is where all tokens are sent that are no word.
-        study: LongTensor [episodes, S], the entry of each study token.
+        study: LongTensor [study tokens], the entry of each, one after another.
         asked: LongTensor [words], the entry of each word of the queries, one after another.
     """
 
@@ -46,13 +46,13 @@ def pack_entries(study: Sequence[Sequence[int]], asked: Sequence[Sequence[int]])
     starts = np.cumsum([0, *counts])
     spare = starts[-1]
 
-    numbers = table(study, NONE)
-    entry = np.where(numbers == NONE, spare, numbers + starts[:-1, None])
-    of_words = flat(asked)
-    start = np.repeat(starts[:-1], [len(numbers) for numbers in asked])
+    entry, of_asked = (
+        np.where(numbers == NONE, spare, numbers + np.repeat(starts[:-1], [*map(len, parts)]))
+        for parts, numbers in ((study, flat(study)), (asked, flat(asked)))
+    )
     lengths = np.bincount(entry[entry < spare], minlength=spare + 1)
     row, column = ragged(lengths)
-    order = np.argsort(entry, axis=None, kind="stable")[: len(row)]
+    order = np.argsort(entry, kind="stable")[: len(row)]
     uses = np.zeros((spare + 1, max(1, int(lengths.max(initial=0)))), dtype=np.int64)
     uses[row, column] = order
     back = np.full(entry.size, uses.size - 1, dtype=np.int64)
@@ -60,5 +60,5 @@ def pack_entries(study: Sequence[Sequence[int]], asked: Sequence[Sequence[int]])
     return Entries(
         uses=Rows(*map(torch.from_numpy, (lengths, uses, back))),
         study=torch.from_numpy(entry),
-        asked=torch.from_numpy(np.where(of_words == NONE, spare, of_words + start)),
+        asked=torch.from_numpy(of_asked),
     )

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from biml.networks.guides import TEMPLATE, UNKNOWN, VARIABLES, Guides
+from biml.networks.layers import Norm
 
 MEANING_WEIGHT = 3.0
 """Of what a word means, beside where attention looks: all its uses share one entry."""
@@ -48,16 +49,17 @@ class Guidance:
         scores = scores.masked_fill(hidden[row, column], float("-inf"))
         self._add(F.cross_entropy(scores, sought, reduction="sum"))
 
-    def meaning(self, entries: Tensor, read_out: Tensor) -> None:
+    def meaning(self, entries: Tensor, norm: Norm, read_out: Tensor) -> None:
         """Words are to say what they mean.
 
         Args:
             entries: what the lexicon holds [entries, width].
+            norm: what is read of them.
             read_out: [meaning_size, width].
         """
         meanings = self.guides.meanings
         with torch.autocast(entries.device.type, enabled=False):
-            logits = F.linear(entries.float(), read_out)
+            logits = norm(entries.float(), read_out)
         symbol, items, kinds = logits.split((logits.shape[1] - sum(SIZES), *SIZES), -1)
         in_template = _entropy(items, meanings[:, 1 : 1 + TEMPLATE])
         of_variables = _entropy(kinds, meanings[:, 1 + TEMPLATE :])

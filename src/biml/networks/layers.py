@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from biml.networks.attention import attention
-from biml.networks.rotary import Turn, Turns
+from biml.networks.rotary import Heads, Turn, Turns, halves_apart
 from biml.networks.rows import Rows
 from biml.networks.staged_config import StagedConfig
 
@@ -57,10 +57,10 @@ class Layer(nn.Module):
         self, x: Tensor, turns: Turns, rows: Rows | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries and keys, turned by their positions, and values, of the row's own tokens."""
-        own = project(self.norm_own(x), self.own.query, self.own.key, self.own.value)
-        parts = split_heads(own if rows is None else rows.spread(own), 3, self.heads)
-        q, k = Turn.apply(parts[:2], *turns)
-        return q, k, parts[2]
+        turned = halves_apart((self.own.query, self.own.key), self.heads)
+        own = Turn.apply(self.norm_own(x, turned, self.own.value), *turns)
+        q, k, v = split_heads(own, rows, self.heads, 1, turned=2)
+        return q, k, v
 
     def own_branch(self, found: Tensor, rows: Rows | None = None) -> Tensor:
         """What attention among the own tokens adds to each of them."""
@@ -68,7 +68,7 @@ class Layer(nn.Module):
 
     def feed_branch(self, x: Tensor) -> Tensor:
         """What the feed-forward part adds."""
-        return self.feed(self.norm_feed(x))
+        return self.feed(x, self.norm_feed)
 
 
 class LookingLayer(Layer):
@@ -81,8 +81,8 @@ class LookingLayer(Layer):
 
     def study_branch(self, x: Tensor, shown: Shown) -> Tensor:
         """What tokens find in the study examples."""
-        q, rows = project(self.norm_study(x), self.study.query), shown.asking
-        (q,) = split_heads(q if rows is None else rows.spread(q), 1, self.heads)
+        rows = shown.asking
+        (q,) = split_heads(self.norm_study(x, self.study.query), rows, self.heads, 1)
         found = attention(q, shown.key, shown.value, lengths=shown.lengths)
         return F.linear(join_heads(found, rows), self.study.out)
 
@@ -105,7 +105,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear maps with an activation between them."""
+    """Two linear maps, of what is normed before, with an activation between them."""
 
     def __init__(self, config: StagedConfig) -> None:
         super().__init__()
@@ -114,41 +114,53 @@ class FeedForward(nn.Module):
         self.up = nn.Parameter(scaled(wide, width))
         self.down = nn.Parameter(scaled(width, wide) * BRANCH)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(self.activation(F.linear(x, self.up)), self.down)
+    def forward(self, x: Tensor, norm: "Norm") -> Tensor:
+        return F.linear(self.activation(norm(x, self.up)), self.down)
 
 
 class Norm(nn.Module):
-    """Root-mean-square norm; PyTorch's is not fused for bfloat16 with weights in float32."""
+    """Linear maps of x / rms(x) * weight, for each feature its own weight.
+
+    The weights are multiplied into the matrices, which are small, and not with every x: a third of
+    the time. PyTorch's norm is not fused for bfloat16 with weights in float32.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return _Normed.apply(x, self.weight)
+    def forward(self, x: Tensor, *matrices: Tensor) -> Tensor:
+        """Products with the matrices, side by side."""
+        return F.linear(normed(x), self.weighed(side_by_side(*matrices)))
+
+    def weighed(self, matrix: Tensor) -> Tensor:
+        """A matrix that takes what is normed without weights."""
+        return matrix * self.weight
+
+
+def normed(x: Tensor) -> Tensor:
+    """x / rms(x), over the last dimension."""
+    return _Normed.apply(x)
 
 
 class _Normed(torch.autograd.Function):
-    """x / rms(x) * weight; the gradient needs only the normed x and 1 / rms(x)."""
+    """The gradient needs only the normed x and 1 / rms(x)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
         inverse = torch.rsqrt(size.square() / x.shape[-1] + 1e-6).to(x.dtype)
-        normed = x * inverse
-        ctx.save_for_backward(normed, inverse, weight)
-        return normed * weight.to(x.dtype)
+        y = x * inverse
+        ctx.save_for_backward(y, inverse)
+        return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (g,) = gradients
-        normed, inverse, weight = ctx.saved_tensors
-        weight = weight.to(g.dtype)
-        product = g * normed
-        of_weight = product.sum(tuple(range(g.ndim - 1)), dtype=torch.float32)
-        along = (product @ weight / g.shape[-1])[..., None]
-        return (g * weight).addcmul_(normed, along, value=-1).mul_(inverse), of_weight
+        y, inverse = ctx.saved_tensors
+        mean = g.new_full((g.shape[-1],), 1 / g.shape[-1])
+        along = (g * y @ mean)[..., None]
+        return torch.addcmul(g, y, along, value=-1).mul_(inverse)
 
 
 def scaled(rows: int, columns: int) -> Tensor:
@@ -156,14 +168,23 @@ def scaled(rows: int, columns: int) -> Tensor:
     return torch.randn(rows, columns) * columns**-0.5
 
 
-def project(x: Tensor, *weights: Tensor) -> Tensor:
-    """Several linear maps of the same input in one product, side by side."""
-    return F.linear(x, torch.cat(weights) if len(weights) > 1 else weights[0])
+def side_by_side(*matrices: Tensor) -> Tensor:
+    """One matrix whose products are those of all, so that they take one product."""
+    return torch.cat(matrices) if len(matrices) > 1 else matrices[0]
 
 
-def split_heads(x: Tensor, parts: int, heads: int) -> Tensor:
-    """[rows, tokens, parts * width] to [parts, rows, heads, tokens, head size]."""
-    return x.unflatten(-1, (parts, heads, -1)).permute(2, 0, 3, 1, 4)
+def split_heads(
+    x: Tensor, rows: Rows | None, heads: int, plain: int, turned: int = 0
+) -> tuple[Tensor, ...]:
+    """Projections, turned ones before plain ones, as heads [rows, heads, tokens, head size] each.
+
+    Args:
+        x: [tokens, parts * width] of these `rows`, or without them [rows, tokens, parts * width].
+    """
+    parts: tuple[Tensor, ...] = Heads.apply(
+        x if rows is None else rows.spread(x), turned, plain, heads
+    )
+    return parts
 
 
 def join_heads(x: Tensor, rows: Rows | None) -> Tensor:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from biml.networks.entries import Entries
-from biml.networks.layers import BRANCH, COPIED, FeedForward, Norm, scaled
+from biml.networks.layers import BRANCH, COPIED, FeedForward, Norm, normed, scaled
 from biml.networks.staged_config import StagedConfig
 
 SAID = 0.5
@@ -40,21 +40,22 @@ class Exchange(nn.Module):
         """The entries with what the uses of their words have found.
 
         Args:
-            x: study tokens [episodes, S, width].
+            x: study tokens [tokens, width].
             held: entries so far [entries + 1, width].
         """
-        tokens = self.norm_uses(entries.uses.spread(x.flatten(0, 1)))
+        tokens = normed(entries.uses.spread(x))
         used = entries.uses.filled[..., None]
-        weights = F.linear(tokens, self.weigh).float()
+        weights = F.linear(tokens, self.norm_uses.weighed(self.weigh)).float()
         weights = weights.masked_fill(~used, -1e9).softmax(1)
         weights = (weights * used).to(tokens.dtype)
-        values = F.linear(tokens, self.value).unflatten(-1, (weights.shape[-1], -1))
+        values = F.linear(tokens, self.norm_uses.weighed(self.value))
+        values = values.unflatten(-1, (weights.shape[-1], -1))
         held = held + F.linear((values * weights[..., None]).sum(1).flatten(1), self.out)
-        return held + self.feed(self.norm_feed(held))
+        return held + self.feed(held, self.norm_feed)
 
     def spread(self, held: Tensor, entries: Entries) -> Tensor:
-        """What the entries tell each study token [episodes, S, width]; 0 for those of no word."""
-        return look_up(F.linear(self.norm_told(held), self.told), entries.study)
+        """What the entries tell each study token [tokens, width]; 0 for those of no word."""
+        return look_up(self.norm_told(held, self.told), entries.study)
 
 
 def look_up(held: Tensor, entry: Tensor) -> Tensor:

@@ -47,6 +47,11 @@ class Rows:
         place = torch.arange(self.unpack.shape[1], device=self.lengths.device)
         return place < self.lengths[:, None]
 
+    @property
+    def column(self) -> Tensor:
+        """LongTensor [tokens], where in its row each token stands."""
+        return self.pack % self.unpack.shape[1]
+
     def spread(self, x: Tensor) -> Tensor:
         """Tokens [tokens, width] as a table [rows, W, width]; behind a row's end stands any."""
         table: Tensor = _Spread.apply(x, self.unpack.flatten(), self.pack)

@@ -15,10 +15,10 @@ from biml.networks.dropout import NONE as NOTHING_DROPPED
 from biml.networks.dropout import Dropout
 from biml.networks.encoded import LONGEST, PLACES, answer_symbols, cut_episodes, encode
 from biml.networks.guidance import Guidance, meaning_size
-from biml.networks.layers import Found, Layer, LookingLayer, Norm, Shown, project, split_heads
+from biml.networks.layers import Found, Layer, LookingLayer, Norm, Shown, split_heads
 from biml.networks.lexicon import SAID, Exchange, look_up
 from biml.networks.masks import later_answers, other_examples, other_words
-from biml.networks.rotary import Turn, Turns, turns
+from biml.networks.rotary import Turn, Turns, halves_apart, turns
 from biml.networks.rows import Rows
 from biml.networks.staged_batch import StagedBatch, pack_stages
 from biml.networks.staged_config import StagedConfig
@@ -99,8 +99,7 @@ class StagedNetwork(EpisodeNetwork):
         words = self._read(self._working(tokens[batch.at_words]), told, for_words, batch, drop)
         x = self._working(tokens[batch.at_answers])
         rows = batch.answers
-        place = torch.arange(rows.unpack.shape[1], device=x.device)
-        turned = self._turns(batch.words.lengths[:, None] + place, x)
+        turned = self._turns(batch.column[batch.at_answers], x)
         hidden = later_answers(batch.words, rows)
         x, _ = self._answer(
             x, rows, self._known(words, batch), for_answers, turned, hidden, drop, guide
@@ -125,7 +124,7 @@ class StagedNetwork(EpisodeNetwork):
         # Contiguous, since every decoding step would copy them else.
         key, value = (x[of_query].contiguous() for x in (for_answers.key, for_answers.value))
         return AnswerMemory(
-            shown=Shown(key, value, batch.lengths[of_query]),
+            shown=Shown(key, value, batch.examples.lengths[of_query]),
             known=self._known(words, batch),
             seen=batch.words.filled,
             words=batch.words.lengths,
@@ -176,18 +175,17 @@ class StagedNetwork(EpisodeNetwork):
     def _learn(
         self, batch: StagedBatch, drop: Dropout, guide: Guidance | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The study tokens as read [episodes, S, width], and the lexicon [entries + 1, width]."""
-        config, entries = self.config, batch.entries
+        """The study tokens as read [tokens, width], and the lexicon [entries + 1, width]."""
+        config, entries, rows = self.config, batch.entries, batch.examples
         x = self.symbols[batch.study] + self.places[batch.study_places]
         # Else the last tokens of a row would see how far its batch is padded.
         x = x * (batch.study != self.vocabulary.input.pad)[..., None]
         neighbours = F.conv1d(
             x.transpose(1, 2), self.neighbours, padding=config.kernel // 2, groups=config.emb_size
         )
-        x = self._working(x + neighbours.transpose(1, 2))
+        x = rows.collect(self._working(x + neighbours.transpose(1, 2)))
         held = x.new_zeros(len(entries.uses.lengths), config.emb_size)
-        place = torch.arange(x.shape[1], device=x.device)
-        turned = self._turns(place, x)
+        turned = self._turns(rows.column, x)
         hidden = other_examples(batch.example, config.nheads, config.nheads_within)
         # One more layer has what attention found for the examples to learn from each other.
         guided = max(0, config.nlayers_encoder - 2)
@@ -195,29 +193,30 @@ class StagedNetwork(EpisodeNetwork):
             Iterable[tuple[Layer, Exchange]], zip(self.encoder, self.lexicon, strict=True)
         )
         for number, (layer, exchange) in enumerate(layers):
-            q, k, v = layer.own_heads(x, turned)
+            q, k, v = layer.own_heads(x, turned, rows)
             if guide and number == guided:
-                unseen = hidden[:, 0] | (place >= batch.lengths[:, None])[:, None]
+                unseen = hidden[:, 0] | ~rows.filled[:, None]
                 guide.attention(q[:, 0], k[:, 0], unseen, guide.guides.study)
-            found = attention(q, k, v, lengths=batch.lengths, hidden=hidden)
-            x = x + drop(layer.own_branch(found))
+            found = attention(q, k, v, lengths=rows.lengths, hidden=hidden)
+            x = x + drop(layer.own_branch(found, rows))
             x = x + drop(layer.feed_branch(x))
             held = exchange.gather(x, held, entries)
             # What one example alone tells does not say what a word means.
             if guide and (number or config.nlayers_encoder == 1):
-                guide.meaning(self.norm_entry(held[:-1]), self.meaning)
+                guide.meaning(held[:-1], self.norm_entry, self.meaning)
             x = x + exchange.spread(held, entries)
-        return self.norm_memory(x), F.linear(self.norm_entry(held), self.told)
+        return x, self.norm_entry(held, self.told)
 
     def _shown(self, memory: Tensor, batch: StagedBatch) -> tuple[Shown, Shown]:
         """The study examples as the words of queries, and as answers, look them up."""
         layers = (*self.reader, *self.decoder)
         looking = [layer for layer in layers if isinstance(layer, LookingLayer)]
         weights = [w for layer in looking for w in (layer.study.key, layer.study.value)]
-        heads = split_heads(project(memory, *weights), 4, self.config.nheads)
+        rows = batch.examples
+        heads = split_heads(self.norm_memory(memory, *weights), rows, self.config.nheads, 4)
         return (
-            Shown(heads[0], heads[1], batch.lengths, batch.words_of_episode),
-            Shown(heads[2], heads[3], batch.lengths, batch.answers_of_episode),
+            Shown(heads[0], heads[1], rows.lengths, batch.words_of_episode),
+            Shown(heads[2], heads[3], rows.lengths, batch.answers_of_episode),
         )
 
     def _read(
@@ -226,7 +225,7 @@ class StagedNetwork(EpisodeNetwork):
         """The words [words, width] of all queries, read among those of their query."""
         rows = batch.words
         x = x + look_up(told, batch.entries.asked)
-        turned = self._turns(torch.arange(rows.unpack.shape[1], device=x.device), x)
+        turned = self._turns(rows.column, x)
         hidden = other_words(rows)
         for layer in cast(Sequence[Layer], self.reader):
             found = attention(*layer.own_heads(x, turned, rows), hidden=hidden)
@@ -234,16 +233,17 @@ class StagedNetwork(EpisodeNetwork):
             if isinstance(layer, LookingLayer):
                 x = x + drop(layer.study_branch(x, shown))
             x = x + drop(layer.feed_branch(x))
-        return self.norm_words(x)
+        return x
 
     def _known(self, words: Tensor, batch: StagedBatch) -> list[Found]:
         """Keys and values of the words of queries for every decoder layer, a row for each query."""
-        layers = cast(Sequence[Layer], self.decoder)
-        weights = [w for layer in layers for w in (layer.own.key, layer.own.value)]
-        rows = batch.words.spread(project(words, *weights))
-        heads = split_heads(rows, len(weights), self.config.nheads).unbind()
-        turned = self._turns(torch.arange(rows.shape[1], device=words.device), words)
-        return [(Turn.apply(k, *turned), v) for k, v in zip(heads[0::2], heads[1::2], strict=True)]
+        layers, rows = cast(Sequence[Layer], self.decoder), batch.words
+        keys = halves_apart([layer.own.key for layer in layers], self.config.nheads)
+        found = self.norm_words(words, keys, *(layer.own.value for layer in layers))
+        found = Turn.apply(found, *self._turns(rows.column, words, len(layers)))
+        count = len(layers)
+        parts = split_heads(found, rows, self.config.nheads, count, turned=count)
+        return list(zip(parts[:count], parts[count:], strict=True))
 
     def _answer(
         self,
@@ -286,12 +286,14 @@ class StagedNetwork(EpisodeNetwork):
             x = x + drop(layer.feed_branch(x))
         return x, now
 
-    def _turns(self, place: Tensor, x: Tensor) -> Turns:
-        return turns(place, self.config.emb_size // self.config.nheads, x.dtype)
+    def _turns(self, place: Tensor, x: Tensor, projections: int = 2) -> Turns:
+        """By which angles tokens at these places are turned, by default in queries and keys."""
+        heads = self.config.nheads
+        return turns(place, self.config.emb_size // heads, projections * heads, x.dtype)
 
     def _logits(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return F.linear(self.norm_out(x.float()), self.out)
+            return self.norm_out(x.float(), self.out)
 
     @staticmethod
     def _working(x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class StagedBatch:
         study: LongTensor [episodes, S], `SOS in IO out SOS in IO out SOS …`, PAD behind.
         study_places: LongTensor [episodes, S], where in its input or output each token stands.
         example: LongTensor [episodes, S], the study example of each token; that of padding is 0.
-        lengths: LongTensor [episodes], tokens of `study` that are not PAD.
+        examples: the study tokens of each episode, without PAD one after another.
         asked: LongTensor [tokens], `in IO out` of all queries.
         asked_places: LongTensor [tokens], where in its input each word stands, and in the output
             what IO and each symbol of the answer predict.
@@ -45,7 +45,7 @@ class StagedBatch:
     study: Tensor
     study_places: Tensor
     example: Tensor
-    lengths: Tensor
+    examples: Rows
     asked: Tensor
     asked_places: Tensor
     row: Tensor
@@ -88,7 +88,7 @@ def pack_stages(episodes: Sequence[Encoded], vocabulary: Vocabulary) -> StagedBa
         study=padded([e.study for e in episodes], vocabulary.input.pad),
         study_places=padded([e.study_places for e in episodes], AT_BREAK),
         example=padded([e.example for e in episodes], 0),
-        lengths=torch.tensor([len(e.study) for e in episodes], dtype=torch.int64),
+        examples=Rows.of([len(e.study) for e in episodes]),
         asked=torch.from_numpy(flat([e.asked for e in episodes])),
         asked_places=torch.from_numpy(flat([e.asked_places for e in episodes])),
         row=torch.from_numpy(row),
