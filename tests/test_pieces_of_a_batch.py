@@ -1,0 +1,49 @@
+"""Cutting a batch in pieces: equal shares for the processes of a run."""
+
+import pytest
+
+from biml.episodes.locate import DataFolders
+from biml.episodes.types import PUBLISHED, episode_type
+from biml.networks.pieces import equal_pieces
+from biml.networks.staged import StagedNetwork
+from biml.networks.staged_config import StagedConfig
+from biml.training.batches import deal
+
+
+def cut(sizes: list[int], max_tokens: int, at_least: int = 1) -> list[list[int]]:
+    return equal_pieces(sizes, lambda size: size, max_tokens, at_least)
+
+
+@pytest.mark.parametrize("processes", [2, 3, 5, 8])
+def test_there_is_a_piece_for_every_process(processes: int) -> None:
+    sizes = list(range(30, 62))
+    pieces = cut(sizes, 10**6, processes)
+    assert [size for piece in pieces for size in piece] == sizes
+    assert len(pieces) in (2, 4, 8)
+    assert len(pieces) >= processes
+    totals = [sum(piece) for piece in pieces]
+    assert max(totals) - min(totals) <= 2 * max(sizes)
+
+
+def test_padding_does_not_leave_a_small_rest() -> None:
+    # 960 tokens fit one piece, but with padding to the longest they do not.
+    sizes = [20] * 16 + [40] * 16
+    pieces = cut(sizes, 1000)
+    assert [len(piece) for piece in pieces] == [20, 12]
+    assert cut(sizes, 1280) == [sizes]
+
+
+def test_fewer_items_than_pieces_stand_alone() -> None:
+    assert cut([5, 6], 100, 8) == [[5], [6]]
+    assert cut([], 100, 8) == []
+
+
+def test_a_small_batch_of_the_staged_network_is_shared_evenly() -> None:
+    network = StagedNetwork(StagedConfig(), PUBLISHED)
+    source = episode_type("algebraic").open_training(DataFolders(), seed=3)
+    shown = [source.episode(index) for index in range(32)]
+    for max_tokens in (5120, 7000, 8000, 10240):
+        pieces = network.chunks(shown, max_tokens, 2)
+        hands = deal(pieces, 2)
+        loads = [sum(pieces[number].cost for number in hand) for hand in hands]
+        assert max(loads) < 1.2 * min(loads), max_tokens
