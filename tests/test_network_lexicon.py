@@ -92,7 +92,7 @@ def test_what_one_example_says_of_a_word_reaches_its_other_uses() -> None:
         batch = net.collate([Episode(study, (Example(("fep",), ("RED",)),))])
         with torch.no_grad():
             memory, _ = net._learn(batch, NOTHING_DROPPED)
-        return memory[batch.example[0] == 1]
+        return batch.examples.spread(memory)[0, batch.example[0] == 1]
 
     # Both heads see their own example alone, so that only the lexicon tells of another.
     assert not torch.allclose(read("dax", "RED"), read("dax", "BLUE"), atol=1e-4)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from biml.networks.moving import moved
@@ -34,13 +35,18 @@ class Entries:
         return moved(self, device)
 
 
-def pack_entries(study: Sequence[Sequence[int]], asked: Sequence[Sequence[int]]) -> Entries:
+def pack_entries(
+    study: Sequence[Sequence[int]],
+    asked: Sequence[Sequence[int]],
+    spare_tokens: tuple[int, int] = (0, 0),
+) -> Entries:
     """The entries of a batch.
 
     Args:
         study: for each study token of each episode the number of its word among those of the
             episode, in the order in which they first occur, or NONE.
         asked: the same for each word of the queries.
+        spare_tokens: how many rows follow the study tokens, and the words; they are no word.
     """
     counts = [max(numbers, default=NONE) + 1 for numbers in study]
     starts = np.cumsum([0, *counts])
@@ -58,7 +64,12 @@ def pack_entries(study: Sequence[Sequence[int]], asked: Sequence[Sequence[int]])
     back = np.full(entry.size, uses.size - 1, dtype=np.int64)
     back[order] = row * uses.shape[1] + column
     return Entries(
-        uses=Rows(*map(torch.from_numpy, (lengths, uses, back))),
-        study=torch.from_numpy(entry),
-        asked=torch.from_numpy(of_asked),
+        uses=Rows(
+            torch.from_numpy(lengths),
+            torch.from_numpy(uses),
+            torch.from_numpy(back),
+            spare_tokens[0],
+        ),
+        study=F.pad(torch.from_numpy(entry), (0, spare_tokens[0]), value=spare),
+        asked=F.pad(torch.from_numpy(of_asked), (0, spare_tokens[1]), value=spare),
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from biml.networks.moving import moved
@@ -21,14 +22,16 @@ class Rows:
         unpack: LongTensor [rows, W], the token of each place; 0 behind a row's end.
         pack: LongTensor [tokens], the place (flat) of each token; that of one which is in no row
             is behind a row's end.
+        spare: rows of a token list behind all tokens, which are in no row.
     """
 
     lengths: Tensor
     unpack: Tensor
     pack: Tensor
+    spare: int = 0
 
     @classmethod
-    def of(cls, lengths: Sequence[int] | np.ndarray) -> "Rows":
+    def of(cls, lengths: Sequence[int] | np.ndarray, spare: int = 0) -> "Rows":
         """Rows of tokens that stand one after another."""
         lengths = np.asarray(lengths, dtype=np.int64)
         row, column = ragged(lengths)
@@ -36,7 +39,8 @@ class Rows:
         unpack = np.zeros((len(lengths), longest), dtype=np.int64)
         unpack[row, column] = np.arange(len(row))
         pack = row * longest + column
-        return cls(*map(torch.from_numpy, (lengths, unpack, pack)))
+        tensors = torch.from_numpy(lengths), torch.from_numpy(unpack), torch.from_numpy(pack)
+        return cls(*tensors, spare)
 
     def to(self, device: torch.device) -> "Rows":
         return moved(self, device)
@@ -49,8 +53,8 @@ class Rows:
 
     @property
     def column(self) -> Tensor:
-        """LongTensor [tokens], where in its row each token stands."""
-        return self.pack % self.unpack.shape[1]
+        """LongTensor [tokens], where in its row each token stands; 0 for spare ones."""
+        return F.pad(self.pack % self.unpack.shape[1], (0, self.spare))
 
     def spread(self, x: Tensor) -> Tensor:
         """Tokens [tokens, width] as a table [rows, W, width]; behind a row's end stands any."""
@@ -58,8 +62,8 @@ class Rows:
         return table.view(*self.unpack.shape, x.shape[1])
 
     def collect(self, table: Tensor) -> Tensor:
-        """The tokens [tokens, width] of a table [rows, W, width]."""
-        tokens: Tensor = _Collect.apply(table.flatten(0, 1), self.pack)
+        """The tokens [tokens, width] of a table [rows, W, width]; spare ones are 0."""
+        tokens: Tensor = _Collect.apply(table.flatten(0, 1), self.pack, self.spare)
         return tokens
 
 
@@ -70,26 +74,37 @@ class _Spread(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, unpack: Tensor, pack: Tensor) -> Tensor:
         ctx.save_for_backward(pack)
+        ctx.spare = len(x) - len(pack)
         # Rows that are all empty have places, but no token to put there.
         return x.index_select(0, unpack) if len(x) else x.new_zeros(len(unpack), x.shape[1])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (pack,) = ctx.saved_tensors
-        return gradients[0].index_select(0, pack), None, None
+        return _selected(gradients[0], pack, ctx.spare), None, None
 
 
 class _Collect(torch.autograd.Function):
     """A gather from places that differ, so that its gradient is copied there."""
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, pack: Tensor) -> Tensor:
+    def forward(ctx: Any, table: Tensor, pack: Tensor, spare: int) -> Tensor:
         ctx.save_for_backward(pack)
         ctx.places = len(table)
-        return table.index_select(0, pack)
+        return _selected(table, pack, spare)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (pack,) = ctx.saved_tensors
         g = gradients[0].new_zeros(ctx.places, gradients[0].shape[1])
-        return g.index_copy_(0, pack, gradients[0]), None
+        return g.index_copy_(0, pack, gradients[0][: len(pack)]), None, None
+
+
+def _selected(table: Tensor, rows: Tensor, spare: int) -> Tensor:
+    """These rows of a table, and zeros behind them."""
+    if not spare:
+        return table.index_select(0, rows)
+    out = table.new_empty(len(rows) + spare, table.shape[1])
+    torch.index_select(table, 0, rows, out=out[: len(rows)])
+    out[len(rows) :] = 0
+    return out

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from biml.networks.encoded import AT_BREAK, Encoded
@@ -14,6 +15,10 @@ from biml.networks.moving import moved
 from biml.networks.ragged import flat, padded, ragged
 from biml.networks.rows import Rows
 from biml.vocabulary import Vocabulary
+
+ROUNDED = 64
+"""Numbers of tokens are rounded up to this, by spare ones: in bf16, PyTorch compiles code on CPUs
+for products of each new shape, and so they recur. That is one percent more to compute."""
 
 
 @dataclass
@@ -29,8 +34,9 @@ class StagedBatch:
         asked_places: LongTensor [tokens], where in its input each word stands, and in the output
             what IO and each symbol of the answer predict.
         row, column: LongTensor [tokens], the query of each token, and its place in it.
-        at_words: LongTensor [words], the input words among the tokens.
-        at_answers: LongTensor [answers], IO and the symbols of answers among the tokens.
+        at_words: LongTensor [words], the input words among the tokens; spare words follow.
+        at_answers: LongTensor [answers], IO and the symbols of answers among the tokens; spare
+            ones follow.
         words: the words of each query.
         answers: IO and the symbols of each query; each predicts a target symbol or EOS.
         words_of_episode, answers_of_episode: the same of each episode.
@@ -82,25 +88,32 @@ def pack_stages(episodes: Sequence[Encoded], vocabulary: Vocabulary) -> StagedBa
     answered = np.array([len(target) + 1 for target in targets], dtype=np.int64)
     row, column = ragged(words + answered)
     is_word = column < words[row]
-    of_words, of_answers = Rows.of(words), Rows.of(answered)
+    of_study = np.array([len(e.study) for e in episodes], dtype=np.int64)
+    counts = (of_study.sum(), words.sum(), answered.sum())
+    spare_study, spare_words, spare_answers = (-int(count) % ROUNDED for count in counts)
+    of_words, of_answers = Rows.of(words, spare_words), Rows.of(answered, spare_answers)
     write = vocabulary.output
     return StagedBatch(
         study=padded([e.study for e in episodes], vocabulary.input.pad),
         study_places=padded([e.study_places for e in episodes], AT_BREAK),
         example=padded([e.example for e in episodes], 0),
-        examples=Rows.of([len(e.study) for e in episodes]),
+        examples=Rows.of(of_study, spare_study),
         asked=torch.from_numpy(flat([e.asked for e in episodes])),
         asked_places=torch.from_numpy(flat([e.asked_places for e in episodes])),
         row=torch.from_numpy(row),
         column=torch.from_numpy(column),
-        at_words=torch.from_numpy(np.nonzero(is_word)[0]),
-        at_answers=torch.from_numpy(np.nonzero(~is_word)[0]),
+        at_words=F.pad(torch.from_numpy(np.nonzero(is_word)[0]), (0, spare_words)),
+        at_answers=F.pad(torch.from_numpy(np.nonzero(~is_word)[0]), (0, spare_answers)),
         words=of_words,
         answers=of_answers,
-        words_of_episode=Rows.of([sum(e.words) for e in episodes]),
-        answers_of_episode=Rows.of([sum(map(len, e.targets)) + len(e.targets) for e in episodes]),
+        words_of_episode=Rows.of([sum(e.words) for e in episodes], spare_words),
+        answers_of_episode=Rows.of(
+            [sum(map(len, e.targets)) + len(e.targets) for e in episodes], spare_answers
+        ),
         entries=pack_entries(
-            [e.study_entries for e in episodes], [e.asked_entries for e in episodes]
+            [e.study_entries for e in episodes],
+            [e.asked_entries for e in episodes],
+            (spare_study, spare_words),
         ),
         episode=torch.from_numpy(flat([[i] * len(e.words) for i, e in enumerate(episodes)])),
         guides=pack_guides([e.guides for e in episodes], of_words, of_answers),
