@@ -41,7 +41,7 @@ def prepare_cpu() -> None:
     of the layers of one piece, and some more that recur, are enough.
     """
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-        os.environ.setdefault(name, "160")
+        os.environ.setdefault(name, "96")
     keep_freed_memory()
 
 
