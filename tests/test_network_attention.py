@@ -119,7 +119,7 @@ def test_a_mask_keeps_values_bit_for_bit() -> None:
 
 PROGRAM = """
 import resource, torch
-from biml.networks.memory import give_back_freed_memory, keep_freed_memory
+from biml.networks.memory import keep_freed_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(20):
@@ -127,18 +127,15 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 agreed = keep_freed_memory()
 faults()
-kept = faults()
-give_back_freed_memory()
-print(agreed, kept, faults())
+print(agreed, faults())
 """
 
 
-def test_freed_memory_is_used_again_until_it_is_given_back() -> None:
+def test_freed_memory_is_used_again() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
     )
-    agreed, kept, after = ran.stdout.split()
+    agreed, faults = ran.stdout.split()
     if agreed == "False":
         pytest.skip("the C library here has no such setting")
-    assert int(kept) < 1000, "20 x 64 MB are 330,000 pages if each is new"
-    assert int(after) > 10000, "of 64 MB"
+    assert int(faults) < 1000, "20 x 64 MB are 330,000 pages if each is new"

@@ -10,7 +10,6 @@ import torch
 
 from biml.errors import UsageError
 from biml.networks.base import EpisodeNetwork
-from biml.networks.memory import give_back_freed_memory
 from biml.networks.table import architecture
 from biml.training.beginning import ancestry, network_from, sizes_of
 from biml.training.config import Conduct, TrainingConfig
@@ -174,8 +173,6 @@ def _loop(
         validated = None
         if validates(learner.done, learner.total):
             validated = validation.measure(learner.network)
-            if team.device.type == "cpu":
-                give_back_freed_memory()
         if keeper is not None:
             keeper.after_step(figures, validated)
         if figures.stop:
