@@ -23,7 +23,7 @@ from biml.training.config import PRECISIONS, TrainingConfig
 from biml.training.hardware import cores
 from biml.training.learner import Learner
 from biml.training.material import open_material
-from biml.training.presets import arch_of, settle
+from biml.training.presets import PRESETS, arch_of, settle
 from biml.training.run import max_tokens
 from biml.training.workers import Team, assemble_team
 
@@ -83,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--preset", default="paper")
+    parser.add_argument("--preset", default="paper", choices=PRESETS)
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     parser.add_argument("--max-tokens", type=int, help="(as in training)")
     parser.add_argument("--workers", type=int, nargs="+", default=sorted({1, cores()}))

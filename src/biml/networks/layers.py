@@ -121,8 +121,8 @@ class FeedForward(nn.Module):
 class Norm(nn.Module):
     """Linear maps of x / rms(x) * weight, for each feature its own weight.
 
-    The weights are multiplied into the matrices, which are small, and not with every x: a third of
-    the time. PyTorch's norm is not fused for bfloat16 with weights in float32.
+    The weights are multiplied into the matrices, which are small, and not with every x: a third
+    less time. PyTorch's norm is not fused for bfloat16 with weights in float32.
     """
 
     def __init__(self, width: int) -> None:
