@@ -228,6 +228,18 @@ def test_precision_and_piece_size_stay_those_of_the_run(tmp_path: Path) -> None:
     assert options["max_tokens"] == usual
 
 
-def test_pieces_are_larger_where_code_is_compiled_for_each_shape() -> None:
-    assert max_tokens("staged", CPU, "bf16") == 2 * max_tokens("staged", CPU, "fp32")
+@pytest.mark.parametrize("amx", [False, True])
+def test_pieces_are_larger_where_products_take_less_time_than_their_code(
+    amx: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": amx}, raising=False)
+    times = 2 if amx else 1
+    assert max_tokens("staged", CPU, "bf16") == times * max_tokens("staged", CPU, "fp32")
     assert max_tokens("paper", CPU, "bf16") == max_tokens("paper", CPU, "fp32")
+
+
+def test_pieces_have_a_size_where_pytorch_knows_no_processors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr("torch.cpu.get_capabilities", raising=False)
+    assert max_tokens("staged", CPU, "bf16") == max_tokens("staged", CPU, "fp32")

@@ -23,8 +23,8 @@ class Architecture:
         summary: what it is, in a line.
         cpu_tokens: tokens computed together on a CPU: what fits a core's cache, and leaves several
             pieces of a batch for its cores to share.
-        cpu_tokens_bf16: the same in bf16, where code is compiled for products of each new shape, so
-            that few large ones are better.
+        amx_tokens: the same in bf16 on a CPU with AMX, whose products are so fast that what each
+            new shape of them costs, to compile its code, makes few large ones better.
         guided: whether training can tell its inner layers what the grammar knows
             (`EpisodeNetwork.guidance`).
     """
@@ -34,7 +34,7 @@ class Architecture:
     network: Callable[[Any, Vocabulary, int], EpisodeNetwork]
     summary: str
     cpu_tokens: int = 4096
-    cpu_tokens_bf16: int = 4096
+    amx_tokens: int = 4096
     guided: bool = False
 
 
@@ -53,7 +53,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             StagedNetwork,
             "study examples read once an episode, with a lexicon; then queries; then answers",
             cpu_tokens=5120,
-            cpu_tokens_bf16=10240,
+            amx_tokens=10240,
             guided=True,
         ),
     )

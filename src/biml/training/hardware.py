@@ -6,6 +6,7 @@ import re
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,9 +29,7 @@ def cores() -> int:
     with suppress(OSError, ValueError):
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         count = min(count, max(1, round(int(quota) / int(period))))
-    with suppress(AttributeError, RuntimeError):  # get_capabilities is newer than our oldest torch
-        count = min(count, int(torch.cpu.get_capabilities()["num_physical_cores"]))
-    return max(1, count)
+    return max(1, min(count, int(_capabilities().get("num_physical_cores", count))))
 
 
 def prepare_cpu() -> None:
@@ -43,6 +42,19 @@ def prepare_cpu() -> None:
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(name, "96")
     keep_freed_memory()
+
+
+def has_amx() -> bool:
+    """Whether this CPU multiplies tiles of bfloat16 matrices; False where PyTorch cannot tell."""
+    return bool(_capabilities().get("amx_bf16"))
+
+
+def _capabilities() -> dict[str, Any]:
+    """What PyTorch says of this CPU; nothing where it does not know."""
+    try:
+        return dict(torch.cpu.get_capabilities())
+    except (AttributeError, RuntimeError):  # get_capabilities is newer than our oldest PyTorch
+        return {}
 
 
 def pick_device(wanted: str) -> torch.device:

@@ -14,7 +14,14 @@ from biml.networks.table import architecture
 from biml.training.beginning import ancestry, network_from, sizes_of
 from biml.training.config import Conduct, TrainingConfig
 from biml.training.course import check_course, course_of
-from biml.training.hardware import MOST_WORKERS, cores, pick_device, pick_precision, prepare_cpu
+from biml.training.hardware import (
+    MOST_WORKERS,
+    cores,
+    has_amx,
+    pick_device,
+    pick_precision,
+    prepare_cpu,
+)
 from biml.training.history import Line
 from biml.training.keeper import Keeper
 from biml.training.learner import Learner
@@ -40,7 +47,7 @@ def max_tokens(arch: str, device: torch.device, precision: str) -> int:
     if device.type != "cpu":
         return CUDA_TOKENS
     row = architecture(arch)
-    return row.cpu_tokens_bf16 if precision == "bf16" else row.cpu_tokens
+    return row.amx_tokens if precision == "bf16" and has_amx() else row.cpu_tokens
 
 
 @dataclass(frozen=True)
