@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--falls", type=float, nargs="*", default=[], metavar="MINUTES")
     parser.add_argument("--episode_type", default="algebraic+biases", choices=PUBLISHED)
+    parser.add_argument("--max_tokens", type=int, help="(as in training)")
     parser.add_argument("--out", type=Path, default=Path("time_to_accuracy"))
     args = parser.parse_args()
     published = PUBLISHED[args.episode_type]
@@ -84,9 +85,9 @@ def course(seed: int, args: argparse.Namespace) -> Iterator[tuple[list[Row], Row
     before: Row = {"minutes": 0.0, "episodes": 0}
     for fall, minutes in enumerate([args.minutes, *args.falls]):
         model = args.out / (f"seed{seed}-fall{fall}.pt" if fall else f"seed{seed}.pt")
-        own_options = []
+        own_options = ["--max_tokens", str(args.max_tokens)] if args.max_tokens else []
         if fall and not model.exists():
-            own_options = ["--init", str(start(parts, model)), *FALL]
+            own_options += ["--init", str(start(parts, model)), *FALL]
         train(model, args.episode_type, minutes, seed + 1000 * fall, own_options)
         parts.append(model)
         lines = [line for line in read_history(Outputs(model).history) if "val_loss" in line]
