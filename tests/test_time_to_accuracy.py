@@ -66,12 +66,17 @@ def test_a_course_goes_on_from_means_of_its_ends_and_counts_from_its_beginning(
     monkeypatch.setattr(benchmark_module, "biml", train)
     monkeypatch.setattr(benchmark_module, "gold", lambda model: 50.0)
     args = argparse.Namespace(
-        minutes=10.0, falls=[5.0, 5.0], episode_type="algebraic+biases", out=tmp_path
+        minutes=10.0,
+        falls=[5.0, 5.0],
+        episode_type="algebraic+biases",
+        max_tokens=10240,
+        out=tmp_path,
     )
     ends = [end for _, end in benchmark_module.course(3, args)]
     assert [end["minutes"] for end in ends] == [10, 20, 30]
     assert [end["episodes"] for end in ends] == [1000, 2000, 3000]
     assert [(end["seed"], end["fall"]) for end in ends] == [(3, 0), (3, 1), (3, 2)]
+    assert [call[call.index("--max_tokens") + 1] for call in asked] == ["10240"] * 3
     began = [Path(call[call.index("--init") + 1]) for call in asked[1:]]
     assert began[0] == tmp_path / "seed3.pt"
     assert "--init" not in asked[0]
