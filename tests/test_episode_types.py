@@ -19,6 +19,7 @@ NAMES = {
     "algebraic",
     "algebraic_noise",
     "algebraic+biases",
+    "algebraic+slips",
     "novel_rules",
     "few_shot_gold",
     "few_shot_human",

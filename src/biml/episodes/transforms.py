@@ -13,6 +13,7 @@ from biml.episodes.episode import COLOURS, Episode, Example, Remapping
 from biml.errors import UsageError
 from biml.grammar import Grammar
 from biml.grammar.flip import flip, flips
+from biml.grammar.slips import SlipRates, misread
 
 UNDEFINED = "undefined_action"
 """Stands for a symbol that is none of the episode's own."""
@@ -66,8 +67,7 @@ def add_biases(
     Raises:
         UsageError: the episode has no grammar.
     """
-    if episode.grammar is None:
-        raise UsageError(f"{episode.name or 'the episode'}: biases need the episode's grammar")
+    grammar = _grammar_to_change(episode, "biases")
     known = known_meanings(episode.study)
     queries = []
     for query in episode.queries:
@@ -75,12 +75,62 @@ def add_biases(
             if rng.random() < 0.5:
                 output = _one_to_one(query, known, symbols, rng)
             else:
-                output = flip_rules(episode.grammar, rng).interpret(query.words)
+                output = flip_rules(grammar, rng).interpret(query.words)
                 if len(output) > max_output:
                     output = query.symbols
             query = Example(query.words, output)
         queries.append(query)
     return replace(episode, queries=tuple(queries))
+
+
+def add_slips(
+    episode: Episode,
+    rng: Random,
+    rates: SlipRates = SlipRates(),
+    one_to_one: float = 0.01,
+    symbols: Sequence[str] = COLOURS,
+    max_output: int = 8,
+) -> Episode:
+    """Give some queries an answer with slips, the more likely the longer the query is.
+
+    A query that is not copied is translated one-to-one with probability `one_to_one` for each of
+    its words. Otherwise its answer is that of the grammar in which rules are misread at `rates`.
+
+    Args:
+        episode: must have its grammar.
+        rng: the source of everything random.
+        rates: of misread rules.
+        one_to_one: probability for each word of a query that the whole is translated one-to-one.
+        symbols: what misread words and words of no known meaning translate to.
+        max_output: misread rules are not used where their output is longer than this.
+
+    Raises:
+        UsageError: the episode has no grammar.
+    """
+    readings = rates.readings(_grammar_to_change(episode, "slips"), symbols)
+    known = known_meanings(episode.study)
+    queries = []
+    for query in episode.queries:
+        if not query.copied:
+            if rng.random() < translated(one_to_one, query.words):
+                query = Example(query.words, _one_to_one(query, known, symbols, rng))
+            elif grammar := misread(readings, rng):
+                output = grammar.interpret(query.words)
+                if len(output) <= max_output:
+                    query = Example(query.words, output)
+        queries.append(query)
+    return replace(episode, queries=tuple(queries))
+
+
+def translated(one_to_one: float, words: Sequence[str]) -> float:
+    """The probability that a query is translated one-to-one, given that for each of its words."""
+    return 1 - (1 - one_to_one) ** len(words)
+
+
+def _grammar_to_change(episode: Episode, what: str) -> Grammar:
+    if episode.grammar is None:
+        raise UsageError(f"{episode.name or 'the episode'}: {what} need the episode's grammar")
+    return episode.grammar
 
 
 def known_meanings(study: Sequence[Example]) -> dict[str, str]:

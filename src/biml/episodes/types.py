@@ -5,6 +5,7 @@ it is shown (`steps`, `transforms`), for training and for evaluation.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 from biml.episodes.episode import COLOURS, WORDS
 from biml.episodes.lessons import InOrder, lessons, with_harder_ones
@@ -36,7 +37,7 @@ from biml.episodes.steps import (
     without_study,
     without_undefined,
 )
-from biml.episodes.transforms import add_biases, add_noise, shuffle_study
+from biml.episodes.transforms import add_biases, add_noise, add_slips, shuffle_study
 from biml.errors import UsageError
 from biml.grammar import GOLD, MetaGrammar
 from biml.vocabulary import Vocabulary
@@ -170,6 +171,8 @@ def episode_type(name: str) -> EpisodeType:
 _CLEAN = algebraic(copies_too)
 _LATE: tuple[Step, ...] = (add_biases, add_noise)
 _BIASED: tuple[Step, ...] = (copies_too, *_LATE)
+_SLIPS: tuple[Step, ...] = (add_slips, partial(add_noise, p=0.03))
+"""Rates at which people's few-shot answers are about as likely as any of these steps make them."""
 
 
 def _open_ended(folder: str) -> Training:
@@ -225,6 +228,15 @@ _ROWS = (
         training=algebraic(*_BIASED),
         clean=_CLEAN,
         late=_LATE,
+        evaluation=_PLAIN,
+    ),
+    EpisodeType(
+        "algebraic+slips",
+        "algebraic outputs with slips and noise as frequent as people's",
+        learns_from=_DRAWN,
+        training=algebraic(copies_too, *_SLIPS),
+        clean=_CLEAN,
+        late=_SLIPS,
         evaluation=_PLAIN,
     ),
     EpisodeType(

@@ -1,0 +1,77 @@
+"""Grammars as they are misread now and then, rule by rule: slips beside those of the paper.
+
+The published biases change all that a query says at once. People's answers in the few-shot task also
+have one thing wrong in an answer that is right otherwise: a word has another word's symbol, or one
+function has its arguments exchanged.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from random import Random
+
+from biml.grammar.flip import flip, flips
+from biml.grammar.grammar import Grammar
+from biml.grammar.rules import Rule
+
+Readings = tuple[tuple[Rule, float], ...]
+"""Rules that one rule is read as, each with its probability, the rule itself first."""
+
+
+@dataclass(frozen=True)
+class SlipRates:
+    """How often the rules of a grammar are misread, each rule on its own.
+
+    Attributes:
+        misread: a word's symbol is any of the symbols instead, by chance its own as well.
+        flip: a function of two arguments has the roles of its two variables exchanged.
+    """
+
+    misread: float = 0.02
+    flip: float = 0.04
+
+    def readings(self, grammar: Grammar, symbols: Sequence[str]) -> list[Readings]:
+        """What each rule of the grammar is read as.
+
+        Args:
+            symbols: what a misread word may stand for.
+
+        >>> grammar = Grammar.parse("dax -> RED\\nu1 lug u2 -> [u2] [u1]\\nu1 fep -> [u1] [u1]")
+        >>> for readings in SlipRates(0.5, 0.25).readings(grammar, ["BLUE"]):
+        ...     print([(str(rule), p) for rule, p in readings])
+        [('dax -> RED', 0.5), ('dax -> BLUE', 0.5)]
+        [('u1 lug u2 -> [u2] [u1]', 0.75), ('u1 lug u2 -> [u1] [u2]', 0.25)]
+        [('u1 fep -> [u1] [u1]', 1.0)]
+        """
+        return [self._readings(rule, symbols) for rule in grammar.rules]
+
+    def _readings(self, rule: Rule, symbols: Sequence[str]) -> Readings:
+        if rule.kinds == ".":
+            others = [(Rule(rule.lhs, (s,)), self.misread / len(symbols)) for s in symbols]
+            return ((rule, 1 - self.misread), *others)
+        if flips(rule):
+            return ((rule, 1 - self.flip), (flip(rule), self.flip))
+        return ((rule, 1.0),)
+
+
+def misread(readings: Sequence[Readings], rng: Random) -> Grammar | None:
+    """A grammar of which each rule is one of its readings; None where each is the first."""
+    picks = [_pick(each, rng.random()) for each in readings]
+    if not any(picks):
+        return None
+    return Grammar(tuple([each[pick][0] for each, pick in zip(readings, picks, strict=True)]))
+
+
+def misread_grammars(readings: Sequence[Readings]) -> Iterator[tuple[Grammar, float]]:
+    """Every grammar that `misread` gives, that without a slip first, and its probability."""
+    for picked in product(*readings):
+        yield Grammar(tuple([rule for rule, _ in picked])), prod(p for _, p in picked)
+
+
+def _pick(readings: Readings, at: float) -> int:
+    for number, (_, probability) in enumerate(readings[:-1]):
+        at -= probability
+        if at < 0:
+            return number
+    return len(readings) - 1
