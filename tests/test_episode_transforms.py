@@ -13,6 +13,7 @@ from biml.episodes.text import read_episode
 from biml.episodes.transforms import (
     add_biases,
     add_noise,
+    add_slips,
     flip_rules,
     keep_study,
     query_study_too,
@@ -23,6 +24,7 @@ from biml.episodes.transforms import (
 from biml.errors import UsageError
 from biml.grammar import GOLD, Grammar, MetaGrammar, same_up_to_renaming
 from biml.grammar.gold import GOLD_QUERIES, GOLD_STUDY
+from biml.grammar.slips import SlipRates
 from biml.rng import generator
 
 
@@ -52,6 +54,55 @@ def test_each_number_of_study_examples_is_as_likely() -> None:
     assert all(near(numbers[n], 3000, 1 / 15) for n in range(15))
     assert all(near(sum(e in study for study in kept), 3000, 0.5) for e in PLAIN.study)
     assert all(list(study) == [e for e in PLAIN.study if e in study] for study in kept)
+
+
+def slipped(words: str, rates: SlipRates, draws: int, grammar: Grammar = GOLD) -> Counter[str]:
+    """What so many queries with the same words are answered by."""
+    query = Example(tuple(words.split()), grammar.interpret(words.split()))
+    episode = Episode(GOLD_EPISODE.study, (query,) * 20, grammar=grammar)
+    return Counter(
+        " ".join(q.symbols)
+        for i in range(draws // 20)
+        for q in add_slips(episode, generator(9, i), rates, symbols=GOLD.symbols).queries
+    )
+
+
+def test_each_function_is_misread_on_its_own() -> None:
+    n, found = 20_000, slipped("2 after 3 surround DAX", SlipRates(0, 0.1, 0), 20_000)
+    assert found.keys() == {"3 DAX 3 2", "DAX 3 DAX 2", "2 3 DAX 3", "2 DAX 3 DAX"}
+    assert near(found["DAX 3 DAX 2"], n, 0.1 * 0.9)
+    assert near(found["2 3 DAX 3"], n, 0.1 * 0.9)
+    assert near(found["2 DAX 3 DAX"], n, 0.1 * 0.1)
+
+
+def test_a_misread_word_has_one_other_symbol_wherever_it_stands_in_the_query() -> None:
+    n, found = 20_000, slipped("DAX surround DAX after DAX thrice", SlipRates(0.2, 0, 0), 20_000)
+    assert found.keys() == {" ".join([symbol] * 6) for symbol in GOLD.symbols}
+    for symbol in ("1", "2", "3"):
+        assert near(found[" ".join([symbol] * 6)], n, 0.2 / 4)
+
+
+def test_longer_queries_are_translated_one_to_one_more_often() -> None:
+    n, rates = 20_000, SlipRates(0, 0, 0.05)
+    short, longer = slipped("DAX thrice", rates, n), slipped("3 after DAX thrice", rates, n)
+    assert near(n - short["DAX DAX DAX"], n, 1 - 0.95**2)
+    assert near(n - longer["DAX DAX DAX 3"], n, 1 - 0.95**4)
+    assert {len(answer.split()) for answer in longer if answer != "DAX DAX DAX 3"} == {4}
+
+
+def test_slips_leave_copied_queries_alone_and_outputs_short() -> None:
+    presented = query_study_too(PLAIN)
+    certain = SlipRates(1, 1, 0)
+    changed = add_slips(presented, Random(0), certain)
+    assert changed.queries[:14] == presented.queries[:14]
+    assert [q.words for q in changed.queries] == [q.words for q in presented.queries]
+    grammar = Grammar.parse("a -> A\nb -> B B B\nu1 f u2 -> [u1] [u2] [u2] [u2] [u2]")
+    assert slipped("b f a", SlipRates(0, 1, 0), 20, grammar) == {"B B B A A A A": 20}
+
+
+def test_slips_need_a_grammar() -> None:
+    with pytest.raises(UsageError, match=r"new\.txt: slips need the episode's grammar"):
+        add_slips(Episode((), (), name="new.txt"), Random(0))
 
 
 @pytest.mark.parametrize("bounds", [(-1, 3), (4, 3), (0, 15)])

@@ -139,7 +139,7 @@ def test_presentations_are_pure_and_in_the_types_vocabulary(
 
 
 def test_copies_are_the_study_examples_and_keep_their_targets(data: DataFolders) -> None:
-    for name in ("algebraic", "algebraic_noise", "algebraic+biases"):
+    for name in ("algebraic", "algebraic_noise", "algebraic+biases", "algebraic+slips"):
         for episode in (*trained(name, data, 40), *asked(name, data)):
             assert pairs(copied(episode)) == pairs(episode.study)
             assert (len(episode.study), len(novel(episode))) == (14, 10)
@@ -168,8 +168,19 @@ def test_targets_are_changed_as_often_as_published(data: DataFolders) -> None:
     assert 0.015 < share_of_changed_targets(trained("algebraic_noise", data, 300)) < 0.07
     # At most 0.2 more; flipped rules and one-to-one answers often equal the algebraic ones.
     assert 0.08 < share_of_changed_targets(trained("algebraic+biases", data, 300)) < 0.25
-    for name in ("algebraic", "algebraic_noise", "algebraic+biases", "joint"):
+    for name in ("algebraic", "algebraic_noise", "algebraic+biases", "algebraic+slips", "joint"):
         assert share_of_changed_targets(asked(name, data)) == 0
+
+
+def test_slips_change_long_queries_more_often_than_short_ones(data: DataFolders) -> None:
+    changed: dict[bool, list[bool]] = {True: [], False: []}
+    for episode in trained("algebraic+slips", data, 600):
+        assert episode.grammar is not None
+        for query in novel(episode):
+            right = episode.grammar.interpret(query.words)
+            changed[len(query.words) > 3].append(query.symbols != right)
+    shares = {longer: sum(each) / len(each) for longer, each in changed.items()}
+    assert 0.06 < shares[False] < 0.16 < shares[True] < 0.3
 
 
 def test_the_gold_episode_is_the_published_one(data: DataFolders, shared: Path) -> None:

@@ -13,15 +13,23 @@ from biml.episodes.episode import Episode, Example
 from biml.episodes.locate import DataFolders
 from biml.episodes.present import EvaluationEpisodes
 from biml.episodes.recipes import gold_episode
-from biml.episodes.transforms import add_biases
+from biml.episodes.transforms import add_biases, add_slips
 from biml.episodes.types import episode_type
 from biml.errors import UsageError
 from biml.evaluation.lapsing import Lapsing
 from biml.evaluation.likelihood import lapse, likelihood, score_repeats
 from biml.grammar import GOLD, Grammar
 from biml.grammar.flip import flipped_grammars, iconic_grammar
+from biml.grammar.slips import SlipRates
 from biml.rng import generator
-from biml.symbolic import SYMBOLIC, BiasedOracle, OpenEndedBiases, Oracle, symbolic
+from biml.symbolic import (
+    SYMBOLIC,
+    BiasedOracle,
+    OpenEndedBiases,
+    Oracle,
+    SlippingOracle,
+    symbolic,
+)
 from biml.symbolic.mixture import Mixture
 
 SMALL = Grammar.parse(
@@ -60,6 +68,11 @@ def test_the_oracle_has_the_published_likelihood_of_the_human_responses(
 def test_biases_bring_the_oracle_nearer_to_people(human: EvaluationEpisodes) -> None:
     scores = score_repeats(BiasedOracle(), human.presented, 1)
     assert likelihood(scores, 0.05).mean == pytest.approx(-363.2, abs=0.05)
+
+
+def test_slips_bring_the_oracle_nearer_still(human: EvaluationEpisodes) -> None:
+    scores = score_repeats(SlippingOracle(), human.presented, 1)
+    assert likelihood(scores, 0.04).mean == pytest.approx(-341.8, abs=0.05)
 
 
 def test_without_biases_the_mixture_is_the_oracle_also_after_wrong_symbols(
@@ -121,6 +134,57 @@ def test_the_mixture_is_that_of_all_biased_answers_by_brute_force(query: str) ->
         text = str(SMALL).replace("[x2] [x1]", f).replace("[u1] [u2] [u2]", h)
         weight[Grammar.parse(text).interpret(words)] += 0.1 / 4
     assert answers == pytest.approx(weight)
+
+
+@pytest.mark.parametrize("query", ["a f b", "b h a", "a g", "a", "b g f a"])
+def test_the_mixture_is_that_of_all_slips_by_brute_force(query: str) -> None:
+    words, rates = tuple(query.split()), SlipRates(0.3, 0.2, 0.1)
+    answers = SlippingOracle(symbols=SYMBOLS, rates=rates).answers(episode(query), words)
+    assert sum(answers.values()) == pytest.approx(1)
+
+    weight: Counter[tuple[str, ...]] = Counter()
+    kept = 0.9 ** len(words)
+    unknown = [w for w in dict.fromkeys(words) if w not in "ab"]
+    for drawn in product(SYMBOLS, repeat=len(unknown)):
+        meaning = {"a": "A", "b": "B", **dict(zip(unknown, drawn, strict=True))}
+        weight[tuple(meaning[w] for w in words)] += (1 - kept) / 3 ** len(unknown)
+    for a, b, f, h in product(SYMBOLS, SYMBOLS, (False, True), (False, True)):
+        chance = kept
+        for symbol, own in ((a, "A"), (b, "B")):
+            chance *= 0.3 / 3 + 0.7 * (symbol == own)
+        for flipped in (f, h):
+            chance *= 0.2 if flipped else 0.8
+        text = str(SMALL).replace("a -> A", f"a -> {a}").replace("b -> B", f"b -> {b}")
+        text = text.replace("[x2] [x1]", "[x1] [x2]") if f else text
+        text = text.replace("[u1] [u2] [u2]", "[u2] [u1] [u1]") if h else text
+        weight[Grammar.parse(text).interpret(words)] += chance
+    assert answers == pytest.approx(weight)
+
+
+def test_the_mixture_agrees_with_draws_of_the_slips_of_training() -> None:
+    """Each answer's frequency in 20,000 draws is within 5 standard errors."""
+    draws, rng, model = 20_000, generator(0, "slips"), SlippingOracle(symbols=GOLD.symbols)
+    words = ("2", "after", "3", "surround", "DAX")
+    right = Example(words, GOLD.interpret(words))
+    asked = replace(gold_episode(), queries=(right,) * draws)
+    drawn = Counter(q.symbols for q in add_slips(asked, rng, symbols=GOLD.symbols).queries)
+    answers = model.answers(gold_episode(), words)
+    assert set(drawn) <= set(answers)
+    for answer, p in answers.items():
+        assert abs(drawn[answer] / draws - p) < 5 * (p * (1 - p) / draws) ** 0.5
+
+
+def test_without_slips_the_mixture_is_the_right_answer_alone() -> None:
+    model = SlippingOracle(symbols=SYMBOLS, rates=SlipRates(0, 0, 0))
+    assert model.answers(episode("a h b"), ("a", "h", "b")) == {("A", "B", "B"): 1}
+
+
+def test_misread_outputs_that_are_too_long_fall_back_to_the_right_one() -> None:
+    rates, asked = SlipRates(0, 0.25, 0), episode("a h b")
+    answers = SlippingOracle(symbols=SYMBOLS, rates=rates).answers(asked, ("a", "h", "b"))
+    assert answers == pytest.approx({("A", "B", "B"): 0.75, ("B", "A", "A"): 0.25})
+    short = SlippingOracle(symbols=SYMBOLS, rates=rates, max_output=2)
+    assert short.answers(asked, ("a", "h", "b")) == {("A", "B", "B"): 1}
 
 
 def test_symbol_probabilities_multiply_to_the_mixture_and_add_up_over_all_answers() -> None:
@@ -233,5 +297,5 @@ def test_flips_leave_all_other_rules_alone() -> None:
 
 def test_symbolic_models_are_found_by_name() -> None:
     assert [symbolic(name).make().symbols[0] for name in SYMBOLIC] == ["RED"] * len(SYMBOLIC)
-    with pytest.raises(UsageError, match="choose one of oracle, oracle-biases, biases"):
+    with pytest.raises(UsageError, match="choose one of oracle, oracle-biases, oracle-slips"):
         symbolic("orakel")

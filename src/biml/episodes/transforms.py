@@ -13,7 +13,7 @@ from biml.episodes.episode import COLOURS, Episode, Example, Remapping
 from biml.errors import UsageError
 from biml.grammar import Grammar
 from biml.grammar.flip import flip, flips
-from biml.grammar.slips import SlipRates, misread
+from biml.grammar.slips import PEOPLE, SlipRates, misread
 
 UNDEFINED = "undefined_action"
 """Stands for a symbol that is none of the episode's own."""
@@ -86,21 +86,19 @@ def add_biases(
 def add_slips(
     episode: Episode,
     rng: Random,
-    rates: SlipRates = SlipRates(),
-    one_to_one: float = 0.01,
+    rates: SlipRates = PEOPLE,
     symbols: Sequence[str] = COLOURS,
     max_output: int = 8,
 ) -> Episode:
     """Give some queries an answer with slips, the more likely the longer the query is.
 
-    A query that is not copied is translated one-to-one with probability `one_to_one` for each of
-    its words. Otherwise its answer is that of the grammar in which rules are misread at `rates`.
+    A query that is not copied is translated one-to-one, or else is answered by the grammar as it is
+    misread for this query, rule by rule.
 
     Args:
         episode: must have its grammar.
         rng: the source of everything random.
-        rates: of misread rules.
-        one_to_one: probability for each word of a query that the whole is translated one-to-one.
+        rates: of each kind of slip.
         symbols: what misread words and words of no known meaning translate to.
         max_output: misread rules are not used where their output is longer than this.
 
@@ -112,7 +110,7 @@ def add_slips(
     queries = []
     for query in episode.queries:
         if not query.copied:
-            if rng.random() < translated(one_to_one, query.words):
+            if rng.random() < rates.translated(query.words):
                 query = Example(query.words, _one_to_one(query, known, symbols, rng))
             elif grammar := misread(readings, rng):
                 output = grammar.interpret(query.words)
@@ -120,11 +118,6 @@ def add_slips(
                     query = Example(query.words, output)
         queries.append(query)
     return replace(episode, queries=tuple(queries))
-
-
-def translated(one_to_one: float, words: Sequence[str]) -> float:
-    """The probability that a query is translated one-to-one, given that for each of its words."""
-    return 1 - (1 - one_to_one) ** len(words)
 
 
 def _grammar_to_change(episode: Episode, what: str) -> Grammar:

@@ -172,7 +172,6 @@ _CLEAN = algebraic(copies_too)
 _LATE: tuple[Step, ...] = (add_biases, add_noise)
 _BIASED: tuple[Step, ...] = (copies_too, *_LATE)
 _SLIPS: tuple[Step, ...] = (add_slips, partial(add_noise, p=0.03))
-"""Rates at which people's few-shot answers are about as likely as any of these steps make them."""
 
 
 def _open_ended(folder: str) -> Training:

@@ -1,8 +1,9 @@
 """Grammars as they are misread now and then, rule by rule: slips beside those of the paper.
 
-The published biases change all that a query says at once. People's answers in the few-shot task also
-have one thing wrong in an answer that is right otherwise: a word has another word's symbol, or one
-function has its arguments exchanged.
+The published biases change all that a query says at once, as often in short queries as in long
+ones. People's answers in the few-shot task also have one thing wrong where the rest is right: a
+word has another symbol, or one function has its arguments exchanged. And the longer a query is, the
+more often they are wrong.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,15 +22,25 @@ Readings = tuple[tuple[Rule, float], ...]
 
 @dataclass(frozen=True)
 class SlipRates:
-    """How often the rules of a grammar are misread, each rule on its own.
+    """How often a reader of a query slips, in three ways that are independent of each other.
 
     Attributes:
-        misread: a word's symbol is any of the symbols instead, by chance its own as well.
-        flip: a function of two arguments has the roles of its two variables exchanged.
+        misread: for each word, that its symbol is any of the symbols instead, by chance its own.
+        flip: for each function of two arguments, that its two variables exchange their roles.
+        one_to_one: for each word of a query, that the whole query is translated one-to-one.
     """
 
     misread: float = 0.02
     flip: float = 0.04
+    one_to_one: float = 0.01
+
+    def translated(self, words: Sequence[str]) -> float:
+        """The probability that a query is translated one-to-one.
+
+        >>> round(SlipRates(one_to_one=0.1).translated(["dax", "fep"]), 9)
+        0.19
+        """
+        return 1 - (1 - self.one_to_one) ** len(words)
 
     def readings(self, grammar: Grammar, symbols: Sequence[str]) -> list[Readings]:
         """What each rule of the grammar is read as.
@@ -53,6 +64,11 @@ class SlipRates:
         if flips(rule):
             return ((rule, 1 - self.flip), (flip(rule), self.flip))
         return ((rule, 1.0),)
+
+
+PEOPLE = SlipRates()
+"""At these rates, with 3% of symbols replaced, a reader is wrong about as often as people are on
+queries of the few-shot task, short and long (`benchmarks/biased_targets.py`)."""
 
 
 def misread(readings: Sequence[Readings], rng: Random) -> Grammar | None:

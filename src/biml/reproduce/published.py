@@ -13,6 +13,7 @@ VANILLA, ORACLE = "basic seq2seq", "symbolic (oracle)"
 
 COLUMNS = {
     "algebraic+biases": MLC,
+    "algebraic+slips": MLC,
     "joint": JOINT,
     "algebraic_noise": ALGEBRAIC,
     "retrieve": COPY,

@@ -22,6 +22,7 @@ from biml.vocabulary import Vocabulary
 
 LABELS = {
     "algebraic+biases": "BIML",
+    "algebraic+slips": "BIML (slips)",
     "joint": "BIML (joint)",
     "algebraic_noise": "BIML (algebraic only)",
     "algebraic": "BIML (algebraic only)",

@@ -8,15 +8,16 @@ from biml.evaluation.responder import Responder
 from biml.symbolic.biased import BiasedOracle
 from biml.symbolic.open_ended import OpenEndedBiases
 from biml.symbolic.oracle import Oracle
+from biml.symbolic.slipping import SlippingOracle
 
 
 @dataclass(frozen=True)
 class SymbolicModel:
-    """A symbolic model of the paper.
+    """A symbolic model: those of the paper, and one more.
 
     Attributes:
         name: for the command line.
-        title: as the paper calls it.
+        title: as the paper calls it, or would.
         summary: one line for people.
         tasks: the tasks it can answer: `few-shot`, `open-ended`.
         make: makes the responder.
@@ -43,6 +44,13 @@ _ROWS = (
         "the gold grammar's output, one-to-one and flipped-rule answers mixed",
         ("few-shot",),
         BiasedOracle,
+    ),
+    SymbolicModel(
+        "oracle-slips",
+        "Symbolic (oracle/slips)",
+        "the gold grammar's output, its rules misread one by one, more often in longer queries",
+        ("few-shot",),
+        SlippingOracle,
     ),
     SymbolicModel(
         "biases",
