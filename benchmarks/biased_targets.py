@@ -1,10 +1,11 @@
 """What a network that learned its training targets perfectly would answer in the few-shot task.
 
-`algebraic+biases` shows targets with biases and noise. Here they are drawn for the queries that
-people answered, by the same functions, and measured as samples are: accuracy in percent, errors
-that are one-to-one and iconic, and the correlation with people over items. Beside them stand people
-and, if named, models. So one sees how much of a difference from people is the recipe's, and how
-much that of a model.
+`algebraic+biases` and `algebraic+slips` show targets that are now and then wrong. Here they are
+drawn for the queries that people answered, by the same functions, and measured as samples are:
+accuracy in percent, errors that are one-to-one and iconic, and the correlation with people over
+items; and people's answers have a log-likelihood by the mixture that targets are drawn from. Beside
+them stand people and, if named, models. So one sees how much of a difference from people is the
+recipe's, and how much that of a model.
 
     python benchmarks/biased_targets.py [MODEL ...] [--times 200] [--data_dir FOLDER]
 """
@@ -24,11 +25,15 @@ from biml.behaviour.people import people_few_shot
 from biml.behaviour.samples import sample_few_shot
 from biml.episodes.episode import COLOURS, Example
 from biml.episodes.locate import DataFolders
-from biml.episodes.transforms import add_biases, add_noise
 from biml.episodes.types import episode_type
+from biml.evaluation.likelihood import fit_lapse, score_repeats
+from biml.evaluation.measure import PASSES
+from biml.evaluation.responder import Responder
 from biml.grammar import GOLD
+from biml.symbolic import symbolic
 
-TARGETS = "training targets"
+SHOWN_BY = {"algebraic+biases": "oracle-biases", "algebraic+slips": "oracle-slips"}
+"""Episode types, and the symbolic model that knows the mixture of their targets but for noise."""
 
 SYMBOLS = (*GOLD.symbols, *COLOURS[len(GOLD.symbols) :])
 """As many as there are in training, those of the gold grammar by their canonical names."""
@@ -43,15 +48,18 @@ def main() -> None:
     parser.add_argument("--data_dir", type=Path, help="where data_human lies")
     args = parser.parse_args()
     data = DataFolders(args.data_dir)
-    samples = [sample_few_shot(biml.load(m).responder, data, model=m) for m in args.models]
-    drawn = pd.DataFrame(targets(data, args.times))
-    responses = pd.concat([people_few_shot(data), drawn, *samples])
+    networks = {name: biml.load(name).responder for name in args.models}
+    samples = [sample_few_shot(network, data, model=m) for m, network in networks.items()]
+    drawn = [pd.DataFrame(targets(data, args.times, name)) for name in SHOWN_BY]
+    responses = pd.concat([people_few_shot(data), *drawn, *samples])
+    mixtures = {name: symbolic(model).make() for name, model in SHOWN_BY.items()}
     measured = [
         table.set_index("model")
         for table in (
             groups(responses, by=["model"]),
             errors(responses, by=["model"])[["model", "one_to_one_percent", "iconic_percent"]],
             accuracy_agreement(responses)[["model", "r"]],
+            pd.DataFrame(likelihoods(data, {**mixtures, **networks})),
         )
     ]
     print(pd.concat(measured, axis=1).round(2).to_string(), end="\n\n")
@@ -59,8 +67,13 @@ def main() -> None:
     print(items.pivot(index="item", columns="model", values="accuracy").round(1).to_string())
 
 
-def targets(data: DataFolders, times: int) -> Iterator[dict[str, str]]:
-    """Targets as training shows them, one row each, so many for each of people's answers."""
+def targets(data: DataFolders, times: int, name: str) -> Iterator[dict[str, str]]:
+    """Targets as an episode type shows them in training, one row each.
+
+    Args:
+        times: so many for each of people's answers.
+        name: of the episode type.
+    """
     rng = Random(0)
     for episode in episode_type("few_shot_human").open_evaluation(data, 0).episodes:
         right = replace(
@@ -69,10 +82,20 @@ def targets(data: DataFolders, times: int) -> Iterator[dict[str, str]]:
             queries=tuple([Example(q.words, GOLD.interpret(q.words)) for q in episode.queries]),
         )
         for _ in range(times):
-            biased = add_biases(right, rng, symbols=SYMBOLS)
-            for query in add_noise(biased, rng, symbols=SYMBOLS).queries:
+            shown = right
+            for step in episode_type(name).late:
+                shown = step(shown, rng, symbols=SYMBOLS)
+            for query in shown.queries:
                 words, response = " ".join(query.words), " ".join(query.symbols)
-                yield {"model": TARGETS, "item": words, "query": words, "response": response}
+                yield {"model": name, "item": words, "query": words, "response": response}
+
+
+def likelihoods(data: DataFolders, responders: dict[str, Responder]) -> Iterator[dict[str, object]]:
+    """That of people's answers by each, at the lapse rate that fits best."""
+    human = episode_type("few_shot_human").open_evaluation(data, 0)
+    for name, responder in responders.items():
+        found = fit_lapse(score_repeats(responder, human.presented, PASSES))
+        yield {"model": name, "log_likelihood": found.mean, "lapse": found.p_lapse}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 
 from biml.episodes.locate import DataFolders
 from biml.episodes.types import episode_type
-from biml.symbolic.biased import BiasedOracle
+from biml.symbolic import BiasedOracle, SlippingOracle
 
 
 @pytest.fixture
@@ -18,17 +18,23 @@ def biased_targets(monkeypatch: pytest.MonkeyPatch) -> Any:
     return import_module("biased_targets")
 
 
-def test_targets_are_those_of_the_mixture_less_the_noise(biased_targets: Any, shared) -> None:
+@pytest.mark.parametrize(
+    ("name", "learner", "noise"),
+    [("algebraic+biases", BiasedOracle, 0.01), ("algebraic+slips", SlippingOracle, 0.03)],
+)
+def test_targets_are_those_of_the_mixture_less_the_noise(
+    biased_targets: Any, shared: Path, name: str, learner: Any, noise: float
+) -> None:
     data = DataFolders(shared)
-    drawn = pd.DataFrame(biased_targets.targets(data, 100))
-    mixture = BiasedOracle(symbols=biased_targets.SYMBOLS)
+    drawn = pd.DataFrame(biased_targets.targets(data, 100, name))
+    mixture = learner(symbols=biased_targets.SYMBOLS)
     for episode in episode_type("few_shot_human").open_evaluation(data, 0).episodes:
         words = episode.queries[0].words
         given = drawn[drawn["query"] == " ".join(words)]["response"]
         assert len(given) == 100 * len(episode.queries)
         likeliest = sorted(mixture.answers(episode, words).items(), key=lambda item: -item[1])[:2]
         for answer, chance in likeliest:
-            kept = chance * 0.99 ** len(answer)
+            kept = chance * (1 - noise) ** len(answer)
             sd = (kept * (1 - kept) / len(given)) ** 0.5
             # Noise draws the symbol that was there now and then, or makes one answer of another.
             assert (given == " ".join(answer)).mean() == pytest.approx(kept, abs=4 * sd + 0.01)
