@@ -80,6 +80,13 @@ def test_correct_follows_from_the_target_whatever_a_file_says(path: Path) -> Non
         ("", "lacks the columns item, query, response; it has none"),
         ("item,query,response\n", "no response in it"),
         ("item,item,query,response\na,a,dax,RED\n", "two columns are named 'item'"),
+        ("\n\nitem,answer\na,RED\n", "line 3: lacks the columns query, response"),
+        ("sep=;\nitem;query;response\na;dax;RED\n", "parted by something else than commas"),
+        ("Item,query,response\na,dax,RED\n", "named 'Item'; if it holds the item, name it 'item'"),
+        (
+            "PARTICIPANT ,item,query,response\np1,a,dax,RED\n",
+            "line 1: a column is named 'PARTICIPANT'; .* name it 'participant', else something",
+        ),
         ("item,query,response\na,dax,RED,BLUE\n", "line 2: 4 cells under 3 column names"),
         ("item,query,response\na,,RED\n", "line 2: the query is empty"),
         ("item,query,response\n ,dax,RED\n", "line 2: the item is empty"),
@@ -102,6 +109,20 @@ def test_bad_files_are_refused_with_line_and_remedy(path: Path, text: str, messa
     with pytest.raises(FormatError, match=message) as caught:
         read(path, words=("dax", "fep"), symbols=COLOURS)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("above", ["\n", " \n,,,\n", "sep=,\n", "\nsep=,\n\n", "sep=,,,\n"])
+def test_blank_lines_may_stand_above_the_names_of_columns(path: Path, above: str) -> None:
+    path.write_text(above + SMALL)
+    assert read(path)["participant"].tolist() == ["p1", "p2"]
+    path.write_text(above + SMALL + "p3,,dax,RED\n")
+    with pytest.raises(FormatError, match=f"line {above.count(chr(10)) + 4}: the item is empty"):
+        read(path)
+
+
+def test_columns_of_other_names_are_left_out(path: Path) -> None:
+    path.write_text("subject,item,query,response\np1,a,dax,RED\np2,a,dax,RED\n")
+    assert read(path)["participant"].tolist() == ["", ""]
 
 
 def test_a_colour_outside_the_task_is_no_unknown_symbol(path: Path) -> None:
@@ -144,14 +165,23 @@ def test_bad_rows_of_a_parquet_file_are_named(tmp_path: Path, column, cell, mess
         read(tmp_path / "r.parquet")
 
 
+def test_a_column_of_a_parquet_file_has_its_name_without_capitals_and_blanks(tmp_path) -> None:
+    rows = {" participant": ["p"], "item": ["a"], "query": ["dax"], "response": ["RED"]}
+    pd.DataFrame(rows).to_parquet(tmp_path / "r.parquet")
+    with pytest.raises(FormatError, match=r"parquet: a column is named ' participant'; if it"):
+        read(tmp_path / "r.parquet")
+
+
 def test_whole_numbers_of_a_parquet_file_may_stand_beside_empty_cells(tmp_path: Path) -> None:
     rows = {"item": [1, 2], "query": ["dax"] * 2, "response": ["RED", None], "seed": [3.0, None]}
+    rows["participant"] = [7.0, None]
     pd.DataFrame(rows).to_parquet(tmp_path / "r.parquet")
     found = read(tmp_path / "r.parquet")
     pd.DataFrame(rows | {"query": [1.5, 2.5]}).to_parquet(tmp_path / "other.parquet")
     with pytest.raises(FormatError, match=r"row 1: the query 1\.5 is not text"):
         read(tmp_path / "other.parquet")
     assert found["seed"].tolist() == [3, pd.NA]
+    assert found["participant"].tolist() == ["7", ""]
     assert found["item"].tolist() == ["1", "2"]
     assert found["response"].tolist() == ["RED", ""]
 

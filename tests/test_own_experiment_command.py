@@ -7,7 +7,7 @@ import pytest
 from biml.behaviour.people import people_few_shot, people_open_ended
 from biml.commands.main import main
 from biml.episodes.locate import DataFolders
-from experiment_toys import ANSWERS, OPEN, SHEETS, write_table, write_text
+from experiment_toys import ANSWERS, HEADER, OPEN, SHEETS, write_table, write_text
 
 
 def test_the_command_says_where_it_is_and_how_to_ask(tmp_path, monkeypatch, capsys) -> None:
@@ -40,6 +40,25 @@ def test_an_answer_by_nobody_is_told_where_others_have_a_participant(
     write_table(Path("r.csv"), [("", *ANSWERS[0][1:]), *ANSWERS[1:]])
     assert main(["data", "import", "r.csv", "--study", "study.txt"]) == 0
     assert "note: who answered is not told of 1, so that" in capsys.readouterr().out
+
+
+def test_columns_that_nothing_is_read_from_are_told(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_text(Path("study.txt"))
+    more = ["data", "import", "r.csv", "--study", "study.txt", "--overwrite"]
+    for header, told in (
+        (("subject", "item", "query", "response"), "ignored columns: subject; who answered is"),
+        ((*HEADER, "age", "", "target"), "ignored columns: age, target"),
+    ):
+        rows = [(*row, "30", "1", "")[: len(header)] for row in ANSWERS]
+        write_table(Path("r.csv"), rows, header)
+        assert main(more) == 0
+        (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("ignored")]
+        assert told in line
+        assert line.endswith("a column participant") == (header[0] == "subject")
+    write_table(Path("r.csv"))
+    assert main(more) == 0
+    assert "ignored" not in capsys.readouterr().out
 
 
 def test_more_words_than_published_models_know_are_told(tmp_path, monkeypatch, capsys) -> None:

@@ -3,7 +3,8 @@
 import csv
 import io
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,21 @@ from biml.files import write_aside
 ENDINGS = (".csv", ".parquet")
 
 NUMBERS = ("seed", "sample")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a file of responses, whose contents are yet to be checked.
+
+    Attributes:
+        numbered: each row with its number.
+        place: what the numbers are: `line` of a CSV file or `row`.
+        columns: the names of all columns of the file, those that are left out as well.
+    """
+
+    numbered: list[tuple[int, dict[str, object]]]
+    place: str
+    columns: tuple[str, ...]
 
 
 def write(responses: pd.DataFrame, path: str | os.PathLike[str]) -> None:
@@ -43,28 +59,27 @@ def read(
     """Read responses, a table that `write` wrote or one of your own.
 
     A file needs the columns `item`, `query` and `response`; `participant` says who answered, and
-    the others have defaults. Columns of other names are left out.
+    the others have defaults. Columns of other names are left out. Blank lines may stand anywhere,
+    and Excel's `sep=,` on top.
 
     Args:
         words: the input words that are known; any word if not given.
         symbols: the output symbols that are known; any symbol if not given.
     Raises:
         UsageError: the path ends in neither `.csv` nor `.parquet`.
-        FormatError: a column is missing, a number or a text is none, a query or an item is empty, a
-            word or symbol is unknown, or a participant answers an item twice; the message names
-            file and line.
+        FormatError: a column is missing, or is named with other capitals or blanks; a number or a
+            text is none, a query or an item is empty, a word or symbol is unknown, or a participant
+            answers an item twice. The message names file and line.
         BimlError: the file cannot be read.
     """
-    rows, place = read_rows(path)
-    check(rows, source=str(path), place=place, words=words, symbols=symbols)
-    return table(row for _, row in rows)
+    rows = read_rows(path)
+    check(rows.numbered, source=str(path), place=rows.place, words=words, symbols=symbols)
+    return table(row for _, row in rows.numbered)
 
 
-def read_rows(path: str | os.PathLike[str]) -> tuple[list[tuple[int, dict[str, object]]], str]:
+def read_rows(path: str | os.PathLike[str]) -> Rows:
     """The rows of a file of responses, whose contents are yet to be checked.
 
-    Returns:
-        Each row with its number, and what the numbers are: `line` of a CSV file or `row`.
     Raises:
         UsageError, FormatError, BimlError: as for `read`.
     """
@@ -73,16 +88,13 @@ def read_rows(path: str | os.PathLike[str]) -> tuple[list[tuple[int, dict[str, o
         data = Path(path).read_bytes()
     except OSError as error:
         raise BimlError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if ending == ".csv":
-        rows, place = _csv_rows(data, str(path)), "line"
-    else:
-        rows, place = _parquet_rows(data, str(path)), "row"
-    if not rows:
+    rows = (_csv_rows if ending == ".csv" else _parquet_rows)(data, str(path))
+    if not rows.numbered:
         raise FormatError("there is no response in it", source=str(path))
-    return rows, place
+    return rows
 
 
-def _csv_rows(data: bytes, source: str) -> list[tuple[int, dict[str, object]]]:
+def _csv_rows(data: bytes, source: str) -> Rows:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -92,17 +104,26 @@ def _csv_rows(data: bytes, source: str) -> list[tuple[int, dict[str, object]]]:
         raise FormatError("not a text file; save the table as CSV", source=source)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        header = [name.strip() for name in next(reader, [])]
-        _check_columns(header, source)
-        return [
+        header = _header(reader)
+        _check_columns(header, source, max(reader.line_num, 1))
+        rows = [
             (reader.line_num, _csv_row(header, cells, source, reader.line_num))
             for cells in reader
             if any(cell.strip() for cell in cells)
         ]
+        return Rows(rows, "line", tuple(header))
     except csv.Error as error:
         raise FormatError(
             f"not a well-formed CSV row ({error})", source=source, line=reader.line_num
         ) from None
+
+
+def _header(reader: Iterator[list[str]]) -> list[str]:
+    """The names of the columns; blank lines may stand above, and Excel's `sep=,`."""
+    for cells in reader:
+        if "".join(cells).strip() not in ("", "sep="):
+            return [name.strip() for name in cells]
+    return []
 
 
 def _csv_row(header: list[str], cells: list[str], source: str, line: int) -> dict[str, object]:
@@ -135,27 +156,28 @@ def _value(name: str, cell: object) -> object:
     Raises:
         ValueError: it is neither; the message says what it is.
     """
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)  # other programs keep whole numbers beside empty cells as 3.0
     if name not in NUMBERS:
         if isinstance(cell, str | int):
             return " ".join(str(cell).split())
         raise ValueError(f"the {name} {cell!r} is not text")
     try:
-        # Other programs keep whole numbers beside empty cells as 3.0.
-        if isinstance(cell, str | int) or (isinstance(cell, float) and cell.is_integer()):
+        if isinstance(cell, str | int):
             return int(cell)
     except ValueError:
         pass
     raise ValueError(f"the {name} '{cell}' is not a whole number")
 
 
-def _parquet_rows(data: bytes, source: str) -> list[tuple[int, dict[str, object]]]:
+def _parquet_rows(data: bytes, source: str) -> Rows:
     try:
         frame = pd.read_parquet(io.BytesIO(data))
     except (ValueError, OSError) as error:  # pyarrow's errors are kinds of these
         raise FormatError(
             f"not a Parquet file, or a damaged one ({str(error).splitlines()[0]})", source=source
         ) from None
-    _check_columns(list(frame.columns), source)
+    _check_columns(map(str, frame.columns), source)
     known = [name for name in frame.columns if name in COLUMNS and name != "correct"]
     cells = frame[known].astype(object).where(frame[known].notna(), None).to_dict("records")
     rows: list[tuple[int, dict[str, object]]] = []
@@ -165,11 +187,20 @@ def _parquet_rows(data: bytes, source: str) -> list[tuple[int, dict[str, object]
         except ValueError as error:
             raise FormatError(str(error), source=source, line=number, place="row") from None
         rows.append((number, {**_EMPTY, **found}))
-    return rows
+    return Rows(rows, "row", tuple(map(str, frame.columns)))
 
 
-def _check_columns(names: Iterable[str], source: str) -> None:
+def _check_columns(names: Iterable[str], source: str, line: int | None = None) -> None:
     have = list(names)
+    for name in have:
+        meant = name.strip().lower()
+        if meant != name and meant in COLUMNS:
+            raise FormatError(
+                f"a column is named {name!r}; if it holds the {meant}, name it {meant!r}, else "
+                "something else",
+                source=source,
+                line=line,
+            )
     missing = [name for name in REQUIRED if name not in have]
     if missing:
         hint = ""
@@ -179,11 +210,11 @@ def _check_columns(names: Iterable[str], source: str) -> None:
             f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
             f"it has {', '.join(map(repr, have)) or 'none'}{hint}",
             source=source,
-            line=1,
+            line=line,
         )
     twice = {name for name in have if have.count(name) > 1}
     if twice:
-        raise FormatError(f"two columns are named {min(twice)!r}", source=source, line=1)
+        raise FormatError(f"two columns are named {min(twice)!r}", source=source, line=line)
 
 
 def _ending(path: str | os.PathLike[str]) -> str:

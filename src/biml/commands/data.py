@@ -145,6 +145,9 @@ def _import_experiment(args: argparse.Namespace) -> None:
             f"note: who answered is not told of {found.anonymous}, so that nothing can be broken "
             "down by participant"
         )
+    if found.ignored:
+        told = "" if found.participants else "; who answered is read from a column participant"
+        print(f"ignored columns: {', '.join(found.ignored)}{told}")
     if found.unanswered:
         print(f"without any answer: {', '.join(found.unanswered)}")
     if found.too_many:

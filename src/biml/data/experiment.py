@@ -43,12 +43,14 @@ class Experiment:
         shown: the right answers of the few-shot task, a file for each study set; what free-form
             sampling of the open-ended task starts from, one file; nothing for probes.
         unanswered: items that nobody answered.
+        ignored: columns of the table of answers that nothing was read from.
     """
 
     task: str
     sheets: tuple[Sheet, ...]
     shown: tuple[Episode, ...] = ()
     unanswered: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     @property
     def participants(self) -> tuple[str, ...]:

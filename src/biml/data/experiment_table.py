@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from biml.behaviour.files import read_rows
+from biml.behaviour.files import Rows, read_rows
 from biml.behaviour.responses import check
 from biml.data.experiment import (
     FEW_SHOT,
@@ -29,6 +29,9 @@ from biml.episodes.text import QUERY, read_episode
 from biml.episodes.transforms import own_names
 from biml.errors import FormatError
 
+USED = ("item", "participant", "query", "response")
+"""Columns of a table of answers that an import reads."""
+
 
 def from_table(path: Path, study: Path) -> Experiment:
     """Read a table of answers.
@@ -42,27 +45,29 @@ def from_table(path: Path, study: Path) -> Experiment:
             line and remedy.
         BimlError: a file cannot be read.
     """
-    lines = _lines(path)
-    if study.is_dir():
-        return _study_for_each_item(lines, str(path), read_folder(study), study)
-    shown = read_episode(study)
-    if not shown.study and shown.pool is None:
-        return _sheets(lines, str(path), shown)
-    return _one_study(lines, str(path), shown)
+    rows = read_rows(path)
+    ignored = tuple(name for name in rows.columns if name and name not in USED)
+    return replace(_experiment(_lines(rows, str(path)), str(path), study), ignored=ignored)
 
 
-def _lines(path: Path) -> list[Line]:
-    rows, place = read_rows(path)
+def _lines(rows: Rows, source: str) -> list[Line]:
     lines = []
-    for number, row in rows:
-        item, who, query, response = (
-            str(row.get(name) or "") for name in ("item", "participant", "query", "response")
-        )
-        line = Line(place, number, item, who, tuple(query.split()), tuple(response.split()))
+    for number, row in rows.numbered:
+        item, who, query, response = (str(row.get(name) or "") for name in USED)
+        line = Line(rows.place, number, item, who, tuple(query.split()), tuple(response.split()))
         if not line.item:
-            raise line.wrong(str(path), "the item is empty; name it, for example by its query")
+            raise line.wrong(source, "the item is empty; name it, for example by its query")
         lines.append(line)
     return lines
+
+
+def _experiment(lines: Sequence[Line], source: str, study: Path) -> Experiment:
+    if study.is_dir():
+        return _study_for_each_item(lines, source, read_folder(study), study)
+    shown = read_episode(study)
+    if not shown.study and shown.pool is None:
+        return _sheets(lines, source, shown)
+    return _one_study(lines, source, shown)
 
 
 def _study_for_each_item(
