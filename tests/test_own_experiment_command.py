@@ -64,13 +64,21 @@ def test_columns_that_nothing_is_read_from_are_told(tmp_path, monkeypatch, capsy
 def test_more_words_than_published_models_know_are_told(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     words = " ".join(f"w{n}" for n in range(10))
-    write_text(Path("open.txt"), OPEN.replace("IN: wug OUT", f"IN: {words} OUT"))
-    write_table(Path("r.csv"), [("A", "q", words, "■")])
+    write_text(Path("open.txt"), OPEN.replace("wug blick", words).replace("blick toma", "w1"))
+    rows = [("A", words, "■"), ("A", "wug", "■"), ("A", "w1", "■")]
+    write_table(Path("r.csv"), [(who, query, query, answer) for who, query, answer in rows])
     assert main(["data", "import", "r.csv", "--study", "open.txt"]) == 0
     shown = capsys.readouterr().out
-    assert "10 words" in shown
+    assert "11 words" in shown
     assert "vocabulary of your own" in shown
-    assert "without any answer: wug blick, blick toma" in shown
+
+
+def test_items_that_nobody_answered_are_told(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_text(Path("study.txt"))
+    write_table(Path("r.csv"), ANSWERS[:1])
+    assert main(["data", "import", "r.csv", "--study", "study.txt"]) == 0
+    assert "without any answer: blick then toma\n" in capsys.readouterr().out
 
 
 def test_the_note_says_that_undefined_action_counts_as_a_symbol(
@@ -78,8 +86,9 @@ def test_the_note_says_that_undefined_action_counts_as_a_symbol(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_text(Path("open.txt"), OPEN.replace("OUT: ▲ ●", "OUT: ▲ ● A B C D"))
+    rest = [("P", "q2", "wug blick", "■"), ("P", "q3", "blick toma", "▲")]
     for answer, symbols in (("A B C D ▲ ■", 6), ("A B C D ▲ ■ undefined_action", 7)):
-        write_table(Path("r.csv"), [("P", "q", "wug", answer)])
+        write_table(Path("r.csv"), [("P", "q1", "wug", answer), *rest])
         assert main(["data", "import", "r.csv", "--study", "open.txt", "--overwrite"]) == 0
         shown = capsys.readouterr().out
         if symbols == 6:

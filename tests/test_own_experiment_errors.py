@@ -86,6 +86,47 @@ def test_an_open_ended_task_needs_to_know_who_answered(capsys) -> None:
     assert "line 2: there is no participant" in error
 
 
+def test_an_open_ended_sheet_that_lacks_answers_is_told_with_who_and_what(capsys) -> None:
+    path = table(*SHEETS[:4], *SHEETS[6:8])
+    error = refused(capsys, path, "--study", "open.txt")
+    assert "r.csv: P1 does not answer 'wug blick', 'blick toma'; P2 does not answer" in error
+    assert "answer 'blick toma'; in an open-ended task each participant answers all" in error
+    assert "leave the participant out, or take a query that was not asked out of open.txt" in error
+    many = [row for row in SHEETS if row[1] != "wug"]
+    error = refused(capsys, table(*many), "--study", "open.txt")
+    assert "P4 does not answer 'wug'; 1 more lack answers; in an open" in error
+    write_text(Path("sheets") / "one.txt", OPEN)
+    write_text(Path("sheets") / "two.txt", OPEN.replace("IN: wug OUT: ■\n", ""))
+    error = refused(capsys, "sheets")
+    assert "two.txt: the participant answers 2 of the 3 queries that others answer" in error
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (STUDY.replace("●", "|"), 4),
+        (STUDY.replace("toma -> ●", "toma -> ●\nfep -> |"), 16),
+        (STUDY[: STUDY.index("wug ->")].replace("▲", "->"), 3),
+        (STUDY[: STUDY.index("wug ->")].replace("twice", "->"), 5),
+        (TRIAL.replace("■ ▲", "■ ▲ |"), 9),
+        (TRIAL.replace("■ ▲", "■ ▲ ->"), 9),
+        (OPEN.replace("toma", "|"), 6),
+    ],
+)
+def test_what_parts_study_examples_in_tables_is_no_word_or_symbol(capsys, text, line) -> None:
+    write_text(Path("trials") / "me.txt", text)
+    for study in ("trials/me.txt", "trials"):
+        error = refused(capsys, table(GOOD), "--study", study)
+        assert f"me.txt, line {line}: '" in error
+        assert "cannot be a word or symbol" in error
+        assert "give it another name, here and in the answers" in error
+
+
+def test_answers_in_episode_files_have_names_that_can_stand_in_tables(capsys) -> None:
+    write_text(Path("answers") / "one.txt", TRIAL.replace("▲", "|"))
+    assert "one.txt, line 5: '|' cannot be a word or symbol" in refused(capsys, "answers")
+
+
 def test_a_symbol_that_the_study_file_does_not_have_is_told_with_the_remedy(capsys) -> None:
     write_text(Path("open.txt"), OPEN.replace("■", "X").replace("▲", "X").replace("●", "X"))
     path = table(("P", "q", "wug", "RED"))

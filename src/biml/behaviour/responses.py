@@ -24,7 +24,7 @@ from typing import Any
 import pandas as pd
 
 from biml.episodes.answerers import Answerers
-from biml.episodes.episode import Episode, Example
+from biml.episodes.episode import BETWEEN, WITHIN, Episode, Example
 from biml.episodes.transforms import UNDEFINED
 from biml.errors import FormatError
 
@@ -115,8 +115,8 @@ def from_episodes(
 
 def trial_columns(episode: Episode) -> dict[str, object]:
     """Study examples and pool of a probe trial, as the columns `study` and `pool` hold them."""
-    study = " | ".join(f"{' '.join(e.words)} -> {' '.join(e.symbols)}" for e in episode.study)
-    return {"study": study, "pool": " ".join(episode.pool or ())}
+    pairs = (f"{' '.join(e.words)} {WITHIN} {' '.join(e.symbols)}" for e in episode.study)
+    return {"study": f" {BETWEEN} ".join(pairs), "pool": " ".join(episode.pool or ())}
 
 
 def study_examples(text: str) -> tuple[Example, ...]:
@@ -129,8 +129,8 @@ def study_examples(text: str) -> tuple[Example, ...]:
     ('c2', 'c2')
     """
     examples = []
-    for part in text.split(" | ") if text else ():
-        words, arrow, symbols = part.partition(" -> ")
+    for part in text.split(f" {BETWEEN} ") if text else ():
+        words, arrow, symbols = part.partition(f" {WITHIN} ")
         if not arrow or not words.split() or not symbols.split():
             raise FormatError(
                 f"the study examples '{text}' should read like 'p1 -> c1 | p2 -> c2 c2'",

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from biml.episodes.answerers import Answerer
-from biml.episodes.episode import COLOURS, WORDS, Episode
+from biml.episodes.episode import BETWEEN, COLOURS, WITHIN, WORDS, Episode
+from biml.episodes.text import read_text
 from biml.episodes.transforms import UNDEFINED, own_names
 from biml.errors import FormatError
 
@@ -136,6 +137,34 @@ def check_response(line: Line, source: str, known: Collection[str] | None) -> No
     for symbol in line.symbols:
         if known is not None and symbol not in known:
             raise line.wrong(source, f"unknown symbol '{symbol}'; known are: {' '.join(known)}")
+
+
+WHOLE = (
+    "in an open-ended task each participant answers all queries, and is judged by the whole sheet; "
+    "add what is missing, or leave the participant out"
+)
+"""What to do about a sheet that lacks answers, for messages."""
+
+
+def check_marks(episode: Episode) -> None:
+    """Make sure that no word or symbol of a file is what tables part study examples by.
+
+    Raises:
+        FormatError: one is; the message names the line.
+    """
+    words, symbols = own_names(episode)
+    for mark in (WITHIN, BETWEEN):
+        if mark in (*words, *symbols):
+            lines = [line.split() for line in read_text(episode.name).splitlines()]
+            places = [number for number, items in enumerate(lines, 1) if mark in items]
+            # Rules have arrows too; examples stand above them, and allowed outputs below.
+            examples = [number for number in places if lines[number - 1][0] == "IN:"]
+            raise FormatError(
+                f"'{mark}' cannot be a word or symbol, as study examples in tables are parted by "
+                "it; give it another name, here and in the answers",
+                source=episode.name,
+                line=next(iter([*examples, *reversed(places)]), None),
+            )
 
 
 def some(names: Iterable[str], most: int = 10) -> str:

@@ -15,9 +15,11 @@ from biml.data.experiment import (
     FEW_SHOT,
     OPEN_ENDED,
     PROBES,
+    WHOLE,
     Experiment,
     Line,
     Sheet,
+    check_marks,
     check_response,
     some,
 )
@@ -63,8 +65,12 @@ def _lines(rows: Rows, source: str) -> list[Line]:
 
 def _experiment(lines: Sequence[Line], source: str, study: Path) -> Experiment:
     if study.is_dir():
-        return _study_for_each_item(lines, source, read_folder(study), study)
+        episodes = read_folder(study)
+        for episode in episodes:
+            check_marks(episode)
+        return _study_for_each_item(lines, source, episodes, study)
     shown = read_episode(study)
+    check_marks(shown)
     if not shown.study and shown.pool is None:
         return _sheets(lines, source, shown)
     return _one_study(lines, source, shown)
@@ -137,14 +143,32 @@ def _sheets(lines: Sequence[Line], source: str, shown: Episode) -> Experiment:
                 "there is no participant; in an open-ended task (a study file without study "
                 "examples) the answers of each belong together",
             )
-    asked = _items(lines, source)
+    _items(lines, source)
     _check(lines, source, shown)
     people = dict.fromkeys(line.participant for line in lines)
     sheets = [
         _sheet(f"{number:03}", shown, [line for line in lines if line.participant == who])
         for number, who in enumerate(people)
     ]
-    return Experiment(OPEN_ENDED, tuple(sheets), (shown,), _unanswered(shown, asked))
+    _check_complete(sheets, source, shown)
+    return Experiment(OPEN_ENDED, tuple(sheets), (shown,))
+
+
+def _check_complete(sheets: Sequence[Sheet], source: str, shown: Episode) -> None:
+    """Make sure that every participant answers each query of the study file."""
+    queries = dict.fromkeys(query.words for query in shown.queries)
+    gaps = []
+    for sheet in sheets:
+        answered = {query.words for query in sheet.episode.queries}
+        if missing := [" ".join(words) for words in queries if words not in answered]:
+            gaps.append(f"{sheet.answerers[0].participant} does not answer {some(missing)}")
+    if gaps:
+        more = f"; {len(gaps) - 5} more lack answers" if len(gaps) > 5 else ""
+        raise FormatError(
+            f"{'; '.join(gaps[:5])}{more}; {WHOLE}, or take a query that was not asked out of "
+            f"{shown.name}",
+            source=source,
+        )
 
 
 def _items(

@@ -8,9 +8,11 @@ from biml.data.experiment import (
     FEW_SHOT,
     OPEN_ENDED,
     PROBES,
+    WHOLE,
     Experiment,
     Line,
     Sheet,
+    check_marks,
     check_response,
 )
 from biml.data.right_answers import check_grammar, right_answer
@@ -41,13 +43,14 @@ def from_texts(folder: Path) -> Experiment:
     its name.
 
     Raises:
-        FormatError: a file is malformed, or the files are of several kinds.
+        FormatError: a file is malformed, the files are of several kinds, or a sheet lacks answers.
         BimlError: a file cannot be read.
     """
     episodes = read_folder(folder)
     task = _one_task(episodes)
     sheets = []
     for episode in episodes:
+        check_marks(episode)
         lines = _lines(episode, task)
         known = _known_symbols(episode, task)
         for line in lines:
@@ -56,7 +59,10 @@ def from_texts(folder: Path) -> Experiment:
         sheets.append(Sheet(Path(episode.name).stem, episode, who))
     if task == FEW_SHOT:
         return Experiment(task, tuple(sheets), tuple(map(_right, episodes)))
-    return Experiment(task, tuple(sheets), episodes[:1] if task == OPEN_ENDED else ())
+    if task == PROBES:
+        return Experiment(task, tuple(sheets))
+    _check_complete(episodes)
+    return Experiment(task, tuple(sheets), episodes[:1])
 
 
 def _one_task(episodes: Sequence[Episode]) -> str:
@@ -71,6 +77,18 @@ def _one_task(episodes: Sequence[Episode]) -> str:
                 source=episode.name,
             )
     return tasks[0]
+
+
+def _check_complete(sheets: Sequence[Episode]) -> None:
+    """Make sure that no sheet has fewer answers than another; each may have words of its own."""
+    most = max(len(sheet.queries) for sheet in sheets)
+    for sheet in sheets:
+        if len(sheet.queries) < most:
+            raise FormatError(
+                f"the participant answers {len(sheet.queries)} of the {most} queries that others "
+                f"answer; {WHOLE}",
+                source=sheet.name,
+            )
 
 
 def _lines(episode: Episode, task: str) -> list[Line]:

@@ -9,6 +9,10 @@ from biml.grammar.meta import COLOURS, WORDS
 
 __all__ = ["COLOURS", "WORDS", "Episode", "Example", "Explanation", "Origins", "Remapping"]
 
+WITHIN, BETWEEN = "->", "|"
+"""What stands within and between study examples where one line of text holds them all, as in
+`p1 -> c1 | p2 -> c2`, so that neither can be a word or symbol there."""
+
 
 class Example(NamedTuple):
     """Input words and the output symbols they stand for.
