@@ -1,5 +1,6 @@
 """An experiment of one's own, imported, gives the figures of files that are laid out by hand."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from biml.data.experiment_folder import write
 from biml.data.experiment_table import from_table
 from biml.data.experiment_texts import from_texts
 from biml.episodes.locate import DataFolders
+from biml.episodes.recipes import HUMAN, PROBES
 from biml.episodes.steps import without_undefined
 from biml.episodes.types import episode_type
 from biml.errors import BimlError, UsageError
@@ -289,6 +291,9 @@ def test_answers_are_read_as_they_were_given(own: DataFolders) -> None:
 def test_other_people_are_not_set_beside_the_published_ones(own: DataFolders, shared) -> None:
     assert has_imported(own)
     assert not has_imported(DataFolders(shared))
+    # Nor are they where nothing but their answers tells who they are.
+    (own.find("data_human") / "few_shot" / "val_behavior" / "responses.csv").unlink()
+    assert has_imported(own)
     tables = {
         "groups": pd.DataFrame([{"model": "people", "group": "all", "accuracy": 50.0}]),
         "accuracies": pd.DataFrame(
@@ -307,3 +312,20 @@ def test_other_people_are_not_set_beside_the_published_ones(own: DataFolders, sh
         # Validation episodes, too, are of the language that is studied.
         assert len(stated) == (1 if imported else 3)
         assert "greedy, rules never met in training (%)" in set(stated["figure"])
+
+
+@pytest.mark.parametrize("task", [HUMAN, "open_ended_all/val", PROBES])
+def test_published_people_are_known_by_all_their_answers(shared, tmp_path, task: str) -> None:
+    folder = tmp_path / "data_human" / task
+    shutil.copytree(shared / "data_human" / task, folder)
+    data = DataFolders(tmp_path, usual=())
+    first, *_ = sorted(folder.iterdir())
+    lines = first.read_text("utf-8").splitlines()
+    first.unlink()
+    start, end = lines.index("*QUERY*") + 1, lines.index("*GRAMMAR*") - 1
+    lines[start:end] = reversed(lines[start:end])
+    (folder / "moved.txt").write_text("\r\n".join(lines), "utf-8", newline="")
+    assert not has_imported(data)
+    del lines[start]
+    (folder / "moved.txt").write_text("\n".join(lines), "utf-8")
+    assert has_imported(data)

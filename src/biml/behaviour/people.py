@@ -1,7 +1,9 @@
 """People's responses in the three tasks, from the published data or an imported experiment."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from hashlib import blake2b
 from itertools import accumulate
 
 import pandas as pd
@@ -9,10 +11,12 @@ import pandas as pd
 from biml.behaviour import few_shot, probes
 from biml.behaviour.responses import from_episodes, stem
 from biml.episodes.answerers import of_two_grammars
+from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
 from biml.episodes.present import EvaluationEpisodes
 from biml.episodes.recipes import HUMAN
 from biml.episodes.recipes import PROBES as PROBE_FOLDER
+from biml.episodes.text import format_episode
 from biml.episodes.types import episode_type
 from biml.errors import BimlError
 from biml.grammar import GOLD, Grammar
@@ -21,6 +25,13 @@ FEW_SHOT, OPEN_ENDED, PROBES = "few_shot", "open_ended", "probes"
 
 FOLDERS = {FEW_SHOT: HUMAN, OPEN_ENDED: "open_ended_all", PROBES: PROBE_FOLDER}
 """Where the answers of each task lie in `data_human`; an imported experiment has some of them."""
+
+PUBLISHED = {
+    "few_shot_human": "2181cb34132e3d4f3087196e90c7b444",
+    "open_end_human_all": "9eb86b57d968c29e1af4a3279aa3a868",
+    "probe_human": "922c043ef87c4a09030b33cbd3816ac6",
+}
+"""Digests of the published answers, by the episode type that asks them (`answers_digest`)."""
 
 FOLDS = (1, 2, 3, 4, 5)
 """Parts of the open-ended participants, each held out from the training of one model."""
@@ -122,12 +133,28 @@ def people_probes(data: DataFolders) -> pd.DataFrame:
 
 
 def has_imported(data: DataFolders) -> bool:
-    """Whether the human data are of an experiment of one's own (`biml data import`)."""
-    for name in ("few_shot_human", "open_end_human_all", "probe_human"):
+    """Whether the human data are of an experiment of one's own (`biml data import`).
+
+    They are unless all their answers are the published ones: a folder that was copied or edited may
+    have lost the table that tells who answered.
+    """
+    for name, published in PUBLISHED.items():
         with suppress(BimlError):
-            if _evaluation(name, data).answerers:
+            found = _evaluation(name, data)
+            if found.answerers or answers_digest(found.episodes) != published:
                 return True
     return False
+
+
+def answers_digest(episodes: Iterable[Episode]) -> str:
+    """A digest of what was studied and answered, in whatever order and files."""
+    texts = [
+        format_episode(
+            replace(e, study=tuple(sorted(e.study)), queries=tuple(sorted(e.queries)), grammar=None)
+        )
+        for e in episodes
+    ]
+    return blake2b("".join(sorted(texts)).encode(), digest_size=16).hexdigest()
 
 
 def _evaluation(name: str, data: DataFolders) -> EvaluationEpisodes:

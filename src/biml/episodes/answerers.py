@@ -77,7 +77,7 @@ def format_answerers(
     return out.getvalue()
 
 
-_AGAIN = "import the experiment again, or remove this table if nobody needs to know who answered"
+_AGAIN = "import the experiment again: biml data import, with --overwrite"
 
 
 def of_two_grammars(item: str, file: str) -> BimlError:
