@@ -24,6 +24,15 @@ def test_a_named_folder_without_the_data_falls_through_to_the_usual_ones(tmp_pat
     (tmp_path / "named").mkdir()
     folders = DataFolders(tmp_path / "named", places(tmp_path / "usual"))
     assert folders.find("data_human") == tmp_path / "usual" / "data_human"
+    assert folders.falls_through("data_human") == f"there is no data_human in {tmp_path / 'named'}"
+
+
+def test_nothing_falls_through_where_no_folder_is_named_or_it_has_the_data(tmp_path: Path) -> None:
+    (tmp_path / "data_human" / "few_shot").mkdir(parents=True)
+    for named in (None, tmp_path, tmp_path / "data_human"):
+        assert not DataFolders(named, ()).falls_through("data_human")
+    inside = DataFolders(tmp_path / "data_human" / "few_shot", places(tmp_path))
+    assert inside.falls_through("data_human")
 
 
 def test_the_named_folder_may_be_the_data_folder_itself(tmp_path: Path) -> None:

@@ -159,6 +159,29 @@ def test_samples_may_be_as_long_as_the_longest_answer(folder, shared, tmp_path) 
     assert drawn("--sample_html", *imported, "--max_length_eval", 11) == {11}
 
 
+def test_answers_of_others_than_the_named_folder_has_are_told(
+    folder, shared, monkeypatch, capsys
+) -> None:
+    def noted(kind: str, where: Path) -> str:
+        few = ("--episodes", 1, "--max", "--data_dir", where)
+        assert evaluate("--episode_type", kind, *few) == 0
+        return capsys.readouterr().err
+
+    human = shared / "data_human"
+    inside = human / "few_shot"
+    missed = f"as there is no data_human in {inside}\n"
+    assert noted("few_shot_gold", inside) == f"Episodes are from the published task, {missed}"
+    monkeypatch.setenv("BIML_DATA", str(shared))
+    for kind, where in (
+        ("few_shot_gold", human),
+        ("few_shot_human", human / "few_shot/val_behavior"),
+        ("open_end_human_cross1", human / "open_ended_cross1/val"),
+    ):
+        assert noted(kind, inside) == f"Episodes are from {where}, {missed}"
+        assert noted(kind, shared) == ""
+    assert noted("novel_rules", inside) == ""
+
+
 def test_text_from_files_cannot_become_markup() -> None:
     from collections import Counter
 

@@ -11,9 +11,11 @@ import pytest
 
 from biml.commands.main import main
 from biml.commands.reproduce_console import ReproduceConsole
+from biml.episodes.locate import DataFolders, Place
 from biml.errors import UsageError
 from biml.report import FILES
-from biml.reproduce.experiments import EXPERIMENTS
+from biml.reproduce.assemble import Wanted
+from biml.reproduce.experiments import EXPERIMENTS, chosen
 from biml.results.folder import Results, check_place, holds, typed, write_results
 from biml.results.tables import TABLES
 from biml.symbolic import SYMBOLIC
@@ -28,6 +30,7 @@ def test_the_command_shows_published_figures_beside_ours(
     words = ["reproduce", "table1", "--models", "oracle", "biases", "--quick", "--workers", "1"]
     assert main([*words, "--data_dir", str(shared), "--out", str(out)]) == 0
     shown = capsys.readouterr()
+    assert f"People's answers: {shared / 'data_human'}\n" in shown.err
     assert "-536.1" in shown.out
     assert "published" in shown.out
     assert str(out / "index.html") in shown.out
@@ -144,6 +147,20 @@ def shown_of(rows: list[dict[str, object]], capsys) -> str:
     console = ReproduceConsole()
     console.results(Results("0", True, 0, (), ("few-shot",), (), {"figures": frame}), Path("out"))
     return capsys.readouterr().out
+
+
+def test_whose_answers_are_reproduced_is_told_where_the_named_folder_has_none(
+    tmp_path: Path, capsys
+) -> None:
+    (tmp_path / "usual" / "data_human").mkdir(parents=True)
+    (tmp_path / "named").mkdir()
+    usual = (Place(tmp_path / "usual", "usual"),)
+    found = tmp_path / "usual" / "data_human"
+    why = f"there is no data_human in {tmp_path / 'named'}"
+    data = DataFolders(tmp_path / "named", usual)
+    for name, told in (("probes", f"People's answers: {found} ({why})\n"), ("novel-rules", "")):
+        ReproduceConsole().begin(Wanted((), chosen([name]), data), named=True)
+        assert capsys.readouterr().err == f"Models: \n{told}"
 
 
 def test_the_help_names_every_experiment_and_symbolic_model(capsys, monkeypatch) -> None:

@@ -85,6 +85,8 @@ def open_task(args: argparse.Namespace, console: EvalConsole) -> Task:
         loaded.network, batch_size=args.batch_size, precision=args.precision
     )
     console.begin(path, loaded, kind)
+    if evaluation.origin and (why := data.falls_through("data_human")):
+        console.note(f"Episodes are from {evaluation.origin}, as {why}")
     if kind.name in PLACEHOLDERS and (args.ll or args.fit_lapse or args.max or args.sample):
         console.note(
             f"{kind.name} has placeholders for targets, so likelihood and accuracy mean little; "

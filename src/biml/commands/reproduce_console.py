@@ -57,6 +57,11 @@ class ReproduceConsole:
         """Say what is going to be done."""
         names = ", ".join(subject.name for subject in wanted.subjects)
         self.said(f"Models: {names}")
+        asked = [name for experiment in wanted.experiments for name in experiment.measures]
+        people = wanted.data.look("data_human")
+        if people is not None and any("data_human" in MEASURES[name].data for name in asked):
+            why = wanted.data.falls_through("data_human")
+            self.said(f"People's answers: {people}{why and f' ({why})'}")
         if not named and all(subject.symbolic for subject in wanted.subjects):
             self.said(
                 "There is none of the paper's networks on this machine; name yours with --models."

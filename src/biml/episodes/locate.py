@@ -41,6 +41,12 @@ class Place:
     folder: Path
     why: str
 
+    def look(self, name: str) -> Path | None:
+        """The folder called `name` in this one, or this one where it is called so itself."""
+        if (self.folder / name).is_dir():
+            return self.folder / name
+        return self.folder if self.folder.name == name and self.folder.is_dir() else None
+
 
 def usual_places(environment: Mapping[str, str] | None = None) -> tuple[Place, ...]:
     """`BIML_DATA` where set, the current directory, the user's data folder."""
@@ -89,12 +95,14 @@ class DataFolders:
 
         A place that is itself called `name` counts too, so `--data_dir somewhere/data_human` works.
         """
-        for place in self.places:
-            if (place.folder / name).is_dir():
-                return place.folder / name
-            if place.folder.name == name and place.folder.is_dir():
-                return place.folder
-        return None
+        found = (place.look(name) for place in self.places)
+        return next((folder for folder in found if folder is not None), None)
+
+    def falls_through(self, name: str) -> str:
+        """That `--data_dir` names a folder without `name`, in words; empty unless it does."""
+        if self.data_dir is None or self.places[0].look(name) is not None:
+            return ""
+        return f"there is no {name} in {self.data_dir}"
 
     def find(self, name: str) -> Path:
         """The first folder called `name`.

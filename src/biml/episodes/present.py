@@ -115,6 +115,7 @@ class EvaluationEpisodes:
         stochastic: whether one pass differs from the next.
         by_name: episodes of one name are parts of one answer sheet, whose log-likelihoods add up.
         answerers: who gave the answers of an imported experiment; empty for published data.
+        origin: where they come from, for people, if that depends on `data_human`; else empty.
     """
 
     episodes: tuple[Episode, ...]
@@ -125,6 +126,7 @@ class EvaluationEpisodes:
     stochastic: bool = True
     by_name: bool = False
     answerers: Answerers = field(default_factory=dict, repr=False)
+    origin: str = ""
 
     def presented(self, repeat: int) -> list[Episode]:
         """The episodes of pass number `repeat`, a pure function of (seed, repeat)."""

@@ -139,7 +139,8 @@ def on_gold_found(*steps: Step, copies: int) -> Evaluation:
     """The right answers of the experiment that data folders hold, each study set `copies` times."""
 
     def open_it(data: DataFolders, seed: int) -> EvaluationEpisodes:
-        return EvaluationEpisodes(gold_episodes(data) * copies, steps, seed)
+        origin = str(data.look("data_human") or "the published task")
+        return EvaluationEpisodes(gold_episodes(data) * copies, steps, seed, origin=origin)
 
     return open_it
 
@@ -154,7 +155,13 @@ def on_human(
         episodes = read_folder(path)
         who = read_answerers(path, episodes)
         return EvaluationEpisodes(
-            episodes * copies, steps, seed, times=times, stochastic=stochastic, answerers=who
+            episodes * copies,
+            steps,
+            seed,
+            times=times,
+            stochastic=stochastic,
+            answerers=who,
+            origin=str(path),
         )
 
     return open_it
@@ -173,6 +180,7 @@ def on_participants(folder: str) -> Evaluation:
             expand=one_after_another,
             by_name=True,
             answerers=read_answerers(path, episodes),
+            origin=str(path),
         )
 
     return open_it
