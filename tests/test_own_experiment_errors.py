@@ -199,8 +199,8 @@ def test_an_output_folder_that_is_there_is_left_alone(capsys) -> None:
     assert "is there already" in refused(capsys, path, "--study", "study.txt", code=2)
     Path("file").write_text("x")
     capsys.readouterr()
-    assert main(["data", "import", path, "--study", "study.txt", "--dest", "file"]) == 1
-    assert "could not be written" in capsys.readouterr().err
+    assert main(["data", "import", path, "--study", "study.txt", "--dest", "file"]) == 2
+    assert "file is not a folder" in capsys.readouterr().err
     # A bad table does not replace a good folder either.
     table(GOOD, GOOD)
     assert "second time" in refused(capsys, path, "--study", "study.txt", "--overwrite")

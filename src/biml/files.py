@@ -49,11 +49,27 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     target = Path(path).absolute()
     if os.path.lexists(target) and not os.path.isfile(target):
         raise UsageError(f"{path} is there and is not a file; give another name")
+    check_parent(path)
+
+
+def check_parent(path: str | os.PathLike[str]) -> None:
+    """Make sure that something can be put at a path, as far as its folder goes.
+
+    Raises:
+        UsageError: the folder can be neither made nor written.
+    """
+    target = Path(path).absolute()
     nearest = next(folder for folder in target.parents if os.path.lexists(folder))
     if not nearest.is_dir():
         raise UsageError(f"{path} cannot be written: {nearest} is not a folder; name another")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UsageError(f"{path} cannot be written: {nearest} may not be changed; name another")
+    try:
+        # Permissions do not tell: root has them everywhere.
+        os.rmdir(tempfile.mkdtemp(dir=nearest, prefix=".biml."))
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {nearest} may not be changed "
+            f"({error.strerror or error}); name another"
+        ) from None
 
 
 @contextmanager
@@ -61,12 +77,14 @@ def folder_aside(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
     """Yield an empty folder beside `path`; on success it takes the place of `path`, else it goes.
 
     Raises:
-        UsageError: something is at `path` already and `overwrite` is not set.
+        UsageError: something is at `path` already and `overwrite` is not set, or nothing can be put
+            there.
         BimlError: the folder cannot be written or the disk is full; `path` is as it was.
     """
     target = Path(path)
     if os.path.lexists(target) and not overwrite:
         raise UsageError(f"{target} exists already; --overwrite replaces it")
+    check_parent(target)
     temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

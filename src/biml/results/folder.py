@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from biml.errors import BimlError, FormatError, UsageError
-from biml.files import write_aside
+from biml.files import check_parent, write_aside
 from biml.results.tables import TABLES, Table
 from biml.results.told import rows, told
 
@@ -101,7 +101,7 @@ def check_place(folder: Path, figures: Collection[str]) -> None:
         figures: the names of files that may be in its folder `figures`.
     Raises:
         UsageError: there is a file, a folder that holds something else, or one that cannot be
-            replaced.
+            replaced, or nothing can be put there.
     """
     why = _fixed(folder)
     if why:
@@ -109,10 +109,11 @@ def check_place(folder: Path, figures: Collection[str]) -> None:
             f"{folder} {why}, so that results cannot take its place; name another folder, such as "
             f"{folder / 'reproduction'}"
         )
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder for the results")
+    check_parent(folder)
     if not folder.exists():
         return
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is a file; name a folder for the results")
     inside = _inside(folder)
     others = [name for name in inside if name not in KNOWN]
     for part, known in (("tables", {f"{name}.csv" for name in TABLES}), ("figures", figures)):
