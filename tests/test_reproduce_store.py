@@ -4,20 +4,35 @@ import os
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
-from biml.reproduce.store import Store
+from biml.reproduce.store import LIST, Store
 from biml.results.tables import TABLES
+
+GROUPS = pd.DataFrame([("net", "all", 50.0)], columns=["model", "group", "accuracy"])
 
 
 def test_what_was_not_used_for_long_is_removed(tmp_path: Path) -> None:
     store = Store(TABLES, tmp_path / "kept")
     store.prune()  # nothing is there yet
-    frame = pd.DataFrame([("net", "all", 50.0)], columns=["model", "group", "accuracy"])
     for name in ("used", "unused"):
-        store.save(name, {"groups": frame})
+        store.save(name, {"groups": GROUPS})
         os.utime(tmp_path / "kept" / name, (0, 0))
     kept = store.load("used")
     store.prune()
     assert kept is not None
     assert kept["groups"]["accuracy"].tolist() == [50]
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["used"]
+
+
+@pytest.mark.parametrize("lost", ["groups.csv", "agreement.csv", LIST])
+def test_what_has_lost_a_file_counts_as_not_kept(tmp_path: Path, lost: str) -> None:
+    store = Store(TABLES, tmp_path)
+    numbers = {"model": ["net"], **dict.fromkeys(list(TABLES["agreement"].columns)[1:], 0.5)}
+    frames = {"groups": GROUPS, "agreement": pd.DataFrame(numbers)}
+    store.save("unit", frames)
+    assert set(store.load("unit") or ()) == set(frames)
+    (tmp_path / "unit" / lost).unlink()
+    assert store.load("unit") is None
+    store.save("unit", frames)
+    assert set(store.load("unit") or ()) == set(frames)

@@ -1,13 +1,13 @@
 """Results of units of work, kept in the user's cache folder by all that they depend on."""
 
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
@@ -20,6 +20,9 @@ from biml.version import __version__
 
 KEPT_DAYS = 90
 """What was not used for so long is removed: results of other data, models and versions."""
+
+LIST = "tables.txt"
+"""The names of the tables that were kept together, one a line."""
 
 
 def key(*what: object) -> str:
@@ -61,12 +64,14 @@ class Store:
         return cls(tables, user_cache_folder() / "reproduce")
 
     def load(self, name: str) -> dict[str, pd.DataFrame] | None:
-        """What was kept; None where there is nothing, or it is damaged."""
+        """What was kept; None where there is nothing, or it is damaged or not complete."""
         folder = self.folder / name
         try:
-            paths = sorted(folder.glob("*.csv"))
-            found = {path.stem: read_table(self.tables[path.stem], path) for path in paths}
-        except (BimlError, OSError, KeyError):
+            names = (folder / LIST).read_text("utf-8").split()
+            found = {
+                table: read_table(self.tables[table], folder / f"{table}.csv") for table in names
+            }
+        except (BimlError, OSError, KeyError, ValueError):
             return None
         with suppress(OSError):  # it may belong to somebody else
             os.utime(folder)
@@ -81,10 +86,20 @@ class Store:
         with folder_aside(self.folder / name, overwrite=True) as made:
             for table, frame in frames.items():
                 write_table(self.tables[table], frame, made / f"{table}.csv")
+            (made / LIST).write_text("\n".join(frames), "utf-8")
 
     def prune(self, days: float = KEPT_DAYS) -> None:
         """Remove what was neither kept nor loaded for so many days."""
         with suppress(OSError):
             for folder in list(self.folder.iterdir()):
                 if time.time() - folder.stat().st_mtime > days * 24 * 3600:
-                    shutil.rmtree(folder, ignore_errors=True)
+                    _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Out of the way first, so that a kill leaves no half of it in its place."""
+    with (
+        suppress(OSError),
+        TemporaryDirectory(dir=folder.parent, prefix=".", ignore_cleanup_errors=True) as aside,
+    ):
+        os.replace(folder, Path(aside) / folder.name)
