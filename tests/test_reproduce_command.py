@@ -1,6 +1,7 @@
 """`biml reproduce` at the command line: what it shows, its help, and what it refuses."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -42,15 +43,18 @@ def test_the_command_shows_published_figures_beside_ours(
         assert gone.is_file()
 
 
-def test_workers_end_with_a_command_that_is_killed(shared: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill -9", "sigterm"])
+def test_workers_end_with_a_command_that_is_killed(
+    shared: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     words = ["reproduce", "few-shot", "--models", "net-BIML-top", "net-BIML-joint-top"]
     folders = ["--data_dir", str(shared), "--out", str(tmp_path / "out")]
     command = subprocess.Popen(
         [sys.executable, "-m", "biml.commands.main", *words, "--workers", "2", *folders],
         env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-
     try:
         deadline = time.monotonic() + 60
         while len(descendants_of(command.pid)) < 2:
@@ -59,9 +63,14 @@ def test_workers_end_with_a_command_that_is_killed(shared: Path, tmp_path: Path)
         time.sleep(3)  # so that they are at work
         workers = descendants_of(command.pid)
         assert len(workers) >= 2
+        command.send_signal(number)
+        _, said = command.communicate(timeout=60)
     finally:
         command.kill()
         command.wait()
+    assert command.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    assert "Traceback" not in said
+    assert not (tmp_path / "out").exists()
     await_end(workers, 60)
 
 

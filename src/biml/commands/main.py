@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from types import FrameType
 
 from biml.errors import OUT_OF_MEMORY, BimlError, ran_out_of_memory
 
@@ -22,6 +23,9 @@ COMMANDS = (
 
 INTERRUPTED = 128 + signal.SIGINT
 """The exit code after Ctrl-C, as shells have it."""
+
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""What service managers and closed terminals send; Windows has no SIGHUP."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,11 +65,26 @@ def _parser_of(name: str) -> argparse.ArgumentParser:
 
 
 def _run(parser: Callable[[], argparse.ArgumentParser], argv: Sequence[str] | None) -> int:
+    if argv is None:
+        _end_in_order()
     code = _guarded(parser, argv)
     if argv is None and code == INTERRUPTED:
         # Python takes a while to end, and would show where in that another Ctrl-C struck.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     return code
+
+
+def _end_in_order() -> None:
+    """Let signals end the program as errors do, so that it leaves nothing half-written."""
+    for number in ENDING:
+        if signal.getsignal(number) is signal.SIG_DFL:  # under nohup one is ignored, and stays so
+            signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    for each in ENDING:
+        signal.signal(each, signal.SIG_IGN)  # a second one would disturb the clearing away
+    raise SystemExit(128 + number)
 
 
 def _guarded(parser: Callable[[], argparse.ArgumentParser], argv: Sequence[str] | None) -> int:
