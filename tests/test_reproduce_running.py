@@ -10,7 +10,7 @@ from biml.checkpoints import own
 from biml.episodes.locate import DataFolders, Place
 from biml.errors import BimlError
 from biml.reproduce import store as store_of_units
-from biml.reproduce.assemble import Wanted
+from biml.reproduce.assemble import Wanted, assemble
 from biml.reproduce.experiments import chosen
 from biml.reproduce.measures import MEASURES
 from biml.reproduce.plan import plan
@@ -94,6 +94,21 @@ def test_another_biml_computes_everything_anew(monkeypatch) -> None:
     before = store_of_units.key("gold", 1)
     monkeypatch.setattr(store_of_units, "__version__", "0.0.0")
     assert store_of_units.key("gold", 1) != before
+
+
+def test_a_table_that_no_page_can_be_made_of_is_named_without_the_folder_it_was_in(
+    wanted: Wanted, tmp_path: Path, monkeypatch
+) -> None:
+    def twice(*of: object) -> dict[str, pd.DataFrame]:
+        return {name: pd.concat([frame, frame]) for name, frame in assemble(*of).items()}
+
+    monkeypatch.setattr("biml.reproduce.run.assemble", twice)
+    oracle = tuple(s for s in wanted.subjects if s.name == "oracle")
+    asked = Wanted(oracle, chosen(["table1"]), wanted.data, quick=True)
+    with pytest.raises(BimlError, match=r"^likelihoods\.csv, line 3: a second row") as told:
+        reproduce(asked, tmp_path / "out", workers=1, watch=Told(), store=store(tmp_path))
+    assert str(tmp_path) not in str(told.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_failure_names_the_model(wanted: Wanted, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from biml.behaviour.people import FEW_SHOT, few_shot_grammars, lacks
+from biml.errors import FormatError
 from biml.files import folder_aside
 from biml.report import FILES, is_whole, write
 from biml.reproduce.assemble import Wanted, assemble, not_compared
@@ -55,5 +56,14 @@ def reproduce(
     if not (holds(out, results) and is_whole(out)):
         with folder_aside(out, overwrite=True) as made:
             write_results(results, made)
-            write(made)
+            _write_page(made)
     return results
+
+
+def _write_page(folder: Path) -> None:
+    """The page of a folder that is not at its place yet, so that messages name its tables only."""
+    try:
+        write(folder)
+    except FormatError as error:
+        table = Path(error.source).name
+        raise FormatError(error.problem, source=table, line=error.line) from None
