@@ -250,6 +250,21 @@ def test_the_bootstrap_keeps_to_the_items() -> None:
     assert row["low"] == row["high"] == row["difference"] == -5
 
 
+@pytest.mark.parametrize("by", ["participant", "item"])
+def test_one_unit_to_draw_again_makes_no_interval(by: str) -> None:
+    def both(given: dict[str, list[float]]) -> pd.DataFrame:
+        other = {name: [value - 1 for value in values] for name, values in given.items()}
+        return pd.concat([loglikes("a", given, by), loglikes("b", other, by)])
+
+    # Of a participant the answers are one unit; of two items each has its own.
+    few = {"p": [-1.0, -2.0]} if by == "participant" else {"x": [-1.0], "y": [-2.0]}
+    (row,) = differences(both(few), resamples=10).to_dict("records")
+    assert row["difference"] == 2
+    assert np.isnan([row["low"], row["high"], row["better"]]).all()
+    (row,) = differences(both({"p": [-1.0, -2.0], "q": [-3.0, -4.0]})).to_dict("records")
+    assert (row["low"], row["high"], row["better"]) == (4, 4, 1)
+
+
 def test_each_task_is_drawn_by_its_own_unit_also_from_a_file(tmp_path: Path) -> None:
     by_item = [
         loglikes(name, {"x": [value] * 5}, by="item").assign(task="few_shot")

@@ -1,9 +1,11 @@
 """`biml reproduce` on an experiment of one's own, which has some of the tasks."""
 
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from biml.behaviour.samples import sample_few_shot
@@ -89,6 +91,17 @@ def test_the_command_tells_what_is_missing_of_symbolic_models_too(
     shown = capsys.readouterr().err
     assert "Not measured: table1 (likelihood, open-ended), as the data found have no" in shown
     assert "oracle takes no part in few-shot (greedy answers, gold)" in shown
+
+
+def test_one_person_makes_no_interval_of_differences(tmp_path) -> None:
+    data = imported(tmp_path, write_text(tmp_path / "study.txt"), ANSWERS[:2])
+    asked = wanted(data, tmp_path, "oracle", "oracle-biases", of=["table1"])
+    (row,) = results_of(asked, tmp_path).tables["comparisons"].to_dict("records")
+    assert row["difference"] > 0
+    assert pd.isna([row["low"], row["high"]]).all()
+    page = (tmp_path / "out" / "index.html").read_text("utf-8")
+    cells = page.rsplit("Differences between models", 1)[1].split("</tr>")[1]
+    assert re.findall(r">\s*(–)\s*<", cells) == ["–", "–"]
 
 
 @pytest.mark.parametrize(("people", "folds"), [(6, ["1", "2", "3", "4", "5", "all"]), (4, [""])])

@@ -34,6 +34,8 @@ def differences(
         A row for each pair: `model`, `other`, `difference` (of summed log-likelihoods in nats;
         above zero where `model` is better), the percentile interval `low` to `high`, the share
         `better` of resamples in which `model` is better, `unit`, and how many `units` there are.
+        Interval and share are missing (NaN) where there is one unit only, or one in each item: to
+        draw it again tells nothing.
     Raises:
         UsageError: the models were not scored on the same responses, a response is impossible for
             one (log-likelihood -inf), or participants are asked for and not known.
@@ -55,7 +57,7 @@ def differences(
     for model, other in combinations(models, 2):
         change = scores[model] - scores[other]
         rng = np.random.default_rng(seed)
-        drawn, units = np.zeros(resamples), 0
+        drawn, units, together = np.zeros(resamples), 0, 0
         for task, of_task in change.groupby(level="task", sort=False):
             if unit_of[task] == "participants":
                 strata = [of_task.groupby(level="participant", sort=False).sum()]
@@ -64,8 +66,11 @@ def differences(
             for stratum in strata:
                 drawn += _drawn_sums(stratum.to_numpy(), resamples, rng)
                 units += len(stratum)
-        low, high = percentile_interval(drawn, level)
-        better = float((drawn > 0).mean())
+                together = max(together, len(stratum))
+        low = high = better = float("nan")
+        if together > 1:
+            low, high = percentile_interval(drawn, level)
+            better = float((drawn > 0).mean())
         rows.append((model, other, float(change.sum()), low, high, better, units_drawn, units))
     names = ["model", "other", "difference", "low", "high", "better", "unit", "units"]
     return pd.DataFrame(rows, columns=names)

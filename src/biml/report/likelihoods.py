@@ -121,8 +121,8 @@ def _comparisons(tables: Tables, columns: Columns) -> list[Grid]:
     heads += [Head("Drawn again", False)]
     note = (
         "Log-likelihood of the model less that of the other, in nats, with a bootstrap interval "
-        "that draws participants again, or responses within each query. A model that was trained "
-        "on these answers (see above) has an advantage."
+        "that draws participants again, or responses within each query; of one there is none. A "
+        "model that was trained on these answers (see above) has an advantage."
     )
     return [Grid("Differences between models", note, tuple(heads), rows)]
 

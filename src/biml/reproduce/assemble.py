@@ -40,7 +40,7 @@ from biml.reproduce.work import Found
 from biml.results.folder import Skipped
 from biml.results.tables import PEOPLE
 
-ANALYSIS_VERSION = 5
+ANALYSIS_VERSION = 6
 """Raised whenever the analysis gives other tables than before."""
 
 RESAMPLES, QUICK_RESAMPLES = 10_000, 1_000

@@ -85,7 +85,7 @@ _ROWS = (
     Table(
         "comparisons",
         "log-likelihood of model_a less that of model_b, with a bootstrap interval of 95%; unit is "
-        "what it draws again: participants, or responses within each item",
+        "what it draws again: participants, or responses within each item (of one, it has none)",
         {
             "model_a": _TEXT,
             "model_b": _TEXT,
