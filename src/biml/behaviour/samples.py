@@ -1,6 +1,7 @@
 """Drawn answers of a model to the tasks that people did, as a table like people's."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 
 import pandas as pd
@@ -11,6 +12,7 @@ from biml.behaviour.responses import stem, table, trial_columns
 from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
 from biml.episodes.present import EvaluationEpisodes
+from biml.episodes.steps import rename
 from biml.episodes.transforms import unmap_symbols
 from biml.episodes.types import episode_type
 from biml.evaluation.answers import drawn_one_by_one, longest
@@ -23,6 +25,22 @@ SHEETS = 100
 Progress = Callable[[int], None]
 
 
+def open_evaluation(
+    kind: str, data: DataFolders, seed: int, *, own_names: bool = False
+) -> EvaluationEpisodes:
+    """What an episode type asks, or the same with words and symbols as the data have them.
+
+    Args:
+        own_names: they are not renamed to the published ones.
+    Raises:
+        BimlError: there are no human data; the message says how to get them.
+    """
+    evaluation = episode_type(kind).open_evaluation(data, seed)
+    if not own_names:
+        return evaluation
+    return replace(evaluation, steps=tuple(s for s in evaluation.steps if s is not rename))
+
+
 def sample_few_shot(
     responder: Responder,
     data: DataFolders,
@@ -32,6 +50,7 @@ def sample_few_shot(
     seed: int = 0,
     max_length: int | None = None,
     kind: str = "few_shot_human",
+    own_names: bool = False,
     progress: Progress = lambda done: None,
 ) -> pd.DataFrame:
     """`times` as many drawn answers to each few-shot query as people gave.
@@ -42,11 +61,12 @@ def sample_few_shot(
         model: its name in the table.
         max_length: symbols that an answer may have; see `answers.longest` where not given.
         kind: the episode type to show; `human_vanilla` for a network without study context.
+        own_names: as for `open_evaluation`; the responder has to know them.
         progress: called with the number of answers drawn so far.
     Raises:
         BimlError: there are no human data; the message says how to get them.
     """
-    evaluation = episode_type(kind).open_evaluation(data, seed)
+    evaluation = open_evaluation(kind, data, seed, own_names=own_names)
     most = max_length or longest(evaluation.episodes)
     items = draw_items(
         responder, evaluation, seed=seed, times=times, max_length=most, progress=progress
@@ -122,6 +142,7 @@ def sample_open_ended(
     n: int = SHEETS,
     seed: int = 0,
     max_length: int | None = None,
+    own_names: bool = False,
     progress: Progress = lambda done: None,
 ) -> pd.DataFrame:
     """`n` answer sheets of the open-ended task, each query answered after the ones before it.
@@ -130,12 +151,12 @@ def sample_open_ended(
     study example for the next (paper, Methods).
 
     Args:
-        model, max_length: as for `sample_few_shot`.
+        model, max_length, own_names: as for `sample_few_shot`.
         progress: called with the number of queries of each sheet answered so far.
     Raises:
         BimlError: there are no human data; the message says how to get them.
     """
-    evaluation = episode_type("open_end_freeform").open_evaluation(data, seed)
+    evaluation = open_evaluation("open_end_freeform", data, seed, own_names=own_names)
     sheets: list[Episode] = []
     passes = count()
     while len(sheets) < n:

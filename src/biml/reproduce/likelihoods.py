@@ -1,6 +1,7 @@
 """Log-likelihood of people's responses by one model, in each of the tasks."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pandas as pd
 
@@ -12,12 +13,14 @@ from biml.behaviour.likelihoods import (
     tabulate,
 )
 from biml.behaviour.people import FEW_SHOT, FOLDS, OPEN_ENDED, PROBES, has_folds
+from biml.behaviour.samples import open_evaluation
 from biml.episodes.present import EvaluationEpisodes
 from biml.episodes.types import PUBLISHED, episode_type
 from biml.evaluation.likelihood import LAPSES, fit_lapse, likelihood
 from biml.evaluation.responder import Responder
 from biml.reproduce import takes_part
 from biml.reproduce.asked import Asked, Frames
+from biml.reproduce.names import own_symbols
 from biml.reproduce.subjects import Subject, knows
 from biml.results.tables import Table
 
@@ -44,20 +47,22 @@ HUNDREDTHS = tuple(n / 100 for n in range(1, 100))
 
 def few_shot_likelihood(asked: Asked) -> Frames:
     """Of people's few-shot responses; a network without study context skips two of them."""
-    kind = episode_type("few_shot_human" if knows(asked.subject, PUBLISHED) else "human_vanilla")
-    evaluation = kind.open_evaluation(asked.data, asked.scale.seed)
+    kind = "few_shot_human" if knows(asked.subject, PUBLISHED) else "human_vanilla"
+    symbols = own_symbols(asked, FEW_SHOT)
+    evaluation = open_evaluation(kind, asked.data, asked.scale.seed, own_names=bool(symbols))
     # Renaming changes nothing for a symbolic model of this task.
     passes = 1 if asked.subject.symbolic else asked.scale.few_shot_passes
-    scored = score_responses(asked.subject.responder(), evaluation, repeats=passes)
+    scored = score_responses(asked.subject.responder(symbols), evaluation, repeats=passes)
     return _likelihoods(asked, FEW_SHOT, {"": scored})
 
 
 def open_ended_likelihood(asked: Asked) -> Frames:
     """Of each person's seven answers, by models that have not seen the person where there are."""
     parts: dict[str, list[ScoredResponse]] = {}
-    for fold, responder in _folds(asked):
+    symbols = own_symbols(asked, OPEN_ENDED)
+    for fold, responder in _folds(asked, symbols):
         name = f"open_end_human_cross{fold}" if fold else "open_end_human_all"
-        evaluation = episode_type(name).open_evaluation(asked.data, asked.scale.seed)
+        evaluation = open_evaluation(name, asked.data, asked.scale.seed, own_names=bool(symbols))
         passes = asked.scale.open_ended_passes
         parts[str(fold or "")] = score_responses(responder(), evaluation, repeats=passes)
     seen = "" in parts and not asked.subject.symbolic
@@ -79,20 +84,24 @@ def _seen(seen: bool, evaluation: EvaluationEpisodes) -> bool | None:
     return None if seen and evaluation.answerers else seen
 
 
-def _folds(asked: Asked) -> list[tuple[int, Callable[[], Responder]]]:
+def _folds(asked: Asked, symbols: tuple[str, ...]) -> list[tuple[int, Callable[[], Responder]]]:
     """The responder for the participants of each fold; fold 0 is everybody.
 
     A symbolic model has seen nobody, so that it answers for all folds. Imported data have no folds
     of fewer than five participants.
+
+    Args:
+        symbols: what a symbolic model answers in, if not in the published colours.
     """
     subject = asked.subject
+    responder = partial(subject.responder, symbols)
     if not has_folds(asked.data):
-        return [(0, subject.responder)]
+        return [(0, responder)]
     if subject.symbolic:
-        return [(fold, subject.responder) for fold in FOLDS]
+        return [(fold, responder) for fold in FOLDS]
     if subject.folds:
         return [(fold, net.responder) for fold, net in zip(FOLDS, subject.folds, strict=True)]
-    return [(_held_out(subject), subject.responder)]
+    return [(_held_out(subject), responder)]
 
 
 def _held_out(subject: Subject) -> int:

@@ -28,6 +28,7 @@ from biml.reproduce.likelihoods import (
     open_ended_likelihood,
     probe_likelihood,
 )
+from biml.reproduce.names import own_symbols
 from biml.reproduce.subjects import Subject, knows
 
 
@@ -93,13 +94,25 @@ def _spread(some: Sequence[Episode], most: int) -> tuple[Episode, ...]:
 
 def few_shot_samples(asked: Asked) -> Frames:
     """Drawn answers to the few-shot queries."""
-    drawn = samples.sample_few_shot(_lapsing(asked), times=asked.scale.times, **_named(asked))
+    symbols = own_symbols(asked, FEW_SHOT)
+    drawn = samples.sample_few_shot(
+        _lapsing(asked, symbols),
+        times=asked.scale.times,
+        own_names=bool(symbols),
+        **_named(asked),
+    )
     return {"responses": drawn}
 
 
 def open_ended_samples(asked: Asked) -> Frames:
     """Drawn answer sheets of the open-ended task."""
-    drawn = samples.sample_open_ended(_lapsing(asked), n=asked.scale.sheets, **_named(asked))
+    symbols = own_symbols(asked, OPEN_ENDED)
+    drawn = samples.sample_open_ended(
+        _lapsing(asked, symbols),
+        n=asked.scale.sheets,
+        own_names=bool(symbols),
+        **_named(asked),
+    )
     return {"responses": drawn}
 
 
@@ -110,8 +123,8 @@ def probe_samples(asked: Asked) -> Frames:
     return {"responses": drawn}
 
 
-def _lapsing(asked: Asked) -> Lapsing:
-    return Lapsing(asked.subject.responder(), asked.lapse)
+def _lapsing(asked: Asked, symbols: tuple[str, ...] = ()) -> Lapsing:
+    return Lapsing(asked.subject.responder(symbols), asked.lapse)
 
 
 def _named(asked: Asked) -> dict[str, Any]:

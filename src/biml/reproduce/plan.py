@@ -1,6 +1,9 @@
 """What is to be computed, and who takes no part in what."""
 
-from biml.behaviour.people import has_folds, has_imported, lacks
+from collections.abc import Mapping
+
+from biml.behaviour.people import FOLDERS, has_folds, has_imported, lacks
+from biml.episodes.episode import COLOURS, WORDS
 from biml.episodes.locate import DataFolders
 from biml.episodes.types import CANONICAL
 from biml.errors import UsageError
@@ -8,6 +11,7 @@ from biml.reproduce.asked import Asked
 from biml.reproduce.assemble import Wanted
 from biml.reproduce.experiments import Experiment
 from biml.reproduce.measures import MEASURES
+from biml.reproduce.names import too_many
 from biml.reproduce.scale import scale
 from biml.reproduce.subjects import knows
 from biml.reproduce.work import Unit
@@ -25,6 +29,7 @@ def plan(wanted: Wanted) -> tuple[list[Unit], tuple[Skipped, ...]]:
     """
     amounts = scale(wanted.quick, wanted.seed)
     imported = has_imported(wanted.data)
+    crowded = {task: too_many(wanted.data, task) for task in FOLDERS}
     units: list[Unit] = []
     skipped: list[Skipped] = []
     for experiment in wanted.experiments:
@@ -33,7 +38,7 @@ def plan(wanted: Wanted) -> tuple[list[Unit], tuple[Skipped, ...]]:
         for subject in wanted.subjects:
             asked = Asked(subject, wanted.data, amounts)
             reasons = {
-                name: MEASURES[name].refuses(subject) or _unfit(name, asked, imported)
+                name: MEASURES[name].refuses(subject) or _unfit(name, asked, imported, crowded)
                 for name in experiment.measures
                 if name not in absent
             }
@@ -62,13 +67,22 @@ def _absent(experiment: Experiment, data: DataFolders) -> dict[str, str]:
     }
 
 
-def _unfit(name: str, asked: Asked, imported: bool) -> str:
-    """Why a model that could take part cannot with these data; empty where it can."""
-    subject = asked.subject
+def _unfit(name: str, asked: Asked, imported: bool, crowded: Mapping[str, str]) -> str:
+    """Why a model that could take part cannot with these data; empty where it can.
+
+    Args:
+        crowded: what each task has more of than there are published names.
+    """
+    subject, task = asked.subject, MEASURES[name].task
     if subject.symbolic:
         return ""
-    if imported and MEASURES[name].task and knows(subject, CANONICAL):
+    if imported and task and knows(subject, CANONICAL):
         return "knows only the words of the published task"
+    if task and crowded[task]:
+        return (
+            f"knows {len(WORDS)} words and {len(COLOURS)} symbols, but the "
+            f"{task.replace('_', '-')} task has {crowded[task]}"
+        )
     if name == "open_ended_likelihood" and subject.network is None and not has_folds(asked.data):
         return "has models for folds only, which these data have not"
     return ""

@@ -94,14 +94,16 @@ class Subject:
         networks = (*([self.network] if self.network else []), *self.folds)
         return tuple(network.digest for network in networks)
 
-    def responder(self) -> Responder:
+    def responder(self, symbols: tuple[str, ...] = ()) -> Responder:
         """The model, ready to answer.
 
+        Args:
+            symbols: what a symbolic model answers in, if not in the published colours.
         Raises:
             FormatError: its file is damaged.
         """
         if self.symbolic:
-            return symbolic(self.name).make()
+            return symbolic(self.name).make(**({"symbols": symbols} if symbols else {}))
         if self.network is None:
             raise UsageError(f"{self.name}: there are models for its folds only")
         return self.network.responder()

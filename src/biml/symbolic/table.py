@@ -20,14 +20,14 @@ class SymbolicModel:
         title: as the paper calls it, or would.
         summary: one line for people.
         tasks: the tasks it can answer: `few-shot`, `open-ended`.
-        make: makes the responder.
+        make: makes the responder; given `symbols`, one that answers in these.
     """
 
     name: str
     title: str
     summary: str
     tasks: tuple[str, ...]
-    make: Callable[[], Responder]
+    make: Callable[..., Responder]
 
 
 _ROWS = (

@@ -1,0 +1,101 @@
+"""`biml reproduce` on a language of more words or symbols than there are published names."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from biml.checkpoints import own
+from biml.commands.main import main
+from biml.data.experiment_folder import write
+from biml.data.experiment_table import from_table
+from biml.episodes.locate import DataFolders
+from biml.reproduce.assemble import Wanted
+from biml.reproduce.experiments import chosen
+from biml.reproduce.names import too_many
+from biml.reproduce.plan import plan
+from biml.reproduce.subjects import find_subjects
+from biml.results.folder import Results, read_results
+from biml.results.tables import PEOPLE
+from evaluation_toys import small_network
+from experiment_toys import ANSWERS, OPEN, SHEETS, STUDY, write_table, write_text
+
+# Eleven words and nine symbols; in the open-ended task nine of both.
+MORE = {"sib": "◆", "gep": "★", "lu": "◐", "mip": "◇", "dop": "◈", "zup": "◉"}
+WIDE = STUDY.replace("IN: wug OUT: ■\n", "IN: wug OUT: ■\nIN: sib OUT: ◆\n").replace(
+    "u1 twice", "\n".join([*(f"{word} -> {symbol}" for word, symbol in MORE.items()), "u1 twice"])
+)
+WIDE_OPEN = OPEN.replace(
+    "\n*GRAMMAR*", f"IN: {' '.join(MORE)} OUT: {' '.join(MORE.values())}\n\n*GRAMMAR*"
+)
+
+
+def imported(folder: Path, study: str, rows: Sequence[Sequence[str]] = ANSWERS) -> DataFolders:
+    table = write_table(folder / "r.csv", rows)
+    write(from_table(table, write_text(folder / "study.txt", study)), folder / "data")
+    return DataFolders(folder / "data", usual=())
+
+
+def reproduced(folder: Path, *words: str) -> Results:
+    where = ["--data_dir", str(folder / "data"), "--dir_model", str(folder)]
+    how = ["--quick", "--workers", "1", "--out", str(folder / "out")]
+    assert main(["reproduce", *words, *where, *how]) == 0
+    return read_results(folder / "out")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_symbolic_models_choose_from_the_symbols_of_the_experiment(tmp_path: Path) -> None:
+    imported(tmp_path, WIDE)
+    models = ["oracle", "oracle-biases", "oracle-slips"]
+    results = reproduced(tmp_path, "table1", "few-shot", "--models", *models)
+    table = results.tables["likelihoods"].set_index("model")
+    assert table.index.tolist() == models
+    lapse, found = table.loc["oracle", ["lapse", "log_likelihood"]]
+    # Nine symbols and ends are as the oracle has them, three are not; a lapse has ten choices.
+    assert found == pytest.approx(9 * math.log(1 - 0.9 * lapse) + 3 * math.log(lapse / 10))
+    answers = results.tables["responses"]
+    drawn = answers[answers["model"] != PEOPLE]
+    assert set(drawn["query"]) == {"blick twice", "blick then toma"}
+    assert {*" ".join(drawn["response"]).split()} <= {"■", "▲", "●", *MORE.values()}
+
+
+def test_open_ended_answers_may_use_every_symbol_that_there_is(tmp_path: Path) -> None:
+    imported(tmp_path, WIDE_OPEN, SHEETS)
+    results = reproduced(tmp_path, "table1", "open-ended", "--models", "biases")
+    assert results.tables["likelihoods"]["fold"].tolist() == ["1", "2", "3", "4", "5", "all"]
+    answers = results.tables["responses"]
+    drawn = answers[answers["model"] == "biases"]
+    assert {*" ".join(drawn["response"]).split()} == {"■", "▲", "●", *MORE.values()}
+
+
+def test_networks_that_know_too_few_names_are_left_out_and_told(tmp_path: Path, capsys) -> None:
+    imported(tmp_path, WIDE)
+    own.save(tmp_path / "net.pt", own.contents_of(small_network(), "algebraic"))
+    results = reproduced(tmp_path, "table1", "--models", "net", "oracle")
+    assert results.tables["likelihoods"]["model"].tolist() == ["oracle"]
+    why = "knows 9 words and 6 symbols, but the few-shot task has 11 words"
+    assert (
+        f"net takes no part in table1 (likelihood, few-shot): it {why}" in capsys.readouterr().err
+    )
+    assert why in (tmp_path / "out" / "index.html").read_text("utf-8")
+
+
+def test_tasks_of_few_names_are_asked_beside_one_of_too_many(tmp_path: Path) -> None:
+    imported(tmp_path, STUDY)
+    data = imported(tmp_path, WIDE_OPEN, SHEETS)
+    own.save(tmp_path / "net.pt", own.contents_of(small_network(), "joint"))
+    subjects = find_subjects(["net"], tmp_path, data)
+    units, _ = plan(Wanted(subjects, chosen(["table1", "open-ended"]), data, quick=True))
+    assert [unit.measure for unit in units] == ["few_shot_likelihood"]
+    assert too_many(data, "few_shot") == ""
+    assert too_many(data, "open_ended") == "9 symbols"
+
+
+def test_the_published_tasks_have_names_enough(shared: Path) -> None:
+    tasks = ("few_shot", "open_ended", "probes")
+    assert [too_many(DataFolders(shared), task) for task in tasks] == ["", "", ""]
