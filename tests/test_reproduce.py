@@ -1,6 +1,7 @@
 """The paper's results from one call: experiments, models and their folds, published figures."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,7 @@ from biml.reproduce.plan import plan
 from biml.reproduce.published import beside_published
 from biml.reproduce.run import reproduce
 from biml.reproduce.subjects import find_subjects
-from biml.results.folder import Results
+from biml.results.folder import Results, typed
 from biml.results.tables import TABLES
 from evaluation_toys import small_network
 from reproduce_toys import Told, store
@@ -136,6 +137,36 @@ def test_a_range_that_was_published_is_met_inside_it() -> None:
     assert found["published"].isna().all()
     assert found.loc["a", ["published_low", "published_high"]].tolist() == [-380, -360]
     assert found["difference"].tolist() == [10, 0, -10]
+
+
+def test_every_published_figure_has_a_line_where_the_papers_models_are_meant() -> None:
+    columns = {"people": "people", "mine": "MLC (joint)"}
+    rows = [{"model": "mine", "task": "probes", "pattern": "iconic", "percent": 60.0}]
+    table = pd.DataFrame(rows, columns=list(TABLES["patterns"].columns))
+    lines = beside_published({"patterns": table}, columns, ["probes"], every=True)
+    assert not lines.duplicated(list(TABLES["figures"].keys)).any()
+    found = typed(lines, TABLES["figures"]).set_index(["figure", "model"])
+    probed = found.xs("MLC (probes)", level="model")
+    assert probed["published"].tolist() == [68.6, 93.8, 53.2]
+    assert probed[["ours", "difference"]].isna().all(axis=None)
+    mine = found.xs("mine", level="model")["ours"]
+    assert mine.fillna(-1).tolist() == [-1, 60, -1]
+    assert len(found) == 9
+    # Nothing is told of figures that imported people cannot have.
+    assert len(beside_published({"patterns": table}, columns, ["probes"], True, every=True)) == 1
+    assert len(beside_published({"patterns": table}, columns, ["probes"])) == 1
+
+
+def test_what_is_published_of_models_that_are_not_here_is_shown_without_ours(
+    wanted: Wanted, tmp_path: Path
+) -> None:
+    some = tuple(s for s in wanted.subjects if s.name in ("joint-top", "oracle"))
+    asked = Wanted(some, chosen(["probes"]), wanted.data, quick=True, every=True)
+    found = reproduce(asked, tmp_path / "out", workers=1, watch=Told(), store=store(tmp_path))
+    lines = figures(found, "MLC (probes)")
+    assert lines["ours"].isna().all()
+    page = (tmp_path / "out" / "index.html").read_text("utf-8")
+    assert re.search(r">–\s*<[^>]*>\s*paper 93\.8\s*<", page)
 
 
 def test_answers_to_probes_are_scored_too(results: Results) -> None:

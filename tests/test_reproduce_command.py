@@ -154,6 +154,13 @@ def test_a_range_is_shown_as_one(capsys, monkeypatch) -> None:
     assert line.split() == ["log-likelihood", "net", "-380", "to", "-360", "-350.1", "+9.9"]
 
 
+def test_a_published_figure_without_ours_is_shown_with_dashes(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    row = {"experiment": "probes", "figure": "iconic (%)", "model": "MLC", "published": 93.8}
+    (line,) = [line for line in shown_of([row], capsys).splitlines() if "MLC" in line]
+    assert line.split() == ["iconic", "(%)", "MLC", "93.8", "–", "–"]
+
+
 def shown_of(rows: list[dict[str, object]], capsys) -> str:
     frame = typed(pd.DataFrame(rows, columns=list(TABLES["figures"].columns)), TABLES["figures"])
     console = ReproduceConsole()

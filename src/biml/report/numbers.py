@@ -40,10 +40,11 @@ def published(tables: Tables, columns: Columns) -> list[Grid]:
         if not stated:
             return value(row["ours"], digits)
         change = number(row["difference"], digits)
-        sign = "" if change.startswith("−") or change in (MISSING, number(0, digits)) else "+"
+        sign = "" if change.startswith("−") or change == number(0, digits) else "+"
+        apart = "" if change == MISSING else f" ({sign}{change})"
         runs = {"SD": row["published_sd"], "best run": row["published_best"]}
         of_runs = [f"{name} {number(of, digits)}" for name, of in runs.items() if pd.notna(of)]
-        lines = [f"paper {stated} ({sign}{change})", ", ".join(of_runs)]
+        lines = [f"paper {stated}{apart}", ", ".join(of_runs)]
         return value(row["ours"], digits, "\n".join(filter(None, lines)))
 
     note = (

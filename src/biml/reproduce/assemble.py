@@ -58,6 +58,8 @@ class Wanted:
         seed: of all that is random.
         lapsing: networks lapse in samples too, at the rate that fits people best. The published
             samples do not; those of symbolic models always do, which never err else.
+        every: the paper's models are asked as far as they are there, so that the figures of others
+            are told as well.
     """
 
     subjects: tuple[Subject, ...]
@@ -66,6 +68,7 @@ class Wanted:
     quick: bool = False
     seed: int = 0
     lapsing: bool = False
+    every: bool = False
 
 
 def assemble(wanted: Wanted, found: Found, store: Store) -> Frames:
@@ -89,7 +92,9 @@ def assemble(wanted: Wanted, found: Found, store: Store) -> Frames:
     imported = has_imported(wanted.data)
     validated = any(measure == "validation" for measure, _ in found)
     other = validated and not validation_as_published(wanted.data)
-    return tables | {"figures": beside_published(shown, columns, ran, imported, other)}
+    return tables | {
+        "figures": beside_published(shown, columns, ran, imported, other, wanted.every)
+    }
 
 
 def not_compared(wanted: Wanted, found: Found) -> tuple[Skipped, ...]:

@@ -242,6 +242,7 @@ def beside_published(
     experiments: Iterable[str],
     imported: bool = False,
     other_validation: bool = False,
+    every: bool = False,
 ) -> pd.DataFrame:
     """The table `figures`: every published figure of the experiments beside ours.
 
@@ -252,6 +253,8 @@ def beside_published(
         imported: the people are of another experiment, so that only what is asked without them
             can be compared.
         other_validation: the validation episodes are not drawn as the published ones.
+        every: figures that there are none of ours for have a row too, of the model that has the
+            paper's column, or of the paper's own where there is none.
     """
     ran = set(experiments)
     rows = [
@@ -262,6 +265,7 @@ def beside_published(
             figure if _comparable(figure, imported, other_validation) else ours_alone(figure),
             tables.get(figure.table),
             columns,
+            every,
         )
     ]
     return pd.DataFrame(rows, columns=list(TABLES["figures"].columns))
@@ -280,12 +284,13 @@ def ours_alone(figure: Figure) -> Figure:
 
 
 def _rows(
-    figure: Figure, table: pd.DataFrame | None, columns: Mapping[str, str]
+    figure: Figure, table: pd.DataFrame | None, columns: Mapping[str, str], every: bool
 ) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
-    for model, column in columns.items():
+    absent = [name for name in figure.published if every and name not in columns.values()]
+    for model, column in {**columns, **{name: name for name in absent}}.items():
         ours = None if table is None else _ours(figure, table, model)
-        if ours is None:
+        if ours is None and not (every and column in figure.published):
             continue
         stated = figure.published.get(column, Published())
         published = stated if isinstance(stated, Published) else Published(stated)
@@ -300,7 +305,7 @@ def _rows(
                 "published_sd": published.sd,
                 "published_best": published.best,
                 "ours": ours,
-                "difference": published.difference(ours),
+                "difference": None if ours is None else published.difference(ours),
             }
         )
     return rows

@@ -207,7 +207,7 @@ _ROWS = (
         "figures",
         "a published figure beside ours: `published`, with its SD over runs and the best run where "
         "the paper has them, or a range that was read off a graph; difference is above the number, "
-        "or outside the range",
+        "or outside the range; ours is empty where the paper's model is not among ours",
         {
             "experiment": _TEXT,
             "figure": _TEXT,
