@@ -78,9 +78,17 @@ def run(args: argparse.Namespace) -> int:
 
     data = DataFolders(args.data_dir)
     subjects = find_subjects(args.models, args.dir_model, data)
-    wanted = Wanted(subjects, experiments, data, args.quick, args.seed, args.lapse_samples)
+    wanted = Wanted(
+        subjects,
+        experiments,
+        data,
+        quick=args.quick,
+        seed=args.seed,
+        lapsing=args.lapse_samples,
+        every=args.models is None,
+    )
     with ReproduceConsole() as console:
-        console.begin(wanted, named=args.models is not None)
+        console.begin(wanted)
         results = reproduce(wanted, args.out, workers=args.workers or cores(), watch=console)
     console.results(results, args.out)
     return 0

@@ -53,7 +53,7 @@ class ReproduceConsole:
                 "Interrupted. What was complete is kept: the same command goes on from there."
             )
 
-    def begin(self, wanted: Wanted, *, named: bool) -> None:
+    def begin(self, wanted: Wanted) -> None:
         """Say what is going to be done."""
         names = ", ".join(subject.name for subject in wanted.subjects)
         self.said(f"Models: {names}")
@@ -62,7 +62,7 @@ class ReproduceConsole:
         if people is not None and any("data_human" in MEASURES[name].data for name in asked):
             why = wanted.data.falls_through("data_human")
             self.said(f"People's answers: {people}{why and f' ({why})'}")
-        if not named and all(subject.symbolic for subject in wanted.subjects):
+        if wanted.every and all(subject.symbolic for subject in wanted.subjects):
             self.said(
                 "There is none of the paper's networks on this machine; name yours with --models."
             )
