@@ -30,8 +30,8 @@ class SlipRates:
         one_to_one: for each word of a query, that the whole query is translated one-to-one.
     """
 
-    misread: float = 0.02
-    flip: float = 0.04
+    misread: float = 0.01
+    flip: float = 0.06
     one_to_one: float = 0.01
 
     def translated(self, words: Sequence[str]) -> float:
