@@ -72,7 +72,7 @@ def test_biases_bring_the_oracle_nearer_to_people(human: EvaluationEpisodes) -> 
 
 def test_slips_bring_the_oracle_nearer_still(human: EvaluationEpisodes) -> None:
     scores = score_repeats(SlippingOracle(), human.presented, 1)
-    assert likelihood(scores, 0.04).mean == pytest.approx(-341.8, abs=0.05)
+    assert likelihood(scores, 0.04).mean == pytest.approx(-340.0, abs=0.1)
 
 
 def test_without_biases_the_mixture_is_the_oracle_also_after_wrong_symbols(

@@ -67,8 +67,7 @@ class SlipRates:
 
 
 PEOPLE = SlipRates()
-"""At these rates, with 3% of symbols replaced, a reader is wrong about as often as people are on
-queries of the few-shot task, short and long (`benchmarks/biased_targets.py`)."""
+"""Rates at which people's few-shot answers are likeliest (`benchmarks/slip_rates.py`)."""
 
 
 def misread(readings: Sequence[Readings], rng: Random) -> Grammar | None:
