@@ -191,7 +191,7 @@ def test_the_maintainers_script_writes_both_files(
     assert make(checkpoint, "net-BIML-joint-top", *where) == 2
     assert "add --overwrite" in capsys.readouterr().err
     assert make(checkpoint, "net-BIML-top", *where) == 2
-    assert "net-BIML-top is trained on algebraic+biases" in capsys.readouterr().err
+    assert "net-BIML-top is trained on algebraic+slips" in capsys.readouterr().err
     assert make(checkpoint, "net-best", *where) == 2
     assert not (tmp_path / "made" / "net-BIML-top.safetensors").exists()
 

@@ -6,7 +6,8 @@ FOLDER = Path(__file__).parents[1] / "models"
 ENDINGS = (".pt", ".safetensors")
 
 SHIPPED = {
-    "net-BIML-top": "algebraic+biases",
+    "net-BIML-top": "algebraic+slips",
+    "net-BIML-biases-top": "algebraic+biases",
     "net-BIML-algebraic-top": "algebraic_noise",
     "net-BIML-copy-top": "retrieve",
     "net-BIML-joint-top": "joint",
