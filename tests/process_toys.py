@@ -1,8 +1,44 @@
 """What the tests know of other processes, by `ps`, which Linux and macOS have alike."""
 
+import os
+import signal
 import subprocess
+import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def python(
+    *arguments: str, before: Sequence[str] = (), prepare: Callable[[], None] = lambda: None
+) -> Iterator[subprocess.Popen[str]]:
+    """A Python process with one thread, which does not outlive its test.
+
+    Args:
+        before: a command that runs it, such as `nohup`.
+        prepare: is called in the process first.
+    """
+
+    def begin() -> None:
+        # Tests that run under nohup would hand on that a closed terminal is ignored.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        prepare()
+
+    run = subprocess.Popen(
+        [*before, sys.executable, *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=begin,
+    )
+    with run:
+        try:
+            yield run
+        finally:
+            run.kill()
 
 
 def children_of(parent: int) -> list[int]:

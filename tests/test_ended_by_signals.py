@@ -1,36 +1,15 @@
 """Commands that a service manager or a closed terminal ends clear away what is half-written."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from process_toys import await_end, descendants_of
+from process_toys import await_end, descendants_of, python
 
 SIGNALS = {"sigterm": signal.SIGTERM, "sighup": signal.SIGHUP}
-
-
-@contextmanager
-def started(*words: str, before: Sequence[str] = ()) -> Iterator[subprocess.Popen]:
-    """A command in a process, which does not outlive its test."""
-    run = subprocess.Popen(
-        [*before, sys.executable, "-m", "biml", *words],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    with run:
-        try:
-            yield run
-        finally:
-            run.kill()
 
 
 def await_half(folder: Path, run: subprocess.Popen) -> None:
@@ -48,7 +27,7 @@ def test_a_command_that_is_ended_leaves_nothing(
     tmp_path: Path, number: signal.Signals, workers: str
 ) -> None:
     many = ["--train", "1000000", "--workers", workers, "--out", str(tmp_path / "set")]
-    with started("generate", *many) as run:
+    with python("-m", "biml", "generate", *many) as run:
         await_half(tmp_path, run)
         others = descendants_of(run.pid)
         run.send_signal(number)
@@ -61,7 +40,7 @@ def test_a_command_that_is_ended_leaves_nothing(
 
 def test_a_closed_terminal_does_not_end_what_nohup_keeps(tmp_path: Path) -> None:
     many = ["--train", "1000000", "--workers", "1", "--out", str(tmp_path / "set")]
-    with started("generate", *many, before=["nohup"]) as run:
+    with python("-m", "biml", "generate", *many, before=["nohup"]) as run:
         await_half(tmp_path, run)
         run.send_signal(signal.SIGHUP)
         time.sleep(0.5)

@@ -1,14 +1,10 @@
 """The real command, interrupted; a resumed run ends exactly where it would have come anyway."""
 
 import json
-import os
 import resource
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,7 +17,7 @@ from biml.episodes.text import write_episode
 from biml.grammar import MetaGrammar
 from biml.rng import generator
 from biml.training.history import read_history
-from process_toys import await_file
+from process_toys import await_file, python
 from training_toys import same_weights
 
 DOOR = Path(__file__).parents[1] / "train.py"
@@ -49,24 +45,6 @@ def options(folder: Path, data: Path, more: Sequence[str] = NARROW) -> list[str]
     return [*where, "--workers", "1", *more]
 
 
-@contextmanager
-def started(*arguments: str, **keywords) -> Iterator[subprocess.Popen]:
-    """The published command as a process, which does not outlive its test."""
-    run = subprocess.Popen(
-        [sys.executable, str(DOOR), *arguments],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        **keywords,
-    )
-    with run:
-        try:
-            yield run
-        finally:
-            run.kill()
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     """The model of an uninterrupted run."""
@@ -91,7 +69,7 @@ def test_an_interrupted_run_resumes_to_the_very_same_weights(
     killed = number == signal.SIGKILL
     # A run that is asked to stop saves by itself; before a kill something must have been saved.
     every = "0" if killed else "60"
-    with started(*options(tmp_path, data), "--save_every", every) as run:
+    with python(str(DOOR), *options(tmp_path, data), "--save_every", every) as run:
         await_file(model if killed else tmp_path / "net.history.jsonl", run)
         run.send_signal(number)
         said, _ = run.communicate(timeout=60)
@@ -109,7 +87,7 @@ def test_an_interrupted_run_resumes_to_the_very_same_weights(
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, data: Path) -> None:
     long_steps = ["--batch_size", "200", "--nsteps", "2"]
-    with started(*options(tmp_path, data), *long_steps) as run:
+    with python(str(DOOR), *options(tmp_path, data), *long_steps) as run:
         assert run.stdout is not None
         while "steps of" not in run.stdout.readline():
             assert run.poll() is None
@@ -125,7 +103,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, data: Path) -> None:
 
 def test_a_second_ctrl_c_leaves_the_checkpoint_whole(tmp_path: Path, data: Path) -> None:
     always_saving = ["--nsteps", "100000", "--save_every", "0"]
-    with started(*options(tmp_path, data), *always_saving) as run:
+    with python(str(DOOR), *options(tmp_path, data), *always_saving) as run:
         await_file(tmp_path / "net.pt", run)
         for _ in range(2):
             run.send_signal(signal.SIGINT)
@@ -137,7 +115,7 @@ def test_a_second_ctrl_c_leaves_the_checkpoint_whole(tmp_path: Path, data: Path)
 
 
 def test_a_ctrl_c_too_many_is_not_answered_with_a_traceback(tmp_path: Path, data: Path) -> None:
-    with started(*options(tmp_path, data), "--nsteps", "100000") as run:
+    with python(str(DOOR), *options(tmp_path, data), "--nsteps", "100000") as run:
         assert run.stdout is not None
         await_file(tmp_path / "net.history.jsonl", run)
         run.send_signal(signal.SIGINT)
@@ -210,7 +188,7 @@ def test_a_full_disk_is_told_and_the_old_model_stays(tmp_path: Path, data: Path)
     model = tmp_path / "net.pt"
     model.write_bytes(b"the old model")
     every_step = ["--overwrite", "--save_every", "0"]
-    with started(*options(tmp_path, data), *every_step, preexec_fn=little_space) as run:
+    with python(str(DOOR), *options(tmp_path, data), *every_step, prepare=little_space) as run:
         said, _ = run.communicate(timeout=60)
     assert run.returncode == 1, said
     assert f"{model}: could not be written" in said
