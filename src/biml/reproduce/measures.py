@@ -97,7 +97,7 @@ def few_shot_samples(asked: Asked) -> Frames:
     symbols = own_symbols(asked, FEW_SHOT)
     drawn = samples.sample_few_shot(
         _lapsing(asked, symbols),
-        times=asked.scale.times,
+        times=asked.scale.few_shot_times,
         own_names=bool(symbols),
         **_named(asked),
     )
@@ -118,7 +118,7 @@ def open_ended_samples(asked: Asked) -> Frames:
 
 def probe_samples(asked: Asked) -> Frames:
     """Drawn answers to the probe trials; the pool is shown to whom it was shown in training."""
-    kind, times = takes_part.probe_type(asked.subject), asked.scale.times
+    kind, times = takes_part.probe_type(asked.subject), asked.scale.probe_times
     drawn = samples.sample_probes(_lapsing(asked), times=times, kind=kind, **_named(asked))
     return {"responses": drawn}
 

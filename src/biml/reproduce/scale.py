@@ -12,7 +12,9 @@ class Scale:
     Attributes:
         few_shot_passes: renamings that the likelihood of few-shot responses is averaged over.
         open_ended_passes: orders and renamings that that of open-ended responses is averaged over.
-        times: drawn answers for each of a person's.
+        few_shot_times: drawn answers for each of a person's to few-shot queries. The paper drew 10,
+            which leave the accuracy of an item uncertain by three points.
+        probe_times: the same for probes.
         sheets: drawn answer sheets of the open-ended task. The paper drew 100, whose percentages
             are known to five points only.
         episodes: at most so many episodes are answered greedily.
@@ -21,7 +23,8 @@ class Scale:
 
     few_shot_passes: int = 100
     open_ended_passes: int = 200
-    times: int = TIMES
+    few_shot_times: int = 30
+    probe_times: int = TIMES
     sheets: int = 1000
     episodes: int = 1000
     seed: int = 0
@@ -30,5 +33,5 @@ class Scale:
 def scale(quick: bool, seed: int) -> Scale:
     """The whole, or the minute's version."""
     if quick:
-        return Scale(5, 3, times=1, sheets=30, episodes=26, seed=seed)
+        return Scale(5, 3, few_shot_times=1, probe_times=1, sheets=30, episodes=26, seed=seed)
     return Scale(seed=seed)
