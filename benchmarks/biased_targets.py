@@ -7,7 +7,7 @@ items; and people's answers have a log-likelihood by the mixture that targets ar
 them stand people and, if named, models. So one sees how much of a difference from people is the
 recipe's, and how much that of a model.
 
-    python benchmarks/biased_targets.py [MODEL ...] [--times 200] [--data_dir FOLDER]
+    python benchmarks/biased_targets.py [MODEL ...] [--times 200] [--samples 10] [--data_dir FOLDER]
 """
 
 import argparse
@@ -29,6 +29,7 @@ from biml.episodes.types import episode_type
 from biml.evaluation.likelihood import fit_lapse, score_repeats
 from biml.evaluation.measure import PASSES
 from biml.evaluation.responder import Responder
+from biml.evaluation.sample_page import TIMES
 from biml.grammar import GOLD
 from biml.symbolic import symbolic
 
@@ -45,11 +46,17 @@ def main() -> None:
     parser.add_argument(
         "--times", type=int, default=200, help="targets for each of people's answers (%(default)s)"
     )
+    parser.add_argument(
+        "--samples", type=int, default=TIMES, help="the same of each model (%(default)s)"
+    )
     parser.add_argument("--data_dir", type=Path, help="where data_human lies")
     args = parser.parse_args()
     data = DataFolders(args.data_dir)
     networks = {name: biml.load(name).responder for name in args.models}
-    samples = [sample_few_shot(network, data, model=m) for m, network in networks.items()]
+    samples = [
+        sample_few_shot(network, data, model=name, times=args.samples)
+        for name, network in networks.items()
+    ]
     drawn = [pd.DataFrame(targets(data, args.times, name)) for name in SHOWN_BY]
     responses = pd.concat([people_few_shot(data), *drawn, *samples])
     mixtures = {name: symbolic(model).make() for name, model in SHOWN_BY.items()}
