@@ -178,7 +178,7 @@ def test_whose_answers_are_reproduced_is_told_where_the_named_folder_has_none(
     why = f"there is no data_human in {tmp_path / 'named'}"
     data = DataFolders(tmp_path / "named", usual)
     for name, told in (("probes", f"People's answers: {found} ({why})\n"), ("novel-rules", "")):
-        ReproduceConsole().begin(Wanted((), chosen([name]), data), named=True)
+        ReproduceConsole().begin(Wanted((), chosen([name]), data))
         assert capsys.readouterr().err == f"Models: \n{told}"
 
 

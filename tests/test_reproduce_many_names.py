@@ -29,6 +29,10 @@ WIDE = STUDY.replace("IN: wug OUT: ■\n", "IN: wug OUT: ■\nIN: sib OUT: ◆\n
 WIDE_OPEN = OPEN.replace(
     "\n*GRAMMAR*", f"IN: {' '.join(MORE)} OUT: {' '.join(MORE.values())}\n\n*GRAMMAR*"
 )
+WIDE_SHEETS = (
+    *SHEETS,
+    *((f"P{n}", "all", " ".join(MORE), " ".join(MORE.values())) for n in range(6)),
+)
 
 
 def imported(folder: Path, study: str, rows: Sequence[Sequence[str]] = ANSWERS) -> DataFolders:
@@ -65,7 +69,7 @@ def test_symbolic_models_choose_from_the_symbols_of_the_experiment(tmp_path: Pat
 
 
 def test_open_ended_answers_may_use_every_symbol_that_there_is(tmp_path: Path) -> None:
-    imported(tmp_path, WIDE_OPEN, SHEETS)
+    imported(tmp_path, WIDE_OPEN, WIDE_SHEETS)
     results = reproduced(tmp_path, "table1", "open-ended", "--models", "biases")
     assert results.tables["likelihoods"]["fold"].tolist() == ["1", "2", "3", "4", "5", "all"]
     answers = results.tables["responses"]
@@ -87,7 +91,7 @@ def test_networks_that_know_too_few_names_are_left_out_and_told(tmp_path: Path, 
 
 def test_tasks_of_few_names_are_asked_beside_one_of_too_many(tmp_path: Path) -> None:
     imported(tmp_path, STUDY)
-    data = imported(tmp_path, WIDE_OPEN, SHEETS)
+    data = imported(tmp_path, WIDE_OPEN, WIDE_SHEETS)
     own.save(tmp_path / "net.pt", own.contents_of(small_network(), "joint"))
     subjects = find_subjects(["net"], tmp_path, data)
     units, _ = plan(Wanted(subjects, chosen(["table1", "open-ended"]), data, quick=True))
