@@ -128,6 +128,7 @@ def test_a_rule_that_a_meaning_cannot_hold_is_not_told() -> None:
 
 
 def test_guided_attention_is_scored_by_its_cross_entropy() -> None:
+    torch.manual_seed(0)
     q, k = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
     hidden = torch.zeros(2, 3, 3, dtype=torch.bool)
     hidden[1, 2, 0] = True
@@ -146,6 +147,7 @@ def some_guides() -> Guides:
 
 
 def test_meanings_are_scored_by_their_cross_entropies() -> None:
+    torch.manual_seed(0)
     symbols = len(PUBLISHED.output)
     read_out = torch.randn(meaning_size(symbols), 4)
     x = torch.randn(2, 4)
