@@ -1,4 +1,4 @@
-"""The symbolic models of the paper, behind the protocol of everything that answers."""
+"""The symbolic models of the paper and one more, behind the protocol of everything that answers."""
 
 from biml.symbolic.biased import BiasedOracle
 from biml.symbolic.open_ended import OpenEndedBiases
