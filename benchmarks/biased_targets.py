@@ -11,6 +11,7 @@ recipe's, and how much that of a model.
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from biml.behaviour.samples import sample_few_shot
 from biml.episodes.episode import COLOURS, Example
 from biml.episodes.locate import DataFolders
 from biml.episodes.types import episode_type
+from biml.errors import BimlError
 from biml.evaluation.likelihood import fit_lapse, score_repeats
 from biml.evaluation.measure import PASSES
 from biml.evaluation.responder import Responder
@@ -106,4 +108,7 @@ def likelihoods(data: DataFolders, responders: dict[str, Responder]) -> Iterator
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BimlError as error:
+        sys.exit(f"error: {error}")

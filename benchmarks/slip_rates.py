@@ -9,6 +9,7 @@ each scored where it was not fitted: of slips less that of biases.
 """
 
 import argparse
+import sys
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
@@ -19,6 +20,7 @@ from rich.progress import track
 from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
 from biml.episodes.types import episode_type
+from biml.errors import BimlError
 from biml.evaluation.likelihood import lapse
 from biml.evaluation.responder import Responder
 from biml.grammar.slips import PEOPLE, SlipRates
@@ -26,7 +28,11 @@ from biml.symbolic import BiasedOracle, SlippingOracle
 
 LAPSES = [i / 100 for i in range(1, 13)]
 BIASES = (0.1, 0.15, 0.2, 0.25, 0.3)
-MISREAD, FLIP, ONE_TO_ONE = (0, 0.01, 0.02, 0.03, 0.04), (0, 0.02, 0.04, 0.06), (0, 0.01, 0.02)
+MISREAD, FLIP, ONE_TO_ONE = (
+    (0, 0.01, 0.02, 0.03, 0.04),
+    (0, 0.02, 0.04, 0.06, 0.08, 0.1),
+    (0, 0.005, 0.01, 0.02),
+)
 
 
 def main() -> None:
@@ -79,4 +85,7 @@ def held_out(models: Mapping[object, np.ndarray], seed: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BimlError as error:
+        sys.exit(f"error: {error}")

@@ -77,14 +77,12 @@ def folder_aside(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
     """Yield an empty folder beside `path`; on success it takes the place of `path`, else it goes.
 
     Raises:
-        UsageError: something is at `path` already and `overwrite` is not set, or nothing can be put
-            there.
+        UsageError: something is at `path` already and `overwrite` is not set.
         BimlError: the folder cannot be written or the disk is full; `path` is as it was.
     """
     target = Path(path)
     if os.path.lexists(target) and not overwrite:
         raise UsageError(f"{target} exists already; --overwrite replaces it")
-    check_parent(target)
     temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

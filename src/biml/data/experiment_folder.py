@@ -11,7 +11,7 @@ from biml.episodes.recipes import HUMAN
 from biml.episodes.recipes import PROBES as PROBE_FOLDER
 from biml.episodes.text import format_episode
 from biml.errors import BimlError, UsageError
-from biml.files import folder_aside
+from biml.files import check_parent, folder_aside
 
 FOLDS = 5
 """Parts of the open-ended participants, each held out from one training (paper, Methods)."""
@@ -40,10 +40,12 @@ def write(experiment: Experiment, destination: Path, *, overwrite: bool = False)
     Returns:
         The folder `data_human`.
     Raises:
-        UsageError: the task is there already and `overwrite` is not set.
+        UsageError: the task is there already and `overwrite` is not set, or nothing can be put
+            there.
         BimlError: the folder cannot be written; what was there is unchanged.
     """
     folder = destination / "data_human"
+    check_parent(folder)
     ours = _folders(experiment.task)
     for name in ours:
         if (folder / name).exists() and not overwrite:

@@ -22,7 +22,7 @@ Readings = tuple[tuple[Rule, float], ...]
 
 @dataclass(frozen=True)
 class SlipRates:
-    """How often a reader of a query slips, in three ways that are independent of each other.
+    """How often a reader of a query slips, in each of three ways.
 
     Attributes:
         misread: for each word, that its symbol is any of the symbols instead, by chance its own.
