@@ -19,7 +19,8 @@ INK = "#1b1d22"
 
 _GREY = "#8a8f99"
 
-# Okabe and Ito's colours, which differ for all kinds of colour vision; marks differ as well.
+# Okabe and Ito's colours and some more, enough for the models that come with biml and the symbolic
+# ones. Marks differ as well, for all kinds of colour vision.
 _COLOURS = (
     "#0072B2",
     "#D55E00",
@@ -30,8 +31,10 @@ _COLOURS = (
     "#8f7a00",
     "#6a51a3",
     "#7f7f7f",
+    "#7a3b1e",
+    "#a3ad2e",
 )
-_MARKS = ("s", "^", "D", "v", "P", "X", "h", "<", ">", "p")
+_MARKS = ("s", "^", "D", "v", "P", "X", "h", "<", ">", "p", "d")
 _LINES = ("-", "--", "-.", ":")
 
 _SETTINGS: Any = {
