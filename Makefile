@@ -1,9 +1,10 @@
 # Each target is enough on a fresh machine with Python 3.11 or newer.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python $(INSTALL)
 
-.PHONY: demo test browser clean
+.PHONY: demo test docs package browser clean
 
 # The trained model answers the human few-shot task: two renamings of it in full, then a hundred.
 DEMO := eval --fn_out_model net-BIML-top.pt --max --episode_type few_shot_gold
@@ -16,6 +17,23 @@ test: .venv/installed-test browser
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
+
+# The documentation site, into build/docs; a warning is an error.
+docs: .venv/installed-docs
+	$(BIN)/python -m sphinx -W --keep-going -q -j auto docs build/docs
+
+# A wheel and an sdist, into dist; the wheel is installed in an empty environment and answers there.
+NEW := build/package/bin/python
+SMOKE := import biml; study = [("dax", "RED"), ("wif", "BLUE"), ("wif fep", "BLUE BLUE")]; \
+	assert biml.load("net-BIML-top.pt").respond(study, "dax fep") == "RED RED"
+package: .venv/bin/python
+	rm -rf dist build/package
+	$(PIP) build
+	$(BIN)/python -m build
+	$(PYTHON) -m venv build/package
+	$(NEW) $(INSTALL) torch
+	$(NEW) $(INSTALL) dist/*.whl
+	cd build/package && bin/biml models && bin/python -c '$(SMOKE)'
 
 # Reports are tested in a real browser. Where it is not there and cannot be had, those tests say so.
 APT := apt-get -qq -o Acquire::Retries=0 -o Acquire::http::Timeout=15
@@ -38,5 +56,9 @@ browser:
 	$(PIP) -e '.[test]'
 	touch $@
 
+.venv/installed-docs: .venv/installed
+	$(PIP) -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf .venv
+	rm -rf .venv build dist
