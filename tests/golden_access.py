@@ -1,0 +1,247 @@
+"""The names through which the golden tests reach the code: only this file follows a renaming."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from biml.checkpoints.cards import read_card
+from biml.checkpoints.model import load_model
+from biml.checkpoints.shipped import installed
+from biml.commands import main as commands
+from biml.commands.train import OPTIONS
+from biml.episodes.draw import draw_episode
+from biml.episodes.episode import Episode
+from biml.episodes.explain import explained
+from biml.episodes.locate import DataFolders
+from biml.episodes.text import write_episode
+from biml.episodes.types import EPISODE_TYPES, PUBLISHED, episode_type
+from biml.evaluation.network_responder import NetworkResponder
+from biml.grammar import MetaGrammar
+from biml.networks.base import EpisodeNetwork
+from biml.networks.table import build
+from biml.results.folder import read_results
+from biml.rng import generator
+from biml.training.config import TrainingConfig
+from biml.training.presets import settle
+
+DEST_RENAMES: dict[str, str] = {}
+"""Names of parsed options and of fields of a run's configuration: old to new."""
+
+VALUE_RENAMES: dict[tuple[str, Any], Any] = {}
+"""(Old name of an option, its old value) to the value that it is read as."""
+
+COLUMN_RENAMES: dict[str, str] = {}
+"""Columns of the tables of results: old to new."""
+
+STATE_RENAMES: dict[str, str] = {}
+"""Names of weights in memory, where they are not those of a checkpoint: new to old."""
+
+SIZES: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {
+        "default": {},
+        "small": {"nlayers_encoder": 1, "nlayers_decoder": 2, "emb_size": 16, "ff_mult": 2},
+    },
+    "staged": {
+        "default": {},
+        "small": {
+            "nlayers_encoder": 2,
+            "nlayers_query": 1,
+            "nlayers_decoder": 1,
+            "emb_size": 16,
+            "ff_mult": 2,
+            "dropout": 0.1,
+        },
+    },
+}
+"""Architectures by their names in checkpoints, and two sizes of each."""
+
+
+# Command line
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `biml …`."""
+    return commands.main(list(argv))
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """The parser of each command, such as `data import`, by its words."""
+    return dict(_parsers(commands._parser(), ()))
+
+
+def _parsers(
+    parser: argparse.ArgumentParser, words: tuple[str, ...]
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    yield " ".join(words), parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, command in action.choices.items():
+                yield from _parsers(command, (*words, name))
+
+
+def parse(argv: Sequence[str]) -> dict[str, Any]:
+    """The parsed options of `biml …`, without functions."""
+    args = vars(commands._parser().parse_args(list(argv)))
+    return {name: value for name, value in args.items() if not callable(value)}
+
+
+def run_configuration(options: dict[str, Any]) -> dict[str, Any]:
+    """What a training run is determined by, from the parsed options of `biml train`."""
+    given = {name: options[name] for name in OPTIONS if options[name] is not None}
+    return asdict(TrainingConfig(**settle(given)))
+
+
+# Episodes
+
+
+def trainable() -> list[str]:
+    return [name for name, row in EPISODE_TYPES.items() if row.training is not None]
+
+
+def episode_types() -> list[str]:
+    return list(EPISODE_TYPES)
+
+
+def _folders(data: Path | None) -> DataFolders:
+    return DataFolders(data, usual=())
+
+
+def training(name: str, data: Path | None, seed: int, numbers: range) -> list[Episode]:
+    """Training episodes of a type, by their numbers from the start of a run."""
+    source = episode_type(name).open_training(_folders(data), seed)
+    return [source.episode(number) for number in numbers]
+
+
+def curriculum(name: str, data: Path | None, seed: int, numbers: range) -> list[Episode]:
+    """The same of a run of 200 episodes with a curriculum that ends after 120, with labels."""
+    source = episode_type(name).open_curriculum(_folders(data), seed, 120, 200)
+    if episode_type(name).teaches_rules:
+        source = explained(source)
+    return [source.episode(number) for number in numbers]
+
+
+def evaluation(name: str, data: Path | None, seed: int, passes: int = 1) -> list[Episode]:
+    """The episodes of the first passes of an evaluation."""
+    opened = episode_type(name).open_evaluation(_folders(data), seed)
+    return [episode for number in range(passes) for episode in opened.presented(number)]
+
+
+def text(episode: Episode) -> str:
+    """All that a network could learn of an episode."""
+    lines = [f"study {_example(example)}" for example in episode.study]
+    lines += [f"query {_example(example)}" for example in episode.queries]
+    lines += [f"pool {' '.join(episode.pool)}"] if episode.pool is not None else []
+    if (labels := episode.explanation) is not None:
+        lines += [f"origins {list(labels.study)} {list(labels.queries)}"]
+        lines += [f"rule {word}: {rule}" for word, rule in sorted(labels.rules.items())]
+    return "\n".join(lines)
+
+
+def _example(example: Any) -> str:
+    copied = " (copied)" if example.copied else ""
+    return f"{' '.join(example.words)} -> {' '.join(example.symbols)}{copied}"
+
+
+def write_drawn(folder: Path, counts: dict[str, int]) -> None:
+    """Write drawn episodes in the published layout."""
+    for kind, count in counts.items():
+        for number in range(count):
+            episode = draw_episode(MetaGrammar(), generator(1, kind, number))
+            write_episode(folder / "data_algebraic" / kind / f"{number:06d}.txt", episode)
+
+
+# Networks
+
+
+def network(arch: str, size: str) -> EpisodeNetwork:
+    return build(arch, SIZES[arch][size], PUBLISHED, 0)
+
+
+def weights(network: EpisodeNetwork) -> dict[str, torch.Tensor]:
+    """The weights of a network by their names in checkpoints."""
+    return {STATE_RENAMES.get(name, name): w for name, w in network.state_dict().items()}
+
+
+@torch.no_grad()
+def logits(network: EpisodeNetwork, episodes: Sequence[Episode]) -> np.ndarray:
+    """Teacher-forced logits [symbols of all targets and their ends, output vocabulary]."""
+    batch = network.eval().collate(episodes)
+    return _in_order(network, batch, network.eval()(batch))
+
+
+@torch.no_grad()
+def logits_step_by_step(network: EpisodeNetwork, episodes: Sequence[Episode]) -> np.ndarray:
+    """The same as `logits`, decoded one symbol after another."""
+    batch = network.eval().collate(episodes)
+    memory = network.remember(batch)
+    steps = [network.next_logits(memory, tokens) for tokens in batch.decoder_input.T]
+    return _in_order(network, batch, torch.stack(steps, dim=1))
+
+
+def training_pass(
+    network: EpisodeNetwork, episodes: Sequence[Episode]
+) -> tuple[np.ndarray, float, dict[str, float]]:
+    """Logits with dropout, the auxiliary loss (0 without) and the size of each gradient."""
+    network.train()
+    batch = network.collate(episodes)
+    found = network(batch, torch.Generator().manual_seed(0))
+    output = network.vocabulary.output
+    loss = torch.nn.functional.cross_entropy(
+        found.flatten(0, 1), batch.target.flatten(), ignore_index=output.pad
+    )
+    auxiliary = network.guidance
+    (loss if auxiliary is None else loss + auxiliary).backward()
+    gradients = {
+        STATE_RENAMES.get(name, name): float(weight.grad.norm())
+        for name, weight in network.named_parameters()
+        if weight.grad is not None
+    }
+    extra = 0.0 if auxiliary is None else float(auxiliary.detach())
+    return _in_order(network, batch, found.detach()), extra, gradients
+
+
+def _in_order(network: EpisodeNetwork, batch: Any, found: torch.Tensor) -> np.ndarray:
+    """The logits before each symbol of each target and its end, in the order of the queries."""
+    rows = sorted(range(len(batch.origin)), key=batch.origin.__getitem__)
+    lengths = (batch.target != network.vocabulary.output.pad).sum(dim=1).tolist()
+    return np.concatenate([found[row, : lengths[row]].numpy() for row in rows])
+
+
+# Trained models and runs
+
+
+def shipped() -> dict[str, Path]:
+    """The files of the models that come with biml."""
+    return {path.stem: path for path in installed()}
+
+
+def card(path: Path) -> dict[str, Any]:
+    return read_card(path)
+
+
+def loaded(path: Path) -> EpisodeNetwork:
+    return load_model(path).network
+
+
+def responder(network: EpisodeNetwork) -> NetworkResponder:
+    return NetworkResponder(network)
+
+
+def checkpoint(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds: among others `weights`, by name, and under `training` the `step`."""
+    return torch.load(path, weights_only=True)
+
+
+def results(folder: Path) -> Any:
+    """A results folder as it is read back; `tables` has its tables by name."""
+    return read_results(folder)
+
+
+def write_page(folder: Path) -> None:
+    """Make the page of a results folder again."""
+    assert main(["report", str(folder)]) == 0

@@ -1,0 +1,56 @@
+"""The episodes of every type are those that biml 0.1.0 drew, word for word."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import golden_access as access
+from golden_files import known, marked
+
+DRAWN = ("retrieve", "algebraic", "algebraic_noise", "algebraic+biases", "algebraic+slips")
+BUILT_IN = (*DRAWN, "novel_rules", "few_shot_gold", "few_shot_vanilla")
+"""Types that need no data of people."""
+
+
+def data_for(name: str, request: pytest.FixtureRequest) -> Path | None:
+    return None if name in BUILT_IN else request.getfixturevalue("shared")
+
+
+def hashed(name: str, episodes: Sequence[Any]) -> dict[str, Any]:
+    return marked([access.text(episode) for episode in episodes], secret=name not in BUILT_IN)
+
+
+def test_no_type_is_gone() -> None:
+    every, trained = access.episode_types(), access.trainable()
+    assert set(every) >= set(known("episodes.json.gz", "types", every))
+    assert set(trained) >= set(known("episodes.json.gz", "trainable", trained))
+
+
+@pytest.mark.parametrize("name", access.trainable())
+def test_training_episodes(name: str, request: pytest.FixtureRequest) -> None:
+    data = data_for(name, request)
+    found = {
+        str(seed): hashed(name, access.training(name, data, seed, range(50))) for seed in (0, 7)
+    }
+    assert found == known("episodes.json.gz", f"training {name}", found)
+
+
+@pytest.mark.parametrize("name", access.trainable())
+def test_episodes_of_a_curriculum(name: str, request: pytest.FixtureRequest) -> None:
+    data = data_for(name, request)
+    numbers = range(0, 200, 5)
+    found = hashed(name, access.curriculum(name, data, 3, numbers))
+    assert found == known("episodes.json.gz", f"curriculum {name}", found)
+
+
+@pytest.mark.parametrize("name", access.episode_types())
+def test_episodes_of_an_evaluation(name: str, request: pytest.FixtureRequest) -> None:
+    episodes = access.evaluation(name, data_for(name, request), 1, passes=2)
+    found = {
+        "episodes": len(episodes),
+        "queries": sum(len(episode.queries) for episode in episodes),
+        **hashed(name, [*episodes[:5], *episodes[-5:]]),
+    }
+    assert found == known("episodes.json.gz", f"evaluation {name}", found)

@@ -1,0 +1,73 @@
+"""Networks compute what they computed in biml 0.1.0: weights, logits, gradients and answers."""
+
+import numpy as np
+import pytest
+
+import golden_access as access
+from golden_files import check_arrays, known
+
+CASES = [(arch, size) for arch, sizes in access.SIZES.items() for size in sizes]
+CLOSE = 1e-5
+IN_FULL = ("net-BIML-top", "net-basic-seq2seq-top")
+
+
+def close(found: object, golden: object) -> bool:
+    return found == pytest.approx(golden, rel=1e-4, abs=CLOSE)
+
+
+@pytest.mark.parametrize(("arch", "size"), CASES)
+def test_weights_of_a_new_network(arch: str, size: str) -> None:
+    weights = access.weights(access.network(arch, size))
+    shapes = {name: list(weight.shape) for name, weight in weights.items()}
+    assert shapes == known("networks.json.gz", f"{arch} {size} shapes", shapes)
+    sums = {name: float(weight.double().abs().sum()) for name, weight in weights.items()}
+    assert close(sums, known("networks.json.gz", f"{arch} {size} sums", sums))
+
+
+@pytest.mark.parametrize(("arch", "size"), CASES)
+def test_logits(arch: str, size: str) -> None:
+    network = access.network(arch, size)
+    episodes = access.training("algebraic+biases", None, 0, range(2 if size == "small" else 1))
+    forced = access.logits(network, episodes)
+    check_arrays(f"networks/{arch}-{size}-logits.npz", {"logits": forced})
+    step_by_step = access.logits_step_by_step(network, episodes)
+    np.testing.assert_allclose(step_by_step, forced, rtol=1e-4, atol=CLOSE)
+
+
+@pytest.mark.parametrize(("arch", "size"), CASES)
+def test_a_training_pass(arch: str, size: str) -> None:
+    network = access.network(arch, size)
+    episodes = access.curriculum("algebraic+biases", None, 0, range(100, 102))
+    logits, auxiliary, gradients = access.training_pass(network, episodes)
+    found = {"auxiliary": auxiliary, "gradients": gradients}
+    check_arrays(f"networks/{arch}-{size}-training.npz", {"logits": logits[::8]})
+    golden = known("networks.json.gz", f"{arch} {size} training", found)
+    assert close(auxiliary, golden["auxiliary"])
+    assert gradients == pytest.approx(golden["gradients"], rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", access.shipped())
+def test_a_model_that_comes_with_biml(name: str) -> None:
+    path = access.shipped()[name]
+    card = access.card(path)
+    golden = known("models.json.gz", f"{name} card", card)
+    assert {key: card[key] for key in golden} == golden
+    network = access.loaded(path)
+    kind = "few_shot_vanilla" if name.startswith("net-basic") else "few_shot_gold"
+    episodes = access.evaluation(kind, None, 0)[:3]
+    answers = access.responder(network)
+    found = {
+        "shapes": {key: list(weight.shape) for key, weight in access.weights(network).items()},
+        "answers": [[" ".join(a) for a in of_one] for of_one in answers.respond(episodes)],
+        "samples": [
+            [" ".join(a) for drawn in of_one for a in drawn]
+            for of_one in answers.sample(episodes, seed=4, n=2)
+        ],
+    }
+    assert found == known("models.json.gz", f"{name} answers", found)
+    scores = [float(np.concatenate(of_one).sum()) for of_one in answers.log_prob(episodes)]
+    golden = known("models.json.gz", f"{name} scores", scores)
+    assert scores == pytest.approx(golden, rel=1e-4, abs=1e-4)
+    logits = access.logits(network, episodes[:1])
+    shown = slice(None) if name in IN_FULL else slice(0, 10)
+    check_arrays(f"models/{name}-logits.npz", {"logits": logits[shown]}, atol=1e-4)
