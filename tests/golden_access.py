@@ -38,6 +38,12 @@ VALUE_RENAMES: dict[tuple[str, Any], Any] = {}
 COLUMN_RENAMES: dict[str, str] = {}
 """Columns of the tables of results: old to new."""
 
+TABLE_RENAMES: dict[str, str] = {}
+"""Tables of results: old to new."""
+
+CELL_RENAMES: dict[tuple[str, str], str] = {}
+"""(Old column, a text in it) to the text that is there now."""
+
 STATE_RENAMES: dict[str, str] = {}
 """Names of weights in memory, where they are not those of a checkpoint: new to old."""
 
