@@ -96,6 +96,12 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in args.items() if not callable(value)}
 
 
+def parse_published(name: str, argv: Sequence[str]) -> dict[str, Any]:
+    """The parsed options of `python train.py …` or `python eval.py …`, without functions."""
+    args = vars(commands._parser_of(name).parse_args(list(argv)))
+    return {name: value for name, value in args.items() if not callable(value)}
+
+
 def run_configuration(options: dict[str, Any]) -> dict[str, Any]:
     """What a training run is determined by, from the parsed options of `biml train`."""
     given = {name: options[name] for name in OPTIONS if options[name] is not None}

@@ -59,15 +59,18 @@ OTHERS = (
     f"{EVAL} --dashboard --sample_html --samples_out samples.csv --verbose",
     "generate",
     "generate --out fresh/data_algebraic --train 10 --val 1000 --seed 77",
+    "generate --max_rhs 6 --max_input 7 --max_output 9 --study 12 --queries 5 --workers 2 --overwrite",
     "generate --primitives 3 --functions 2 --apart study.txt --train 5000",
     "data download human",
     "data download models",
     "data download episodes",
     "data import responses.csv --study study.txt",
-    "data import responses.csv --study study.txt --dest mine",
+    "data import responses.csv --study study.txt --dest mine --overwrite",
+    "data download human --url http://example.org/a.zip --dest data --overwrite",
+    "data status --data_dir data",
     "interpret --grammar my-grammar.txt 'dax fep'",
     "export net.pt net.safetensors --dtype float16 --overwrite",
-    "export net.safetensors net.pt --dir_model models",
+    "export net.safetensors net.pt --dir_model models --data_dir data",
     "models",
     "models net-BIML-top --json",
     "reproduce",
@@ -77,6 +80,8 @@ OTHERS = (
     "reproduce novel-rules --seed 2 --lapse_samples --workers 1",
     "report results",
 )
+
+LINES = (*TRAINING, *OTHERS)
 
 
 def plain(value: Any) -> Any:
@@ -95,11 +100,18 @@ def check_values(found: dict[str, Any], golden: dict[str, Any]) -> None:
         assert plain(found[renamed]) == access.VALUE_RENAMES.get(key, value), name
 
 
-@pytest.mark.parametrize("line", [*TRAINING, *OTHERS])
+@pytest.mark.parametrize("line", LINES)
 def test_a_command_line(line: str) -> None:
     found = access.parse(shlex.split(line))
     written = {name: plain(value) for name, value in found.items()}
     check_values(found, known("command-lines.json.gz", line, written))
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if line.startswith(("train", "eval"))])
+def test_a_published_command(line: str) -> None:
+    name, *words = shlex.split(line)
+    found = access.parse([name, *words])
+    assert access.parse_published(name, words).items() <= found.items()
 
 
 @pytest.mark.parametrize("line", TRAINING)
@@ -156,6 +168,17 @@ def test_the_options_of_a_command(command: str) -> None:
                 key = (old["dest"], value) if not isinstance(value, list) else (old["dest"], None)
                 assert new[what] == access.VALUE_RENAMES.get(key, value), (old, what)
             assert set(new["choices"] or ()) >= set(old["choices"] or ()), old
+
+
+def test_every_option_is_in_a_command_line() -> None:
+    """So that the tests above parse a value of each."""
+    used = {(line.split()[0], word) for line in LINES for word in shlex.split(line)}
+    for command, actions in OLD.items():
+        for old in actions:
+            spellings = {
+                (word, option) for word in command.split()[:1] for option in old["options"]
+            }
+            assert not spellings or old["dest"] == "help" or spellings & used, old
 
 
 @pytest.mark.parametrize("command", OLD)

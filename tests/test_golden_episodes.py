@@ -54,3 +54,16 @@ def test_episodes_of_an_evaluation(name: str, request: pytest.FixtureRequest) ->
         **hashed(name, [*episodes[:5], *episodes[-5:]]),
     }
     assert found == known("episodes.json.gz", f"evaluation {name}", found)
+
+
+@pytest.mark.parametrize("options", ["", "--primitives 3 --functions 2 --max_output 7 --queries 4"])
+def test_a_generated_set(options: str, tmp_path: Path) -> None:
+    out = tmp_path / "data_algebraic"
+    words = ["generate", "--out", str(out), "--train", "20", "--val", "5", "--seed", "77"]
+    assert access.main([*words, "--workers", "1", *options.split()]) == 0
+    paths = sorted(path for path in out.rglob("*.txt"))
+    found = {
+        "names": [path.relative_to(out).as_posix() for path in paths],
+        **marked([path.read_text() for path in paths]),
+    }
+    assert found == known("episodes.json.gz", f"generate {options}", found)
