@@ -59,7 +59,8 @@ OTHERS = (
     f"{EVAL} --dashboard --sample_html --samples_out samples.csv --verbose",
     "generate",
     "generate --out fresh/data_algebraic --train 10 --val 1000 --seed 77",
-    "generate --max_rhs 6 --max_input 7 --max_output 9 --study 12 --queries 5 --workers 2 --overwrite",
+    "generate --max_rhs 6 --max_input 7 --max_output 9 --study 12 --queries 5 --workers 2 "
+    "--overwrite",
     "generate --primitives 3 --functions 2 --apart study.txt --train 5000",
     "data download human",
     "data download models",
