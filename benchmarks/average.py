@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from biml.checkpoints import own
-from biml.checkpoints.model import read_contents
+from biml.checkpoints.model import load_checkpoint
 from biml.errors import BimlError, UsageError
 
 
@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     try:
-        own.save(args.out, averaged(args.checkpoints))
+        own.save_checkpoint(args.out, averaged(args.checkpoints))
     except BimlError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -39,7 +39,7 @@ def averaged(paths: list[Path]) -> dict[str, Any]:
         UsageError: the checkpoints are of different networks.
         BimlError: one cannot be read.
     """
-    every = [read_contents(path) for path in paths]
+    every = [load_checkpoint(path) for path in paths]
     last = every[-1]
     for path, contents in zip(paths, every, strict=True):
         for kind in ("architecture", "config", "vocabulary"):

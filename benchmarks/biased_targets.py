@@ -20,8 +20,8 @@ from random import Random
 import pandas as pd
 
 import biml
-from biml.behaviour.agreement import accuracy_agreement
-from biml.behaviour.few_shot import errors, groups, item_accuracy
+from biml.behaviour.agreement import item_correlation
+from biml.behaviour.few_shot import error_rates, accuracy_by_group, item_accuracy
 from biml.behaviour.people import people_few_shot
 from biml.behaviour.samples import sample_few_shot
 from biml.episodes.episode import COLOURS, Example
@@ -29,11 +29,11 @@ from biml.episodes.locate import DataFolders
 from biml.episodes.types import episode_type
 from biml.errors import BimlError
 from biml.evaluation.likelihood import fit_lapse, score_repeats
-from biml.evaluation.measure import PASSES
+from biml.evaluation.measure import DEFAULT_REPEATS
 from biml.evaluation.responder import Responder
-from biml.evaluation.sample_page import TIMES
+from biml.evaluation.sample_page import SAMPLES_PER_RESPONSE
 from biml.grammar import GOLD
-from biml.symbolic import symbolic
+from biml.symbolic import symbolic_model
 
 SHOWN_BY = {"algebraic+biases": "oracle-biases", "algebraic+slips": "oracle-slips"}
 """Episode types, and the symbolic model that knows the mixture of their targets but for noise."""
@@ -49,25 +49,28 @@ def main() -> None:
         "--times", type=int, default=200, help="targets for each of people's answers (%(default)s)"
     )
     parser.add_argument(
-        "--samples", type=int, default=TIMES, help="the same of each model (%(default)s)"
+        "--samples",
+        type=int,
+        default=SAMPLES_PER_RESPONSE,
+        help="the same of each model (%(default)s)",
     )
     parser.add_argument("--data_dir", type=Path, help="where data_human lies")
     args = parser.parse_args()
     data = DataFolders(args.data_dir)
     networks = {name: biml.load(name).responder for name in args.models}
     samples = [
-        sample_few_shot(network, data, model=name, times=args.samples)
+        sample_few_shot(network, data, model=name, samples_per_response=args.samples)
         for name, network in networks.items()
     ]
     drawn = [pd.DataFrame(targets(data, args.times, name)) for name in SHOWN_BY]
     responses = pd.concat([people_few_shot(data), *drawn, *samples])
-    mixtures = {name: symbolic(model).make() for name, model in SHOWN_BY.items()}
+    mixtures = {name: symbolic_model(model).build() for name, model in SHOWN_BY.items()}
     measured = [
         table.set_index("model")
         for table in (
-            groups(responses, by=["model"]),
-            errors(responses, by=["model"])[["model", "one_to_one_percent", "iconic_percent"]],
-            accuracy_agreement(responses)[["model", "r"]],
+            accuracy_by_group(responses, by=["model"]),
+            error_rates(responses, by=["model"])[["model", "one_to_one_percent", "iconic_percent"]],
+            item_correlation(responses)[["model", "r"]],
             pd.DataFrame(likelihoods(data, {**mixtures, **networks})),
         )
     ]
@@ -88,14 +91,14 @@ def targets(data: DataFolders, times: int, name: str) -> Iterator[dict[str, str]
         right = replace(
             episode,
             grammar=GOLD,
-            queries=tuple([Example(q.words, GOLD.interpret(q.words)) for q in episode.queries]),
+            queries=tuple([Example(q.input, GOLD.interpret(q.input)) for q in episode.queries]),
         )
         for _ in range(times):
             shown = right
-            for step in episode_type(name).late:
+            for step in episode_type(name).corruptions:
                 shown = step(shown, rng, symbols=SYMBOLS)
             for query in shown.queries:
-                words, response = " ".join(query.words), " ".join(query.symbols)
+                words, response = " ".join(query.input), " ".join(query.output)
                 yield {"model": name, "item": words, "query": words, "response": response}
 
 
@@ -103,7 +106,7 @@ def likelihoods(data: DataFolders, responders: dict[str, Responder]) -> Iterator
     """That of people's answers by each, at the lapse rate that fits best."""
     human = episode_type("few_shot_human").open_evaluation(data, 0)
     for name, responder in responders.items():
-        found = fit_lapse(score_repeats(responder, human.presented, PASSES))
+        found = fit_lapse(score_repeats(responder, human.repeat, DEFAULT_REPEATS))
         yield {"model": name, "log_likelihood": found.mean, "lapse": found.p_lapse}
 
 

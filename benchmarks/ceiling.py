@@ -24,7 +24,7 @@ import biml
 from biml.episodes.episode import Episode, Example
 from biml.episodes.locate import DataFolders
 from biml.episodes.sources import validation_episodes
-from biml.episodes.transforms import known_meanings
+from biml.episodes.transforms import primitive_meanings
 from biml.grammar import MetaGrammar
 
 META = MetaGrammar()
@@ -53,7 +53,7 @@ def main() -> None:
     learned = [learn(episode) for episode in track(episodes, "searching")]
     queries = [query for episode in episodes for query in novel(episode)]
     ideal = [answer for answers in learned for answer in answers]
-    right = [answer.symbols == q.symbols for answer, q in zip(ideal, queries, strict=True)]
+    right = [answer.symbols == q.output for answer, q in zip(ideal, queries, strict=True)]
     sure = sum(answer.weight for answer in ideal)
     print(f"{len(queries)} novel queries of {len(episodes)} episodes")
     print(f"answered exactly by the learner: {100 * sum(right) / len(right):.2f}%")
@@ -62,7 +62,7 @@ def main() -> None:
         responder = biml.load(args.model).responder
         asked = [Episode(e.study, tuple(novel(e)), grammar=e.grammar) for e in episodes]
         given = [tuple(answer) for answers in responder.respond(asked) for answer in answers]
-        both = [(a == q.symbols, r) for a, q, r in zip(given, queries, right, strict=True)]
+        both = [(a == q.output, r) for a, q, r in zip(given, queries, right, strict=True)]
         print(f"by {args.model}: {100 * sum(model for model, _ in both) / len(both):.2f}%")
         for model, learner, words in (
             (False, True, "the learner alone"),
@@ -81,12 +81,12 @@ class Answer:
 
 
 def novel(episode: Episode) -> list[Example]:
-    return [query for query in episode.queries if not query.copied]
+    return [query for query in episode.queries if not query.in_study]
 
 
 def learn(episode: Episode) -> list[Answer]:
     """The learner's answers to the novel queries of an episode."""
-    queries = [query.words for query in novel(episode)]
+    queries = [query.input for query in novel(episode)]
     votes: list[defaultdict[Symbols, float]] = [defaultdict(float) for _ in queries]
     for grammar in fitting(episode.study, queries):
         for tree, vote in zip(grammar.trees, votes, strict=True):
@@ -237,9 +237,9 @@ class Fitting:
 
 def fitting(study: Sequence[Example], queries: Sequence[Words]) -> Iterator[Fitting]:
     """All grammars that give these study examples."""
-    words = sorted({word for example in study for word in example.words})
-    colours = sorted({symbol for example in study for symbol in example.symbols})
-    alone = known_meanings(study)
+    words = sorted({word for example in study for word in example.input})
+    colours = sorted({symbol for example in study for symbol in example.output})
+    alone = primitive_meanings(study)
     open_words = [word for word in words if word not in alone]
     open_colours = [colour for colour in colours if colour not in alone.values()]
     # Every argument is in the output, so that each primitive shows its colour.
@@ -252,7 +252,7 @@ def fitting(study: Sequence[Example], queries: Sequence[Words]) -> Iterator[Fitt
         for order in permutations(open_colours):
             symbols = {**alone, **dict(zip(others, order, strict=True))}
             for (trees, asked), weight in ways.items():
-                examples = [(tree, e.symbols) for tree, e in zip(trees, study, strict=True)]
+                examples = [(tree, e.output) for tree, e in zip(trees, study, strict=True)]
                 for templates in _solve(examples, symbols, {}):
                     chance = weight
                     for template in templates.values():
@@ -273,7 +273,7 @@ def _ways_apart(
             rules = list(zip(order, kinds, strict=True))
             trees = []
             for example in study:
-                tree = tree_of(example.words, rules, known)
+                tree = tree_of(example.input, rules, known)
                 if tree is None:
                     break
                 trees.append(tree)

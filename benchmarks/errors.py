@@ -40,10 +40,10 @@ def main() -> None:
     for episode, given in zip(episodes, answers, strict=True):
         kinds = kinds_of(episode)
         for query, answer in zip(episode.queries, given, strict=True):
-            if not query.copied:
+            if not query.in_study:
                 kind = next(kinds)
                 asked[kind] += 1
-                wrong[kind] += tuple(answer) != query.symbols
+                wrong[kind] += tuple(answer) != query.output
     whole = asked.total()
     print(f"{100 * wrong.total() / whole:.2f}% of {whole} novel queries are answered wrongly")
     print(f"{'kind':8}{'functions':>10}{'share':>8}{'wrong':>8}{'points':>8}")
@@ -59,19 +59,19 @@ def kinds_of(episode: Episode) -> Iterator[tuple[str, int]]:
     grammar = episode.grammar
     assert grammar is not None
     functions = {rule.words[0] for rule in grammar.functions}
-    seen = {word for example in episode.study for word in example.words}
-    clear = {word for example in episode.study for word in shown_by(example.words, functions)}
+    seen = {word for example in episode.study for word in example.input}
+    clear = {word for example in episode.study for word in shown_by(example.input, functions)}
     orders = [each for each in reordered(grammar) if fits(each, episode)]
     for query in episode.queries:
-        if query.copied:
+        if query.in_study:
             continue
-        if not seen.issuperset(query.words):
+        if not seen.issuperset(query.input):
             kind = "unseen"
-        elif len({each.interpret(query.words) for each in orders}) > 1:
+        elif len({each.interpret(query.input) for each in orders}) > 1:
             kind = "order"
         else:
-            kind = "plain" if clear.issuperset(query.words) else "deduce"
-        yield kind, min(MANY, sum(word in functions for word in query.words))
+            kind = "plain" if clear.issuperset(query.input) else "deduce"
+        yield kind, min(MANY, sum(word in functions for word in query.input))
 
 
 def shown_by(words: tuple[str, ...], functions: set[str]) -> tuple[str, ...]:

@@ -20,12 +20,12 @@ import torch
 from biml.checkpoints.model import load_model
 from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
-from biml.episodes.types import PUBLISHED, episode_type
-from biml.evaluation.find import find_model
+from biml.episodes.types import PUBLISHED_VOCAB, episode_type
+from biml.evaluation.find import resolve_model
 from biml.evaluation.network_responder import NetworkResponder
 from biml.networks.base import EpisodeNetwork
-from biml.networks.paper import PaperNetwork
-from biml.networks.table import build
+from biml.networks.paper import Seq2SeqTransformer
+from biml.networks.table import build_network
 
 PASSES = 100
 PUBLISHED_SECONDS = {"likelihood": 106, "greedy": 32}
@@ -46,19 +46,21 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     data = DataFolders(args.data_dir)
     network = (
-        load_model(find_model(args.model)).network if args.model else build("paper", {}, PUBLISHED)
+        load_model(resolve_model(args.model)).network
+        if args.model
+        else build_network("paper", {}, PUBLISHED_VOCAB)
     )
-    if not isinstance(network, PaperNetwork):
+    if not isinstance(network, Seq2SeqTransformer):
         parser.error(f"{args.model} is another network than the published one; leave out --model")
     responder = NetworkResponder(network)
     human = episode_type("few_shot_human").open_evaluation(data, 0)
-    gold = episode_type("few_shot_gold").open_evaluation(data, 0).presented(0)
+    gold = episode_type("few_shot_gold").open_evaluation(data, 0).repeat(0)
 
     def likelihood() -> None:
-        responder.log_prob([episode for n in range(PASSES) for episode in human.presented(n)])
+        responder.log_prob([episode for n in range(PASSES) for episode in human.repeat(n)])
 
     def likelihood_plainly() -> None:
-        forward_all(network, [e for n in range(PLAIN_PASSES) for e in human.presented(n)])
+        forward_all(network, [e for n in range(PLAIN_PASSES) for e in human.repeat(n)])
 
     def greedy() -> None:
         responder.respond(gold)
@@ -103,7 +105,7 @@ def greedy_all(network: EpisodeNetwork, episodes: Sequence[Episode], max_length:
     output = network.vocabulary.output
     for episode in episodes:
         batch = network.collate([episode])
-        tokens = torch.full((len(batch.origin), 1), output.sos)
+        tokens = torch.full((len(batch.indices), 1), output.sos)
         for _ in range(max_length):
             batch = type(batch)(**{**vars(batch), "decoder_input": tokens})
             best = network(batch)[:, -1].argmax(-1, keepdim=True)

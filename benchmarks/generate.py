@@ -13,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from biml.episodes.draw import draw_episode
+from biml.episodes.draw import sample_episode
 from biml.episodes.episode import Episode
-from biml.episodes.folder import EpisodeFolder
-from biml.episodes.generate import GeneratedSet, generate
-from biml.episodes.sources import StreamEpisodes, draw_validation, held_out
+from biml.episodes.folder import EpisodeFolderDataset
+from biml.episodes.generate import DatasetSpec, generate
+from biml.episodes.sources import StreamDataset, sample_validation_set, canonical_grammars
 from biml.grammar import MetaGrammar
 from biml.rng import generator
 
@@ -33,9 +33,9 @@ def main() -> None:
     args = parser.parse_args()
 
     meta = MetaGrammar()
-    stream = StreamEpisodes(meta, 1, held_out(draw_validation(meta, 0)))
+    stream = StreamDataset(meta, 1, canonical_grammars(sample_validation_set(meta, 0)))
     tasks: dict[str, Callable[[int], Episode]] = {
-        "draw an episode": lambda i: draw_episode(meta, generator(1, "train", i)),
+        "draw an episode": lambda i: sample_episode(meta, generator(1, "train", i)),
         "the same with exclusions": stream.episode,
     }
     best = dict.fromkeys(tasks, float("inf"))
@@ -51,11 +51,11 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         where = Path(folder) / "data_algebraic"
         start = time.perf_counter()
-        generate(GeneratedSet(train=args.train), where, workers=args.workers)
+        generate(DatasetSpec(train=args.train), where, workers=args.workers)
         print(f"write {args.train:,} + 200 episodes: {time.perf_counter() - start:.1f} s")
         for what in ("read for the first time", "open again"):
             start = time.perf_counter()
-            opened = EpisodeFolder.open(where / "train", cache=Path(folder) / "cache")
+            opened = EpisodeFolderDataset.open(where / "train", cache=Path(folder) / "cache")
             print(f"{what}: {time.perf_counter() - start:.2f} s")
         start = time.perf_counter()
         for i in range(EPISODES):

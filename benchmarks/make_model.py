@@ -16,13 +16,13 @@ from pathlib import Path
 
 from biml.checkpoints.cards import card_path
 from biml.checkpoints.export import DTYPES, write_safetensors
-from biml.checkpoints.model import read_contents
-from biml.checkpoints.shipped import FOLDER, SHIPPED
+from biml.checkpoints.model import load_checkpoint
+from biml.checkpoints.shipped import PRETRAINED_FOLDER, PRETRAINED
 from biml.commands.main import main as biml
 from biml.episodes.locate import DataFolders
 from biml.errors import BimlError, UsageError
-from biml.evaluation.measure import PASSES
-from biml.lineage.card import ready_to_ship
+from biml.evaluation.measure import DEFAULT_REPEATS
+from biml.lineage.card import build_release
 
 FACTS = ("command", "minutes", "hardware", "note")
 
@@ -30,10 +30,12 @@ FACTS = ("command", "minutes", "hardware", "note")
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("name", help=f"one of {', '.join(SHIPPED)}")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where to write (%(default)s)")
+    parser.add_argument("name", help=f"one of {', '.join(PRETRAINED)}")
+    parser.add_argument(
+        "--folder", type=Path, default=PRETRAINED_FOLDER, help="where to write (%(default)s)"
+    )
     parser.add_argument("--data_dir", type=Path, help="where data_human lies")
-    parser.add_argument("--passes", type=int, default=PASSES, help="(%(default)s)")
+    parser.add_argument("--passes", type=int, default=DEFAULT_REPEATS, help="(%(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace the model")
     for fact in FACTS:
         kind = float if fact == "minutes" else str
@@ -45,27 +47,27 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     print(f"wrote {path} and {card_path(path).name}")
-    return biml(["models", args.name]) if path.parent == FOLDER else 0
+    return biml(["models", args.name]) if path.parent == PRETRAINED_FOLDER else 0
 
 
 def make(args: argparse.Namespace) -> Path:
     """Write the two files; the name of the first."""
-    if args.name not in SHIPPED:
-        raise UsageError(f"no model {args.name!r} comes with biml, but {', '.join(SHIPPED)}")
+    if args.name not in PRETRAINED:
+        raise UsageError(f"no model {args.name!r} comes with biml, but {', '.join(PRETRAINED)}")
     path = args.folder / f"{args.name}.safetensors"
     if path.exists() and not args.overwrite:
         raise UsageError(f"{path} exists; add --overwrite to replace it")
-    trained_on = read_contents(args.checkpoint)["episode_type"]
-    if trained_on != SHIPPED[args.name]:
+    trained_on = load_checkpoint(args.checkpoint)["episode_type"]
+    if trained_on != PRETRAINED[args.name]:
         raise UsageError(
-            f"{args.name} is trained on {SHIPPED[args.name]}, but {args.checkpoint} on {trained_on}"
+            f"{args.name} is trained on {PRETRAINED[args.name]}, but {args.checkpoint} on {trained_on}"
         )
-    contents = ready_to_ship(
+    contents = build_release(
         args.checkpoint,
         args.name,
         DataFolders(args.data_dir),
         facts={fact: getattr(args, fact) for fact in FACTS if getattr(args, fact) is not None},
-        passes=args.passes,
+        repeats=args.passes,
         progress=lambda text: print(f"measuring: {text}", flush=True),
     )
     write_safetensors(path, contents, DTYPES["float16"])

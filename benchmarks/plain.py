@@ -18,7 +18,7 @@ def interpret(grammar: Grammar, words: Words, longest: int = 10_000) -> Words:
     Not continued beyond `longest` symbols.
     """
     for rule in grammar.rules:
-        for bound in matches(rule.lhs, rule.kinds, words):
+        for bound in matches(rule.lhs, rule.lhs_pattern, words):
             output: Words = ()
             for item in rule.rhs:
                 variable = item.strip("[]")
@@ -45,7 +45,7 @@ def matches(lhs: Words, kinds: str, words: Words) -> Iterator[dict[str, Words]]:
 
 def draw_episode(meta: MetaGrammar, rng: Random) -> Episode:
     """An episode of the same distribution as the library's; a grammar that runs dry never ends."""
-    grammar = meta.draw_grammar(rng)
+    grammar = meta.sample_grammar(rng)
     outputs: dict[Words, Words] = {}
     while len(outputs) < meta.n_study + meta.n_query:
         words = draw_input(grammar, "x1", rng, meta.max_input)
@@ -67,7 +67,7 @@ def draw_input(grammar: Grammar, item: str, rng: Random, longest: int) -> Words:
     if rule is None:
         return rng.choice(primitives).lhs
     words: Words = ()
-    for part, kind in zip(rule.lhs, rule.kinds, strict=True):
+    for part, kind in zip(rule.lhs, rule.lhs_pattern, strict=True):
         if len(words) <= longest:
             words += (part,) if kind == "." else draw_input(grammar, part, rng, longest)
     return words

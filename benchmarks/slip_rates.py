@@ -21,10 +21,10 @@ from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
 from biml.episodes.types import episode_type
 from biml.errors import BimlError
-from biml.evaluation.likelihood import lapse
+from biml.evaluation.likelihood import apply_lapse
 from biml.evaluation.responder import Responder
-from biml.grammar.slips import PEOPLE, SlipRates
-from biml.symbolic import BiasedOracle, SlippingOracle
+from biml.grammar.slips import HUMAN_RATES, SlipRates
+from biml.symbolic import BiasOracle, SlipOracle
 
 LAPSES = [i / 100 for i in range(1, 13)]
 BIASES = (0.1, 0.15, 0.2, 0.25, 0.3)
@@ -41,10 +41,10 @@ def main() -> None:
     parser.add_argument("--data_dir", type=Path, help="where data_human lies")
     args = parser.parse_args()
     human = episode_type("few_shot_human").open_evaluation(DataFolders(args.data_dir), 0)
-    episodes = human.presented(0)
-    biases = {p: scored(BiasedOracle(p=p), episodes) for p in BIASES}
+    episodes = human.repeat(0)
+    biases = {p: scored(BiasOracle(p=p), episodes) for p in BIASES}
     slips = {
-        rates: scored(SlippingOracle(rates=rates), episodes)
+        rates: scored(SlipOracle(rates=rates), episodes)
         for rates in track(
             [SlipRates(*each) for each in product(MISREAD, FLIP, ONE_TO_ONE)], "Rates of slips"
         )
@@ -52,7 +52,7 @@ def main() -> None:
     for name, found in (("biases", biases), ("slips", slips)):
         best = max(found, key=lambda rates: found[rates].sum(axis=1).max())
         print(f"{name}: {best}: {found[best].sum(axis=1).max():.1f}")
-    print(f"as trained: {PEOPLE}: {slips[PEOPLE].sum(axis=1).max():.1f}")
+    print(f"as trained: {HUMAN_RATES}: {slips[HUMAN_RATES].sum(axis=1).max():.1f}")
     gains = np.array([gain(slips, biases, seed) for seed in range(args.splits)])
     print(
         f"slips less biases, held out: mean {gains.mean():.1f}, SD over {args.splits} splits "
@@ -64,7 +64,7 @@ def scored(responder: Responder, episodes: list[Episode]) -> np.ndarray:
     """Log-likelihood of every answer at every lapse rate [lapse rates, answers]."""
     answers = [answer for episode in responder.log_prob(episodes) for answer in episode]
     n_symbols = len(responder.symbols) + 1
-    return np.array([[lapse(a, rate, n_symbols).sum() for a in answers] for rate in LAPSES])
+    return np.array([[apply_lapse(a, rate, n_symbols).sum() for a in answers] for rate in LAPSES])
 
 
 def gain(

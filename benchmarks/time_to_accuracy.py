@@ -33,10 +33,10 @@ from biml.checkpoints.model import load_model
 from biml.commands.main import main as biml
 from biml.episodes.locate import DataFolders
 from biml.episodes.types import episode_type
-from biml.evaluation.exact import exact
-from biml.files import write_aside
-from biml.training.history import Line, read_history
-from biml.training.outputs import Outputs
+from biml.evaluation.exact import teacher_forced_exact_match
+from biml.files import atomic_write
+from biml.training.history import LogEntry, read_metrics
+from biml.training.outputs import RunPaths
 
 PUBLISHED = {"algebraic+biases": 95.3, "algebraic_noise": 94.7}
 """Percent of novel validation queries that the published networks answer (paper, supplement)."""
@@ -73,7 +73,7 @@ def main() -> None:
                 break
     write(args.out / "curves.csv", CURVE, curves)
     write(args.out / "runs.csv", END, ends)
-    with write_aside(args.out / "time_to_accuracy.png") as file:
+    with atomic_write(args.out / "time_to_accuracy.png") as file:
         drawn(curves, published).savefig(file, format="png", dpi=150)
     for text, minutes in medians(args.seeds, curves, ends, published).items():
         print(f"median minutes to {text}: {shown(minutes)}")
@@ -90,7 +90,7 @@ def course(seed: int, args: argparse.Namespace) -> Iterator[tuple[list[Row], Row
             own_options += ["--init", str(start(parts, model)), *FALL]
         train(model, args.episode_type, minutes, seed + 1000 * fall, own_options)
         parts.append(model)
-        lines = [line for line in read_history(Outputs(model).history) if "val_loss" in line]
+        lines = [line for line in read_metrics(RunPaths(model).history) if "val_loss" in line]
         curve = [point(line, before) | {"seed": seed, "fall": fall} for line in lines]
         before = {name: curve[-1][name] for name in before}
         end = {name: curve[-1][name] for name in END if name != "gold"}
@@ -102,7 +102,7 @@ def start(parts: Sequence[Path], fall: Path) -> Path:
     if len(parts) == 1:
         return parts[0]
     mean = fall.with_name(f"{fall.stem}-start.pt")
-    own.save(mean, averaged(list(parts[-2:])))
+    own.save_checkpoint(mean, averaged(list(parts[-2:])))
     return mean
 
 
@@ -119,7 +119,7 @@ def train(model: Path, kind: str, minutes: float, seed: int, own_options: Sequen
         raise SystemExit(code)
 
 
-def point(line: Line, before: Mapping[str, Any]) -> Row:
+def point(line: LogEntry, before: Mapping[str, Any]) -> Row:
     """One validation of a part, its minutes and episodes counted from the very beginning."""
     return {
         "minutes": round(before["minutes"] + (line["seconds"] or 0) / 60, 2),
@@ -134,13 +134,13 @@ def point(line: Line, before: Mapping[str, Any]) -> Row:
 def gold(model: Path) -> float:
     """Percent of the gold task's novel queries, under 100 renamings, answered exactly."""
     loaded = load_model(model)
-    asked = episode_type("few_shot_gold").open_evaluation(DataFolders(), 0).presented(0)
-    right = exact(loaded.network, asked)
+    asked = episode_type("few_shot_gold").open_evaluation(DataFolders(), 0).repeat(0)
+    right = teacher_forced_exact_match(loaded.network, asked)
     novel = [
         verdict
         for episode, verdicts in zip(asked, right, strict=True)
         for query, verdict in zip(episode.queries, verdicts, strict=True)
-        if not query.copied
+        if not query.in_study
     ]
     return 100 * sum(novel) / len(novel)
 
@@ -178,7 +178,7 @@ def write(path: Path, names: tuple[str, ...], rows: list[dict[str, Any]]) -> Non
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    with write_aside(path) as file:
+    with atomic_write(path) as file:
         file.write(text.getvalue().encode())
 
 

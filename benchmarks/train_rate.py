@@ -20,12 +20,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 from biml.training.config import PRECISIONS, TrainingConfig
-from biml.training.hardware import cores
-from biml.training.learner import Learner
-from biml.training.material import open_material
-from biml.training.presets import PRESETS, arch_of, settle
-from biml.training.run import max_tokens
-from biml.training.workers import Team, assemble_team
+from biml.training.hardware import physical_cores
+from biml.training.learner import TrainStep
+from biml.training.material import open_training_data
+from biml.training.presets import PRESETS, preset_architecture, resolve_options
+from biml.training.run import default_micro_batch_tokens
+from biml.training.workers import ProcessGroup, init_process_group
 
 CPU = torch.device("cpu")
 
@@ -48,25 +48,28 @@ class Job:
     config: TrainingConfig
     steps: int
 
-    def take_part(self, team: Team) -> None:
-        self.measure(team)
+    def run(self, group: ProcessGroup) -> None:
+        self.measure(group)
 
-    def measure(self, team: Team) -> Rate:
-        material = open_material(self.config, None)
-        learner = Learner(material.network, material.source, self.config, team)
-        learner.go_to(learner.total * 9 // 10)  # beyond any curriculum: full episodes
+    def measure(self, group: ProcessGroup) -> Rate:
+        material = open_training_data(self.config, None)
+        learner = TrainStep(material.network, material.source, self.config, group)
+        learner.seek(learner.total_steps * 9 // 10)  # beyond any curriculum: full episodes
         learner.step()
-        first = learner.done
+        first = learner.steps_done
         began = time.perf_counter()
         for _ in range(self.steps):
             learner.step()
         taken = (time.perf_counter() - began) / self.steps
-        shown = [self.config.presentations(done, learner.total) for done in (first, learner.done)]
+        shown = [
+            self.config.episodes_seen(done, learner.total_steps)
+            for done in (first, learner.steps_done)
+        ]
         began = time.thread_time()
-        learner._assemble(learner.done)
+        learner._build_batch(learner.steps_done)
         assembly = time.thread_time() - began
         peak = torch.tensor(_peak_memory(), dtype=torch.float64)
-        team.add_up(peak)
+        group.all_reduce(peak)
         return Rate(taken, (shown[1] - shown[0]) / self.steps, assembly, peak.item())
 
 
@@ -86,19 +89,21 @@ def main() -> None:
     parser.add_argument("--preset", default="paper", choices=PRESETS)
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     parser.add_argument("--max-tokens", type=int, help="(as in training)")
-    parser.add_argument("--workers", type=int, nargs="+", default=sorted({1, cores()}))
+    parser.add_argument("--workers", type=int, nargs="+", default=sorted({1, physical_cores()}))
     args = parser.parse_args()
     best: dict[tuple[str, int], Rate] = {}
     for _ in range(args.rounds):
         for precision in args.precision:
-            tokens = args.max_tokens or max_tokens(arch_of(args.preset), CPU, precision)
+            tokens = args.max_tokens or default_micro_batch_tokens(
+                preset_architecture(args.preset), CPU, precision
+            )
             config = TrainingConfig(
-                **settle({"preset": args.preset, "episode_type": "algebraic+biases"})
+                **resolve_options({"preset": args.preset, "episode_type": "algebraic+biases"})
                 | {"precision": precision, "max_tokens": tokens}
             )
             for workers in args.workers:
                 job = Job(config, args.steps)
-                with assemble_team(job, CPU, workers) as team:
+                with init_process_group(job, CPU, workers) as team:
                     rate = job.measure(team)
                 case = (precision, workers)
                 best[case] = min(rate, best.get(case, rate), key=lambda found: found.step)

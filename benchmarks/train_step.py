@@ -17,25 +17,26 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from torch import Tensor, nn
 
-from biml.episodes.draw import draw_episode
+from biml.episodes.draw import sample_episode
 from biml.episodes.episode import COLOURS, WORDS, Episode
-from biml.episodes.transforms import query_study_too
+from biml.episodes.transforms import append_study_queries
 from biml.grammar import MetaGrammar
-from biml.networks.memory import keep_freed_memory
-from biml.networks.paper import PaperConfig, PaperNetwork, sinusoids
-from biml.networks.sequences import SequenceBatch
+from biml.networks.memory import tune_malloc
+from biml.networks.paper import Seq2SeqConfig, Seq2SeqTransformer, sinusoidal_positions
+from biml.networks.sequences import Seq2SeqBatch
 from biml.rng import generator
 from biml.vocabulary import Vocabulary
 
-VOCABULARY = Vocabulary.of(WORDS, COLOURS)
+VOCABULARY = Vocabulary.from_words_and_symbols(WORDS, COLOURS)
 
 
-def plain(network: PaperNetwork, batch: SequenceBatch) -> Tensor:
+def plain(network: Seq2SeqTransformer, batch: Seq2SeqBatch) -> Tensor:
     """The forward pass by nn.Transformer itself."""
     padding = batch.source == VOCABULARY.input.pad
     x, y = network.input_embedding(batch.source), network.output_embedding(batch.decoder_input)
     x, y = (
-        nn.functional.dropout(z + sinusoids(*z.shape[1:]), network.config.dropout) for z in (x, y)
+        nn.functional.dropout(z + sinusoidal_positions(*z.shape[1:]), network.config.dropout)
+        for z in (x, y)
     )
     mask = nn.Transformer.generate_square_subsequent_mask(y.shape[1])
     decoded = network.transformer(
@@ -49,15 +50,15 @@ def plain(network: PaperNetwork, batch: SequenceBatch) -> Tensor:
     return network.out(decoded).float()
 
 
-def ours(network: PaperNetwork, batch: SequenceBatch) -> Tensor:
+def ours(network: Seq2SeqTransformer, batch: Seq2SeqBatch) -> Tensor:
     return network(batch, torch.Generator().manual_seed(0))
 
 
 def step(
-    network: PaperNetwork,
+    network: Seq2SeqTransformer,
     optimizer: torch.optim.Optimizer,
-    batches: Sequence[SequenceBatch],
-    forward: Callable[[PaperNetwork, SequenceBatch], Tensor],
+    batches: Sequence[Seq2SeqBatch],
+    forward: Callable[[Seq2SeqTransformer, Seq2SeqBatch], Tensor],
     bf16: bool,
 ) -> None:
     pad = VOCABULARY.output.pad
@@ -82,15 +83,15 @@ def main() -> None:
     args = parser.parse_args()
 
     torch.set_num_threads(1)
-    keep_freed_memory()
-    network = PaperNetwork(PaperConfig(), VOCABULARY).train()
+    tune_malloc()
+    network = Seq2SeqTransformer(Seq2SeqConfig(), VOCABULARY).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, betas=(0.9, 0.95))
     episodes: list[Episode] = [
-        query_study_too(draw_episode(MetaGrammar(), generator(0, "benchmark", i)))
+        append_study_queries(sample_episode(MetaGrammar(), generator(0, "benchmark", i)))
         for i in range(args.episodes)
     ]
     began = time.perf_counter()
-    cuts = {f"chunks of {n}": network.chunks(episodes, n) for n in args.max_tokens}
+    cuts = {f"chunks of {n}": network.micro_batches(episodes, n) for n in args.max_tokens}
     assembly = (time.perf_counter() - began) / len(cuts)
     cases = [(name, batches, ours) for name, batches in cuts.items()]
     if args.plain:

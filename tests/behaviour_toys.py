@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from biml.behaviour.responses import table
+from biml.behaviour.responses import response_table
 
 
 def answers(*pairs: tuple[str, str], model: str = "people", **more: object) -> pd.DataFrame:
     """Responses written as (query, response)."""
     rows = [{"item": q, "query": q, "response": r, "model": model, **more} for q, r in pairs]
-    return table(rows)
+    return response_table(rows)

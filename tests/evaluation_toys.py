@@ -6,19 +6,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from biml.episodes.episode import COLOURS, WORDS, Episode, Example
-from biml.episodes.types import PUBLISHED
-from biml.networks.paper import PaperConfig, PaperNetwork
+from biml.episodes.types import PUBLISHED_VOCAB
+from biml.networks.paper import Seq2SeqConfig, Seq2SeqTransformer
 
-SMALL = PaperConfig(nlayers_encoder=1, nlayers_decoder=2, nheads=2, emb_size=16, ff_mult=2)
+SMALL = Seq2SeqConfig(nlayers_encoder=1, nlayers_decoder=2, nheads=2, emb_size=16, ff_mult=2)
 
 
-def small_network(seed: int = 1) -> PaperNetwork:
+def small_network(seed: int = 1) -> Seq2SeqTransformer:
     """An untrained network whose answers end after a few symbols and differ between questions."""
-    network = PaperNetwork(SMALL, PUBLISHED, seed)
+    network = Seq2SeqTransformer(SMALL, PUBLISHED_VOCAB, seed)
     for parameter in network.parameters():
         if parameter.ndim > 1:
             parameter.data *= 2
-    network.out.bias.data[PUBLISHED.output.eos] += 0.5
+    network.out.bias.data[PUBLISHED_VOCAB.output.eos] += 0.5
     return network.eval()
 
 
@@ -38,7 +38,7 @@ def random_episodes(rng, n: int, queries: int = 4, pool: bool = False) -> list[E
     episodes = []
     for number in range(n):
         asked = [pair() for _ in range(queries)]
-        again = [Example(query.words, pair().symbols) for query in asked]
+        again = [Example(query.input, pair().output) for query in asked]
         episodes.append(
             Episode(
                 study=tuple(pair() for _ in range(rng.randint(0, 4))),
@@ -64,15 +64,15 @@ class Oracle:
 
     def _score(self, episode: Episode, query: Example) -> np.ndarray:
         right = (*self._answer(episode, query), "EOS")
-        scores = np.full(len(query.symbols) + 1, -np.log(len(self.symbols) + 1))
-        for place, symbol in enumerate((*query.symbols, "EOS")[: len(right)]):
+        scores = np.full(len(query.output) + 1, -np.log(len(self.symbols) + 1))
+        for place, symbol in enumerate((*query.output, "EOS")[: len(right)]):
             scores[place] = 0.0 if symbol == right[place] else -np.inf
         return scores
 
     def _answer(self, episode: Episode, query: Example) -> tuple[str, ...]:
         words, symbols = episode.remapping.words, episode.remapping.symbols
         back = {new: old for old, new in words.items()}
-        return tuple(symbols[s] for s in self.gold[tuple(back[w] for w in query.words)])
+        return tuple(symbols[s] for s in self.gold[tuple(back[w] for w in query.input)])
 
     def respond(self, episodes, max_length=10):
         return [[self._answer(e, q)[:max_length] for q in e.queries] for e in episodes]

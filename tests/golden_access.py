@@ -11,23 +11,23 @@ import torch
 
 from biml.checkpoints.cards import read_card
 from biml.checkpoints.model import load_model
-from biml.checkpoints.shipped import installed
+from biml.checkpoints.shipped import list_pretrained
 from biml.commands import main as commands
-from biml.commands.train import OPTIONS
-from biml.episodes.draw import draw_episode
+from biml.commands.train import TRAINING_OPTIONS
+from biml.episodes.draw import sample_episode
 from biml.episodes.episode import Episode
-from biml.episodes.explain import explained
+from biml.episodes.explain import with_grammar_labels
 from biml.episodes.locate import DataFolders
 from biml.episodes.text import write_episode
-from biml.episodes.types import EPISODE_TYPES, PUBLISHED, episode_type
+from biml.episodes.types import EPISODE_TYPES, PUBLISHED_VOCAB, episode_type
 from biml.evaluation.network_responder import NetworkResponder
 from biml.grammar import MetaGrammar
 from biml.networks.base import EpisodeNetwork
-from biml.networks.table import build
+from biml.networks.table import build_network
 from biml.results.folder import read_results
 from biml.rng import generator
 from biml.training.config import TrainingConfig
-from biml.training.presets import settle
+from biml.training.presets import resolve_options
 
 DEST_RENAMES: dict[str, str] = {}
 """Names of parsed options and of fields of a run's configuration: old to new."""
@@ -104,8 +104,8 @@ def parse_published(name: str, argv: Sequence[str]) -> dict[str, Any]:
 
 def run_configuration(options: dict[str, Any]) -> dict[str, Any]:
     """What a training run is determined by, from the parsed options of `biml train`."""
-    given = {name: options[name] for name in OPTIONS if options[name] is not None}
-    return asdict(TrainingConfig(**settle(given)))
+    given = {name: options[name] for name in TRAINING_OPTIONS if options[name] is not None}
+    return asdict(TrainingConfig(**resolve_options(given)))
 
 
 # Episodes
@@ -120,7 +120,7 @@ def episode_types() -> list[str]:
 
 
 def _folders(data: Path | None) -> DataFolders:
-    return DataFolders(data, usual=())
+    return DataFolders(data, defaults=())
 
 
 def training(name: str, data: Path | None, seed: int, numbers: range) -> list[Episode]:
@@ -132,15 +132,15 @@ def training(name: str, data: Path | None, seed: int, numbers: range) -> list[Ep
 def curriculum(name: str, data: Path | None, seed: int, numbers: range) -> list[Episode]:
     """The same of a run of 200 episodes with a curriculum that ends after 120, with labels."""
     source = episode_type(name).open_curriculum(_folders(data), seed, 120, 200)
-    if episode_type(name).teaches_rules:
-        source = explained(source)
+    if episode_type(name).supports_grammar_labels:
+        source = with_grammar_labels(source)
     return [source.episode(number) for number in numbers]
 
 
 def evaluation(name: str, data: Path | None, seed: int, passes: int = 1) -> list[Episode]:
     """The episodes of the first passes of an evaluation."""
     opened = episode_type(name).open_evaluation(_folders(data), seed)
-    return [episode for number in range(passes) for episode in opened.presented(number)]
+    return [episode for number in range(passes) for episode in opened.repeat(number)]
 
 
 def text(episode: Episode) -> str:
@@ -148,22 +148,22 @@ def text(episode: Episode) -> str:
     lines = [f"study {_example(example)}" for example in episode.study]
     lines += [f"query {_example(example)}" for example in episode.queries]
     lines += [f"pool {' '.join(episode.pool)}"] if episode.pool is not None else []
-    if (labels := episode.explanation) is not None:
+    if (labels := episode.grammar_labels) is not None:
         lines += [f"origins {list(labels.study)} {list(labels.queries)}"]
         lines += [f"rule {word}: {rule}" for word, rule in sorted(labels.rules.items())]
     return "\n".join(lines)
 
 
 def _example(example: Any) -> str:
-    copied = " (copied)" if example.copied else ""
-    return f"{' '.join(example.words)} -> {' '.join(example.symbols)}{copied}"
+    copied = " (copied)" if example.in_study else ""
+    return f"{' '.join(example.input)} -> {' '.join(example.output)}{copied}"
 
 
 def write_drawn(folder: Path, counts: dict[str, int]) -> None:
     """Write drawn episodes in the published layout."""
     for kind, count in counts.items():
         for number in range(count):
-            episode = draw_episode(MetaGrammar(), generator(1, kind, number))
+            episode = sample_episode(MetaGrammar(), generator(1, kind, number))
             write_episode(folder / "data_algebraic" / kind / f"{number:06d}.txt", episode)
 
 
@@ -171,7 +171,7 @@ def write_drawn(folder: Path, counts: dict[str, int]) -> None:
 
 
 def network(arch: str, size: str) -> EpisodeNetwork:
-    return build(arch, SIZES[arch][size], PUBLISHED, 0)
+    return build_network(arch, SIZES[arch][size], PUBLISHED_VOCAB, 0)
 
 
 def weights(network: EpisodeNetwork) -> dict[str, torch.Tensor]:
@@ -190,8 +190,8 @@ def logits(network: EpisodeNetwork, episodes: Sequence[Episode]) -> np.ndarray:
 def logits_step_by_step(network: EpisodeNetwork, episodes: Sequence[Episode]) -> np.ndarray:
     """The same as `logits`, decoded one symbol after another."""
     batch = network.eval().collate(episodes)
-    memory = network.remember(batch)
-    steps = [network.next_logits(memory, tokens) for tokens in batch.decoder_input.T]
+    memory = network.encode(batch)
+    steps = [network.decode_step(memory, tokens) for tokens in batch.decoder_input.T]
     return _in_order(network, batch, torch.stack(steps, dim=1))
 
 
@@ -206,7 +206,7 @@ def training_pass(
     loss = torch.nn.functional.cross_entropy(
         found.flatten(0, 1), batch.target.flatten(), ignore_index=output.pad
     )
-    auxiliary = network.guidance
+    auxiliary = network.auxiliary_loss
     (loss if auxiliary is None else loss + auxiliary).backward()
     gradients = {
         STATE_RENAMES.get(name, name): float(weight.grad.norm())
@@ -219,7 +219,7 @@ def training_pass(
 
 def _in_order(network: EpisodeNetwork, batch: Any, found: torch.Tensor) -> np.ndarray:
     """The logits before each symbol of each target and its end, in the order of the queries."""
-    rows = sorted(range(len(batch.origin)), key=batch.origin.__getitem__)
+    rows = sorted(range(len(batch.indices)), key=batch.indices.__getitem__)
     lengths = (batch.target != network.vocabulary.output.pad).sum(dim=1).tolist()
     return np.concatenate([found[row, : lengths[row]].numpy() for row in rows])
 
@@ -229,7 +229,7 @@ def _in_order(network: EpisodeNetwork, batch: Any, found: torch.Tensor) -> np.nd
 
 def shipped() -> dict[str, Path]:
     """The files of the models that come with biml."""
-    return {path.stem: path for path in installed()}
+    return {path.stem: path for path in list_pretrained()}
 
 
 def card(path: Path) -> dict[str, Any]:

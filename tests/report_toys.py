@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 
 from biml.behaviour.people import people_few_shot, people_open_ended, people_probes
-from biml.behaviour.responses import table
+from biml.behaviour.responses import response_table
 from biml.behaviour.samples import sample_open_ended
 from biml.episodes.locate import DataFolders
-from biml.results.folder import ModelInfo, Results, Skipped, write_results
+from biml.results.folder import ModelInfo, Results, Exclusion, write_results
 from biml.results.tables import TABLES
-from biml.symbolic import symbolic
+from biml.symbolic import symbolic_model
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -78,8 +78,14 @@ def answers(shared: Path) -> pd.DataFrame:
     few_shot = people_few_shot(data)
     hostile = {"model": "net", "task": "few_shot", "item": "DAX thrice", "query": "DAX thrice"}
     theirs = [{**hostile, "target": "DAX DAX DAX", "response": r} for r in _RESPONSES]
-    sheets = sample_open_ended(symbolic("biases").make(), data, model="net", n=15)
-    tables = [few_shot, table(theirs), people_open_ended(data), sheets, people_probes(data)]
+    sheets = sample_open_ended(symbolic_model("biases").build(), data, model="net", n_sets=15)
+    tables = [
+        few_shot,
+        response_table(theirs),
+        people_open_ended(data),
+        sheets,
+        people_probes(data),
+    ]
     return pd.concat(tables, ignore_index=True)
 
 
@@ -94,7 +100,7 @@ def write_toy(folder: Path, tables: Mapping[str, pd.DataFrame]) -> Path:
         seed=3,
         models=MODELS,
         experiments=("few-shot", "open-ended", "probes"),
-        skipped=(Skipped("oracle", "open-ended", f"is for another task {HOSTILE}"),),
+        skipped=(Exclusion("oracle", "open-ended", f"is for another task {HOSTILE}"),),
         tables=tables,
     )
     write_results(results, folder)

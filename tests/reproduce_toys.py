@@ -7,13 +7,13 @@ import pytest
 
 from biml.checkpoints import own
 from biml.episodes.locate import DataFolders
-from biml.reproduce.assemble import Wanted
-from biml.reproduce.experiments import chosen
-from biml.reproduce.likelihoods import SCORED
+from biml.reproduce.assemble import ReproductionSpec
+from biml.reproduce.experiments import select_experiments
+from biml.reproduce.likelihoods import SCORED_TABLE
 from biml.reproduce.run import reproduce
-from biml.reproduce.store import Store
-from biml.reproduce.subjects import find_subjects
-from biml.reproduce.work import Unit
+from biml.reproduce.store import ResultCache
+from biml.reproduce.subjects import find_models
+from biml.reproduce.work import Job
 from biml.results.folder import Results, read_results
 from biml.results.tables import TABLES
 from evaluation_toys import small_network
@@ -27,7 +27,7 @@ MODELS = {
 }
 
 
-class Told:
+class RecordingListener:
     """Remembers what it was told, and interrupts after some units."""
 
     def __init__(self, interrupt_after: int = 10_000) -> None:
@@ -35,38 +35,40 @@ class Told:
         self.complete: list[tuple[str, str]] = []
         self.interrupt_after = interrupt_after
 
-    def began(self, units: Sequence[Unit]) -> None:
-        self.units = [unit.place for unit in units]
+    def on_start(self, jobs: Sequence[Job]) -> None:
+        self.units = [unit.key for unit in jobs]
 
-    def running(self, units: Sequence[Unit]) -> None: ...
+    def on_running(self, jobs: Sequence[Job]) -> None: ...
 
-    def done(self, unit: Unit) -> None:
-        self.complete.append(unit.place)
+    def on_done(self, job: Job) -> None:
+        self.complete.append(job.key)
         if len(self.complete) == self.interrupt_after:
             raise KeyboardInterrupt
 
-    def said(self, text: str) -> None: ...
+    def on_message(self, text: str) -> None: ...
 
 
-def store(folder: Path) -> Store:
-    return Store({**TABLES, SCORED.name: SCORED}, folder / "kept")
+def store(folder: Path) -> ResultCache:
+    return ResultCache({**TABLES, SCORED_TABLE.name: SCORED_TABLE}, folder / "kept")
 
 
 @pytest.fixture(scope="session")
 def models(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     for seed, (name, kind) in enumerate(MODELS.items()):
-        own.save(folder / f"{name}.pt", own.contents_of(small_network(seed), kind))
+        own.save_checkpoint(folder / f"{name}.pt", own.checkpoint_of(small_network(seed), kind))
     legacy = shared / "legacy" / "net-legacy-vanilla.pt"
     (folder / "vanilla.pt").write_bytes(legacy.read_bytes())
     return folder
 
 
 @pytest.fixture(scope="session")
-def wanted(shared: Path, models: Path) -> Wanted:
+def wanted(shared: Path, models: Path) -> ReproductionSpec:
     data = DataFolders(shared)
     names = ["mlc", "joint-top", "vanilla", "probed", "oracle", "oracle-biases", "biases"]
-    return Wanted(find_subjects(names, models, data), chosen(None), data, quick=True)
+    return ReproductionSpec(
+        find_models(names, models, data), select_experiments(None), data, quick=True
+    )
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +77,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def results(wanted: Wanted, place: Path) -> Results:
-    reproduce(wanted, place / "out", workers=1, watch=Told(), store=store(place))
+def results(wanted: ReproductionSpec, place: Path) -> Results:
+    reproduce(wanted, place / "out", workers=1, listener=RecordingListener(), cache=store(place))
     return read_results(place / "out")

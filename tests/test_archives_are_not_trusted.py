@@ -11,7 +11,7 @@ import torch
 from biml.checkpoints import own
 from biml.checkpoints.export import write_safetensors
 from biml.checkpoints.model import load_model
-from biml.data.kinds import KINDS
+from biml.data.kinds import RESOURCES
 from biml.data.place import import_path
 from biml.errors import BimlError, FormatError, UsageError
 from evaluation_toys import small_network
@@ -48,8 +48,8 @@ def test_symbolic_links_are_not_unpacked(tmp_path: Path) -> None:
 
 
 def test_an_archive_that_swells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = dataclasses.replace(KINDS["episodes"], max_bytes=100_000, max_files=3)
-    monkeypatch.setitem(KINDS, "episodes", small)
+    small = dataclasses.replace(RESOURCES["episodes"], max_bytes=100_000, max_files=3)
+    monkeypatch.setitem(RESOURCES, "episodes", small)
     bomb = packed(tmp_path / "x.zip", {**EPISODES, "data/train/000002.txt": "0" * 10**7})
     assert bomb.stat().st_size < 20_000
     many = packed(
@@ -89,20 +89,20 @@ def test_a_folder_of_human_data_is_recognised_wherever_it_lies(
 ) -> None:
     for given in (shared / "data_human", shared):
         placed = import_path(given, tmp_path / given.name)
-        assert placed.kind.name == "human"
+        assert placed.resource.name == "human"
         assert (placed.folder / "few_shot" / "val_gold" / "mini_scan.txt").exists()
         assert (placed.folder / "open_ended_cross5" / "val").is_dir()
 
 
 def test_a_folder_of_episodes_is_recognised(shared: Path, tmp_path: Path) -> None:
     placed = import_path(shared / "data_algebraic_sample", tmp_path)
-    assert (placed.kind.name, placed.files) == ("episodes", 80)
+    assert (placed.resource.name, placed.files) == ("episodes", 80)
 
 
 def test_checkpoints_join_those_that_are_there(shared: Path, tmp_path: Path) -> None:
     name = "net-legacy-vanilla.pt"
     placed = import_path(shared / "legacy" / name, tmp_path)
-    assert (placed.kind.name, placed.files) == ("models", 1)
+    assert (placed.resource.name, placed.files) == ("models", 1)
     (tmp_path / "out_models" / "mine.pt").write_bytes(b"mine")
     again = import_path(shared / "legacy", tmp_path)
     assert name in again.kept
@@ -111,11 +111,11 @@ def test_checkpoints_join_those_that_are_there(shared: Path, tmp_path: Path) -> 
 
 
 def test_an_export_comes_with_its_card(tmp_path: Path) -> None:
-    contents = own.contents_of(small_network(), "algebraic")
+    contents = own.checkpoint_of(small_network(), "algebraic")
     write_safetensors(tmp_path / "net.safetensors", contents, torch.float32)
     (tmp_path / "other.json").write_text("{}")
     placed = import_path(tmp_path / "net.safetensors", tmp_path / "dest")
-    assert (placed.kind.name, placed.files) == ("models", 2)
+    assert (placed.resource.name, placed.files) == ("models", 2)
     assert {path.name for path in placed.folder.iterdir()} == {"net.safetensors", "net.json"}
     assert load_model(placed.folder / "net.safetensors").episode_type == "algebraic"
 

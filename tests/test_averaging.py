@@ -10,9 +10,9 @@ import torch
 
 from biml.checkpoints import own
 from biml.checkpoints.export import DTYPES, write_safetensors
-from biml.checkpoints.model import read_contents
-from biml.networks.paper import PaperConfig, PaperNetwork
-from biml.training.config import Conduct
+from biml.checkpoints.model import load_checkpoint
+from biml.networks.paper import Seq2SeqConfig, Seq2SeqTransformer
+from biml.training.config import RuntimeConfig
 from biml.training.run import train
 from training_toys import OPTIONS, open_toys, weights_of
 
@@ -31,7 +31,7 @@ def runs(tmp_path: Path) -> list[Path]:
     paths = [tmp_path / f"{name}.pt" for name in ("one", "other")]
     for seed, path in enumerate(paths):
         options = OPTIONS | {"nsteps": 2, "seed": seed}
-        train(path, options, conduct=Conduct(workers=1), open_material=open_toys)
+        train(path, options, runtime=RuntimeConfig(workers=1), open_training_data=open_toys)
     return paths
 
 
@@ -40,7 +40,7 @@ def test_the_mean_of_two_models_has_the_facts_of_the_last(average, runs: list[Pa
     one, other = map(weights_of, runs)
     for name, mean in contents["weights"].items():
         torch.testing.assert_close(mean, (one[name] + other[name]) / 2)
-    last = own.load(runs[1])
+    last = own.load_native_checkpoint(runs[1])
     assert contents["info"] == last["info"]
     assert contents["history"] == last["training"]["record"]["history"] != []
     assert "training" not in contents
@@ -50,7 +50,7 @@ def test_a_model_counts_as_often_as_it_is_named_and_may_be_exported(
     average, runs: list[Path], tmp_path: Path
 ) -> None:
     exported = tmp_path / "one.safetensors"
-    write_safetensors(exported, read_contents(runs[0]), DTYPES["float32"])
+    write_safetensors(exported, load_checkpoint(runs[0]), DTYPES["float32"])
     contents = average.averaged([exported, runs[0], runs[1]])
     one, other = map(weights_of, runs)
     for name, mean in contents["weights"].items():
@@ -60,8 +60,8 @@ def test_a_model_counts_as_often_as_it_is_named_and_may_be_exported(
 def test_models_of_another_network_are_refused(
     average, runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    wider = PaperNetwork(PaperConfig(1, 1, emb_size=24, ff_mult=1), own_vocabulary(runs[0]))
-    own.save(tmp_path / "wider.pt", own.contents_of(wider, "algebraic"))
+    wider = Seq2SeqTransformer(Seq2SeqConfig(1, 1, emb_size=24, ff_mult=1), own_vocabulary(runs[0]))
+    own.save_checkpoint(tmp_path / "wider.pt", own.checkpoint_of(wider, "algebraic"))
     arguments = [str(runs[0]), str(tmp_path / "wider.pt"), "--out", str(tmp_path / "mean.pt")]
     monkeypatch.setattr(sys, "argv", ["average.py", *arguments])
     assert average.main() == 2

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from behaviour_toys import answers
 from biml.behaviour import few_shot, open_ended, probes
-from biml.behaviour.agreement import accuracy_agreement, correlations, permutation_p
-from biml.behaviour.responses import table
+from biml.behaviour.agreement import item_correlation, correlations, permutation_p
+from biml.behaviour.responses import response_table
 from biml.errors import UsageError
 from biml.grammar import GOLD, Grammar
 
@@ -57,7 +57,7 @@ def sheet(text: str) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
     ],
 )
 def test_kinds_of_error(query: str, response: str, expected: str) -> None:
-    assert few_shot.label(answers((query, response)))["error_type"].tolist() == [expected]
+    assert few_shot.annotate_errors(answers((query, response)))["error_type"].tolist() == [expected]
 
 
 @pytest.mark.parametrize(
@@ -71,18 +71,20 @@ def test_kinds_of_error(query: str, response: str, expected: str) -> None:
     ],
 )
 def test_errors_are_seen_from_any_grammar(query: str, response: str, expected: str) -> None:
-    labelled = few_shot.label(answers((query, response)), REVERSING)
+    labelled = few_shot.annotate_errors(answers((query, response)), REVERSING)
     assert labelled["error_type"].tolist() == [expected]
     assert labelled["target"].tolist() == [" ".join(REVERSING.interpret(query.split()))]
 
 
 def test_symbols_are_compared_whatever_blanks_stand_between() -> None:
-    made = table([{"item": "a", "query": "a", "response": "DAX  3", "target": " DAX 3"}])
+    made = response_table([{"item": "a", "query": "a", "response": "DAX  3", "target": " DAX 3"}])
     assert made["correct"].tolist() == [True]
-    labelled = few_shot.label(answers(("3 after DAX", "DAX  3"), ("3 after DAX", "3  DAX")))
+    labelled = few_shot.annotate_errors(
+        answers(("3 after DAX", "DAX  3"), ("3 after DAX", "3  DAX"))
+    )
     assert labelled["correct"].tolist() == [True, False]
     assert labelled["error_type"].tolist() == ["", "iconic"]
-    (probe,) = probes.label(
+    (probe,) = probes.annotate_targets(
         answers(("p2 p1", "c2  c1"), study="p1 -> c1 | p2 -> c2", pool="c1 c2")
     ).to_dict("records")
     assert (probe["correct"], probe["error_type"]) == (True, "")
@@ -90,7 +92,7 @@ def test_symbols_are_compared_whatever_blanks_stand_between() -> None:
 
 def test_only_queries_with_a_reversing_function_can_be_answered_iconically() -> None:
     responses = answers(("dax fep wif", "RED BLUE RED"), ("dax kiki wif", "RED"), ("dax", "RED"))
-    (row,) = few_shot.errors(responses, REVERSING).to_dict("records")
+    (row,) = few_shot.error_rates(responses, REVERSING).to_dict("records")
     assert (row["errors"], row["reversing_errors"], row["iconic"]) == (2, 1, 1)
     assert row["iconic_percent"] == 100
 
@@ -100,7 +102,7 @@ def test_accuracy_is_averaged_over_items_and_not_over_responses() -> None:
         *[("DAX thrice", "DAX DAX DAX")] * 9,
         ("DAX surround DAX after DAX thrice", "DAX"),
     )
-    (row,) = few_shot.groups(responses).to_dict("records")
+    (row,) = few_shot.accuracy_by_group(responses).to_dict("records")
     assert row == {"model": "people", "all": 50, "simple": 100, "complex": 0, "six_long": 0}
 
 
@@ -109,8 +111,8 @@ def test_models_and_runs_are_kept_apart() -> None:
     both = pd.concat(
         [answers(right), answers(wrong, model="net", seed=1), answers(right, model="net", seed=2)]
     )
-    assert few_shot.groups(both)["all"].tolist() == [100, 50]
-    by_run = few_shot.groups(both, by=["model", "seed"])
+    assert few_shot.accuracy_by_group(both)["all"].tolist() == [100, 50]
+    by_run = few_shot.accuracy_by_group(both, by=["model", "seed"])
     assert by_run["all"].tolist() == [100, 0, 100]
     assert by_run["seed"].isna().tolist() == [True, False, False]
 
@@ -126,7 +128,7 @@ def test_items_without_function_words_are_neither_simple_nor_complex() -> None:
 
 
 def test_the_percentage_of_no_errors_is_missing() -> None:
-    (row,) = few_shot.errors(answers(("DAX thrice", "DAX DAX DAX"))).to_dict("records")
+    (row,) = few_shot.error_rates(answers(("DAX thrice", "DAX DAX DAX"))).to_dict("records")
     assert row["errors"] == 0
     assert math.isnan(row["one_to_one_percent"])
     assert math.isnan(row["iconic_percent"])
@@ -145,7 +147,7 @@ def test_exact_permutation_p_by_brute_force() -> None:
 def test_drawn_permutations_come_near_the_exact_p(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = np.arange(7.0), np.array([0.0, 2, 1, 5, 3, 4, 9])
     exact, _ = permutation_p(x, y, np.random.default_rng(0))
-    monkeypatch.setattr("biml.behaviour.agreement.EXACT_UP_TO", 6)
+    monkeypatch.setattr("biml.behaviour.agreement.MAX_EXACT_PERMUTATION_ITEMS", 6)
     drawn, tried = permutation_p(x, y, np.random.default_rng(0))
     assert tried == 100_000
     assert drawn == pytest.approx(exact, abs=0.003)
@@ -164,23 +166,23 @@ def test_correlation_of_item_accuracies_by_hand() -> None:
 
     people, net = [10, 5, 8, 3], [4, 2, 4, 2]
     both = pd.concat(of("people", people, 10) + of("net", net, 4))
-    (row,) = accuracy_agreement(both, resamples=500).to_dict("records")
+    (row,) = item_correlation(both, resamples=500).to_dict("records")
     assert row["r"] == pytest.approx(np.corrcoef(people, net)[0, 1])
     assert row["permutations"] == 24
     assert row["low"] < row["r"] < row["high"] <= 1
     rng, share = np.random.default_rng(5), np.array(people) / 10
     again = [np.corrcoef(share, rng.binomial(10, share))[0, 1] for _ in range(4000)]
     assert row["noise_ceiling"] == pytest.approx(np.median(again), abs=0.02)
-    assert accuracy_agreement(both, resamples=500).equals(accuracy_agreement(both, resamples=500))
+    assert item_correlation(both, resamples=500).equals(item_correlation(both, resamples=500))
 
 
 def test_no_correlation_without_variance_or_of_other_items() -> None:
     assert np.isnan(correlations(np.array([1.0, 2, 3]), np.array([1.0, 1, 1])))
     other = answers(("DAX thrice", "DAX"), model="net")
     with pytest.raises(UsageError, match="did not answer the same items"):
-        accuracy_agreement(pd.concat([answers(("DAX after 1", "DAX")), other]))
+        item_correlation(pd.concat([answers(("DAX after 1", "DAX")), other]))
     with pytest.raises(UsageError, match="no responses of 'people'"):
-        accuracy_agreement(other)
+        item_correlation(other)
 
 
 # Open-ended.
@@ -230,6 +232,6 @@ def test_sheets_are_told_apart_by_participant_or_by_sample() -> None:
     rows = [("a", "R"), ("b a", "G R")]
     people = pd.concat([answers(*rows, participant=p) for p in ("p1", "p2")])
     drawn = pd.concat([answers(*rows, ("a b", "G R"), model="net", sample=s) for s in range(4)])
-    shares = open_ended.shares(pd.concat([people, drawn])).set_index("model")
+    shares = open_ended.pattern_rates(pd.concat([people, drawn])).set_index("model")
     assert shares["sheets"].to_dict() == {"people": 2, "net": 4}
     assert shares["perfect_percent"].to_dict() == {"people": 100, "net": 0}

@@ -7,8 +7,8 @@ import pytest
 
 from biml.behaviour import few_shot, open_ended, probes
 from biml.behaviour.people import people_few_shot, people_open_ended, people_probes
-from biml.behaviour.responses import COLUMNS
-from biml.episodes.locate import DataFolders, Place
+from biml.behaviour.responses import RESPONSE_COLUMNS
+from biml.episodes.locate import DataFolders, SearchPath
 from biml.errors import BimlError
 
 
@@ -23,9 +23,9 @@ def by_kind(table: pd.DataFrame) -> dict[str, tuple[int, int]]:
 
 def test_few_shot_accuracies(data: DataFolders) -> None:
     responses = people_few_shot(data)
-    assert list(responses.columns) == list(COLUMNS)
+    assert list(responses.columns) == list(RESPONSE_COLUMNS)
     assert len(responses) == 217
-    (row,) = few_shot.groups(responses).to_dict("records")
+    (row,) = few_shot.accuracy_by_group(responses).to_dict("records")
     assert row["all"] == pytest.approx(80.739, abs=5e-4)
     assert row["simple"] == pytest.approx(85.479, abs=5e-4)
     assert row["complex"] == pytest.approx(76.0)
@@ -42,7 +42,7 @@ def test_few_shot_items(data: DataFolders) -> None:
 
 
 def test_few_shot_errors(data: DataFolders) -> None:
-    (row,) = few_shot.errors(people_few_shot(data)).to_dict("records")
+    (row,) = few_shot.error_rates(people_few_shot(data)).to_dict("records")
     assert (row["one_to_one"], row["errors"]) == (10, 41)
     assert (row["iconic"], row["reversing_errors"]) == (7, 30)
     assert row["one_to_one_percent"] == pytest.approx(24.4, abs=0.05)
@@ -58,7 +58,7 @@ def test_error_types_stand_in_the_table(data: DataFolders) -> None:
 def test_open_ended_patterns(data: DataFolders) -> None:
     responses = people_open_ended(data)
     assert responses["participant"].nunique() == 29
-    (row,) = open_ended.shares(responses).to_dict("records")
+    (row,) = open_ended.pattern_rates(responses).to_dict("records")
     assert row["sheets"] == 29
     assert row["perfect"] == 17
     assert row["one_to_one"] == 18
@@ -68,12 +68,12 @@ def test_open_ended_patterns(data: DataFolders) -> None:
 
 def test_probes(data: DataFolders) -> None:
     responses = people_probes(data)
-    assert by_kind(probes.shares(responses)) == {
+    assert by_kind(probes.consistency_rates(responses)) == {
         "mutual exclusivity": (90, 132),
         "concatenation": (62, 66),
         "trade-off": (33, 66),
     }
-    percent = probes.shares(responses).set_index("kind")["percent"]
+    percent = probes.consistency_rates(responses).set_index("kind")["percent"]
     assert percent["mutual exclusivity"] == pytest.approx(68.2, abs=0.05)
     assert percent["concatenation"] == pytest.approx(93.9, abs=0.05)
     assert percent["trade-off"] == 50
@@ -91,7 +91,7 @@ def test_only_concatenation_has_a_right_answer(data: DataFolders) -> None:
     assert (right["error_type"] == "other").sum() == 4
     assert responses["correct"].isna().sum() == 9 * 22
     twice = pd.concat([responses, responses])
-    assert probes.label(twice)["correct"].sum() == 124
+    assert probes.annotate_targets(twice)["correct"].sum() == 124
 
 
 def test_mutual_exclusivity_fades_with_counter_examples_and_a_larger_pool(
@@ -101,7 +101,7 @@ def test_mutual_exclusivity_fades_with_counter_examples_and_a_larger_pool(
     cells = probes.mutual_exclusivity(responses).set_index(["counter_examples", "pool_size"])
     consistent = cells["consistent"].to_dict()
     assert consistent == {(0, 2): 20, (0, 6): 18, (1, 2): 16, (1, 6): 12, (2, 2): 15, (2, 6): 9}
-    terms = probes.exclusivity_regression(responses).set_index("term")
+    terms = probes.mutual_exclusivity_regression(responses).set_index("term")
     assert (terms.loc[["counter_examples", "pool_size"], "estimate"] < 0).all()
     assert (terms.loc[["counter_examples", "pool_size"], "p"] < 0.05).all()
 
@@ -110,4 +110,4 @@ def test_without_human_data_the_message_names_the_command_that_fetches_them(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(BimlError, match="biml data download human"):
-        people_few_shot(DataFolders(None, (Place(tmp_path, "nowhere"),)))
+        people_few_shot(DataFolders(None, (SearchPath(tmp_path, "nowhere"),)))

@@ -52,7 +52,7 @@ def test_what_a_trial_asks(study: str, pool: str, query: str, kind: str) -> None
 )
 def test_what_counts_as_consistent(study: str, query: str, response: str, consistent: bool) -> None:
     asked = trial(study, "c1 c2", query)
-    assert asked.consistent(tuple(response.split())) is consistent
+    assert asked.is_consistent(tuple(response.split())) is consistent
 
 
 def test_counter_examples_are_repeated_outputs() -> None:
@@ -67,9 +67,9 @@ def test_counter_examples_are_repeated_outputs() -> None:
 def test_regression_wants_one_model_and_known_participants() -> None:
     responses = answers(("p2", "c1"), ("p2", "c2"), study="p1 -> c1", pool="c1 c2")
     with pytest.raises(UsageError, match="participant"):
-        probes.exclusivity_regression(responses, participant_effect=True)
+        probes.mutual_exclusivity_regression(responses, participant_effect=True)
     with pytest.raises(UsageError, match="one model"):
-        probes.exclusivity_regression(
+        probes.mutual_exclusivity_regression(
             pd.concat([responses, answers(("p2", "c1"), model="net", study="p1 -> c1")])
         )
 
@@ -119,7 +119,7 @@ def test_many_answers_of_each_participant_are_integrated_over_exactly(
     log_odds = 0.5 - 0.5 * x + 2.5 * rng.standard_normal(25)[who]
     given = pd.Series(rng.random(2500) < 1 / (1 + np.exp(-log_odds))), pd.DataFrame({"x": x})
     found = logistic_regression(*given, groups=pd.Series(who))
-    monkeypatch.setattr("biml.behaviour.logistic.NODES", 61)
+    monkeypatch.setattr("biml.behaviour.logistic.QUADRATURE_NODES", 61)
     finer = logistic_regression(*given, groups=pd.Series(who))
     for name in ("estimate", "standard_error"):
         assert found[name].to_numpy() == pytest.approx(finer[name].to_numpy(), abs=2e-3)

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from biml.behaviour import few_shot, open_ended, probes
-from biml.behaviour.compare import differences
+from biml.behaviour.compare import likelihood_differences
 from biml.behaviour.likelihoods import (
-    as_scores,
-    best_lapse,
-    breakdown,
+    token_scores,
+    fit_lapse_bounded,
+    summed_by,
     log_likelihoods,
     score_responses,
 )
@@ -21,14 +21,14 @@ from biml.behaviour.samples import sample_few_shot, sample_open_ended, sample_pr
 from biml.checkpoints.model import load_model
 from biml.episodes.episode import Episode, Example
 from biml.episodes.locate import DataFolders
-from biml.episodes.open_ended import one_after_another, shuffle_queries
-from biml.episodes.present import EvaluationEpisodes
+from biml.episodes.open_ended import autoregressive_episodes, shuffle_queries
+from biml.episodes.present import EvaluationSet
 from biml.episodes.types import episode_type
 from biml.errors import UsageError
 from biml.evaluation.lapsing import Lapsing
 from biml.evaluation.likelihood import fit_lapse, likelihood, score_repeats
 from biml.evaluation.network_responder import NetworkResponder
-from biml.symbolic import BiasedOracle, OpenEndedBiases, Oracle
+from biml.symbolic import BiasOracle, OpenEndedBiasModel, Oracle
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +46,14 @@ def few_shot_loglikes(data: DataFolders) -> pd.DataFrame:
             )
             for model, responder, p in (
                 ("oracle", Oracle(), 0.13),
-                ("biased", BiasedOracle(), 0.05),
+                ("biased", BiasOracle(), 0.05),
             )
         ]
     )
 
 
 def test_few_shot_samples_are_so_many_times_peoples_in_canonical_names(data: DataFolders) -> None:
-    drawn = sample_few_shot(BiasedOracle(), data, model="biased", times=2, seed=1)
+    drawn = sample_few_shot(BiasOracle(), data, model="biased", samples_per_response=2, seed=1)
     people = people_few_shot(data)
     assert drawn.groupby("item").size().equals(2 * people.groupby("item").size())
     assert list(drawn.columns) == list(people.columns)
@@ -61,37 +61,40 @@ def test_few_shot_samples_are_so_many_times_peoples_in_canonical_names(data: Dat
     allowed = {"1", "2", "3", "DAX", "undefined_action"}
     assert set(" ".join(drawn["response"]).split()) <= allowed
     assert drawn["correct"].mean() == pytest.approx(0.86, abs=0.07)
-    again = sample_few_shot(BiasedOracle(), data, model="biased", times=2, seed=1)
+    again = sample_few_shot(BiasOracle(), data, model="biased", samples_per_response=2, seed=1)
     pd.testing.assert_frame_equal(drawn, again)
 
 
 def test_the_oracle_draws_only_right_answers_and_lapses_only_with_a_lapse(
     data: DataFolders,
 ) -> None:
-    drawn = sample_few_shot(Oracle(), data, model="oracle", times=1)
-    assert few_shot.groups(drawn)["all"].tolist() == [100]
-    drawn = sample_few_shot(Lapsing(Oracle(), 0.13), data, model="lapsing", times=1)
+    drawn = sample_few_shot(Oracle(), data, model="oracle", samples_per_response=1)
+    assert few_shot.accuracy_by_group(drawn)["all"].tolist() == [100]
+    drawn = sample_few_shot(Lapsing(Oracle(), 0.13), data, model="lapsing", samples_per_response=1)
     # A response of n symbols is right if n + 1 choices are: (0.87 + 0.13 / 7)^(n + 1).
     right = [(0.87 + 0.13 / 7) ** (len(t.split()) + 1) for t in drawn["target"]]
     assert drawn["correct"].mean() == pytest.approx(np.mean(right), abs=0.1)
 
 
 def test_open_ended_sheets_are_answered_from_nothing_in_turn(data: DataFolders) -> None:
-    drawn = sample_open_ended(OpenEndedBiases(), data, model="biases", n=7)
+    drawn = sample_open_ended(OpenEndedBiasModel(), data, model="biases", n_sets=7)
     assert drawn.groupby("sample").size().tolist() == [7] * 7
-    (row,) = open_ended.shares(drawn).to_dict("records")
+    (row,) = open_ended.pattern_rates(drawn).to_dict("records")
     assert row["perfect_percent"] == row["mutual_exclusivity_percent"] == 100
     assert set(drawn["query"]) == set(people_open_ended(data)["query"][:7])
-    assert sample_open_ended(OpenEndedBiases(), data, model="b", n=120)["sample"].nunique() == 120
+    assert (
+        sample_open_ended(OpenEndedBiasModel(), data, model="b", n_sets=120)["sample"].nunique()
+        == 120
+    )
 
 
 def test_probe_samples_stay_within_the_pool_of_their_trial(data: DataFolders) -> None:
-    drawn = sample_probes(OpenEndedBiases(), data, model="biases", times=1)
+    drawn = sample_probes(OpenEndedBiasModel(), data, model="biases", samples_per_response=1)
     people = people_probes(data)
     assert drawn.groupby("item").size().equals(people.groupby("item").size())
     for row in drawn.itertuples():
         assert set(row.response.split()) <= set(row.pool.split())
-    shares = probes.shares(drawn).set_index("kind")["percent"]
+    shares = probes.consistency_rates(drawn).set_index("kind")["percent"]
     # One symbol a word and no symbol twice: all but the trial of words with several symbols.
     assert shares["mutual exclusivity"] == shares["trade-off"] == 100
     assert shares["concatenation"] == pytest.approx(200 / 3)
@@ -100,10 +103,10 @@ def test_probe_samples_stay_within_the_pool_of_their_trial(data: DataFolders) ->
 def test_likelihood_response_by_response_adds_up_to_the_whole(
     few_shot_loglikes: pd.DataFrame,
 ) -> None:
-    totals = breakdown(few_shot_loglikes, by=["model"]).set_index("model")
+    totals = summed_by(few_shot_loglikes, by=["model"]).set_index("model")
     assert totals["symbols"].tolist() == [990, 990]
     assert totals.loc["oracle", "log_likelihood"] == pytest.approx(-536.1, abs=0.05)
-    items = breakdown(few_shot_loglikes)
+    items = summed_by(few_shot_loglikes)
     assert len(items) == 20
     assert items["responses"].sum() == 2 * 217
 
@@ -111,7 +114,7 @@ def test_likelihood_response_by_response_adds_up_to_the_whole(
 def test_likelihood_by_participant(data: DataFolders) -> None:
     folds = [
         log_likelihoods(
-            OpenEndedBiases(),
+            OpenEndedBiasModel(),
             episode_type(f"open_end_human_cross{fold}").open_evaluation(data, 0),
             model="biases",
             task="open_ended",
@@ -120,7 +123,7 @@ def test_likelihood_by_participant(data: DataFolders) -> None:
         )
         for fold in range(1, 6)
     ]
-    people = breakdown(pd.concat(folds), by=["model", "participant"])
+    people = summed_by(pd.concat(folds), by=["model", "participant"])
     assert len(people) == 29
     assert (people["responses"] == 7).all()
     assert people["symbols"].sum() == 795
@@ -129,42 +132,42 @@ def test_likelihood_by_participant(data: DataFolders) -> None:
 def test_two_answers_to_one_query_are_scored_apart_in_whatever_order_they_are_shown() -> None:
     given = (("dax", "RED"), ("dax", "BLUE RED"), ("lug", "BLUE"))
     pairs = tuple(Example(tuple(q.split()), tuple(a.split())) for q, a in given)
-    sheet = EvaluationEpisodes(
+    sheet = EvaluationSet(
         (Episode((), pairs, name="p1.txt"),),
         (shuffle_queries,),
         seed=0,
-        expand=one_after_another,
-        by_name=True,
+        expand=autoregressive_episodes,
+        group_by_participant=True,
     )
     found = log_likelihoods(
-        OpenEndedBiases(), sheet, model="b", task="open_ended", p_lapse=0.1, repeats=20
+        OpenEndedBiasModel(), sheet, model="b", task="open_ended", p_lapse=0.1, repeats=20
     ).sort_values(["query", "sample"])
     assert list(zip(found["query"], found["response"], strict=True)) == list(given)
     assert found["sample"].tolist() == [0, 1, 0]
     assert found["symbols"].tolist() == [2, 3, 2]
-    whole = likelihood(score_repeats(OpenEndedBiases(), sheet.presented, 20), 0.1)
+    whole = likelihood(score_repeats(OpenEndedBiasModel(), sheet.repeat, 20), 0.1)
     assert found["log_likelihood"].sum() == pytest.approx(whole.mean)
 
 
 def test_probe_trials_that_share_a_query_are_told_apart(data: DataFolders) -> None:
     evaluation = episode_type("probe_human").open_evaluation(data, 0)
     found = log_likelihoods(
-        OpenEndedBiases(), evaluation, model="biases", task="probes", p_lapse=0.3
+        OpenEndedBiasModel(), evaluation, model="biases", task="probes", p_lapse=0.3
     )
     assert found["item"].nunique() == 12
 
 
 def test_the_best_lapse_is_no_worse_than_the_best_of_the_grid(data: DataFolders) -> None:
     evaluation = episode_type("few_shot_human").open_evaluation(data, 0)
-    scores = score_repeats(Oracle(), evaluation.presented, 1)
-    best, grid = best_lapse(scores), fit_lapse(scores)
+    scores = score_repeats(Oracle(), evaluation.repeat, 1)
+    best, grid = fit_lapse_bounded(scores), fit_lapse(scores)
     assert best.mean >= grid.mean
     assert best.p_lapse == pytest.approx(0.13, abs=0.005)
     assert best.mean == pytest.approx(-536.1, abs=0.1)
 
 
 def test_biases_explain_people_better_beyond_chance(few_shot_loglikes: pd.DataFrame) -> None:
-    (row,) = differences(few_shot_loglikes, resamples=1000).to_dict("records")
+    (row,) = likelihood_differences(few_shot_loglikes, resamples=1000).to_dict("records")
     assert (row["model"], row["other"], row["unit"]) == ("oracle", "biased", "responses")
     assert row["difference"] == pytest.approx(-172.87, abs=0.1)
     assert row["low"] < row["difference"] < row["high"] < 0
@@ -175,9 +178,11 @@ def test_biases_explain_people_better_beyond_chance(few_shot_loglikes: pd.DataFr
 def test_networks_go_the_same_way_as_symbolic_models(shared: Path, data: DataFolders) -> None:
     network = load_model(shared / "legacy" / "net-legacy-vanilla.pt").network
     responder = NetworkResponder(network)
-    drawn = sample_few_shot(responder, data, model="vanilla", times=1, kind="human_vanilla")
+    drawn = sample_few_shot(
+        responder, data, model="vanilla", samples_per_response=1, kind="human_vanilla"
+    )
     assert len(drawn) == 217
-    assert few_shot.groups(drawn)["complex"].tolist() == [0]
+    assert few_shot.accuracy_by_group(drawn)["complex"].tolist() == [0]
     evaluation = episode_type("human_vanilla").open_evaluation(data, 0)
     found = log_likelihoods(responder, evaluation, model="v", task="few_shot", p_lapse=0.9)
     assert len(found) == 215  # two responses with an undefined colour are skipped
@@ -186,13 +191,15 @@ def test_networks_go_the_same_way_as_symbolic_models(shared: Path, data: DataFol
 
 def test_answers_to_probes_count_once_though_they_are_asked_ten_times(data: DataFolders) -> None:
     evaluation = episode_type("probe_human").open_evaluation(data, 0)
-    assert sum(len(episode.queries) for episode in evaluation.presented(0)) == 2640
-    found = log_likelihoods(OpenEndedBiases(), evaluation, model="b", task="probes", p_lapse=0.3)
-    other = log_likelihoods(OpenEndedBiases(), evaluation, model="c", task="probes", p_lapse=0.1)
-    (row,) = differences(pd.concat([found, other]), resamples=10).to_dict("records")
+    assert sum(len(episode.queries) for episode in evaluation.repeat(0)) == 2640
+    found = log_likelihoods(OpenEndedBiasModel(), evaluation, model="b", task="probes", p_lapse=0.3)
+    other = log_likelihoods(OpenEndedBiasModel(), evaluation, model="c", task="probes", p_lapse=0.1)
+    (row,) = likelihood_differences(pd.concat([found, other]), resamples=10).to_dict("records")
     assert (row["unit"], row["units"]) == ("responses", 264)
-    scores = as_scores(score_responses(OpenEndedBiases(), evaluation), evaluation.times)
-    (whole,) = score_repeats(OpenEndedBiases(), evaluation.presented, 1)
+    scores = token_scores(
+        score_responses(OpenEndedBiasModel(), evaluation), evaluation.query_repeats
+    )
+    (whole,) = score_repeats(OpenEndedBiasModel(), evaluation.repeat, 1)
     assert scores[0].total(0.3) == pytest.approx(whole.total(0.3))
     assert whole.total(0.3) == pytest.approx(10 * found["log_likelihood"].sum())
 
@@ -201,8 +208,8 @@ def test_nothing_scored_is_an_empty_table_with_its_columns(data: DataFolders) ->
     nobody = replace(episode_type("few_shot_human").open_evaluation(data, 0), episodes=())
     found = log_likelihoods(Oracle(), nobody, model="oracle", task="few_shot")
     assert found.empty
-    assert breakdown(found).empty
-    assert differences(found).empty
+    assert summed_by(found).empty
+    assert likelihood_differences(found).empty
 
 
 def loglikes(model: str, values: dict[str, list[float]], by: str = "participant") -> pd.DataFrame:
@@ -232,7 +239,7 @@ def test_the_bootstrap_draws_whole_participants() -> None:
             loglikes("b", {"p": [-6.0, -6.0], "q": [-1.0, -1.0]}),
         ]
     )
-    (row,) = differences(both, resamples=4000).to_dict("records")
+    (row,) = likelihood_differences(both, resamples=4000).to_dict("records")
     assert (row["difference"], row["low"], row["high"]) == (0, -20, 20)
     assert row["better"] == pytest.approx(0.25, abs=0.04)
     assert (row["unit"], row["units"]) == ("participants", 2)
@@ -246,7 +253,7 @@ def test_the_bootstrap_keeps_to_the_items() -> None:
             loglikes("b", {"x": [-2.0] * 5, "y": [-1.0] * 5}, by="item"),
         ]
     )
-    (row,) = differences(both, resamples=100).to_dict("records")
+    (row,) = likelihood_differences(both, resamples=100).to_dict("records")
     assert row["low"] == row["high"] == row["difference"] == -5
 
 
@@ -258,10 +265,10 @@ def test_one_unit_to_draw_again_makes_no_interval(by: str) -> None:
 
     # Of a participant the answers are one unit; of two items each has its own.
     few = {"p": [-1.0, -2.0]} if by == "participant" else {"x": [-1.0], "y": [-2.0]}
-    (row,) = differences(both(few), resamples=10).to_dict("records")
+    (row,) = likelihood_differences(both(few), resamples=10).to_dict("records")
     assert row["difference"] == 2
     assert np.isnan([row["low"], row["high"], row["better"]]).all()
-    (row,) = differences(both({"p": [-1.0, -2.0], "q": [-3.0, -4.0]})).to_dict("records")
+    (row,) = likelihood_differences(both({"p": [-1.0, -2.0], "q": [-3.0, -4.0]})).to_dict("records")
     assert (row["low"], row["high"], row["better"]) == (4, 4, 1)
 
 
@@ -275,23 +282,25 @@ def test_each_task_is_drawn_by_its_own_unit_also_from_a_file(tmp_path: Path) -> 
         for name, x, y in (("a", -1.0, -6.0), ("b", -6.0, -1.0))
     ]
     both = pd.concat([*by_item, *by_person])
-    (row,) = differences(both, resamples=4000).to_dict("records")
+    (row,) = likelihood_differences(both, resamples=4000).to_dict("records")
     assert (row["difference"], row["low"], row["high"]) == (5, -15, 25)
     assert (row["unit"], row["units"]) == ("responses and participants", 7)
     both.to_csv(tmp_path / "both.csv", index=False)
-    (again,) = differences(pd.read_csv(tmp_path / "both.csv"), resamples=4000).to_dict("records")
+    (again,) = likelihood_differences(pd.read_csv(tmp_path / "both.csv"), resamples=4000).to_dict(
+        "records"
+    )
     assert again == row
 
 
 def test_models_that_cannot_be_compared() -> None:
     a = loglikes("a", {"x": [-1.0, -2.0]}, by="item")
     with pytest.raises(UsageError, match="not scored on the same responses"):
-        differences(pd.concat([a, loglikes("b", {"x": [-1.0]}, by="item")]))
+        likelihood_differences(pd.concat([a, loglikes("b", {"x": [-1.0]}, by="item")]))
     with pytest.raises(UsageError, match=r"impossible for b .* give it a lapse"):
-        differences(pd.concat([a, loglikes("b", {"x": [-1.0, -np.inf]}, by="item")]))
+        likelihood_differences(pd.concat([a, loglikes("b", {"x": [-1.0, -np.inf]}, by="item")]))
     with pytest.raises(UsageError, match="scored twice"):
-        differences(pd.concat([a, a]))
+        likelihood_differences(pd.concat([a, a]))
     with pytest.raises(UsageError, match="which participant"):
-        differences(a, unit="participants")
+        likelihood_differences(a, bootstrap_unit="participants")
     with pytest.raises(UsageError, match="unknown unit"):
-        differences(a, unit="people")
+        likelihood_differences(a, bootstrap_unit="people")

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import biml.behaviour
-from biml.behaviour.files import read, write
-from biml.behaviour.responses import COLUMNS, study_examples, table
+from biml.behaviour.files import read_responses, write_responses
+from biml.behaviour.responses import RESPONSE_COLUMNS, study_examples, response_table
 from biml.episodes.episode import COLOURS
 from biml.errors import BimlError, FormatError, UsageError
 
@@ -26,8 +26,8 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_csv_of_four_columns_is_enough(path: Path) -> None:
     path.write_text(SMALL)
-    found = read(path)
-    assert list(found.columns) == list(COLUMNS)
+    found = read_responses(path)
+    assert list(found.columns) == list(RESPONSE_COLUMNS)
     assert found["participant"].tolist() == ["p1", "p2"]
     assert found["sample"].tolist() == [0, 1]
     assert found["model"].tolist() == ["people", "people"]
@@ -42,10 +42,10 @@ def test_what_was_written_is_read(tmp_path: Path, ending: str) -> None:
         {"item": 'b, "c"', "query": "NA null", "response": "nan", "participant": "007"},
         {"item": "d", "query": "p2", "response": "é", "study": "p1 -> c1 | p3 -> c2", "pool": "é"},
     ]
-    made = table(rows)
+    made = response_table(rows)
     path = tmp_path / f"responses{ending}"
-    write(made, path)
-    pd.testing.assert_frame_equal(read(path), made)
+    write_responses(made, path)
+    pd.testing.assert_frame_equal(read_responses(path), made)
 
 
 @settings(max_examples=30)
@@ -61,15 +61,15 @@ def test_what_was_written_is_read(tmp_path: Path, ending: str) -> None:
     )
 )
 def test_any_table_survives_csv(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:  # type: ignore[type-arg]
-    made = table({"item": i, "query": i, "response": r, "seed": s} for i, r, s in rows)
+    made = response_table({"item": i, "query": i, "response": r, "seed": s} for i, r, s in rows)
     path = tmp_path_factory.mktemp("csv") / "r.csv"
-    write(made, path)
-    pd.testing.assert_frame_equal(read(path), made)
+    write_responses(made, path)
+    pd.testing.assert_frame_equal(read_responses(path), made)
 
 
 def test_correct_follows_from_the_target_whatever_a_file_says(path: Path) -> None:
     path.write_text("item,query,response,target,correct\na,dax,RED,BLUE,True\n")
-    assert read(path)["correct"].tolist() == [False]
+    assert read_responses(path)["correct"].tolist() == [False]
 
 
 @pytest.mark.parametrize(
@@ -107,44 +107,44 @@ def test_correct_follows_from_the_target_whatever_a_file_says(path: Path) -> Non
 def test_bad_files_are_refused_with_line_and_remedy(path: Path, text: str, message: str) -> None:
     path.write_text(text)
     with pytest.raises(FormatError, match=message) as caught:
-        read(path, words=("dax", "fep"), symbols=COLOURS)
+        read_responses(path, words=("dax", "fep"), symbols=COLOURS)
     assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize("above", ["\n", " \n,,,\n", "sep=,\n", "\nsep=,\n\n", "sep=,,,\n"])
 def test_blank_lines_may_stand_above_the_names_of_columns(path: Path, above: str) -> None:
     path.write_text(above + SMALL)
-    assert read(path)["participant"].tolist() == ["p1", "p2"]
+    assert read_responses(path)["participant"].tolist() == ["p1", "p2"]
     path.write_text(above + SMALL + "p3,,dax,RED\n")
     with pytest.raises(FormatError, match=f"line {above.count(chr(10)) + 4}: the item is empty"):
-        read(path)
+        read_responses(path)
 
 
 def test_columns_of_other_names_are_left_out(path: Path) -> None:
     path.write_text("subject,item,query,response\np1,a,dax,RED\np2,a,dax,RED\n")
-    assert read(path)["participant"].tolist() == ["", ""]
+    assert read_responses(path)["participant"].tolist() == ["", ""]
 
 
 def test_a_colour_outside_the_task_is_no_unknown_symbol(path: Path) -> None:
     path.write_text("item,query,response\na,dax,undefined_action\n")
-    assert read(path, symbols=COLOURS)["response"].tolist() == ["undefined_action"]
+    assert read_responses(path, symbols=COLOURS)["response"].tolist() == ["undefined_action"]
 
 
 def test_other_files_are_refused(tmp_path: Path, path: Path) -> None:
     path.write_bytes(b"item,query,response\na,dax,\xff\n")
     with pytest.raises(FormatError, match="line 2: not UTF-8"):
-        read(path)
+        read_responses(path)
     parquet = tmp_path / "r.parquet"
     parquet.write_bytes(b"PAR1 and no more")
     with pytest.raises(FormatError, match="not a Parquet file"):
-        read(parquet)
+        read_responses(parquet)
     pd.DataFrame({"item": ["a"], "query": ["dax"]}).to_parquet(parquet)
     with pytest.raises(FormatError, match="lacks the column response"):
-        read(parquet)
+        read_responses(parquet)
     with pytest.raises(UsageError, match=r"\.csv or \.parquet"):
-        read(tmp_path / "r.xlsx")
+        read_responses(tmp_path / "r.xlsx")
     with pytest.raises(BimlError, match="cannot be read"):
-        read(tmp_path / "absent.csv")
+        read_responses(tmp_path / "absent.csv")
 
 
 @pytest.mark.parametrize(
@@ -162,24 +162,24 @@ def test_bad_rows_of_a_parquet_file_are_named(tmp_path: Path, column, cell, mess
     rows = [{"sample": "1", "seed": "1", **good}, {**good, column: cell}]
     pd.DataFrame(rows).to_parquet(tmp_path / "r.parquet")
     with pytest.raises(FormatError, match=message):
-        read(tmp_path / "r.parquet")
+        read_responses(tmp_path / "r.parquet")
 
 
 def test_a_column_of_a_parquet_file_has_its_name_without_capitals_and_blanks(tmp_path) -> None:
     rows = {" participant": ["p"], "item": ["a"], "query": ["dax"], "response": ["RED"]}
     pd.DataFrame(rows).to_parquet(tmp_path / "r.parquet")
     with pytest.raises(FormatError, match=r"parquet: a column is named ' participant'; if it"):
-        read(tmp_path / "r.parquet")
+        read_responses(tmp_path / "r.parquet")
 
 
 def test_whole_numbers_of_a_parquet_file_may_stand_beside_empty_cells(tmp_path: Path) -> None:
     rows = {"item": [1, 2], "query": ["dax"] * 2, "response": ["RED", None], "seed": [3.0, None]}
     rows["participant"] = [7.0, None]
     pd.DataFrame(rows).to_parquet(tmp_path / "r.parquet")
-    found = read(tmp_path / "r.parquet")
+    found = read_responses(tmp_path / "r.parquet")
     pd.DataFrame(rows | {"query": [1.5, 2.5]}).to_parquet(tmp_path / "other.parquet")
     with pytest.raises(FormatError, match=r"row 1: the query 1\.5 is not text"):
-        read(tmp_path / "other.parquet")
+        read_responses(tmp_path / "other.parquet")
     assert found["seed"].tolist() == [3, pd.NA]
     assert found["participant"].tolist() == ["7", ""]
     assert found["item"].tolist() == ["1", "2"]
@@ -187,10 +187,10 @@ def test_whole_numbers_of_a_parquet_file_may_stand_beside_empty_cells(tmp_path: 
 
 
 def test_nothing_half_written_stands_where_writing_failed(tmp_path: Path) -> None:
-    made = table([{"item": "a", "query": "dax", "response": "RED"}])
+    made = response_table([{"item": "a", "query": "dax", "response": "RED"}])
     (tmp_path / "r.csv").mkdir()
     with pytest.raises(BimlError, match="could not be written"):
-        write(made, tmp_path / "r.csv")
+        write_responses(made, tmp_path / "r.csv")
     assert [p.name for p in tmp_path.iterdir()] == ["r.csv"]
 
 

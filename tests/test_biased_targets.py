@@ -9,7 +9,7 @@ import pytest
 
 from biml.episodes.locate import DataFolders
 from biml.episodes.types import episode_type
-from biml.symbolic import BiasedOracle, SlippingOracle
+from biml.symbolic import BiasOracle, SlipOracle
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def biased_targets(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.parametrize(
     ("name", "learner", "noise"),
-    [("algebraic+biases", BiasedOracle, 0.01), ("algebraic+slips", SlippingOracle, 0.03)],
+    [("algebraic+biases", BiasOracle, 0.01), ("algebraic+slips", SlipOracle, 0.03)],
 )
 def test_targets_are_those_of_the_mixture_less_the_noise(
     biased_targets: Any, shared: Path, name: str, learner: Any, noise: float
@@ -29,10 +29,10 @@ def test_targets_are_those_of_the_mixture_less_the_noise(
     drawn = pd.DataFrame(biased_targets.targets(data, 100, name))
     mixture = learner(symbols=biased_targets.SYMBOLS)
     for episode in episode_type("few_shot_human").open_evaluation(data, 0).episodes:
-        words = episode.queries[0].words
+        words = episode.queries[0].input
         given = drawn[drawn["query"] == " ".join(words)]["response"]
         assert len(given) == 100 * len(episode.queries)
-        likeliest = sorted(mixture.answers(episode, words).items(), key=lambda item: -item[1])[:2]
+        likeliest = sorted(mixture.response_distribution(episode, words).items(), key=lambda item: -item[1])[:2]
         for answer, chance in likeliest:
             kept = chance * (1 - noise) ** len(answer)
             sd = (kept * (1 - kept) / len(given)) ** 0.5

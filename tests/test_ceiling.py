@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from biml.episodes.draw import draw_episode
+from biml.episodes.draw import sample_episode
 from biml.episodes.episode import Episode, Example
 from biml.grammar import MetaGrammar
 
@@ -27,8 +27,8 @@ def test_right_sides_are_as_likely_as_they_are_drawn(ceiling: Any) -> None:
     rng = Random(0)
     drawn: dict[int, Counter] = {1: Counter(), 2: Counter()}
     for _ in range(8000):
-        for rule in MetaGrammar().draw_grammar(rng).functions:
-            drawn[len(rule.lhs) - 1][tuple(rule.places)] += 1
+        for rule in MetaGrammar().sample_grammar(rng).functions:
+            drawn[len(rule.lhs) - 1][tuple(rule.rhs_template)] += 1
     for arity, counts in drawn.items():
         chances = ceiling.right_sides(arity)
         assert sum(chances.values()) == pytest.approx(1)
@@ -39,21 +39,21 @@ def test_right_sides_are_as_likely_as_they_are_drawn(ceiling: Any) -> None:
 
 def test_the_grammar_of_an_episode_is_among_those_that_fit(ceiling: Any) -> None:
     for seed in range(12):
-        episode = draw_episode(MetaGrammar(), Random(seed))
-        shown = {word for each in episode.study for word in each.words}
-        queries = [query for query in episode.queries if shown.issuperset(query.words)]
+        episode = sample_episode(MetaGrammar(), Random(seed))
+        shown = {word for each in episode.study for word in each.input}
+        queries = [query for query in episode.queries if shown.issuperset(query.input)]
         assert episode.grammar is not None
         true = {
-            rule.words[0]: tuple(rule.places)
+            rule.words[0]: tuple(rule.rhs_template)
             for rule in episode.grammar.functions
             if rule.words[0] in shown
         }
         found = [
             fitting
-            for fitting in ceiling.fitting(episode.study, [query.words for query in queries])
+            for fitting in ceiling.fitting(episode.study, [query.input for query in queries])
             if dict(fitting.templates) == true
             and all(
-                tree and ceiling.value(tree, fitting.symbols, true) == query.symbols
+                tree and ceiling.value(tree, fitting.symbols, true) == query.output
                 for tree, query in zip(fitting.trees, queries, strict=True)
             )
         ]

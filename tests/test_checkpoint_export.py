@@ -10,27 +10,29 @@ import torch
 
 from biml.checkpoints import own
 from biml.checkpoints.model import load_model
-from biml.checkpoints.shipped import SHIPPED, installed
+from biml.checkpoints.shipped import PRETRAINED, list_pretrained
 from biml.commands import export
 from biml.episodes.episode import COLOURS, WORDS
 from biml.errors import BimlError, FormatError, UsageError
-from biml.networks.paper import PaperConfig, PaperNetwork
+from biml.networks.paper import Seq2SeqConfig, Seq2SeqTransformer
 from biml.vocabulary import Vocabulary
 
 
 def run(*argv: object) -> None:
     parser = argparse.ArgumentParser()
-    export.configure(parser)
-    export.run(parser.parse_args([str(value) for value in argv]))
+    export.configure_export(parser)
+    export.run_export(parser.parse_args([str(value) for value in argv]))
 
 
 @pytest.fixture
 def net(tmp_path: Path) -> Path:
-    network = PaperNetwork(PaperConfig(1, 1, 2, 16, 2), Vocabulary.of(WORDS, COLOURS), seed=4)
+    network = Seq2SeqTransformer(
+        Seq2SeqConfig(1, 1, 2, 16, 2), Vocabulary.from_words_and_symbols(WORDS, COLOURS), seed=4
+    )
     info = {"step": 7, "best_val_loss": float("inf")}
-    own.save(
+    own.save_checkpoint(
         tmp_path / "net.pt",
-        own.contents_of(network, "algebraic", info=info, training={"optimizer": {}}),
+        own.checkpoint_of(network, "algebraic", info=info, training={"optimizer": {}}),
     )
     return tmp_path / "net.pt"
 
@@ -44,18 +46,18 @@ def test_there_and_back_gives_the_same_network_without_training_state(net: Path)
     )
     for model in (there, back):
         assert model.episode_type == "algebraic"
-        assert model.info["step"] == 7
+        assert model.metadata["step"] == 7
         assert model.network.config == first.network.config
         assert model.network.vocabulary == first.network.vocabulary
         for name, weights in first.network.state_dict().items():
             assert torch.equal(model.network.state_dict()[name], weights)
-    assert "training" not in own.load(folder / "back.pt")
+    assert "training" not in own.load_native_checkpoint(folder / "back.pt")
 
 
 def test_a_run_is_not_replaced_by_its_own_export(net: Path) -> None:
     with pytest.raises(UsageError, match="another name"):
         run(net, net.parent / "." / net.name, "--overwrite")
-    assert "training" in own.load(net)
+    assert "training" in own.load_native_checkpoint(net)
 
 
 def test_the_card_is_plain_json_that_says_what_the_network_is(net: Path) -> None:
@@ -83,7 +85,7 @@ def test_a_released_checkpoint_can_be_exported(shared: Path, tmp_path: Path) -> 
     run(released, tmp_path / "vanilla.safetensors")
     model = load_model(tmp_path / "vanilla.safetensors")
     assert model.episode_type == "few_shot_vanilla"
-    assert model.info["args"]["batch_size"] == 25
+    assert model.metadata["args"]["batch_size"] == 25
 
 
 def test_the_source_is_found_as_biml_eval_finds_models(
@@ -108,11 +110,11 @@ def test_the_source_is_found_as_biml_eval_finds_models(
 def test_a_model_that_comes_with_biml_can_be_exported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not installed():
+    if not list_pretrained():
         pytest.skip("no trained models come with this installation")
     monkeypatch.chdir(tmp_path)
-    run(installed()[0].stem, "shipped.pt")
-    assert load_model("shipped.pt").episode_type == SHIPPED[installed()[0].stem]
+    run(list_pretrained()[0].stem, "shipped.pt")
+    assert load_model("shipped.pt").episode_type == PRETRAINED[list_pretrained()[0].stem]
 
 
 def test_nothing_is_overwritten_unless_asked(net: Path) -> None:

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from biml.checkpoints.model import load_model
-from biml.checkpoints.restricted import Lang, read
+from biml.checkpoints.restricted import Lang, safe_torch_load
 from biml.episodes.episode import Episode, Example
 from biml.errors import FormatError
-from biml.networks.paper import PaperConfig, PaperNetwork
+from biml.networks.paper import Seq2SeqConfig, Seq2SeqTransformer
 from biml.vocabulary import Vocabulary
 
 
@@ -36,13 +36,13 @@ def examples(path: Path) -> list[Example]:
 
 def test_a_released_checkpoint_loads_with_its_facts(legacy: Path) -> None:
     model = load_model(legacy)
-    assert isinstance(model.network, PaperNetwork)
-    assert model.network.config == PaperConfig(nlayers_encoder=2, nlayers_decoder=1, emb_size=32)
+    assert isinstance(model.network, Seq2SeqTransformer)
+    assert model.network.config == Seq2SeqConfig(nlayers_encoder=2, nlayers_decoder=1, emb_size=32)
     words = ["1", "2", "3", "DAX", "thrice", "surround", "after"]
-    assert model.network.vocabulary == Vocabulary.of(words, words[:4])
+    assert model.network.vocabulary == Vocabulary.from_words_and_symbols(words, words[:4])
     assert model.episode_type == "few_shot_vanilla"
-    assert (model.info["step"], model.info["epoch"]) == (320, 40)
-    assert model.info["args"]["lr_end_factor"] == 0.05
+    assert (model.metadata["step"], model.metadata["epoch"]) == (320, 40)
+    assert model.metadata["args"]["lr_end_factor"] == 0.05
 
 
 @pytest.mark.parametrize("p_lapse", [0.0, 0.9])
@@ -54,7 +54,7 @@ def test_log_likelihood_of_the_human_responses_is_the_stated_one(
     network = load_model(legacy).network
     files = sorted((shared / "data_human" / "few_shot" / "val_behavior").glob("*.txt"))
     given = [example for file in files for example in examples(file)]
-    kept = tuple(example for example in given if "undefined_action" not in example.symbols)
+    kept = tuple(example for example in given if "undefined_action" not in example.output)
     batch = network.collate([Episode((), kept)])
     with torch.no_grad():
         logp = network(batch).double().log_softmax(-1)
@@ -72,22 +72,22 @@ def test_greedy_answers_are_the_stated_ones(shared: Path, legacy: Path) -> None:
     network = load_model(legacy).network
     (file,) = (shared / "data_human" / "few_shot" / "val_gold").glob("*.txt")
     queries = tuple(examples(file))
-    memory = network.remember(network.collate([Episode((), queries)]))
+    memory = network.encode(network.collate([Episode((), queries)]))
     output = network.vocabulary.output
     tokens = torch.full((len(queries),), output.sos)
     chosen = []
     for _ in range(11):
-        tokens = network.next_logits(memory, tokens).argmax(-1)
+        tokens = network.decode_step(memory, tokens).argmax(-1)
         chosen.append(tokens)
     answers = [" ".join(output.decode(row)) for row in torch.stack(chosen, 1).tolist()]
     assert (
-        dict(zip((" ".join(q.words) for q in queries), answers, strict=True))
+        dict(zip((" ".join(q.input) for q in queries), answers, strict=True))
         == (expected["predictions"])
     )
 
 
 def test_weights_nested_under_net_load_too(legacy: Path, tmp_path: Path) -> None:
-    contents = read(legacy)
+    contents = safe_torch_load(legacy)
     contents["nets_state_dict"] = {"net": contents["nets_state_dict"]}
     del contents["args"]
     write(contents, tmp_path / "nested.pt")
@@ -122,7 +122,7 @@ def shift_positions(contents: dict[str, Any]) -> None:
 def test_released_contents_that_do_not_fit_are_refused(
     legacy: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
-    contents = read(legacy)
+    contents = safe_torch_load(legacy)
     change(contents)
     write(contents, tmp_path / "changed.pt")
     with pytest.raises(FormatError, match=message):

@@ -4,16 +4,16 @@ from random import Random
 
 import pytest
 
-from biml.episodes.draw import PLAIN, draw_uses
+from biml.episodes.draw import MAX_SIMPLE_LENGTH, sample_single_function_episode
 from biml.episodes.episode import Episode
-from biml.episodes.lessons import COPIES, LESSONS
+from biml.episodes.lessons import STUDY_QUERIES_KEPT, STAGES
 from biml.episodes.locate import DataFolders
-from biml.episodes.sources import held_out, is_gold, validation_episodes
+from biml.episodes.sources import canonical_grammars, is_gold_grammar, validation_episodes
 from biml.episodes.types import EPISODE_TYPES, episode_type
 from biml.grammar import MetaGrammar
 
 CLEAN = 18000
-AFTER_LESSONS = sum(lesson.presentations for lesson in LESSONS)
+AFTER_LESSONS = sum(lesson.n_episodes for lesson in STAGES)
 
 
 def curriculum(name: str = "algebraic+biases"):
@@ -30,7 +30,7 @@ def test_lessons_have_fewer_functions_and_shorter_inputs(
     episode = curriculum().episode(index)
     assert episode.grammar is not None
     assert len(episode.grammar.functions) == functions
-    assert max(len(example.words) for example in episode.study) <= words
+    assert max(len(example.input) for example in episode.study) <= words
 
 
 def test_every_target_is_right_before_biases_come_in_and_some_are_wrong_after() -> None:
@@ -39,7 +39,7 @@ def test_every_target_is_right_before_biases_come_in_and_some_are_wrong_after() 
     def wrong(indices: range) -> int:
         episodes = [source.episode(index) for index in indices]
         return sum(
-            query.symbols != episode.grammar.interpret(query.words)
+            query.output != episode.grammar.interpret(query.input)
             for episode in episodes
             for query in episode.queries
             if episode.grammar
@@ -57,13 +57,13 @@ def test_at_the_end_come_the_presentations_of_plain_training_and_harder_ones_ali
     for number in range(CLEAN // 3, CLEAN // 3 + 30):
         usual, long, deduced = (source.episode(3 * number + kind) for kind in range(3))
         assert usual == plain.episode(number)
-        assert all(len(query.words) > PLAIN for query in long.queries)
-        assert max(len(query.words) for query in deduced.queries) <= PLAIN
+        assert all(len(query.input) > MAX_SIMPLE_LENGTH for query in long.queries)
+        assert max(len(query.input) for query in deduced.queries) <= MAX_SIMPLE_LENGTH
         for kind, episode in enumerate((usual, long, deduced)):
             assert episode.grammar is not None
             for query in episode.queries:
-                if query.symbols != episode.grammar.interpret(query.words):
-                    assert not query.copied
+                if query.output != episode.grammar.interpret(query.input):
+                    assert not query.in_study
                     wrong[kind] += 1
     assert min(wrong) > 10
 
@@ -72,9 +72,9 @@ def test_nothing_comes_in_late_where_training_has_neither_biases_nor_noise() -> 
     source = curriculum("algebraic")
     for end in (CLEAN, CLEAN + 3000):
         usual, long, deduced = (source.episode(end + kind) for kind in range(3))
-        assert sum(query.copied for query in usual.queries) == COPIES
-        assert all(len(query.words) > PLAIN for query in long.queries)
-        assert max(len(query.words) for query in deduced.queries) <= PLAIN
+        assert sum(query.in_study for query in usual.queries) == STUDY_QUERIES_KEPT
+        assert all(len(query.input) > MAX_SIMPLE_LENGTH for query in long.queries)
+        assert max(len(query.input) for query in deduced.queries) <= MAX_SIMPLE_LENGTH
 
 
 def test_lessons_end_where_biases_come_in() -> None:
@@ -86,14 +86,14 @@ def test_lessons_end_where_biases_come_in() -> None:
 
 
 def test_grammars_of_validation_and_gold_are_held_out_of_every_stage() -> None:
-    held = held_out(validation_episodes(DataFolders()))
+    held = canonical_grammars(validation_episodes(DataFolders()))
     source = curriculum()
     for first in (0, 600, AFTER_LESSONS, CLEAN):
         for index in range(first, first + 50):
             grammar = source.episode(index).grammar
             assert grammar is not None
             assert grammar.canonical() not in held
-            assert not is_gold(grammar)
+            assert not is_gold_grammar(grammar)
 
 
 def test_types_that_draw_no_grammars_are_trained_as_they_are(shared) -> None:
@@ -108,16 +108,16 @@ def test_types_that_draw_no_grammars_are_trained_as_they_are(shared) -> None:
 def test_plain_uses_show_every_primitive_and_ask_for_other_uses_of_the_same_functions() -> None:
     meta = MetaGrammar(n_functions=2)
     for seed in range(20):
-        episode = draw_uses(meta, Random(seed))
+        episode = sample_single_function_episode(meta, Random(seed))
         grammar = episode.grammar
         assert grammar is not None
-        study = {example.words for example in episode.study}
+        study = {example.input for example in episode.study}
         assert {rule.lhs for rule in grammar.primitives} <= study
         functions = {word for rule in grammar.functions for word in rule.words}
         for query in episode.queries:
-            assert query.words not in study
-            assert len(functions.intersection(query.words)) == 1
-            assert query.symbols == grammar.interpret(query.words)
+            assert query.input not in study
+            assert len(functions.intersection(query.input)) == 1
+            assert query.output == grammar.interpret(query.input)
 
 
 def after_lessons(kind: int) -> list[Episode]:
@@ -127,16 +127,18 @@ def after_lessons(kind: int) -> list[Episode]:
 
 def test_a_clean_episode_asks_for_a_few_study_examples() -> None:
     for episode in after_lessons(0):
-        assert sum(query.copied for query in episode.queries) == COPIES
-        assert sum(not query.copied for query in episode.queries) == 10
+        assert sum(query.in_study for query in episode.queries) == STUDY_QUERIES_KEPT
+        assert sum(not query.in_study for query in episode.queries) == 10
 
 
 def test_a_second_one_asks_for_inputs_longer_than_a_plain_use() -> None:
     for episode in after_lessons(1):
-        assert all(len(query.words) > PLAIN and not query.copied for query in episode.queries)
+        assert all(
+            len(query.input) > MAX_SIMPLE_LENGTH and not query.in_study for query in episode.queries
+        )
         assert episode.grammar is not None
-        assert {r.lhs for r in episode.grammar.primitives} <= {e.words for e in episode.study}
-        assert not {e.words for e in episode.study} & {q.words for q in episode.queries}
+        assert {r.lhs for r in episode.grammar.primitives} <= {e.input for e in episode.study}
+        assert not {e.input for e in episode.study} & {q.input for q in episode.queries}
 
 
 def test_a_third_one_asks_for_what_its_study_examples_do_not_show_plainly() -> None:
@@ -144,7 +146,7 @@ def test_a_third_one_asks_for_what_its_study_examples_do_not_show_plainly() -> N
     for episode in after_lessons(2):
         grammar = episode.grammar
         assert grammar is not None
-        shown, asked = ({e.words for e in part} for part in (episode.study, episode.queries))
+        shown, asked = ({e.input for e in part} for part in (episode.study, episode.queries))
         assert len(episode.study) == 14
         assert not shown & asked
         primitives = {rule.lhs for rule in grammar.primitives}
@@ -152,9 +154,9 @@ def test_a_third_one_asks_for_what_its_study_examples_do_not_show_plainly() -> N
         alone += len(primitives & asked)
         functions = {word for rule in grammar.functions for word in rule.words}
         for query in episode.queries:
-            assert len(query.words) == 1 or len(functions.intersection(query.words)) == 1
-            assert query.symbols == grammar.interpret(query.words)
-        assert max(len(query.words) for query in episode.queries) <= PLAIN
+            assert len(query.input) == 1 or len(functions.intersection(query.input)) == 1
+            assert query.output == grammar.interpret(query.input)
+        assert max(len(query.input) for query in episode.queries) <= MAX_SIMPLE_LENGTH
     assert alone > 20
 
 
@@ -174,4 +176,4 @@ def test_lessons_leave_most_of_a_short_run_to_the_episodes_of_its_type() -> None
 def test_a_model_that_is_to_copy_is_never_asked_anything_else() -> None:
     source = curriculum("retrieve")
     for index in (0, AFTER_LESSONS, CLEAN):
-        assert all(query.copied for query in source.episode(index).queries)
+        assert all(query.in_study for query in source.episode(index).queries)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from biml.commands.main import door
+from biml.commands.main import run_single_command
 from biml.data.fetch import fetch
-from biml.data.kinds import KINDS
+from biml.data.kinds import RESOURCES
 from biml.data.place import download
 from biml.errors import BimlError, UsageError
 
@@ -195,7 +195,7 @@ def test_a_cache_folder_that_cannot_be_used_is_told_with_the_remedy(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "XDG_CACHE_HOME").write_text("a file")
-    assert door("data", ["download", "human", "--url", address(server)]) == 1
+    assert run_single_command("data", ["download", "human", "--url", address(server)]) == 1
     error = capsys.readouterr().err
     assert "downloads: could not be written (Not a directory)" in error
     assert "in the environment variable XDG_CACHE_HOME" in error
@@ -226,7 +226,7 @@ def test_human_data_are_taken_out_of_the_repositorys_archive(
 ) -> None:
     server.body = human_archive(shared)
     server.break_after = [20_000]
-    assert door("data", ["download", "human", "--url", address(server)]) == 0
+    assert run_single_command("data", ["download", "human", "--url", address(server)]) == 0
     assert "files in" in capsys.readouterr().out
     home = tmp_path / "XDG_DATA_HOME" / "biml"
     there = {path.relative_to(home) for path in home.rglob("*") if path.is_file()}
@@ -234,12 +234,12 @@ def test_human_data_are_taken_out_of_the_repositorys_archive(
     assert there == {path.relative_to(shared) for path in files}
     assert not list((tmp_path / "XDG_CACHE_HOME").rglob("*.zip*"))
 
-    assert door("data", ["status"]) == 0
+    assert run_single_command("data", ["status"]) == 0
     listing = capsys.readouterr().out
     assert str(home / "data_human") in listing
     assert "missing: biml data download models" in listing
 
-    assert door("data", ["download", "human", "--url", address(server)]) == 2
+    assert run_single_command("data", ["download", "human", "--url", address(server)]) == 2
     assert "--overwrite" in capsys.readouterr().err
 
 
@@ -250,5 +250,5 @@ def test_an_archive_of_something_else_is_not_put_in_place(server: Server, tmp_pa
     for body in (packed.getvalue(), b"<html>not a zip</html>"):
         server.body = body
         with pytest.raises(BimlError, match=r"127\.0\.0\.1"):
-            download(KINDS["human"], tmp_path / "dest", url=address(server))
+            download(RESOURCES["human"], tmp_path / "dest", url=address(server))
     assert not (tmp_path / "dest" / "data_human").exists()

@@ -2,42 +2,42 @@ from pathlib import Path
 
 import pytest
 
-from biml.episodes.locate import DataFolders, Place, usual_places
+from biml.episodes.locate import DataFolders, SearchPath, default_search_paths
 from biml.errors import BimlError, UsageError
 
 
-def places(*folders: Path) -> tuple[Place, ...]:
-    return tuple(Place(folder, folder.name) for folder in folders)
+def places(*folders: Path) -> tuple[SearchPath, ...]:
+    return tuple(SearchPath(folder, folder.name) for folder in folders)
 
 
 def test_the_named_folder_comes_before_the_usual_ones(tmp_path: Path) -> None:
     for name in ("named", "usual"):
         (tmp_path / name / "data_human").mkdir(parents=True)
     usual = places(tmp_path / "usual")
-    assert DataFolders(None, usual).find("data_human") == tmp_path / "usual" / "data_human"
+    assert DataFolders(None, usual).require("data_human") == tmp_path / "usual" / "data_human"
     folders = DataFolders(tmp_path / "named", usual)
-    assert folders.find("data_human") == tmp_path / "named" / "data_human"
+    assert folders.require("data_human") == tmp_path / "named" / "data_human"
 
 
 def test_a_named_folder_without_the_data_falls_through_to_the_usual_ones(tmp_path: Path) -> None:
     (tmp_path / "usual" / "data_human").mkdir(parents=True)
     (tmp_path / "named").mkdir()
     folders = DataFolders(tmp_path / "named", places(tmp_path / "usual"))
-    assert folders.find("data_human") == tmp_path / "usual" / "data_human"
-    assert folders.falls_through("data_human") == f"there is no data_human in {tmp_path / 'named'}"
+    assert folders.require("data_human") == tmp_path / "usual" / "data_human"
+    assert folders.fallback_note("data_human") == f"there is no data_human in {tmp_path / 'named'}"
 
 
 def test_nothing_falls_through_where_no_folder_is_named_or_it_has_the_data(tmp_path: Path) -> None:
     (tmp_path / "data_human" / "few_shot").mkdir(parents=True)
     for named in (None, tmp_path, tmp_path / "data_human"):
-        assert not DataFolders(named, ()).falls_through("data_human")
+        assert not DataFolders(named, ()).fallback_note("data_human")
     inside = DataFolders(tmp_path / "data_human" / "few_shot", places(tmp_path))
-    assert inside.falls_through("data_human")
+    assert inside.fallback_note("data_human")
 
 
 def test_the_named_folder_may_be_the_data_folder_itself(tmp_path: Path) -> None:
     (tmp_path / "data_human").mkdir()
-    assert DataFolders(tmp_path / "data_human", ()).find("data_human") == tmp_path / "data_human"
+    assert DataFolders(tmp_path / "data_human", ()).require("data_human") == tmp_path / "data_human"
 
 
 def test_the_order_is_environment_then_current_directory_then_users_folder(
@@ -45,14 +45,14 @@ def test_the_order_is_environment_then_current_directory_then_users_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    whys = [place.why for place in usual_places({"BIML_DATA": str(tmp_path)})]
+    whys = [place.origin for place in default_search_paths({"BIML_DATA": str(tmp_path)})]
     assert whys == ["BIML_DATA", "current directory", "user's data folder"]
-    assert len(usual_places({})) == 2
+    assert len(default_search_paths({})) == 2
 
 
 def test_missing_human_data_names_the_one_command_that_fetches_them(tmp_path: Path) -> None:
     with pytest.raises(BimlError, match="biml data download human") as caught:
-        DataFolders(None, places(tmp_path)).find("data_human")
+        DataFolders(None, places(tmp_path)).require("data_human")
     assert str(tmp_path) in str(caught.value)
 
 
@@ -60,4 +60,4 @@ def test_a_named_folder_that_is_not_there_is_misuse(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--data_dir"):
         DataFolders(tmp_path / "absent", ())
     with pytest.raises(UsageError, match="BIML_DATA"):
-        DataFolders(None, usual_places({"BIML_DATA": str(tmp_path / "absent")}))
+        DataFolders(None, default_search_paths({"BIML_DATA": str(tmp_path / "absent")}))

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from biml.episodes.draw import draw_episode, draw_examples
+from biml.episodes.draw import sample_episode, sample_examples
 from biml.episodes.episode import Episode
 from biml.errors import BimlError
 from biml.grammar import GOLD, Grammar, MetaGrammar
@@ -19,18 +19,18 @@ N = 1500
 
 @pytest.fixture(scope="module")
 def episodes() -> list[Episode]:
-    return [draw_episode(META, generator(3, i)) for i in range(N)]
+    return [sample_episode(META, generator(3, i)) for i in range(N)]
 
 
 def test_fourteen_study_and_ten_query_examples_all_different(episodes: list[Episode]) -> None:
     for episode in episodes:
         assert (len(episode.study), len(episode.queries)) == (14, 10)
-        assert len({example.words for example in (*episode.study, *episode.queries)}) == 24
-        assert not any(query.copied for query in episode.queries)
+        assert len({example.input for example in (*episode.study, *episode.queries)}) == 24
+        assert not any(query.in_study for query in episode.queries)
 
 
 def test_inputs_and_outputs_have_at_most_eight_items(episodes: list[Episode]) -> None:
-    lengths = [(len(e.words), len(e.symbols)) for ep in episodes for e in (*ep.study, *ep.queries)]
+    lengths = [(len(e.input), len(e.output)) for ep in episodes for e in (*ep.study, *ep.queries)]
     assert max(length for length, _ in lengths) == 8
     assert max(length for _, length in lengths) == 8
     assert min(length for _, length in lengths) == 1
@@ -40,21 +40,21 @@ def test_outputs_are_those_of_the_grammar_interpreted_plainly(episodes: list[Epi
     for episode in episodes[:300]:
         assert episode.grammar is not None
         for example in (*episode.study, *episode.queries):
-            assert example.symbols == plain.interpret(episode.grammar, example.words)
-            assert example.symbols == episode.grammar.interpret(example.words)
+            assert example.output == plain.interpret(episode.grammar, example.input)
+            assert example.output == episode.grammar.interpret(example.input)
 
 
 def test_the_same_seed_gives_the_same_episode_and_another_another() -> None:
-    episode = draw_episode(META, Random(5), name="stream episode 5")
-    assert episode == draw_episode(META, Random(5), name="stream episode 5")
+    episode = sample_episode(META, Random(5), name="stream episode 5")
+    assert episode == sample_episode(META, Random(5), name="stream episode 5")
     assert episode.name == "stream episode 5"
-    assert episode != draw_episode(META, Random(6))
+    assert episode != sample_episode(META, Random(6))
 
 
 def test_examples_are_distributed_as_in_plain_drawing(episodes: list[Episode]) -> None:
     def shares(several: list[Episode]) -> list[tuple[Counter[int], int]]:
         examples = [e for episode in several for e in (*episode.study, *episode.queries)]
-        sides = ([len(e.words) for e in examples], [len(e.symbols) for e in examples])
+        sides = ([len(e.input) for e in examples], [len(e.output) for e in examples])
         return [(Counter(side), len(side)) for side in sides]
 
     plainly = [plain.draw_episode(META, generator(4, i)) for i in range(400)]
@@ -72,7 +72,7 @@ def test_the_first_input_is_one_of_equally_likely_productions() -> None:
         "dax -> RED\nwif -> BLUE\nfep -> PINK\nlug -> GREEN\nu1 f -> [u1] [u1]\nu1 x1 -> [u1] [x1]"
     )
     one = replace(META, n_study=0, n_query=1)
-    first = [draw_examples(grammar, one, generator(5, i))[0].words for i in range(6000)]
+    first = [sample_examples(grammar, one, generator(5, i))[0].input for i in range(6000)]
     counts = Counter(first)
     kept = 1 - _share_rejected()
     for word in ("dax", "wif", "fep", "lug"):
@@ -92,18 +92,16 @@ def _share_rejected() -> float:
 
 def test_study_and_queries_are_split_at_random(episodes: list[Episode]) -> None:
     # Short inputs are met first; without a shuffle they would all be study examples.
-    study = sum(len(e.words) == 1 for episode in episodes for e in episode.study)
-    queries = sum(len(e.words) == 1 for episode in episodes for e in episode.queries)
+    study = sum(len(e.input) == 1 for episode in episodes for e in episode.study)
+    queries = sum(len(e.input) == 1 for episode in episodes for e in episode.queries)
     assert abs(study / (study + queries) - 14 / 24) < 0.03
 
 
 def test_other_sizes() -> None:
     meta = MetaGrammar(n_functions=1, max_input=5, max_output=4, n_study=3, n_query=5)
-    episode = draw_episode(meta, Random(0))
+    episode = sample_episode(meta, Random(0))
     assert (len(episode.study), len(episode.queries)) == (3, 5)
-    assert all(
-        len(e.words) <= 5 and len(e.symbols) <= 4 for e in (*episode.study, *episode.queries)
-    )
+    assert all(len(e.input) <= 5 and len(e.output) <= 4 for e in (*episode.study, *episode.queries))
 
 
 def test_six_functions_and_a_hundred_words() -> None:
@@ -114,22 +112,22 @@ def test_six_functions_and_a_hundred_words() -> None:
         n_functions=6,
         n_study=40,
     )
-    assert len(draw_episode(meta, Random(1)).study) == 40
+    assert len(sample_episode(meta, Random(1)).study) == 40
 
 
 def test_a_grammar_with_too_few_inputs_gives_those_it_has() -> None:
     grammar = Grammar.parse("dax -> RED\nu1 lug -> [u1] [u1]")
-    inputs = {example.words for example in draw_examples(grammar, META, Random(0))}
+    inputs = {example.input for example in sample_examples(grammar, META, Random(0))}
     assert inputs == {("dax",), ("dax", "lug")}
-    assert draw_examples(Grammar.parse("u1 lug -> [u1]"), META, Random(0)) == []
+    assert sample_examples(Grammar.parse("u1 lug -> [u1]"), META, Random(0)) == []
 
 
 def test_a_meta_grammar_without_enough_inputs_is_an_error() -> None:
     with pytest.raises(BimlError, match="24 different inputs of at most 1 words"):
-        draw_episode(MetaGrammar(max_input=1), Random(0))
+        sample_episode(MetaGrammar(max_input=1), Random(0))
 
 
 def test_examples_of_any_grammar_can_be_drawn() -> None:
-    examples = draw_examples(GOLD, META, Random(2))
+    examples = sample_examples(GOLD, META, Random(2))
     assert len(examples) == 24
-    assert all(GOLD.interpret(example.words) == example.symbols for example in examples)
+    assert all(GOLD.interpret(example.input) == example.output for example in examples)

@@ -9,7 +9,7 @@ from biml.grammar import Grammar
 
 EPISODE = Episode(
     study=(Example(("dax", "lug"), ("RED", "PINK")), Example(("dax",), ("RED",))),
-    queries=(Example(("dax",), ("RED",), copied=True), Example(("lug",), ("color:#33CC33;",))),
+    queries=(Example(("dax",), ("RED",), in_study=True), Example(("lug",), ("color:#33CC33;",))),
     grammar=Grammar.parse("dax -> RED\nu1 x1 -> [u1] [x1]"),
     pool=("RED", "<b>"),
     name="a <file>.txt",
@@ -43,7 +43,7 @@ def test_the_terminal_shows_circles_with_letters() -> None:
 
 
 def test_colours_can_be_told_apart_without_seeing_them() -> None:
-    palette = Palette.of(COLOURS)
+    palette = Palette.for_symbols(COLOURS)
     letters = {re.sub(r"<[^>]*>", "", palette.html([colour])) for colour in COLOURS}
     assert len(letters) == 6
     for colour in COLOURS:
@@ -52,13 +52,13 @@ def test_colours_can_be_told_apart_without_seeing_them() -> None:
 
 def test_colours_given_as_numbers_have_names_and_letters_of_their_own() -> None:
     shades = ["color:#33cc33;", "color:#ff0000;", "color:#fe0101;"]
-    palette = Palette.of(shades)
+    palette = Palette.for_symbols(shades)
     assert 'aria-label="green red red"' in palette.html(shades)
     assert re.sub(r"<[^>]*>", " ", palette.html(shades)).split() == ["G", "R", "R2"]
 
 
 def test_other_symbols_get_colours_where_they_are_an_episodes_own() -> None:
-    palette = Palette.of([], own=["1", "DAX", *map(str, range(2, 10))])
+    palette = Palette.for_symbols([], extra=["1", "DAX", *map(str, range(2, 10))])
     assert re.sub(r"<[^>]*>", " ", palette.html(["DAX", "1"])).split() == ["D", "1"]
     # A ninth has no colour that differs from all others: it is shown by name.
     assert "word" in palette.html(["9"])
@@ -72,7 +72,7 @@ def test_the_notebook_shows_circles_and_escapes_text() -> None:
     assert "<i class=word>&lt;b&gt;</i>" in shown
     assert "u1 x1 -&gt; [u1] [x1]" in shown
     assert "<file>" not in shown
-    hostile = Palette.of(['"><script>#ffffff'], own=["<script>"]).html(
+    hostile = Palette.for_symbols(['"><script>#ffffff'], extra=["<script>"]).html(
         ['"><script>#ffffff', "<script>"]
     )
     assert "<script>" not in hostile

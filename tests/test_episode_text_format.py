@@ -63,7 +63,7 @@ def test_the_files_of_human_data(shared: Path) -> None:
     sheet = read_episode(human / "open_ended_all" / "mock" / "000000.txt")
     assert sheet.study == ()
     assert len(sheet.queries) == 7
-    assert sheet.queries[4].symbols == ("color:#33cc33;",)
+    assert sheet.queries[4].output == ("color:#33cc33;",)
     gold = read_episode(human / "few_shot" / "val_gold" / "mini_scan.txt")
     assert gold.grammar is not None
     assert gold.grammar.canonical() == GOLD.canonical()
@@ -73,7 +73,7 @@ def test_the_files_of_human_data(shared: Path) -> None:
         for q in read_episode(path).queries
     ]
     assert len(answers) == 217
-    assert sum("undefined_action" in q.symbols for q in answers) == 2
+    assert sum("undefined_action" in q.output for q in answers) == 2
 
 
 @pytest.mark.parametrize(

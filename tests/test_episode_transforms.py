@@ -7,22 +7,22 @@ from random import Random
 
 import pytest
 
-from biml.episodes.draw import draw_episode
+from biml.episodes.draw import sample_episode
 from biml.episodes.episode import COLOURS, WORDS, Episode, Example
 from biml.episodes.text import read_episode
 from biml.episodes.transforms import (
     add_biases,
     add_noise,
     add_slips,
-    flip_rules,
+    swap_random_arguments,
     keep_study,
-    query_study_too,
+    append_study_queries,
     remap,
     shuffle_study,
-    unmap_symbols,
+    undo_remapping,
 )
 from biml.errors import UsageError
-from biml.grammar import GOLD, Grammar, MetaGrammar, same_up_to_renaming
+from biml.grammar import GOLD, Grammar, MetaGrammar, isomorphic
 from biml.grammar.gold import GOLD_QUERIES, GOLD_STUDY
 from biml.grammar.slips import SlipRates
 from biml.rng import generator
@@ -34,7 +34,7 @@ def answered(grammar: Grammar, inputs: tuple[str, ...]) -> tuple[Example, ...]:
 
 
 GOLD_EPISODE = Episode(answered(GOLD, GOLD_STUDY), answered(GOLD, GOLD_QUERIES), grammar=GOLD)
-PLAIN = draw_episode(MetaGrammar(), Random(0))
+PLAIN = sample_episode(MetaGrammar(), Random(0))
 
 
 def near(count: int, n: int, p: float) -> bool:
@@ -61,7 +61,7 @@ def slipped(words: str, rates: SlipRates, draws: int, grammar: Grammar = GOLD) -
     query = Example(tuple(words.split()), grammar.interpret(words.split()))
     episode = Episode(GOLD_EPISODE.study, (query,) * 20, grammar=grammar)
     return Counter(
-        " ".join(q.symbols)
+        " ".join(q.output)
         for i in range(draws // 20)
         for q in add_slips(episode, generator(9, i), rates, symbols=GOLD.symbols).queries
     )
@@ -91,11 +91,11 @@ def test_longer_queries_are_translated_one_to_one_more_often() -> None:
 
 
 def test_slips_leave_copied_queries_alone_and_outputs_short() -> None:
-    presented = query_study_too(PLAIN)
+    presented = append_study_queries(PLAIN)
     certain = SlipRates(1, 1, 0)
     changed = add_slips(presented, Random(0), certain)
     assert changed.queries[:14] == presented.queries[:14]
-    assert [q.words for q in changed.queries] == [q.words for q in presented.queries]
+    assert [q.input for q in changed.queries] == [q.input for q in presented.queries]
     grammar = Grammar.parse("a -> A\nb -> B B B\nu1 f u2 -> [u1] [u2] [u2] [u2] [u2]")
     assert slipped("b f a", SlipRates(0, 1, 0), 20, grammar) == {"B B B A A A A": 20}
 
@@ -112,19 +112,19 @@ def test_impossible_numbers_of_study_examples_are_refused(bounds: tuple[int, int
 
 
 def test_study_examples_become_copied_queries_before_the_others() -> None:
-    presented = query_study_too(PLAIN)
-    assert [query.copied for query in presented.queries] == [True] * 14 + [False] * 10
+    presented = append_study_queries(PLAIN)
+    assert [query.in_study for query in presented.queries] == [True] * 14 + [False] * 10
     assert [q[:2] for q in presented.queries[:14]] == [e[:2] for e in PLAIN.study]
     assert presented.queries[14:] == PLAIN.queries
     assert presented.study == PLAIN.study
 
 
 def test_copied_queries_have_neither_biases_nor_noise() -> None:
-    presented = query_study_too(PLAIN)
+    presented = append_study_queries(PLAIN)
     changed = add_noise(add_biases(presented, Random(0), p=1.0), Random(0), 1.0, ["?"])
     assert changed.queries[:14] == presented.queries[:14]
     assert all(a != b for a, b in zip(changed.queries[14:], presented.queries[14:], strict=True))
-    assert [q.words for q in changed.queries] == [q.words for q in presented.queries]
+    assert [q.input for q in changed.queries] == [q.input for q in presented.queries]
 
 
 def test_biases_are_one_to_one_or_flipped_rules_in_the_published_shares() -> None:
@@ -132,7 +132,7 @@ def test_biases_are_one_to_one_or_flipped_rules_in_the_published_shares() -> Non
     surround = Example(("1", "surround", "2"), ("1", "2", "1"))
     episode = replace(GOLD_EPISODE, queries=(surround,) * 20)
     outputs = Counter(
-        query.symbols
+        query.output
         for i in range(1000)
         for query in add_biases(episode, generator(2, i), symbols=GOLD.symbols).queries
     )
@@ -157,7 +157,7 @@ def test_one_to_one_knows_only_what_one_word_study_examples_show() -> None:
     episode = Episode(study, (query,), grammar=GOLD)
     seen = set()
     for i in range(300):
-        output = add_biases(episode, generator(3, i), p=1.0, symbols=("A", "B")).queries[0].symbols
+        output = add_biases(episode, generator(3, i), p=1.0, symbols=("A", "B")).queries[0].output
         if len(output) == 4 and output[1] in "AB":
             seen.add(output)
     assert seen == {("1", two, dax, "1") for two in "AB" for dax in "AB"}
@@ -166,12 +166,12 @@ def test_one_to_one_knows_only_what_one_word_study_examples_show() -> None:
 def test_one_to_one_gives_a_repeated_new_word_one_symbol() -> None:
     episode = Episode((), (Example(("a", "a"), ("A",)),), grammar=Grammar.parse("a -> A A A"))
     for i in range(100):
-        output = add_biases(episode, generator(4, i), p=1.0).queries[0].symbols
+        output = add_biases(episode, generator(4, i), p=1.0).queries[0].output
         assert len(set(output)) == 1
 
 
 def test_flipped_rules_exchange_the_arguments_of_functions_with_two() -> None:
-    flipped = Counter(flip_rules(GOLD, generator(5, i)) for i in range(2000))
+    flipped = Counter(swap_random_arguments(GOLD, generator(5, i)) for i in range(2000))
     assert len(flipped) == 4
     assert all(near(count, 2000, 1 / 4) for count in flipped.values())
     for grammar in flipped:
@@ -186,8 +186,8 @@ def test_a_flipped_output_that_is_too_long_is_not_used() -> None:
     grammar = Grammar.parse("a -> A\nb -> B B B\nu1 f u2 -> [u1] [u2] [u2] [u2] [u2]")
     query = Example(("b", "f", "a"), grammar.interpret(("b", "f", "a")))
     episode = Episode((), (query,), grammar=grammar)
-    outputs = {add_biases(episode, generator(6, i), 1.0).queries[0].symbols for i in range(200)}
-    assert query.symbols in outputs
+    outputs = {add_biases(episode, generator(6, i), 1.0).queries[0].output for i in range(200)}
+    assert query.output in outputs
     assert max(map(len, outputs)) <= 8
 
 
@@ -200,7 +200,7 @@ def test_noise_replaces_symbols_and_cuts_never_at_the_first() -> None:
     target = ("RED", "RED", "RED")
     episode = Episode((), (Example(("dax",), target),) * 100)
     noisy = [
-        query.symbols
+        query.output
         for i in range(400)
         for query in add_noise(episode, generator(7, i), 0.07).queries
     ]
@@ -218,7 +218,7 @@ def test_noise_replaces_symbols_and_cuts_never_at_the_first() -> None:
 def test_noise_is_one_in_a_hundred_by_default() -> None:
     episode = Episode((), (Example(("dax",), ("RED",) * 8),) * 100)
     changed = sum(
-        query.symbols[0] != "RED"
+        query.output[0] != "RED"
         for i in range(300)
         for query in add_noise(episode, generator(8, i)).queries
     )
@@ -239,31 +239,31 @@ def test_remapping_renames_everything_alike_and_can_be_undone(shared: Path) -> N
         for before, after in zip(
             (*episode.study, *episode.queries), (*mapped.study, *mapped.queries), strict=True
         ):
-            assert set(after.words) <= set(WORDS)
-            assert set(after.symbols) <= set(COLOURS)
-            assert unmap_symbols(mapped, after.symbols) == before.symbols
+            assert set(after.input) <= set(WORDS)
+            assert set(after.output) <= set(COLOURS)
+            assert undo_remapping(mapped, after.output) == before.output
         assert (mapped.pool is None) == (episode.pool is None)
         if episode.pool:
-            assert unmap_symbols(mapped, mapped.pool or ()) == episode.pool
+            assert undo_remapping(mapped, mapped.pool or ()) == episode.pool
         if episode.grammar:
             assert mapped.grammar is not None
-            assert same_up_to_renaming(mapped.grammar, episode.grammar)
+            assert isomorphic(mapped.grammar, episode.grammar)
             for example in (*mapped.study, *mapped.queries):
-                assert mapped.grammar.interpret(example.words) == example.symbols
+                assert mapped.grammar.interpret(example.input) == example.output
 
 
 def test_an_undefined_action_in_a_file_is_one_more_symbol() -> None:
     episode = Episode((), (Example(("1",), ("1", "undefined_action")),))
     mapped = remap(episode, WORDS, COLOURS, Random(0))
-    assert set(mapped.queries[0].symbols) <= set(COLOURS)
-    assert unmap_symbols(mapped, mapped.queries[0].symbols) == ("1", "undefined_action")
+    assert set(mapped.queries[0].output) <= set(COLOURS)
+    assert undo_remapping(mapped, mapped.queries[0].output) == ("1", "undefined_action")
 
 
 def test_colours_outside_the_episode_become_undefined_action() -> None:
     mapped = remap(GOLD_EPISODE, WORDS, COLOURS, Random(0))
-    shown = unmap_symbols(mapped, COLOURS)
+    shown = undo_remapping(mapped, COLOURS)
     assert Counter(shown) == Counter([*GOLD.symbols, "undefined_action", "undefined_action"])
-    assert unmap_symbols(GOLD_EPISODE, ("1", "PINK")) == ("1", "PINK")
+    assert undo_remapping(GOLD_EPISODE, ("1", "PINK")) == ("1", "PINK")
 
 
 def test_every_renaming_is_as_likely() -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from biml.episodes.episode import COLOURS, Episode, Example
-from biml.episodes.folder import read_folder
+from biml.episodes.folder import read_episodes
 from biml.episodes.locate import DataFolders
 from biml.episodes.text import read_episode
-from biml.episodes.transforms import unmap_symbols
+from biml.episodes.transforms import undo_remapping
 from biml.episodes.types import EPISODE_TYPES, EpisodeType, episode_type
 from biml.errors import BimlError, UsageError
 
@@ -53,7 +53,7 @@ def data(shared: Path) -> DataFolders:
 
 
 def asked(name: str, data: DataFolders, repeat: int = 0) -> list[Episode]:
-    return EPISODE_TYPES[name].open_evaluation(data, 1).presented(repeat)
+    return EPISODE_TYPES[name].open_evaluation(data, 1).repeat(repeat)
 
 
 def trained(name: str, data: DataFolders, n: int, seed: int = 1) -> list[Episode]:
@@ -68,19 +68,19 @@ def queries(episodes: list[Episode]) -> list[Example]:
 def size(episodes: list[Episode]) -> tuple[int, int]:
     """Responses, and symbols with the end of each."""
     found = queries(episodes)
-    return len(found), sum(len(query.symbols) + 1 for query in found)
+    return len(found), sum(len(query.output) + 1 for query in found)
 
 
 def copied(episode: Episode) -> list[Example]:
-    return [query for query in episode.queries if query.copied]
+    return [query for query in episode.queries if query.in_study]
 
 
 def novel(episode: Episode) -> list[Example]:
-    return [query for query in episode.queries if not query.copied]
+    return [query for query in episode.queries if not query.in_study]
 
 
 def pairs(examples: list[Example] | tuple[Example, ...]) -> list[tuple[object, object]]:
-    return [(example.words, example.symbols) for example in examples]
+    return [(example.input, example.output) for example in examples]
 
 
 def test_every_published_type_has_a_row() -> None:
@@ -104,20 +104,20 @@ def test_training_on_an_evaluation_says_what_can_be_trained(name: str, data: Dat
 @pytest.mark.parametrize("row", ROWS)
 def test_passes_are_pure_and_differ_where_they_say_so(row: EpisodeType, data: DataFolders) -> None:
     evaluation = row.open_evaluation(data, 1)
-    first = evaluation.presented(0)
-    assert row.open_evaluation(data, 1).presented(0) == first
-    assert (evaluation.presented(1) != first) == evaluation.stochastic
-    assert (row.open_evaluation(data, 2).presented(0) != first) == evaluation.stochastic
-    assert all((episode.remapping is not None) == row.remapped for episode in first)
+    first = evaluation.repeat(0)
+    assert row.open_evaluation(data, 1).repeat(0) == first
+    assert (evaluation.repeat(1) != first) == evaluation.varies
+    assert (row.open_evaluation(data, 2).repeat(0) != first) == evaluation.varies
+    assert all((episode.remapping is not None) == row.remaps for episode in first)
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_all_that_is_asked_is_in_the_types_vocabulary(row: EpisodeType, data: DataFolders) -> None:
-    for episode in row.open_evaluation(data, 1).presented(0):
+    for episode in row.open_evaluation(data, 1).repeat(0):
         for example in (*episode.study, *episode.queries):
-            row.vocabulary.input.encode(example.words)
-            row.vocabulary.output.encode(example.symbols)
-            assert example.symbols
+            row.vocabulary.input.encode(example.input)
+            row.vocabulary.output.encode(example.output)
+            assert example.output
 
 
 @pytest.mark.parametrize("row", TRAINED)
@@ -130,8 +130,8 @@ def test_presentations_are_pure_and_in_the_types_vocabulary(
     assert [again.episode(i) for i in reversed(range(12))] == episodes[::-1]
     for episode in episodes:
         for example in (*episode.study, *episode.queries):
-            row.vocabulary.input.encode(example.words)
-            row.vocabulary.output.encode(example.symbols)
+            row.vocabulary.input.encode(example.input)
+            row.vocabulary.output.encode(example.output)
     assert training.per_epoch == (200 if row.name == "few_shot_vanilla" else 100_000)
     if row.name != "few_shot_vanilla":
         other = row.open_training(data, 4)
@@ -154,7 +154,7 @@ def test_copy_only_asks_for_nothing_else(data: DataFolders) -> None:
 
 def share_of_changed_targets(episodes: list[Episode]) -> float:
     changed = [
-        query.symbols != episode.grammar.interpret(query.words)
+        query.output != episode.grammar.interpret(query.input)
         for episode in episodes
         if episode.grammar is not None
         for query in novel(episode)
@@ -177,8 +177,8 @@ def test_slips_change_long_queries_more_often_than_short_ones(data: DataFolders)
     for episode in trained("algebraic+slips", data, 600):
         assert episode.grammar is not None
         for query in novel(episode):
-            right = episode.grammar.interpret(query.words)
-            changed[len(query.words) > 3].append(query.symbols != right)
+            right = episode.grammar.interpret(query.input)
+            changed[len(query.input) > 3].append(query.output != right)
     shares = {longer: sum(each) / len(each) for longer, each in changed.items()}
     assert 0.06 < shares[False] < 0.16 < shares[True] < 0.3
 
@@ -198,23 +198,23 @@ def test_gold_is_asked_under_a_hundred_renamings_with_its_study(data: DataFolder
         assert (len(copied(episode)), len(novel(episode))) == (14, 10)
         assert episode.grammar is not None
         for query in episode.queries:
-            assert query.symbols == episode.grammar.interpret(query.words)
+            assert query.output == episode.grammar.interpret(query.input)
 
 
 def test_the_human_few_shot_answers_are_all_there(data: DataFolders) -> None:
     assert size(asked("few_shot_human", data)) == (217, 990)
     assert size(asked("few_shot_human_mult10", data)) == (2170, 9900)
     assert size(asked("human_vanilla", data)) == (215, 980)
-    assert not any(query.copied for query in queries(asked("few_shot_human", data)))
+    assert not any(query.in_study for query in queries(asked("few_shot_human", data)))
 
 
 def test_renamed_answers_can_be_shown_in_canonical_names(data: DataFolders, shared: Path) -> None:
-    files = read_folder(shared / "data_human" / "few_shot" / "val_behavior")
+    files = read_episodes(shared / "data_human" / "few_shot" / "val_behavior")
     for file, shown in zip(files, asked("few_shot_human", data), strict=True):
         assert shown.name == file.name
-        assert {query.symbols[0] for query in shown.queries} <= set(COLOURS)
-        back = [unmap_symbols(shown, query.symbols) for query in shown.queries]
-        assert back == [query.symbols for query in file.queries]
+        assert {query.output[0] for query in shown.queries} <= set(COLOURS)
+        back = [undo_remapping(shown, query.output) for query in shown.queries]
+        assert back == [query.output for query in file.queries]
 
 
 def test_vanilla_types_show_no_study_and_no_new_names(data: DataFolders) -> None:
@@ -224,7 +224,7 @@ def test_vanilla_types_show_no_study_and_no_new_names(data: DataFolders) -> None
     assert set(presentation.queries) == set(copied(gold))
     for episode in (gold, presentation, *asked("human_vanilla", data)):
         assert episode.study == ()
-        assert {w for q in episode.queries for w in q.words} <= set(
+        assert {w for q in episode.queries for w in q.input} <= set(
             EPISODE_TYPES["human_vanilla"].vocabulary.input.symbols
         )
 
@@ -234,11 +234,11 @@ def test_participants_are_scored_one_query_after_another(
     data: DataFolders, shared: Path, folder: str, people: int
 ) -> None:
     evaluation = EPISODE_TYPES[f"open_end_human_{folder}"].open_evaluation(data, 1)
-    assert evaluation.by_name
+    assert evaluation.group_by_participant
     sheets = defaultdict(list)
-    for episode in evaluation.presented(0):
+    for episode in evaluation.repeat(0):
         sheets[episode.name].append(episode)
-    files = {e.name: e for e in read_folder(shared / f"data_human/open_ended_{folder}/val")}
+    files = {e.name: e for e in read_episodes(shared / f"data_human/open_ended_{folder}/val")}
     assert sheets.keys() == files.keys()
     assert len(sheets) == people
     for name, parts in sheets.items():
@@ -246,8 +246,8 @@ def test_participants_are_scored_one_query_after_another(
         for i, part in enumerate(parts):
             assert len(part.queries) == 1
             assert part.study == tuple(answered[:i])
-        back = Counter(unmap_symbols(parts[0], query.symbols) for query in answered)
-        assert back == Counter(query.symbols for query in files[name].queries)
+        back = Counter(undo_remapping(parts[0], query.output) for query in answered)
+        assert back == Counter(query.output for query in files[name].queries)
 
 
 def test_open_ended_training_splits_a_random_participant(data: DataFolders) -> None:
@@ -259,7 +259,7 @@ def test_open_ended_training_splits_a_random_participant(data: DataFolders) -> N
     for episode in episodes[:200]:
         assert pairs(copied(episode)) == pairs(episode.study)
         assert len(novel(episode)) == 7 - len(episode.study)
-    assert max(len(query.symbols) for query in queries(episodes)) == 14
+    assert max(len(query.output) for query in queries(episodes)) == 14
 
 
 @pytest.mark.parametrize("kind", ["open_end_human", "joint"])
@@ -289,7 +289,7 @@ def test_freeform_sheets_are_a_hundred_of_seven_inputs(data: DataFolders) -> Non
     episodes = asked("open_end_freeform", data)
     assert len(episodes) == 100
     assert all((len(e.study), len(e.queries)) == (0, 7) for e in episodes)
-    assert len({query.words for query in queries(episodes)}) > 100
+    assert len({query.input for query in queries(episodes)}) > 100
 
 
 def test_probe_answers_stay_within_the_renamed_pool(data: DataFolders) -> None:
@@ -299,8 +299,8 @@ def test_probe_answers_stay_within_the_renamed_pool(data: DataFolders) -> None:
     for episode in episodes:
         assert len(episode.queries) == 220
         assert episode.pool is not None
-        assert {s for query in episode.queries for s in query.symbols} <= set(episode.pool)
-    assert EPISODE_TYPES["probe_human"].masked_pool
+        assert {s for query in episode.queries for s in query.output} <= set(episode.pool)
+    assert EPISODE_TYPES["probe_human"].restrict_to_pool
 
 
 def test_the_pool_can_be_shown_as_a_study_example_without_input(data: DataFolders) -> None:
@@ -308,9 +308,9 @@ def test_the_pool_can_be_shown_as_a_study_example_without_input(data: DataFolder
         *asked("probe_human_w_pool", data),
         *trained("probe_human_w_pool", data, 50),
     ):
-        (pool,) = [example for example in episode.study if not example.words]
+        (pool,) = [example for example in episode.study if not example.input]
         assert episode.pool is not None
-        assert sorted(pool.symbols) == sorted(episode.pool)
+        assert sorted(pool.output) == sorted(episode.pool)
 
 
 def test_human_types_without_human_data_name_the_command_that_fetches_them(tmp_path: Path) -> None:

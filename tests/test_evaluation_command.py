@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from biml.behaviour.files import read
+from biml.behaviour.files import read_responses
 from biml.checkpoints import own
 from biml.commands.main import main
-from biml.data.experiment_folder import write
-from biml.data.experiment_table import from_table
-from biml.episodes.types import EPISODE_TYPES, PUBLISHED
+from biml.data.experiment_folder import write_experiment
+from biml.data.experiment_table import read_response_table
+from biml.episodes.types import EPISODE_TYPES, PUBLISHED_VOCAB
 from evaluation_toys import small_network
 from experiment_toys import write_table, write_text
 
@@ -19,7 +19,9 @@ from experiment_toys import write_table, write_text
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A current directory with `out_models/toy.pt`, which was trained on few_shot_gold."""
-    own.save(tmp_path / "out_models" / "toy.pt", own.contents_of(small_network(), "few_shot_gold"))
+    own.save_checkpoint(
+        tmp_path / "out_models" / "toy.pt", own.checkpoint_of(small_network(), "few_shot_gold")
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BIML_DATA", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
@@ -75,7 +77,7 @@ def test_the_same_seed_gives_the_same_figures(folder, shared, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [n for n, row in EPISODE_TYPES.items() if not n.endswith("vanilla") and row.remapped]
+    "name", [n for n, row in EPISODE_TYPES.items() if not n.endswith("vanilla") and row.remaps]
 )
 def test_every_human_episode_type_is_evaluated(folder, shared, capsys, name: str) -> None:
     data = ("--data_dir", shared, "--episode_type", name)
@@ -139,12 +141,14 @@ def test_a_page_shows_ten_drawn_answers_for_each_of_a_persons(folder, shared, ca
 
 def test_samples_may_be_as_long_as_the_longest_answer(folder, shared, tmp_path) -> None:
     endless = small_network()
-    endless.out.bias.data[PUBLISHED.output.eos] = -1000
-    own.save(tmp_path / "out_models" / "endless.pt", own.contents_of(endless, "few_shot_human"))
+    endless.out.bias.data[PUBLISHED_VOCAB.output.eos] = -1000
+    own.save_checkpoint(
+        tmp_path / "out_models" / "endless.pt", own.checkpoint_of(endless, "few_shot_human")
+    )
 
     def drawn(*options: object) -> set[int]:
         assert evaluate(*options, "--samples_out", "drawn.csv", model="endless.pt") == 0
-        return {len(text.split()) for text in read("drawn.csv")["response"]}
+        return {len(text.split()) for text in read_responses("drawn.csv")["response"]}
 
     published = ("--data_dir", shared)
     assert drawn("--sample_html", *published) == {10}
@@ -152,8 +156,10 @@ def test_samples_may_be_as_long_as_the_longest_answer(folder, shared, tmp_path) 
     assert drawn(*people) == {14}
     assert drawn(*people, "--max_length_eval", 3) == {3}
     rows = [("Ann", "long", "blick twice", "▲ " * 12)]
-    made = from_table(write_table(folder / "r.csv", rows), write_text(folder / "study.txt"))
-    write(made, folder / "data")
+    made = read_response_table(
+        write_table(folder / "r.csv", rows), write_text(folder / "study.txt")
+    )
+    write_experiment(made, folder / "data")
     imported = ("--data_dir", folder / "data")
     assert drawn("--sample_html", *imported) == {12}
     assert drawn("--sample_html", *imported, "--max_length_eval", 11) == {11}
@@ -185,10 +191,12 @@ def test_answers_of_others_than_the_named_folder_has_are_told(
 def test_text_from_files_cannot_become_markup() -> None:
     from collections import Counter
 
-    from biml.evaluation.sample_page import Item, page
+    from biml.evaluation.sample_page import SampledItem, samples_html
 
     bad = ("<script>alert(1)</script>",)
-    shown = page([Item((((*bad,), bad),), bad, Counter([bad]), Counter([bad]))], bad[0])
+    shown = samples_html(
+        [SampledItem((((*bad,), bad),), bad, Counter([bad]), Counter([bad]))], bad[0]
+    )
     assert "<script" not in shown
     assert "&lt;script&gt;" in shown
 
@@ -196,17 +204,17 @@ def test_text_from_files_cannot_become_markup() -> None:
 def test_study_examples_stand_beside_all_items_only_where_they_share_them() -> None:
     from collections import Counter
 
-    from biml.evaluation.sample_page import Item, page
+    from biml.evaluation.sample_page import SampledItem, samples_html
 
-    def item(word: str, *study: tuple[str, str]) -> Item:
+    def item(word: str, *study: tuple[str, str]) -> SampledItem:
         pairs = tuple(((words,), (symbol,)) for words, symbol in study)
-        return Item(pairs, (word,), Counter([("RED",)]), Counter([("RED",)]))
+        return SampledItem(pairs, (word,), Counter([("RED",)]), Counter([("RED",)]))
 
     one, two = ("wug", "RED"), ("toma", "BLUE")
-    shared = page([item("a", one, two), item("b", two, one)], "shared")
+    shared = samples_html([item("a", one, two), item("b", two, one)], "shared")
     assert shared.count("<aside>") == 1
     assert shared.count("<td>wug") == 1
-    apart = page([item("a", one), item("b", two)], "apart")
+    apart = samples_html([item("a", one), item("b", two)], "apart")
     assert "<aside>" not in apart
     first, second = apart.split('<th scope="row">')[1:]
     assert ("wug" in first, "toma" in first) == (True, False)

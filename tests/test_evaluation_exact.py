@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from biml.episodes.episode import COLOURS, Episode
-from biml.evaluation.decode import greedy
-from biml.evaluation.exact import exact
+from biml.evaluation.decode import greedy_decode
+from biml.evaluation.exact import teacher_forced_exact_match
 from biml.evaluation.lapsing import Lapsing
 from biml.evaluation.network_responder import NetworkResponder
 from biml.rng import generator
@@ -17,22 +17,22 @@ from evaluation_toys import example, random_episodes, small_network
 def test_exact_without_answering_agrees_with_answers(pool: bool) -> None:
     network = small_network()
     episodes = random_episodes(generator(3), 12, pool=pool)
-    answers = greedy(network, episodes)
+    answers = greedy_decode(network, episodes)
     # Some targets are what the network answers, so that both outcomes come.
     asked = [
         Episode(
             episode.study,
             tuple(
-                example(" ".join(query.words), " ".join(answer if number % 2 else query.symbols))
+                example(" ".join(query.input), " ".join(answer if number % 2 else query.output))
                 for number, (query, answer) in enumerate(zip(episode.queries, given, strict=True))
             ),
             pool=episode.pool,
         )
         for episode, given in zip(episodes, answers, strict=True)
     ]
-    found = exact(network, asked, max_tokens=200)
+    found = teacher_forced_exact_match(network, asked, max_tokens=200)
     wanted = [
-        [query.symbols == answer for query, answer in zip(episode.queries, given, strict=True)]
+        [query.output == answer for query, answer in zip(episode.queries, given, strict=True)]
         for episode, given in zip(asked, answers, strict=True)
     ]
     assert found == wanted

@@ -10,14 +10,20 @@ from biml.episodes.locate import DataFolders
 from biml.episodes.types import episode_type
 from biml.errors import UsageError
 from biml.evaluation.accuracy import Accuracy, accuracy
-from biml.evaluation.answers import best, drawn, drawn_one_by_one, longest, longest_target
+from biml.evaluation.answers import (
+    greedy_responses,
+    sampled_responses,
+    sample_autoregressively,
+    max_response_length,
+    max_target_length,
+)
 from biml.evaluation.likelihood import (
-    LAPSES,
-    Scores,
+    LAPSE_GRID,
+    TokenScores,
     fit_lapse,
-    lapse,
+    apply_lapse,
     likelihood,
-    score,
+    score_passes,
     score_repeats,
 )
 from biml.evaluation.network_responder import NetworkResponder
@@ -46,45 +52,45 @@ def legacy(shared: Path) -> NetworkResponder:
 def test_a_lapse_mixes_in_any_symbol() -> None:
     p = np.array([0.7, 0.2, 0.0])
     with np.errstate(divide="ignore"):
-        mixed = lapse(np.log(p), 0.3, 7)
+        mixed = apply_lapse(np.log(p), 0.3, 7)
     np.testing.assert_allclose(np.exp(mixed), 0.7 * p + 0.3 / 7)
-    np.testing.assert_allclose(np.exp(lapse(np.log(p[:2]), 1.0, 7)), 1 / 7)
+    np.testing.assert_allclose(np.exp(apply_lapse(np.log(p[:2]), 1.0, 7)), 1 / 7)
 
 
 def test_no_lapse_leaves_impossible_impossible() -> None:
-    assert lapse(np.array([-np.inf, -1.0]), 0.0, 7).tolist() == [-np.inf, -1.0]
-    assert np.isfinite(lapse(np.array([-np.inf]), 0.01, 7)).all()
+    assert apply_lapse(np.array([-np.inf, -1.0]), 0.0, 7).tolist() == [-np.inf, -1.0]
+    assert np.isfinite(apply_lapse(np.array([-np.inf]), 0.01, 7)).all()
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
 def test_a_lapse_rate_must_be_a_probability(p: float) -> None:
     with pytest.raises(UsageError, match="lapse rate"):
-        lapse(np.zeros(1), p, 7)
+        apply_lapse(np.zeros(1), p, 7)
 
 
 def test_the_fit_tries_the_published_rates() -> None:
     assert (
         *(0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09),
         *(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
-    ) == LAPSES
+    ) == LAPSE_GRID
 
 
 def test_the_fit_takes_the_rate_with_the_best_mean_over_passes() -> None:
     sure, wrong = np.log(1 - 1e-9), np.log(1e-9)
     passes = [
-        Scores(np.array([sure] * (100 - n) + [wrong] * n), np.full(100, 7)) for n in (4, 6, 8)
+        TokenScores(np.array([sure] * (100 - n) + [wrong] * n), np.full(100, 7)) for n in (4, 6, 8)
     ]
     found = fit_lapse(passes)
     # Six in a hundred are wrong; each is one of the six other symbols of seven.
     assert found.p_lapse == 0.07
     assert found.mean == np.mean([one.total(0.07) for one in passes])
     assert found.sd == pytest.approx(np.std([one.total(0.07) for one in passes], ddof=1))
-    assert all(found.mean >= likelihood(passes, p).mean for p in LAPSES)
+    assert all(found.mean >= likelihood(passes, p).mean for p in LAPSE_GRID)
 
 
 def test_symbolic_oracle_gives_people_the_published_likelihood(oracle: Oracle, people) -> None:
     (scores,) = score_repeats(oracle, people.presented, 1)
-    assert sum(len(episode.queries) for episode in people.presented(0)) == 217
+    assert sum(len(episode.queries) for episode in people.repeat(0)) == 217
     assert len(scores.log_prob) == 990
     assert scores.total(0.13) == pytest.approx(-536.1, abs=0.05)
     assert max((p / 100 for p in range(1, 100)), key=scores.total) == 0.13
@@ -93,10 +99,12 @@ def test_symbolic_oracle_gives_people_the_published_likelihood(oracle: Oracle, p
 
 def test_passes_are_scored_together_and_in_order(oracle: Oracle, people) -> None:
     done: list[int] = []
-    together = score_repeats(oracle, people.presented, 5, together=500, progress=done.append)
+    together = score_repeats(
+        oracle, people.presented, 5, queries_per_chunk=500, progress=done.append
+    )
     assert done == [3, 5]
     assert oracle.asked == [30, 20]
-    alone = [score(oracle, [people.presented(repeat)])[0] for repeat in range(5)]
+    alone = [score_passes(oracle, [people.repeat(repeat)])[0] for repeat in range(5)]
     for a, b in zip(together, alone, strict=True):
         np.testing.assert_array_equal(a.log_prob, b.log_prob)
 
@@ -105,7 +113,7 @@ def test_a_lapse_in_a_pool_picks_from_the_pool() -> None:
     oracle = Oracle({})
     oracle.log_prob = lambda episodes: [[np.zeros(2)] for _ in episodes]
     asked = Episode((), (example("dax", "RED"),))
-    (scores,) = score(oracle, [[asked, Episode((), asked.queries, pool=("RED", "BLUE"))]])
+    (scores,) = score_passes(oracle, [[asked, Episode((), asked.queries, pool=("RED", "BLUE"))]])
     assert scores.n_symbols.tolist() == [7, 7, 3, 3]
 
 
@@ -114,16 +122,16 @@ def test_a_released_checkpoint_scores_as_expected(shared: Path, legacy: NetworkR
 
     expected = json.loads((shared / "legacy" / "expected.json").read_text())["checks"]
     evaluation = episode_type("human_vanilla").open_evaluation(DataFolders(shared), 0)
-    scores = score_repeats(legacy, evaluation.presented, 1)
+    scores = score_repeats(legacy, evaluation.repeat, 1)
     scored = [check for check in expected if "loglike" in check]
     assert len(scored) == 2
     for check in scored:
         found = likelihood(scores, check["ll_p_lapse"])
-        assert found.symbols == check["symbols"]
+        assert found.n_symbols == check["symbols"]
         # Single precision leaves the seventh digit open: in double precision the network gives
         # -4120.56584 where the expected figure, summed in single, says -4120.5663.
         assert found.mean == pytest.approx(check["loglike"], abs=6e-4)
-        assert found.mean / found.symbols == pytest.approx(check["loglike"] / 980, abs=1e-6)
+        assert found.mean / found.n_symbols == pytest.approx(check["loglike"] / 980, abs=1e-6)
 
 
 def test_a_released_checkpoint_answers_as_expected(shared: Path, legacy: NetworkResponder) -> None:
@@ -132,15 +140,15 @@ def test_a_released_checkpoint_answers_as_expected(shared: Path, legacy: Network
     checks = json.loads((shared / "legacy" / "expected.json").read_text())["checks"]
     expected = next(check for check in checks if "predictions" in check)
     evaluation = episode_type("few_shot_vanilla").open_evaluation(DataFolders(shared), 0)
-    episodes = evaluation.presented(0)
-    answers = best(legacy, episodes, 10)
-    novel = accuracy(episodes, answers, copied=False)
+    episodes = evaluation.repeat(0)
+    answers = greedy_responses(legacy, episodes, 10)
+    novel = accuracy(episodes, answers, in_study=False)
     assert novel is not None
     assert novel.mean == expected["novel_accuracy_percent"]
     given = {
-        " ".join(query.words): " ".join(answer)
+        " ".join(query.input): " ".join(answer)
         for query, answer in zip(episodes[0].queries, answers[0], strict=True)
-        if not query.copied
+        if not query.in_study
     }
     assert given == expected["predictions"]
 
@@ -148,7 +156,7 @@ def test_a_released_checkpoint_answers_as_expected(shared: Path, legacy: Network
 def test_a_persons_seven_answers_multiply(shared: Path) -> None:
     """P(y1..y7 | x1..x7) = Π P(yi | xi, x<i, y<i): each pair once, earlier ones as study."""
     evaluation = episode_type("open_end_human_cross1").open_evaluation(DataFolders(shared), 0)
-    presented = evaluation.presented(0)
+    presented = evaluation.repeat(0)
     assert len(presented) == 6 * 7
 
     class Prior:
@@ -156,18 +164,18 @@ def test_a_persons_seven_answers_multiply(shared: Path) -> None:
 
         def log_prob(self, episodes):
             return [
-                [np.full(len(q.symbols) + 1, -float(len(e.study))) for q in e.queries]
+                [np.full(len(q.output) + 1, -float(len(e.study))) for q in e.queries]
                 for e in episodes
             ]
 
-    (scores,) = score(Prior(), [presented])
-    by_hand = -sum(len(e.study) * (len(q.symbols) + 1) for e in presented for q in e.queries)
+    (scores,) = score_passes(Prior(), [presented])
+    by_hand = -sum(len(e.study) * (len(q.output) + 1) for e in presented for q in e.queries)
     assert scores.total() == by_hand
 
 
 def test_accuracy_is_the_mean_over_episodes_apart_for_copied_and_novel() -> None:
     right, wrong = ("RED",), ("BLUE",)
-    copied = example("dax", "RED")._replace(copied=True)
+    copied = example("dax", "RED")._replace(in_study=True)
     novel = example("wif", "RED")
     episodes = [
         Episode((), (copied, novel), name="a"),
@@ -175,14 +183,16 @@ def test_accuracy_is_the_mean_over_episodes_apart_for_copied_and_novel() -> None
         Episode((), (), name="b"),
     ]
     answers = [[right, wrong], [right, right, wrong], []]
-    assert accuracy(episodes, answers, copied=True) == Accuracy(100.0, 0.0, 1)
-    found = accuracy(episodes, answers, copied=False)
+    assert accuracy(episodes, answers, in_study=True) == Accuracy(100.0, 0.0, 1)
+    found = accuracy(episodes, answers, in_study=False)
     assert found is not None
     assert found.mean == pytest.approx((0 + 200 / 3) / 2)
     assert found.sd == pytest.approx(np.std([0, 200 / 3], ddof=1))
-    assert found.episodes == 2
-    assert accuracy(episodes, answers, copied=False, by_name=True) == Accuracy(50.0, 0.0, 1)
-    assert accuracy([], [], copied=False) is None
+    assert found.n_episodes == 2
+    assert accuracy(episodes, answers, in_study=False, group_by_participant=True) == Accuracy(
+        50.0, 0.0, 1
+    )
+    assert accuracy([], [], in_study=False) is None
 
 
 def test_each_drawn_answer_becomes_a_study_example() -> None:
@@ -197,32 +207,36 @@ def test_each_drawn_answer_becomes_a_study_example() -> None:
 
     sheet = Episode((), tuple(example(word, "BLUE") for word in ("dax", "wif", "lug")))
     short = Episode((), sheet.queries[:1])
-    (three, one) = drawn_one_by_one(Echo(), [sheet, short], 10, seed=0)
+    (three, one) = sample_autoregressively(Echo(), [sheet, short], 10, seed=0)
     assert three == [(), ("RED",), ("RED", "RED")]
     assert one == [()]
 
 
 def test_answers_come_for_every_episode_in_order(oracle: Oracle, people) -> None:
-    episodes = [episode for repeat in range(7) for episode in people.presented(repeat)]
+    episodes = [episode for repeat in range(7) for episode in people.repeat(repeat)]
     done: list[int] = []
-    answers = best(oracle, episodes, 10, progress=done.append)
+    answers = greedy_responses(oracle, episodes, 10, progress=done.append)
     assert answers == oracle.respond(episodes)
-    assert drawn(oracle, episodes, 10, seed=0) == answers
+    assert sampled_responses(oracle, episodes, 10, seed=0) == answers
     assert done == [50, 70]
 
 
 def test_the_longest_target_is_found_with_its_episode() -> None:
     long = Episode((), (example("dax", "RED " * 14),), name="28.txt")
-    assert longest_target([Episode((), (example("dax", "RED"),)), long]) == (14, "28.txt")
-    assert longest_target([]) == (0, "")
+    assert max_target_length([Episode((), (example("dax", "RED"),)), long]) == (14, "28.txt")
+    assert max_target_length([]) == (0, "")
 
 
 def test_answers_may_be_as_long_as_the_longest_right_one_and_ten_at_least() -> None:
     thrice = Grammar.parse("dax -> RED RED RED RED RED\nu1 lug -> [u1] [u1] [u1]")
     asked = Episode((), (example("dax lug", "RED"),), grammar=thrice)
-    assert longest([asked]) == 15
-    assert longest([Episode((), (example("dax", "RED " * 14),))]) == 14
-    assert longest([Episode((), (example("dax", "RED"),))]) == longest([]) == 10
+    assert max_response_length([asked]) == 15
+    assert max_response_length([Episode((), (example("dax", "RED " * 14),))]) == 14
+    assert (
+        max_response_length([Episode((), (example("dax", "RED"),))])
+        == max_response_length([])
+        == 10
+    )
 
 
 def test_there_is_no_likelihood_of_nothing() -> None:

@@ -9,10 +9,10 @@ import torch
 
 from biml.episodes.episode import COLOURS, Episode, Example
 from biml.errors import UsageError
-from biml.evaluation.decode import greedy, sample
+from biml.evaluation.decode import greedy_decode, sample_decode
 from biml.evaluation.network_responder import NetworkResponder
-from biml.evaluation.questions import distinct
-from biml.evaluation.score import log_prob
+from biml.evaluation.questions import deduplicate
+from biml.evaluation.score import response_log_probs
 from evaluation_toys import example, random_episodes, small_network
 
 NETWORK = small_network()
@@ -49,27 +49,27 @@ def slow_greedy(episode: Episode, words, max_length: int):
 @pytest.mark.parametrize("max_tokens", [30, 8192])
 def test_greedy_answers_take_the_likeliest_symbol_each_time(pool: bool, max_tokens: int) -> None:
     episodes = random_episodes(Random(1), 6, pool=pool)
-    expected = [[slow_greedy(e, q.words, 7) for q in e.queries] for e in episodes]
+    expected = [[slow_greedy(e, q.input, 7) for q in e.queries] for e in episodes]
     lengths = {len(answer) for answers in expected for answer in answers}
     assert len(lengths) > 2, "the toy should end its answers at different times"
-    assert greedy(NETWORK, episodes, 7, max_tokens=max_tokens) == expected
+    assert greedy_decode(NETWORK, episodes, 7, max_tokens=max_tokens) == expected
 
 
 @pytest.mark.parametrize("pool", [False, True])
 @pytest.mark.parametrize("max_tokens", [30, 8192])
 def test_scores_are_teacher_forced_log_probabilities(pool: bool, max_tokens: int) -> None:
     episodes = random_episodes(Random(2), 5, pool=pool)
-    scores = log_prob(NETWORK, episodes, max_tokens=max_tokens)
+    scores = response_log_probs(NETWORK, episodes, max_tokens=max_tokens)
     outside = 0
     for episode, of_episode in zip(episodes, scores, strict=True):
         for query, of_query in zip(episode.queries, of_episode, strict=True):
             assert of_query.dtype == np.float64
-            for place, symbol in enumerate((*query.symbols, "EOS")):
+            for place, symbol in enumerate((*query.output, "EOS")):
                 if pool and symbol not in (*episode.pool, "EOS"):
                     assert of_query[place] == -np.inf
                     outside += 1
                     continue
-                logits = logits_after(episode, query.words, query.symbols[:place])
+                logits = logits_after(episode, query.input, query.output[:place])
                 # All nine entries count, SOS and PAD too, unless a pool limits them.
                 every = logits[allowed(episode)] if pool else logits
                 expected = logits[OUTPUT.index[symbol]] - every.logsumexp(0)
@@ -81,14 +81,14 @@ def test_drawn_answers_come_as_often_as_they_are_probable() -> None:
     study = (example("dax", "RED"),)
     episode = Episode(study, (example("dax", ""), example("wif lug", "")), pool=("RED", "BLUE"))
     draws = 4000
-    drawn = sample(NETWORK, [episode], 3, generator=seeded(5), n=draws)
+    drawn = sample_decode(NETWORK, [episode], 3, generator=seeded(5), n=draws)
     for query, answers in zip(episode.queries, drawn[0], strict=True):
         counts = Counter(answers)
         assert len(counts) > 4
         total = 0.0
         for answer, times in counts.items():
-            given = Episode(study, (Example(query.words, answer),), pool=episode.pool)
-            ((scores,),) = log_prob(NETWORK, [given])
+            given = Episode(study, (Example(query.input, answer),), pool=episode.pool)
+            ((scores,),) = response_log_probs(NETWORK, [given])
             # An answer that is cut at three symbols has not drawn its end.
             p = float(np.exp(scores[:-1].sum() if len(answer) == 3 else scores.sum()))
             total += p
@@ -98,16 +98,16 @@ def test_drawn_answers_come_as_often_as_they_are_probable() -> None:
 
 def test_draws_depend_on_the_seed_and_not_on_how_rows_are_batched() -> None:
     episodes = random_episodes(Random(3), 5)
-    one = sample(NETWORK, episodes, 6, generator=seeded(1), n=3, max_tokens=8192)
-    assert sample(NETWORK, episodes, 6, generator=seeded(1), n=3, max_tokens=30) == one
-    assert sample(NETWORK, episodes, 6, generator=seeded(2), n=3) != one
+    one = sample_decode(NETWORK, episodes, 6, generator=seeded(1), n=3, max_tokens=8192)
+    assert sample_decode(NETWORK, episodes, 6, generator=seeded(1), n=3, max_tokens=30) == one
+    assert sample_decode(NETWORK, episodes, 6, generator=seeded(2), n=3) != one
     shape = [[len(answers) for answers in of_episode] for of_episode in one]
     assert shape == [[3] * len(episode.queries) for episode in episodes]
 
 
 def test_queries_that_ask_the_same_get_draws_of_their_own() -> None:
     asked = Episode((), (example("dax", "RED"),) * 50)
-    (answers,) = sample(NETWORK, [asked], 6, generator=seeded(0))
+    (answers,) = sample_decode(NETWORK, [asked], 6, generator=seeded(0))
     assert len({answer for (answer,) in answers}) > 5
 
 
@@ -118,23 +118,25 @@ class Counting(torch.nn.Module):
         super().__init__()
         self.network = small_network()
         self.vocabulary = self.network.vocabulary
-        self.chunks = self.network.chunks
+        self.micro_batches = self.network.micro_batches
         self.read = self.decoded = 0
 
-    def remember(self, batch):
-        self.read += len(batch.origin)
-        return self.network.remember(batch)
+    def encode(self, batch):
+        self.read += len(batch.indices)
+        return self.network.encode(batch)
 
-    def next_logits(self, memory, tokens):
+    def decode_step(self, state, tokens):
         self.decoded += len(tokens)
-        return self.network.next_logits(memory, tokens)
+        return self.network.decode_step(state, tokens)
 
 
 def test_identical_questions_are_read_once_and_common_beginnings_decoded_once() -> None:
     study = (example("dax", "RED"),)
     queries = [example("wif", s) for s in ("RED BLUE", "RED BLUE", "RED PINK", "", "RED BLUE PINK")]
     network = Counting()
-    scores = log_prob(network, [Episode(study, tuple(queries)), Episode(study, tuple(queries[:2]))])
+    scores = response_log_probs(
+        network, [Episode(study, tuple(queries)), Episode(study, tuple(queries[:2]))]
+    )
     assert network.read == 1
     # One row before the first symbol, then RED; then RED BLUE and RED PINK; then RED BLUE PINK.
     assert network.decoded == 1 + 1 + 2 + 1
@@ -150,35 +152,35 @@ def test_questions_that_differ_in_study_order_or_pool_are_apart() -> None:
         Episode((a, b), (query,), pool=("RED",)),
         Episode((a, b), (query,)),
     ]
-    assert distinct(episodes).asked == [[0, 0], [1], [2], [0]]
+    assert deduplicate(episodes).query_index == [[0, 0], [1], [2], [0]]
 
 
 def test_people_gave_46_answers_to_10_questions(shared) -> None:
-    from biml.episodes.folder import read_folder
+    from biml.episodes.folder import read_episodes
 
-    episodes = read_folder(shared / "data_human" / "few_shot" / "val_behavior")
+    episodes = read_episodes(shared / "data_human" / "few_shot" / "val_behavior")
     assert sum(len(episode.queries) for episode in episodes) == 217
-    assert len(distinct(episodes)) == 10
-    assert len({(e.name, q.symbols) for e in episodes for q in e.queries}) == 46
+    assert len(deduplicate(episodes)) == 10
+    assert len({(e.name, q.output) for e in episodes for q in e.queries}) == 46
 
 
 def test_answering_keeps_no_graph_and_leaves_the_training_mode_as_it_was() -> None:
     network = small_network().train()
     episodes = random_episodes(Random(4), 2)
-    first = log_prob(network, episodes)
+    first = response_log_probs(network, episodes)
     assert network.training
     network.eval()
-    np.testing.assert_array_equal(first[0][0], log_prob(network, episodes)[0][0])
+    np.testing.assert_array_equal(first[0][0], response_log_probs(network, episodes)[0][0])
 
 
 def test_no_more_episodes_than_the_batch_size_are_computed_together(monkeypatch) -> None:
     together: list[int] = []
 
-    def chunks(episodes, max_tokens):
+    def micro_batches(episodes, max_tokens):
         together.append(len(episodes))
-        return NETWORK.__class__.chunks(NETWORK, episodes, max_tokens)
+        return NETWORK.__class__.micro_batches(NETWORK, episodes, max_tokens)
 
-    monkeypatch.setattr(NETWORK, "chunks", chunks)
+    monkeypatch.setattr(NETWORK, "micro_batches", micro_batches)
     responder = NetworkResponder(NETWORK, batch_size=2)
     episodes = random_episodes(Random(5), 5)
     responder.respond(episodes)
@@ -190,7 +192,7 @@ def test_no_more_episodes_than_the_batch_size_are_computed_together(monkeypatch)
 @pytest.mark.parametrize("rate", [-0.1, 1.5, float("nan")])
 def test_samples_lapse_with_a_probability(rate: float) -> None:
     with pytest.raises(UsageError, match="probability from 0 to 1"):
-        NetworkResponder(NETWORK).sample_lapsing([Episode((), ())], rate, seed=0)
+        NetworkResponder(NETWORK).sample_with_lapse([Episode((), ())], rate, seed=0)
 
 
 def test_batch_size_and_precision_change_little_or_nothing() -> None:
@@ -210,12 +212,12 @@ def test_batch_size_and_precision_change_little_or_nothing() -> None:
 def test_an_unknown_symbol_names_the_symbol_and_the_episode() -> None:
     bad = Episode((), (example("dax", "TEAL"),), name="file 7")
     with pytest.raises(UsageError, match="TEAL"):
-        log_prob(NETWORK, [bad])
+        response_log_probs(NETWORK, [bad])
     with pytest.raises(UsageError, match="teapot"):
-        greedy(NETWORK, [Episode((), (example("teapot", "RED"),))])
+        greedy_decode(NETWORK, [Episode((), (example("teapot", "RED"),))])
 
 
 def test_no_episodes_or_queries_give_nothing() -> None:
-    assert greedy(NETWORK, []) == []
-    assert log_prob(NETWORK, [Episode((), ())]) == [[]]
-    assert sample(NETWORK, [Episode((), ())], generator=seeded(0)) == [[]]
+    assert greedy_decode(NETWORK, []) == []
+    assert response_log_probs(NETWORK, [Episode((), ())]) == [[]]
+    assert sample_decode(NETWORK, [Episode((), ())], generator=seeded(0)) == [[]]

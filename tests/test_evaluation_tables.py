@@ -21,7 +21,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
     monkeypatch.delenv("BIML_DATA", raising=False)
-    own.save(Path("out_models/toy.pt"), own.contents_of(small_network(), "few_shot_gold"))
+    own.save_checkpoint(
+        Path("out_models/toy.pt"), own.checkpoint_of(small_network(), "few_shot_gold")
+    )
     write_table(Path("r.csv"))
     write_text(Path("study.txt"))
     assert main(["data", "import", "r.csv", "--study", "study.txt", "--dest", "mine"]) == 0
@@ -85,7 +87,7 @@ def test_a_bounded_lapse_is_no_worse_than_the_grids(folder, capsys) -> None:
 def test_drawn_few_shot_answers_as_a_table(folder, capsys) -> None:
     assert evaluate("--sample_html", "--samples_out", "s.csv") == 0
     assert "s.csv (40 rows)" in capsys.readouterr().out
-    table = files.read("s.csv")
+    table = files.read_responses("s.csv")
     assert table["item"].value_counts().to_dict() == {"one": 20, "two": 20}
     assert set(table["model"]) == {"toy"}
     grammar = few_shot_grammar(DataFolders(folder / "mine"))
@@ -95,10 +97,12 @@ def test_drawn_few_shot_answers_as_a_table(folder, capsys) -> None:
 def test_drawn_answer_sheets_and_trials_as_tables(folder, shared, capsys) -> None:
     options = ("--sample_iterative", "--samples_out", "s.parquet", "--episodes", 3)
     assert evaluate(*options, kind="open_end_freeform") == 0
-    assert open_ended.shares(files.read("s.parquet"))["sheets"].tolist() == [3]
+    assert open_ended.pattern_rates(files.read_responses("s.parquet"))["sheets"].tolist() == [3]
     options = ("--sample_html", "--samples_out", "p.csv", "--episodes", 2)
     assert evaluate(*options, kind="probe_human", data=shared) == 0
-    assert probes.shares(files.read("p.csv"))["responses"].tolist() == [2 * 220]
+    assert probes.consistency_rates(files.read_responses("p.csv"))["responses"].tolist() == [
+        2 * 220
+    ]
     page = (folder / "out_models" / "toy_probe_human_samples.html").read_text()
     assert page.count('<div class="pool">from ') == 2
 

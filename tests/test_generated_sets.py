@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from biml.commands.main import door
+from biml.commands.main import run_single_command
 from biml.episodes import generate as generate_module
-from biml.episodes.folder import read_folder
-from biml.episodes.generate import GeneratedSet, generate
+from biml.episodes.folder import read_episodes
+from biml.episodes.generate import DatasetSpec, generate
 from biml.episodes.locate import DataFolders
 from biml.episodes.sources import training_episodes, validation_episodes
 from biml.errors import BimlError, UsageError
 
-SOME = GeneratedSet(train=30, val=4, seed=7)
+SOME = DatasetSpec(train=30, val=4, seed=7)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -37,7 +37,7 @@ def test_files_are_numbered_as_published(written: Path) -> None:
 def test_any_number_of_workers_writes_the_same(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generate_module, "_PIECE", 7)
+    monkeypatch.setattr(generate_module, "_CHUNK_SIZE", 7)
     seen: list[tuple[int, int]] = []
     generate(
         SOME, tmp_path / "set", workers=2, progress=lambda done, total: seen.append((done, total))
@@ -48,14 +48,14 @@ def test_any_number_of_workers_writes_the_same(
 
 
 def test_the_seed_decides(written: Path, tmp_path: Path) -> None:
-    generate(GeneratedSet(train=30, val=4, seed=8), tmp_path / "set", workers=1)
+    generate(DatasetSpec(train=30, val=4, seed=8), tmp_path / "set", workers=1)
     other = contents(tmp_path / "set")
     assert not set(other.values()) & set(contents(written).values())
 
 
 def test_training_grammars_are_not_validation_grammars(written: Path) -> None:
     train, val = (
-        {e.grammar.canonical() for e in read_folder(written / part) if e.grammar}
+        {e.grammar.canonical() for e in read_episodes(written / part) if e.grammar}
         for part in ("train", "val")
     )
     assert len(val) == 4
@@ -110,7 +110,7 @@ def test_impossible_numbers_are_misuse(
     tmp_path: Path, wrong: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
-        code = door("generate", ["--out", str(tmp_path / "set"), *wrong])
+        code = run_single_command("generate", ["--out", str(tmp_path / "set"), *wrong])
     except SystemExit as end:
         code = int(end.code or 0)
     assert code == 2
@@ -122,7 +122,7 @@ def test_the_command_says_where_it_went(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert door("generate", ["--train", "3", "--val", "2", "--workers", "1"]) == 0
+    assert run_single_command("generate", ["--train", "3", "--val", "2", "--workers", "1"]) == 0
     assert str(tmp_path / "data_algebraic") in capsys.readouterr().out.replace("\n", "")
     assert len(contents(tmp_path / "data_algebraic")) == 5
 
@@ -142,7 +142,7 @@ def test_the_command_says_where_it_went(
 def test_a_meta_grammar_that_cannot_be_is_told_by_its_options(
     tmp_path: Path, wrong: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert door("generate", ["--out", str(tmp_path / "set"), *wrong]) == 2
+    assert run_single_command("generate", ["--out", str(tmp_path / "set"), *wrong]) == 2
     assert says in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -152,7 +152,7 @@ def test_the_help_states_the_limits_and_what_the_files_depend_on(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit):
-        door("generate", ["--help"])
+        run_single_command("generate", ["--help"])
     shown = capsys.readouterr().out
     assert "words with a symbol of their own, 1 to 6 (4)" in shown
     assert "--primitives and --functions are at most 9 together" in shown

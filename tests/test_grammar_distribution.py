@@ -20,7 +20,7 @@ def near(count: int, n: int, p: float) -> bool:
 @pytest.fixture(scope="module")
 def grammars() -> list[Grammar]:
     meta = MetaGrammar()
-    return [meta.draw_grammar(generator(7, i)) for i in range(N)]
+    return [meta.sample_grammar(generator(7, i)) for i in range(N)]
 
 
 def test_four_primitives_three_functions_and_concatenation(grammars: list[Grammar]) -> None:
@@ -47,7 +47,7 @@ def test_every_word_and_colour_is_as_likely(grammars: list[Grammar]) -> None:
 
 
 def test_left_sides_have_one_or_two_arguments_of_both_kinds(grammars: list[Grammar]) -> None:
-    kinds = Counter(rule.kinds for g in grammars for rule in g.functions)
+    kinds = Counter(rule.lhs_pattern for g in grammars for rule in g.functions)
     assert set(kinds) == {"u.", "x.", "u.u", "u.x", "x.u", "x.x"}
     assert all(near(kinds[one], 3 * N, 1 / 4) for one in ("u.", "x."))
     assert all(near(kinds[two], 3 * N, 1 / 8) for two in ("u.u", "u.x", "x.u", "x.x"))
@@ -71,7 +71,7 @@ def test_right_sides_hold_every_variable_and_are_shuffled(grammars: list[Grammar
     rules = [rule for g in grammars for rule in g.functions]
     assert all({f"[{v}]" for v in rule.variables} == set(rule.rhs) for rule in rules)
     threes = [rule for rule in rules if len(rule.rhs) == 3 and len(rule.variables) == 2]
-    orders = Counter(rule.places for rule in threes)
+    orders = Counter(rule.rhs_template for rule in threes)
     assert all(near(count, len(threes), 1 / 6) for count in orders.values())
     assert len(orders) == 6
 
@@ -87,7 +87,7 @@ def test_other_sizes_and_languages(n_functions: int) -> None:
         p_stop=0.0,
         max_rhs=5,
     )
-    grammar = meta.draw_grammar(Random(1))
+    grammar = meta.sample_grammar(Random(1))
     assert len(grammar.rules) == 6 + n_functions + 1
     assert all(len(rule.rhs) == 5 and len(rule.variables) == 1 for rule in grammar.functions)
 

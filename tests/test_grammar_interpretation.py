@@ -34,15 +34,15 @@ def test_grammars_of_the_sample_episodes_give_their_outputs(shared: Path) -> Non
     for episode in map(read_episode, paths):
         assert episode.grammar is not None
         for example in (*episode.study, *episode.queries):
-            assert episode.grammar.interpret(example.words) == example.symbols
+            assert episode.grammar.interpret(example.input) == example.output
 
 
 def test_gold_grammar_gives_the_answers_of_the_published_episode(shared: Path) -> None:
     episode = read_episode(shared / "data_human" / "few_shot" / "val_gold" / "mini_scan.txt")
-    assert sorted(" ".join(example.words) for example in episode.study) == sorted(GOLD_STUDY)
-    assert tuple(" ".join(example.words) for example in episode.queries) == GOLD_QUERIES
+    assert sorted(" ".join(example.input) for example in episode.study) == sorted(GOLD_STUDY)
+    assert tuple(" ".join(example.input) for example in episode.queries) == GOLD_QUERIES
     for example in (*episode.study, *episode.queries):
-        assert GOLD.interpret(example.words) == example.symbols
+        assert GOLD.interpret(example.input) == example.output
 
 
 def test_the_first_rule_in_listing_order_applies() -> None:

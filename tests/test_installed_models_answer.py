@@ -6,24 +6,26 @@ import pytest
 
 from biml.checkpoints.cards import read_card
 from biml.checkpoints.model import load_model
-from biml.checkpoints.shipped import SHIPPED
+from biml.checkpoints.shipped import PRETRAINED
 from biml.episodes.locate import DataFolders
 from biml.episodes.types import episode_type
-from biml.evaluation.exact import exact
-from biml.evaluation.find import find_model
+from biml.evaluation.exact import teacher_forced_exact_match
+from biml.evaluation.find import resolve_model
 
 RENAMINGS = 20
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", PRETRAINED)
 def test_gold_queries_are_answered_as_the_card_says(name: str) -> None:
-    path = find_model(f"{name}.pt", "nowhere", DataFolders())
+    path = resolve_model(f"{name}.pt", "nowhere", DataFolders())
     figure = read_card(path)["card"]["figures"]["gold"]
     kind = episode_type(figure["episode_type"])
-    asked = kind.open_evaluation(DataFolders(), 1).presented(0)[:RENAMINGS]
+    asked = kind.open_evaluation(DataFolders(), 1).repeat(0)[:RENAMINGS]
     shares = [
-        100 * statistics.mean(right for query, right in answered if not query.copied)
-        for episode, verdicts in zip(asked, exact(load_model(path).network, asked), strict=True)
+        100 * statistics.mean(right for query, right in answered if not query.in_study)
+        for episode, verdicts in zip(
+            asked, teacher_forced_exact_match(load_model(path).network, asked), strict=True
+        )
         for answered in [list(zip(episode.queries, verdicts, strict=True))]
     ]
     # Other renamings than the card's, of which single ones differ by this much.

@@ -17,7 +17,7 @@ STUDY = [("dax", "RED"), ("wif", "BLUE"), ("dax fep", "RED RED RED")]
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> biml.Model:
     path = tmp_path / "out_models" / "toy.pt"
-    own.save(path, own.contents_of(small_network(), "algebraic"))
+    own.save_checkpoint(path, own.checkpoint_of(small_network(), "algebraic"))
     monkeypatch.chdir(tmp_path)
     return biml.load("toy")
 

@@ -8,26 +8,26 @@ from random import Random
 import pytest
 
 from biml.episodes import folder as folder_module
-from biml.episodes.draw import draw_episode
+from biml.episodes.draw import sample_episode
 from biml.episodes.episode import Episode
-from biml.episodes.folder import EpisodeFolder, read_folder
-from biml.episodes.generate import GeneratedSet, generate
+from biml.episodes.folder import EpisodeFolderDataset, read_episodes
+from biml.episodes.generate import DatasetSpec, generate
 from biml.episodes.locate import DataFolders
 from biml.episodes.sources import (
-    FolderEpisodes,
-    StreamEpisodes,
-    draw_allowed,
-    draw_validation,
-    held_out,
-    is_gold,
+    FolderDataset,
+    StreamDataset,
+    sample_with_exclusions,
+    sample_validation_set,
+    canonical_grammars,
+    is_gold_grammar,
     training_episodes,
-    validation_as_published,
+    matches_published_spec,
     validation_episodes,
 )
 from biml.episodes.text import write_episode
 from biml.episodes.types import EPISODE_TYPES
 from biml.errors import BimlError, FormatError
-from biml.grammar import GOLD, Grammar, MetaGrammar, same_grammar
+from biml.grammar import GOLD, Grammar, MetaGrammar, equivalent
 from biml.rng import generator
 
 SMALL_WORLD = MetaGrammar(
@@ -62,16 +62,16 @@ def test_without_a_folder_episodes_are_drawn_without_end(tmp_path: Path) -> None
 
 def drawn_into(folder: Path, meta: MetaGrammar, seed: int = 0, count: int = 200) -> DataFolders:
     (folder / "data_algebraic" / "val").mkdir(parents=True)
-    for number, episode in enumerate(draw_validation(meta, seed, count)):
+    for number, episode in enumerate(sample_validation_set(meta, seed, count)):
         write_episode(folder / "data_algebraic" / "val" / f"{number:06}.txt", episode)
     return DataFolders(folder, ())
 
 
 def test_a_validation_set_of_the_published_meta_grammar_is_told(tmp_path: Path) -> None:
-    assert validation_as_published(DataFolders(tmp_path, ()))
-    assert validation_as_published(drawn_into(tmp_path / "same", MetaGrammar()))
-    assert validation_as_published(drawn_into(tmp_path / "other", MetaGrammar(), seed=5))
-    assert not validation_as_published(drawn_into(tmp_path / "few", MetaGrammar(), count=50))
+    assert matches_published_spec(DataFolders(tmp_path, ()))
+    assert matches_published_spec(drawn_into(tmp_path / "same", MetaGrammar()))
+    assert matches_published_spec(drawn_into(tmp_path / "other", MetaGrammar(), seed=5))
+    assert not matches_published_spec(drawn_into(tmp_path / "few", MetaGrammar(), count=50))
 
 
 @pytest.mark.parametrize(
@@ -91,16 +91,16 @@ def test_a_validation_set_of_the_published_meta_grammar_is_told(tmp_path: Path) 
 def test_a_validation_set_of_another_meta_grammar_is_told_apart(
     tmp_path: Path, changed: dict[str, int]
 ) -> None:
-    assert not validation_as_published(drawn_into(tmp_path, MetaGrammar(**changed)))
+    assert not matches_published_spec(drawn_into(tmp_path, MetaGrammar(**changed)))
 
 
 @pytest.mark.parametrize(
     ("changed", "same"), [({}, True), ({"max_rhs": 7}, False), ({"p_stop": 0.5}, False)]
 )
 def test_a_set_that_was_generated_says_how(tmp_path: Path, changed, same: bool) -> None:
-    wanted = GeneratedSet(train=1, val=200, meta=MetaGrammar(**changed))
+    wanted = DatasetSpec(train=1, val=200, meta_grammar=MetaGrammar(**changed))
     generate(wanted, tmp_path / "data_algebraic", workers=1)
-    assert validation_as_published(DataFolders(tmp_path, ())) == same
+    assert matches_published_spec(DataFolders(tmp_path, ())) == same
 
 
 def test_the_drawn_validation_set_is_the_same_for_every_seed(tmp_path: Path) -> None:
@@ -122,20 +122,20 @@ def test_a_folder_is_gone_through_once_an_epoch_in_a_new_order(published: DataFo
 
 
 def test_episodes_of_a_folder_are_as_in_its_files(published: DataFolders) -> None:
-    path = published.find("data_algebraic") / "train"
-    opened = EpisodeFolder.open(path)
-    assert [opened[i] for i in range(len(opened))] == list(read_folder(path))
+    path = published.require("data_algebraic") / "train"
+    opened = EpisodeFolderDataset.open(path)
+    assert [opened[i] for i in range(len(opened))] == list(read_episodes(path))
 
 
 def test_the_stream_meets_no_validation_grammar_and_no_gold_one() -> None:
-    validation = draw_validation(SMALL_WORLD, 0, 3)
-    held = held_out(validation)
-    free, kept = (StreamEpisodes(SMALL_WORLD, 1, h) for h in (frozenset(), held))
+    validation = sample_validation_set(SMALL_WORLD, 0, 3)
+    held = canonical_grammars(validation)
+    free, kept = (StreamDataset(SMALL_WORLD, 1, h) for h in (frozenset(), held))
 
-    def met(stream: StreamEpisodes) -> int:
+    def met(stream: StreamDataset) -> int:
         drawn = grammars([stream.episode(i) for i in range(200)])
         return sum(
-            same_grammar(grammar, one) for grammar in drawn for one in grammars(list(validation))
+            equivalent(grammar, one) for grammar in drawn for one in grammars(list(validation))
         )
 
     assert met(free) > 50
@@ -143,47 +143,47 @@ def test_the_stream_meets_no_validation_grammar_and_no_gold_one() -> None:
 
 
 def test_exclusion_holds_for_any_order_of_rules_and_names_of_variables() -> None:
-    stream = StreamEpisodes(MetaGrammar(), 1)
+    stream = StreamDataset(MetaGrammar(), 1)
     episode = stream.episode(0)
     assert episode.grammar is not None
     text = str(Grammar(episode.grammar.rules[::-1]))
     other = Grammar.parse(text.replace("x1", "x9").replace("u1", "u9"))
-    held = held_out([Episode((), (), grammar=other)])
-    assert StreamEpisodes(MetaGrammar(), 1, held).episode(0) != episode
+    held = canonical_grammars([Episode((), (), grammar=other)])
+    assert StreamDataset(MetaGrammar(), 1, held).episode(0) != episode
 
 
 def test_gold_is_never_drawn_under_any_name() -> None:
-    renamed = Grammar(GOLD.rules[::-1]).rename(
+    renamed = Grammar(GOLD.rules[::-1]).remap(
         {"thrice": "fep", "after": "thrice", "DAX": "dax"}, {"1": "RED", "DAX": "1"}
     )
-    assert is_gold(renamed)
+    assert is_gold_grammar(renamed)
     other = Grammar.parse(str(GOLD).replace("[u1] [u2] [u1]", "[u1] [u2] [u2]"))
-    assert not is_gold(other)
+    assert not is_gold_grammar(other)
 
     drawn = iter([renamed, GOLD, other])
 
     def draw(meta: MetaGrammar, rng: Random, name: str) -> Episode:
         return Episode((), (), grammar=next(drawn))
 
-    assert draw_allowed(MetaGrammar(), 0, draw=draw).grammar == other
+    assert sample_with_exclusions(MetaGrammar(), 0, sampler=draw).grammar == other
 
 
 def test_a_world_whose_every_grammar_is_held_out_ends_with_an_error() -> None:
-    every = [draw_episode(SMALL_WORLD, generator(0, i)) for i in range(500)]
+    every = [sample_episode(SMALL_WORLD, generator(0, i)) for i in range(500)]
     with pytest.raises(BimlError, match="held out"):
-        StreamEpisodes(SMALL_WORLD, 1, held_out(every)).episode(0)
+        StreamDataset(SMALL_WORLD, 1, canonical_grammars(every)).episode(0)
 
 
 def test_a_large_folder_is_read_once_and_anew_when_it_changed(
     published: DataFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder_module, "SMALL", 10)
-    train = published.find("data_algebraic") / "train"
+    monkeypatch.setattr(folder_module, "CACHE_MIN_FILES", 10)
+    train = published.require("data_algebraic") / "train"
     cache = tmp_path / "cache"
     lines: list[str] = []
 
-    def opened() -> EpisodeFolder:
-        return EpisodeFolder.open(train, cache=cache, report=lines.append)
+    def opened() -> EpisodeFolderDataset:
+        return EpisodeFolderDataset.open(train, cache=cache, report=lines.append)
 
     first = opened()
     assert len(lines) == 1
@@ -213,18 +213,18 @@ def test_a_large_folder_is_read_once_and_anew_when_it_changed(
 def test_a_cache_that_cannot_be_written_is_done_without(
     published: DataFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder_module, "SMALL", 10)
+    monkeypatch.setattr(folder_module, "CACHE_MIN_FILES", 10)
     blocked = tmp_path / "file"
     blocked.write_text("")
     lines: list[str] = []
-    train = published.find("data_algebraic") / "train"
-    assert len(EpisodeFolder.open(train, cache=blocked / "cache", report=lines.append)) == 60
+    train = published.require("data_algebraic") / "train"
+    assert len(EpisodeFolderDataset.open(train, cache=blocked / "cache", report=lines.append)) == 60
     assert "could not keep" in lines[-1]
 
 
 @pytest.mark.parametrize("part", ["train", "val"])
 def test_a_malformed_file_is_named_with_its_line(published: DataFolders, part: str) -> None:
-    file = sorted((published.find("data_algebraic") / part).iterdir())[3]
+    file = sorted((published.require("data_algebraic") / part).iterdir())[3]
     lines = file.read_text().splitlines()
     file.write_text("\n".join([*lines[:2], "IN: dax OUT: MAUVE", *lines[2:]]))
     with pytest.raises(FormatError, match=rf"{file.name}, line 3.*MAUVE"):
@@ -243,7 +243,7 @@ def test_a_folder_without_episodes_says_so(tmp_path: Path) -> None:
 def test_order_of_an_epoch_does_not_depend_on_what_was_asked_before(
     published: DataFolders,
 ) -> None:
-    opened = EpisodeFolder.open(published.find("data_algebraic") / "train")
-    straight = FolderEpisodes(opened, 1)
+    opened = EpisodeFolderDataset.open(published.require("data_algebraic") / "train")
+    straight = FolderDataset(opened, 1)
     names = [straight.episode(i).name for i in range(180)]
     assert [straight.episode(i).name for i in reversed(range(180))] == names[::-1]

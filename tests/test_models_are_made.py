@@ -14,18 +14,23 @@ from biml.checkpoints import shipped
 from biml.checkpoints.cards import read_card
 from biml.checkpoints.export import write_safetensors
 from biml.checkpoints.model import load_model
-from biml.commands.models import FIGURES
+from biml.commands.models import METRIC_NAMES
 from biml.episodes.episode import Episode, Example
 from biml.episodes.locate import DataFolders
-from biml.episodes.present import EvaluationEpisodes
-from biml.episodes.types import CANONICAL, EPISODE_TYPES, EpisodeType
+from biml.episodes.present import EvaluationSet
+from biml.episodes.types import CANONICAL_VOCAB, EPISODE_TYPES, EpisodeType
 from biml.errors import UsageError
-from biml.evaluation.measure import MEASURES, changed_answers, exact_answers, measure
-from biml.lineage.card import ready_to_ship
-from biml.lineage.curves import training_parts
-from biml.networks.paper import PaperConfig, PaperNetwork
-from biml.training.config import Conduct
-from biml.training.recipe import command
+from biml.evaluation.measure import (
+    CARD_BENCHMARKS,
+    count_changed_responses,
+    exact_match_metrics,
+    evaluate_for_card,
+)
+from biml.lineage.card import build_release
+from biml.lineage.curves import training_segments
+from biml.networks.paper import Seq2SeqConfig, Seq2SeqTransformer
+from biml.training.config import RuntimeConfig
+from biml.training.recipe import reproduction_command
 from biml.training.run import train
 from evaluation_toys import small_network
 from training_toys import OPTIONS, open_toys
@@ -41,27 +46,27 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_seven_models_have_trainable_types_with_known_data() -> None:
-    assert len(shipped.SHIPPED) == 7
-    assert all(EPISODE_TYPES[kind].training for kind in shipped.SHIPPED.values())
+    assert len(shipped.PRETRAINED) == 7
+    assert all(EPISODE_TYPES[kind].training for kind in shipped.PRETRAINED.values())
     for row in EPISODE_TYPES.values():
-        assert bool(row.learns_from) == bool(row.training)
+        assert bool(row.data_source) == bool(row.training)
     for name in ("joint", "open_end_human_cross3", "probe_human_w_pool"):
-        assert "people's answers" in EPISODE_TYPES[name].learns_from
-    assert "people" not in EPISODE_TYPES["algebraic+biases"].learns_from
+        assert "people's answers" in EPISODE_TYPES[name].data_source
+    assert "people" not in EPISODE_TYPES["algebraic+biases"].data_source
 
 
 @pytest.fixture
 def checkpoint(home: Path) -> Path:
     """A toy that was trained, and a second one that started from it."""
-    alone = Conduct(workers=1)
+    alone = RuntimeConfig(workers=1)
     first, second = home / "first.pt", home / "second.pt"
     options = OPTIONS | {"episode_type": "algebraic", "nsteps": 2}
-    train(first, options, conduct=alone, open_material=open_toys)
+    train(first, options, runtime=alone, open_training_data=open_toys)
     options = {
         **{name: OPTIONS[name] for name in ("batch_size", "precision", "max_tokens")},
         **{"episode_type": "joint", "nsteps": 3, "init": str(first), "seed": 8},
     }
-    train(second, options, conduct=alone, open_material=open_toys)
+    train(second, options, runtime=alone, open_training_data=open_toys)
     return second
 
 
@@ -80,7 +85,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_card_tells_the_whole_training_and_its_figures(
     checkpoint: Path, shared: Path, few: None
 ) -> None:
-    contents = ready_to_ship(checkpoint, "net-BIML-joint-top", DataFolders(shared), passes=2)
+    contents = build_release(checkpoint, "net-BIML-joint-top", DataFolders(shared), repeats=2)
     card = contents["card"]
     assert card["data"] == "episodes of the meta-grammar; people's answers in the open-ended task"
     assert card["episodes"] == 2 * 2 + 3 * 2
@@ -102,32 +107,32 @@ def test_a_card_tells_the_whole_training_and_its_figures(
 def test_learning_curves_of_all_runs_stand_end_to_end(
     checkpoint: Path, shared: Path, few: None, home: Path
 ) -> None:
-    first, second = training_parts(checkpoint)
-    assert [line["episodes"] for line in first.lines] == [2, 4]
-    assert (first.before, second.before) == (0, 4)
-    assert second.lines[-1]["episodes"] == 6
+    first, second = training_segments(checkpoint)
+    assert [line["episodes"] for line in first.log] == [2, 4]
+    assert (first.episodes_before, second.episodes_before) == (0, 4)
+    assert second.log[-1]["episodes"] == 6
     # A model that is shipped has them in its card; its parent's file is not needed any more.
-    contents = ready_to_ship(checkpoint, "net-BIML-joint-top", DataFolders(shared), passes=1)
+    contents = build_release(checkpoint, "net-BIML-joint-top", DataFolders(shared), repeats=1)
     (home / "elsewhere").mkdir()
     write_safetensors(home / "elsewhere" / "net.safetensors", contents, torch.float16)
-    shipped_parts = training_parts(home / "elsewhere" / "net.safetensors")
-    assert [len(part.lines) for part in shipped_parts] == [2, 2]
-    assert [part.before for part in shipped_parts] == [0, 4]
+    shipped_parts = training_segments(home / "elsewhere" / "net.safetensors")
+    assert [len(part.log) for part in shipped_parts] == [2, 2]
+    assert [part.episodes_before for part in shipped_parts] == [0, 4]
     # Where its first part is lost, the second still begins where it did.
     (home / "first.pt").unlink()
-    lost, kept = training_parts(checkpoint)
-    assert not lost.lines
-    assert kept.before == 4
+    lost, kept = training_segments(checkpoint)
+    assert not lost.log
+    assert kept.episodes_before == 4
 
 
 def test_figures_are_those_of_the_weights_that_are_shipped(
     checkpoint: Path, shared: Path, few: None, home: Path
 ) -> None:
     data = DataFolders(shared)
-    contents = ready_to_ship(checkpoint, "net-BIML-joint-top", data, passes=1)
+    contents = build_release(checkpoint, "net-BIML-joint-top", data, repeats=1)
     write_safetensors(home / "net.safetensors", contents, torch.float16)
     network = load_model(home / "net.safetensors").network
-    assert measure(network, data, passes=1)[0] == contents["card"]["figures"]
+    assert evaluate_for_card(network, data, repeats=1)[0] == contents["card"]["figures"]
     for name, value in network.state_dict().items():
         assert torch.equal(value, contents["weights"][name])
 
@@ -137,19 +142,19 @@ def test_facts_can_be_given_where_a_checkpoint_lacks_them(
 ) -> None:
     facts = {"minutes": 60.0, "note": "by hand"}
     data = DataFolders(shared)
-    card = ready_to_ship(checkpoint, "net-BIML-joint-top", data, facts=facts, passes=1)["card"]
+    card = build_release(checkpoint, "net-BIML-joint-top", data, facts=facts, repeats=1)["card"]
     assert (card["minutes"], card["note"]) == (60.0, "by hand")
     with pytest.raises(UsageError, match="a card has no colour"):
-        ready_to_ship(checkpoint, "net", data, facts={"colour": "red"})
+        build_release(checkpoint, "net", data, facts={"colour": "red"})
 
 
 def test_every_figure_of_a_card_is_shown() -> None:
-    assert [one.name for one in MEASURES] == list(FIGURES)
+    assert [one.name for one in CARD_BENCHMARKS] == list(METRIC_NAMES)
 
 
 def test_what_cannot_be_asked_is_left_out_with_a_reason(shared: Path) -> None:
-    network = PaperNetwork(PaperConfig(1, 1, 2, 16, 1), CANONICAL, seed=4)
-    figures, skipped = measure(network, DataFolders(shared), passes=1)
+    network = Seq2SeqTransformer(Seq2SeqConfig(1, 1, 2, 16, 1), CANONICAL_VOCAB, seed=4)
+    figures, skipped = evaluate_for_card(network, DataFolders(shared), repeats=1)
     assert {name: figure["episode_type"] for name, figure in figures.items()} == {
         "gold": "few_shot_vanilla",
         "few_shot_human": "human_vanilla",
@@ -160,8 +165,8 @@ def test_what_cannot_be_asked_is_left_out_with_a_reason(shared: Path) -> None:
 
 def test_answers_that_rounding_changes_are_counted(few: None) -> None:
     one, other = small_network(1), small_network(2)
-    assert changed_answers(one, one, DataFolders())[0] == 0
-    changed, asked = changed_answers(one, other, DataFolders())
+    assert count_changed_responses(one, one, DataFolders())[0] == 0
+    changed, asked = count_changed_responses(one, other, DataFolders())
     assert 0 < changed <= asked
 
 
@@ -169,7 +174,7 @@ def test_exact_answers_may_be_longer_than_ten_symbols() -> None:
     network = small_network()
     network.out.bias.data[network.vocabulary.output.encode(["RED"])] = 1000
     asked = Episode((), (Example(("dax",), ("RED",) * 12),))
-    found = exact_answers(network, EvaluationEpisodes((asked,), (), 0), 1)
+    found = exact_match_metrics(network, EvaluationSet((asked,), (), 0), 1)
     assert found["novel"] == 100
 
 
@@ -202,7 +207,7 @@ def test_a_command_repeats_the_options_that_matter() -> None:
         **{"minutes": 60.0, "nsteps": 4000, "init": "/somewhere/net.pt", "emb_size": 64},
         **{"episode_type": "joint", "save_best": True},
     }
-    assert command(options, "x.pt") == (
+    assert reproduction_command(options, "x.pt") == (
         "biml train --preset fast --episode_type joint --nsteps 4000 --init net.pt "
         "--no_lr_warmup --save_best --seed 0 --fn_out_model x.pt"
     )

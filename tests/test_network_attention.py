@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from biml.networks.attention import attention, by_pytorch
-from biml.networks.dropout import NONE, Dropout, masked
+from biml.networks.attention import attention, sdpa
+from biml.networks.dropout import NO_DROPOUT, Dropout, apply_mask
 
 CASES = [
     pytest.param(7, 7, None, False, id="everything seen"),
@@ -35,7 +35,7 @@ def test_values_and_gradients_are_those_of_pytorchs_attention(
     many = None if lengths is None else torch.tensor(lengths)
     g = heads(queries, 9, dtype).detach()
     ours = attention(*inputs, lengths=many, causal=causal)
-    theirs = by_pytorch(*inputs, many, causal)
+    theirs = sdpa(*inputs, many, causal)
     tolerance = 1e-5 if dtype == torch.float32 else 4e-2
     torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)
     for a, b in zip(
@@ -106,14 +106,14 @@ def test_each_mask_is_new_and_a_function_of_the_generator() -> None:
 
 def test_nothing_is_dropped_at_probability_zero() -> None:
     x = torch.randn(3, 4)
-    assert NONE(x) is x
+    assert NO_DROPOUT(x) is x
 
 
 def test_a_mask_keeps_values_bit_for_bit() -> None:
     x = torch.tensor([1.5, -0.0, float("inf"), 7.0])
     mask = torch.tensor([-1, -1, 0, -1], dtype=torch.int32)
-    assert masked(x, mask).tolist() == [1.5, -0.0, 0.0, 7.0]
-    assert masked(x, mask, out=x) is not None
+    assert apply_mask(x, mask).tolist() == [1.5, -0.0, 0.0, 7.0]
+    assert apply_mask(x, mask, out=x) is not None
     assert x.tolist() == [1.5, -0.0, 0.0, 7.0]
 
 

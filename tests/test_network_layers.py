@@ -3,8 +3,14 @@
 import torch
 from torch.autograd import gradcheck
 
-from biml.networks.layers import Norm, normed
-from biml.networks.rotary import SLOWEST, Heads, Turn, halves_apart, turns
+from biml.networks.layers import RMSNormLinear, rms_normalize
+from biml.networks.rotary import (
+    MAX_PERIOD,
+    SplitHeads,
+    ApplyRotary,
+    split_half_layout,
+    rotary_angles,
+)
 
 HEADS, WIDTH = 2, 12
 
@@ -18,12 +24,12 @@ def test_queries_and_keys_are_turned_and_values_are_not() -> None:
     x = drawn(3, 5, WIDTH)
     query, key, value = (drawn(WIDTH, WIDTH + more)[:, :WIDTH] for more in range(3))
     place = torch.tensor([[0, 1, 2, 3, 4], [7, 8, 9, 10, 11], [2, 2, 2, 2, 2]])
-    cos, sin = turns(place, WIDTH // HEADS, 2 * HEADS, torch.float64)
-    matrix = torch.cat((halves_apart((query, key), HEADS), value))
-    found = Heads.apply(Turn.apply(x @ matrix.T, cos, sin), 2, 1, HEADS)
+    cos, sin = rotary_angles(place, WIDTH // HEADS, 2 * HEADS, torch.float64)
+    matrix = torch.cat((split_half_layout((query, key), HEADS), value))
+    found = SplitHeads.apply(ApplyRotary.apply(x @ matrix.T, cos, sin), 2, 1, HEADS)
 
     half = WIDTH // HEADS // 2
-    rates = SLOWEST ** -(torch.arange(half) / half)
+    rates = MAX_PERIOD ** -(torch.arange(half) / half)
     turned = torch.polar(torch.ones(3, 5, half).double(), (place[..., None] * rates).double())
     for got, weights in zip(found, (query, key, value), strict=True):
         heads = (x @ weights.T).unflatten(-1, (HEADS, -1)).transpose(1, 2)
@@ -37,8 +43,10 @@ def test_what_a_query_sees_of_a_key_depends_on_their_distance() -> None:
     q, k = drawn(1, WIDTH), drawn(2, WIDTH)[:1]
 
     def score(at: int, other: int) -> torch.Tensor:
-        angles = (turns(torch.tensor([place]), WIDTH, 1, torch.float64) for place in (at, other))
-        first, second = (Turn.apply(x, *by) for x, by in zip((q, k), angles, strict=True))
+        angles = (
+            rotary_angles(torch.tensor([place]), WIDTH, 1, torch.float64) for place in (at, other)
+        )
+        first, second = (ApplyRotary.apply(x, *by) for x, by in zip((q, k), angles, strict=True))
         return (first * second).sum()
 
     torch.testing.assert_close(score(3, 1), score(20, 18), atol=1e-4, rtol=1e-4)
@@ -46,14 +54,14 @@ def test_what_a_query_sees_of_a_key_depends_on_their_distance() -> None:
 
 
 def test_gradients_are_those_of_the_formulas() -> None:
-    cos, sin = turns(torch.arange(4), WIDTH // HEADS, HEADS, torch.float64)
-    assert gradcheck(lambda x: Turn.apply(x, cos, sin), drawn(4, 2 * WIDTH))
-    assert gradcheck(lambda x: Heads.apply(x, 2, 1, HEADS), drawn(2, 3, 3 * WIDTH))
-    assert gradcheck(lambda x: Heads.apply(x, 0, 2, HEADS), drawn(2, 3, 2 * WIDTH))
+    cos, sin = rotary_angles(torch.arange(4), WIDTH // HEADS, HEADS, torch.float64)
+    assert gradcheck(lambda x: ApplyRotary.apply(x, cos, sin), drawn(4, 2 * WIDTH))
+    assert gradcheck(lambda x: SplitHeads.apply(x, 2, 1, HEADS), drawn(2, 3, 3 * WIDTH))
+    assert gradcheck(lambda x: SplitHeads.apply(x, 0, 2, HEADS), drawn(2, 3, 2 * WIDTH))
 
 
 def test_a_norm_weighs_each_feature_before_its_products() -> None:
-    norm = Norm(4)
+    norm = RMSNormLinear(4)
     norm.weight.data = torch.tensor([1.0, 2.0, 0.5, -1.0])
     x, first, second = (drawn(n, 4).detach().float().requires_grad_() for n in (5, 3, 2))
     plain = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6) * norm.weight
@@ -63,4 +71,4 @@ def test_a_norm_weighs_each_feature_before_its_products() -> None:
     way = drawn(5, 5).detach().float()
     gradients = (torch.autograd.grad((y * way).sum(), inputs) for y in (found, expected))
     torch.testing.assert_close(*gradients)
-    torch.testing.assert_close(normed(x).square().mean(-1), torch.ones(5), atol=1e-4, rtol=0)
+    torch.testing.assert_close(rms_normalize(x).square().mean(-1), torch.ones(5), atol=1e-4, rtol=0)

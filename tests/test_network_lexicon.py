@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from biml.episodes.episode import Episode, Example
-from biml.episodes.types import PUBLISHED
-from biml.networks.dropout import NONE as NOTHING_DROPPED
-from biml.networks.entries import NONE, pack_entries
-from biml.networks.lexicon import Exchange, look_up
-from biml.networks.rows import Rows
+from biml.episodes.types import PUBLISHED_VOCAB
+from biml.networks.dropout import NO_DROPOUT as NOTHING_DROPPED
+from biml.networks.entries import NO_SLOT, build_lexicon_index
+from biml.networks.lexicon import LexiconExchange, slot_lookup
+from biml.networks.rows import RaggedRows
 from biml.networks.staged import StagedNetwork
 from biml.networks.staged_config import StagedConfig
 
@@ -21,37 +21,37 @@ SMALL = StagedConfig(
 
 
 def test_uses_of_a_word_in_one_episode_share_an_entry() -> None:
-    entries = pack_entries([[NONE, 0, 1, 0], [NONE, 0]], [[1, NONE], [0]])
-    assert entries.study.tolist() == [3, 0, 1, 0, 3, 2]
-    assert entries.uses.unpack[entries.uses.filled].tolist() == [1, 3, 2, 5]
+    entries = build_lexicon_index([[NO_SLOT, 0, 1, 0], [NO_SLOT, 0]], [[1, NO_SLOT], [0]])
+    assert entries.study_slots.tolist() == [3, 0, 1, 0, 3, 2]
+    assert entries.uses.unpack[entries.uses.mask].tolist() == [1, 3, 2, 5]
     assert entries.uses.lengths.tolist() == [2, 1, 1, 0]
-    assert entries.asked.tolist() == [1, 3, 2]
+    assert entries.query_slots.tolist() == [1, 3, 2]
     places = entries.uses.pack[1:4]
     assert entries.uses.unpack.flatten()[places].tolist() == [1, 2, 3]
 
 
 def test_an_episode_without_study_examples_has_no_entries() -> None:
-    entries = pack_entries([[NONE]], [[NONE, NONE]])
+    entries = build_lexicon_index([[NO_SLOT]], [[NO_SLOT, NO_SLOT]])
     assert entries.uses.unpack.shape == (1, 1)
-    assert look_up(torch.ones(1, 4), entries.asked).abs().sum() == 0
+    assert slot_lookup(torch.ones(1, 4), entries.query_slots).abs().sum() == 0
 
 
 @pytest.mark.parametrize("lengths", [[2, 0, 3], [1], [0], []])
 def test_rows_go_there_and_back_with_their_gradients(lengths: list[int]) -> None:
-    rows = Rows.of(lengths)
+    rows = RaggedRows.from_lengths(lengths)
     x = torch.randn(sum(lengths), 4, requires_grad=True)
-    table = rows.spread(x)
-    assert torch.equal(rows.collect(table), x)
-    assert table.shape[:2] == rows.filled.shape
+    table = rows.to_padded(x)
+    assert torch.equal(rows.to_packed(table), x)
+    assert table.shape[:2] == rows.mask.shape
     way = torch.randn(sum(lengths), 4)
-    (gradient,) = torch.autograd.grad((rows.collect(table * 2) * way).sum(), x)
+    (gradient,) = torch.autograd.grad((rows.to_packed(table * 2) * way).sum(), x)
     torch.testing.assert_close(gradient, 2 * way)
 
 
 def test_an_entry_is_a_weighted_mean_over_its_uses() -> None:
     torch.manual_seed(0)
-    entries = pack_entries([[NONE, 0, 1, 0]], [[]])
-    layer = Exchange(StagedConfig(nheads=2, emb_size=8, ff_mult=1))
+    entries = build_lexicon_index([[NO_SLOT, 0, 1, 0]], [[]])
+    layer = LexiconExchange(StagedConfig(nheads=2, emb_size=8, ff_mult=1))
     x, held = torch.randn(4, 8, requires_grad=True), torch.zeros(3, 8)
 
     def plainly(x: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ def test_an_entry_is_a_weighted_mean_over_its_uses() -> None:
         hidden = torch.nn.functional.gelu(normed @ layer.feed.up.t())
         return entry + hidden @ layer.feed.down.t()
 
-    found = layer.gather(x, held, entries)[0]
+    found = layer.aggregate(x, held, entries)[0]
     torch.testing.assert_close(found, plainly(x), atol=1e-5, rtol=1e-4)
     way = torch.randn(8)
     (gradient,) = torch.autograd.grad((found * way).sum(), x, retain_graph=True)
@@ -74,16 +74,16 @@ def test_an_entry_is_a_weighted_mean_over_its_uses() -> None:
 
 def test_tokens_of_no_word_are_told_nothing() -> None:
     torch.manual_seed(0)
-    entries = pack_entries([[NONE, 0, 1, 0]], [[]])
-    layer = Exchange(StagedConfig(nheads=2, emb_size=8, ff_mult=1))
-    told = layer.spread(torch.randn(3, 8), entries)
+    entries = build_lexicon_index([[NO_SLOT, 0, 1, 0]], [[]])
+    layer = LexiconExchange(StagedConfig(nheads=2, emb_size=8, ff_mult=1))
+    told = layer.broadcast(torch.randn(3, 8), entries)
     assert told[0].abs().sum() == 0
     torch.testing.assert_close(told[1], told[3])
     assert not torch.allclose(told[1], told[2])
 
 
 def test_what_one_example_says_of_a_word_reaches_its_other_uses() -> None:
-    net = StagedNetwork(replace(SMALL, nheads_within=2), PUBLISHED, seed=1).eval()
+    net = StagedNetwork(replace(SMALL, nheads_within=2), PUBLISHED_VOCAB, seed=1).eval()
 
     def read(word: str, symbol: str) -> Tensor:
         # The convolution reaches two tokens far, over the end of an example.
@@ -91,8 +91,8 @@ def test_what_one_example_says_of_a_word_reaches_its_other_uses() -> None:
         study = (first, Example(("dax", "fep"), ("RED", "RED")))
         batch = net.collate([Episode(study, (Example(("fep",), ("RED",)),))])
         with torch.no_grad():
-            memory, _ = net._learn(batch, NOTHING_DROPPED)
-        return batch.examples.spread(memory)[0, batch.example[0] == 1]
+            memory, _ = net._encode_study(batch, NOTHING_DROPPED)
+        return batch.study_rows.to_padded(memory)[0, batch.example_ids[0] == 1]
 
     # Both heads see their own example alone, so that only the lexicon tells of another.
     assert not torch.allclose(read("dax", "RED"), read("dax", "BLUE"), atol=1e-4)

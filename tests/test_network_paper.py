@@ -8,14 +8,19 @@ from torch import Tensor, nn
 
 from biml.episodes.episode import COLOURS, WORDS, Episode, Example
 from biml.errors import UsageError
-from biml.networks.paper import PaperConfig, PaperNetwork, equal_projections, sinusoids
-from biml.networks.sequences import SequenceBatch
-from biml.networks.table import ARCHITECTURES, architecture, build
+from biml.networks.paper import (
+    Seq2SeqConfig,
+    Seq2SeqTransformer,
+    mimetic_init,
+    sinusoidal_positions,
+)
+from biml.networks.sequences import Seq2SeqBatch
+from biml.networks.table import ARCHITECTURES, architecture, build_network
 from biml.rng import generator
 from biml.vocabulary import Vocabulary
 
-PUBLISHED = Vocabulary.of(WORDS, COLOURS)
-SMALL = PaperConfig(nlayers_encoder=2, nlayers_decoder=2, nheads=4, emb_size=32, dropout=0.1)
+PUBLISHED = Vocabulary.from_words_and_symbols(WORDS, COLOURS)
+SMALL = Seq2SeqConfig(nlayers_encoder=2, nlayers_decoder=2, nheads=4, emb_size=32, dropout=0.1)
 
 
 def some_episodes(n: int, study: int = 5, queries: int = 4) -> list[Episode]:
@@ -36,15 +41,15 @@ def some_episodes(n: int, study: int = 5, queries: int = 4) -> list[Episode]:
     ]
 
 
-def reference(network: PaperNetwork, batch: SequenceBatch) -> Tensor:
+def reference(network: Seq2SeqTransformer, batch: Seq2SeqBatch) -> Tensor:
     """The same weights through nn.Transformer's own forward pass."""
     source, target = network.input_embedding(batch.source), batch.decoder_input
     width = network.config.emb_size
     y = network.output_embedding(target)
     padding = batch.source == network.vocabulary.input.pad
     decoded = network.transformer(
-        source + sinusoids(source.shape[1], width),
-        y + sinusoids(y.shape[1], width),
+        source + sinusoidal_positions(source.shape[1], width),
+        y + sinusoidal_positions(y.shape[1], width),
         tgt_mask=nn.Transformer.generate_square_subsequent_mask(y.shape[1]),
         src_key_padding_mask=padding,
         memory_key_padding_mask=padding,
@@ -53,7 +58,7 @@ def reference(network: PaperNetwork, batch: SequenceBatch) -> Tensor:
     return network.out(decoded)
 
 
-def loss_of(network: PaperNetwork, logits: Tensor, batch: SequenceBatch) -> Tensor:
+def loss_of(network: Seq2SeqTransformer, logits: Tensor, batch: Seq2SeqBatch) -> Tensor:
     pad = network.vocabulary.output.pad
     return nn.functional.cross_entropy(
         logits.flatten(0, 1), batch.target.flatten(), ignore_index=pad, reduction="sum"
@@ -61,14 +66,16 @@ def loss_of(network: PaperNetwork, logits: Tensor, batch: SequenceBatch) -> Tens
 
 
 def test_the_published_network_has_the_published_number_of_parameters() -> None:
-    network = PaperNetwork(PaperConfig(), PUBLISHED)
+    network = Seq2SeqTransformer(Seq2SeqConfig(), PUBLISHED)
     assert sum(weights.numel() for weights in network.parameters()) == 1_393_801
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
-@pytest.mark.parametrize("config", [PaperConfig(), SMALL, PaperConfig(1, 2, 2, 16, 3, 0.0, "relu")])
-def test_logits_are_those_of_the_standard_transformer(config: PaperConfig) -> None:
-    network = PaperNetwork(config, PUBLISHED, seed=1).eval()
+@pytest.mark.parametrize(
+    "config", [Seq2SeqConfig(), SMALL, Seq2SeqConfig(1, 2, 2, 16, 3, 0.0, "relu")]
+)
+def test_logits_are_those_of_the_standard_transformer(config: Seq2SeqConfig) -> None:
+    network = Seq2SeqTransformer(config, PUBLISHED, seed=1).eval()
     batch = network.collate(some_episodes(3))
     assert (batch.source == PUBLISHED.input.pad).any(), "the batch must have padding"
     real = batch.target != PUBLISHED.output.pad
@@ -79,7 +86,7 @@ def test_logits_are_those_of_the_standard_transformer(config: PaperConfig) -> No
 
 
 def test_gradients_are_those_of_the_standard_transformer() -> None:
-    network = PaperNetwork(SMALL, PUBLISHED, seed=2).eval()
+    network = Seq2SeqTransformer(SMALL, PUBLISHED, seed=2).eval()
     batch = network.collate(some_episodes(3))
     loss_of(network, reference(network, batch), batch).backward()
     theirs = {name: weights.grad for name, weights in network.named_parameters()}
@@ -92,17 +99,17 @@ def test_gradients_are_those_of_the_standard_transformer() -> None:
 def test_initial_weights_are_a_function_of_the_seed_alone() -> None:
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    first = PaperNetwork(SMALL, PUBLISHED, seed=3)
+    first = Seq2SeqTransformer(SMALL, PUBLISHED, seed=3)
     assert torch.equal(before, torch.random.get_rng_state())
     torch.rand(3)
-    again, other = (PaperNetwork(SMALL, PUBLISHED, seed=seed) for seed in (3, 4))
+    again, other = (Seq2SeqTransformer(SMALL, PUBLISHED, seed=seed) for seed in (3, 4))
     for a, b in zip(first.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
     assert not torch.equal(first.out.weight, other.out.weight)
 
 
 def test_initial_weights_are_pytorchs_own() -> None:
-    network = PaperNetwork(PaperConfig(), PUBLISHED)
+    network = Seq2SeqTransformer(Seq2SeqConfig(), PUBLISHED)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         plain = nn.Transformer(128, 8, 3, 3, 512, activation="gelu", batch_first=True)
@@ -113,7 +120,7 @@ def test_initial_weights_are_pytorchs_own() -> None:
 
 def test_source_and_target_sequences_are_the_published_ones() -> None:
     study = (Example(("wif", "lug"), ("RED", "BLUE")), Example((), ("PINK",)))
-    network = PaperNetwork(SMALL, PUBLISHED)
+    network = Seq2SeqTransformer(SMALL, PUBLISHED)
     batch = network.collate(
         [Episode(study, (Example(("dax",), ("RED",)),)), Episode((), (Example(("dax",), ()),))]
     )
@@ -125,41 +132,43 @@ def test_source_and_target_sequences_are_the_published_ones() -> None:
     red, sos, eos, pad = 0, 6, 7, 8
     assert batch.decoder_input.tolist() == [[sos, red], [sos, pad]]
     assert batch.target.tolist() == [[red, eos], [eos, pad]]
-    assert batch.origin == [(0, 0), (1, 0)]
+    assert batch.indices == [(0, 0), (1, 0)]
 
 
 def test_an_unknown_symbol_is_named_with_its_episode() -> None:
     episode = Episode((), (Example(("bim",), ("RED",)),), name="mine.txt")
     with pytest.raises(UsageError, match=r"mine\.txt.*'bim'"):
-        PaperNetwork(SMALL, PUBLISHED).collate([episode])
+        Seq2SeqTransformer(SMALL, PUBLISHED).collate([episode])
 
 
 def test_chunks_hold_every_row_once_and_keep_to_the_size() -> None:
-    network = PaperNetwork(SMALL, PUBLISHED).eval()
+    network = Seq2SeqTransformer(SMALL, PUBLISHED).eval()
     episodes = some_episodes(6)
-    whole, chunks = network.collate(episodes), network.chunks(episodes, 300)
-    assert sorted(origin for chunk in chunks for origin in chunk.origin) == whole.origin
+    whole, chunks = network.collate(episodes), network.micro_batches(episodes, 300)
+    assert sorted(origin for chunk in chunks for origin in chunk.indices) == whole.indices
     assert all(chunk.source.numel() <= 300 for chunk in chunks)
     assert sum(chunk.source.numel() for chunk in chunks) < whole.source.numel()
     with torch.no_grad():
         expected = loss_of(network, network(whole), whole)
         pieces = [loss_of(network, network(chunk), chunk) for chunk in chunks]
     torch.testing.assert_close(sum(pieces), expected, atol=1e-3, rtol=1e-5)
-    assert len(network.chunks(episodes, 1)) == len(whole.origin), "a row too long stands alone"
+    assert len(network.micro_batches(episodes, 1)) == len(whole.indices), (
+        "a row too long stands alone"
+    )
 
 
 def test_chunks_share_the_work_equally_among_processes() -> None:
-    network = PaperNetwork(SMALL, PUBLISHED)
+    network = Seq2SeqTransformer(SMALL, PUBLISHED)
     episodes = some_episodes(25, study=14, queries=24)
-    costs = [chunk.cost for chunk in network.chunks(episodes, 8192)]
+    costs = [chunk.n_tokens for chunk in network.micro_batches(episodes, 8192)]
     assert len(costs) in (2, 4, 8, 16)
     assert max(costs) < 1.1 * min(costs)
-    assert len(network.chunks(episodes, 10**6)) == 1
-    assert network.chunks([], 100) == []
+    assert len(network.micro_batches(episodes, 10**6)) == 1
+    assert network.micro_batches([], 100) == []
 
 
 def test_mixed_precision_gives_nearly_the_same_logits_and_gradients() -> None:
-    network = PaperNetwork(SMALL, PUBLISHED, seed=8).eval()
+    network = Seq2SeqTransformer(SMALL, PUBLISHED, seed=8).eval()
     batch = network.collate(some_episodes(4))
     gradients = []
     for enabled in (False, True):
@@ -176,7 +185,7 @@ def test_mixed_precision_gives_nearly_the_same_logits_and_gradients() -> None:
 
 
 def test_dropout_depends_on_its_generator_alone() -> None:
-    network = PaperNetwork(SMALL, PUBLISHED).train()
+    network = Seq2SeqTransformer(SMALL, PUBLISHED).train()
     batch = network.collate(some_episodes(2))
 
     def logits(seed: int) -> Tensor:
@@ -192,14 +201,14 @@ def test_dropout_depends_on_its_generator_alone() -> None:
     assert torch.equal(logits(1), logits(2))
 
 
-def decode_forced(network: PaperNetwork, batch: SequenceBatch) -> Tensor:
-    memory = network.remember(batch)
-    steps = [network.next_logits(memory, tokens) for tokens in batch.decoder_input.unbind(1)]
+def decode_forced(network: Seq2SeqTransformer, batch: Seq2SeqBatch) -> Tensor:
+    memory = network.encode(batch)
+    steps = [network.decode_step(memory, tokens) for tokens in batch.decoder_input.unbind(1)]
     return torch.stack(steps, 1)
 
 
 def test_decoding_step_by_step_gives_the_logits_of_the_forward_pass() -> None:
-    network = PaperNetwork(PaperConfig(), PUBLISHED, seed=6).eval()
+    network = Seq2SeqTransformer(Seq2SeqConfig(), PUBLISHED, seed=6).eval()
     batch = network.collate(some_episodes(3))
     with torch.no_grad():
         expected = network(batch)
@@ -208,19 +217,19 @@ def test_decoding_step_by_step_gives_the_logits_of_the_forward_pass() -> None:
 
 
 def test_rows_of_a_memory_can_be_left_out_and_repeated() -> None:
-    network = PaperNetwork(SMALL, PUBLISHED, seed=7).eval()
+    network = Seq2SeqTransformer(SMALL, PUBLISHED, seed=7).eval()
     batch = network.collate(some_episodes(2))
-    memory, tokens = network.remember(batch), batch.decoder_input
-    network.next_logits(memory, tokens[:, 0])
+    memory, tokens = network.encode(batch), batch.decoder_input
+    network.decode_step(memory, tokens[:, 0])
     rows = torch.tensor([5, 1, 1])
-    taken = memory.take(rows)
-    some = network.next_logits(taken, tokens[rows, 1])
-    every = network.next_logits(memory, tokens[:, 1])
+    taken = memory.select(rows)
+    some = network.decode_step(taken, tokens[rows, 1])
+    every = network.decode_step(memory, tokens[:, 1])
     torch.testing.assert_close(some, every[rows], atol=1e-5, rtol=1e-5)
 
 
 def test_answers_longer_than_the_table_of_positions_are_read() -> None:
-    network = PaperNetwork(SMALL, PUBLISHED).eval()
+    network = Seq2SeqTransformer(SMALL, PUBLISHED).eval()
     words = ("dax",) * 700
     with torch.no_grad():
         logits = network(network.collate([Episode((), (Example(words, ("RED",) * 300),))]))
@@ -229,7 +238,7 @@ def test_answers_longer_than_the_table_of_positions_are_read() -> None:
 
 
 def test_positions_are_sines_and_cosines_of_falling_rates() -> None:
-    table = sinusoids(50, 8)
+    table = sinusoidal_positions(50, 8)
     assert table[7, 2].item() == pytest.approx(math.sin(7 / 10_000 ** (2 / 8)), abs=1e-6)
     assert table[7, 3].item() == pytest.approx(math.cos(7 / 10_000 ** (2 / 8)), abs=1e-6)
 
@@ -240,24 +249,24 @@ def test_positions_are_sines_and_cosines_of_falling_rates() -> None:
 )
 def test_sizes_that_cannot_work_are_refused_by_name(field: str, value: object) -> None:
     with pytest.raises(UsageError, match=field):
-        PaperConfig(**{field: value})
+        Seq2SeqConfig(**{field: value})
 
 
 def test_architectures_are_built_by_name() -> None:
-    network = build("paper", {"emb_size": 32}, PUBLISHED, seed=3)
-    assert isinstance(network, PaperNetwork)
-    assert network.config == PaperConfig(emb_size=32)
+    network = build_network("paper", {"emb_size": 32}, PUBLISHED, seed=3)
+    assert isinstance(network, Seq2SeqTransformer)
+    assert network.config == Seq2SeqConfig(emb_size=32)
     with pytest.raises(UsageError, match="paper"):
         architecture("papre")
     with pytest.raises(UsageError, match="width"):
-        build("paper", {"width": 3}, PUBLISHED)
+        build_network("paper", {"width": 3}, PUBLISHED)
     assert all(name == row.name for name, row in ARCHITECTURES.items())
 
 
 def test_projections_that_start_equal_let_each_token_look_for_its_like() -> None:
-    network = PaperNetwork(SMALL, PUBLISHED)
-    plain = PaperNetwork(SMALL, PUBLISHED)
-    equal_projections(network)
+    network = Seq2SeqTransformer(SMALL, PUBLISHED)
+    plain = Seq2SeqTransformer(SMALL, PUBLISHED)
+    mimetic_init(network)
     blocks = [m for m in network.modules() if isinstance(m, nn.MultiheadAttention)]
     assert len(blocks) == 6
     for block in blocks:

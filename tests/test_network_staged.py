@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from biml.episodes.episode import Episode, Example
-from biml.episodes.explain import explain
+from biml.episodes.explain import add_grammar_labels
 from biml.episodes.locate import DataFolders
-from biml.episodes.types import PUBLISHED, episode_type
+from biml.episodes.types import PUBLISHED_VOCAB, episode_type
 from biml.errors import UsageError
 from biml.networks.attention import attention
 from biml.networks.staged import StagedNetwork
@@ -30,14 +30,14 @@ def episodes(count: int = 4) -> list[Episode]:
 
 @pytest.fixture
 def net() -> StagedNetwork:
-    made = StagedNetwork(SMALL, PUBLISHED, seed=1)
+    made = StagedNetwork(SMALL, PUBLISHED_VOCAB, seed=1)
     with torch.no_grad():  # its own read-out starts so small that all logits are nearly equal
         made.out.mul_(50)
     return made.eval()
 
 
 def filled(target: Tensor) -> Tensor:
-    return target != PUBLISHED.output.pad
+    return target != PUBLISHED_VOCAB.output.pad
 
 
 def test_a_query_is_answered_alike_with_the_cache_and_all_at_once(net: StagedNetwork) -> None:
@@ -45,9 +45,9 @@ def test_a_query_is_answered_alike_with_the_cache_and_all_at_once(net: StagedNet
     shown[1] = replace(shown[1], study=())  # as in the open-ended task, before the first answer
     batch = net.collate(shown)
     at_once = net(batch)
-    memory = net.remember(batch)
+    memory = net.encode(batch)
     for step in range(batch.target.shape[1]):
-        logits = net.next_logits(memory, batch.decoder_input[:, step])
+        logits = net.decode_step(memory, batch.decoder_input[:, step])
         asked = filled(batch.target)[:, step]
         torch.testing.assert_close(logits[asked], at_once[asked, step], atol=1e-4, rtol=1e-4)
 
@@ -55,10 +55,10 @@ def test_a_query_is_answered_alike_with_the_cache_and_all_at_once(net: StagedNet
 def test_rows_may_leave_the_memory_between_steps(net: StagedNetwork) -> None:
     batch = net.collate(episodes(2))
     keep = torch.arange(0, len(batch.target), 3)
-    memory = net.remember(batch)
-    net.next_logits(memory, batch.decoder_input[:, 0])
-    memory = memory.take(keep)
-    logits = net.next_logits(memory, batch.decoder_input[keep, 1])
+    memory = net.encode(batch)
+    net.decode_step(memory, batch.decoder_input[:, 0])
+    memory = memory.select(keep)
+    logits = net.decode_step(memory, batch.decoder_input[keep, 1])
     asked = filled(batch.target)[keep, 1]
     torch.testing.assert_close(logits[asked], net(batch)[keep, 1][asked], atol=1e-4, rtol=1e-4)
 
@@ -72,14 +72,14 @@ def test_pieces_hold_the_rows_of_the_batch_and_give_the_same_loss(net: StagedNet
             each = F.cross_entropy(
                 net(batch).transpose(1, 2),
                 batch.target,
-                ignore_index=PUBLISHED.output.pad,
+                ignore_index=PUBLISHED_VOCAB.output.pad,
                 reduction="none",
             )
-            found |= dict(zip(batch.origin, each.sum(1).tolist(), strict=True))
+            found |= dict(zip(batch.indices, each.sum(1).tolist(), strict=True))
         return found
 
-    whole, cut = losses([net.collate(shown)]), losses(net.chunks(shown, 700))
-    assert len(net.chunks(shown, 700)) > 1
+    whole, cut = losses([net.collate(shown)]), losses(net.micro_batches(shown, 700))
+    assert len(net.micro_batches(shown, 700)) > 1
     assert whole.keys() == cut.keys()
     assert cut == pytest.approx(whole, abs=1e-3)
 
@@ -90,47 +90,47 @@ def test_an_answer_depends_on_no_other_query_and_on_no_later_symbol(net: StagedN
     changed = replace(
         shown,
         queries=(
-            Example(first.words, (*first.symbols[:-1], "PINK", "RED")),
+            Example(first.input, (*first.output[:-1], "PINK", "RED")),
             *[Example(("wif",), ("BLUE",)) for _ in range(3)],
         ),
     )
     before, after = net(net.collate([shown])), net(net.collate([changed]))
-    same = len(first.symbols)
+    same = len(first.output)
     torch.testing.assert_close(before[0, :same], after[0, :same], atol=1e-4, rtol=1e-4)
 
 
 def test_what_study_examples_say_matters(net: StagedNetwork) -> None:
     shown = episodes(1)[0]
-    other = replace(shown, study=tuple(e._replace(symbols=("PINK",)) for e in shown.study))
+    other = replace(shown, study=tuple(e._replace(output=("PINK",)) for e in shown.study))
     plain = net(net.collate([shown]))
     assert not torch.allclose(plain, net(net.collate([other])), atol=1e-2)
 
 
 def test_every_weight_gets_a_gradient(net: StagedNetwork) -> None:
     net.train()
-    batch = net.collate([explain(episode) for episode in episodes(2)])
+    batch = net.collate([add_grammar_labels(episode) for episode in episodes(2)])
     logits = net(batch).flatten(0, 1)
-    loss = F.cross_entropy(logits, batch.target.flatten(), ignore_index=PUBLISHED.output.pad)
-    assert net.guidance is not None
-    (loss + net.guidance).backward()
+    loss = F.cross_entropy(logits, batch.target.flatten(), ignore_index=PUBLISHED_VOCAB.output.pad)
+    assert net.auxiliary_loss is not None
+    (loss + net.auxiliary_loss).backward()
     for name, weights in net.named_parameters():
         assert weights.grad is not None, name
         assert weights.grad.abs().sum() > 0, name
 
 
 def test_gradients_do_not_depend_on_how_a_batch_is_cut(net: StagedNetwork) -> None:
-    shown = [explain(episode) for episode in episodes(4)]
+    shown = [add_grammar_labels(episode) for episode in episodes(4)]
     net.train()
 
     def gradients(batches: Sequence[Any]) -> dict[str, Tensor]:
         net.zero_grad()
         for batch in batches:
-            logits, pad = net(batch).flatten(0, 1), PUBLISHED.output.pad
+            logits, pad = net(batch).flatten(0, 1), PUBLISHED_VOCAB.output.pad
             loss = F.cross_entropy(
                 logits, batch.target.flatten(), ignore_index=pad, reduction="sum"
             )
-            assert net.guidance is not None
-            (loss + net.guidance).backward()
+            assert net.auxiliary_loss is not None
+            (loss + net.auxiliary_loss).backward()
         named = net.named_parameters()
         return {name: weights.grad for name, weights in named if weights.grad is not None}
 
@@ -151,7 +151,7 @@ def test_gradients_agree_with_autograd_of_plain_operations() -> None:
 
     way = torch.randn(3, 2, 5, 4)
     expected = torch.autograd.grad((plain(q, k, v) * way).sum(), (q, k, v))
-    found = torch.autograd.grad((attention(q, k, v, hidden=hidden) * way).sum(), (q, k, v))
+    found = torch.autograd.grad((attention(q, k, v, blocked=hidden) * way).sum(), (q, k, v))
     for a, b in zip(expected, found, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 

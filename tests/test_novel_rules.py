@@ -11,17 +11,17 @@ import pytest
 from biml.commands.main import main
 from biml.episodes import sources
 from biml.episodes.episode import Episode
-from biml.episodes.folder import read_folder
-from biml.episodes.generate import GeneratedSet, generate
-from biml.episodes.lessons import lessons
+from biml.episodes.folder import read_episodes
+from biml.episodes.generate import DatasetSpec, generate
+from biml.episodes.lessons import curriculum_stages
 from biml.episodes.locate import DataFolders
-from biml.episodes.novel_rules import draw_novel_rule, draw_novel_rules
-from biml.episodes.sources import StreamEpisodes, draw_validation
+from biml.episodes.novel_rules import sample_novel_rule_episode, sample_novel_rule_episodes
+from biml.episodes.sources import StreamDataset, sample_validation_set
 from biml.episodes.text import format_episode
 from biml.episodes.types import episode_type
 from biml.grammar import Grammar, MetaGrammar
-from biml.grammar.flip import flipped_grammars
-from biml.grammar.novel import NOVEL_RULES, has_novel_rule, with_pattern
+from biml.grammar.flip import all_argument_swaps
+from biml.grammar.novel import HELD_OUT_PATTERNS, has_held_out_rule, with_rhs_pattern
 from biml.grammar.rules import Rule
 from biml.rng import generator
 
@@ -31,7 +31,7 @@ LONG = MetaGrammar(p_stop=0.0)
 
 @pytest.fixture(scope="module")
 def episodes() -> list[Episode]:
-    return episode_type("novel_rules").open_evaluation(DataFolders(), 3).presented(0)
+    return episode_type("novel_rules").open_evaluation(DataFolders(), 3).repeat(0)
 
 
 def held_out(grammar: Grammar | None) -> set[str]:
@@ -41,20 +41,20 @@ def held_out(grammar: Grammar | None) -> set[str]:
     for rule in grammar.functions:
         names = {f"[{variable}]": str(i + 1) for i, variable in enumerate(rule.variables)}
         found.add("".join(names[item] for item in rule.rhs))
-    return found & set(NOVEL_RULES)
+    return found & set(HELD_OUT_PATTERNS)
 
 
 def test_the_26_rules_are_a_draw_by_a_fixed_seed() -> None:
     patterns = ["".join(p) for p in product("12", repeat=8) if "1" in p]
     of_two = [pattern for pattern in patterns if "2" in pattern]
     drawn = generator(0, "novel rules").sample(["1" * 8, *of_two], 26)
-    assert tuple(sorted(drawn)) == NOVEL_RULES
+    assert tuple(sorted(drawn)) == HELD_OUT_PATTERNS
 
 
 def test_each_rule_has_five_episodes_that_differ(episodes: list[Episode]) -> None:
     assert len(episodes) == 130
     assert Counter(pattern for e in episodes for pattern in held_out(e.grammar)) == Counter(
-        dict.fromkeys(NOVEL_RULES, 5)
+        dict.fromkeys(HELD_OUT_PATTERNS, 5)
     )
     assert len({format_episode(episode) for episode in episodes}) == 130
 
@@ -63,23 +63,23 @@ def test_queries_apply_the_rule_to_all_pairs_of_primitives(episodes: list[Episod
     for episode in episodes:
         assert episode.grammar is not None
         primitives = {rule.words[0] for rule in episode.grammar.primitives}
-        assert len({query.words for query in episode.queries}) == 16
-        (function,) = {query.words[1] for query in episode.queries}
+        assert len({query.input for query in episode.queries}) == 16
+        (function,) = {query.input[1] for query in episode.queries}
         (rule,) = [r for r in episode.grammar.functions if r.words == (function,)]
         assert held_out(Grammar((rule,)))
         for query in episode.queries:
-            assert {query.words[0], query.words[2]} <= primitives
-            assert query.symbols == episode.grammar.interpret(query.words)
-            assert len(query.symbols) == 8
+            assert {query.input[0], query.input[2]} <= primitives
+            assert query.output == episode.grammar.interpret(query.input)
+            assert len(query.output) == 8
 
 
 def test_study_tells_every_primitive_and_the_rule(episodes: list[Episode]) -> None:
     for episode in episodes:
         assert episode.grammar is not None
-        study = {example.words: example.symbols for example in episode.study}
+        study = {example.input: example.output for example in episode.study}
         assert len(study) == len(episode.study) == 14
         assert all((rule.words[0],) in study for rule in episode.grammar.primitives)
-        function = episode.queries[0].words[1]
+        function = episode.queries[0].input[1]
         telling = [w for w in study if w[1:-1] == (function,) and w[0] != w[-1] and len(w) == 3]
         assert len(telling) >= 2
         assert all(study[w] == episode.grammar.interpret(w) for w in study)
@@ -87,61 +87,61 @@ def test_study_tells_every_primitive_and_the_rule(episodes: list[Episode]) -> No
 
 def test_queries_that_are_study_examples_count_as_copied(episodes: list[Episode]) -> None:
     for episode in episodes:
-        shown = {example.words for example in episode.study}
-        assert all(query.copied == (query.words in shown) for query in episode.queries)
-        assert 2 <= sum(query.copied for query in episode.queries) <= 12
+        shown = {example.input for example in episode.study}
+        assert all(query.in_study == (query.input in shown) for query in episode.queries)
+        assert 2 <= sum(query.in_study for query in episode.queries) <= 12
 
 
 def test_they_are_the_same_for_every_seed_but_in_the_order_of_study() -> None:
     kind, data = episode_type("novel_rules"), DataFolders()
     one, other = (kind.open_evaluation(data, seed) for seed in (1, 2))
-    assert one.episodes == other.episodes == draw_novel_rules()
-    assert one.presented(0) != one.presented(1) != other.presented(1)
+    assert one.episodes == other.episodes == sample_novel_rule_episodes()
+    assert one.repeat(0) != one.repeat(1) != other.repeat(1)
 
 
 def test_a_rule_of_one_argument_is_asked_about_four_primitives() -> None:
-    episode = draw_novel_rule("11111111", Random(4))
+    episode = sample_novel_rule_episode("11111111", Random(4))
     assert len(episode.queries) == 4
-    assert sum(query.copied for query in episode.queries) >= 2
+    assert sum(query.in_study for query in episode.queries) >= 2
 
 
 def test_a_rule_counts_whatever_its_words_and_kinds_of_variables() -> None:
     for left in ("u1 lug u2", "u1 dax x1", "x1 fep u1", "x1 wif x2"):
         rule = Rule(tuple(left.split()), ("RED",) * 8)
-        assert not has_novel_rule(Grammar((rule,)))
-        for pattern in NOVEL_RULES:
-            assert has_novel_rule(Grammar((with_pattern(rule, pattern),)))
+        assert not has_held_out_rule(Grammar((rule,)))
+        for pattern in HELD_OUT_PATTERNS:
+            assert has_held_out_rule(Grammar((with_rhs_pattern(rule, pattern),)))
 
 
 def test_no_way_of_drawing_for_training_gives_a_held_out_rule(tmp_path: Path) -> None:
-    free = [draw_validation(LONG, 1, 40)]
+    free = [sample_validation_set(LONG, 1, 40)]
     assert any(held_out(episode.grammar) for episode in free[0])
 
-    stream = StreamEpisodes(LONG, 5)
+    stream = StreamDataset(LONG, 5)
     assert not any(held_out(stream.episode(i).grammar) for i in range(400))
-    generate(GeneratedSet(200, 1, seed=2, meta=LONG), tmp_path / "set", workers=1)
-    written = read_folder(tmp_path / "set" / "train")
+    generate(DatasetSpec(200, 1, seed=2, meta_grammar=LONG), tmp_path / "set", workers=1)
+    written = read_episodes(tmp_path / "set" / "train")
     assert not any(held_out(episode.grammar) for episode in written)
 
 
 def test_lessons_are_drawn_from_such_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(sources, "has_novel_rule", lambda grammar: asked.append(grammar))
-    for part, end in lessons(DataFolders(), 0):
+    monkeypatch.setattr(sources, "has_held_out_rule", lambda grammar: asked.append(grammar))
+    for part, end in curriculum_stages(DataFolders(), 0):
         assert part.episode(end - 1).grammar is asked.pop()
 
 
 def test_biased_targets_follow_no_held_out_rule_either() -> None:
     """Biases exchange the arguments of rules, so mirror images are held out as well."""
-    stream = StreamEpisodes(LONG, 6)
+    stream = StreamDataset(LONG, 6)
     for index in range(200):
         grammar = stream.episode(index).grammar
         assert grammar is not None
-        assert not any(map(held_out, flipped_grammars(grammar)))
+        assert not any(map(held_out, all_argument_swaps(grammar)))
 
 
 def test_the_validation_set_is_as_it_was_before_rules_were_held_out() -> None:
-    text = "".join(map(format_episode, draw_validation(MetaGrammar(), 0)))
+    text = "".join(map(format_episode, sample_validation_set(MetaGrammar(), 0)))
     assert sha256(text.encode()).hexdigest().startswith("d20e8c30b877aad45c31ac894d0ec23f")
 
 
@@ -149,7 +149,7 @@ def test_the_command_line_asks_about_them(tmp_path: Path, capsys) -> None:
     from biml.checkpoints import own
     from evaluation_toys import small_network
 
-    own.save(tmp_path / "toy.pt", own.contents_of(small_network(), "algebraic"))
+    own.save_checkpoint(tmp_path / "toy.pt", own.checkpoint_of(small_network(), "algebraic"))
     where = ["--dir_model", str(tmp_path), "--fn_out_model", "toy.pt"]
     assert main(["eval", *where, "--max", "--episode_type", "novel_rules", "--episodes", "4"]) == 0
     told = capsys.readouterr().out

@@ -8,43 +8,43 @@ import pandas as pd
 import pytest
 
 from biml.behaviour import few_shot, files, open_ended, probes
-from biml.behaviour.compare import differences
-from biml.behaviour.likelihoods import breakdown, log_likelihoods
+from biml.behaviour.compare import likelihood_differences
+from biml.behaviour.likelihoods import summed_by, log_likelihoods
 from biml.behaviour.people import (
     few_shot_grammar,
     few_shot_grammars,
-    has_imported,
+    is_custom_experiment,
     people_few_shot,
     people_open_ended,
     people_probes,
 )
 from biml.behaviour.samples import sample_few_shot, sample_open_ended, sample_probes
-from biml.data.experiment import Experiment
-from biml.data.experiment_folder import write
-from biml.data.experiment_table import from_table
-from biml.data.experiment_texts import from_texts
+from biml.data.experiment import HumanExperiment
+from biml.data.experiment_folder import write_experiment
+from biml.data.experiment_table import read_response_table
+from biml.data.experiment_texts import read_episode_files
 from biml.episodes.locate import DataFolders
-from biml.episodes.recipes import HUMAN, PROBES
-from biml.episodes.steps import without_undefined
+from biml.episodes.recipes import FEW_SHOT_FOLDER, PROBE_FOLDER
+from biml.episodes.steps import drop_undefined_responses
 from biml.episodes.types import episode_type
 from biml.errors import BimlError, UsageError
 from biml.grammar import GOLD, Grammar
 from biml.reproduce.analysis import probe_tables
-from biml.reproduce.published import COLUMNS, beside_published
-from biml.symbolic import symbolic
+from biml.reproduce.published import PAPER_MODEL_OF, compare_with_published
+from biml.symbolic import symbolic_model
 from evaluation_toys import small_network
 from experiment_toys import ANSWERS, OPEN, SHEETS, STUDY, TRIAL, write_table, write_text
 
 
-def put(found: Experiment, folder: Path) -> DataFolders:
-    write(found, folder)
-    return DataFolders(folder, usual=())
+def put(found: HumanExperiment, folder: Path) -> DataFolders:
+    write_experiment(found, folder)
+    return DataFolders(folder, defaults=())
 
 
 @pytest.fixture
 def own(tmp_path: Path) -> DataFolders:
     table = write_table(tmp_path / "responses.csv")
-    return put(from_table(table, write_text(tmp_path / "study.txt")), tmp_path / "data")
+    return put(read_response_table(table, write_text(tmp_path / "study.txt")), tmp_path / "data")
 
 
 def network():
@@ -58,9 +58,9 @@ def network():
 
 def test_published_few_shot_answers_as_a_table_give_the_published_figures(shared, tmp_path) -> None:
     published = people_few_shot(DataFolders(shared))
-    files.write(published[["item", "query", "response"]], tmp_path / "responses.csv")
+    files.write_responses(published[["item", "query", "response"]], tmp_path / "responses.csv")
     study = shared / "data_human" / "few_shot" / "val_gold" / "mini_scan.txt"
-    data = put(from_table(tmp_path / "responses.csv", study), tmp_path / "data")
+    data = put(read_response_table(tmp_path / "responses.csv", study), tmp_path / "data")
     people = people_few_shot(data)
     columns = ["item", "response", "target", "correct", "error_type"]
     order = ["item", "response"]
@@ -69,7 +69,7 @@ def test_published_few_shot_answers_as_a_table_give_the_published_figures(shared
         published.sort_values(order)[columns].reset_index(drop=True),
     )
     assert few_shot_grammar(data).canonical() == GOLD.canonical()
-    oracle = symbolic("oracle").make()
+    oracle = symbolic_model("oracle").build()
     evaluation = episode_type("few_shot_human").open_evaluation(data, 0)
     scores = log_likelihoods(oracle, evaluation, model="o", task="few_shot", p_lapse=0.13)
     assert scores["log_likelihood"].sum() == pytest.approx(-536.1, abs=0.05)
@@ -80,28 +80,30 @@ def test_published_probes_as_a_table_with_participants(shared, tmp_path) -> None
     # Nobody knows who answered; here the n-th answers to all trials are taken for one person's.
     known = published.assign(participant="P" + published["sample"].astype("string"))
     columns = ["participant", "item", "query", "response"]
-    files.write(known[columns], tmp_path / "responses.parquet")
+    files.write_responses(known[columns], tmp_path / "responses.parquet")
     study = shared / "data_human" / "data_behavior_probes" / "val"
-    data = put(from_table(tmp_path / "responses.parquet", study), tmp_path / "data")
+    data = put(read_response_table(tmp_path / "responses.parquet", study), tmp_path / "data")
     people = people_probes(data)
-    pd.testing.assert_frame_equal(probes.shares(people), probes.shares(published))
+    pd.testing.assert_frame_equal(
+        probes.consistency_rates(people), probes.consistency_rates(published)
+    )
     assert people["participant"].nunique() == 22
-    table = probes.exclusivity_regression(people, participant_effect=True)
+    table = probes.mutual_exclusivity_regression(people, participant_effect=True)
     assert table["term"].tolist()[-1] == "sd(group)"
     reported = probe_tables(people)["exclusivity_regression"]
     pd.testing.assert_frame_equal(reported[table.columns], table)
     anonymous = probe_tables(published)["exclusivity_regression"]
     assert "sd(group)" not in set(anonymous["term"])
-    drawn = sample_probes(network(), data, model="net", times=1)
+    drawn = sample_probes(network(), data, model="net", samples_per_response=1)
     assert drawn["item"].tolist() == people["item"].tolist()
 
 
 def test_published_open_ended_sheets_as_episode_files(shared, tmp_path) -> None:
-    found = from_texts(shared / "data_human" / "open_ended_all" / "val")
+    found = read_episode_files(shared / "data_human" / "open_ended_all" / "val")
     data = put(found, tmp_path / "data")
     published = people_open_ended(DataFolders(shared))
     pd.testing.assert_frame_equal(people_open_ended(data), published)
-    (row,) = open_ended.shares(people_open_ended(data)).to_dict("records")
+    (row,) = open_ended.pattern_rates(people_open_ended(data)).to_dict("records")
     assert [row[name] for name in open_ended.PATTERNS] == [17, 18, 23, 27]
     folds = [
         {
@@ -126,7 +128,7 @@ def test_people_have_targets_by_the_grammar_of_their_own_task(own: DataFolders) 
     assert people["study"].unique().tolist() == [
         "wug -> ■ | blick -> ▲ | toma -> ● | wug twice -> ■ ■ | wug then blick -> ▲ ■"
     ]
-    (row,) = few_shot.groups(people, few_shot_grammar(own)).to_dict("records")
+    (row,) = few_shot.accuracy_by_group(people, few_shot_grammar(own)).to_dict("records")
     assert (row["all"], row["simple"]) == (50, 50)
     # Answers of one person have one number, so that sheets can be put together.
     assert people["sample"].tolist() == [0, 1, 0, 1]
@@ -135,16 +137,16 @@ def test_people_have_targets_by_the_grammar_of_their_own_task(own: DataFolders) 
 def test_likelihood_by_item_and_by_participant(own: DataFolders) -> None:
     evaluation = episode_type("few_shot_human").open_evaluation(own, 0)
     scores = log_likelihoods(network(), evaluation, model="net", task="few_shot", repeats=2)
-    by_item = breakdown(scores)
+    by_item = summed_by(scores)
     assert by_item["item"].tolist() == ["one", "two"]
-    by_person = breakdown(scores, ("model", "participant")).set_index("participant")
+    by_person = summed_by(scores, ("model", "participant")).set_index("participant")
     assert by_person["responses"].to_dict() == {"Ann": 2, "Bo/b": 2}
     total = scores["log_likelihood"].sum()
     assert by_person["log_likelihood"].sum() == pytest.approx(total)
     other = log_likelihoods(
-        symbolic("oracle").make(), evaluation, model="o", task="few_shot", p_lapse=0.1
+        symbolic_model("oracle").build(), evaluation, model="o", task="few_shot", p_lapse=0.1
     )
-    compared = differences(pd.concat([scores, other]))
+    compared = likelihood_differences(pd.concat([scores, other]))
     assert compared["unit"].tolist() == ["participants"]
     assert compared["units"].tolist() == [2]
 
@@ -153,13 +155,13 @@ def test_participants_are_known_where_a_type_leaves_out_or_repeats_answers(own) 
     rows = [*ANSWERS, ("Cy", "one", "blick twice", "undefined_action")]
     folder = own.data_dir.parent
     table = write_table(folder / "more.csv", [rows[4], *rows[:4]])
-    data = put(from_table(table, folder / "study.txt"), folder / "more")
+    data = put(read_response_table(table, folder / "study.txt"), folder / "more")
     evaluation = episode_type("few_shot_human").open_evaluation(data, 0)
-    oracle = symbolic("oracle").make()
-    fewer = replace(evaluation, steps=(without_undefined, *evaluation.steps))
+    oracle = symbolic_model("oracle").build()
+    fewer = replace(evaluation, transforms=(drop_undefined_responses, *evaluation.transforms))
     for changed, people in (
         (fewer, {"Ann", "Bo/b"}),
-        (replace(evaluation, times=3), {"Ann", "Bo/b", "Cy"}),
+        (replace(evaluation, query_repeats=3), {"Ann", "Bo/b", "Cy"}),
     ):
         scores = log_likelihoods(oracle, changed, model="o", task="few_shot", p_lapse=0.1)
         given = {(p, i, r) for p, i, _, r in rows[:5] if p in people}
@@ -170,21 +172,23 @@ def test_participants_are_known_where_a_type_leaves_out_or_repeats_answers(own) 
 def test_the_gold_answers_are_those_of_the_experiment_that_is_named(own: DataFolders) -> None:
     evaluation = episode_type("few_shot_gold").open_evaluation(own, 0)
     assert len(evaluation.episodes) == 100
-    queries = [" ".join(q.words) for q in evaluation.episodes[0].queries]
+    queries = [" ".join(q.input) for q in evaluation.episodes[0].queries]
     assert queries == ["blick twice", "blick then toma"]
-    published = episode_type("few_shot_gold").open_evaluation(DataFolders(usual=()), 0)
+    published = episode_type("few_shot_gold").open_evaluation(DataFolders(defaults=()), 0)
     assert published.episodes[0].grammar == GOLD
 
 
 def test_the_published_gold_episode_is_presented_alike_with_and_without_its_file(shared) -> None:
-    with_file = episode_type("few_shot_gold").open_evaluation(DataFolders(shared, usual=()), 3)
-    without = episode_type("few_shot_gold").open_evaluation(DataFolders(usual=()), 3)
-    for one, other in zip(with_file.presented(1), without.presented(1), strict=True):
+    with_file = episode_type("few_shot_gold").open_evaluation(DataFolders(shared, defaults=()), 3)
+    without = episode_type("few_shot_gold").open_evaluation(DataFolders(defaults=()), 3)
+    for one, other in zip(with_file.repeat(1), without.repeat(1), strict=True):
         assert one == other
 
 
 def test_drawn_answers_have_the_names_of_the_items(own: DataFolders) -> None:
-    drawn = sample_few_shot(symbolic("oracle").make(), own, model="oracle", times=3)
+    drawn = sample_few_shot(
+        symbolic_model("oracle").build(), own, model="oracle", samples_per_response=3
+    )
     assert drawn["item"].tolist() == ["one"] * 6 + ["two"] * 6
     assert drawn["correct"].all()
     assert drawn["target"].unique().tolist() == ["▲ ▲", "● ▲"]
@@ -193,11 +197,13 @@ def test_drawn_answers_have_the_names_of_the_items(own: DataFolders) -> None:
 def test_without_rules_the_right_answers_are_those_of_the_study_file(tmp_path: Path) -> None:
     text = STUDY[: STUDY.index("wug ->")]
     study = write_text(tmp_path / "study.txt", text)
-    data = put(from_table(write_table(tmp_path / "r.csv"), study), tmp_path / "data")
+    data = put(read_response_table(write_table(tmp_path / "r.csv"), study), tmp_path / "data")
     assert people_few_shot(data)["correct"].tolist() == [True, False, True, False]
     items = few_shot.item_accuracy(people_few_shot(data), few_shot_grammar(data))
     assert items["accuracy"].tolist() == [50, 50]
-    drawn = sample_few_shot(symbolic("oracle-biases").make(), data, model="biased", times=2)
+    drawn = sample_few_shot(
+        symbolic_model("oracle-biases").build(), data, model="biased", samples_per_response=2
+    )
     assert set(drawn["item"]) == {"one", "two"}
 
 
@@ -208,7 +214,7 @@ def test_files_that_ask_the_same_of_two_grammars_are_refused(tmp_path: Path) -> 
     other = other.replace("x1 then x2 -> [x2] [x1]", "x1 then x2 -> [x1] [x2]")
     write_text(tmp_path / "study" / "two.txt", other)
     with pytest.raises(BimlError, match=r"different grammars.*named after the items"):
-        put(from_texts(tmp_path / "study"), tmp_path / "data")
+        put(read_episode_files(tmp_path / "study"), tmp_path / "data")
     assert not list((tmp_path / "data").rglob("*.*"))
 
 
@@ -218,34 +224,40 @@ def test_items_may_have_study_sets_of_their_own(tmp_path: Path) -> None:
     other = other.replace("x1 then x2 -> [x2] [x1]", "x1 then x2 -> [x1] [x2]")
     other = other.replace("IN: blick then toma OUT: ● ▲", "IN: blick then toma OUT: ▲ ●")
     write_text(tmp_path / "study" / "two.txt", other)
-    data = put(from_table(write_table(tmp_path / "r.csv"), one.parent), tmp_path / "data")
+    data = put(read_response_table(write_table(tmp_path / "r.csv"), one.parent), tmp_path / "data")
     people = people_few_shot(data)
     assert people["correct"].tolist() == [True, False, False, True]
     with pytest.raises(BimlError, match=r"different grammars.*few_shot_grammars"):
         few_shot_grammar(data)
     grammars = few_shot_grammars(data)
-    again = few_shot.label(people.drop(columns=["target", "correct", "error_type"]), grammars)
+    again = few_shot.annotate_errors(
+        people.drop(columns=["target", "correct", "error_type"]), grammars
+    )
     assert again["correct"].tolist() == [True, False, False, True]
-    errors = few_shot.errors(people, grammars, by=("item",)).set_index("item")
+    errors = few_shot.error_rates(people, grammars, by=("item",)).set_index("item")
     assert errors["reversing_errors"].to_dict() == {"one": 0, "two": 0}
     with pytest.raises(UsageError, match="no grammar for the item 'two'"):
         few_shot.item_accuracy(people, {"one": grammars["one"]})
-    drawn = sample_few_shot(symbolic("oracle").make(), data, model="oracle", times=1)
+    drawn = sample_few_shot(
+        symbolic_model("oracle").build(), data, model="oracle", samples_per_response=1
+    )
     assert drawn.query("item == 'two'")["response"].tolist() == ["▲ ●"] * 2
     assert drawn["correct"].all()
 
 
 def test_open_ended_sheets_of_a_table(tmp_path: Path) -> None:
     study = write_text(tmp_path / "sheet.txt", OPEN)
-    data = put(from_table(write_table(tmp_path / "r.csv", SHEETS), study), tmp_path / "data")
+    data = put(
+        read_response_table(write_table(tmp_path / "r.csv", SHEETS), study), tmp_path / "data"
+    )
     people = people_open_ended(data)
     assert people["participant"].unique().tolist() == [f"P{n}" for n in range(6)]
-    assert open_ended.shares(people)["perfect"].tolist() == [6]
+    assert open_ended.pattern_rates(people)["perfect"].tolist() == [6]
     evaluation = episode_type("open_end_human_cross2").open_evaluation(data, 0)
     scores = log_likelihoods(network(), evaluation, model="net", task="open_ended")
     assert scores["participant"].unique().tolist() == ["P1"]
     assert sorted(scores["item"]) == ["blick toma", "wug", "wug blick"]
-    drawn = sample_open_ended(network(), data, model="net", n=2)
+    drawn = sample_open_ended(network(), data, model="net", n_sets=2)
     assert sorted(drawn["item"].unique()) == ["blick toma", "wug", "wug blick"]
     training = episode_type("open_end_human_cross2").open_training(data, 0)
     assert training.episode(0).queries
@@ -255,10 +267,13 @@ def test_trials_with_pools_of_a_table(tmp_path: Path) -> None:
     write_text(tmp_path / "study" / "me.txt", TRIAL)
     rows = [("A", "me", "blick", "▲"), ("B", "me", "blick", "■")]
     data = put(
-        from_table(write_table(tmp_path / "r.csv", rows), tmp_path / "study"), tmp_path / "data"
+        read_response_table(write_table(tmp_path / "r.csv", rows), tmp_path / "study"),
+        tmp_path / "data",
     )
-    assert probes.shares(people_probes(data))["percent"].tolist() == [50]
-    alone = from_table(write_table(tmp_path / "r.csv", rows), tmp_path / "study" / "me.txt")
+    assert probes.consistency_rates(people_probes(data))["percent"].tolist() == [50]
+    alone = read_response_table(
+        write_table(tmp_path / "r.csv", rows), tmp_path / "study" / "me.txt"
+    )
     assert alone.task == "probes"
 
 
@@ -266,16 +281,16 @@ def test_answers_in_episode_files(tmp_path: Path) -> None:
     query = STUDY[: STUDY.index("IN: blick twice")] + "IN: blick twice OUT: ▲ ▲\n" * 3
     query += "IN: blick twice OUT: ■\n\n*GRAMMAR*\n" + STUDY.split("*GRAMMAR*\n")[1]
     write_text(tmp_path / "answers" / "a.txt", query)
-    data = put(from_texts(tmp_path / "answers"), tmp_path / "data")
+    data = put(read_episode_files(tmp_path / "answers"), tmp_path / "data")
     assert people_few_shot(data)["correct"].tolist() == [True, True, True, False]
     assert people_few_shot(data)["sample"].tolist() == [0, 1, 2, 3]
     gold = episode_type("few_shot_gold").open_evaluation(data, 0).episodes[0]
-    assert gold.queries[0].symbols == ("▲", "▲")
+    assert gold.queries[0].output == ("▲", "▲")
 
 
 def test_the_tidy_table_beside_the_files_is_a_table_of_responses(own: DataFolders) -> None:
-    path = own.find("data_human") / "few_shot" / "val_behavior" / "responses.csv"
-    table = files.read(path)
+    path = own.require("data_human") / "few_shot" / "val_behavior" / "responses.csv"
+    table = files.read_responses(path)
     assert table["participant"].tolist() == ["Ann", "Bo/b"] * 2
     assert table["correct"].tolist() == [True, False, True, False]
 
@@ -289,11 +304,11 @@ def test_answers_are_read_as_they_were_given(own: DataFolders) -> None:
 
 
 def test_other_people_are_not_set_beside_the_published_ones(own: DataFolders, shared) -> None:
-    assert has_imported(own)
-    assert not has_imported(DataFolders(shared))
+    assert is_custom_experiment(own)
+    assert not is_custom_experiment(DataFolders(shared))
     # Nor are they where nothing but their answers tells who they are.
-    (own.find("data_human") / "few_shot" / "val_behavior" / "responses.csv").unlink()
-    assert has_imported(own)
+    (own.require("data_human") / "few_shot" / "val_behavior" / "responses.csv").unlink()
+    assert is_custom_experiment(own)
     tables = {
         "groups": pd.DataFrame([{"model": "people", "group": "all", "accuracy": 50.0}]),
         "accuracies": pd.DataFrame(
@@ -303,9 +318,9 @@ def test_other_people_are_not_set_beside_the_published_ones(own: DataFolders, sh
             ]
         ),
     }
-    columns = {"people": "people", "net": COLUMNS["algebraic+biases"]}
+    columns = {"people": "people", "net": PAPER_MODEL_OF["algebraic+biases"]}
     for imported in (False, True):
-        found = beside_published(tables, columns, ("few-shot", "novel-rules"), imported)
+        found = compare_with_published(tables, columns, ("few-shot", "novel-rules"), imported)
         stated = found.dropna(subset="published")
         assert len(found) == 3
         assert set(found["model"]) == {"people", "net"}
@@ -314,18 +329,18 @@ def test_other_people_are_not_set_beside_the_published_ones(own: DataFolders, sh
         assert "greedy, rules never met in training (%)" in set(stated["figure"])
 
 
-@pytest.mark.parametrize("task", [HUMAN, "open_ended_all/val", PROBES])
+@pytest.mark.parametrize("task", [FEW_SHOT_FOLDER, "open_ended_all/val", PROBE_FOLDER])
 def test_published_people_are_known_by_all_their_answers(shared, tmp_path, task: str) -> None:
     folder = tmp_path / "data_human" / task
     shutil.copytree(shared / "data_human" / task, folder)
-    data = DataFolders(tmp_path, usual=())
+    data = DataFolders(tmp_path, defaults=())
     first, *_ = sorted(folder.iterdir())
     lines = first.read_text("utf-8").splitlines()
     first.unlink()
     start, end = lines.index("*QUERY*") + 1, lines.index("*GRAMMAR*") - 1
     lines[start:end] = reversed(lines[start:end])
     (folder / "moved.txt").write_text("\r\n".join(lines), "utf-8", newline="")
-    assert not has_imported(data)
+    assert not is_custom_experiment(data)
     del lines[start]
     (folder / "moved.txt").write_text("\n".join(lines), "utf-8")
-    assert has_imported(data)
+    assert is_custom_experiment(data)

@@ -22,7 +22,7 @@ def test_the_command_says_where_it_is_and_how_to_ask(tmp_path, monkeypatch, caps
     write_table(Path("sheets.csv"), SHEETS)
     more = ["data", "import", "sheets.csv", "--study", str(open_study), "--dest", "responses-data"]
     assert main(more) == 0
-    data = DataFolders(Path("responses-data"), usual=())
+    data = DataFolders(Path("responses-data"), defaults=())
     assert len(people_few_shot(data)) == 4
     assert len(people_open_ended(data)) == 18
     assert main(more) == 2

@@ -6,12 +6,17 @@ import pytest
 
 from biml.commands.main import main
 from biml.episodes import types
-from biml.episodes.folder import read_folder
-from biml.episodes.lessons import LESSONS, lessons
+from biml.episodes.folder import read_episodes
+from biml.episodes.lessons import STAGES, curriculum_stages
 from biml.episodes.locate import DataFolders
-from biml.episodes.sources import StreamEpisodes, draw_allowed, grammars_apart, training_episodes
+from biml.episodes.sources import (
+    StreamDataset,
+    sample_with_exclusions,
+    holdout_grammars,
+    training_episodes,
+)
 from biml.errors import BimlError
-from biml.grammar import Grammar, MetaGrammar, same_up_to_renaming
+from biml.grammar import Grammar, MetaGrammar, isomorphic
 from experiment_toys import STUDY, write_table, write_text
 
 SMALL = MetaGrammar(n_primitives=2, n_functions=1, max_rhs=2, max_input=4, n_study=3, n_query=2)
@@ -29,37 +34,37 @@ def test_the_sizes_of_a_language_are_options_of_generate(capsys) -> None:
     sizes = ("--primitives", "3", "--functions", "2", "--study", "9", "--queries", "4")
     few = ("--train", "20", "--val", "3", "--workers", "1")
     assert main(["generate", *few, *sizes, "--max_input", "5"]) == 0
-    for episode in read_folder(Path("data_algebraic/train")):
+    for episode in read_episodes(Path("data_algebraic/train")):
         assert len(episode.grammar.primitives) == 3
         assert len(episode.grammar.functions) == 2
         assert (len(episode.study), len(episode.queries)) == (9, 4)
-        assert max(len(query.words) for query in episode.queries) <= 5
+        assert max(len(query.input) for query in episode.queries) <= 5
     assert main(["generate", *few, "--functions", "7", "--out", "other"]) == 2
     assert "--functions 7 need 11 words, but there are 9" in capsys.readouterr().err
 
 
 def test_a_grammar_of_ones_own_is_held_out_under_any_renaming() -> None:
     def drawn(apart: tuple[Grammar, ...]) -> list[Grammar]:
-        stream = StreamEpisodes(SMALL, 0, apart=apart)
+        stream = StreamDataset(SMALL, 0, held_out_isomorphic=apart)
         return [stream.episode(i).grammar for i in range(150)]
 
-    assert any(same_up_to_renaming(grammar, TWICE) for grammar in drawn(()))
-    assert not any(same_up_to_renaming(grammar, TWICE) for grammar in drawn((TWICE,)))
+    assert any(isomorphic(grammar, TWICE) for grammar in drawn(()))
+    assert not any(isomorphic(grammar, TWICE) for grammar in drawn((TWICE,)))
     only = MetaGrammar(n_primitives=2, n_functions=0, n_study=3, n_query=1)
     every = Grammar.parse("wug -> ■\nblick -> ▲\nu1 x1 -> [u1] [x1]")
     with pytest.raises(BimlError, match="held out from training"):
-        draw_allowed(only, 0, apart=(every,))
+        sample_with_exclusions(only, 0, held_out_isomorphic=(every,))
 
 
 def test_what_a_set_holds_apart_is_known_to_training() -> None:
     study = write_text(Path("study.txt"))
     few = ("--train", "20", "--val", "3", "--workers", "1")
     assert main(["generate", *few, "--apart", str(study)]) == 0
-    data = DataFolders(usual=(), data_dir=Path())
-    (apart,) = grammars_apart(data)
+    data = DataFolders(defaults=(), data_dir=Path())
+    (apart,) = holdout_grammars(data)
     assert apart == Grammar.parse(STUDY.split("*GRAMMAR*\n")[1])
-    for part, _ in lessons(data, 0):
-        assert part.source.apart == (apart,)
+    for part, _ in curriculum_stages(data, 0):
+        assert part.source.held_out_isomorphic == (apart,)
     assert training_episodes(data, 0).per_epoch == 20
 
 
@@ -109,9 +114,9 @@ def test_a_language_of_more_words_trains_and_scores(mine, capsys) -> None:
 
 def test_lessons_are_in_the_words_of_the_language(mine) -> None:
     row = types.episode_type("mine")
-    training = row.open_curriculum(DataFolders(usual=()), 0, clean=4000)
+    training = row.open_curriculum(DataFolders(defaults=()), 0, n_algebraic=4000)
     for index in (0, 2000, 3600, 5000):
-        words = {word for query in training.episode(index).queries for word in query.words}
+        words = {word for query in training.episode(index).queries for word in query.input}
         assert words <= set(mine.words)
     first = training.episode(0)
-    assert len(first.study) == LESSONS[0].meta.n_study
+    assert len(first.study) == STAGES[0].meta_grammar.n_study

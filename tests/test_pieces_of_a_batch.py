@@ -3,15 +3,15 @@
 import pytest
 
 from biml.episodes.locate import DataFolders
-from biml.episodes.types import PUBLISHED, episode_type
-from biml.networks.pieces import equal_pieces
+from biml.episodes.types import PUBLISHED_VOCAB, episode_type
+from biml.networks.pieces import balanced_micro_batches
 from biml.networks.staged import StagedNetwork
 from biml.networks.staged_config import StagedConfig
-from biml.training.batches import deal
+from biml.training.batches import assign_micro_batches
 
 
 def cut(sizes: list[int], max_tokens: int, at_least: int = 1) -> list[list[int]]:
-    return equal_pieces(sizes, lambda size: size, max_tokens, at_least)
+    return balanced_micro_batches(sizes, lambda size: size, max_tokens, at_least)
 
 
 @pytest.mark.parametrize("processes", [2, 3, 5, 8])
@@ -39,11 +39,11 @@ def test_fewer_items_than_pieces_stand_alone() -> None:
 
 
 def test_a_small_batch_of_the_staged_network_is_shared_evenly() -> None:
-    network = StagedNetwork(StagedConfig(), PUBLISHED)
+    network = StagedNetwork(StagedConfig(), PUBLISHED_VOCAB)
     source = episode_type("algebraic").open_training(DataFolders(), seed=3)
     shown = [source.episode(index) for index in range(32)]
     for max_tokens in (5120, 7000, 8000, 10240):
-        pieces = network.chunks(shown, max_tokens, 2)
-        hands = deal(pieces, 2)
-        loads = [sum(pieces[number].cost for number in hand) for hand in hands]
+        pieces = network.micro_batches(shown, max_tokens, 2)
+        hands = assign_micro_batches(pieces, 2)
+        loads = [sum(pieces[number].n_tokens for number in hand) for hand in hands]
         assert max(loads) < 1.2 * min(loads), max_tokens

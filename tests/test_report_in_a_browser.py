@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from biml.report import write
+from biml.report import write_report
 from report_toys import answers, number_tables, write_toy
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -48,7 +48,7 @@ def browser() -> Iterator[Any]:
 def address(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("browser") / "results"
     write_toy(folder, {"responses": answers(shared), **number_tables()})
-    write(folder)
+    write_report(folder)
     return (folder / "index.html").as_uri()
 
 

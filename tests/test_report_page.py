@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from biml.behaviour.responses import table
+from biml.behaviour.responses import response_table
 from biml.commands.main import main
-from biml.report import write
-from biml.report.figures import NAMES
+from biml.report import write_report
+from biml.report.figures import FIGURE_NAMES
 from biml.results.tables import TABLES
 from report_toys import answers, number_tables, write_toy
 
@@ -53,7 +53,7 @@ class Outline(HTMLParser):
 def folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("report") / "results"
     write_toy(made, {"responses": answers(shared), **number_tables()})
-    write(made)
+    write_report(made)
     return made
 
 
@@ -89,7 +89,7 @@ def test_text_from_tables_and_names_is_escaped(page: str) -> None:
 
 def test_figures_are_files_and_hostile_labels_stay_text_in_them(folder: Path) -> None:
     files = sorted(path.name for path in (folder / "figures").iterdir())
-    assert files == sorted(f"{name}.{ending}" for name in NAMES for ending in ("png", "svg"))
+    assert files == sorted(f"{name}.{ending}" for name in FIGURE_NAMES for ending in ("png", "svg"))
     for path in (folder / "figures").glob("*.png"):
         assert path.read_bytes().startswith(b"\x89PNG")
     for path in (folder / "figures").glob("*.svg"):
@@ -147,7 +147,7 @@ def test_numbers_of_the_tables_are_shown(page: str) -> None:
 def test_the_same_tables_give_the_same_bytes(folder: Path) -> None:
     files = [folder / "index.html", *sorted((folder / "figures").iterdir())]
     before = [path.read_bytes() for path in files]
-    write(folder)
+    write_report(folder)
     assert [path.read_bytes() for path in files] == before
 
 
@@ -161,10 +161,10 @@ def test_the_same_tables_give_the_same_bytes(folder: Path) -> None:
 )
 def test_what_has_no_table_is_left_out(tmp_path: Path, table: str, gone: str) -> None:
     tables = {name: number_tables()[name] for name in (table, "groups")}
-    write(write_toy(tmp_path / "r", tables))
+    write_report(write_toy(tmp_path / "r", tables))
     assert gone in (tmp_path / "r" / "index.html").read_text()
     (tmp_path / "r" / "tables" / f"{table}.csv").unlink()
-    write(tmp_path / "r")
+    write_report(tmp_path / "r")
     page = (tmp_path / "r" / "index.html").read_text()
     assert gone not in page
     assert Outline(page).wrong == []
@@ -174,7 +174,7 @@ def test_what_has_no_table_is_left_out(tmp_path: Path, table: str, gone: str) ->
 
 @pytest.mark.parametrize("table", number_tables())
 def test_every_table_can_stand_alone(tmp_path: Path, table: str) -> None:
-    write(write_toy(tmp_path / "r", {table: number_tables()[table]}))
+    write_report(write_toy(tmp_path / "r", {table: number_tables()[table]}))
     assert Outline((tmp_path / "r" / "index.html").read_text()).wrong == []
 
 
@@ -184,7 +184,7 @@ def test_a_task_of_another_name_has_a_section_of_its_own(tmp_path: Path) -> None
         for r in ("A A", "A <b>")
     ]
     named = [{**row, "task": task} for row in rows for task in ("my_task", "")]
-    write(write_toy(tmp_path / "results", {"responses": table(named)}))
+    write_report(write_toy(tmp_path / "results", {"responses": response_table(named)}))
     page = (tmp_path / "results" / "index.html").read_text()
     assert '<a href="#task-1">My task</a>' in page
     assert '<a href="#task-2">Answers</a>' in page
@@ -193,11 +193,11 @@ def test_a_task_of_another_name_has_a_section_of_its_own(tmp_path: Path) -> None
 
 
 def test_many_different_answers_are_folded_and_the_rarest_only_counted(tmp_path: Path) -> None:
-    from biml.behaviour.responses import table
+    from biml.behaviour.responses import response_table
 
     row = {"model": "net", "task": "few_shot", "item": "q", "query": "q"}
     rows = [{**row, "response": f"R{n}"} for n in range(40)]
-    write(write_toy(tmp_path / "r", {"responses": table([*rows, rows[0]])}))
+    write_report(write_toy(tmp_path / "r", {"responses": response_table([*rows, rows[0]])}))
     text = text_of((tmp_path / "r" / "index.html").read_text())
     assert "41 answers" in text
     assert "20 more" in text
@@ -215,7 +215,7 @@ def test_a_query_of_unknown_length_is_drawn_like_the_others(tmp_path: Path) -> N
     folder = write_toy(tmp_path / "r", number_tables())
     path = folder / "tables" / "item_accuracies.csv"
     path.write_text(path.read_text().replace("simple,False", "complex,"))
-    write(folder)
+    write_report(folder)
     assert (folder / "figures" / "item_accuracies.png").is_file()
 
 
@@ -227,7 +227,7 @@ def test_a_model_for_one_fold_stands_beside_the_others_with_its_fold(tmp_path: P
     )
     likelihoods = pd.concat([tables["likelihoods"], lone], ignore_index=True)
     folder = write_toy(tmp_path / "r", {"likelihoods": likelihoods})
-    write(folder)
+    write_report(folder)
     text = text_of((folder / "index.html").read_text())
     assert "lone (fold 3) −190.0 3.0" in text
     assert "Net & <script>alert(1)</script> $x (fold" not in text

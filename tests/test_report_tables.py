@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from biml.behaviour.responses import table
+from biml.behaviour.responses import response_table
 from biml.commands.main import main
 from biml.errors import FormatError
 from biml.results.folder import read_results
@@ -16,7 +16,7 @@ from report_toys import number_tables, write_toy
 
 def test_tables_that_a_spreadsheet_saved_are_read_as_before(tmp_path: Path) -> None:
     row = {"task": "few_shot", "item": "q", "query": "q", "target": "R"}
-    answers = table([{**row, "response": "R"}, {**row, "response": "TRUE"}])
+    answers = response_table([{**row, "response": "R"}, {**row, "response": "TRUE"}])
     folder = write_toy(tmp_path / "r", {"responses": answers, **number_tables()})
     before = read_results(folder).tables
     for path in (folder / "tables").iterdir():
@@ -116,7 +116,7 @@ def test_damaged_results_are_refused_and_the_page_before_them_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture, how: str, code: int, says: tuple[str, ...]
 ) -> None:
     row = {"task": "probes", "item": "t", "query": "p2", "study": "p1 -> c1", "response": "c2"}
-    folder = write_toy(tmp_path / "r", {"responses": table([row]), **number_tables()})
+    folder = write_toy(tmp_path / "r", {"responses": response_table([row]), **number_tables()})
     (folder / "index.html").write_text("before")
     damage(folder, how)
     assert main(["report", str(folder)]) == code

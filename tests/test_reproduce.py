@@ -8,20 +8,20 @@ import pandas as pd
 import pytest
 
 from biml.checkpoints import own
-from biml.episodes.generate import GeneratedSet, generate
-from biml.episodes.locate import DataFolders, Place
+from biml.episodes.generate import DatasetSpec, generate
+from biml.episodes.locate import DataFolders, SearchPath
 from biml.errors import BimlError, UsageError
 from biml.grammar import MetaGrammar
-from biml.reproduce.assemble import Wanted
-from biml.reproduce.experiments import EXPERIMENTS, chosen
-from biml.reproduce.plan import plan
-from biml.reproduce.published import beside_published
+from biml.reproduce.assemble import ReproductionSpec
+from biml.reproduce.experiments import EXPERIMENTS, select_experiments
+from biml.reproduce.plan import plan_jobs
+from biml.reproduce.published import compare_with_published
 from biml.reproduce.run import reproduce
-from biml.reproduce.subjects import find_subjects
-from biml.results.folder import Results, typed
+from biml.reproduce.subjects import find_models
+from biml.results.folder import Results, coerce_types
 from biml.results.tables import TABLES
 from evaluation_toys import small_network
-from reproduce_toys import Told, store
+from reproduce_toys import RecordingListener, store
 
 
 def test_spreads_and_best_runs_are_told_where_the_paper_has_them(results: Results) -> None:
@@ -85,8 +85,12 @@ def test_without_folds_everybody_is_scored_within_sample(
     models: Path, shared: Path, place: Path, tmp_path: Path
 ) -> None:
     data = DataFolders(shared)
-    wanted = Wanted(find_subjects(["opened"], models, data), chosen(["table1"]), data, quick=True)
-    found = reproduce(wanted, tmp_path / "out", workers=1, watch=Told(), store=store(place))
+    wanted = ReproductionSpec(
+        find_models(["opened"], models, data), select_experiments(["table1"]), data, quick=True
+    )
+    found = reproduce(
+        wanted, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(place)
+    )
     (row,) = found.tables["likelihoods"].to_dict("records")
     assert (row["fold"], row["within_sample"], row["responses"]) == ("", True, 203)
     (line,) = found.tables["figures"].to_dict("records")
@@ -117,12 +121,14 @@ def test_models_for_different_people_are_not_compared_though_there_are_as_many(
     models: Path, shared: Path, place: Path, tmp_path: Path
 ) -> None:
     for fold in (1, 2):
-        held_out = own.contents_of(small_network(fold), f"open_end_human_cross{fold}")
-        own.save(tmp_path / f"fold{fold}.pt", held_out)
+        held_out = own.checkpoint_of(small_network(fold), f"open_end_human_cross{fold}")
+        own.save_checkpoint(tmp_path / f"fold{fold}.pt", held_out)
     data = DataFolders(shared)
-    subjects = find_subjects(["fold1", "fold2"], tmp_path, data)
-    wanted = Wanted(subjects, chosen(["table1"]), data, quick=True)
-    found = reproduce(wanted, tmp_path / "out", workers=1, watch=Told(), store=store(place))
+    subjects = find_models(["fold1", "fold2"], tmp_path, data)
+    wanted = ReproductionSpec(subjects, select_experiments(["table1"]), data, quick=True)
+    found = reproduce(
+        wanted, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(place)
+    )
     assert found.tables["likelihoods"]["responses"].tolist() == [42, 42]
     assert "comparisons" not in found.tables
     assert [one.model for one in found.skipped if "other responses" in one.why] == ["fold2"]
@@ -133,7 +139,7 @@ def test_a_range_that_was_published_is_met_inside_it() -> None:
     rows = [{"model": m, "task": "few_shot", "log_likelihood": of} for m, of in ours.items()]
     table = pd.DataFrame(rows, columns=list(TABLES["likelihoods"].columns))
     columns = dict.fromkeys("abc", "MLC")
-    found = beside_published({"likelihoods": table}, columns, ["table1"]).set_index("model")
+    found = compare_with_published({"likelihoods": table}, columns, ["table1"]).set_index("model")
     assert found["published"].isna().all()
     assert found.loc["a", ["published_low", "published_high"]].tolist() == [-380, -360]
     assert found["difference"].tolist() == [10, 0, -10]
@@ -143,9 +149,9 @@ def test_every_published_figure_has_a_line_where_the_papers_models_are_meant() -
     columns = {"people": "people", "mine": "MLC (joint)"}
     rows = [{"model": "mine", "task": "probes", "pattern": "iconic", "percent": 60.0}]
     table = pd.DataFrame(rows, columns=list(TABLES["patterns"].columns))
-    lines = beside_published({"patterns": table}, columns, ["probes"], every=True)
+    lines = compare_with_published({"patterns": table}, columns, ["probes"], include_absent=True)
     assert not lines.duplicated(list(TABLES["figures"].keys)).any()
-    found = typed(lines, TABLES["figures"]).set_index(["figure", "model"])
+    found = coerce_types(lines, TABLES["figures"]).set_index(["figure", "model"])
     probed = found.xs("MLC (probes)", level="model")
     assert probed["published"].tolist() == [68.6, 93.8, 53.2]
     assert probed[["ours", "difference"]].isna().all(axis=None)
@@ -153,16 +159,27 @@ def test_every_published_figure_has_a_line_where_the_papers_models_are_meant() -
     assert mine.fillna(-1).tolist() == [-1, 60, -1]
     assert len(found) == 9
     # Nothing is told of figures that imported people cannot have.
-    assert len(beside_published({"patterns": table}, columns, ["probes"], True, every=True)) == 1
-    assert len(beside_published({"patterns": table}, columns, ["probes"])) == 1
+    assert (
+        len(
+            compare_with_published(
+                {"patterns": table}, columns, ["probes"], True, include_absent=True
+            )
+        )
+        == 1
+    )
+    assert len(compare_with_published({"patterns": table}, columns, ["probes"])) == 1
 
 
 def test_what_is_published_of_models_that_are_not_here_is_shown_without_ours(
-    wanted: Wanted, tmp_path: Path
+    wanted: ReproductionSpec, tmp_path: Path
 ) -> None:
-    some = tuple(s for s in wanted.subjects if s.name in ("joint-top", "oracle"))
-    asked = Wanted(some, chosen(["probes"]), wanted.data, quick=True, every=True)
-    found = reproduce(asked, tmp_path / "out", workers=1, watch=Told(), store=store(tmp_path))
+    some = tuple(s for s in wanted.models if s.name in ("joint-top", "oracle"))
+    asked = ReproductionSpec(
+        some, select_experiments(["probes"]), wanted.data, quick=True, include_absent=True
+    )
+    found = reproduce(
+        asked, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
+    )
     lines = figures(found, "MLC (probes)")
     assert lines["ours"].isna().all()
     page = (tmp_path / "out" / "index.html").read_text("utf-8")
@@ -215,10 +232,12 @@ def test_the_page_and_what_was_run_stand_beside_the_tables(results: Results, pla
     assert (place / "out" / "index.html").stat().st_size > 10_000
 
 
-def test_networks_lapse_in_samples_only_when_asked(wanted: Wanted) -> None:
+def test_networks_lapse_in_samples_only_when_asked(wanted: ReproductionSpec) -> None:
     def needs(lapsing: bool) -> dict[tuple[str, str], str]:
-        asked = Wanted(wanted.subjects, chosen(["few-shot"]), wanted.data, True, 0, lapsing)
-        return {unit.place: unit.after for unit in plan(asked)[0]}
+        asked = ReproductionSpec(
+            wanted.models, select_experiments(["few-shot"]), wanted.data, True, 0, lapsing
+        )
+        return {unit.key: unit.depends_on for unit in plan_jobs(asked)[0]}
 
     assert needs(False)["few_shot_samples", "mlc"] == ""
     assert needs(True)["few_shot_samples", "mlc"] == "few_shot_likelihood"
@@ -229,14 +248,18 @@ def test_networks_lapse_in_samples_only_when_asked(wanted: Wanted) -> None:
 def test_without_human_data_the_message_names_the_command_and_novel_rules_still_run(
     models: Path, tmp_path: Path
 ) -> None:
-    nowhere = DataFolders(None, (Place(tmp_path, "nowhere"),))
-    subjects = find_subjects(["mlc"], models, nowhere)
-    wanted = Wanted(subjects, chosen(["table1"]), nowhere, quick=True)
+    nowhere = DataFolders(None, (SearchPath(tmp_path, "nowhere"),))
+    subjects = find_models(["mlc"], models, nowhere)
+    wanted = ReproductionSpec(subjects, select_experiments(["table1"]), nowhere, quick=True)
     with pytest.raises(BimlError, match="biml data download human"):
-        reproduce(wanted, tmp_path / "out", workers=1, watch=Told(), store=store(tmp_path))
+        reproduce(
+            wanted, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
+        )
     assert not (tmp_path / "out").exists()
-    wanted = Wanted(subjects, chosen(["novel-rules"]), nowhere, quick=True)
-    reproduce(wanted, tmp_path / "out", workers=1, watch=Told(), store=store(tmp_path))
+    wanted = ReproductionSpec(subjects, select_experiments(["novel-rules"]), nowhere, quick=True)
+    reproduce(
+        wanted, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
+    )
     assert (tmp_path / "out" / "tables" / "accuracies.csv").is_file()
 
 
@@ -250,10 +273,14 @@ def test_accuracies_on_other_validation_episodes_stand_beside_no_published_ones(
     assert {validation, gold} <= stated(results)
     meta = MetaGrammar(n_primitives=3)
     folder = tmp_path / "data_algebraic"
-    generate(GeneratedSet(train=1, val=200, meta=meta), folder, workers=1)
-    data = DataFolders(tmp_path, (Place(shared, "shared"),))
-    wanted = Wanted(find_subjects(["mlc"], models, data), chosen(["few-shot"]), data, quick=True)
-    found = reproduce(wanted, tmp_path / "out", workers=1, watch=Told(), store=store(tmp_path))
+    generate(DatasetSpec(train=1, val=200, meta_grammar=meta), folder, workers=1)
+    data = DataFolders(tmp_path, (SearchPath(shared, "shared"),))
+    wanted = ReproductionSpec(
+        find_models(["mlc"], models, data), select_experiments(["few-shot"]), data, quick=True
+    )
+    found = reproduce(
+        wanted, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
+    )
     assert stated(found) == stated(results) & set(figures(found, "mlc").index) - {validation}
     assert figures(found, "mlc").loc[validation, "ours"] >= 0
 
@@ -261,14 +288,16 @@ def test_accuracies_on_other_validation_episodes_stand_beside_no_published_ones(
 def test_a_network_of_another_language_takes_no_part_and_says_so(
     shared: Path, tmp_path: Path
 ) -> None:
-    from biml.networks.paper import PaperNetwork
+    from biml.networks.paper import Seq2SeqTransformer
     from biml.vocabulary import Vocabulary
     from evaluation_toys import SMALL
 
-    other = PaperNetwork(SMALL, Vocabulary.of(("wug", "blick"), ("■", "▲")))
+    other = Seq2SeqTransformer(
+        SMALL, Vocabulary.from_words_and_symbols(("wug", "blick"), ("■", "▲"))
+    )
     data = DataFolders(shared)
     for kind in ("algebraic", "joint", "probe_human_w_pool"):
-        own.save(tmp_path / "other.pt", own.contents_of(other, kind))
-        subjects = find_subjects(["other"], tmp_path, data)
+        own.save_checkpoint(tmp_path / "other.pt", own.checkpoint_of(other, kind))
+        subjects = find_models(["other"], tmp_path, data)
         with pytest.raises(UsageError, match="other knows another vocabulary"):
-            plan(Wanted(subjects, chosen(None), data))
+            plan_jobs(ReproductionSpec(subjects, select_experiments(None), data))

@@ -12,12 +12,18 @@ import pytest
 
 from biml.commands.main import main
 from biml.commands.reproduce_console import ReproduceConsole
-from biml.episodes.locate import DataFolders, Place
+from biml.episodes.locate import DataFolders, SearchPath
 from biml.errors import UsageError
-from biml.report import FILES
-from biml.reproduce.assemble import Wanted
-from biml.reproduce.experiments import EXPERIMENTS, chosen
-from biml.results.folder import Results, check_place, holds, typed, write_results
+from biml.report import FIGURE_FILES
+from biml.reproduce.assemble import ReproductionSpec
+from biml.reproduce.experiments import EXPERIMENTS, select_experiments
+from biml.results.folder import (
+    Results,
+    check_output_folder,
+    is_up_to_date,
+    coerce_types,
+    write_results,
+)
 from biml.results.tables import TABLES
 from biml.symbolic import SYMBOLIC
 from process_toys import await_end, descendants_of
@@ -116,16 +122,16 @@ def test_misuse_is_told_before_anything_is_written(
 
 @pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "Desktop.ini"])
 def test_what_a_file_manager_leaves_is_no_reason_to_refuse(tmp_path: Path, name: str) -> None:
-    check_place(tmp_path, FILES)
+    check_output_folder(tmp_path, FIGURE_FILES)
     (tmp_path / name).touch()
-    check_place(tmp_path, FILES)
+    check_output_folder(tmp_path, FIGURE_FILES)
     results = Results("0", True, 0, (), ("few-shot",))
     write_results(results, tmp_path)
     (tmp_path / "tables").mkdir()
     (tmp_path / "index.html").touch()
     (tmp_path / "tables" / name).touch()
-    check_place(tmp_path, FILES)
-    assert holds(tmp_path, results)
+    check_output_folder(tmp_path, FIGURE_FILES)
+    assert is_up_to_date(tmp_path, results)
 
 
 @pytest.mark.parametrize("mine", ["notes.txt", "tables/mine.csv", "figures/mine.png"])
@@ -134,10 +140,10 @@ def test_what_is_not_of_a_reproduction_is_not_replaced(tmp_path: Path, mine: str
     for name in ("tables/groups.csv", "figures/likelihoods.png"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
-    check_place(tmp_path, FILES)
+    check_output_folder(tmp_path, FIGURE_FILES)
     (tmp_path / mine).touch()
     with pytest.raises(UsageError, match=rf"something else than results \({mine}\)"):
-        check_place(tmp_path, FILES)
+        check_output_folder(tmp_path, FIGURE_FILES)
 
 
 def test_names_in_brackets_are_shown_as_they_are(capsys, monkeypatch) -> None:
@@ -162,7 +168,9 @@ def test_a_published_figure_without_ours_is_shown_with_dashes(capsys, monkeypatc
 
 
 def shown_of(rows: list[dict[str, object]], capsys) -> str:
-    frame = typed(pd.DataFrame(rows, columns=list(TABLES["figures"].columns)), TABLES["figures"])
+    frame = coerce_types(
+        pd.DataFrame(rows, columns=list(TABLES["figures"].columns)), TABLES["figures"]
+    )
     console = ReproduceConsole()
     console.results(Results("0", True, 0, (), ("few-shot",), (), {"figures": frame}), Path("out"))
     return capsys.readouterr().out
@@ -173,12 +181,12 @@ def test_whose_answers_are_reproduced_is_told_where_the_named_folder_has_none(
 ) -> None:
     (tmp_path / "usual" / "data_human").mkdir(parents=True)
     (tmp_path / "named").mkdir()
-    usual = (Place(tmp_path / "usual", "usual"),)
+    usual = (SearchPath(tmp_path / "usual", "usual"),)
     found = tmp_path / "usual" / "data_human"
     why = f"there is no data_human in {tmp_path / 'named'}"
     data = DataFolders(tmp_path / "named", usual)
     for name, told in (("probes", f"People's answers: {found} ({why})\n"), ("novel-rules", "")):
-        ReproduceConsole().begin(Wanted((), chosen([name]), data))
+        ReproduceConsole().header(ReproductionSpec((), select_experiments([name]), data))
         assert capsys.readouterr().err == f"Models: \n{told}"
 
 

@@ -11,25 +11,25 @@ import pytest
 from biml.behaviour.samples import sample_few_shot
 from biml.checkpoints import own
 from biml.commands.main import main
-from biml.data.experiment_folder import write
-from biml.data.experiment_table import from_table
-from biml.data.experiment_texts import from_texts
-from biml.episodes.answerers import FILE
+from biml.data.experiment_folder import write_experiment
+from biml.data.experiment_table import read_response_table
+from biml.data.experiment_texts import read_episode_files
+from biml.episodes.answerers import RESPONSES_FILE
 from biml.episodes.locate import DataFolders
-from biml.episodes.recipes import HUMAN
+from biml.episodes.recipes import FEW_SHOT_FOLDER
 from biml.episodes.types import episode_type
 from biml.errors import BimlError
-from biml.evaluation.answers import longest
-from biml.reproduce.assemble import Wanted
-from biml.reproduce.experiments import chosen
-from biml.reproduce.likelihoods import SCORED
-from biml.reproduce.plan import plan
+from biml.evaluation.answers import max_response_length
+from biml.reproduce.assemble import ReproductionSpec
+from biml.reproduce.experiments import select_experiments
+from biml.reproduce.likelihoods import SCORED_TABLE
+from biml.reproduce.plan import plan_jobs
 from biml.reproduce.run import reproduce
-from biml.reproduce.store import Store
-from biml.reproduce.subjects import find_subjects
+from biml.reproduce.store import ResultCache
+from biml.reproduce.subjects import find_models
 from biml.results.folder import Results, read_results
 from biml.results.tables import PEOPLE, TABLES
-from biml.symbolic import symbolic
+from biml.symbolic import symbolic_model
 from evaluation_toys import small_network
 from experiment_toys import ANSWERS, OPEN, SHEETS, STUDY, write_table, write_text
 
@@ -37,18 +37,20 @@ from experiment_toys import ANSWERS, OPEN, SHEETS, STUDY, write_table, write_tex
 class Quiet:
     """Is told, and says nothing."""
 
-    def began(self, units: object) -> None: ...
+    def on_start(self, units: object) -> None: ...
 
-    def running(self, units: object) -> None: ...
+    def on_running(self, units: object) -> None: ...
 
-    def done(self, unit: object) -> None: ...
+    def on_done(self, unit: object) -> None: ...
 
-    def said(self, text: str) -> None: ...
+    def on_message(self, text: str) -> None: ...
 
 
 def imported(folder: Path, study: Path, rows: Sequence[Sequence[str]] = ANSWERS) -> DataFolders:
-    write(from_table(write_table(folder / "r.csv", rows), study), folder / "data")
-    return DataFolders(folder / "data", usual=())
+    write_experiment(
+        read_response_table(write_table(folder / "r.csv", rows), study), folder / "data"
+    )
+    return DataFolders(folder / "data", defaults=())
 
 
 @pytest.fixture
@@ -56,14 +58,16 @@ def few_shot_only(tmp_path: Path) -> DataFolders:
     return imported(tmp_path, write_text(tmp_path / "study.txt"))
 
 
-def wanted(data: DataFolders, folder: Path, *names: str, of: Sequence[str] = ()) -> Wanted:
-    subjects = find_subjects(names, folder, data)
-    return Wanted(subjects, chosen(list(of) or None), data, quick=True)
+def wanted(
+    data: DataFolders, folder: Path, *names: str, of: Sequence[str] = ()
+) -> ReproductionSpec:
+    subjects = find_models(names, folder, data)
+    return ReproductionSpec(subjects, select_experiments(list(of) or None), data, quick=True)
 
 
-def results_of(asked: Wanted, folder: Path) -> Results:
-    store = Store({**TABLES, SCORED.name: SCORED}, folder / "kept")
-    reproduce(asked, folder / "out", workers=1, watch=Quiet(), store=store)
+def results_of(asked: ReproductionSpec, folder: Path) -> Results:
+    store = ResultCache({**TABLES, SCORED_TABLE.name: SCORED_TABLE}, folder / "kept")
+    reproduce(asked, folder / "out", workers=1, listener=Quiet(), cache=store)
     return read_results(folder / "out")
 
 
@@ -107,7 +111,9 @@ def test_one_person_makes_no_interval_of_differences(tmp_path) -> None:
 @pytest.mark.parametrize(("people", "folds"), [(6, ["1", "2", "3", "4", "5", "all"]), (4, [""])])
 def test_open_ended_answers_alone_and_of_few_people(tmp_path, people: int, folds) -> None:
     data = imported(tmp_path, write_text(tmp_path / "open.txt", OPEN), SHEETS[: 3 * people])
-    own.save(tmp_path / "net.pt", own.contents_of(small_network(), "open_end_human_all"))
+    own.save_checkpoint(
+        tmp_path / "net.pt", own.checkpoint_of(small_network(), "open_end_human_all")
+    )
     asked = wanted(data, tmp_path, "biases", "net", of=["table1"])
     table = results_of(asked, tmp_path).tables["likelihoods"].set_index("model")
     assert table.loc[["biases"], "fold"].tolist() == folds
@@ -140,11 +146,11 @@ def test_an_item_of_two_grammars_is_refused_before_anything_is_computed(tmp_path
         rules = rest[rest.index("*GRAMMAR*") :]
         asked = f"{begun}*QUERY*\nIN: blick then toma OUT: ▲\n\n{rules}"
         write_text(tmp_path / name / f"{name}.txt", asked)
-    put = write(from_texts(tmp_path / "a"), tmp_path / "data")
+    put = write_experiment(read_episode_files(tmp_path / "a"), tmp_path / "data")
     # The import refuses such files; here one is laid beside the other by hand.
-    shutil.copy(tmp_path / "b" / "b.txt", put / HUMAN)
-    (put / HUMAN / FILE).unlink()
-    data = DataFolders(tmp_path / "data", usual=())
+    shutil.copy(tmp_path / "b" / "b.txt", put / FEW_SHOT_FOLDER)
+    (put / FEW_SHOT_FOLDER / RESPONSES_FILE).unlink()
+    data = DataFolders(tmp_path / "data", defaults=())
     with pytest.raises(BimlError, match="the item 'blick then toma' stands in files of different"):
         results_of(wanted(data, tmp_path, "oracle", of=["few-shot"]), tmp_path)
     assert not (tmp_path / "kept").exists()
@@ -154,12 +160,12 @@ def test_basic_seq2seq_is_asked_the_published_task_only(few_shot_only, shared, t
     legacy = shared / "legacy" / "net-legacy-vanilla.pt"
     (tmp_path / "vanilla.pt").write_bytes(legacy.read_bytes())
     asked = wanted(few_shot_only, tmp_path, "vanilla", "oracle", of=["table1", "few-shot"])
-    units, skipped = plan(asked)
-    assert {unit.asked.subject.name for unit in units} == {"oracle"}
+    units, skipped = plan_jobs(asked)
+    assert {unit.context.model.name for unit in units} == {"oracle"}
     why = {one.part: one.why for one in skipped if one.model == "vanilla"}
     assert why["likelihood, few-shot"] == "knows only the words of the published task"
     published = wanted(DataFolders(shared), tmp_path, "vanilla", of=["table1", "few-shot"])
-    assert {unit.measure for unit in plan(published)[0]} == {"few_shot_likelihood", "gold"}
+    assert {unit.measurement for unit in plan_jobs(published)[0]} == {"few_shot_likelihood", "gold"}
 
 
 def test_answers_longer_than_published_ones_are_drawn_to_their_end(tmp_path) -> None:
@@ -168,8 +174,10 @@ def test_answers_longer_than_published_ones_are_drawn_to_their_end(tmp_path) -> 
     rows = [("Ann", "long", words, "▲")]
     data = imported(tmp_path, write_text(tmp_path / "study.txt", study), rows)
     evaluation = episode_type("few_shot_human").open_evaluation(data, 0)
-    assert longest(evaluation.episodes) == 12
-    drawn = sample_few_shot(symbolic("oracle").make(), data, model="oracle", times=1)
+    assert max_response_length(evaluation.episodes) == 12
+    drawn = sample_few_shot(
+        symbolic_model("oracle").build(), data, model="oracle", samples_per_response=1
+    )
     assert drawn["correct"].all()
 
 
@@ -177,18 +185,18 @@ def test_gold_answers_of_any_length_can_be_right(tmp_path, monkeypatch) -> None:
     import biml.reproduce.measures as measures
 
     asked_for = []
-    exact = measures.exact
+    exact = measures.teacher_forced_exact_match
 
     def watched(network, episodes, max_length):
         asked_for.append(max_length)
         return exact(network, episodes, max_length)
 
-    monkeypatch.setattr(measures, "exact", watched)
+    monkeypatch.setattr(measures, "teacher_forced_exact_match", watched)
     study = STUDY.replace("IN: blick twice OUT: ▲ ▲", f"IN: {'blick ' * 12} OUT: {'▲ ' * 12}")
     rows = [("Ann", "long", " ".join(["blick"] * 12), "▲")]
     data = imported(tmp_path, write_text(tmp_path / "study.txt", study), rows)
-    own.save(tmp_path / "net.pt", own.contents_of(small_network(), "algebraic"))
-    units, _ = plan(wanted(data, tmp_path, "net", of=["few-shot"]))
-    (gold,) = [unit for unit in units if unit.measure == "gold"]
+    own.save_checkpoint(tmp_path / "net.pt", own.checkpoint_of(small_network(), "algebraic"))
+    units, _ = plan_jobs(wanted(data, tmp_path, "net", of=["few-shot"]))
+    (gold,) = [unit for unit in units if unit.measurement == "gold"]
     gold.run()
     assert asked_for == [12]

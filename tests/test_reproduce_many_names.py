@@ -8,14 +8,14 @@ import pytest
 
 from biml.checkpoints import own
 from biml.commands.main import main
-from biml.data.experiment_folder import write
-from biml.data.experiment_table import from_table
+from biml.data.experiment_folder import write_experiment
+from biml.data.experiment_table import read_response_table
 from biml.episodes.locate import DataFolders
-from biml.reproduce.assemble import Wanted
-from biml.reproduce.experiments import chosen
-from biml.reproduce.names import too_many
-from biml.reproduce.plan import plan
-from biml.reproduce.subjects import find_subjects
+from biml.reproduce.assemble import ReproductionSpec
+from biml.reproduce.experiments import select_experiments
+from biml.reproduce.names import vocabulary_overflow
+from biml.reproduce.plan import plan_jobs
+from biml.reproduce.subjects import find_models
 from biml.results.folder import Results, read_results
 from biml.results.tables import PEOPLE
 from evaluation_toys import small_network
@@ -37,8 +37,10 @@ WIDE_SHEETS = (
 
 def imported(folder: Path, study: str, rows: Sequence[Sequence[str]] = ANSWERS) -> DataFolders:
     table = write_table(folder / "r.csv", rows)
-    write(from_table(table, write_text(folder / "study.txt", study)), folder / "data")
-    return DataFolders(folder / "data", usual=())
+    write_experiment(
+        read_response_table(table, write_text(folder / "study.txt", study)), folder / "data"
+    )
+    return DataFolders(folder / "data", defaults=())
 
 
 def reproduced(folder: Path, *words: str) -> Results:
@@ -79,7 +81,7 @@ def test_open_ended_answers_may_use_every_symbol_that_there_is(tmp_path: Path) -
 
 def test_networks_that_know_too_few_names_are_left_out_and_told(tmp_path: Path, capsys) -> None:
     imported(tmp_path, WIDE)
-    own.save(tmp_path / "net.pt", own.contents_of(small_network(), "algebraic"))
+    own.save_checkpoint(tmp_path / "net.pt", own.checkpoint_of(small_network(), "algebraic"))
     results = reproduced(tmp_path, "table1", "--models", "net", "oracle")
     assert results.tables["likelihoods"]["model"].tolist() == ["oracle"]
     why = "knows 9 words and 6 symbols, but the few-shot task has 11 words"
@@ -92,14 +94,16 @@ def test_networks_that_know_too_few_names_are_left_out_and_told(tmp_path: Path, 
 def test_tasks_of_few_names_are_asked_beside_one_of_too_many(tmp_path: Path) -> None:
     imported(tmp_path, STUDY)
     data = imported(tmp_path, WIDE_OPEN, WIDE_SHEETS)
-    own.save(tmp_path / "net.pt", own.contents_of(small_network(), "joint"))
-    subjects = find_subjects(["net"], tmp_path, data)
-    units, _ = plan(Wanted(subjects, chosen(["table1", "open-ended"]), data, quick=True))
-    assert [unit.measure for unit in units] == ["few_shot_likelihood"]
-    assert too_many(data, "few_shot") == ""
-    assert too_many(data, "open_ended") == "9 symbols"
+    own.save_checkpoint(tmp_path / "net.pt", own.checkpoint_of(small_network(), "joint"))
+    subjects = find_models(["net"], tmp_path, data)
+    units, _ = plan_jobs(
+        ReproductionSpec(subjects, select_experiments(["table1", "open-ended"]), data, quick=True)
+    )
+    assert [unit.measurement for unit in units] == ["few_shot_likelihood"]
+    assert vocabulary_overflow(data, "few_shot") == ""
+    assert vocabulary_overflow(data, "open_ended") == "9 symbols"
 
 
 def test_the_published_tasks_have_names_enough(shared: Path) -> None:
     tasks = ("few_shot", "open_ended", "probes")
-    assert [too_many(DataFolders(shared), task) for task in tasks] == ["", "", ""]
+    assert [vocabulary_overflow(DataFolders(shared), task) for task in tasks] == ["", "", ""]

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from biml.checkpoints import own
-from biml.checkpoints.shipped import is_shipped
+from biml.checkpoints.shipped import is_pretrained
 from biml.episodes.locate import DataFolders
 from biml.errors import UsageError
-from biml.reproduce.subjects import find_subjects
+from biml.reproduce.subjects import find_models
 from evaluation_toys import small_network
 
 
@@ -18,20 +18,20 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kinds = {"mlc": "algebraic+biases", "joint-top": "joint"}
     kinds |= {f"joint-cross{fold}": f"joint_cross{fold}" for fold in range(1, 6)}
     for name, kind in kinds.items():
-        own.save(folder / f"{name}.pt", own.contents_of(small_network(), kind))
+        own.save_checkpoint(folder / f"{name}.pt", own.checkpoint_of(small_network(), kind))
     return folder
 
 
 def test_models_for_folds_are_checked(models: Path, shared: Path, tmp_path: Path) -> None:
     data = DataFolders(shared)
     with pytest.raises(UsageError, match="there is none for 2, 3, 4, 5"):
-        find_subjects([str(models / "joint-cross1.pt")], tmp_path, data)
+        find_models([str(models / "joint-cross1.pt")], tmp_path, data)
     copied = tmp_path / "other-cross2.pt"
     copied.write_bytes((models / "joint-cross1.pt").read_bytes())
     with pytest.raises(UsageError, match="for fold 2, but it was trained on joint_cross1"):
-        find_subjects(["other-cross2"], tmp_path, data)
-    five = find_subjects([f"joint-cross{k}" for k in range(1, 6)], models, data)
-    assert [(s.name, s.network, len(s.folds)) for s in five] == [("joint", None, 5)]
+        find_models(["other-cross2"], tmp_path, data)
+    five = find_models([f"joint-cross{k}" for k in range(1, 6)], models, data)
+    assert [(s.name, s.network, len(s.fold_models)) for s in five] == [("joint", None, 5)]
 
 
 def test_named_models_for_folds_are_never_dropped(models: Path, shared: Path, tmp_path) -> None:
@@ -41,12 +41,12 @@ def test_named_models_for_folds_are_never_dropped(models: Path, shared: Path, tm
     (tmp_path / "joint.pt").write_bytes((models / "joint-top.pt").read_bytes())
     named = ["joint", "joint-cross1", "joint-cross2"]
     with pytest.raises(UsageError, match="there is none for 4, 5"):
-        find_subjects(named, tmp_path, data)
-    assert [len(s.folds) for s in find_subjects(["joint"], tmp_path, data)] == [0]
+        find_models(named, tmp_path, data)
+    assert [len(s.fold_models) for s in find_models(["joint"], tmp_path, data)] == [0]
     for name in ("joint-cross4", "joint-cross5"):
         (tmp_path / f"{name}.pt").write_bytes((models / f"{name}.pt").read_bytes())
-    (subject,) = find_subjects(named, tmp_path, data)
-    assert [network.path.stem for network in subject.folds] == [
+    (subject,) = find_models(named, tmp_path, data)
+    assert [network.path.stem for network in subject.fold_models] == [
         f"joint-cross{fold}" for fold in range(1, 6)
     ]
 
@@ -57,10 +57,10 @@ def test_models_for_folds_of_a_model_that_comes_with_biml_lie_among_ones_own(
     for fold in range(1, 6):
         copied = tmp_path / f"net-BIML-joint-cross{fold}.pt"
         copied.write_bytes((models / f"joint-cross{fold}.pt").read_bytes())
-    (subject,) = find_subjects(["net-BIML-joint-top"], tmp_path, DataFolders(shared, usual=()))
+    (subject,) = find_models(["net-BIML-joint-top"], tmp_path, DataFolders(shared, defaults=()))
     assert subject.network is not None
-    assert is_shipped(subject.network.path)
-    assert [network.path.parent for network in subject.folds] == [tmp_path] * 5
+    assert is_pretrained(subject.network.path)
+    assert [network.path.parent for network in subject.fold_models] == [tmp_path] * 5
 
 
 @pytest.mark.parametrize("name", ["people", "oracle"])
@@ -69,4 +69,4 @@ def test_a_model_cannot_have_the_name_of_people_or_a_symbolic_model(
 ) -> None:
     (tmp_path / f"{name}.pt").write_bytes((models / "mlc.pt").read_bytes())
     with pytest.raises(UsageError, match=f"the name {name} is taken by"):
-        find_subjects([str(tmp_path / f"{name}.pt")], tmp_path, DataFolders(shared))
+        find_models([str(tmp_path / f"{name}.pt")], tmp_path, DataFolders(shared))

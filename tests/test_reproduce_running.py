@@ -7,60 +7,64 @@ import pandas as pd
 import pytest
 
 from biml.checkpoints import own
-from biml.episodes.locate import DataFolders, Place
+from biml.episodes.locate import DataFolders, SearchPath
 from biml.errors import BimlError
 from biml.reproduce import store as store_of_units
-from biml.reproduce.assemble import Wanted, assemble
-from biml.reproduce.experiments import chosen
-from biml.reproduce.measures import MEASURES
-from biml.reproduce.plan import plan
+from biml.reproduce.assemble import ReproductionSpec, build_tables
+from biml.reproduce.experiments import select_experiments
+from biml.reproduce.measures import MEASUREMENTS
+from biml.reproduce.plan import plan_jobs
 from biml.reproduce.run import reproduce
-from biml.reproduce.subjects import find_subjects
-from biml.results.folder import Results, typed
+from biml.reproduce.subjects import find_models
+from biml.results.folder import Results, coerce_types
 from biml.results.tables import TABLES
 from evaluation_toys import small_network
-from reproduce_toys import Told, store
+from reproduce_toys import RecordingListener, store
 
 
 def test_a_second_call_computes_nothing_and_leaves_the_folder(
-    results: Results, wanted: Wanted, place: Path
+    results: Results, wanted: ReproductionSpec, place: Path
 ) -> None:
     before = (place / "out" / "index.html").stat()
-    told = Told()
-    again = reproduce(wanted, place / "out", workers=1, watch=told, store=store(place))
+    told = RecordingListener()
+    again = reproduce(wanted, place / "out", workers=1, listener=told, cache=store(place))
     assert told.units == []
     after = (place / "out" / "index.html").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     for name, frame in again.tables.items():
-        pd.testing.assert_frame_equal(typed(frame, TABLES[name]), results.tables[name])
+        pd.testing.assert_frame_equal(coerce_types(frame, TABLES[name]), results.tables[name])
 
 
 def test_what_changed_is_computed_anew_and_nothing_else(
-    results: Results, wanted: Wanted, place: Path, models: Path, tmp_path: Path
+    results: Results, wanted: ReproductionSpec, place: Path, models: Path, tmp_path: Path
 ) -> None:
-    own.save(models / "mlc.pt", own.contents_of(small_network(77), "algebraic+biases"))
+    own.save_checkpoint(models / "mlc.pt", own.checkpoint_of(small_network(77), "algebraic+biases"))
     try:
-        changed = find_subjects(["mlc", "oracle"], models, wanted.data)
-        told = Told()
+        changed = find_models(["mlc", "oracle"], models, wanted.data)
+        told = RecordingListener()
         reproduce(
-            Wanted(changed, chosen(["novel-rules", "table1"]), wanted.data, quick=True),
+            ReproductionSpec(
+                changed, select_experiments(["novel-rules", "table1"]), wanted.data, quick=True
+            ),
             tmp_path / "out",
             workers=1,
-            watch=told,
-            store=store(place),
+            listener=told,
+            cache=store(place),
         )
         assert set(told.units) == {("few_shot_likelihood", "mlc"), ("novel_rules", "mlc")}
     finally:
-        own.save(models / "mlc.pt", own.contents_of(small_network(0), "algebraic+biases"))
+        own.save_checkpoint(
+            models / "mlc.pt", own.checkpoint_of(small_network(0), "algebraic+biases")
+        )
 
 
 def test_a_later_version_of_a_measurement_is_computed_anew(
-    results: Results, wanted: Wanted, place: Path, tmp_path: Path, monkeypatch
+    results: Results, wanted: ReproductionSpec, place: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    row = MEASURES["gold"]
-    monkeypatch.setitem(MEASURES, "gold", replace(row, version=row.version + 1))
-    told = Told()
-    reproduce(wanted, tmp_path / "out", workers=1, watch=told, store=store(place))
+    row = MEASUREMENTS["gold"]
+    monkeypatch.setitem(MEASUREMENTS, "gold", replace(row, version=row.version + 1))
+    told = RecordingListener()
+    reproduce(wanted, tmp_path / "out", workers=1, listener=told, cache=store(place))
     assert {measure for measure, _ in told.units} == {"gold"}
 
 
@@ -68,53 +72,63 @@ def test_an_interruption_loses_no_more_than_the_unit_being_computed(
     shared: Path, tmp_path: Path
 ) -> None:
     data = DataFolders(shared)
-    subjects = find_subjects(["oracle", "oracle-biases", "biases"], tmp_path, data)
-    wanted = Wanted(subjects, chosen(["table1", "open-ended"]), data, quick=True)
-    first = Told(interrupt_after=2)
+    subjects = find_models(["oracle", "oracle-biases", "biases"], tmp_path, data)
+    wanted = ReproductionSpec(
+        subjects, select_experiments(["table1", "open-ended"]), data, quick=True
+    )
+    first = RecordingListener(interrupt_after=2)
     with pytest.raises(KeyboardInterrupt):
-        reproduce(wanted, tmp_path / "out", workers=1, watch=first, store=store(tmp_path))
+        reproduce(wanted, tmp_path / "out", workers=1, listener=first, cache=store(tmp_path))
     assert not (tmp_path / "out").exists()
-    second = Told()
-    reproduce(wanted, tmp_path / "out", workers=1, watch=second, store=store(tmp_path))
+    second = RecordingListener()
+    reproduce(wanted, tmp_path / "out", workers=1, listener=second, cache=store(tmp_path))
     assert set(second.complete) == set(first.units) - set(first.complete)
 
 
-def test_several_processes_give_the_same(results: Results, wanted: Wanted, tmp_path: Path) -> None:
-    some = tuple(s for s in wanted.subjects if s.name in ("mlc", "oracle"))
-    part = Wanted(some, chosen(["few-shot"]), wanted.data, quick=True)
-    found = reproduce(part, tmp_path / "out", workers=2, watch=Told(), store=store(tmp_path))
+def test_several_processes_give_the_same(
+    results: Results, wanted: ReproductionSpec, tmp_path: Path
+) -> None:
+    some = tuple(s for s in wanted.models if s.name in ("mlc", "oracle"))
+    part = ReproductionSpec(some, select_experiments(["few-shot"]), wanted.data, quick=True)
+    found = reproduce(
+        part, tmp_path / "out", workers=2, listener=RecordingListener(), cache=store(tmp_path)
+    )
     ours, theirs = (
-        typed(t["groups"], TABLES["groups"]).set_index(["model", "group"])["accuracy"]
+        coerce_types(t["groups"], TABLES["groups"]).set_index(["model", "group"])["accuracy"]
         for t in (found.tables, results.tables)
     )
     assert ours.to_dict() == {key: theirs[key] for key in ours.index}
 
 
 def test_another_biml_computes_everything_anew(monkeypatch) -> None:
-    before = store_of_units.key("gold", 1)
+    before = store_of_units.cache_key("gold", 1)
     monkeypatch.setattr(store_of_units, "__version__", "0.0.0")
-    assert store_of_units.key("gold", 1) != before
+    assert store_of_units.cache_key("gold", 1) != before
 
 
 def test_a_table_that_no_page_can_be_made_of_is_named_without_the_folder_it_was_in(
-    wanted: Wanted, tmp_path: Path, monkeypatch
+    wanted: ReproductionSpec, tmp_path: Path, monkeypatch
 ) -> None:
     def twice(*of: object) -> dict[str, pd.DataFrame]:
-        return {name: pd.concat([frame, frame]) for name, frame in assemble(*of).items()}
+        return {name: pd.concat([frame, frame]) for name, frame in build_tables(*of).items()}
 
-    monkeypatch.setattr("biml.reproduce.run.assemble", twice)
-    oracle = tuple(s for s in wanted.subjects if s.name == "oracle")
-    asked = Wanted(oracle, chosen(["table1"]), wanted.data, quick=True)
+    monkeypatch.setattr("biml.reproduce.run.build_tables", twice)
+    oracle = tuple(s for s in wanted.models if s.name == "oracle")
+    asked = ReproductionSpec(oracle, select_experiments(["table1"]), wanted.data, quick=True)
     with pytest.raises(BimlError, match=r"^likelihoods\.csv, line 3: a second row") as told:
-        reproduce(asked, tmp_path / "out", workers=1, watch=Told(), store=store(tmp_path))
+        reproduce(
+            asked, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
+        )
     assert str(tmp_path) not in str(told.value)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_failure_names_the_model(wanted: Wanted, tmp_path: Path) -> None:
-    asked = Wanted(wanted.subjects, chosen(["few-shot"]), wanted.data, quick=True)
-    unit = next(u for u in plan(asked)[0] if u.place == ("few_shot_samples", "mlc"))
-    nowhere = DataFolders(None, (Place(tmp_path, "nowhere"),))
-    lost = replace(unit, asked=replace(unit.asked, data=nowhere))
+def test_a_failure_names_the_model(wanted: ReproductionSpec, tmp_path: Path) -> None:
+    asked = ReproductionSpec(
+        wanted.models, select_experiments(["few-shot"]), wanted.data, quick=True
+    )
+    unit = next(u for u in plan_jobs(asked)[0] if u.key == ("few_shot_samples", "mlc"))
+    nowhere = DataFolders(None, (SearchPath(tmp_path, "nowhere"),))
+    lost = replace(unit, context=replace(unit.context, data=nowhere))
     with pytest.raises(BimlError, match=r"^mlc: no folder data_human"):
         lost.run()

@@ -6,14 +6,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from biml.reproduce.store import LIST, Store
+from biml.reproduce.store import MANIFEST, ResultCache
 from biml.results.tables import TABLES
 
 GROUPS = pd.DataFrame([("net", "all", 50.0)], columns=["model", "group", "accuracy"])
 
 
 def test_what_was_not_used_for_long_is_removed(tmp_path: Path) -> None:
-    store = Store(TABLES, tmp_path / "kept")
+    store = ResultCache(TABLES, tmp_path / "kept")
     store.prune()  # nothing is there yet
     for name in ("used", "unused"):
         store.save(name, {"groups": GROUPS})
@@ -25,9 +25,9 @@ def test_what_was_not_used_for_long_is_removed(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["used"]
 
 
-@pytest.mark.parametrize("lost", ["groups.csv", "agreement.csv", LIST])
+@pytest.mark.parametrize("lost", ["groups.csv", "agreement.csv", MANIFEST])
 def test_what_has_lost_a_file_counts_as_not_kept(tmp_path: Path, lost: str) -> None:
-    store = Store(TABLES, tmp_path)
+    store = ResultCache(TABLES, tmp_path)
     numbers = {"model": ["net"], **dict.fromkeys(list(TABLES["agreement"].columns)[1:], 0.5)}
     frames = {"groups": GROUPS, "agreement": pd.DataFrame(numbers)}
     store.save("unit", frames)

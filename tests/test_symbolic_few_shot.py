@@ -12,27 +12,27 @@ import pytest
 
 from biml.episodes.episode import Episode, Example
 from biml.episodes.locate import DataFolders
-from biml.episodes.present import EvaluationEpisodes
+from biml.episodes.present import EvaluationSet
 from biml.episodes.recipes import gold_episode
 from biml.episodes.transforms import add_biases, add_slips
 from biml.episodes.types import episode_type
 from biml.errors import UsageError
 from biml.evaluation.lapsing import Lapsing
-from biml.evaluation.likelihood import lapse, likelihood, score_repeats
+from biml.evaluation.likelihood import apply_lapse, likelihood, score_repeats
 from biml.grammar import GOLD, Grammar
-from biml.grammar.flip import flipped_grammars, iconic_grammar
+from biml.grammar.flip import all_argument_swaps, iconic_grammar
 from biml.grammar.slips import SlipRates
 from biml.rng import generator
 from biml.symbolic import (
     SYMBOLIC,
-    BiasedOracle,
-    OpenEndedBiases,
+    BiasOracle,
+    OpenEndedBiasModel,
     Oracle,
-    SlippingOracle,
-    symbolic,
+    SlipOracle,
+    symbolic_model,
 )
-from biml.symbolic.mixed import MixedOracle
-from biml.symbolic.mixture import Mixture
+from biml.symbolic.mixed import MixtureOracle
+from biml.symbolic.mixture import ResponseMixture
 
 SMALL = Grammar.parse(
     """
@@ -54,42 +54,42 @@ def episode(*queries: str, symbols: str = "A") -> Episode:
 
 
 @pytest.fixture(scope="module")
-def human(shared: Path) -> EvaluationEpisodes:
+def human(shared: Path) -> EvaluationSet:
     return episode_type("few_shot_human").open_evaluation(DataFolders(shared), 0)
 
 
 def test_the_oracle_has_the_published_likelihood_of_the_human_responses(
-    human: EvaluationEpisodes,
+    human: EvaluationSet,
 ) -> None:
-    found = likelihood(score_repeats(Oracle(), human.presented, 2), 0.13)
-    assert found.symbols == 990
+    found = likelihood(score_repeats(Oracle(), human.repeat, 2), 0.13)
+    assert found.n_symbols == 990
     assert found.mean == pytest.approx(-536.1, abs=0.05)
     assert found.sd == pytest.approx(0)
 
 
-def test_biases_bring_the_oracle_nearer_to_people(human: EvaluationEpisodes) -> None:
-    scores = score_repeats(BiasedOracle(), human.presented, 1)
+def test_biases_bring_the_oracle_nearer_to_people(human: EvaluationSet) -> None:
+    scores = score_repeats(BiasOracle(), human.repeat, 1)
     assert likelihood(scores, 0.05).mean == pytest.approx(-363.2, abs=0.05)
 
 
-def test_slips_bring_the_oracle_nearer_still(human: EvaluationEpisodes) -> None:
-    scores = score_repeats(SlippingOracle(), human.presented, 1)
+def test_slips_bring_the_oracle_nearer_still(human: EvaluationSet) -> None:
+    scores = score_repeats(SlipOracle(), human.repeat, 1)
     assert likelihood(scores, 0.04).mean == pytest.approx(-340.0, abs=0.1)
 
 
 def test_without_biases_the_mixture_is_the_oracle_also_after_wrong_symbols(
-    human: EvaluationEpisodes,
+    human: EvaluationSet,
 ) -> None:
-    episodes = human.presented(0)
+    episodes = human.repeat(0)
     plain = Oracle().log_prob(episodes)
-    mixed = BiasedOracle(p=0).log_prob(episodes)
+    mixed = BiasOracle(p=0).log_prob(episodes)
     for a, b in zip(plain, mixed, strict=True):
         np.testing.assert_allclose(np.concatenate(a), np.concatenate(b))
 
 
 def test_after_wrong_symbols_the_mixture_believes_what_rare_lapses_would_make_it_believe() -> None:
     answers = {("A",): 0.5, ("B", "A", "A"): 0.2, ("A", "B", "B", "A"): 0.2, ("B",): 0.1}
-    mixture, rate = Mixture(answers, ("A", "B")), 1e-7
+    mixture, rate = ResponseMixture(answers, ("A", "B")), 1e-7
 
     def chances(answer: tuple[str, ...], place: int) -> np.ndarray:
         """Of A, B and the end, without a lapse."""
@@ -112,7 +112,7 @@ def test_after_wrong_symbols_the_mixture_believes_what_rare_lapses_would_make_it
 def test_past_the_end_of_the_gold_output_the_oracle_finds_every_symbol_as_likely() -> None:
     ((scored,),) = Oracle(symbols=SYMBOLS).log_prob([episode("a g", symbols="A A B C")])
     np.testing.assert_allclose(np.exp(scored), [1, 1, 0, 1 / 4, 1 / 4])
-    assert lapse(scored, 0.2, 4)[3] == pytest.approx(np.log(1 / 4))
+    assert apply_lapse(scored, 0.2, 4)[3] == pytest.approx(np.log(1 / 4))
 
 
 def test_the_oracle_expects_its_own_symbol_whatever_came_before() -> None:
@@ -123,8 +123,8 @@ def test_the_oracle_expects_its_own_symbol_whatever_came_before() -> None:
 @pytest.mark.parametrize("query", ["a f b", "a h b", "b g f a", "a h b f b g", "a"])
 def test_the_mixture_is_that_of_all_biased_answers_by_brute_force(query: str) -> None:
     words = tuple(query.split())
-    model = BiasedOracle(symbols=SYMBOLS)
-    answers = model.answers(episode(query), words)
+    model = BiasOracle(symbols=SYMBOLS)
+    answers = model.response_distribution(episode(query), words)
     assert sum(answers.values()) == pytest.approx(1)
 
     weight = Counter({SMALL.interpret(words): 0.8})
@@ -141,7 +141,7 @@ def test_the_mixture_is_that_of_all_biased_answers_by_brute_force(query: str) ->
 @pytest.mark.parametrize("query", ["a f b", "b h a", "a g", "a", "b g f a"])
 def test_the_mixture_is_that_of_all_slips_by_brute_force(query: str) -> None:
     words, rates = tuple(query.split()), SlipRates(0.3, 0.2, 0.1)
-    answers = SlippingOracle(symbols=SYMBOLS, rates=rates).answers(episode(query), words)
+    answers = SlipOracle(symbols=SYMBOLS, rates=rates).response_distribution(episode(query), words)
     assert sum(answers.values()) == pytest.approx(1)
 
     weight: Counter[tuple[str, ...]] = Counter()
@@ -164,26 +164,26 @@ def test_the_mixture_is_that_of_all_slips_by_brute_force(query: str) -> None:
 
 
 def test_without_slips_the_mixture_is_the_right_answer_alone() -> None:
-    model = SlippingOracle(symbols=SYMBOLS, rates=SlipRates(0, 0, 0))
-    assert model.answers(episode("a h b"), ("a", "h", "b")) == {("A", "B", "B"): 1}
+    model = SlipOracle(symbols=SYMBOLS, rates=SlipRates(0, 0, 0))
+    assert model.response_distribution(episode("a h b"), ("a", "h", "b")) == {("A", "B", "B"): 1}
 
 
 def test_misread_outputs_that_are_too_long_fall_back_to_the_right_one() -> None:
     rates, asked = SlipRates(0, 0.25, 0), episode("a h b")
-    answers = SlippingOracle(symbols=SYMBOLS, rates=rates).answers(asked, ("a", "h", "b"))
+    answers = SlipOracle(symbols=SYMBOLS, rates=rates).response_distribution(asked, ("a", "h", "b"))
     assert answers == pytest.approx({("A", "B", "B"): 0.75, ("B", "A", "A"): 0.25})
-    short = SlippingOracle(symbols=SYMBOLS, rates=rates, max_output=2)
-    assert short.answers(asked, ("a", "h", "b")) == {("A", "B", "B"): 1}
+    short = SlipOracle(symbols=SYMBOLS, rates=rates, max_output=2)
+    assert short.response_distribution(asked, ("a", "h", "b")) == {("A", "B", "B"): 1}
 
 
 def test_symbol_probabilities_multiply_to_the_mixture_and_add_up_over_all_answers() -> None:
     asked = episode("a f b")
-    answers = BiasedOracle(symbols=SYMBOLS).answers(asked, ("a", "f", "b"))
+    answers = BiasOracle(symbols=SYMBOLS).response_distribution(asked, ("a", "f", "b"))
     total = 0.0
     for length in range(4):
         for response in product(SYMBOLS, repeat=length):
             scored = replace(asked, queries=(Example(("a", "f", "b"), response),))
-            ((log_prob,),) = BiasedOracle(symbols=SYMBOLS).log_prob([scored])
+            ((log_prob,),) = BiasOracle(symbols=SYMBOLS).log_prob([scored])
             assert len(log_prob) == length + 1
             assert exp(log_prob.sum()) == pytest.approx(answers.get(response, 0))
             total += exp(log_prob.sum())
@@ -192,7 +192,9 @@ def test_symbol_probabilities_multiply_to_the_mixture_and_add_up_over_all_answer
 
 def test_flipped_outputs_that_are_too_long_fall_back_to_the_right_one() -> None:
     asked = episode("a h b")
-    answers = BiasedOracle(symbols=SYMBOLS, max_output=2).answers(asked, ("a", "h", "b"))
+    answers = BiasOracle(symbols=SYMBOLS, max_output=2).response_distribution(
+        asked, ("a", "h", "b")
+    )
     assert answers["A", "B", "B"] == pytest.approx(0.8 + 0.1 + 0.1 / 3)
     assert ("B", "A", "A") not in answers
 
@@ -200,12 +202,12 @@ def test_flipped_outputs_that_are_too_long_fall_back_to_the_right_one() -> None:
 @pytest.mark.parametrize(
     ("change", "model"),
     [
-        pytest.param(add_biases, BiasedOracle(symbols=GOLD.symbols), id="biases"),
-        pytest.param(add_slips, SlippingOracle(symbols=GOLD.symbols), id="slips"),
+        pytest.param(add_biases, BiasOracle(symbols=GOLD.symbols), id="biases"),
+        pytest.param(add_slips, SlipOracle(symbols=GOLD.symbols), id="slips"),
     ],
 )
 def test_the_mixture_agrees_with_draws_of_the_changed_targets_of_training(
-    change: Any, model: MixedOracle
+    change: Any, model: MixtureOracle
 ) -> None:
     """Each answer's frequency in 20,000 draws is within 5 standard errors."""
     draws, rng = 20_000, generator(0, "biases")
@@ -214,23 +216,23 @@ def test_the_mixture_agrees_with_draws_of_the_changed_targets_of_training(
     right = Example(words, GOLD.interpret(words))
     asked = replace(gold_episode(), queries=(right,) * draws)
     drawn = Counter(q.symbols for q in change(asked, rng, symbols=GOLD.symbols).queries)
-    answers = model.answers(gold_episode(), words)
+    answers = model.response_distribution(gold_episode(), words)
     assert set(drawn) <= set(answers)
     for answer, p in answers.items():
         assert abs(drawn[answer] / draws - p) < 5 * (p * (1 - p) / draws) ** 0.5
 
 
 def test_samples_have_the_frequencies_of_the_mixture_and_depend_on_the_seed_alone() -> None:
-    model, asked = BiasedOracle(symbols=SYMBOLS), episode("a f b")
+    model, asked = BiasOracle(symbols=SYMBOLS), episode("a f b")
     ((drawn,),) = model.sample([asked], seed=1, n=5000)
-    for answer, p in model.answers(asked, ("a", "f", "b")).items():
+    for answer, p in model.response_distribution(asked, ("a", "f", "b")).items():
         assert drawn.count(answer) / 5000 == pytest.approx(p, abs=0.03)
     assert ((drawn,),) == tuple(map(tuple, model.sample([asked], seed=1, n=5000)))
 
 
 @pytest.mark.parametrize("p_lapse", [0.0, 0.3])
 def test_lapsing_samples_have_the_probabilities_that_lapsing_scores_say(p_lapse: float) -> None:
-    model = Lapsing(BiasedOracle(symbols=SYMBOLS), p_lapse)
+    model = Lapsing(BiasOracle(symbols=SYMBOLS), p_lapse)
     asked = episode("a f b", symbols="B A")
     ((scored,),) = model.log_prob([asked])
     ((drawn,),) = model.sample([asked], seed=0, n=4000)
@@ -245,11 +247,11 @@ def test_answers_stay_within_a_pool_and_a_lapse_counts_its_symbols() -> None:
         Oracle(symbols=SYMBOLS).respond([replace(episode("a"), pool=("B", "C"))])
 
 
-def test_the_grammar_is_renamed_with_the_episode(human: EvaluationEpisodes) -> None:
-    for asked in human.presented(3):
+def test_the_grammar_is_renamed_with_the_episode(human: EvaluationSet) -> None:
+    for asked in human.repeat(3):
         assert asked.remapping is not None
         back = {new: old for old, new in asked.remapping.words.items()}
-        right = GOLD.interpret([back[word] for word in asked.queries[0].words])
+        right = GOLD.interpret([back[word] for word in asked.queries[0].input])
         renamed = tuple(asked.remapping.symbols[symbol] for symbol in right)
         assert Oracle().respond([asked])[0][0] == renamed
 
@@ -268,7 +270,7 @@ def test_unknown_symbols_are_refused_by_name() -> None:
 
 def test_a_known_symbol_outside_the_pool_is_impossible() -> None:
     asked = replace(episode("a g", symbols="A C B"), pool=("B", "A"))
-    for model in (OpenEndedBiases(symbols=SYMBOLS), Oracle(symbols=SYMBOLS)):
+    for model in (OpenEndedBiasModel(symbols=SYMBOLS), Oracle(symbols=SYMBOLS)):
         ((scored,),) = model.log_prob([asked])
         assert np.isneginf(scored).tolist()[1]
         assert len(scored) == 4
@@ -288,12 +290,12 @@ def test_flips_leave_all_other_rules_alone() -> None:
         "x1 f x2 -> [x1] [x2]",
         "u1 h u2 -> [u1] [u2] [u2]",
     ]
-    every = list(flipped_grammars(SMALL))
+    every = list(all_argument_swaps(SMALL))
     assert every[0] == SMALL
     assert len(set(every)) == 4
 
 
 def test_symbolic_models_are_found_by_name() -> None:
-    assert [symbolic(name).make().symbols[0] for name in SYMBOLIC] == ["RED"] * len(SYMBOLIC)
+    assert [symbolic_model(name).build().symbols[0] for name in SYMBOLIC] == ["RED"] * len(SYMBOLIC)
     with pytest.raises(UsageError, match="choose one of oracle, oracle-biases, oracle-slips"):
-        symbolic("orakel")
+        symbolic_model("orakel")

@@ -10,9 +10,9 @@ from biml.episodes.episode import Episode, Example
 from biml.episodes.locate import DataFolders
 from biml.episodes.types import episode_type
 from biml.evaluation.likelihood import likelihood, score_repeats
-from biml.symbolic import OpenEndedBiases
+from biml.symbolic import OpenEndedBiasModel
 
-MODEL = OpenEndedBiases(symbols=("R", "G", "B"))
+MODEL = OpenEndedBiasModel(symbols=("R", "G", "B"))
 
 
 def pair(words: str, symbols: str) -> Example:
@@ -61,17 +61,17 @@ def test_the_answer_ends_with_the_input_and_what_comes_after_is_any_symbol() -> 
 def test_one_perfect_person_by_hand() -> None:
     """Two new words: 6 colours, then 5; everything else follows. With a lapse on top."""
     episode = Episode((pair("dax", "RED"),), (pair("lug dax", "BLUE RED"),))
-    found = likelihood(score_repeats(OpenEndedBiases(), lambda _: [episode], 1), 0.1)
+    found = likelihood(score_repeats(OpenEndedBiasModel(), lambda _: [episode], 1), 0.1)
     by_hand = log(0.9 / 5 + 0.1 / 7) + 2 * log(0.9 + 0.1 / 7)
     assert found.mean == pytest.approx(by_hand)
 
 
 def test_people_are_better_explained_than_by_chance(shared: Path) -> None:
     evaluation = episode_type("open_end_human_all").open_evaluation(DataFolders(shared), 0)
-    found = likelihood(score_repeats(OpenEndedBiases(), evaluation.presented, 3), 0.3)
-    assert found.symbols == 795
-    assert -1020 < found.mean < -970 < -found.symbols  # chance is 795 ln 7, far below
-    assert found.mean > -found.symbols * log(7)
+    found = likelihood(score_repeats(OpenEndedBiasModel(), evaluation.repeat, 3), 0.3)
+    assert found.n_symbols == 795
+    assert -1020 < found.mean < -970 < -found.n_symbols  # chance is 795 ln 7, far below
+    assert found.mean > -found.n_symbols * log(7)
 
 
 def test_five_folds_together_are_all_participants(shared: Path) -> None:
@@ -81,8 +81,8 @@ def test_five_folds_together_are_all_participants(shared: Path) -> None:
     ]
     names = [Path(episode.name).name for row in rows for episode in row.episodes]
     assert len(names) == len(set(names)) == 29
-    scores = [score_repeats(OpenEndedBiases(), row.presented, 1) for row in rows]
-    assert sum(likelihood(one).symbols for one in scores) == 795
+    scores = [score_repeats(OpenEndedBiasModel(), row.repeat, 1) for row in rows]
+    assert sum(likelihood(one).n_symbols for one in scores) == 795
 
 
 def test_draws_are_one_to_one_with_no_colour_twice() -> None:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from biml.checkpoints import own
-from biml.episodes.types import PUBLISHED
-from biml.networks.paper import PaperConfig, PaperNetwork
+from biml.episodes.types import PUBLISHED_VOCAB
+from biml.networks.paper import Seq2SeqConfig, Seq2SeqTransformer
 
 ROW = {"seed": 0, "fall": 0, "minutes": 10.0, "novel": 90.0, "gold": 50.0}
 
@@ -55,8 +55,8 @@ def test_a_course_goes_on_from_means_of_its_ends_and_counts_from_its_beginning(
         """Leave a model whose weights are 2, 4, 8 …, and a history of ten minutes."""
         asked.append(arguments)
         model = tmp_path / arguments[arguments.index("--fn_out_model") + 1]
-        own.save(model, toy(float(2 ** len(asked))))
-        history = benchmark_module.Outputs(model).history
+        own.save_checkpoint(model, toy(float(2 ** len(asked))))
+        history = benchmark_module.RunPaths(model).history
         history.write_text(
             '{"step": 1, "episodes": 1000, "seconds": 600, "train_loss": 1, "val_loss": 1,'
             ' "accuracy_copied": 90, "accuracy_novel": 80}\n'
@@ -80,7 +80,9 @@ def test_a_course_goes_on_from_means_of_its_ends_and_counts_from_its_beginning(
     began = [Path(call[call.index("--init") + 1]) for call in asked[1:]]
     assert began[0] == tmp_path / "seed3.pt"
     assert "--init" not in asked[0]
-    assert {value.mean().item() for value in own.load(began[1])["weights"].values()} == {3.0}
+    assert {
+        value.mean().item() for value in own.load_native_checkpoint(began[1])["weights"].values()
+    } == {3.0}
     assert len({call[call.index("--seed") + 1] for call in asked}) == 3
 
     asked.clear()
@@ -90,8 +92,10 @@ def test_a_course_goes_on_from_means_of_its_ends_and_counts_from_its_beginning(
 
 def toy(weight: float) -> dict[str, Any]:
     """A checkpoint all of whose weights are the same."""
-    network = PaperNetwork(PaperConfig(1, 1, emb_size=8, nheads=2, ff_mult=1), PUBLISHED)
+    network = Seq2SeqTransformer(
+        Seq2SeqConfig(1, 1, emb_size=8, nheads=2, ff_mult=1), PUBLISHED_VOCAB
+    )
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.fill_(weight)
-    return own.contents_of(network, "algebraic+biases")
+    return own.checkpoint_of(network, "algebraic+biases")

@@ -10,27 +10,27 @@ from biml.episodes.locate import DataFolders
 from biml.episodes.types import episode_type
 from biml.errors import UsageError
 from biml.training import course, schedule
-from biml.training.config import Conduct, TrainingConfig
-from biml.training.course import course_of
-from biml.training.presets import settle
+from biml.training.config import RuntimeConfig, TrainingConfig
+from biml.training.course import fingerprint
+from biml.training.presets import resolve_options
 from biml.training.run import train
 from training_toys import OPTIONS, ToySource, open_toys
 
 PAPER = TrainingConfig(episode_type="algebraic+biases", nsteps=1000)
-FAST = TrainingConfig(**settle({"preset": "fast", "episode_type": "algebraic+biases"}))
+FAST = TrainingConfig(**resolve_options({"preset": "fast", "episode_type": "algebraic+biases"}))
 
 
 def longer_lessons() -> tuple:
-    return tuple(replace(one, presentations=one.presentations + 1) for one in course.LESSONS)
+    return tuple(replace(one, n_episodes=one.n_episodes + 1) for one in course.STAGES)
 
 
 @pytest.mark.parametrize(
     ("where", "name", "value"),
     [
-        (schedule, "AGAIN", 0.3),
-        (schedule, "SQUARE_WARMUP", 0.01),
-        (course, "MATRIX_RATE", 20.0),
-        (course, "LESSONS", longer_lessons()),
+        (schedule, "SECOND_CYCLE_LR_FACTOR", 0.3),
+        (schedule, "WARMUP_FRACTION", 0.01),
+        (course, "MUON_LR_FACTOR", 20.0),
+        (course, "STAGES", longer_lessons()),
     ],
     ids=["second rise of the rate", "warm-up", "rate of matrices", "lessons"],
 )
@@ -38,38 +38,40 @@ def test_a_change_of_the_recipe_is_noticed_where_a_run_follows_it(
     where, name: str, value: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = ToySource(0)
-    before = [course_of(config, source) for config in (PAPER, FAST)]
+    before = [fingerprint(config, source) for config in (PAPER, FAST)]
     monkeypatch.setattr(where, name, value)
-    paper, fast = (course_of(config, source) for config in (PAPER, FAST))
+    paper, fast = (fingerprint(config, source) for config in (PAPER, FAST))
     assert paper == before[0]
-    assert fast.recipe != before[1].recipe
+    assert fast.schedule != before[1].schedule
     assert fast.data == before[1].data
 
 
 def test_episodes_of_another_kind_in_the_course_of_a_run_are_another_recipe() -> None:
     kind, clean = episode_type("algebraic+biases"), 9000
     with_lessons = kind.open_curriculum(DataFolders(), 0, clean)
-    without = kind.open_curriculum(DataFolders(), 0, clean, with_lessons=False)
+    without = kind.open_curriculum(DataFolders(), 0, clean, with_stages=False)
     config = replace(FAST, nsteps=250)
-    one, other = course_of(config, with_lessons), course_of(config, without)
+    one, other = fingerprint(config, with_lessons), fingerprint(config, without)
     assert one.data == other.data
-    assert one.recipe != other.recipe
+    assert one.schedule != other.schedule
 
 
 def test_other_data_are_other_data() -> None:
-    assert course_of(PAPER, ToySource(0)).data != course_of(PAPER, ToySource(1)).data
-    assert course_of(PAPER, ToySource(0)).data != course_of(PAPER, ToySource(0, per_epoch=9)).data
+    assert fingerprint(PAPER, ToySource(0)).data != fingerprint(PAPER, ToySource(1)).data
+    assert (
+        fingerprint(PAPER, ToySource(0)).data != fingerprint(PAPER, ToySource(0, per_epoch=9)).data
+    )
 
 
 @pytest.fixture
 def begun(tmp_path: Path) -> Path:
     model = tmp_path / "net.pt"
-    train(model, OPTIONS, conduct=Conduct(workers=1), open_material=open_toys)
+    train(model, OPTIONS, runtime=RuntimeConfig(workers=1), open_training_data=open_toys)
     return model
 
 
 def resume(model: Path) -> None:
-    train(model, {}, conduct=Conduct(workers=1), resume=True, open_material=open_toys)
+    train(model, {}, runtime=RuntimeConfig(workers=1), resume=True, open_training_data=open_toys)
 
 
 def test_a_run_goes_on_by_the_recipe_that_it_began_with(begun: Path) -> None:

@@ -8,25 +8,25 @@ import torch
 
 from biml.checkpoints import own
 from biml.checkpoints.export import write_safetensors
-from biml.checkpoints.model import read_contents
-from biml.checkpoints.shipped import installed
+from biml.checkpoints.model import load_checkpoint
+from biml.checkpoints.shipped import list_pretrained
 from biml.commands.main import main
 from biml.episodes.episode import COLOURS, WORDS
-from biml.episodes.lessons import LESSONS
+from biml.episodes.lessons import STAGES
 from biml.episodes.locate import DataFolders
-from biml.episodes.types import CANONICAL, episode_type
+from biml.episodes.types import CANONICAL_VOCAB, episode_type
 from biml.errors import UsageError
-from biml.networks.paper import PaperConfig, PaperNetwork
+from biml.networks.paper import Seq2SeqConfig, Seq2SeqTransformer
 from biml.networks.staged import StagedNetwork
 from biml.networks.staged_config import StagedConfig
-from biml.training.beginning import ancestry, network_from, sizes_of
-from biml.training.config import Conduct
+from biml.training.beginning import provenance, load_initial_network, options_from_checkpoint
+from biml.training.config import RuntimeConfig
 from biml.training.run import train
-from biml.training.watch import Progress, Watch
+from biml.training.watch import StepInfo, TrainingCallback
 from biml.vocabulary import Vocabulary
 from training_toys import OPTIONS, open_toys, same_weights, weights_of
 
-ALONE = Conduct(workers=1, save_every=0)
+ALONE = RuntimeConfig(workers=1, save_every=0)
 FREE = {name: value for name, value in OPTIONS.items() if name in ("batch_size", "max_tokens")} | {
     "precision": "fp32",
     "nepochs": 3,
@@ -41,33 +41,33 @@ SMALL = StagedConfig(nlayers_encoder=1, nlayers_query=1, nlayers_decoder=1, nhea
 def model(tmp_path: Path) -> Path:
     """A toy that was trained for three steps."""
     path = tmp_path / "first.pt"
-    train(path, OPTIONS | {"nsteps": 3, "seed": 5}, conduct=ALONE, open_material=open_toys)
+    train(path, OPTIONS | {"nsteps": 3, "seed": 5}, runtime=ALONE, open_training_data=open_toys)
     return path
 
 
 def test_the_first_step_starts_from_the_models_weights(model: Path, tmp_path: Path) -> None:
     options = FREE | {"init": str(model), "nsteps": 1, "lr": 1e-12, "seed": 9}
-    train(tmp_path / "second.pt", options, conduct=ALONE, open_material=open_toys)
+    train(tmp_path / "second.pt", options, runtime=ALONE, open_training_data=open_toys)
     had, now = weights_of(model), weights_of(tmp_path / "second.pt")
     assert all(torch.allclose(had[name], now[name], atol=1e-6) for name in had)
     fresh = tmp_path / "fresh.pt"
-    train(fresh, OPTIONS | {"nsteps": 1, "seed": 9}, conduct=ALONE, open_material=open_toys)
+    train(fresh, OPTIONS | {"nsteps": 1, "seed": 9}, runtime=ALONE, open_training_data=open_toys)
     name = max(had, key=lambda name: had[name].numel())
     assert not torch.allclose(had[name], weights_of(fresh)[name], atol=1e-3)
 
 
 def test_sizes_come_from_the_model_and_dropout_from_the_run(model: Path, tmp_path: Path) -> None:
     options = FREE | {"init": str(model), "nsteps": 1, "dropout": 0.25}
-    outcome = train(tmp_path / "second.pt", options, conduct=ALONE, open_material=open_toys)
+    outcome = train(tmp_path / "second.pt", options, runtime=ALONE, open_training_data=open_toys)
     assert (outcome.config.emb_size, outcome.config.nlayers_encoder) == (16, 1)
-    sizes = own.load(tmp_path / "second.pt")["config"]
+    sizes = own.load_native_checkpoint(tmp_path / "second.pt")["config"]
     assert (sizes["emb_size"], sizes["ff_mult"], sizes["dropout"]) == (16, 1, 0.25)
 
 
 def test_heads_are_those_of_the_model_though_no_option_names_them(tmp_path: Path) -> None:
-    network = StagedNetwork(SMALL, Vocabulary.of(WORDS, COLOURS))
-    own.save(tmp_path / "net.pt", own.contents_of(network, "algebraic"))
-    again = network_from(tmp_path / "net.pt", network.vocabulary, 0.1)
+    network = StagedNetwork(SMALL, Vocabulary.from_words_and_symbols(WORDS, COLOURS))
+    own.save_checkpoint(tmp_path / "net.pt", own.checkpoint_of(network, "algebraic"))
+    again = load_initial_network(tmp_path / "net.pt", network.vocabulary, 0.1)
     assert (again.config.nheads, again.config.dropout) == (2, 0.1)
 
 
@@ -75,8 +75,8 @@ def test_a_checkpoint_says_what_its_run_started_from(model: Path, tmp_path: Path
     second, third = tmp_path / "second.pt", tmp_path / "third.pt"
     for one, before, seed in ((second, model, 6), (third, second, 7)):
         options = FREE | {"init": str(before), "nsteps": 2, "seed": seed}
-        train(one, options, conduct=ALONE, open_material=open_toys)
-    info = own.load(third)["info"]
+        train(one, options, runtime=ALONE, open_training_data=open_toys)
+    info = own.load_native_checkpoint(third)["info"]
     assert [ancestor["file"] for ancestor in info["ancestors"]] == ["first.pt", "second.pt"]
     assert [ancestor["options"]["seed"] for ancestor in info["ancestors"]] == [5, 6]
     assert [ancestor["step"] for ancestor in info["ancestors"]] == [3, 2]
@@ -89,16 +89,16 @@ class EnoughError(Exception):
     pass
 
 
-class StopHalfway(Watch):
-    def stepped(self, progress: Progress) -> None:
+class StopHalfway(TrainingCallback):
+    def on_step(self, progress: StepInfo) -> None:
         if progress.step == 3:
             raise EnoughError
 
 
-@pytest.mark.parametrize("path", installed(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", list_pretrained(), ids=lambda path: path.stem)
 def test_all_that_a_card_counts_is_counted_on(path: Path) -> None:
-    card = read_contents(path)["card"]
-    line = ancestry(path)
+    card = load_checkpoint(path)["card"]
+    line = provenance(path)
     assert [one["file"] for one in line] == [
         *(one["file"] for one in card["started_from"]),
         path.name,
@@ -113,24 +113,24 @@ def test_an_interrupted_run_goes_on_without_the_model_that_it_started_from(
 ) -> None:
     options = FREE | {"init": str(model), "nsteps": 6}
     whole, parted = tmp_path / "whole.pt", tmp_path / "parted.pt"
-    train(whole, options, conduct=ALONE, open_material=open_toys)
+    train(whole, options, runtime=ALONE, open_training_data=open_toys)
     with pytest.raises(EnoughError):
-        train(parted, options, conduct=ALONE, watch=StopHalfway(), open_material=open_toys)
+        train(parted, options, runtime=ALONE, callback=StopHalfway(), open_training_data=open_toys)
     model.unlink()
-    train(parted, {}, conduct=ALONE, resume=True, open_material=open_toys)
+    train(parted, {}, runtime=ALONE, resume=True, open_training_data=open_toys)
     assert same_weights(whole, parted)
-    assert own.load(parted)["info"]["ancestors"][0]["file"] == "first.pt"
+    assert own.load_native_checkpoint(parted)["info"]["ancestors"][0]["file"] == "first.pt"
 
 
 def test_lessons_are_skipped_but_clean_targets_come_first() -> None:
     kind, clean = episode_type("algebraic+biases"), 50
-    source = kind.open_curriculum(DataFolders(), 0, clean, with_lessons=False)
+    source = kind.open_curriculum(DataFolders(), 0, clean, with_stages=False)
     plain = kind.open_training(DataFolders(), 0)
     episodes = [source.episode(index) for index in range(clean)]
-    assert clean < LESSONS[0].presentations
+    assert clean < STAGES[0].n_episodes
     assert all(e.grammar is not None and len(e.grammar.functions) == 3 for e in episodes)
     assert all(
-        query.symbols == e.grammar.interpret(query.words)
+        query.output == e.grammar.interpret(query.input)
         for e in episodes
         if e.grammar
         for query in e.queries
@@ -152,21 +152,21 @@ def test_options_that_contradict_the_model_are_named(
     model: Path, asked: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(UsageError, match=told):
-        sizes_of(model, {"init": str(model), **asked})
+        options_from_checkpoint(model, {"init": str(model), **asked})
 
 
 def test_a_preset_that_is_named_must_be_for_the_models_network(tmp_path: Path) -> None:
-    network = StagedNetwork(SMALL, Vocabulary.of(WORDS, COLOURS))
-    own.save(tmp_path / "net.pt", own.contents_of(network, "algebraic"))
-    assert sizes_of(tmp_path / "net.pt", {})["arch"] == "staged"
-    assert sizes_of(tmp_path / "net.pt", {"preset": "fast"})["nlayers_decoder"] == 1
+    network = StagedNetwork(SMALL, Vocabulary.from_words_and_symbols(WORDS, COLOURS))
+    own.save_checkpoint(tmp_path / "net.pt", own.checkpoint_of(network, "algebraic"))
+    assert options_from_checkpoint(tmp_path / "net.pt", {})["arch"] == "staged"
+    assert options_from_checkpoint(tmp_path / "net.pt", {"preset": "fast"})["nlayers_decoder"] == 1
     with pytest.raises(UsageError, match="--preset paper trains another network"):
-        sizes_of(tmp_path / "net.pt", {"preset": "paper"})
+        options_from_checkpoint(tmp_path / "net.pt", {"preset": "paper"})
 
 
 def test_sizes_may_be_given_where_they_are_those_of_the_model(model: Path) -> None:
     given = {"emb_size": 16, "arch": "paper", "preset": "paper"}
-    assert sizes_of(model, given) == {
+    assert options_from_checkpoint(model, given) == {
         "arch": "paper",
         "nlayers_encoder": 1,
         "nlayers_decoder": 1,
@@ -183,17 +183,17 @@ def run(tmp_path: Path, *options: str) -> int:
 
 def small(tmp_path: Path, vocabulary: Vocabulary) -> Path:
     path = tmp_path / "old.pt"
-    network = PaperNetwork(PaperConfig(1, 1, 2, 16, 1), vocabulary, seed=4)
-    own.save(path, own.contents_of(network, "algebraic"))
+    network = Seq2SeqTransformer(Seq2SeqConfig(1, 1, 2, 16, 1), vocabulary, seed=4)
+    own.save_checkpoint(path, own.checkpoint_of(network, "algebraic"))
     return path
 
 
 def test_the_command_finds_the_model_as_evaluation_does(tmp_path: Path) -> None:
-    old = small(tmp_path, Vocabulary.of(WORDS, COLOURS))
-    write_safetensors(tmp_path / "other.safetensors", own.load(old))
+    old = small(tmp_path, Vocabulary.from_words_and_symbols(WORDS, COLOURS))
+    write_safetensors(tmp_path / "other.safetensors", own.load_native_checkpoint(old))
     options = ("--init", "other", "--nsteps", "1", "--batch_size", "2")
     assert run(tmp_path, *options, "--episode_type", "algebraic") == 0
-    contents = own.load(tmp_path / "net.pt")
+    contents = own.load_native_checkpoint(tmp_path / "net.pt")
     assert contents["config"]["nheads"] == 2
     assert contents["info"]["ancestors"][0]["file"] == "other.safetensors"
 
@@ -207,19 +207,19 @@ def test_the_command_finds_the_model_as_evaluation_does(tmp_path: Path) -> None:
     ],
 )
 def test_misuse_is_named(tmp_path: Path, capsys, options: tuple[str, ...], told: str) -> None:
-    small(tmp_path, Vocabulary.of(WORDS, COLOURS))
+    small(tmp_path, Vocabulary.from_words_and_symbols(WORDS, COLOURS))
     assert run(tmp_path, *options) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "net.pt").exists()
 
 
 def test_a_model_of_other_symbols_is_refused_the_other_way_round_too(tmp_path: Path) -> None:
-    old = small(tmp_path, CANONICAL)
+    old = small(tmp_path, CANONICAL_VOCAB)
     with pytest.raises(UsageError, match="another vocabulary"):
-        network_from(old, Vocabulary.of(WORDS, COLOURS), 0.0)
+        load_initial_network(old, Vocabulary.from_words_and_symbols(WORDS, COLOURS), 0.0)
 
 
 def test_a_model_cannot_be_replaced_by_what_starts_from_it(tmp_path: Path, capsys) -> None:
-    small(tmp_path, Vocabulary.of(WORDS, COLOURS)).rename(tmp_path / "net.pt")
+    small(tmp_path, Vocabulary.from_words_and_symbols(WORDS, COLOURS)).rename(tmp_path / "net.pt")
     assert run(tmp_path, "--init", "net.pt", "--overwrite") == 2
     assert "choose another --fn_out_model" in capsys.readouterr().err

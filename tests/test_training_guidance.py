@@ -8,18 +8,18 @@ import torch
 import torch.nn.functional as F
 
 from biml.episodes.episode import Episode, Example
-from biml.episodes.explain import explain, explained
+from biml.episodes.explain import add_grammar_labels, with_grammar_labels
 from biml.episodes.locate import DataFolders
-from biml.episodes.types import PUBLISHED, episode_type
+from biml.episodes.types import PUBLISHED_VOCAB, episode_type
 from biml.errors import UsageError
 from biml.grammar import GOLD, Grammar, Rule
-from biml.networks.guidance import MEANING_WEIGHT, Guidance, meaning_size
-from biml.networks.guides import Guides, meaning
-from biml.networks.layers import Norm
+from biml.networks.guidance import MEANING_WEIGHT, AuxiliaryLoss, n_meaning_logits
+from biml.networks.guides import AuxLabels, rule_label
+from biml.networks.layers import RMSNormLinear
 from biml.networks.staged import StagedNetwork
 from biml.networks.staged_config import StagedConfig
 from biml.training.config import TrainingConfig
-from biml.training.material import open_material
+from biml.training.material import open_training_data
 
 SMALL = StagedConfig(
     nlayers_encoder=1, nlayers_query=1, nlayers_decoder=3, nheads=2, emb_size=16, ff_mult=2
@@ -27,7 +27,7 @@ SMALL = StagedConfig(
 
 
 def origins(grammar: Grammar, words: str) -> tuple[int, ...] | None:
-    (found,) = grammar.interpreter.origins([words.split()])
+    (found,) = grammar.interpreter.source_positions([words.split()])
     return found
 
 
@@ -42,28 +42,28 @@ def test_a_symbol_that_stands_for_no_primitive_has_no_origin() -> None:
 
 
 def test_origins_of_drawn_episodes_give_their_targets_back() -> None:
-    source = explained(episode_type("algebraic").open_training(DataFolders(), seed=3))
+    source = with_grammar_labels(episode_type("algebraic").open_training(DataFolders(), seed=3))
     for index in range(30):
         episode = source.episode(index)
-        told = episode.explanation
+        told = episode.grammar_labels
         assert episode.grammar is not None
         assert told is not None
         examples = (*episode.study, *episode.queries)
         for example, places in zip(examples, (*told.study, *told.queries), strict=True):
             assert places is not None
-            found = [episode.grammar.interpret([example.words[place]]) for place in places]
-            assert [symbol for (symbol,) in found] == list(example.symbols)
+            found = [episode.grammar.interpret([example.input[place]]) for place in places]
+            assert [symbol for (symbol,) in found] == list(example.output)
 
 
 def test_targets_that_biases_or_noise_changed_are_not_explained() -> None:
     source = episode_type("algebraic+biases").open_training(DataFolders(), seed=3)
     unknown = known = 0
     for index in range(30):
-        episode = explain(source.episode(index))
+        episode = add_grammar_labels(source.episode(index))
         assert episode.grammar is not None
-        assert episode.explanation is not None
-        for query, places in zip(episode.queries, episode.explanation.queries, strict=True):
-            right = query.symbols == episode.grammar.interpret(query.words)
+        assert episode.grammar_labels is not None
+        for query, places in zip(episode.queries, episode.grammar_labels.queries, strict=True):
+            right = query.output == episode.grammar.interpret(query.input)
             assert (places is not None) == right
             known, unknown = known + right, unknown + (not right)
     assert known > unknown > 10
@@ -75,7 +75,7 @@ wif -> BLUE
 u1 fep x1 -> [x1] [u1] [x1]
 u1 x1 -> [u1] [x1]"""
 )
-EPISODE = explain(
+EPISODE = add_grammar_labels(
     Episode(
         (Example(("dax",), ("RED",)), Example(("dax", "fep", "wif"), ("BLUE", "RED", "BLUE"))),
         (Example(("wif", "fep", "dax"), ("RED", "BLUE", "RED")), Example(("wif",), ("PINK",))),
@@ -85,14 +85,14 @@ EPISODE = explain(
 
 
 def test_guides_point_from_symbols_to_words_and_from_words_to_meanings() -> None:
-    guides = StagedNetwork(SMALL, PUBLISHED).collate([EPISODE]).guides
+    guides = StagedNetwork(SMALL, PUBLISHED_VOCAB).collate([EPISODE]).aux_labels
     assert guides is not None
     # SOS dax IO RED SOS dax fep wif IO BLUE RED BLUE SOS
-    assert guides.study.t().tolist() == [[0, 3, 1], [0, 9, 7], [0, 10, 5], [0, 11, 7]]
+    assert guides.study_alignment.t().tolist() == [[0, 3, 1], [0, 9, 7], [0, 10, 5], [0, 11, 7]]
     # wif fep dax | IO RED BLUE RED, each predicted by the token before it, and EOS by the last,
     # which stands for IO; the second query is not what the grammar says.
-    assert guides.answers.t().tolist() == [[0, 0, 2], [0, 1, 0], [0, 2, 2], [0, 3, 3]]
-    red, blue = (PUBLISHED.output.index[symbol] for symbol in ("RED", "BLUE"))
+    assert guides.answer_alignment.t().tolist() == [[0, 0, 2], [0, 1, 0], [0, 2, 2], [0, 3, 3]]
+    red, blue = (PUBLISHED_VOCAB.output.index[symbol] for symbol in ("RED", "BLUE"))
     # dax, fep, wif, as the study examples first show them
     assert guides.meanings.tolist() == [
         [red, *[-1] * 10],
@@ -102,29 +102,29 @@ def test_guides_point_from_symbols_to_words_and_from_words_to_meanings() -> None
 
 
 def test_guides_of_an_episode_are_the_same_in_any_batch() -> None:
-    network = StagedNetwork(SMALL, PUBLISHED)
-    source = explained(episode_type("algebraic").open_training(DataFolders(), seed=3))
+    network = StagedNetwork(SMALL, PUBLISHED_VOCAB)
+    source = with_grammar_labels(episode_type("algebraic").open_training(DataFolders(), seed=3))
     bare = Episode(EPISODE.study, EPISODE.queries)
     first = source.episode(0)
     alone, batch = (network.collate(e) for e in ([EPISODE], [first, bare, EPISODE]))
-    assert alone.guides is not None
-    assert batch.guides is not None
-    words = len(alone.guides.meanings)
-    assert len(batch.guides.meanings) == len(batch.entries.uses.lengths) - 1
-    assert torch.equal(batch.guides.meanings[-words:], alone.guides.meanings)
-    assert (batch.guides.meanings[-2 * words : -words] == -1).all()
+    assert alone.aux_labels is not None
+    assert batch.aux_labels is not None
+    words = len(alone.aux_labels.meanings)
+    assert len(batch.aux_labels.meanings) == len(batch.lexicon_index.uses.lengths) - 1
+    assert torch.equal(batch.aux_labels.meanings[-words:], alone.aux_labels.meanings)
+    assert (batch.aux_labels.meanings[-2 * words : -words] == -1).all()
     # EOS stands for IO, which comes after the words of the longest query of the batch.
-    row, column, sought = batch.guides.answers[:, -4:]
+    row, column, sought = batch.aux_labels.answer_alignment[:, -4:]
     assert (row == len(first.queries) + len(bare.queries)).all()
     assert column.tolist() == [0, 1, 2, 3]
-    assert sought.tolist() == [2, 0, 2, batch.words.unpack.shape[1]]
-    assert batch.words.unpack.shape[1] > alone.words.unpack.shape[1]
+    assert sought.tolist() == [2, 0, 2, batch.word_rows.unpack.shape[1]]
+    assert batch.word_rows.unpack.shape[1] > alone.word_rows.unpack.shape[1]
 
 
 def test_a_rule_that_a_meaning_cannot_hold_is_not_told() -> None:
-    assert set(meaning(None, PUBLISHED.output)) == {-1}
+    assert set(rule_label(None, PUBLISHED_VOCAB.output)) == {-1}
     for rule in ("u1 fep -> [u1] BLUE", "u1 fep u2 lug u3 -> [u1]", "fep x1 -> " + "[x1] " * 9):
-        assert set(meaning(Rule.parse(rule), PUBLISHED.output)) == {-1}
+        assert set(rule_label(Rule.parse(rule), PUBLISHED_VOCAB.output)) == {-1}
 
 
 def test_guided_attention_is_scored_by_its_cross_entropy() -> None:
@@ -135,29 +135,29 @@ def test_guided_attention_is_scored_by_its_cross_entropy() -> None:
     looks = torch.tensor([[0, 1], [1, 2], [0, 1]])
     first = F.log_softmax(q[0, 1] @ k[0].T / 2, -1)[0]
     second = F.log_softmax(q[1, 2] @ k[1, 1:].T / 2, -1)[0]
-    guidance = Guidance(some_guides())
-    guidance.attention(q, k, hidden, looks)
+    guidance = AuxiliaryLoss(some_guides())
+    guidance.add_attention_loss(q, k, hidden, looks)
     torch.testing.assert_close(guidance.total, -first - second)
 
 
-def some_guides() -> Guides:
-    guides = StagedNetwork(SMALL, PUBLISHED).collate([EPISODE]).guides
+def some_guides() -> AuxLabels:
+    guides = StagedNetwork(SMALL, PUBLISHED_VOCAB).collate([EPISODE]).aux_labels
     assert guides is not None
     return guides
 
 
 def test_meanings_are_scored_by_their_cross_entropies() -> None:
     torch.manual_seed(0)
-    symbols = len(PUBLISHED.output)
-    read_out = torch.randn(meaning_size(symbols), 4)
+    symbols = len(PUBLISHED_VOCAB.output)
+    read_out = torch.randn(n_meaning_logits(symbols), 4)
     x = torch.randn(2, 4)
     guides = some_guides()
-    guidance = Guidance(replace(guides, meanings=guides.meanings[:2]))
-    norm = Norm(4)
+    guidance = AuxiliaryLoss(replace(guides, meanings=guides.meanings[:2]))
+    norm = RMSNormLinear(4)
     norm.weight.data = torch.tensor([1.0, 2.0, 0.5, 1.0])
-    guidance.meaning(x, norm, read_out)
+    guidance.add_meaning_loss(x, norm, read_out)
     logits = F.normalize(x, eps=0) * 2 * norm.weight @ read_out.T
-    expected = -F.log_softmax(logits[0, :symbols], -1)[PUBLISHED.output.index["RED"]]
+    expected = -F.log_softmax(logits[0, :symbols], -1)[PUBLISHED_VOCAB.output.index["RED"]]
     for number, item in enumerate((2, 1, 2, 0, 0, 0, 0, 0)):
         classes = logits[1, symbols + 3 * number :][:3]
         expected = expected - F.log_softmax(classes, -1)[item] / 4
@@ -168,45 +168,45 @@ def test_meanings_are_scored_by_their_cross_entropies() -> None:
 
 
 def test_a_guided_network_learns_where_to_look_and_what_words_mean() -> None:
-    source = explained(episode_type("algebraic").open_training(DataFolders(), seed=3))
-    network = StagedNetwork(SMALL, PUBLISHED, seed=1).train()
+    source = with_grammar_labels(episode_type("algebraic").open_training(DataFolders(), seed=3))
+    network = StagedNetwork(SMALL, PUBLISHED_VOCAB, seed=1).train()
     batch = network.collate([source.episode(index) for index in range(4)])
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     losses = []
     for _ in range(30):
         network(batch)
-        assert network.guidance is not None
+        assert network.auxiliary_loss is not None
         optimizer.zero_grad()
-        network.guidance.backward()
+        network.auxiliary_loss.backward()
         optimizer.step()
-        losses.append(float(network.guidance.detach()))
+        losses.append(float(network.auxiliary_loss.detach()))
     assert losses[-1] < 0.7 * losses[0]
 
 
 def test_episodes_without_grammars_leave_the_network_unguided() -> None:
-    network = StagedNetwork(SMALL, PUBLISHED, seed=1).train()
+    network = StagedNetwork(SMALL, PUBLISHED_VOCAB, seed=1).train()
     network(network.collate([Episode(EPISODE.study, EPISODE.queries)]))
-    assert network.guidance is None
+    assert network.auxiliary_loss is None
     network(network.collate([EPISODE]))
-    assert network.guidance is not None
+    assert network.auxiliary_loss is not None
 
 
 def test_evaluation_is_told_nothing() -> None:
-    network = StagedNetwork(SMALL, PUBLISHED, seed=1).eval()
+    network = StagedNetwork(SMALL, PUBLISHED_VOCAB, seed=1).eval()
     told = network(network.collate([EPISODE]))
-    assert network.guidance is None
+    assert network.auxiliary_loss is None
     bare = network(network.collate([Episode(EPISODE.study, EPISODE.queries)]))
     assert torch.equal(told, bare)
 
 
 def test_guidance_is_refused_where_a_network_has_no_use_for_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--guide"):
-        open_material(TrainingConfig(episode_type="algebraic", guide=0.3), tmp_path)
+        open_training_data(TrainingConfig(episode_type="algebraic", guide=0.3), tmp_path)
 
 
 @pytest.mark.parametrize(
     ("name", "told"), [("algebraic_noise", True), ("retrieve", False), ("few_shot_vanilla", False)]
 )
 def test_types_that_must_learn_no_rules_are_told_none(name: str, told: bool) -> None:
-    material = open_material(TrainingConfig(episode_type=name, arch="staged", guide=0.3), None)
-    assert (material.source.episode(0).explanation is not None) == told
+    material = open_training_data(TrainingConfig(episode_type=name, arch="staged", guide=0.3), None)
+    assert (material.source.episode(0).grammar_labels is not None) == told

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from biml.checkpoints import own
-from biml.commands.main import door
-from biml.episodes.draw import draw_episode
+from biml.commands.main import run_single_command
+from biml.episodes.draw import sample_episode
 from biml.episodes.text import write_episode
 from biml.grammar import MetaGrammar
 from biml.rng import generator
-from biml.training.history import read_history
+from biml.training.history import read_metrics
 from process_toys import await_file, python
 from training_toys import same_weights
 
@@ -35,7 +35,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     for kind, count in (("train", 20), ("val", 2)):
         for number in range(count):
-            episode = draw_episode(MetaGrammar(), generator(1, kind, number))
+            episode = sample_episode(MetaGrammar(), generator(1, kind, number))
             write_episode(folder / "data_algebraic" / kind / f"{number:06d}.txt", episode)
     return folder
 
@@ -49,7 +49,7 @@ def options(folder: Path, data: Path, more: Sequence[str] = NARROW) -> list[str]
 def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     """The model of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
-    assert door("train", [*options(folder, data), "--quiet"]) == 0
+    assert run_single_command("train", [*options(folder, data), "--quiet"]) == 0
     return folder / "net.pt"
 
 
@@ -78,10 +78,10 @@ def test_an_interrupted_run_resumes_to_the_very_same_weights(
     if not killed:
         assert f"biml train --fn_out_model net.pt --dir_model {tmp_path}" in said
         assert "--resume" in said
-    assert door("train", [*options(tmp_path, data, ["--resume", "--quiet"])]) == 0
+    assert run_single_command("train", [*options(tmp_path, data, ["--resume", "--quiet"])]) == 0
     assert steps_done(model) == STEPS
     assert same_weights(model, whole)
-    steps = [line["step"] for line in read_history(tmp_path / "net.history.jsonl")]
+    steps = [line["step"] for line in read_metrics(tmp_path / "net.history.jsonl")]
     assert steps == [1, 25, 50, 60]
 
 
@@ -131,14 +131,14 @@ def test_a_ctrl_c_too_many_is_not_answered_with_a_traceback(tmp_path: Path, data
 
 def test_a_complete_run_has_nothing_to_resume(whole: Path, data: Path, capsys) -> None:
     before = whole.read_bytes()
-    assert door("train", options(whole.parent, data, ["--resume"])) == 0
+    assert run_single_command("train", options(whole.parent, data, ["--resume"])) == 0
     assert "complete already" in capsys.readouterr().out
     assert whole.read_bytes() == before
 
 
 def test_resuming_with_another_option_names_it(whole: Path, data: Path, capsys) -> None:
     other = ["--resume", "--batch_size", "25", "--lr", "0.001"]
-    assert door("train", options(whole.parent, data, other)) == 2
+    assert run_single_command("train", options(whole.parent, data, other)) == 2
     told = capsys.readouterr().err
     assert "--batch_size: the run had 1, now 25 was asked for" in told
     assert "--lr:" not in told
@@ -147,13 +147,13 @@ def test_resuming_with_another_option_names_it(whole: Path, data: Path, capsys) 
 def test_resuming_without_the_data_of_the_run_is_refused(
     whole: Path, tmp_path: Path, capsys
 ) -> None:
-    assert door("train", options(whole.parent, tmp_path, ["--resume"])) == 2
+    assert run_single_command("train", options(whole.parent, tmp_path, ["--resume"])) == 2
     assert "--data_dir" in capsys.readouterr().err
 
 
 def test_an_existing_model_is_not_replaced_unasked(whole: Path, data: Path, capsys) -> None:
     before = whole.read_bytes()
-    assert door("train", options(whole.parent, data)) == 2
+    assert run_single_command("train", options(whole.parent, data)) == 2
     told = capsys.readouterr().err
     assert "--overwrite" in told
     assert "--resume" in told
@@ -163,7 +163,7 @@ def test_an_existing_model_is_not_replaced_unasked(whole: Path, data: Path, caps
 def test_a_best_model_is_not_replaced_unasked_either(tmp_path: Path, data: Path, capsys) -> None:
     best = tmp_path / "net_best.pt"
     best.write_bytes(b"of an earlier run")
-    assert door("train", options(tmp_path, data, ["--save_best", *NARROW])) == 2
+    assert run_single_command("train", options(tmp_path, data, ["--save_best", *NARROW])) == 2
     assert f"{best} exists: --overwrite replaces it" in capsys.readouterr().err
     assert best.read_bytes() == b"of an earlier run"
 
@@ -172,11 +172,11 @@ def test_a_best_model_is_not_replaced_unasked_either(tmp_path: Path, data: Path,
 def test_a_damaged_training_state_is_named(
     whole: Path, data: Path, tmp_path: Path, capsys, damage: object
 ) -> None:
-    contents = own.load(whole)
+    contents = own.load_native_checkpoint(whole)
     contents["training"]["optimizer"] = damage
-    own.save(tmp_path / "net.pt", contents)
+    own.save_checkpoint(tmp_path / "net.pt", contents)
     before = (tmp_path / "net.pt").read_bytes()
-    assert door("train", options(tmp_path, data, ["--resume"])) == 1
+    assert run_single_command("train", options(tmp_path, data, ["--resume"])) == 1
     assert "net.pt: its training state cannot be read" in capsys.readouterr().err
     assert (tmp_path / "net.pt").read_bytes() == before
 
@@ -199,11 +199,11 @@ def test_a_full_disk_is_told_and_the_old_model_stays(tmp_path: Path, data: Path)
 
 def test_output_that_is_no_terminal_gets_plain_lines(tmp_path: Path, data: Path, capsys) -> None:
     short = [*options(tmp_path, data), "--nsteps", "3"]
-    assert door("train", short) == 0
+    assert run_single_command("train", short) == 0
     said = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("step ") for line in said) == 2
     assert "\x1b" not in "".join(said)
     assert said[-1].startswith("See answers: biml eval --fn_out_model net.pt")
-    assert door("train", [*short, "--overwrite", "--quiet"]) == 0
+    assert run_single_command("train", [*short, "--overwrite", "--quiet"]) == 0
     assert capsys.readouterr().out == ""
     json.loads((tmp_path / "net.history.jsonl").read_text().splitlines()[-1])

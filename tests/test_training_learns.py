@@ -7,32 +7,34 @@ import torch
 
 from biml.episodes.episode import Episode
 from biml.errors import BimlError, UsageError
-from biml.evaluation.decode import greedy
+from biml.evaluation.decode import greedy_decode
 from biml.networks.base import EpisodeNetwork
-from biml.training.batches import assemble, deal
-from biml.training.config import Conduct, TrainingConfig
-from biml.training.history import read_history
-from biml.training.learner import Learner
-from biml.training.run import Outcome, max_tokens, train
+from biml.training.batches import build_step_batch, assign_micro_batches
+from biml.training.config import RuntimeConfig, TrainingConfig
+from biml.training.history import read_metrics
+from biml.training.learner import TrainStep
+from biml.training.run import RunResult, default_micro_batch_tokens, train
 from biml.training.validation import Validation
-from biml.training.watch import Watch
-from biml.training.workers import Team
+from biml.training.watch import TrainingCallback
+from biml.training.workers import ProcessGroup
 from training_toys import OPTIONS, open_toys, presented, same_weights, weights_of
 
-ALONE = Conduct(workers=1)
+ALONE = RuntimeConfig(workers=1)
 CPU = torch.device("cpu")
-HERE = Team(CPU)
+HERE = ProcessGroup(CPU)
 
 
-def run(model: Path, resume: bool = False, conduct: Conduct = ALONE, **options: object) -> Outcome:
+def run(
+    model: Path, resume: bool = False, conduct: RuntimeConfig = ALONE, **options: object
+) -> RunResult:
     given = options if resume else OPTIONS | options
-    return train(model, given, conduct=conduct, resume=resume, open_material=open_toys)
+    return train(model, given, runtime=conduct, resume=resume, open_training_data=open_toys)
 
 
-def toy_learner(**options: object) -> Learner:
+def toy_learner(**options: object) -> TrainStep:
     config = TrainingConfig(**{**OPTIONS, **options})  # type: ignore[arg-type]
     material = open_toys(config, None)
-    return Learner(material.network, material.source, config, HERE)
+    return TrainStep(material.network, material.source, config, HERE)
 
 
 def test_the_loss_of_a_repeated_run_of_episodes_falls() -> None:
@@ -44,8 +46,8 @@ def test_the_loss_of_a_repeated_run_of_episodes_falls() -> None:
 
 def test_the_gradient_is_that_of_the_mean_over_all_target_tokens() -> None:
     learner = toy_learner(dropout=0.0, max_tokens=150)
-    batch = assemble(learner._source, learner.network, 0, range(2), 150)
-    assert len(batch.pieces) > 2
+    batch = build_step_batch(learner._source, learner.network, 0, range(2), 150)
+    assert len(batch.micro_batches) > 2
     whole = learner.network.collate(batch.episodes)
     pad = learner.network.vocabulary.output.pad
     logits = learner.network(whole)
@@ -62,11 +64,11 @@ def test_the_gradient_is_that_of_the_mean_over_all_target_tokens() -> None:
 
 def test_pieces_are_dealt_once_each_and_in_balance() -> None:
     network = open_toys(TrainingConfig(**OPTIONS), None).network
-    pieces = network.chunks([presented(0, "x", i) for i in range(12)], 300)
-    hands = deal(pieces, 3)
+    pieces = network.micro_batches([presented(0, "x", i) for i in range(12)], 300)
+    hands = assign_micro_batches(pieces, 3)
     assert sorted(number for hand in hands for number in hand) == list(range(len(pieces)))
-    loads = [sum(pieces[number].cost for number in hand) for hand in hands]
-    assert max(loads) - min(loads) <= max(piece.cost for piece in pieces)
+    loads = [sum(pieces[number].n_tokens for number in hand) for hand in hands]
+    assert max(loads) - min(loads) <= max(piece.n_tokens for piece in pieces)
 
 
 def test_validation_gives_the_accuracy_of_greedy_decoding() -> None:
@@ -78,28 +80,28 @@ def test_validation_gives_the_accuracy_of_greedy_decoding() -> None:
     episodes[0] = replace(episodes[0], pool=("RED", "BLUE"))
     copied, novel = _greedy_accuracy(learner.network, episodes)
     figures = Validation(learner.network, episodes, 500, "fp32", HERE).measure(learner.network)
-    assert figures.copied == pytest.approx(copied)
-    assert figures.novel == pytest.approx(novel)
+    assert figures.study_accuracy == pytest.approx(copied)
+    assert figures.novel_accuracy == pytest.approx(novel)
     assert copied + novel > 0, "nothing is tested if every answer is wrong"
 
 
 def _greedy_accuracy(network: EpisodeNetwork, episodes: list[Episode]) -> tuple[float, float]:
     right: dict[bool, list[bool]] = {True: [], False: []}
-    for episode, answers in zip(episodes, greedy(network, episodes), strict=True):
+    for episode, answers in zip(episodes, greedy_decode(network, episodes), strict=True):
         for query, answer in zip(episode.queries, answers, strict=True):
-            right[query.copied].append(tuple(answer) == query.symbols)
+            right[query.in_study].append(tuple(answer) == query.output)
     return tuple(100 * sum(right[kind]) / len(right[kind]) for kind in (True, False))  # type: ignore
 
 
 def test_a_run_leaves_model_history_and_event_files(tmp_path: Path) -> None:
     outcome = run(tmp_path / "net.pt", nsteps=30)
-    lines = read_history(tmp_path / "net.history.jsonl")
+    lines = read_metrics(tmp_path / "net.history.jsonl")
     assert [line["step"] for line in lines] == [1, 25, 30]
     assert all(line["val_loss"] is not None for line in lines)
     assert 0 <= (lines[-1]["accuracy_copied"] or 0) <= 100
     assert lines[-1]["episodes"] == 60
     assert list((tmp_path / "net.tb").glob("events.out.tfevents.*"))
-    assert outcome.line == lines[-1]
+    assert outcome.last_validation == lines[-1]
     assert outcome.stopped_by is None
 
 
@@ -111,8 +113,8 @@ def test_the_same_seed_gives_the_same_model_and_another_does_not(tmp_path: Path)
 
 
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
-    class StopAt4(Watch):
-        def stepped(self, progress) -> None:
+    class StopAt4(TrainingCallback):
+        def on_step(self, progress) -> None:
             if progress.step == 4:
                 raise KeyboardInterrupt
 
@@ -122,14 +124,14 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: P
         train(
             tmp_path / "parts.pt",
             OPTIONS | options,
-            conduct=Conduct(workers=1, save_every=0),
-            watch=StopAt4(),
-            open_material=open_toys,
+            runtime=RuntimeConfig(workers=1, save_every=0),
+            callback=StopAt4(),
+            open_training_data=open_toys,
         )
     assert torch.load(tmp_path / "parts.pt", weights_only=True)["training"]["step"] == 3
     run(tmp_path / "parts.pt", resume=True)
     assert same_weights(tmp_path / "whole.pt", tmp_path / "parts.pt")
-    whole, parts = (read_history(tmp_path / f"{n}.history.jsonl") for n in ("whole", "parts"))
+    whole, parts = (read_metrics(tmp_path / f"{n}.history.jsonl") for n in ("whole", "parts"))
     for timed in ("seconds", "episodes_per_second"):
         for line in (*whole, *parts):
             del line[timed]
@@ -142,7 +144,7 @@ def test_history_beyond_the_checkpoint_is_not_kept_twice(tmp_path: Path) -> None
     with (tmp_path / "net.history.jsonl").open("a") as file:
         file.write('{"step": 25}\n{"st')  # as after kill -9
     run(tmp_path / "net.pt", resume=True)
-    assert [line["step"] for line in read_history(tmp_path / "net.history.jsonl")] == [1]
+    assert [line["step"] for line in read_metrics(tmp_path / "net.history.jsonl")] == [1]
 
 
 def test_the_best_model_is_kept_after_the_skipped_part(tmp_path: Path) -> None:
@@ -175,7 +177,7 @@ def test_resuming_with_other_options_or_data_is_refused(tmp_path: Path) -> None:
         return replace(material, source=replace(material.source, seed=99))
 
     with pytest.raises(UsageError, match="other training episodes"):
-        train(tmp_path / "net.pt", {}, conduct=ALONE, resume=True, open_material=other_data)
+        train(tmp_path / "net.pt", {}, runtime=ALONE, resume=True, open_training_data=other_data)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_its_batch(tmp_path: Path) -> None:
@@ -192,10 +194,10 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_its_batch(tmp_path: Pa
         material.network.forward = broken  # type: ignore[method-assign]
         return material
 
-    conduct = Conduct(workers=1, save_every=0)
+    conduct = RuntimeConfig(workers=1, save_every=0)
     options = OPTIONS | {"nsteps": 20, "max_tokens": 10**6}
     with pytest.raises(BimlError, match=r"step 4: the loss is nan") as told:
-        train(tmp_path / "net.pt", options, conduct=conduct, open_material=poisoned)
+        train(tmp_path / "net.pt", options, runtime=conduct, open_training_data=poisoned)
     folder = tmp_path / "net.failed_step_4"
     assert str(folder) in str(told.value)
     about = json.loads((folder / "step.json").read_text())
@@ -209,7 +211,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_its_batch(tmp_path: Pa
 def test_the_dashboard_draws_the_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    run(tmp_path / "net.pt", nsteps=2, conduct=Conduct(workers=1, dashboard=True))
+    run(tmp_path / "net.pt", nsteps=2, conduct=RuntimeConfig(workers=1, dashboard=True))
     assert (tmp_path / "net.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -221,10 +223,10 @@ def test_bf16_trains_too(tmp_path: Path) -> None:
 
 def test_precision_and_piece_size_stay_those_of_the_run(tmp_path: Path) -> None:
     given = {key: OPTIONS[key] for key in OPTIONS if key not in ("precision", "max_tokens")}
-    train(tmp_path / "net.pt", given, conduct=ALONE, open_material=open_toys)
+    train(tmp_path / "net.pt", given, runtime=ALONE, open_training_data=open_toys)
     options = torch.load(tmp_path / "net.pt", weights_only=True)["training"]["options"]
     assert options["precision"] in ("fp32", "bf16")
-    usual = max_tokens(options["arch"], CPU, options["precision"])
+    usual = default_micro_batch_tokens(options["arch"], CPU, options["precision"])
     assert options["max_tokens"] == usual
 
 
@@ -234,12 +236,18 @@ def test_pieces_are_larger_where_products_take_less_time_than_their_code(
 ) -> None:
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": amx}, raising=False)
     times = 2 if amx else 1
-    assert max_tokens("staged", CPU, "bf16") == times * max_tokens("staged", CPU, "fp32")
-    assert max_tokens("paper", CPU, "bf16") == max_tokens("paper", CPU, "fp32")
+    assert default_micro_batch_tokens("staged", CPU, "bf16") == times * default_micro_batch_tokens(
+        "staged", CPU, "fp32"
+    )
+    assert default_micro_batch_tokens("paper", CPU, "bf16") == default_micro_batch_tokens(
+        "paper", CPU, "fp32"
+    )
 
 
 def test_pieces_have_a_size_where_pytorch_knows_no_processors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delattr("torch.cpu.get_capabilities", raising=False)
-    assert max_tokens("staged", CPU, "bf16") == max_tokens("staged", CPU, "fp32")
+    assert default_micro_batch_tokens("staged", CPU, "bf16") == default_micro_batch_tokens(
+        "staged", CPU, "fp32"
+    )

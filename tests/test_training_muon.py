@@ -2,7 +2,7 @@
 
 import torch
 
-from biml.training.muon import COEFFICIENTS, ITERATIONS, Muon, orthogonal
+from biml.training.muon import NS_COEFFICIENTS, NS_STEPS, Muon, newton_schulz
 
 SHAPES = ((16, 16), (48, 16), (16, 48), (16, 16), (16, 48))
 
@@ -34,7 +34,7 @@ def test_float32_gives_the_same_steps_up_to_rounding() -> None:
     in_bfloat16, in_float32 = matrices(), matrices()
     for parameters, within in ((in_bfloat16, torch.bfloat16), (in_float32, torch.float32)):
         give_gradients(parameters, 0)
-        Muon(parameters, 1.0, within=within).step()
+        Muon(parameters, 1.0, compute_dtype=within).step()
     for a, b, start in zip(in_bfloat16, in_float32, matrices(), strict=True):
         assert not torch.equal(a, b)
         assert (a - b).norm() < 0.03 * (b - start).norm()
@@ -48,7 +48,9 @@ def test_processes_share_the_work_and_end_with_the_same_weights() -> None:
     # What each of two processes computes, added up as their all-reduce would.
     for rank, parameters in ((0, first), (1, second)):
         give_gradients(parameters, 0)
-        Muon(parameters, 0.02, share=(rank, 2), add_up=lambda t: sums.append(t.clone())).step()
+        Muon(
+            parameters, 0.02, rank_and_size=(rank, 2), all_reduce=lambda t: sums.append(t.clone())
+        ).step()
     assert all((part != 0).any() for part in sums)
     third = matrices()
     give_gradients(third, 0)
@@ -56,14 +58,14 @@ def test_processes_share_the_work_and_end_with_the_same_weights() -> None:
     def all_of_it(tensor: torch.Tensor) -> None:
         tensor.copy_(sums[0] + sums[1])
 
-    Muon(third, 0.02, share=(0, 2), add_up=all_of_it).step()
+    Muon(third, 0.02, rank_and_size=(0, 2), all_reduce=all_of_it).step()
     for a, b in zip(alone, third, strict=True):
         torch.testing.assert_close(a, b)
 
 
 def test_updates_are_nearly_orthogonal() -> None:
     torch.manual_seed(0)
-    values = torch.linalg.svdvals(orthogonal(torch.randn(4, 32, 64)).float())
+    values = torch.linalg.svdvals(newton_schulz(torch.randn(4, 32, 64)).float())
     assert values.min() > 0.5
     assert values.max() < 1.4
 
@@ -71,9 +73,9 @@ def test_updates_are_nearly_orthogonal() -> None:
 def test_wide_matrices_take_the_same_iterations_by_way_of_their_rows_products() -> None:
     torch.manual_seed(3)
     wide = torch.randn(4, 16, 40)
-    a, b, c = COEFFICIENTS
+    a, b, c = NS_COEFFICIENTS
     expected = wide.double() / wide.double().norm(dim=(-2, -1), keepdim=True)
-    for _ in range(ITERATIONS):
+    for _ in range(NS_STEPS):
         gram = expected @ expected.mT
         expected = a * expected + (b * gram + c * gram @ gram) @ expected
-    torch.testing.assert_close(orthogonal(wide).double(), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(newton_schulz(wide).double(), expected, atol=1e-5, rtol=0)

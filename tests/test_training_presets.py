@@ -14,21 +14,23 @@ from rich.console import Console
 from biml.commands.main import main
 from biml.commands.train_console import TrainConsole
 from biml.errors import UsageError
-from biml.training.config import Conduct, TrainingConfig
-from biml.training.presets import PRESETS, settle
+from biml.training.config import RuntimeConfig, TrainingConfig
+from biml.training.presets import PRESETS, resolve_options
 from biml.training.run import train
 from biml.training.schedule import learning_rate
-from biml.training.watch import Progress, Start, Watch
+from biml.training.watch import StepInfo, RunInfo, TrainingCallback
 from training_toys import OPTIONS, open_toys
 
 
 def test_the_paper_preset_is_the_default_and_changes_nothing() -> None:
-    assert TrainingConfig(**settle({})) == TrainingConfig(**settle({"preset": "paper"}))
-    assert TrainingConfig(**settle({})) == TrainingConfig()
+    assert TrainingConfig(**resolve_options({})) == TrainingConfig(
+        **resolve_options({"preset": "paper"})
+    )
+    assert TrainingConfig(**resolve_options({})) == TrainingConfig()
 
 
 def test_options_that_are_given_go_before_those_of_the_preset() -> None:
-    config = TrainingConfig(**settle({"preset": "fast", "batch_size": 7}))
+    config = TrainingConfig(**resolve_options({"preset": "fast", "batch_size": 7}))
     assert config.batch_size == 7
     assert config.arch == PRESETS["fast"]["arch"]
     assert config.optimizer == "muon"
@@ -84,8 +86,8 @@ def test_misuse_is_named(tmp_path: Path, capsys, options: tuple[str, ...], told:
 
 @pytest.mark.parametrize("kind", ["retrieve", "few_shot_vanilla", "open_end_human_all"])
 def test_what_a_preset_brings_along_needs_no_effect(kind: str) -> None:
-    assert settle({"preset": "fast", "episode_type": kind})["guide"] == 0.3
-    assert settle({"preset": "fast", "episode_type": kind, "guide": 0.0})["guide"] == 0
+    assert resolve_options({"preset": "fast", "episode_type": kind})["guide"] == 0.3
+    assert resolve_options({"preset": "fast", "episode_type": kind, "guide": 0.0})["guide"] == 0
 
 
 @pytest.mark.parametrize(
@@ -101,9 +103,9 @@ def test_what_a_preset_brings_along_needs_no_effect(kind: str) -> None:
 def test_the_fast_preset_is_suggested_where_the_papers_takes_over_a_day(
     capsys, seconds: float | None, options: dict[str, str], suggested: bool
 ) -> None:
-    config = TrainingConfig(**settle(options))
+    config = TrainingConfig(**resolve_options(options))
     console = TrainConsole(Console(), argparse.Namespace())
-    console.started(Start(config, "cpu", 2, 1000, 0, 200_000, "a stream", seconds))
+    console.on_start(RunInfo(config, "cpu", 2, 1000, 0, 200_000, "a stream", seconds))
     told = capsys.readouterr().out
     assert ("--preset fast" in told) == suggested
     assert ("Measured here: about" in told) == (seconds is not None)
@@ -112,13 +114,13 @@ def test_the_fast_preset_is_suggested_where_the_papers_takes_over_a_day(
 def test_a_time_budget_becomes_a_number_of_steps_that_the_run_keeps(tmp_path: Path) -> None:
     options = {name: value for name, value in OPTIONS.items() if name not in ("nsteps", "nepochs")}
     model = tmp_path / "net.pt"
-    alone = Conduct(workers=1)
-    outcome = train(model, options | {"minutes": 0.01}, conduct=alone, open_material=open_toys)
+    alone = RuntimeConfig(workers=1)
+    outcome = train(model, options | {"minutes": 0.01}, runtime=alone, open_training_data=open_toys)
     steps = outcome.config.nsteps
     assert steps is not None
-    assert outcome.step == outcome.total == steps
+    assert outcome.step == outcome.total_steps == steps
     again = tmp_path / "again.pt"
-    train(again, options | {"nsteps": steps}, conduct=alone, open_material=open_toys)
+    train(again, options | {"nsteps": steps}, runtime=alone, open_training_data=open_toys)
     weights = [torch.load(path, weights_only=True)["weights"] for path in (model, again)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
@@ -132,36 +134,36 @@ def test_a_signal_while_the_pace_is_measured_does_not_change_the_length(
         assert not asked_to_stop()
         return 0.5
 
-    monkeypatch.setattr("biml.training.run.seconds_a_step", measured)
+    monkeypatch.setattr("biml.training.run.measure_step_time", measured)
     options = {name: value for name, value in OPTIONS.items() if name not in ("nsteps", "nepochs")}
     outcome = train(
         tmp_path / "net.pt",
         options | {"minutes": 1},
-        conduct=Conduct(workers=1),
-        open_material=open_toys,
+        runtime=RuntimeConfig(workers=1),
+        open_training_data=open_toys,
     )
     assert outcome.stopped_by == signal.SIGTERM
     assert outcome.step == 1
-    assert 100 < outcome.total <= 120  # a minute of half seconds, and its validation
+    assert 100 < outcome.total_steps <= 120  # a minute of half seconds, and its validation
 
 
 def test_a_muon_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
     options = OPTIONS | {"optimizer": "muon", "lr_shape": "square", "nsteps": 8}
     whole, parted = tmp_path / "whole.pt", tmp_path / "parted.pt"
-    alone = Conduct(workers=1, save_every=0)
-    train(whole, options, conduct=alone, open_material=open_toys)
+    alone = RuntimeConfig(workers=1, save_every=0)
+    train(whole, options, runtime=alone, open_training_data=open_toys)
 
     class EnoughError(Exception):
         pass
 
-    class StopHalfway(Watch):
-        def stepped(self, progress: Progress) -> None:
+    class StopHalfway(TrainingCallback):
+        def on_step(self, progress: StepInfo) -> None:
             if progress.step == 5:
                 raise EnoughError
 
     with pytest.raises(EnoughError):
-        train(parted, options, conduct=alone, watch=StopHalfway(), open_material=open_toys)
-    train(parted, {}, conduct=alone, resume=True, open_material=open_toys)
+        train(parted, options, runtime=alone, callback=StopHalfway(), open_training_data=open_toys)
+    train(parted, {}, runtime=alone, resume=True, open_training_data=open_toys)
     weights = [torch.load(path, weights_only=True)["weights"] for path in (whole, parted)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 

@@ -10,13 +10,13 @@ import torch
 
 from biml.errors import BimlError
 from biml.training.batches import Source
-from biml.training.config import Conduct, TrainingConfig
-from biml.training.material import Material
+from biml.training.config import RuntimeConfig, TrainingConfig
+from biml.training.material import TrainingData
 from biml.training.run import train
 from process_toys import await_end, await_file, children_of
 from training_toys import OPTIONS, open_toys, weights_of
 
-TWO = Conduct(workers=2)
+TWO = RuntimeConfig(workers=2)
 MANY_PIECES = OPTIONS | {"max_tokens": 200, "nsteps": 4, "lr": 1e-4, "lr_warmup": False}
 
 TOYS_UNDER_TORCHRUN = """
@@ -37,12 +37,19 @@ def far_apart(one: Path, other: Path) -> float:
 
 
 def test_two_processes_learn_the_same_as_one(tmp_path: Path) -> None:
-    train(tmp_path / "one.pt", MANY_PIECES, conduct=Conduct(workers=1), open_material=open_toys)
-    train(tmp_path / "two.pt", MANY_PIECES, conduct=TWO, open_material=open_toys)
+    train(
+        tmp_path / "one.pt",
+        MANY_PIECES,
+        runtime=RuntimeConfig(workers=1),
+        open_training_data=open_toys,
+    )
+    train(tmp_path / "two.pt", MANY_PIECES, runtime=TWO, open_training_data=open_toys)
     assert far_apart(tmp_path / "one.pt", tmp_path / "two.pt") < 2e-5
     # Rounding could hide a difference only if differences were small; other dropout leads further.
     other = MANY_PIECES | {"dropout": 0.2}
-    train(tmp_path / "other.pt", other, conduct=Conduct(workers=1), open_material=open_toys)
+    train(
+        tmp_path / "other.pt", other, runtime=RuntimeConfig(workers=1), open_training_data=open_toys
+    )
     assert far_apart(tmp_path / "one.pt", tmp_path / "other.pt") > 1e-4
 
 
@@ -51,17 +58,19 @@ def test_files_in_the_current_directory_are_not_taken_for_modules(
 ) -> None:
     (tmp_path / "random.py").write_text("raise SystemExit('a file of the user was run')\n")
     monkeypatch.chdir(tmp_path)
-    train(tmp_path / "two.pt", MANY_PIECES, conduct=TWO, open_material=open_toys)
+    train(tmp_path / "two.pt", MANY_PIECES, runtime=TWO, open_training_data=open_toys)
     assert (tmp_path / "two.pt").is_file()
 
 
 def test_two_processes_share_the_work_of_muon(tmp_path: Path) -> None:
     muon = {name: value for name, value in MANY_PIECES.items() if name != "lr_warmup"}
     muon |= {"optimizer": "muon", "lr_shape": "square"}
-    train(tmp_path / "one.pt", muon, conduct=Conduct(workers=1), open_material=open_toys)
-    train(tmp_path / "two.pt", muon, conduct=TWO, open_material=open_toys)
+    train(tmp_path / "one.pt", muon, runtime=RuntimeConfig(workers=1), open_training_data=open_toys)
+    train(tmp_path / "two.pt", muon, runtime=TWO, open_training_data=open_toys)
     other = muon | {"seed": 1}
-    train(tmp_path / "other.pt", other, conduct=Conduct(workers=1), open_material=open_toys)
+    train(
+        tmp_path / "other.pt", other, runtime=RuntimeConfig(workers=1), open_training_data=open_toys
+    )
     # Muon makes updates orthogonal in bfloat16, which rounds another sum to another last digit.
     far = far_apart(tmp_path / "one.pt", tmp_path / "other.pt")
     assert far_apart(tmp_path / "one.pt", tmp_path / "two.pt") < 0.01 * far
@@ -86,7 +95,12 @@ def under_torchrun(script: Path, text: str, model: Path) -> str:
 
 def test_torchrun_decides_the_processes(tmp_path: Path) -> None:
     under_torchrun(tmp_path / "job.py", TOYS_UNDER_TORCHRUN, tmp_path / "two.pt")
-    train(tmp_path / "one.pt", MANY_PIECES, conduct=Conduct(workers=1), open_material=open_toys)
+    train(
+        tmp_path / "one.pt",
+        MANY_PIECES,
+        runtime=RuntimeConfig(workers=1),
+        open_training_data=open_toys,
+    )
     assert far_apart(tmp_path / "one.pt", tmp_path / "two.pt") < 2e-5
     assert len((tmp_path / "two.history.jsonl").read_text().splitlines()) == 2
 
@@ -145,7 +159,9 @@ def test_a_run_of_torchrun_that_one_process_was_told_to_stop_goes_on(tmp_path: P
     first, other = map(int, under_torchrun(job, STOPPED_AND_RESUMED, model).split())
     assert 1 < first == other < 12
     assert under_torchrun(job, STOPPED_AND_RESUMED, model).split() == ["12", "12"]
-    train(tmp_path / "one.pt", LONGER, conduct=Conduct(workers=1), open_material=open_toys)
+    train(
+        tmp_path / "one.pt", LONGER, runtime=RuntimeConfig(workers=1), open_training_data=open_toys
+    )
     assert far_apart(tmp_path / "one.pt", model) < 5e-5
 
 
@@ -173,10 +189,10 @@ class OpenFailing:
     home: int
     how: str
 
-    def __call__(self, config: TrainingConfig, data_dir: Path | None) -> Material:
+    def __call__(self, config: TrainingConfig, data_dir: Path | None) -> TrainingData:
         toys = open_toys(config, data_dir)
         source = FailsElsewhere(toys.source, self.home, self.how)
-        return Material(toys.network, source, toys.validation, "toys")
+        return TrainingData(toys.network, source, toys.validation, "toys")
 
 
 @pytest.mark.parametrize(
@@ -190,7 +206,7 @@ class OpenFailing:
 def test_a_failing_process_ends_the_run_with_its_error(tmp_path: Path, how: str, told: str) -> None:
     failing = OpenFailing(os.getpid(), how)
     with pytest.raises(BimlError, match=told):
-        train(tmp_path / "net.pt", MANY_PIECES, conduct=TWO, open_material=failing)
+        train(tmp_path / "net.pt", MANY_PIECES, runtime=TWO, open_training_data=failing)
     assert not torch.distributed.is_initialized()
 
 

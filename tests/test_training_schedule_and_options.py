@@ -5,13 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from biml.commands.main import door
+from biml.commands.main import run_single_command
 from biml.errors import UsageError
 from biml.networks.table import ARCHITECTURES
-from biml.training.config import LR_SHAPES, TrainingConfig, check_same
-from biml.training.optimizers import MATRIX_RATE
+from biml.training.config import LR_SCHEDULES, TrainingConfig, check_resume_options
+from biml.training.optimizers import MUON_LR_FACTOR
 from biml.training.presets import PRESETS
-from biml.training.schedule import AGAIN, learning_rate, logs, validates
+from biml.training.schedule import (
+    SECOND_CYCLE_LR_FACTOR,
+    learning_rate,
+    is_log_step,
+    is_validation_step,
+)
 from training_toys import OPTIONS
 
 
@@ -56,7 +61,7 @@ def test_short_runs_have_a_schedule_too(nepochs: int, warmup: bool) -> None:
 @pytest.mark.parametrize("growth", [1.0, 1.5, 4.0])
 def test_batches_grow_evenly_and_show_every_presentation_once(growth: float) -> None:
     config, total = TrainingConfig(batch_size=20, batch_growth=growth), 101
-    ends = [config.presentations(steps, total) for steps in range(total + 1)]
+    ends = [config.episodes_seen(steps, total) for steps in range(total + 1)]
     sizes = [b - a for a, b in pairwise(ends)]
     even = [20 + (growth - 1) * 20 * (step + 0.5) / total for step in range(total)]
     assert ends[0] == 0
@@ -67,13 +72,13 @@ def test_batches_grow_evenly_and_show_every_presentation_once(growth: float) -> 
 def test_passes_over_the_data_are_fewer_steps_where_batches_grow() -> None:
     config = TrainingConfig(batch_size=10, batch_growth=3, nepochs=2)
     assert config.total_steps(1000) == 100
-    assert config.presentations(100, 100) == 2000
+    assert config.episodes_seen(100, 100) == 2000
 
 
 def test_validation_at_steps_1_25_every_100_and_the_last() -> None:
-    steps = [step for step in range(1, 331) if validates(step, 330)]
+    steps = [step for step in range(1, 331) if is_validation_step(step, 330)]
     assert steps == [1, 25, 100, 200, 300, 330]
-    assert all(logs(step, 330) for step in steps)
+    assert all(is_log_step(step, 330) for step in steps)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +115,9 @@ def test_validation_at_steps_1_25_every_100_and_the_last() -> None:
 def test_a_value_that_cannot_work_is_misuse_and_named(
     option: str, value: str, tmp_path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = door("train", ["--fn_out_model", "a.pt", "--dir_model", str(tmp_path), option, value])
+    code = run_single_command(
+        "train", ["--fn_out_model", "a.pt", "--dir_model", str(tmp_path), option, value]
+    )
     assert code == 2
     message = capsys.readouterr().err
     assert option.strip("-") in message or value in message
@@ -123,13 +130,13 @@ def test_a_value_that_cannot_work_is_misuse_and_named(
 )
 def test_the_parser_refuses_what_it_can(option: list[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        door("train", ["--fn_out_model", "a.pt", *option])
+        run_single_command("train", ["--fn_out_model", "a.pt", *option])
     assert end.value.code == 2
 
 
 def test_a_model_is_not_named_as_an_export_is(tmp_path: Path, capsys) -> None:
     words = ["--fn_out_model", "net.safetensors", "--dir_model", str(tmp_path), "--nsteps", "1"]
-    assert door("train", [*words, "--overwrite"]) == 2
+    assert run_single_command("train", [*words, "--overwrite"]) == 2
     error = capsys.readouterr().err
     assert "name it net.pt" in error
     assert "`biml export` makes safetensors" in error
@@ -144,7 +151,9 @@ def test_the_end_of_input_keeps_the_model(tmp_path: Path, capsys, monkeypatch) -
     monkeypatch.setattr("builtins.input", end)
     for stream in (sys.stdin, sys.stdout):
         monkeypatch.setattr(stream, "isatty", lambda: True)
-    assert door("train", ["--fn_out_model", "a.pt", "--dir_model", str(tmp_path)]) == 2
+    assert (
+        run_single_command("train", ["--fn_out_model", "a.pt", "--dir_model", str(tmp_path)]) == 2
+    )
     assert "is kept" in capsys.readouterr().err
     assert (tmp_path / "a.pt").read_text() == "precious"
 
@@ -156,17 +165,17 @@ def help_of(option: str, shown: str) -> str:
 def test_the_help_says_what_the_tables_have(capsys, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit):
-        door("train", ["--help"])
+        run_single_command("train", ["--help"])
     shown = capsys.readouterr().out
     for option, names in (
         ("--arch NAME", ARCHITECTURES),
         ("--preset NAME", PRESETS),
-        ("--lr_shape {epochs,square}", LR_SHAPES),
+        ("--lr_shape {epochs,square}", LR_SCHEDULES),
     ):
         for name in names:
             assert f"{name} (" in help_of(option, shown)
-    assert f"{AGAIN:g} of --lr)" in shown
-    assert f"muon takes {MATRIX_RATE:g} times this" in help_of("--lr X", shown)
+    assert f"{SECOND_CYCLE_LR_FACTOR:g} of --lr)" in shown
+    assert f"muon takes {MUON_LR_FACTOR:g} times this" in help_of("--lr X", shown)
     assert "for --arch paper only" in " ".join(shown.split())
     assert "not for --arch paper" in " ".join(shown.split())
 
@@ -182,20 +191,23 @@ def test_the_help_needs_no_torch() -> None:
 
 
 def test_an_unknown_episode_type_lists_those_there_are(capsys) -> None:
-    assert door("train", ["--fn_out_model", "a.pt", "--episode_type", "nosuch"]) == 2
+    assert run_single_command("train", ["--fn_out_model", "a.pt", "--episode_type", "nosuch"]) == 2
     assert "algebraic+biases" in capsys.readouterr().err
 
 
 def test_an_evaluation_type_cannot_be_trained(capsys) -> None:
-    assert door("train", ["--fn_out_model", "a.pt", "--episode_type", "few_shot_gold"]) == 2
+    assert (
+        run_single_command("train", ["--fn_out_model", "a.pt", "--episode_type", "few_shot_gold"])
+        == 2
+    )
     assert "evaluation only" in capsys.readouterr().err
 
 
 def test_every_option_that_differs_from_the_run_is_named_with_both_values() -> None:
     had = TrainingConfig(**OPTIONS)
-    check_same(had, {"batch_size": 2, "lr": 0.001})
+    check_resume_options(had, {"batch_size": 2, "lr": 0.001})
     with pytest.raises(UsageError) as told:
-        check_same(had, {"batch_size": 7, "lr_warmup": False, "seed": 0, "act": "relu"})
+        check_resume_options(had, {"batch_size": 7, "lr_warmup": False, "seed": 0, "act": "relu"})
     lines = str(told.value).splitlines()
     assert "  --batch_size: the run had 2, now 7 was asked for" in lines
     assert "  --no_lr_warmup: the run had no, now yes was asked for" in lines
@@ -205,5 +217,5 @@ def test_every_option_that_differs_from_the_run_is_named_with_both_values() -> N
 
 def test_memory_that_does_not_suffice_is_told(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--fn_out_model", "a.pt", "--dir_model", str(tmp_path)]
-    assert door("train", [*where, "--emb_size", str(2**20), "--workers", "1"]) == 1
+    assert run_single_command("train", [*where, "--emb_size", str(2**20), "--workers", "1"]) == 1
     assert "memory does not suffice" in capsys.readouterr().err

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from biml.commands.train_console import TrainConsole
 from biml.training.config import TrainingConfig
-from biml.training.stopping import stop_on_signals
-from biml.training.watch import Start
+from biml.training.stopping import graceful_shutdown
+from biml.training.watch import RunInfo
 
 
 class StruckByCtrlC(io.RawIOBase):
@@ -39,7 +39,7 @@ class StruckByCtrlC(io.RawIOBase):
 def test_a_ctrl_c_that_strikes_while_a_line_is_written_asks_like_any_other() -> None:
     terminal = StruckByCtrlC()
     console = Console(file=io.TextIOWrapper(io.BufferedWriter(terminal), write_through=True))
-    with stop_on_signals(console.print) as request:
+    with graceful_shutdown(console.print) as request:
         console.print("a line")
         await_request(request)
     console.file.flush()
@@ -60,7 +60,7 @@ def sigint_raises() -> Iterator[None]:
 @pytest.mark.usefixtures("sigint_raises")
 def test_handlers_are_as_before_when_a_run_is_over() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with stop_on_signals(lambda text: None) as request:
+    with graceful_shutdown(lambda text: None) as request:
         signal.raise_signal(signal.SIGTERM)
         await_request(request)
     assert request.signal_number == signal.SIGTERM
@@ -72,7 +72,11 @@ def test_handlers_are_as_before_when_a_run_is_over() -> None:
 def test_a_terminal_keeps_its_cursor_however_a_run_ends() -> None:
     terminal = io.StringIO()
     shown = TrainConsole(Console(file=terminal, force_terminal=True), Namespace())
-    shown.started(Start(TrainingConfig(), "cpu", 1, 5000, done=0, total=10, data="drawn"))
+    shown.on_start(
+        RunInfo(
+            TrainingConfig(), "cpu", 1, 5000, steps_done=0, total_steps=10, data_description="drawn"
+        )
+    )
     hidden_or_not = re.findall(r"\x1b\[\?25[hl]", terminal.getvalue())
     shown.close()
     assert hidden_or_not[-1] == "\x1b[?25h"

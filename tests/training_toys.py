@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from biml.episodes.draw import draw_episode
+from biml.episodes.draw import sample_episode
 from biml.episodes.episode import COLOURS, WORDS, Episode, Example
 from biml.grammar import MetaGrammar
-from biml.networks.paper import PaperConfig, PaperNetwork
+from biml.networks.paper import Seq2SeqConfig, Seq2SeqTransformer
 from biml.rng import generator
 from biml.training.config import TrainingConfig
-from biml.training.material import Material
+from biml.training.material import TrainingData
 from biml.vocabulary import Vocabulary
 
 OPTIONS: dict[str, Any] = {
@@ -42,23 +42,25 @@ class ToySource:
 
 def presented(*path: Any) -> Episode:
     seed, *rest = path
-    episode = draw_episode(MetaGrammar(), generator(seed, *rest))
+    episode = sample_episode(MetaGrammar(), generator(seed, *rest))
     words, symbols, _ = episode.study[0]
     return replace(episode, queries=(Example(words, symbols, True), *episode.queries[:3]))
 
 
-def open_toys(config: TrainingConfig, data_dir: Path | None) -> Material:
+def open_toys(config: TrainingConfig, data_dir: Path | None) -> TrainingData:
     """In place of `open_material`."""
-    sizes = PaperConfig(
+    sizes = Seq2SeqConfig(
         config.nlayers_encoder,
         config.nlayers_decoder,
         emb_size=config.emb_size,
         ff_mult=config.ff_mult,
         dropout=config.dropout,
     )
-    network = PaperNetwork(sizes, Vocabulary.of(WORDS, COLOURS), config.seed)
+    network = Seq2SeqTransformer(
+        sizes, Vocabulary.from_words_and_symbols(WORDS, COLOURS), config.seed
+    )
     validation = [presented(0, "validation", index) for index in range(3)]
-    return Material(network, ToySource(config.seed), validation, "toys")
+    return TrainingData(network, ToySource(config.seed), validation, "toys")
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:

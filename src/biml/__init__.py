@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from biml.version import __version__
 
 if TYPE_CHECKING:
-    from biml.episodes.draw import draw_episode
+    from biml.episodes.draw import sample_episode
     from biml.episodes.episode import COLOURS, WORDS, Episode, Example
     from biml.episodes.text import format_episode, parse_episode, read_episode, write_episode
     from biml.episodes.types import EPISODE_TYPES, episode_type
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from biml.grammar import GOLD, Grammar, GrammarError, MetaGrammar, Rule
     from biml.rng import generator
 
-_HOMES = {
+_EXPORTS = {
     "biml.episodes.draw": ("draw_episode",),
     "biml.episodes.episode": ("COLOURS", "WORDS", "Episode", "Example"),
     "biml.episodes.text": ("format_episode", "parse_episode", "read_episode", "write_episode"),
@@ -37,7 +37,7 @@ _HOMES = {
     "biml.grammar": ("GOLD", "Grammar", "GrammarError", "MetaGrammar", "Rule"),
     "biml.rng": ("generator",),
 }
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = [
     "COLOURS",
@@ -56,7 +56,7 @@ __all__ = [
     "Rule",
     "UsageError",
     "__version__",
-    "draw_episode",
+    "sample_episode",
     "episode_type",
     "format_episode",
     "generator",
@@ -68,9 +68,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'biml' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
+    value = getattr(import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value
 

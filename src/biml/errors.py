@@ -21,9 +21,9 @@ class FormatError(BimlError):
     """
 
     def __init__(
-        self, problem: str, *, source: str = "<text>", line: int | None = None, place: str = "line"
+        self, problem: str, *, source: str = "<text>", line: int | None = None, unit: str = "line"
     ) -> None:
-        where = source if line is None else f"{source}, {place} {line}"
+        where = source if line is None else f"{source}, {unit} {line}"
         super().__init__(f"{where}: {problem}")
         self.problem = problem
         self.source = source
@@ -36,7 +36,7 @@ OUT_OF_MEMORY = (
 )
 
 
-def ran_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether an error is Python's or PyTorch's of too little memory, on a CPU or a GPU."""
     told = "allocate memory" in str(error) or "out of memory" in str(error)
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and told)

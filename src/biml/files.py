@@ -12,7 +12,7 @@ from biml.errors import BimlError, UsageError
 
 
 @contextmanager
-def write_aside(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; on success rename it to `path`, else remove it.
 
     Raises:
@@ -49,10 +49,10 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     target = Path(path).absolute()
     if os.path.lexists(target) and not os.path.isfile(target):
         raise UsageError(f"{path} is there and is not a file; give another name")
-    check_parent(path)
+    check_creatable(path)
 
 
-def check_parent(path: str | os.PathLike[str]) -> None:
+def check_creatable(path: str | os.PathLike[str]) -> None:
     """Make sure that something can be put at a path, as far as its folder goes.
 
     Raises:
@@ -73,7 +73,7 @@ def check_parent(path: str | os.PathLike[str]) -> None:
 
 
 @contextmanager
-def folder_aside(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
     """Yield an empty folder beside `path`; on success it takes the place of `path`, else it goes.
 
     Raises:

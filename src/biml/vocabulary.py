@@ -11,10 +11,10 @@ IO = "IO"
 
 
 @dataclass(frozen=True)
-class Language:
+class TokenVocab:
     """An ordered set of symbols, followed by SOS, EOS and PAD.
 
-    >>> colours = Language(("RED", "BLUE"))
+    >>> colours = TokenVocab(("RED", "BLUE"))
     >>> colours.encode(["BLUE", "RED"]), colours.eos, len(colours)
     ([1, 0], 3, 5)
     """
@@ -58,11 +58,11 @@ class Language:
                 f"({' '.join(self.symbols)})"
             ) from None
 
-    def decode(self, numbers: Sequence[int]) -> tuple[str, ...]:
+    def decode(self, ids: Sequence[int]) -> tuple[str, ...]:
         """Symbols up to the first EOS; SOS and PAD are shown by name where a model gave them."""
         every = (*self.symbols, SOS, EOS, PAD)
         out = []
-        for number in numbers:
+        for number in ids:
             if number == self.eos:
                 break
             out.append(every[number])
@@ -73,16 +73,16 @@ class Language:
 class Vocabulary:
     """The input and the output language of a network."""
 
-    input: Language
-    output: Language
+    input: TokenVocab
+    output: TokenVocab
 
     @classmethod
-    def of(cls, words: Sequence[str], outputs: Sequence[str]) -> "Vocabulary":
+    def from_words_and_symbols(cls, words: Sequence[str], outputs: Sequence[str]) -> "Vocabulary":
         """The published order: the sorted set of words, outputs and IO; outputs as they are given.
 
         >>> from biml.episodes.episode import COLOURS, WORDS
-        >>> v = Vocabulary.of(WORDS, COLOURS)
+        >>> v = Vocabulary.from_words_and_symbols(WORDS, COLOURS)
         >>> len(v.input), len(v.output), v.input.symbols[:3]
         (19, 9, ('BLUE', 'GREEN', 'IO'))
         """
-        return cls(Language(tuple(sorted({*words, *outputs, IO}))), Language(tuple(outputs)))
+        return cls(TokenVocab(tuple(sorted({*words, *outputs, IO}))), TokenVocab(tuple(outputs)))

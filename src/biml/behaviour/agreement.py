@@ -7,23 +7,23 @@ from math import factorial
 import numpy as np
 import pandas as pd
 
-from biml.behaviour.few_shot import Grammars, item_accuracy
+from biml.behaviour.few_shot import GrammarOrGrammars, item_accuracy
 from biml.behaviour.responses import PEOPLE
 from biml.errors import UsageError
 from biml.grammar import GOLD
 
-EXACT_UP_TO = 8
+MAX_EXACT_PERMUTATION_ITEMS = 8
 """Items whose permutations are all looked at; of more items some are drawn."""
 
-DRAWN = 100_000
+N_RANDOM_PERMUTATIONS = 100_000
 """Permutations drawn."""
 
-_TOGETHER = 20_000
+_PERMUTATIONS_PER_CHUNK = 20_000
 
 
-def accuracy_agreement(
+def item_correlation(
     responses: pd.DataFrame,
-    grammar: Grammars = GOLD,
+    grammar: GrammarOrGrammars = GOLD,
     *,
     reference: str = PEOPLE,
     seed: int = 0,
@@ -57,8 +57,8 @@ def accuracy_agreement(
     theirs = accuracies[accuracies["model"] == reference].set_index("item")
     if theirs.empty:
         raise UsageError(f"there are no responses of {reference!r} to compare with")
-    again = _resampled(theirs, resamples, np.random.default_rng(seed))
-    ceiling = _median(correlations(theirs["accuracy"].to_numpy(float), again))
+    again = _resampled_accuracies(theirs, resamples, np.random.default_rng(seed))
+    ceiling = _median_known(correlations(theirs["accuracy"].to_numpy(float), again))
     rows = []
     for model, found in accuracies.groupby("model", sort=False):
         if model == reference:
@@ -70,7 +70,10 @@ def accuracy_agreement(
         rng = np.random.default_rng(seed)
         x, y = theirs["accuracy"].to_numpy(float), ours["accuracy"].to_numpy(float)
         p, tried = permutation_p(x, y, rng)
-        draws = correlations(_resampled(theirs, resamples, rng), _resampled(ours, resamples, rng))
+        draws = correlations(
+            _resampled_accuracies(theirs, resamples, rng),
+            _resampled_accuracies(ours, resamples, rng),
+        )
         low, high = percentile_interval(draws[~np.isnan(draws)], level)
         rows.append((model, reference, len(x), _pearson(x, y), p, tried, low, high, ceiling))
     names = ["model", "reference", "items", "r", "p", "permutations", "low", "high"]
@@ -87,14 +90,14 @@ def permutation_p(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tup
     """
     n = len(x)
     observed = abs(_pearson(x, y))
-    exact = n <= EXACT_UP_TO
-    total = factorial(n) if exact else DRAWN
+    exact = n <= MAX_EXACT_PERMUTATION_ITEMS
+    total = factorial(n) if exact else N_RANDOM_PERMUTATIONS
     if np.isnan(observed):
         return float("nan"), total
     every = permutations(y.tolist())
     as_much = 0
-    for start in range(0, total, _TOGETHER):
-        size = min(_TOGETHER, total - start)
+    for start in range(0, total, _PERMUTATIONS_PER_CHUNK):
+        size = min(_PERMUTATIONS_PER_CHUNK, total - start)
         if exact:
             permuted = np.array(list(islice(every, size)))
         else:
@@ -120,7 +123,7 @@ def percentile_interval(values: np.ndarray, level: float) -> tuple[float, float]
     return float(low), float(high)
 
 
-def _median(values: np.ndarray) -> float:
+def _median_known(values: np.ndarray) -> float:
     """Of those that are not missing; missing (NaN) where all are."""
     known = values[~np.isnan(values)]
     return float(np.median(known)) if len(known) else float("nan")
@@ -130,7 +133,9 @@ def _pearson(x: np.ndarray, y: np.ndarray) -> float:
     return float(correlations(x, y))
 
 
-def _resampled(items: pd.DataFrame, resamples: int, rng: np.random.Generator) -> np.ndarray:
+def _resampled_accuracies(
+    items: pd.DataFrame, resamples: int, rng: np.random.Generator
+) -> np.ndarray:
     """Accuracies of items whose responses are drawn again with replacement [resamples, items].
 
     How many of n drawn responses are correct has a binomial distribution.

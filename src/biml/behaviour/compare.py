@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 
 from biml.behaviour.agreement import percentile_interval
-from biml.behaviour.likelihoods import RESPONSE
+from biml.behaviour.likelihoods import RESPONSE_KEYS
 from biml.errors import UsageError
 
-UNITS = ("participants", "responses")
+BOOTSTRAP_UNITS = ("participants", "responses")
 
 
-def differences(
-    loglikes: pd.DataFrame,
+def likelihood_differences(
+    log_likelihoods: pd.DataFrame,
     *,
-    unit: str | None = None,
+    bootstrap_unit: str | None = None,
     resamples: int = 10_000,
     level: float = 0.95,
     seed: int = 0,
@@ -40,19 +40,24 @@ def differences(
         UsageError: the models were not scored on the same responses, a response is impossible for
             one (log-likelihood -inf), or participants are asked for and not known.
     """
-    models = list(dict.fromkeys(loglikes["model"]))
-    if unit is not None and unit not in UNITS:
-        raise UsageError(f"unknown unit {unit!r}; choose one of {' or '.join(UNITS)}")
+    models = list(dict.fromkeys(log_likelihoods["model"]))
+    if bootstrap_unit is not None and bootstrap_unit not in BOOTSTRAP_UNITS:
+        raise UsageError(
+            f"unknown unit {bootstrap_unit!r}; choose one of {' or '.join(BOOTSTRAP_UNITS)}"
+        )
     # A table that was written as CSV and read again has nothing where nobody knows.
-    loglikes = loglikes.fillna({"participant": ""})
-    known = (loglikes["participant"] != "").groupby(loglikes["task"], sort=False).all()
-    if unit == "participants" and not known.all():
+    log_likelihoods = log_likelihoods.fillna({"participant": ""})
+    known = (
+        (log_likelihoods["participant"] != "").groupby(log_likelihoods["task"], sort=False).all()
+    )
+    if bootstrap_unit == "participants" and not known.all():
         raise UsageError("these responses do not all say which participant gave them")
     unit_of = {
-        task: unit or ("participants" if of_all else "responses") for task, of_all in known.items()
+        task: bootstrap_unit or ("participants" if of_all else "responses")
+        for task, of_all in known.items()
     }
     units_drawn = " and ".join(dict.fromkeys(unit_of.values()))
-    scores = _side_by_side(loglikes, models)
+    scores = _align_models(log_likelihoods, models)
     rows = []
     for model, other in combinations(models, 2):
         change = scores[model] - scores[other]
@@ -64,7 +69,7 @@ def differences(
             else:
                 strata = [of_item for _, of_item in of_task.groupby(level="item", sort=False)]
             for stratum in strata:
-                drawn += _drawn_sums(stratum.to_numpy(), resamples, rng)
+                drawn += _bootstrap_sums(stratum.to_numpy(), resamples, rng)
                 units += len(stratum)
                 together = max(together, len(stratum))
         low = high = better = float("nan")
@@ -76,12 +81,12 @@ def differences(
     return pd.DataFrame(rows, columns=names)
 
 
-def _side_by_side(loglikes: pd.DataFrame, models: list[str]) -> pd.DataFrame:
+def _align_models(log_likelihoods: pd.DataFrame, models: list[str]) -> pd.DataFrame:
     """A column for each model, a row for each response."""
-    if loglikes.duplicated(["model", *RESPONSE]).any():
+    if log_likelihoods.duplicated(["model", *RESPONSE_KEYS]).any():
         raise UsageError("a response is scored twice for one model; give each model another name")
-    scores = loglikes.pivot(index=RESPONSE, columns="model", values="log_likelihood")
-    answers = loglikes.groupby(RESPONSE, sort=False)["response"].nunique()
+    scores = log_likelihoods.pivot(index=RESPONSE_KEYS, columns="model", values="log_likelihood")
+    answers = log_likelihoods.groupby(RESPONSE_KEYS, sort=False)["response"].nunique()
     if scores.isna().to_numpy().any() or (answers > 1).any():
         raise UsageError("the models were not scored on the same responses; score them all alike")
     for model in models:
@@ -92,6 +97,6 @@ def _side_by_side(loglikes: pd.DataFrame, models: list[str]) -> pd.DataFrame:
     return scores
 
 
-def _drawn_sums(values: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+def _bootstrap_sums(values: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
     """Sums of as many values drawn again with replacement [resamples]."""
     return values[rng.integers(0, len(values), (resamples, len(values)))].sum(axis=1)

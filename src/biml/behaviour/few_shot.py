@@ -9,18 +9,18 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from biml.behaviour.responses import same_symbols, words_of
+from biml.behaviour.responses import equal_responses, tokens
 from biml.errors import UsageError
 from biml.grammar import GOLD, Grammar
-from biml.grammar.flip import iconic_grammar, reverses
+from biml.grammar.flip import iconic_grammar, is_argument_reversing
 
-Grammars = Grammar | Mapping[str, Grammar]
+GrammarOrGrammars = Grammar | Mapping[str, Grammar]
 """One grammar for all items, or for each item its own."""
 
-LONG = 6
+LONG_OUTPUT = 6
 """Symbols that an output must have for its item to be a long one."""
 
-BY = ("model",)
+GROUP_KEYS = ("model",)
 
 
 def is_one_to_one(query: Sequence[str], response: Sequence[str], grammar: Grammar) -> bool:
@@ -55,7 +55,7 @@ def is_iconic(query: Sequence[str], response: Sequence[str], grammar: Grammar) -
     return found == flipped != grammar.interpret(query)
 
 
-def label(responses: pd.DataFrame, grammar: Grammars = GOLD) -> pd.DataFrame:
+def annotate_errors(responses: pd.DataFrame, grammar: GrammarOrGrammars = GOLD) -> pd.DataFrame:
     """The table with `target`, `correct` and `error_type` as the grammar has them.
 
     A wrong answer is `one-to-one`, `iconic`, `one-to-one iconic` if it is both, or `other`.
@@ -69,17 +69,17 @@ def label(responses: pd.DataFrame, grammar: Grammars = GOLD) -> pd.DataFrame:
     for key in keys:
         if key not in known:
             item, query, response = key
-            known[key] = _label(words_of(query), words_of(response), _of_item(grammar, item))
+            known[key] = _error_type(tokens(query), tokens(response), _item_grammar(grammar, item))
     found = [known[key] for key in keys]
     index = responses.index
     labelled["target"] = pd.Series([target for target, _ in found], index, dtype="string")
     labelled["error_type"] = pd.Series([error for _, error in found], index, dtype="string")
-    labelled["correct"] = same_symbols(labelled)
+    labelled["correct"] = equal_responses(labelled)
     return labelled
 
 
 def item_accuracy(
-    responses: pd.DataFrame, grammar: Grammars = GOLD, *, by: Sequence[str] = BY
+    responses: pd.DataFrame, grammar: GrammarOrGrammars = GOLD, *, by: Sequence[str] = GROUP_KEYS
 ) -> pd.DataFrame:
     """Accuracy on each item, in the order in which items first come.
 
@@ -88,7 +88,7 @@ def item_accuracy(
         `group_of`), `outputs` (symbols of the right answer), `responses`, `correct` (how many),
         `accuracy` (percent).
     """
-    labelled = label(responses, grammar)
+    labelled = annotate_errors(responses, grammar)
     grouped = labelled.groupby([*by, "item"], sort=False, dropna=False)
     items = grouped.agg(
         query=("query", "first"),
@@ -97,28 +97,28 @@ def item_accuracy(
         correct=("correct", "sum"),
     ).reset_index()
     items["functions"] = [
-        _functions(words_of(query), _of_item(grammar, item))
+        _functions(tokens(query), _item_grammar(grammar, item))
         for item, query in zip(items["item"], items["query"], strict=True)
     ]
-    items["group"] = items["functions"].map(group_of).astype("string")
-    items["outputs"] = [len(words_of(target)) for target in items["target"]]
+    items["group"] = items["functions"].map(complexity).astype("string")
+    items["outputs"] = [len(tokens(target)) for target in items["target"]]
     items["correct"] = items["correct"].astype("int64")
     items["accuracy"] = 100 * items["correct"] / items["responses"]
     order = [*by, "item", "functions", "group", "outputs", "responses", "correct", "accuracy"]
     return items[order]
 
 
-def group_of(functions: int) -> str:
+def complexity(functions: int) -> str:
     """`simple` with one function word, `complex` with several; empty without any.
 
-    >>> [group_of(n) for n in (0, 1, 3)]
+    >>> [complexity(n) for n in (0, 1, 3)]
     ['', 'simple', 'complex']
     """
     return "" if functions == 0 else "simple" if functions == 1 else "complex"
 
 
-def groups(
-    responses: pd.DataFrame, grammar: Grammars = GOLD, *, by: Sequence[str] = BY
+def accuracy_by_group(
+    responses: pd.DataFrame, grammar: GrammarOrGrammars = GOLD, *, by: Sequence[str] = GROUP_KEYS
 ) -> pd.DataFrame:
     """Mean accuracy over items, in percent: `all`, `simple`, `complex` and `six_long`.
 
@@ -130,7 +130,7 @@ def groups(
         "all": items["functions"] >= 0,
         "simple": items["group"] == "simple",
         "complex": items["group"] == "complex",
-        "six_long": items["outputs"] >= LONG,
+        "six_long": items["outputs"] >= LONG_OUTPUT,
     }
     means = {
         name: items[member].groupby(list(by), sort=False, dropna=False)["accuracy"].mean()
@@ -139,8 +139,8 @@ def groups(
     return pd.DataFrame(means, index=means["all"].index).reset_index()
 
 
-def errors(
-    responses: pd.DataFrame, grammar: Grammars = GOLD, *, by: Sequence[str] = BY
+def error_rates(
+    responses: pd.DataFrame, grammar: GrammarOrGrammars = GOLD, *, by: Sequence[str] = GROUP_KEYS
 ) -> pd.DataFrame:
     """How many errors are one-to-one, and how many that could be iconic are.
 
@@ -152,9 +152,9 @@ def errors(
         `reversing_errors` (on queries with such a function), `iconic` and `iconic_percent`.
         The percentage of nothing is missing (NaN).
     """
-    labelled = label(responses, grammar)
+    labelled = annotate_errors(responses, grammar)
     asked = set(zip(labelled["item"], labelled["query"], strict=True))
-    known = {(i, q): _may_reverse(words_of(q), _of_item(grammar, i)) for i, q in asked}
+    known = {(i, q): _has_reversing_rule(tokens(q), _item_grammar(grammar, i)) for i, q in asked}
     wrong = ~labelled["correct"].astype(bool)
     may_reverse = pd.Series(
         [known[key] for key in zip(labelled["item"], labelled["query"], strict=True)],
@@ -179,7 +179,7 @@ def percent(part: pd.Series, whole: pd.Series) -> pd.Series:
     return 100 * part / whole.where(whole > 0)
 
 
-def _of_item(grammar: Grammars, item: str) -> Grammar:
+def _item_grammar(grammar: GrammarOrGrammars, item: str) -> Grammar:
     if isinstance(grammar, Grammar):
         return grammar
     if item not in grammar:
@@ -192,12 +192,18 @@ def _functions(query: tuple[str, ...], grammar: Grammar) -> int:
     return sum(word in names for word in query)
 
 
-def _may_reverse(query: tuple[str, ...], grammar: Grammar) -> bool:
+def _has_reversing_rule(query: tuple[str, ...], grammar: Grammar) -> bool:
     """Whether the query names a function that says its second argument first."""
-    return any(not set(rule.words).isdisjoint(query) for rule in grammar.rules if reverses(rule))
+    return any(
+        not set(rule.words).isdisjoint(query)
+        for rule in grammar.rules
+        if is_argument_reversing(rule)
+    )
 
 
-def _label(query: tuple[str, ...], response: tuple[str, ...], grammar: Grammar) -> tuple[str, str]:
+def _error_type(
+    query: tuple[str, ...], response: tuple[str, ...], grammar: Grammar
+) -> tuple[str, str]:
     target = grammar.interpret(query)
     if response == target:
         return " ".join(target), ""

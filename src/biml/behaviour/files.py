@@ -9,17 +9,22 @@ from pathlib import Path
 
 import pandas as pd
 
-from biml.behaviour.responses import COLUMNS, REQUIRED, check, table
+from biml.behaviour.responses import (
+    RESPONSE_COLUMNS,
+    REQUIRED_COLUMNS,
+    validate_rows,
+    response_table,
+)
 from biml.errors import BimlError, FormatError, UsageError
-from biml.files import write_aside
+from biml.files import atomic_write
 
-ENDINGS = (".csv", ".parquet")
+TABLE_SUFFIXES = (".csv", ".parquet")
 
-NUMBERS = ("seed", "sample")
+NUMERIC_COLUMNS = ("seed", "sample")
 
 
 @dataclass(frozen=True)
-class Rows:
+class RawRows:
     """The rows of a file of responses, whose contents are yet to be checked.
 
     Attributes:
@@ -29,28 +34,28 @@ class Rows:
     """
 
     numbered: list[tuple[int, dict[str, object]]]
-    place: str
+    unit: str
     columns: tuple[str, ...]
 
 
-def write(responses: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+def write_responses(responses: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Write a table; what stood there before stays until the new one is complete.
 
     Raises:
         UsageError: the path ends in neither `.csv` nor `.parquet`.
         BimlError: it cannot be written.
     """
-    ending = _ending(path)
+    ending = _table_suffix(path)
     buffer = io.BytesIO()
     if ending == ".csv":
         responses.to_csv(buffer, index=False, lineterminator="\n")
     else:
         responses.to_parquet(buffer, index=False)
-    with write_aside(path) as file:
+    with atomic_write(path) as file:
         file.write(buffer.getvalue())
 
 
-def read(
+def read_responses(
     path: str | os.PathLike[str],
     *,
     words: Collection[str] | None = None,
@@ -73,17 +78,17 @@ def read(
         BimlError: the file cannot be read.
     """
     rows = read_rows(path)
-    check(rows.numbered, source=str(path), place=rows.place, words=words, symbols=symbols)
-    return table(row for _, row in rows.numbered)
+    validate_rows(rows.numbered, source=str(path), unit=rows.unit, words=words, symbols=symbols)
+    return response_table(row for _, row in rows.numbered)
 
 
-def read_rows(path: str | os.PathLike[str]) -> Rows:
+def read_rows(path: str | os.PathLike[str]) -> RawRows:
     """The rows of a file of responses, whose contents are yet to be checked.
 
     Raises:
         UsageError, FormatError, BimlError: as for `read`.
     """
-    ending = _ending(path)
+    ending = _table_suffix(path)
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -94,7 +99,7 @@ def read_rows(path: str | os.PathLike[str]) -> Rows:
     return rows
 
 
-def _csv_rows(data: bytes, source: str) -> Rows:
+def _csv_rows(data: bytes, source: str) -> RawRows:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -111,7 +116,7 @@ def _csv_rows(data: bytes, source: str) -> Rows:
             for cells in reader
             if any(cell.strip() for cell in cells)
         ]
-        return Rows(rows, "line", tuple(header))
+        return RawRows(rows, "line", tuple(header))
     except csv.Error as error:
         raise FormatError(
             f"not a well-formed CSV row ({error})", source=source, line=reader.line_num
@@ -138,19 +143,19 @@ def _csv_row(header: list[str], cells: list[str], source: str, line: int) -> dic
     for name, cell in zip(header, cells, strict=True):
         cell = " ".join(cell.split())
         # An empty cell means nothing is known, except that a response may really be empty.
-        if name in COLUMNS and name != "correct" and (cell or name == "response"):
+        if name in RESPONSE_COLUMNS and name != "correct" and (cell or name == "response"):
             try:
-                row[name] = _value(name, cell)
+                row[name] = _cell_value(name, cell)
             except ValueError as error:
                 raise FormatError(str(error), source=source, line=line) from None
-    return {**_EMPTY, **row}
+    return {**_EMPTY_CELLS, **row}
 
 
-_EMPTY = {"query": "", "item": ""}
+_EMPTY_CELLS = {"query": "", "item": ""}
 """What is missing is empty, so that `check` says so."""
 
 
-def _value(name: str, cell: object) -> object:
+def _cell_value(name: str, cell: object) -> object:
     """A cell of a column as what it has to be: a whole number or text.
 
     Raises:
@@ -158,7 +163,7 @@ def _value(name: str, cell: object) -> object:
     """
     if isinstance(cell, float) and cell.is_integer():
         cell = int(cell)  # other programs keep whole numbers beside empty cells as 3.0
-    if name not in NUMBERS:
+    if name not in NUMERIC_COLUMNS:
         if isinstance(cell, str | int):
             return " ".join(str(cell).split())
         raise ValueError(f"the {name} {cell!r} is not text")
@@ -170,7 +175,7 @@ def _value(name: str, cell: object) -> object:
     raise ValueError(f"the {name} '{cell}' is not a whole number")
 
 
-def _parquet_rows(data: bytes, source: str) -> Rows:
+def _parquet_rows(data: bytes, source: str) -> RawRows:
     try:
         frame = pd.read_parquet(io.BytesIO(data))
     except (ValueError, OSError) as error:  # pyarrow's errors are kinds of these
@@ -178,30 +183,30 @@ def _parquet_rows(data: bytes, source: str) -> Rows:
             f"not a Parquet file, or a damaged one ({str(error).splitlines()[0]})", source=source
         ) from None
     _check_columns(map(str, frame.columns), source)
-    known = [name for name in frame.columns if name in COLUMNS and name != "correct"]
+    known = [name for name in frame.columns if name in RESPONSE_COLUMNS and name != "correct"]
     cells = frame[known].astype(object).where(frame[known].notna(), None).to_dict("records")
     rows: list[tuple[int, dict[str, object]]] = []
     for number, row in enumerate(cells, 1):
         try:
-            found = {str(n): _value(str(n), c) for n, c in row.items() if c is not None}
+            found = {str(n): _cell_value(str(n), c) for n, c in row.items() if c is not None}
         except ValueError as error:
-            raise FormatError(str(error), source=source, line=number, place="row") from None
-        rows.append((number, {**_EMPTY, **found}))
-    return Rows(rows, "row", tuple(map(str, frame.columns)))
+            raise FormatError(str(error), source=source, line=number, unit="row") from None
+        rows.append((number, {**_EMPTY_CELLS, **found}))
+    return RawRows(rows, "row", tuple(map(str, frame.columns)))
 
 
 def _check_columns(names: Iterable[str], source: str, line: int | None = None) -> None:
     have = list(names)
     for name in have:
         meant = name.strip().lower()
-        if meant != name and meant in COLUMNS:
+        if meant != name and meant in RESPONSE_COLUMNS:
             raise FormatError(
                 f"a column is named {name!r}; if it holds the {meant}, name it {meant!r}, else "
                 "something else",
                 source=source,
                 line=line,
             )
-    missing = [name for name in REQUIRED if name not in have]
+    missing = [name for name in REQUIRED_COLUMNS if name not in have]
     if missing:
         hint = ""
         if len(have) == 1 and any(mark in have[0] for mark in ";\t"):
@@ -217,8 +222,8 @@ def _check_columns(names: Iterable[str], source: str, line: int | None = None) -
         raise FormatError(f"two columns are named {min(twice)!r}", source=source, line=line)
 
 
-def _ending(path: str | os.PathLike[str]) -> str:
+def _table_suffix(path: str | os.PathLike[str]) -> str:
     ending = Path(path).suffix.lower()
-    if ending not in ENDINGS:
-        raise UsageError(f"{path}: a table of responses ends in {' or '.join(ENDINGS)}")
+    if ending not in TABLE_SUFFIXES:
+        raise UsageError(f"{path}: a table of responses ends in {' or '.join(TABLE_SUFFIXES)}")
     return ending

@@ -9,19 +9,19 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 
-from biml.behaviour.responses import stem
-from biml.behaviour.samples import unmap_words
-from biml.episodes.answerers import Answerer
+from biml.behaviour.responses import file_stem
+from biml.behaviour.samples import words_in_original_names
+from biml.episodes.answerers import Respondent
 from biml.episodes.episode import Episode
-from biml.episodes.present import EvaluationEpisodes
-from biml.episodes.transforms import unmap_symbols
-from biml.evaluation.likelihood import Likelihood, Scores, lapse, likelihood
+from biml.episodes.present import EvaluationSet
+from biml.episodes.transforms import undo_remapping
+from biml.evaluation.likelihood import Likelihood, TokenScores, apply_lapse, likelihood
 from biml.evaluation.responder import Responder
 
-RESPONSE = ["task", "item", "participant", "sample"]
+RESPONSE_KEYS = ["task", "item", "participant", "sample"]
 """What tells one scored response from another."""
 
-_Said = tuple[str, str, str]
+_FileQueryResponse = tuple[str, str, str]
 """File, query and response."""
 
 
@@ -45,20 +45,20 @@ class ScoredResponse:
     query: str
     response: str
     n_symbols: int
-    log_probs: list[np.ndarray]
+    log_probs_by_repeat: list[np.ndarray]
 
     def log_likelihood(self, p_lapse: float) -> float:
         """Mean over the passes at a lapse rate."""
-        found = lapse(np.array(self.log_probs), p_lapse, self.n_symbols)
+        found = apply_lapse(np.array(self.log_probs_by_repeat), p_lapse, self.n_symbols)
         return float(found.sum(axis=1).mean())
 
 
 def score_responses(
     responder: Responder,
-    evaluation: EvaluationEpisodes,
+    evaluation: EvaluationSet,
     *,
     repeats: int = 1,
-    together: int = 2000,
+    responses_per_chunk: int = 2000,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[ScoredResponse]:
     """Every response of an evaluation, scored in passes with fresh orders and names.
@@ -70,24 +70,24 @@ def score_responses(
         together: so many responses are computed together.
         progress: called with the number of passes done so far.
     """
-    repeats = repeats if evaluation.stochastic else 1
-    evaluation = replace(evaluation, times=1)
-    identify = _identities(evaluation)
-    found: dict[tuple[_Said, int], ScoredResponse] = {}
+    repeats = repeats if evaluation.varies else 1
+    evaluation = replace(evaluation, query_repeats=1)
+    identify = _respondent_lookup(evaluation)
+    found: dict[tuple[_FileQueryResponse, int], ScoredResponse] = {}
     waiting: list[list[Episode]] = []
     for repeat in range(repeats):
-        waiting.append(evaluation.presented(repeat))
+        waiting.append(evaluation.repeat(repeat))
         responses = sum(len(e.queries) for episodes in waiting for e in episodes)
-        if responses < together and repeat + 1 < repeats:
+        if responses < responses_per_chunk and repeat + 1 < repeats:
             continue
         log_probs = iter(responder.log_prob([e for episodes in waiting for e in episodes]))
         for episodes in waiting:
-            seen: dict[_Said, int] = defaultdict(int)
+            seen: dict[_FileQueryResponse, int] = defaultdict(int)
             for episode in episodes:
                 choices = len(responder.symbols if episode.pool is None else episode.pool) + 1
                 for query, log_prob in zip(episode.queries, next(log_probs), strict=True):
-                    words = " ".join(unmap_words(episode, query.words))
-                    response = " ".join(unmap_symbols(episode, query.symbols))
+                    words = " ".join(words_in_original_names(episode, query.input))
+                    response = " ".join(undo_remapping(episode, query.output))
                     said = (episode.name, words, response)
                     # Passes may differ in the order of a person's answers to the same query.
                     key = (said, seen[said])
@@ -100,29 +100,29 @@ def score_responses(
                             query=words,
                             response=response,
                             n_symbols=choices,
-                            log_probs=[],
+                            log_probs_by_repeat=[],
                         )
-                    found[key].log_probs.append(log_prob)
+                    found[key].log_probs_by_repeat.append(log_prob)
         waiting = []
         progress(repeat + 1)
     return list(found.values())
 
 
-def as_scores(scored: Sequence[ScoredResponse], times: int = 1) -> list[Scores]:
+def token_scores(scored: Sequence[ScoredResponse], copies: int = 1) -> list[TokenScores]:
     """The same pass by pass, as `fit_lapse`, `best_lapse` and `likelihood` take them.
 
     Args:
         times: how often each response counts.
     """
-    choices = [np.full(len(one.log_probs[0]), one.n_symbols) for one in scored]
-    together = np.tile(np.concatenate(choices or [np.empty(0)]), times)
-    passes = zip(*(one.log_probs for one in scored), strict=True)
-    return [Scores(np.tile(np.concatenate(values), times), together) for values in passes]
+    choices = [np.full(len(one.log_probs_by_repeat[0]), one.n_symbols) for one in scored]
+    together = np.tile(np.concatenate(choices or [np.empty(0)]), copies)
+    passes = zip(*(one.log_probs_by_repeat for one in scored), strict=True)
+    return [TokenScores(np.tile(np.concatenate(values), copies), together) for values in passes]
 
 
 def log_likelihoods(
     responder: Responder,
-    evaluation: EvaluationEpisodes,
+    evaluation: EvaluationSet,
     *,
     model: str,
     task: str,
@@ -144,10 +144,10 @@ def log_likelihoods(
         A row for each response, see `tabulate`.
     """
     scored = score_responses(responder, evaluation, repeats=repeats, progress=progress)
-    return tabulate(scored, model=model, task=task, p_lapse=p_lapse)
+    return to_table(scored, model=model, task=task, p_lapse=p_lapse)
 
 
-def tabulate(
+def to_table(
     scored: Sequence[ScoredResponse], *, model: str, task: str, p_lapse: float
 ) -> pd.DataFrame:
     """Log-likelihoods of scored responses at a lapse rate, as a table.
@@ -166,20 +166,20 @@ def tabulate(
             one.sample,
             one.query,
             one.response,
-            len(one.log_probs[0]),
+            len(one.log_probs_by_repeat[0]),
             one.log_likelihood(p_lapse),
         )
         for one in scored
     ]
-    names = ["model", *RESPONSE, "query", "response", "symbols", "log_likelihood"]
+    names = ["model", *RESPONSE_KEYS, "query", "response", "symbols", "log_likelihood"]
     return pd.DataFrame(rows, columns=names)
 
 
-def breakdown(
-    loglikes: pd.DataFrame, by: Sequence[str] = ("model", "task", "item")
+def summed_by(
+    log_likelihoods: pd.DataFrame, by: Sequence[str] = ("model", "task", "item")
 ) -> pd.DataFrame:
     """Summed log-likelihood, by item or, with `by=("model", "participant")`, by participant."""
-    grouped = loglikes.groupby(list(by), sort=False, dropna=False)
+    grouped = log_likelihoods.groupby(list(by), sort=False, dropna=False)
     return grouped.agg(
         responses=("log_likelihood", "size"),
         symbols=("symbols", "sum"),
@@ -187,7 +187,7 @@ def breakdown(
     ).reset_index()
 
 
-def best_lapse(scores: Sequence[Scores]) -> Likelihood:
+def fit_lapse_bounded(scores: Sequence[TokenScores]) -> Likelihood:
     """The likelihood at the lapse rate between 0 and 1 that is best, by a bounded optimiser.
 
     The published search is `biml.evaluation.likelihood.fit_lapse`, which tries 18 rates.
@@ -201,29 +201,32 @@ def best_lapse(scores: Sequence[Scores]) -> Likelihood:
     return likelihood(scores, float(found.x))
 
 
-def _identities(
-    evaluation: EvaluationEpisodes,
-) -> Callable[[str, str, str], tuple[Answerer, int]]:
+def _respondent_lookup(
+    evaluation: EvaluationSet,
+) -> Callable[[str, str, str], tuple[Respondent, int]]:
     """Item, participant and number of one answer after another, given file, query and response.
 
     In an imported experiment items and participants are as its table has them.
     """
-    by_trial = _names_differ(evaluation.episodes)
+    by_trial = _contexts_differ(evaluation.episodes)
     numbers: dict[tuple[str, str], count[int]] = defaultdict(count)
 
-    def numbered(name: str, words: str, who: Answerer | None = None) -> tuple[Answerer, int]:
-        item, person = stem(name) if by_trial else words, stem(name) if evaluation.by_name else ""
-        return who or Answerer(item, person), next(numbers[name, words])
+    def numbered(name: str, words: str, who: Respondent | None = None) -> tuple[Respondent, int]:
+        item, person = (
+            file_stem(name) if by_trial else words,
+            file_stem(name) if evaluation.group_by_participant else "",
+        )
+        return who or Respondent(item, person), next(numbers[name, words])
 
     # By the response as well, because an episode type may leave out some.
-    told: dict[_Said, list[tuple[Answerer, int]]] = defaultdict(list)
+    told: dict[_FileQueryResponse, list[tuple[Respondent, int]]] = defaultdict(list)
     for episode in evaluation.episodes:
-        known = evaluation.answerers.get(episode.name) or (None,) * len(episode.queries)
+        known = evaluation.respondents.get(episode.name) or (None,) * len(episode.queries)
         for query, who in zip(episode.queries, known, strict=False):
-            words, response = " ".join(query.words), " ".join(query.symbols)
+            words, response = " ".join(query.input), " ".join(query.output)
             told[episode.name, words, response].append(numbered(episode.name, words, who))
 
-    def identity(name: str, words: str, response: str) -> tuple[Answerer, int]:
+    def identity(name: str, words: str, response: str) -> tuple[Respondent, int]:
         if left := told.get((name, words, response)):
             return left.pop(0)
         return numbered(name, words)
@@ -231,7 +234,7 @@ def _identities(
     return identity
 
 
-def _names_differ(episodes: Sequence[Episode]) -> bool:
+def _contexts_differ(episodes: Sequence[Episode]) -> bool:
     """Whether several files ask the same query after different study examples (probe trials)."""
     contexts = {(frozenset(e.study), e.pool) for e in episodes}
     return len(contexts) > 1

@@ -13,16 +13,16 @@ from statsmodels.genmod.families import Binomial
 from statsmodels.genmod.generalized_linear_model import GLM
 from statsmodels.tools.numdiff import approx_hess
 
-NODES = 15
+QUADRATURE_NODES = 15
 """Points of the quadrature over participants' intercepts, placed where each one's lie."""
 
-MOST_STEPS = 100
+MAX_NEWTON_STEPS = 100
 """Of the search for where those are; halving alone would need fewer than this."""
 
-GROUP_SD = "sd(group)"
+RANDOM_INTERCEPT_SD = "sd(group)"
 """The term that is the standard deviation of groups' intercepts."""
 
-_UNBOUNDED = 50.0
+_MAX_STANDARD_ERROR = 50.0
 """A standard error above this, in log-odds, says that the data do not bound the estimate."""
 
 
@@ -49,45 +49,45 @@ def logistic_regression(
     x = np.column_stack([np.ones(len(y)), predictors.to_numpy(dtype=float)])
     terms = ["intercept", *map(str, predictors.columns)]
     if groups is not None:
-        terms.append(GROUP_SD)
+        terms.append(RANDOM_INTERCEPT_SD)
     found = np.full((2, len(terms)), np.nan)
     kept = np.ones(len(terms), dtype=bool)
-    kept[: x.shape[1]] = _telling(x)
+    kept[: x.shape[1]] = _independent_columns(x)
     if len(set(y.tolist())) > 1:
-        found[:, kept] = _fitted(y, x[:, kept[: x.shape[1]]], groups)
-    return _table(terms, *found)
+        found[:, kept] = _fit(y, x[:, kept[: x.shape[1]]], groups)
+    return _coefficient_table(terms, *found)
 
 
-def _telling(x: np.ndarray) -> np.ndarray:
+def _independent_columns(x: np.ndarray) -> np.ndarray:
     """Which columns do not follow from those before them."""
     ranks = [np.linalg.matrix_rank(x[:, :columns]) for columns in range(x.shape[1] + 1)]
     return np.diff(ranks) > 0
 
 
-def _fitted(y: np.ndarray, x: np.ndarray, groups: pd.Series | None) -> np.ndarray:
+def _fit(y: np.ndarray, x: np.ndarray, groups: pd.Series | None) -> np.ndarray:
     """Estimates and standard errors [2, terms]; all NaN where the data do not bound one of them."""
     # Separated data are told by missing values, not by warnings.
     with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
         plain = GLM(y, x, family=Binomial()).fit()
     estimates, errors = np.asarray(plain.params), np.asarray(plain.bse)
-    if np.all(errors < _UNBOUNDED) and groups is not None:
+    if np.all(errors < _MAX_STANDARD_ERROR) and groups is not None:
         codes, _ = pd.factorize(groups)
-        estimates, errors = _with_groups(y, x, codes, estimates)
+        estimates, errors = _fit_random_intercept(y, x, codes, estimates)
     found = np.stack((estimates, errors))
-    return found if np.all(errors < _UNBOUNDED) else np.full_like(found, np.nan)
+    return found if np.all(errors < _MAX_STANDARD_ERROR) else np.full_like(found, np.nan)
 
 
-def _with_groups(
+def _fit_random_intercept(
     y: np.ndarray, x: np.ndarray, group: np.ndarray, start: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Estimates and standard errors of the coefficients and of the groups' standard deviation."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(QUADRATURE_NODES)
     # Of the normal density around each group's own mode, which is divided out again.
     log_weights = np.log(weights / weights.sum()) + nodes**2 / 2
 
     def cost(parameters: np.ndarray) -> float:
         fixed, sd = x @ parameters[:-1], parameters[-1]
-        mode, width = _modes(y, fixed, group, sd)
+        mode, width = _posterior_modes(y, fixed, group, sd)
         likelihood = []
         for node, log_weight in zip(nodes, log_weights, strict=True):
             at = mode + width * node
@@ -102,7 +102,7 @@ def _with_groups(
     return found, np.sqrt(np.where(variances > 0, variances, np.nan))
 
 
-def _modes(
+def _posterior_modes(
     y: np.ndarray, fixed: np.ndarray, group: np.ndarray, sd: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where each group's standardised intercept is likeliest, and how wide it is around there.
@@ -112,7 +112,7 @@ def _modes(
     rows = np.bincount(group)
     high = abs(sd) * rows + 1.0
     low, mode = -high, np.zeros(len(rows))
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_NEWTON_STEPS):
         p = expit(fixed + sd * mode[group])
         slope = np.bincount(group, sd * (y - p)) - mode
         curvature = np.bincount(group, sd**2 * p * (1 - p)) + 1
@@ -126,8 +126,8 @@ def _modes(
     return mode, curvature**-0.5
 
 
-def _table(terms: list[str], estimates: np.ndarray, errors: np.ndarray) -> pd.DataFrame:
-    bounded = np.array(terms) == GROUP_SD
+def _coefficient_table(terms: list[str], estimates: np.ndarray, errors: np.ndarray) -> pd.DataFrame:
+    bounded = np.array(terms) == RANDOM_INTERCEPT_SD
     z = np.where(bounded, np.nan, estimates / errors)
     reach = norm.ppf(0.975) * errors
     low = estimates - reach

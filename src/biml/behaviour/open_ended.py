@@ -7,20 +7,20 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from biml.behaviour.responses import SHEET, words_of
+from biml.behaviour.responses import RESPONSE_SET_KEYS, tokens
 
-Pair = tuple[tuple[str, ...], tuple[str, ...]]
+QueryResponse = tuple[tuple[str, ...], tuple[str, ...]]
 """A query and its answer."""
 
 PATTERNS = ("perfect", "one_to_one", "iconic", "mutual_exclusivity")
 
 
-def is_one_to_one(sheet: Sequence[Pair]) -> bool:
+def is_one_to_one(pairs: Sequence[QueryResponse]) -> bool:
     """Whether every answer is as long as its query."""
-    return all(len(words) == len(symbols) for words, symbols in sheet)
+    return all(len(words) == len(symbols) for words, symbols in pairs)
 
 
-def is_iconic(sheet: Sequence[Pair]) -> bool:
+def is_iconic(pairs: Sequence[QueryResponse]) -> bool:
     """Whether one dictionary explains every answer from left to right.
 
     That is: each word can be given one series of one or more symbols, so that every answer is what
@@ -30,24 +30,24 @@ def is_iconic(sheet: Sequence[Pair]) -> bool:
     >>> is_iconic([dax, both]), is_iconic([dax, (("dax", "lug"), ("BLUE", "RED", "RED"))])
     (True, False)
     """
-    return _explained(tuple(sheet), {})
+    return _is_explained_by(tuple(pairs), {})
 
 
-def is_mutually_exclusive(sheet: Sequence[Pair]) -> bool:
+def is_mutually_exclusive(pairs: Sequence[QueryResponse]) -> bool:
     """Whether no two different queries have the same answer."""
-    return len({symbols for _, symbols in sheet}) == len(set(sheet))
+    return len({symbols for _, symbols in pairs}) == len(set(pairs))
 
 
-def is_perfect(sheet: Sequence[Pair]) -> bool:
+def is_perfect(pairs: Sequence[QueryResponse]) -> bool:
     """Whether each word always stands for one colour of its own, from left to right."""
-    if not is_one_to_one(sheet):
+    if not is_one_to_one(pairs):
         return False
-    pairs = {pair for query, answer in sheet for pair in zip(query, answer, strict=True)}
-    words, symbols = {word for word, _ in pairs}, {symbol for _, symbol in pairs}
-    return len(pairs) == len(words) == len(symbols)
+    aligned = {pair for query, answer in pairs for pair in zip(query, answer, strict=True)}
+    words, symbols = {word for word, _ in aligned}, {symbol for _, symbol in aligned}
+    return len(aligned) == len(words) == len(symbols)
 
 
-def patterns(responses: pd.DataFrame) -> pd.DataFrame:
+def response_patterns(responses: pd.DataFrame) -> pd.DataFrame:
     """Which patterns each answer sheet has.
 
     Returns:
@@ -55,14 +55,14 @@ def patterns(responses: pd.DataFrame) -> pd.DataFrame:
         it has, and for each pattern whether it has it.
     """
     rows = []
-    for key, answers in responses.groupby(SHEET, sort=False, dropna=False):
+    for key, answers in responses.groupby(RESPONSE_SET_KEYS, sort=False, dropna=False):
         sheet = [
-            (words_of(query), words_of(response))
+            (tokens(query), tokens(response))
             for query, response in zip(answers["query"], answers["response"], strict=True)
         ]
         rows.append(
             {
-                **dict(zip(SHEET, key, strict=True)),
+                **dict(zip(RESPONSE_SET_KEYS, key, strict=True)),
                 "answers": len(sheet),
                 "perfect": is_perfect(sheet),
                 "one_to_one": is_one_to_one(sheet),
@@ -70,17 +70,17 @@ def patterns(responses: pd.DataFrame) -> pd.DataFrame:
                 "mutual_exclusivity": is_mutually_exclusive(sheet),
             }
         )
-    table = pd.DataFrame(rows, columns=[*SHEET, "answers", *PATTERNS])
-    return table.astype({name: responses[name].dtype for name in SHEET})
+    table = pd.DataFrame(rows, columns=[*RESPONSE_SET_KEYS, "answers", *PATTERNS])
+    return table.astype({name: responses[name].dtype for name in RESPONSE_SET_KEYS})
 
 
-def shares(responses: pd.DataFrame, *, by: Sequence[str] = ("model",)) -> pd.DataFrame:
+def pattern_rates(responses: pd.DataFrame, *, by: Sequence[str] = ("model",)) -> pd.DataFrame:
     """How many answer sheets have each pattern.
 
     Returns:
         A row for each model: `sheets`; for each pattern how many have it, and `…_percent`.
     """
-    grouped = patterns(responses).groupby(list(by), sort=False, dropna=False)
+    grouped = response_patterns(responses).groupby(list(by), sort=False, dropna=False)
     table = grouped[list(PATTERNS)].sum().astype("int64")
     table.insert(0, "sheets", grouped.size())
     for name in PATTERNS:
@@ -88,16 +88,18 @@ def shares(responses: pd.DataFrame, *, by: Sequence[str] = ("model",)) -> pd.Dat
     return table.reset_index()
 
 
-def _explained(sheet: tuple[Pair, ...], meanings: dict[str, tuple[str, ...]]) -> bool:
+def _is_explained_by(
+    pairs: tuple[QueryResponse, ...], meanings: dict[str, tuple[str, ...]]
+) -> bool:
     """Whether the meanings so far can be extended to explain all pairs of the sheet."""
-    if not sheet:
+    if not pairs:
         return True
     # Queries with the fewest words of unknown meaning first: they leave the fewest choices.
-    first, *rest = sorted(sheet, key=lambda pair: len(set(pair[0]).difference(meanings)))
-    return any(_explained(tuple(rest), more) for more in _readings(*first, meanings))
+    first, *rest = sorted(pairs, key=lambda pair: len(set(pair[0]).difference(meanings)))
+    return any(_is_explained_by(tuple(rest), more) for more in _possible_meanings(*first, meanings))
 
 
-def _readings(
+def _possible_meanings(
     words: tuple[str, ...], symbols: tuple[str, ...], meanings: dict[str, tuple[str, ...]]
 ) -> list[dict[str, tuple[str, ...]]]:
     """Every way to give the words meanings by which they stand for the symbols."""
@@ -108,9 +110,9 @@ def _readings(
         known = meanings[word]
         if symbols[: len(known)] != known:
             return []
-        return _readings(rest, symbols[len(known) :], meanings)
+        return _possible_meanings(rest, symbols[len(known) :], meanings)
     return [
         reading
         for end in range(1, len(symbols) - len(rest) + 1)
-        for reading in _readings(rest, symbols[end:], {**meanings, word: symbols[:end]})
+        for reading in _possible_meanings(rest, symbols[end:], {**meanings, word: symbols[:end]})
     ]

@@ -9,13 +9,13 @@ from itertools import accumulate
 import pandas as pd
 
 from biml.behaviour import few_shot, probes
-from biml.behaviour.responses import from_episodes, stem
-from biml.episodes.answerers import of_two_grammars
+from biml.behaviour.responses import responses_from_episodes, file_stem
+from biml.episodes.answerers import ambiguous_item_error
 from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
-from biml.episodes.present import EvaluationEpisodes
-from biml.episodes.recipes import HUMAN
-from biml.episodes.recipes import PROBES as PROBE_FOLDER
+from biml.episodes.present import EvaluationSet
+from biml.episodes.recipes import FEW_SHOT_FOLDER
+from biml.episodes.recipes import PROBE_FOLDER as PROBE_FOLDER
 from biml.episodes.text import format_episode
 from biml.episodes.types import episode_type
 from biml.errors import BimlError
@@ -23,10 +23,10 @@ from biml.grammar import GOLD, Grammar
 
 FEW_SHOT, OPEN_ENDED, PROBES = "few_shot", "open_ended", "probes"
 
-FOLDERS = {FEW_SHOT: HUMAN, OPEN_ENDED: "open_ended_all", PROBES: PROBE_FOLDER}
+TASK_FOLDERS = {FEW_SHOT: FEW_SHOT_FOLDER, OPEN_ENDED: "open_ended_all", PROBES: PROBE_FOLDER}
 """Where the answers of each task lie in `data_human`; an imported experiment has some of them."""
 
-PUBLISHED = {
+PUBLISHED_DIGESTS = {
     "few_shot_human": "2181cb34132e3d4f3087196e90c7b444",
     "open_end_human_all": "9eb86b57d968c29e1af4a3279aa3a868",
     "probe_human": "922c043ef87c4a09030b33cbd3816ac6",
@@ -37,15 +37,15 @@ FOLDS = (1, 2, 3, 4, 5)
 """Parts of the open-ended participants, each held out from the training of one model."""
 
 
-def lacks(data: DataFolders, task: str) -> bool:
+def lacks_task(data: DataFolders, task: str) -> bool:
     """Whether there are human data, but none of this task."""
-    human = data.look("data_human")
-    return human is not None and not (human / FOLDERS[task]).is_dir()
+    human = data.get("data_human")
+    return human is not None and not (human / TASK_FOLDERS[task]).is_dir()
 
 
-def has_folds(data: DataFolders) -> bool:
+def has_cv_folds(data: DataFolders) -> bool:
     """Whether the open-ended participants are parted; fewer than five of an own task are not."""
-    human = data.look("data_human")
+    human = data.get("data_human")
     return human is not None and all((human / f"open_ended_cross{k}").is_dir() for k in FOLDS)
 
 
@@ -57,13 +57,13 @@ def people_few_shot(data: DataFolders) -> pd.DataFrame:
     Raises:
         BimlError: there are no human data; the message says how to get them.
     """
-    evaluation = _evaluation("few_shot_human", data)
-    responses = _table(evaluation, FEW_SHOT)
-    return label_by_file(responses, evaluation, [len(e.queries) for e in evaluation.episodes])
+    evaluation = _evaluation_set("few_shot_human", data)
+    responses = _human_table(evaluation, FEW_SHOT)
+    return annotate_by_file(responses, evaluation, [len(e.queries) for e in evaluation.episodes])
 
 
-def label_by_file(
-    responses: pd.DataFrame, evaluation: EvaluationEpisodes, counts: Sequence[int]
+def annotate_by_file(
+    responses: pd.DataFrame, evaluation: EvaluationSet, responses_per_file: Sequence[int]
 ) -> pd.DataFrame:
     """Few-shot responses with `target`, `correct` and `error_type`, by the grammar of each file.
 
@@ -71,10 +71,10 @@ def label_by_file(
         responses: those to the first file, then those to the second, and so on.
         counts: how many responses there are to each file.
     """
-    ends = accumulate(counts)
+    ends = accumulate(responses_per_file)
     labelled = [
-        few_shot.label(responses.iloc[end - count : end], episode.grammar or GOLD)
-        for episode, count, end in zip(evaluation.episodes, counts, ends, strict=True)
+        few_shot.annotate_errors(responses.iloc[end - count : end], episode.grammar or GOLD)
+        for episode, count, end in zip(evaluation.episodes, responses_per_file, ends, strict=True)
     ]
     return pd.concat(labelled)
 
@@ -85,10 +85,10 @@ def few_shot_grammar(data: DataFolders) -> Grammar:
     Raises:
         BimlError: there are no human data, or study sets are of different grammars.
     """
-    episodes = _evaluation("few_shot_human", data).episodes
+    episodes = _evaluation_set("few_shot_human", data).episodes
     grammars = {str(episode.grammar or GOLD): episode for episode in episodes}
     if len(grammars) > 1:
-        first, second, *_ = [stem(episode.name) for episode in grammars.values()]
+        first, second, *_ = [file_stem(episode.name) for episode in grammars.values()]
         raise BimlError(
             f"{first} and {second} are of different grammars; "
             "few_shot_grammars has one for each item, which measures take as well"
@@ -102,15 +102,15 @@ def few_shot_grammars(data: DataFolders) -> dict[str, Grammar]:
     Raises:
         BimlError: there are no human data, or an item has two grammars.
     """
-    evaluation = _evaluation("few_shot_human", data)
+    evaluation = _evaluation_set("few_shot_human", data)
     found: dict[str, Grammar] = {}
     for episode in evaluation.episodes:
         grammar = episode.grammar or GOLD
-        told = evaluation.answerers.get(episode.name, ())
-        names = [who.item for who in told] or [" ".join(query.words) for query in episode.queries]
+        told = evaluation.respondents.get(episode.name, ())
+        names = [who.item for who in told] or [" ".join(query.input) for query in episode.queries]
         for item in names:
             if str(found.setdefault(item, grammar)) != str(grammar):
-                raise of_two_grammars(item, stem(episode.name))
+                raise ambiguous_item_error(item, file_stem(episode.name))
     return found
 
 
@@ -120,7 +120,9 @@ def people_open_ended(data: DataFolders) -> pd.DataFrame:
     Raises:
         BimlError: there are no human data; the message says how to get them.
     """
-    return _table(_evaluation("open_end_human_all", data), OPEN_ENDED, by="participant")
+    return _human_table(
+        _evaluation_set("open_end_human_all", data), OPEN_ENDED, file_holds="participant"
+    )
 
 
 def people_probes(data: DataFolders) -> pd.DataFrame:
@@ -129,24 +131,26 @@ def people_probes(data: DataFolders) -> pd.DataFrame:
     Raises:
         BimlError: there are no human data; the message says how to get them.
     """
-    return probes.label(_table(_evaluation("probe_human", data), PROBES, by="trial"))
+    return probes.annotate_targets(
+        _human_table(_evaluation_set("probe_human", data), PROBES, file_holds="trial")
+    )
 
 
-def has_imported(data: DataFolders) -> bool:
+def is_custom_experiment(data: DataFolders) -> bool:
     """Whether the human data are of an experiment of one's own (`biml data import`).
 
     They are unless all their answers are the published ones: a folder that was copied or edited may
     have lost the table that tells who answered.
     """
-    for name, published in PUBLISHED.items():
+    for name, published in PUBLISHED_DIGESTS.items():
         with suppress(BimlError):
-            found = _evaluation(name, data)
-            if found.answerers or answers_digest(found.episodes) != published:
+            found = _evaluation_set(name, data)
+            if found.respondents or responses_digest(found.episodes) != published:
                 return True
     return False
 
 
-def answers_digest(episodes: Iterable[Episode]) -> str:
+def responses_digest(episodes: Iterable[Episode]) -> str:
     """A digest of what was studied and answered, in whatever order and files."""
     texts = [
         format_episode(
@@ -157,9 +161,11 @@ def answers_digest(episodes: Iterable[Episode]) -> str:
     return blake2b("".join(sorted(texts)).encode(), digest_size=16).hexdigest()
 
 
-def _evaluation(name: str, data: DataFolders) -> EvaluationEpisodes:
+def _evaluation_set(name: str, data: DataFolders) -> EvaluationSet:
     return episode_type(name).open_evaluation(data, 0)
 
 
-def _table(evaluation: EvaluationEpisodes, task: str, by: str = "query") -> pd.DataFrame:
-    return from_episodes(evaluation.episodes, task, by=by, answerers=evaluation.answerers)
+def _human_table(evaluation: EvaluationSet, task: str, file_holds: str = "query") -> pd.DataFrame:
+    return responses_from_episodes(
+        evaluation.episodes, task, file_holds=file_holds, respondents=evaluation.respondents
+    )

@@ -11,14 +11,14 @@ import pandas as pd
 
 from biml.behaviour.few_shot import percent
 from biml.behaviour.logistic import logistic_regression
-from biml.behaviour.responses import same_symbols, study_examples, words_of
+from biml.behaviour.responses import equal_responses, study_examples, tokens
 from biml.episodes.episode import Example
 from biml.errors import UsageError
 
 EXCLUSIVITY, CONCATENATION, TRADE_OFF = "mutual exclusivity", "concatenation", "trade-off"
-KINDS = (EXCLUSIVITY, CONCATENATION, TRADE_OFF)
+TRIAL_KINDS = (EXCLUSIVITY, CONCATENATION, TRADE_OFF)
 
-COLUMNS = ("study", "pool", "query", "response")
+TRIAL_COLUMNS = ("study", "pool", "query", "response")
 """What a measure of trials reads."""
 
 
@@ -46,11 +46,11 @@ class Trial:
         - concatenation: study examples show every word of the query alone.
         In all of them the study examples are single words.
         """
-        if not self.study or any(len(example.words) != 1 for example in self.study):
+        if not self.study or any(len(example.input) != 1 for example in self.study):
             return ""
         if set(self.query) <= set(self.meanings):
             return CONCATENATION
-        shown = {symbol for example in self.study for symbol in example.symbols}
+        shown = {symbol for example in self.study for symbol in example.output}
         if self.pool and shown.issuperset(self.pool):
             return TRADE_OFF
         return EXCLUSIVITY if len(self.query) == 1 else ""
@@ -58,20 +58,20 @@ class Trial:
     @property
     def meanings(self) -> dict[str, tuple[str, ...]]:
         """The output of each single word that study examples show."""
-        return {example.words[0]: example.symbols for example in self.study}
+        return {example.input[0]: example.output for example in self.study}
 
     @property
     def counter_examples(self) -> int:
         """Study examples whose output is that of another word, against mutual exclusivity."""
-        shown = {(example.words, example.symbols) for example in self.study}
+        shown = {(example.input, example.output) for example in self.study}
         return len(shown) - len({symbols for _, symbols in shown})
 
     @property
-    def concatenated(self) -> tuple[str, ...]:
+    def concatenation(self) -> tuple[str, ...]:
         """What the words of the query stand for, in their order."""
         return tuple(symbol for word in self.query for symbol in self.meanings[word])
 
-    def consistent(self, response: tuple[str, ...]) -> bool:
+    def is_consistent(self, response: tuple[str, ...]) -> bool:
         """Whether a response is as the trial's kind has it.
 
         - mutual exclusivity: it is the output of no study example, however long, but not empty;
@@ -79,7 +79,7 @@ class Trial:
         - trade-off: it is one-to-one, as long as the query with known words in place.
         """
         if self.kind == CONCATENATION:
-            return response == self.concatenated
+            return response == self.concatenation
         if self.kind == TRADE_OFF:
             return len(response) == len(self.query) and all(
                 self.meanings.get(word, (symbol,)) == (symbol,)
@@ -88,7 +88,7 @@ class Trial:
         return bool(response) and response not in self.meanings.values()
 
 
-def trials(responses: pd.DataFrame) -> pd.DataFrame:
+def annotate_trials(responses: pd.DataFrame) -> pd.DataFrame:
     """The responses to trials that a measure applies to, with what it makes of them.
 
     Returns:
@@ -100,35 +100,35 @@ def trials(responses: pd.DataFrame) -> pd.DataFrame:
     known: dict[tuple[str, str, str], Trial] = {}
     keys = list(zip(responses["study"], responses["pool"], responses["query"], strict=True))
     for study, pool, query in set(keys):
-        known[study, pool, query] = Trial(study_examples(study), words_of(pool), words_of(query))
+        known[study, pool, query] = Trial(study_examples(study), tokens(pool), tokens(query))
     found = [known[key] for key in keys]
-    answers = map(words_of, responses["response"])
+    answers = map(tokens, responses["response"])
     measured = responses.assign(
         kind=[trial.kind for trial in found],
         counter_examples=[trial.counter_examples for trial in found],
         pool_size=[len(trial.pool) for trial in found],
-        consistent=[trial.consistent(a) for trial, a in zip(found, answers, strict=True)],
+        consistent=[trial.is_consistent(a) for trial, a in zip(found, answers, strict=True)],
     )
     return measured[measured["kind"] != ""]
 
 
-def label(responses: pd.DataFrame) -> pd.DataFrame:
+def annotate_targets(responses: pd.DataFrame) -> pd.DataFrame:
     """The table with `target`, `correct` and `error_type` where there is a right answer."""
     targets, errors = [], []
-    for columns in zip(*(responses[name] for name in COLUMNS), strict=True):
+    for columns in zip(*(responses[name] for name in TRIAL_COLUMNS), strict=True):
         study, pool, query, response = columns
-        trial = Trial(study_examples(study), words_of(pool), words_of(query))
-        target = trial.concatenated if trial.kind == CONCATENATION else ()
+        trial = Trial(study_examples(study), tokens(pool), tokens(query))
+        target = trial.concatenation if trial.kind == CONCATENATION else ()
         targets.append(" ".join(target))
-        errors.append("other" if target and words_of(response) != target else "")
+        errors.append("other" if target and tokens(response) != target else "")
     labelled = responses.copy()
     labelled["target"] = pd.Series(targets, responses.index, dtype="string")
     labelled["error_type"] = pd.Series(errors, responses.index, dtype="string")
-    labelled["correct"] = same_symbols(labelled).mask(labelled["target"] == "")
+    labelled["correct"] = equal_responses(labelled).mask(labelled["target"] == "")
     return labelled
 
 
-def shares(responses: pd.DataFrame, *, by: Sequence[str] = ("model",)) -> pd.DataFrame:
+def consistency_rates(responses: pd.DataFrame, *, by: Sequence[str] = ("model",)) -> pd.DataFrame:
     """Share of answers that are as each kind of trial has it.
 
     Over the trade-off trials it is the share that prefers one-to-one over mutual exclusivity.
@@ -136,17 +136,17 @@ def shares(responses: pd.DataFrame, *, by: Sequence[str] = ("model",)) -> pd.Dat
     Returns:
         A row for each model and `kind`: `responses`, `consistent` (how many), `percent`.
     """
-    return _counted(trials(responses), [*by, "kind"])
+    return _consistency_counts(annotate_trials(responses), [*by, "kind"])
 
 
 def mutual_exclusivity(responses: pd.DataFrame, *, by: Sequence[str] = ("model",)) -> pd.DataFrame:
     """Share of answers consistent with mutual exclusivity, by counter-examples and pool size."""
-    measured = trials(responses)
+    measured = annotate_trials(responses)
     measured = measured[measured["kind"] == EXCLUSIVITY]
-    return _counted(measured, [*by, "counter_examples", "pool_size"])
+    return _consistency_counts(measured, [*by, "counter_examples", "pool_size"])
 
 
-def exclusivity_regression(
+def mutual_exclusivity_regression(
     responses: pd.DataFrame, *, participant_effect: bool = False
 ) -> pd.DataFrame:
     """Logistic regression of consistency with mutual exclusivity on counter-examples and pool size.
@@ -162,7 +162,7 @@ def exclusivity_regression(
     """
     if responses["model"].nunique() > 1:
         raise UsageError("a regression is for one model; choose the rows of one")
-    measured = trials(responses)
+    measured = annotate_trials(responses)
     measured = measured[measured["kind"] == EXCLUSIVITY]
     if participant_effect and (measured["participant"] == "").any():
         raise UsageError(
@@ -175,8 +175,8 @@ def exclusivity_regression(
     )
 
 
-def _counted(measured: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    grouped = measured.groupby(by, sort=False, dropna=False)["consistent"]
+def _consistency_counts(annotated: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    grouped = annotated.groupby(by, sort=False, dropna=False)["consistent"]
     table = grouped.agg(responses="size", consistent="sum").reset_index()
     table["consistent"] = table["consistent"].astype("int64")
     table["percent"] = percent(table["consistent"], table["responses"])

@@ -23,17 +23,17 @@ from typing import Any
 
 import pandas as pd
 
-from biml.episodes.answerers import Answerers
-from biml.episodes.episode import BETWEEN, WITHIN, Episode, Example
+from biml.episodes.answerers import Respondents
+from biml.episodes.episode import EXAMPLE_SEP, PAIR_SEP, Episode, Example
 from biml.episodes.transforms import UNDEFINED
 from biml.errors import FormatError
 
 PEOPLE = "people"
 
-REQUIRED = ("item", "query", "response")
+REQUIRED_COLUMNS = ("item", "query", "response")
 """Columns that a table must have; the others have defaults."""
 
-COLUMNS: dict[str, tuple[str, object]] = {
+RESPONSE_COLUMNS: dict[str, tuple[str, object]] = {
     "model": ("string", PEOPLE),
     "seed": ("Int64", None),
     "task": ("string", ""),
@@ -50,41 +50,43 @@ COLUMNS: dict[str, tuple[str, object]] = {
 }
 """Type and default of each column, in their order."""
 
-SHEET = ["model", "seed", "task", "participant", "sample"]
+RESPONSE_SET_KEYS = ["model", "seed", "task", "participant", "sample"]
 """What answers of one sheet share (the open-ended task)."""
 
-Row = Mapping[str, object]
+ResponseRow = Mapping[str, object]
 
 
-def table(rows: Iterable[Row]) -> pd.DataFrame:
+def response_table(rows: Iterable[ResponseRow]) -> pd.DataFrame:
     """Rows as a table with all columns in their order and types.
 
     Where no row has a `sample`, answers of the same person share one number, and answers of unknown
     people to the same item are counted. `correct` follows from `response` and `target`.
 
-    >>> made = table([{"item": "a", "query": "dax", "response": "RED", "target": "RED"}])
+    >>> made = response_table([{"item": "a", "query": "dax", "response": "RED", "target": "RED"}])
     >>> made["model"].tolist(), made["sample"].tolist(), made["correct"].tolist()
     (['people'], [0], [True])
     """
     given = list(rows)
     values = {
         name: [default if row.get(name) is None else row[name] for row in given]
-        for name, (_, default) in COLUMNS.items()
+        for name, (_, default) in RESPONSE_COLUMNS.items()
     }
-    frame = pd.DataFrame({name: pd.Series(v, dtype=_type(name)) for name, v in values.items()})
+    frame = pd.DataFrame(
+        {name: pd.Series(v, dtype=_column_type(name)) for name, v in values.items()}
+    )
     if not any("sample" in row for row in given):
-        frame["sample"] = _numbered(frame)
-    frame["correct"] = same_symbols(frame).mask(frame["target"] == "")
+        frame["sample"] = _sample_numbers(frame)
+    frame["correct"] = equal_responses(frame).mask(frame["target"] == "")
     return frame
 
 
-def from_episodes(
+def responses_from_episodes(
     episodes: Iterable[Episode],
     task: str,
     *,
     model: str = PEOPLE,
-    by: str = "query",
-    answerers: Answerers = MappingProxyType({}),
+    file_holds: str = "query",
+    respondents: Respondents = MappingProxyType({}),
 ) -> pd.DataFrame:
     """The queries of episodes in canonical names as responses, such as people's in the data files.
 
@@ -96,27 +98,27 @@ def from_episodes(
     """
     rows: list[dict[str, object]] = []
     for number, episode in enumerate(episodes):
-        name = stem(episode.name)
+        name = file_stem(episode.name)
         extra: dict[str, object] = {}
-        if by == "trial":
+        if file_holds == "trial":
             extra = {"item": name, **trial_columns(episode)}
-        elif by == "participant":
+        elif file_holds == "participant":
             extra = {"participant": name, "sample": number}
-        told = answerers.get(episode.name, (None,) * len(episode.queries))
-        if episode.name in answerers and by == "query":
+        told = respondents.get(episode.name, (None,) * len(episode.queries))
+        if episode.name in respondents and file_holds == "query":
             extra = trial_columns(episode)
         for query, who in zip(episode.queries, told, strict=True):
-            words = " ".join(query.words)
-            row = {"item": words, "query": words, "response": " ".join(query.symbols)}
+            words = " ".join(query.input)
+            row = {"item": words, "query": words, "response": " ".join(query.output)}
             known = who._asdict() if who else {}
             rows.append({"model": model, "task": task, **row, **extra, **known})
-    return table(rows)
+    return response_table(rows)
 
 
 def trial_columns(episode: Episode) -> dict[str, object]:
     """Study examples and pool of a probe trial, as the columns `study` and `pool` hold them."""
-    pairs = (f"{' '.join(e.words)} {WITHIN} {' '.join(e.symbols)}" for e in episode.study)
-    return {"study": f" {BETWEEN} ".join(pairs), "pool": " ".join(episode.pool or ())}
+    pairs = (f"{' '.join(e.input)} {PAIR_SEP} {' '.join(e.output)}" for e in episode.study)
+    return {"study": f" {EXAMPLE_SEP} ".join(pairs), "pool": " ".join(episode.pool or ())}
 
 
 def study_examples(text: str) -> tuple[Example, ...]:
@@ -129,8 +131,8 @@ def study_examples(text: str) -> tuple[Example, ...]:
     ('c2', 'c2')
     """
     examples = []
-    for part in text.split(f" {BETWEEN} ") if text else ():
-        words, arrow, symbols = part.partition(f" {WITHIN} ")
+    for part in text.split(f" {EXAMPLE_SEP} ") if text else ():
+        words, arrow, symbols = part.partition(f" {PAIR_SEP} ")
         if not arrow or not words.split() or not symbols.split():
             raise FormatError(
                 f"the study examples '{text}' should read like 'p1 -> c1 | p2 -> c2 c2'",
@@ -140,11 +142,11 @@ def study_examples(text: str) -> tuple[Example, ...]:
     return tuple(examples)
 
 
-def check(
-    rows: Iterable[tuple[int, Row]],
+def validate_rows(
+    rows: Iterable[tuple[int, ResponseRow]],
     *,
     source: str,
-    place: str = "line",
+    unit: str = "line",
     words: Collection[str] | None = None,
     symbols: Collection[str] | None = None,
     remedy: str = "",
@@ -162,7 +164,7 @@ def check(
     """
     seen: dict[tuple[object, ...], int] = {}
     for number, row in rows:
-        problem = _problem(row, words, symbols, remedy)
+        problem = _row_problem(row, words, symbols, remedy)
         person = row.get("participant") or None
         if not problem and (person or row.get("sample") is not None):
             who = f"participant {person}" if person else f"sample {row.get('sample')}"
@@ -170,42 +172,42 @@ def check(
             first = seen.setdefault((*about, who), number)
             if first != number:
                 problem = (
-                    f"{who} answers item '{row['item']}' a second time (first on {place} {first}); "
+                    f"{who} answers item '{row['item']}' a second time (first on {unit} {first}); "
                     "keep one of the two, or tell them apart by another participant"
                 )
         if problem:
-            raise FormatError(problem, source=source, line=number, place=place)
+            raise FormatError(problem, source=source, line=number, unit=unit)
 
 
-def same_symbols(responses: pd.DataFrame) -> pd.Series:
+def equal_responses(responses: pd.DataFrame) -> pd.Series:
     """Whether response and target have the same symbols, with whatever blanks between."""
     pairs = zip(responses["response"], responses["target"], strict=True)
-    same = [words_of(response) == words_of(target) for response, target in pairs]
+    same = [tokens(response) == tokens(target) for response, target in pairs]
     return pd.Series(same, responses.index, dtype="boolean")
 
 
-def stem(name: str) -> str:
+def file_stem(name: str) -> str:
     """A file's name without folders and ending."""
     return name.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".txt")
 
 
-def words_of(text: str) -> tuple[str, ...]:
+def tokens(text: str) -> tuple[str, ...]:
     """Words or symbols of one cell."""
     return tuple(text.split())
 
 
-def _problem(
-    row: Row, words: Collection[str] | None, symbols: Collection[str] | None, remedy: str
+def _row_problem(
+    row: ResponseRow, words: Collection[str] | None, symbols: Collection[str] | None, remedy: str
 ) -> str | None:
     """What is wrong with the contents of a row, or None."""
-    query = words_of(str(row["query"] or ""))
+    query = tokens(str(row["query"] or ""))
     if not query:
         return "the query is empty; write its words, with blanks between"
     if not str(row.get("item") or "").strip():
         return "the item is empty; name it, for example by its query"
     known = None if symbols is None else [*symbols, UNDEFINED]
     checks = [("word", query, words)]
-    checks += [("symbol", words_of(str(row.get(c) or "")), known) for c in ("response", "target")]
+    checks += [("symbol", tokens(str(row.get(c) or "")), known) for c in ("response", "target")]
     for kind, found, allowed in checks:
         for one in found:
             if allowed is not None and one not in allowed:
@@ -214,7 +216,7 @@ def _problem(
     return None
 
 
-def _numbered(frame: pd.DataFrame) -> list[int]:
+def _sample_numbers(frame: pd.DataFrame) -> list[int]:
     """Sample numbers where none are given."""
     people: dict[object, dict[str, int]] = defaultdict(dict)
     answers: dict[object, int] = defaultdict(int)
@@ -230,5 +232,5 @@ def _numbered(frame: pd.DataFrame) -> list[int]:
     return numbers
 
 
-def _type(name: str) -> Any:
-    return COLUMNS[name][0]
+def _column_type(name: str) -> Any:
+    return RESPONSE_COLUMNS[name][0]

@@ -7,27 +7,27 @@ from itertools import count
 import pandas as pd
 
 from biml.behaviour import probes
-from biml.behaviour.people import FEW_SHOT, OPEN_ENDED, PROBES, label_by_file
-from biml.behaviour.responses import stem, table, trial_columns
+from biml.behaviour.people import FEW_SHOT, OPEN_ENDED, PROBES, annotate_by_file
+from biml.behaviour.responses import file_stem, response_table, trial_columns
 from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
-from biml.episodes.present import EvaluationEpisodes
-from biml.episodes.steps import rename
-from biml.episodes.transforms import unmap_symbols
+from biml.episodes.present import EvaluationSet
+from biml.episodes.steps import remap_published
+from biml.episodes.transforms import undo_remapping
 from biml.episodes.types import episode_type
-from biml.evaluation.answers import drawn_one_by_one, longest
+from biml.evaluation.answers import sample_autoregressively, max_response_length
 from biml.evaluation.responder import Responder
-from biml.evaluation.sample_page import TIMES, Item, draw_items
+from biml.evaluation.sample_page import SAMPLES_PER_RESPONSE, SampledItem, sample_items
 
-SHEETS = 100
+N_RESPONSE_SETS = 100
 """Answer sheets drawn in the open-ended task, as published."""
 
-Progress = Callable[[int], None]
+CountCallback = Callable[[int], None]
 
 
-def open_evaluation(
-    kind: str, data: DataFolders, seed: int, *, own_names: bool = False
-) -> EvaluationEpisodes:
+def open_evaluation_set(
+    episode_type_name: str, data: DataFolders, seed: int, *, own_names: bool = False
+) -> EvaluationSet:
     """What an episode type asks, or the same with words and symbols as the data have them.
 
     Args:
@@ -35,10 +35,12 @@ def open_evaluation(
     Raises:
         BimlError: there are no human data; the message says how to get them.
     """
-    evaluation = episode_type(kind).open_evaluation(data, seed)
+    evaluation = episode_type(episode_type_name).open_evaluation(data, seed)
     if not own_names:
         return evaluation
-    return replace(evaluation, steps=tuple(s for s in evaluation.steps if s is not rename))
+    return replace(
+        evaluation, transforms=tuple(s for s in evaluation.transforms if s is not remap_published)
+    )
 
 
 def sample_few_shot(
@@ -46,12 +48,12 @@ def sample_few_shot(
     data: DataFolders,
     *,
     model: str,
-    times: int = TIMES,
+    samples_per_response: int = SAMPLES_PER_RESPONSE,
     seed: int = 0,
     max_length: int | None = None,
     kind: str = "few_shot_human",
     own_names: bool = False,
-    progress: Progress = lambda done: None,
+    progress: CountCallback = lambda done: None,
 ) -> pd.DataFrame:
     """`times` as many drawn answers to each few-shot query as people gave.
 
@@ -66,16 +68,21 @@ def sample_few_shot(
     Raises:
         BimlError: there are no human data; the message says how to get them.
     """
-    evaluation = open_evaluation(kind, data, seed, own_names=own_names)
-    most = max_length or longest(evaluation.episodes)
-    items = draw_items(
-        responder, evaluation, seed=seed, times=times, max_length=most, progress=progress
+    evaluation = open_evaluation_set(kind, data, seed, own_names=own_names)
+    most = max_length or max_response_length(evaluation.episodes)
+    items = sample_items(
+        responder,
+        evaluation,
+        seed=seed,
+        samples_per_response=samples_per_response,
+        max_length=most,
+        progress=progress,
     )
-    return tabulate_few_shot(items, evaluation, model=model, seed=seed)
+    return few_shot_table(items, evaluation, model=model, seed=seed)
 
 
-def tabulate_few_shot(
-    items: Sequence[Item], evaluation: EvaluationEpisodes, *, model: str, seed: int
+def few_shot_table(
+    items: Sequence[SampledItem], evaluation: EvaluationSet, *, model: str, seed: int
 ) -> pd.DataFrame:
     """What `draw_items` drew, as a table with `target`, `correct` and `error_type`."""
     rows = [
@@ -83,10 +90,10 @@ def tabulate_few_shot(
         for item, episode in zip(items, evaluation.episodes, strict=True)
         for words in [" ".join(item.words)]
         for name in [item_name(episode, evaluation, words)]
-        for number, answer in enumerate(item.model.elements())
+        for number, answer in enumerate(item.model_counts.elements())
     ]
-    counts = [item.model.total() for item in items]
-    return label_by_file(_table(rows, model, seed, FEW_SHOT), evaluation, counts)
+    counts = [item.model_counts.total() for item in items]
+    return annotate_by_file(_model_response_table(rows, model, seed, FEW_SHOT), evaluation, counts)
 
 
 def sample_probes(
@@ -94,11 +101,11 @@ def sample_probes(
     data: DataFolders,
     *,
     model: str,
-    times: int = TIMES,
+    samples_per_response: int = SAMPLES_PER_RESPONSE,
     seed: int = 0,
     max_length: int | None = None,
     kind: str = "probe_human",
-    progress: Progress = lambda done: None,
+    progress: CountCallback = lambda done: None,
 ) -> pd.DataFrame:
     """`times` as many drawn answers to each probe trial as people gave, of symbols of its pool.
 
@@ -109,29 +116,34 @@ def sample_probes(
         BimlError: there are no human data; the message says how to get them.
     """
     evaluation = episode_type(kind).open_evaluation(data, seed)
-    most = max_length or longest(evaluation.episodes)
-    items = draw_items(
-        responder, evaluation, seed=seed, times=times, max_length=most, progress=progress
+    most = max_length or max_response_length(evaluation.episodes)
+    items = sample_items(
+        responder,
+        evaluation,
+        seed=seed,
+        samples_per_response=samples_per_response,
+        max_length=most,
+        progress=progress,
     )
-    return tabulate_probes(items, evaluation, model=model, seed=seed)
+    return probe_table(items, evaluation, model=model, seed=seed)
 
 
-def tabulate_probes(
-    items: Sequence[Item], evaluation: EvaluationEpisodes, *, model: str, seed: int
+def probe_table(
+    items: Sequence[SampledItem], evaluation: EvaluationSet, *, model: str, seed: int
 ) -> pd.DataFrame:
     """What `draw_items` drew of trials with pools, as a table."""
     rows = [
         {
-            "item": item_name(episode, evaluation, stem(episode.name)),
+            "item": item_name(episode, evaluation, file_stem(episode.name)),
             "query": " ".join(item.words),
             "response": " ".join(answer),
             "sample": number,
             **trial_columns(episode),
         }
         for item, episode in zip(items, evaluation.episodes, strict=True)
-        for number, answer in enumerate(item.model.elements())
+        for number, answer in enumerate(item.model_counts.elements())
     ]
-    return probes.label(_table(rows, model, seed, PROBES))
+    return probes.annotate_targets(_model_response_table(rows, model, seed, PROBES))
 
 
 def sample_open_ended(
@@ -139,11 +151,11 @@ def sample_open_ended(
     data: DataFolders,
     *,
     model: str,
-    n: int = SHEETS,
+    n_sets: int = N_RESPONSE_SETS,
     seed: int = 0,
     max_length: int | None = None,
     own_names: bool = False,
-    progress: Progress = lambda done: None,
+    progress: CountCallback = lambda done: None,
 ) -> pd.DataFrame:
     """`n` answer sheets of the open-ended task, each query answered after the ones before it.
 
@@ -156,41 +168,41 @@ def sample_open_ended(
     Raises:
         BimlError: there are no human data; the message says how to get them.
     """
-    evaluation = open_evaluation("open_end_freeform", data, seed, own_names=own_names)
+    evaluation = open_evaluation_set("open_end_freeform", data, seed, own_names=own_names)
     sheets: list[Episode] = []
     passes = count()
-    while len(sheets) < n:
-        sheets += evaluation.presented(next(passes))
-    del sheets[n:]
-    most = max_length or longest(evaluation.episodes)
-    answers = drawn_one_by_one(responder, sheets, most, seed=seed, progress=progress)
-    return tabulate_open_ended(sheets, answers, model=model, seed=seed)
+    while len(sheets) < n_sets:
+        sheets += evaluation.repeat(next(passes))
+    del sheets[n_sets:]
+    most = max_length or max_response_length(evaluation.episodes)
+    answers = sample_autoregressively(responder, sheets, most, seed=seed, progress=progress)
+    return open_ended_table(sheets, answers, model=model, seed=seed)
 
 
-def tabulate_open_ended(
-    sheets: Sequence[Episode],
-    answers: Sequence[Sequence[tuple[str, ...]]],
+def open_ended_table(
+    episodes: Sequence[Episode],
+    responses: Sequence[Sequence[tuple[str, ...]]],
     *,
     model: str,
     seed: int,
 ) -> pd.DataFrame:
     """Answer sheets that were filled in one query after another, as a table."""
     rows = []
-    for number, (sheet, given) in enumerate(zip(sheets, answers, strict=True)):
+    for number, (sheet, given) in enumerate(zip(episodes, responses, strict=True)):
         for query, answer in zip(sheet.queries, given, strict=True):
-            words = " ".join(unmap_words(sheet, query.words))
-            response = " ".join(unmap_symbols(sheet, answer))
+            words = " ".join(words_in_original_names(sheet, query.input))
+            response = " ".join(undo_remapping(sheet, answer))
             rows.append({"item": words, "query": words, "response": response, "sample": number})
-    return _table(rows, model, seed, OPEN_ENDED)
+    return _model_response_table(rows, model, seed, OPEN_ENDED)
 
 
-def item_name(episode: Episode, evaluation: EvaluationEpisodes, otherwise: str) -> str:
+def item_name(episode: Episode, evaluation: EvaluationSet, default: str) -> str:
     """The item that a file of one query asks, by the name it has in an imported experiment."""
-    told = evaluation.answerers.get(episode.name)
-    return told[0].item if told else otherwise
+    told = evaluation.respondents.get(episode.name)
+    return told[0].item if told else default
 
 
-def unmap_words(episode: Episode, words: tuple[str, ...]) -> tuple[str, ...]:
+def words_in_original_names(episode: Episode, words: tuple[str, ...]) -> tuple[str, ...]:
     """Words of a remapped episode in its own names."""
     if episode.remapping is None:
         return words
@@ -198,5 +210,7 @@ def unmap_words(episode: Episode, words: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(back[word] for word in words)
 
 
-def _table(rows: list[dict[str, object]], model: str, seed: int, task: str) -> pd.DataFrame:
-    return table({"model": model, "seed": seed, "task": task, **row} for row in rows)
+def _model_response_table(
+    rows: list[dict[str, object]], model: str, seed: int, task: str
+) -> pd.DataFrame:
+    return response_table({"model": model, "seed": seed, "task": task, **row} for row in rows)

@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from biml.checkpoints.shipped import is_shipped
+from biml.checkpoints.shipped import is_pretrained
 from biml.errors import BimlError, FormatError
 
 
@@ -43,14 +43,14 @@ def read_card(path: str | Path) -> dict[str, Any]:
     return contents
 
 
-def check_weights(weights: bytes, card: Mapping[str, Any], path: str | Path) -> None:
+def verify_checksum(weights: bytes, card: Mapping[str, Any], path: str | Path) -> None:
     """Make sure that a file of weights is the one that its card was made for.
 
     Raises:
         FormatError: its checksum is another one. (A card without checksum is not checked, but for
             those that come with biml, which all have one.)
     """
-    if "sha256" not in card and not is_shipped(Path(path)):
+    if "sha256" not in card and not is_pretrained(Path(path)):
         return
     if card.get("sha256") != sha256(weights).hexdigest():
         raise FormatError(

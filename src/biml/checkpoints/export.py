@@ -16,9 +16,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from biml.checkpoints.cards import card_path, check_weights, read_bytes, read_card
+from biml.checkpoints.cards import card_path, verify_checksum, read_bytes, read_card
 from biml.errors import FormatError
-from biml.files import write_aside
+from biml.files import atomic_write
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
@@ -31,13 +31,13 @@ def write_safetensors(
     Raises:
         BimlError: the folder cannot be written or the disk is full.
     """
-    weights = save(converted(contents["weights"], dtype), metadata={"format": "pt"})
+    weights = save(cast_weights(contents["weights"], dtype), metadata={"format": "pt"})
     card = {key: value for key, value in contents.items() if key not in ("weights", "training")}
-    with write_aside(path) as file:
+    with atomic_write(path) as file:
         file.write(weights)
     card["sha256"] = sha256(weights).hexdigest()
-    with write_aside(card_path(path)) as file:
-        file.write((json.dumps(_plain(card), indent=2, allow_nan=False) + "\n").encode())
+    with atomic_write(card_path(path)) as file:
+        file.write((json.dumps(_to_json(card), indent=2, allow_nan=False) + "\n").encode())
 
 
 def read_safetensors(path: str | Path) -> dict[str, Any]:
@@ -48,27 +48,29 @@ def read_safetensors(path: str | Path) -> dict[str, Any]:
         BimlError: one of the two files is missing or cannot be opened.
     """
     text, contents = read_bytes(path), read_card(path)
-    check_weights(text, contents, path)
+    verify_checksum(text, contents, path)
     try:
         weights = load(text)
     except (SafetensorError, ValueError, KeyError) as error:
         problem = f"is damaged, truncated or not in safetensors format ({error})"
         raise FormatError(problem, source=str(path)) from None
     contents.pop("sha256", None)
-    return contents | {"weights": converted(weights, torch.float32)}
+    return contents | {"weights": cast_weights(weights, torch.float32)}
 
 
-def converted(weights: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+def cast_weights(
+    weights: Mapping[str, torch.Tensor], dtype: torch.dtype
+) -> dict[str, torch.Tensor]:
     """The weights in another precision."""
     return {name: value.to(dtype).contiguous() for name, value in weights.items()}
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     """The value as JSON has it: what it has no word for becomes null or text."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_to_json(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | int) else str(value)

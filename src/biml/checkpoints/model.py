@@ -8,7 +8,7 @@ import torch
 
 from biml.checkpoints import own, released
 from biml.checkpoints.export import read_safetensors
-from biml.checkpoints.restricted import read
+from biml.checkpoints.restricted import safe_torch_load
 from biml.errors import UsageError
 from biml.networks.base import EpisodeNetwork
 from biml.vocabulary import Vocabulary
@@ -27,7 +27,7 @@ class LoadedModel:
 
     network: EpisodeNetwork
     episode_type: str
-    info: dict[str, Any]
+    metadata: dict[str, Any]
     card: dict[str, Any] = field(default_factory=dict)
 
 
@@ -49,8 +49,8 @@ def load_model(
         UsageError: the network knows other symbols than `vocabulary`.
         BimlError: the file cannot be opened.
     """
-    contents = read_contents(path)
-    network = own.network_from(contents, str(path))
+    contents = load_checkpoint(path)
+    network = own.network_from_checkpoint(contents, str(path))
     if vocabulary is not None:
         check_vocabulary(network, vocabulary, path, contents["episode_type"])
     return LoadedModel(
@@ -82,7 +82,7 @@ def check_vocabulary(
         )
 
 
-def read_contents(path: str | Path) -> dict[str, Any]:
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """What a file of any of the three kinds holds, in the form of our own checkpoints.
 
     Raises:
@@ -90,8 +90,8 @@ def read_contents(path: str | Path) -> dict[str, Any]:
         BimlError: the file cannot be opened.
     """
     if Path(path).suffix == ".safetensors":
-        return own.checked(read_safetensors(path), str(path))
-    contents = read(path)
-    if released.is_released(contents):
-        return released.translate(contents, str(path))
-    return own.checked(contents, str(path))
+        return own.validate(read_safetensors(path), str(path))
+    contents = safe_torch_load(path)
+    if released.is_mlc_checkpoint(contents):
+        return released.convert_mlc_checkpoint(contents, str(path))
+    return own.validate(contents, str(path))

@@ -15,20 +15,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from biml.checkpoints.restricted import read
+from biml.checkpoints.restricted import safe_torch_load
 from biml.errors import BimlError, FormatError, UsageError
-from biml.files import write_aside
+from biml.files import atomic_write
 from biml.networks.base import EpisodeNetwork
-from biml.networks.table import architecture, build, name_of
-from biml.vocabulary import Language, Vocabulary
+from biml.networks.table import architecture, build_network, architecture_name
+from biml.vocabulary import TokenVocab, Vocabulary
 
 FORMAT = "biml checkpoint"
 VERSION = 1
 
-REQUIRED = ("architecture", "config", "vocabulary", "episode_type", "weights")
+REQUIRED_KEYS = ("architecture", "config", "vocabulary", "episode_type", "weights")
 
 
-def assemble(
+def checkpoint_dict(
     architecture: str,
     config: Any,
     vocabulary: Vocabulary,
@@ -55,7 +55,7 @@ def assemble(
     return kept if training is None else kept | {"training": dict(training)}
 
 
-def contents_of(
+def checkpoint_of(
     network: EpisodeNetwork,
     episode_type: str,
     *,
@@ -71,8 +71,8 @@ def contents_of(
         training: what a run needs to go on (plain values and tensors).
     """
     weights = {name: value.detach() for name, value in network.state_dict().items()}
-    name = name_of(network)
-    return assemble(
+    name = architecture_name(network)
+    return checkpoint_dict(
         name,
         network.config,
         network.vocabulary,
@@ -83,7 +83,7 @@ def contents_of(
     )
 
 
-def save(path: str | Path, contents: Mapping[str, Any]) -> None:
+def save_checkpoint(path: str | Path, contents: Mapping[str, Any]) -> None:
     """Write a checkpoint; whatever stood at `path` is replaced in one step, or not at all.
 
     Raises:
@@ -92,21 +92,21 @@ def save(path: str | Path, contents: Mapping[str, Any]) -> None:
     # PyTorch's archive writer fails obscurely on a full disk, so it writes to memory.
     archive = io.BytesIO()
     torch.save(dict(contents), archive)
-    with write_aside(path) as file:
+    with atomic_write(path) as file:
         file.write(archive.getbuffer())
 
 
-def load(path: str | Path) -> dict[str, Any]:
+def load_native_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read one of our checkpoints, with all tensors on the CPU.
 
     Raises:
         FormatError: damaged, hostile, not one of ours, or written by a later version.
         BimlError: the file cannot be opened.
     """
-    return checked(read(path), str(path))
+    return validate(safe_torch_load(path), str(path))
 
 
-def checked(contents: dict[str, Any], source: str) -> dict[str, Any]:
+def validate(contents: dict[str, Any], source: str) -> dict[str, Any]:
     """The contents, if they have our format and an architecture that there is.
 
     Raises:
@@ -119,7 +119,7 @@ def checked(contents: dict[str, Any], source: str) -> dict[str, Any]:
         raise FormatError(
             f"has format version {version}, this biml reads {VERSION}; update biml", source=source
         )
-    missing = [key for key in REQUIRED if key not in contents]
+    missing = [key for key in REQUIRED_KEYS if key not in contents]
     if missing:
         raise FormatError(f"the checkpoint lacks {', '.join(missing)}", source=source)
     try:
@@ -129,7 +129,9 @@ def checked(contents: dict[str, Any], source: str) -> dict[str, Any]:
     return contents
 
 
-def network_from(contents: Mapping[str, Any], source: str = "<checkpoint>") -> EpisodeNetwork:
+def network_from_checkpoint(
+    contents: Mapping[str, Any], source: str = "<checkpoint>"
+) -> EpisodeNetwork:
     """The network of a checkpoint, on the CPU, in evaluation mode.
 
     Raises:
@@ -137,8 +139,8 @@ def network_from(contents: Mapping[str, Any], source: str = "<checkpoint>") -> E
     """
     try:
         words, outputs = (contents["vocabulary"][side] for side in ("input", "output"))
-        vocabulary = Vocabulary(Language(tuple(words)), Language(tuple(outputs)))
-        network = build(contents["architecture"], contents["config"], vocabulary)
+        vocabulary = Vocabulary(TokenVocab(tuple(words)), TokenVocab(tuple(outputs)))
+        network = build_network(contents["architecture"], contents["config"], vocabulary)
         network.load_state_dict(contents["weights"])
     except (RuntimeError, KeyError, TypeError, AttributeError, ValueError, BimlError) as error:
         if isinstance(error, UsageError):

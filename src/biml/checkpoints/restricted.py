@@ -24,11 +24,11 @@ class Lang:
 # A pickle names its classes; under this name the released checkpoints have theirs.
 Lang.__module__ = "datasets"
 
-_DAMAGED = "is damaged, truncated or not a checkpoint; copy or download it again"
-_ALLOWED: list[Any] = [Lang, argparse.Namespace]
+_DAMAGED_MESSAGE = "is damaged, truncated or not a checkpoint; copy or download it again"
+_ALLOWED_CLASSES: list[Any] = [Lang, argparse.Namespace]
 
 
-def read(path: str | Path) -> dict[str, Any]:
+def safe_torch_load(path: str | Path) -> dict[str, Any]:
     """The dictionary in a `.pt` file, ours or a released one, with its tensors on the CPU.
 
     A `.pt` file is a pickle, and a pickle may name any function to be called when it is read.
@@ -47,27 +47,27 @@ def read(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise BimlError(f"{path}: cannot be read ({error.strerror or error})") from error
     try:
-        with safe_globals(_ALLOWED), warnings.catch_warnings():
+        with safe_globals(_ALLOWED_CLASSES), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is odd in a hostile file is of no interest
             contents = torch.load(archive, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise FormatError(_refusal(str(error)), source=str(path)) from None
+        raise FormatError(_refusal_message(str(error)), source=str(path)) from None
     except Exception as error:
         # Damaged files fail anywhere in the unpickler, with any exception.
-        raise FormatError(f"{_DAMAGED} ({_first_line(error)})", source=str(path)) from None
+        raise FormatError(f"{_DAMAGED_MESSAGE} ({_first_line(error)})", source=str(path)) from None
     if not isinstance(contents, dict):
         raise FormatError("is not a checkpoint of a model", source=str(path))
     return contents
 
 
-def _refusal(reason: str) -> str:
+def _refusal_message(reason: str) -> str:
     named = re.search(r"GLOBAL ([\w.]+)", reason)
     if named:
         return (
             f"refused: the file names {named[1]!r} to be called while it is read, which no "
             "checkpoint of a model needs; nothing of it was run"
         )
-    return f"{_DAMAGED}; nothing of it was run"
+    return f"{_DAMAGED_MESSAGE}; nothing of it was run"
 
 
 def _first_line(error: Exception) -> str:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[1] / "models"
-ENDINGS = (".pt", ".safetensors")
+PRETRAINED_FOLDER = Path(__file__).parents[1] / "models"
+MODEL_SUFFIXES = (".pt", ".safetensors")
 
-SHIPPED = {
+PRETRAINED = {
     "net-BIML-top": "algebraic+slips",
     "net-BIML-biases-top": "algebraic+biases",
     "net-BIML-algebraic-top": "algebraic_noise",
@@ -17,7 +17,7 @@ SHIPPED = {
 """Their names, as those of the released models, and what each is trained on."""
 
 
-def shipped_model(name: str) -> Path | None:
+def pretrained_path(name: str) -> Path | None:
     """The file of a shipped model, or None where none of that name is installed.
 
     Args:
@@ -25,27 +25,27 @@ def shipped_model(name: str) -> Path | None:
     """
     if Path(name).name != name:
         return None
-    path = FOLDER / f"{bare(name)}.safetensors"
+    path = PRETRAINED_FOLDER / f"{strip_suffix(name)}.safetensors"
     return path if path.is_file() else None
 
 
-def installed() -> list[Path]:
+def list_pretrained() -> list[Path]:
     """The files of the shipped models that are installed, in the order of `SHIPPED`."""
-    order = list(SHIPPED)
-    found = sorted(FOLDER.glob("*.safetensors"))
+    order = list(PRETRAINED)
+    found = sorted(PRETRAINED_FOLDER.glob("*.safetensors"))
     return sorted(found, key=lambda p: order.index(p.stem) if p.stem in order else len(order))
 
 
-def is_shipped(path: Path) -> bool:
+def is_pretrained(path: Path) -> bool:
     """Whether a model's file is one of the package."""
-    return path.resolve().parent == FOLDER.resolve()
+    return path.resolve().parent == PRETRAINED_FOLDER.resolve()
 
 
-def bare(name: str) -> str:
+def strip_suffix(name: str) -> str:
     """A model's name without ending.
 
-    >>> bare("net-BIML-top.pt"), bare("net-1.5")
+    >>> strip_suffix("net-BIML-top.pt"), strip_suffix("net-1.5")
     ('net-BIML-top', 'net-1.5')
     """
     ending = Path(name).suffix
-    return name.removesuffix(ending) if ending in ENDINGS else name
+    return name.removesuffix(ending) if ending in MODEL_SUFFIXES else name

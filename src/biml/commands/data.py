@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biml.data.kinds import KINDS, kind
+from biml.data.kinds import RESOURCES, resource
 from biml.episodes.locate import DataFolders, user_data_folder
 from biml.errors import UsageError
 
 if TYPE_CHECKING:
-    from biml.data.fetch import Progress
-    from biml.data.place import Placed
+    from biml.data.fetch import ByteCallback
+    from biml.data.place import InstallResult
 
 SUMMARY = "Fetch, import and list human data, published episodes and trained networks."
 
@@ -23,9 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     fetch = actions.add_parser("download", help="fetch from the published address")
     fetch.add_argument(
         "kind",
-        metavar="|".join(KINDS),
-        choices=tuple(KINDS),
-        help="; ".join(f"{row.name}: {row.what}" for row in KINDS.values()),
+        metavar="|".join(RESOURCES),
+        choices=tuple(RESOURCES),
+        help="; ".join(f"{row.name}: {row.description}" for row in RESOURCES.values()),
     )
     fetch.add_argument("--url", help="another address of the same zip archive")
 
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int | None:
     if args.action == "status":
         _print_status(DataFolders(args.data_dir))
         return None
-    if args.action == "import" and _is_own(args):
+    if args.action == "import" and _is_custom_experiment(args):
         _import_experiment(args)
         return None
     destination = args.dest or user_data_folder()
@@ -69,21 +69,25 @@ def run(args: argparse.Namespace) -> int | None:
         if args.action == "download":
             placed = _download(args, destination, bars)
         else:
-            placed = import_path(args.path, destination, overwrite=args.overwrite, stage=bars.stage)
-    _print_placed(placed, args.dest)
+            placed = import_path(
+                args.path, destination, overwrite=args.overwrite, progress_factory=bars.add
+            )
+    _print_installed(placed, args.dest)
     return None
 
 
-def _download(args: argparse.Namespace, destination: Path, bars: "_ProgressBars") -> "Placed":
+def _download(
+    args: argparse.Namespace, destination: Path, bars: "_ProgressBars"
+) -> "InstallResult":
     from biml.data.place import download
 
     try:
         return download(
-            kind(args.kind),
+            resource(args.kind),
             destination,
             url=args.url,
             overwrite=args.overwrite,
-            stage=bars.stage,
+            progress_factory=bars.add,
         )
     except KeyboardInterrupt:
         bars.stop()
@@ -93,21 +97,21 @@ def _download(args: argparse.Namespace, destination: Path, bars: "_ProgressBars"
         raise
 
 
-def _print_placed(placed: "Placed", dest: Path | None) -> None:
-    print(f"{placed.kind.name}: {placed.files:,} files in {placed.folder}")
-    if placed.kept:
-        print(f"left as they were (--overwrite replaces them): {', '.join(placed.kept)}")
-    if dest is not None and DataFolders().look(placed.kind.folder) != placed.folder:
+def _print_installed(result: "InstallResult", dest: Path | None) -> None:
+    print(f"{result.resource.name}: {result.files:,} files in {result.folder}")
+    if result.kept:
+        print(f"left as they were (--overwrite replaces them): {', '.join(result.kept)}")
+    if dest is not None and DataFolders().get(result.resource.folder) != result.folder:
         print(f"other commands find it with --data_dir {dest} or BIML_DATA={dest}")
 
 
-def _is_own(args: argparse.Namespace) -> bool:
+def _is_custom_experiment(args: argparse.Namespace) -> bool:
     """Whether it is an experiment of one's own that is imported.
 
     Raises:
         UsageError: a study is given without a table of answers, or a table without a study.
     """
-    from biml.data.experiment_texts import is_episodes
+    from biml.data.experiment_texts import is_episode_folder
 
     table = args.path.suffix.lower() in (".csv", ".parquet")
     if args.study is not None and not table:
@@ -120,29 +124,29 @@ def _is_own(args: argparse.Namespace) -> bool:
             f"{args.path}: to know what was studied, give --study an episode file (or a folder of "
             "them, one for each item); for an open-ended task one without study examples"
         )
-    return table or is_episodes(args.path)
+    return table or is_episode_folder(args.path)
 
 
 def _import_experiment(args: argparse.Namespace) -> None:
-    from biml.data.experiment_folder import TYPES, write
+    from biml.data.experiment_folder import TASK_EPISODE_TYPES, write_experiment
 
     if args.study is None:
-        from biml.data.experiment_texts import from_texts
+        from biml.data.experiment_texts import read_episode_files
 
-        found = from_texts(args.path)
+        found = read_episode_files(args.path)
     else:
-        from biml.data.experiment_table import from_table
+        from biml.data.experiment_table import read_response_table
 
-        found = from_table(args.path, args.study)
+        found = read_response_table(args.path, args.study)
     name = Path(os.path.abspath(args.path)).stem  # `.` has none of its own
     destination = args.dest or Path(f"{name}-data")
-    folder = write(found, destination, overwrite=args.overwrite)
+    folder = write_experiment(found, destination, overwrite=args.overwrite)
     who = f"{len(found.participants)} participants" if found.participants else "unknown people"
     items = f"{len(found.items)} items"
-    print(f"{found.task}: {found.answers:,} answers of {who} to {items} in {folder}")
-    if found.participants and found.anonymous:
+    print(f"{found.task}: {found.n_responses:,} answers of {who} to {items} in {folder}")
+    if found.participants and found.n_anonymous:
         print(
-            f"note: who answered is not told of {found.anonymous}, so that nothing can be broken "
+            f"note: who answered is not told of {found.n_anonymous}, so that nothing can be broken "
             "down by participant"
         )
     if found.ignored:
@@ -150,22 +154,24 @@ def _import_experiment(args: argparse.Namespace) -> None:
         print(f"ignored columns: {', '.join(found.ignored)}{told}")
     if found.unanswered:
         print(f"without any answer: {', '.join(found.unanswered)}")
-    if found.too_many:
-        print(f"note: {found.too_many}; train one with a vocabulary of your own")
-    print(f"ask with --data_dir {destination} --episode_type {' or '.join(TYPES[found.task])}")
+    if found.vocabulary_overflow:
+        print(f"note: {found.vocabulary_overflow}; train one with a vocabulary of your own")
+    print(
+        f"ask with --data_dir {destination} --episode_type {' or '.join(TASK_EPISODE_TYPES[found.task])}"
+    )
 
 
 def _print_status(data: DataFolders) -> None:
-    from biml.data.status import status
+    from biml.data.status import resource_status
 
-    for row in status(data):
+    for row in resource_status(data):
         if row.folder is None:
             print(f"{row.kind.name:<9} missing: biml data download {row.kind.name}")
         else:
             print(f"{row.kind.name:<9} {row.files:,} files, {_megabytes(row.size)} in {row.folder}")
     print("searched, in this order:")
-    for place in data.places:
-        print(f"  {place.folder} ({place.why})")
+    for place in data.search_paths:
+        print(f"  {place.folder} ({place.origin})")
 
 
 def _megabytes(size: int) -> str:
@@ -198,7 +204,7 @@ class _ProgressBars:
     def stop(self) -> None:
         self._bars.stop()
 
-    def stage(self, name: str, unit: str) -> "Progress":
+    def add(self, name: str, unit: str) -> "ByteCallback":
         task = self._bars.add_task(name, total=None, done="")
         shown = _megabytes if unit == "bytes" else f"{{:,}} {unit}".format
 

@@ -7,7 +7,7 @@ from typing import Any
 from biml.errors import UsageError
 from biml.files import check_writable
 
-TABLES = (".csv", ".parquet")
+TABLE_OPTIONS = (".csv", ".parquet")
 
 MODES = ("ll", "fit_lapse", "max", "sample", "sample_html", "sample_iterative", "dashboard")
 
@@ -116,14 +116,14 @@ def _configure_details(group: Any) -> None:
     )
 
 
-def check(args: argparse.Namespace) -> None:
+def check_options(args: argparse.Namespace) -> None:
     """Refuse what cannot be meant.
 
     Raises:
         UsageError: says which options.
     """
     if not any(getattr(args, mode) for mode in MODES):
-        raise UsageError(f"nothing was asked for; give {_spoken(MODES)}")
+        raise UsageError(f"nothing was asked for; give {_option_list(MODES)}")
     if args.max and args.sample:
         raise UsageError("--max and --sample ask for two kinds of answers; give one of them")
     if not (args.ll or args.fit_lapse) and (args.ll_nrep != 1 or args.ll_p_lapse):
@@ -136,8 +136,8 @@ def check(args: argparse.Namespace) -> None:
         )
     for name in ("ll_out", "samples_out"):
         path = getattr(args, name)
-        if path is not None and path.suffix.lower() not in TABLES:
-            raise UsageError(f"--{name} {path}: a table ends in {' or '.join(TABLES)}")
+        if path is not None and path.suffix.lower() not in TABLE_OPTIONS:
+            raise UsageError(f"--{name} {path}: a table ends in {' or '.join(TABLE_OPTIONS)}")
     for path in (args.ll_out, args.samples_out, None if args.json == "-" else args.json):
         if path is not None:
             check_writable(path)
@@ -151,6 +151,6 @@ def check(args: argparse.Namespace) -> None:
             raise UsageError(f"--{name} is {value}, but must be at least 1")
 
 
-def _spoken(modes: tuple[str, ...]) -> str:
+def _option_list(modes: tuple[str, ...]) -> str:
     names = [f"--{mode}" for mode in modes]
     return f"{', '.join(names[:-1])} or {names[-1]}"

@@ -5,25 +5,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from biml.checkpoints.model import load_model
-from biml.checkpoints.shipped import is_shipped
+from biml.checkpoints.shipped import is_pretrained
 from biml.commands.eval_console import EvalConsole
 from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
-from biml.episodes.present import EvaluationEpisodes
+from biml.episodes.present import EvaluationSet
 from biml.episodes.types import EpisodeType, episode_type
 from biml.errors import UsageError
-from biml.evaluation.answers import longest
-from biml.evaluation.find import find_model
+from biml.evaluation.answers import max_response_length
+from biml.evaluation.find import resolve_model
 from biml.evaluation.network_responder import NetworkResponder
 from biml.files import check_writable
 from biml.training.hardware import pick_device
 
-PLACEHOLDERS = ("open_end_freeform",)
+WITHOUT_TARGETS = ("open_end_freeform",)
 """Episode types whose targets only say which names there are; no answer to them is right."""
 
 
 @dataclass(frozen=True)
-class Task:
+class EvalTask:
     """A model and what it is asked.
 
     Attributes:
@@ -37,29 +37,29 @@ class Task:
     path: Path
     output: Path
     responder: NetworkResponder
-    kind: EpisodeType
-    evaluation: EvaluationEpisodes
+    episode_type: EpisodeType
+    evaluation: EvaluationSet
 
-    def longest_answer(self, wanted: int | None) -> int:
+    def max_response_length(self, requested: int | None) -> int:
         """Symbols that an answer may have: as many as wanted, or as the data need."""
-        return wanted or longest(self.evaluation.episodes)
+        return requested or max_response_length(self.evaluation.episodes)
 
-    def answer_sheets(self) -> list[Episode]:
+    def response_sets(self) -> list[Episode]:
         """Episodes of the open-ended task as people saw them: all queries, nothing to study.
 
         Raises:
             UsageError: another task.
         """
-        whole = replace(self.evaluation, expand=lambda episode: (episode,)).presented(0)
-        if not self.kind.remapped or any(episode.study for episode in whole):
+        whole = replace(self.evaluation, expand=lambda episode: (episode,)).repeat(0)
+        if not self.episode_type.remaps or any(episode.study for episode in whole):
             raise UsageError(
                 "--sample_iterative is for the open-ended task, such as "
-                f"--episode_type open_end_freeform, not for {self.kind.name}"
+                f"--episode_type open_end_freeform, not for {self.episode_type.name}"
             )
         return whole
 
 
-def open_task(args: argparse.Namespace, console: EvalConsole) -> Task:
+def load_eval_task(args: argparse.Namespace, console: EvalConsole) -> EvalTask:
     """Load the model and open the episodes that the options name.
 
     Raises:
@@ -69,8 +69,8 @@ def open_task(args: argparse.Namespace, console: EvalConsole) -> Task:
     """
     kind = episode_type(args.episode_type) if args.episode_type else None
     device = pick_device(args.device)
-    data = DataFolders(args.data_dir, report=console.note)
-    path = find_model(args.fn_out_model, args.dir_model, data)
+    data = DataFolders(args.data_dir, report=console.warn)
+    path = resolve_model(args.fn_out_model, args.dir_model, data)
     loaded = load_model(path, device, vocabulary=kind.vocabulary if kind else None)
     if kind is None:
         if not loaded.episode_type:
@@ -84,16 +84,16 @@ def open_task(args: argparse.Namespace, console: EvalConsole) -> Task:
     responder = NetworkResponder(
         loaded.network, batch_size=args.batch_size, precision=args.precision
     )
-    console.begin(path, loaded, kind)
-    if evaluation.origin and (why := data.falls_through("data_human")):
-        console.note(f"Episodes are from {evaluation.origin}, as {why}")
-    if kind.name in PLACEHOLDERS and (args.ll or args.fit_lapse or args.max or args.sample):
-        console.note(
+    console.header(path, loaded, kind)
+    if evaluation.origin and (why := data.fallback_note("data_human")):
+        console.warn(f"Episodes are from {evaluation.origin}, as {why}")
+    if kind.name in WITHOUT_TARGETS and (args.ll or args.fit_lapse or args.max or args.sample):
+        console.warn(
             f"{kind.name} has placeholders for targets, so likelihood and accuracy mean little; "
             "--sample_iterative is made for it"
         )
     # The folder of shipped models belongs to the installation.
-    output = Path(args.dir_model) / f"{path.stem}.pt" if is_shipped(path) else path
+    output = Path(args.dir_model) / f"{path.stem}.pt" if is_pretrained(path) else path
     if args.sample_html:
         check_writable(output)
-    return Task(path, output, responder, kind, evaluation)
+    return EvalTask(path, output, responder, kind, evaluation)

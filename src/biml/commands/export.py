@@ -5,10 +5,10 @@ from pathlib import Path
 
 from biml.errors import UsageError
 
-SUMMARY = "Convert a trained network to or from safetensors."
+EXPORT_SUMMARY = "Convert a trained network to or from safetensors."
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="SRC",
@@ -35,12 +35,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> None:
+def run_export(args: argparse.Namespace) -> None:
     from biml.checkpoints import own
-    from biml.checkpoints.export import DTYPES, card_path, converted, write_safetensors
-    from biml.checkpoints.model import read_contents
+    from biml.checkpoints.export import DTYPES, card_path, cast_weights, write_safetensors
+    from biml.checkpoints.model import load_checkpoint
     from biml.episodes.locate import DataFolders
-    from biml.evaluation.find import find_model
+    from biml.evaluation.find import resolve_model
 
     destination = Path(args.destination)
     if destination.suffix not in (".pt", ".safetensors"):
@@ -51,17 +51,19 @@ def run(args: argparse.Namespace) -> None:
     for path in written:
         if path.exists() and not args.overwrite:
             raise UsageError(f"{path} exists; add --overwrite to replace it")
-    source = find_model(args.source, args.dir_model, DataFolders(args.data_dir))
+    source = resolve_model(args.source, args.dir_model, DataFolders(args.data_dir))
     if any(path.exists() and path.samefile(source) for path in written):
         raise UsageError(f"{source} would be replaced by its own export; give another name")
-    contents = read_contents(source)
-    own.network_from(contents, str(source))  # an export of what cannot be loaded is of no use
+    contents = load_checkpoint(source)
+    own.network_from_checkpoint(
+        contents, str(source)
+    )  # an export of what cannot be loaded is of no use
     if destination.suffix == ".safetensors":
         write_safetensors(destination, contents, DTYPES[args.dtype])
     else:
         contents.pop("training", None)
-        own.save(
+        own.save_checkpoint(
             destination,
-            contents | {"weights": converted(contents["weights"], DTYPES[args.dtype])},
+            contents | {"weights": cast_weights(contents["weights"], DTYPES[args.dtype])},
         )
     print(f"wrote {' and '.join(map(str, written))} from {source}")

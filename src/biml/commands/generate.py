@@ -6,16 +6,16 @@ from pathlib import Path
 from biml.episodes.sources import PER_EPOCH, VALIDATION_EPISODES
 from biml.errors import UsageError
 from biml.grammar import MetaGrammar
-from biml.grammar.meta import LOWEST
+from biml.grammar.meta import MIN_VALUES
 
-PUBLISHED = MetaGrammar()
-MOST_WORDS, MOST_SYMBOLS = len(PUBLISHED.words), len(PUBLISHED.symbols)
-HIGHEST = {
-    "n_primitives": MOST_SYMBOLS,
-    "n_functions": MOST_WORDS - LOWEST["n_primitives"],
+PUBLISHED_META_GRAMMAR = MetaGrammar()
+MAX_WORDS, MAX_SYMBOLS = len(PUBLISHED_META_GRAMMAR.words), len(PUBLISHED_META_GRAMMAR.symbols)
+MAX_VALUES = {
+    "n_primitives": MAX_SYMBOLS,
+    "n_functions": MAX_WORDS - MIN_VALUES["n_primitives"],
 }
 
-META = (
+META_GRAMMAR_OPTIONS = (
     ("--primitives", "n_primitives", "words with a symbol of their own"),
     ("--functions", "n_functions", "function words"),
     ("--max_rhs", "max_rhs", "longest right side of a function"),
@@ -26,10 +26,12 @@ META = (
 )
 """Options, the fields of `MetaGrammar` that they set, and what they mean."""
 
-SUMMARY = "Write a set of meta-training and validation episodes, drawn from the meta-grammar."
+GENERATE_SUMMARY = (
+    "Write a set of meta-training and validation episodes, drawn from the meta-grammar."
+)
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=Path,
@@ -58,16 +60,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     meta = parser.add_argument_group(
         "the meta-grammar that grammars are drawn from",
-        f"With the published words, --primitives and --functions are at most {MOST_WORDS} "
-        "together.",
+        f"With the published words, --primitives and --functions are at most {MAX_WORDS} together.",
     )
-    for option, name, what in META:
+    for option, name, what in META_GRAMMAR_OPTIONS:
         meta.add_argument(
             option,
             type=int,
-            default=getattr(PUBLISHED, name),
+            default=getattr(PUBLISHED_META_GRAMMAR, name),
             metavar="N",
-            help=f"{what}, {_range(name)} (%(default)s)",
+            help=f"{what}, {_option_range(name)} (%(default)s)",
         )
     meta.add_argument(
         "--apart",
@@ -84,17 +85,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace a folder that is there")
 
 
-def run(args: argparse.Namespace) -> int | None:
+def run_generate(args: argparse.Namespace) -> int | None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from biml.episodes.generate import GeneratedSet, generate
+    from biml.episodes.generate import DatasetSpec, generate
     from biml.episodes.text import read_episode
 
-    _check(args)
-    meta = MetaGrammar(**{name: getattr(args, option[2:]) for option, name, _ in META})
+    _check_meta_options(args)
+    meta = MetaGrammar(
+        **{name: getattr(args, option[2:]) for option, name, _ in META_GRAMMAR_OPTIONS}
+    )
     apart = tuple(map(read_episode, args.apart))
-    wanted = GeneratedSet(args.train, args.val, args.seed, meta, apart)
+    wanted = DatasetSpec(args.train, args.val, args.seed, meta, apart)
     columns = ("writing episodes", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=args.train + args.val)
@@ -111,24 +114,24 @@ def run(args: argparse.Namespace) -> int | None:
     return None
 
 
-def _check(args: argparse.Namespace) -> None:
+def _check_meta_options(args: argparse.Namespace) -> None:
     """Refuse numbers that no grammar has.
 
     Raises:
         UsageError: names the option and what it can be.
     """
-    for option, name, _ in META:
+    for option, name, _ in META_GRAMMAR_OPTIONS:
         value = getattr(args, option[2:])
-        if not LOWEST[name] <= value <= HIGHEST.get(name, value):
-            raise UsageError(f"{option} is {value}, but must be {_range(name)}")
+        if not MIN_VALUES[name] <= value <= MAX_VALUES.get(name, value):
+            raise UsageError(f"{option} is {value}, but must be {_option_range(name)}")
     needed = args.primitives + args.functions
-    if needed > MOST_WORDS:
+    if needed > MAX_WORDS:
         raise UsageError(
             f"--primitives {args.primitives} and --functions {args.functions} need {needed} words, "
-            f"but there are {MOST_WORDS}; lower one of the two"
+            f"but there are {MAX_WORDS}; lower one of the two"
         )
 
 
-def _range(name: str) -> str:
-    low = LOWEST[name]
-    return f"{low} to {HIGHEST[name]}" if name in HIGHEST else f"at least {low}"
+def _option_range(name: str) -> str:
+    low = MIN_VALUES[name]
+    return f"{low} to {MAX_VALUES[name]}" if name in MAX_VALUES else f"at least {low}"

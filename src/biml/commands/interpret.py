@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print one line for each input; an empty input gives an empty line."""
     grammar = read_grammar(args.grammar)
-    inputs: Iterable[str] = args.inputs or _standard_input()
+    inputs: Iterable[str] = args.inputs or _stdin_lines()
     for number, line in enumerate(inputs, 1):
         try:
             output = grammar.interpret(line.split())
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
         print(" ".join(output), flush=not args.inputs)
 
 
-def _standard_input() -> Iterator[str]:
+def _stdin_lines() -> Iterator[str]:
     for number, line in enumerate(sys.stdin.buffer, 1):
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")

@@ -6,25 +6,29 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import FrameType
+from typing import Any
 
-from biml.errors import OUT_OF_MEMORY, BimlError, ran_out_of_memory
+from biml.errors import OUT_OF_MEMORY, BimlError, is_out_of_memory
 
-COMMANDS = (
-    "train",
-    "eval",
-    "generate",
-    "data",
-    "interpret",
-    "export",
-    "models",
-    "reproduce",
-    "report",
-)
+COMMANDS = {
+    "train": ("train", "SUMMARY", "configure", "run"),
+    "eval": ("eval", "SUMMARY", "configure", "run"),
+    "generate": ("data", "GENERATE_SUMMARY", "configure_generate", "run_generate"),
+    "data": ("data", "SUMMARY", "configure", "run"),
+    "interpret": ("interpret", "SUMMARY", "configure", "run"),
+    "export": ("models", "EXPORT_SUMMARY", "configure_export", "run_export"),
+    "models": ("models", "SUMMARY", "configure", "run"),
+    "reproduce": ("reproduce", "SUMMARY", "configure", "run"),
+    "report": ("reproduce", "REPORT_SUMMARY", "configure_report", "run_report"),
+}
+"""For each command its module of this package, and in it the help line, options and action."""
 
 INTERRUPTED = 128 + signal.SIGINT
 """The exit code after Ctrl-C, as shells have it."""
 
-ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+TERMINATION_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 """What service managers and closed terminals send; Windows has no SIGHUP."""
 
 
@@ -33,12 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Without `argv` it is the program itself, which ends after this.
     """
-    return _run(_parser, argv)
+    return _run_program(_parser, argv)
 
 
-def door(name: str, argv: Sequence[str] | None = None) -> int:
+def run_single_command(name: str, argv: Sequence[str] | None = None) -> int:
     """Run one subcommand as a program of its own, as the published `train.py` and `eval.py` are."""
-    return _run(lambda: _parser_of(name), argv)
+    return _run_program(lambda: _single_command_parser(name), argv)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,45 +53,52 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
-        module = import_module(f"biml.commands.{name}")
-        command = commands.add_parser(name, help=module.SUMMARY, description=module.SUMMARY)
-        module.configure(command)
-        command.set_defaults(run=module.run)
+        summary, configure, run = _command(name)
+        command = commands.add_parser(name, help=summary, description=summary)
+        configure(command)
+        command.set_defaults(run=run)
     return parser
 
 
-def _parser_of(name: str) -> argparse.ArgumentParser:
-    module = import_module(f"biml.commands.{name}")
-    parser = argparse.ArgumentParser(prog=f"{name}.py", description=module.SUMMARY)
-    module.configure(parser)
-    parser.set_defaults(run=module.run)
+def _single_command_parser(name: str) -> argparse.ArgumentParser:
+    summary, configure, run = _command(name)
+    parser = argparse.ArgumentParser(prog=f"{name}.py", description=summary)
+    configure(parser)
+    parser.set_defaults(run=run)
     return parser
 
 
-def _run(parser: Callable[[], argparse.ArgumentParser], argv: Sequence[str] | None) -> int:
+def _command(name: str) -> tuple[str, Any, Any]:
+    module, *attributes = COMMANDS[name]
+    source = import_module(f"biml.cli.{module}")
+    summary, configure, run = (getattr(source, attribute) for attribute in attributes)
+    return summary, configure, run
+
+
+def _run_program(parser: Callable[[], argparse.ArgumentParser], argv: Sequence[str] | None) -> int:
     if argv is None:
-        _end_in_order()
-    code = _guarded(parser, argv)
+        install_signal_handlers()
+    code = _exit_code(parser, argv)
     if argv is None and code == INTERRUPTED:
         # Python takes a while to end, and would show where in that another Ctrl-C struck.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     return code
 
 
-def _end_in_order() -> None:
+def install_signal_handlers() -> None:
     """Let signals end the program as errors do, so that it leaves nothing half-written."""
-    for number in ENDING:
+    for number in TERMINATION_SIGNALS:
         if signal.getsignal(number) is signal.SIG_DFL:  # under nohup one is ignored, and stays so
-            signal.signal(number, _end)
+            signal.signal(number, _exit_on_signal)
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    for each in ENDING:
+def _exit_on_signal(number: int, frame: FrameType | None) -> None:
+    for each in TERMINATION_SIGNALS:
         signal.signal(each, signal.SIG_IGN)  # a second one would disturb the clearing away
     raise SystemExit(128 + number)
 
 
-def _guarded(parser: Callable[[], argparse.ArgumentParser], argv: Sequence[str] | None) -> int:
+def _exit_code(parser: Callable[[], argparse.ArgumentParser], argv: Sequence[str] | None) -> int:
     try:
         args = parser().parse_args(argv)
         return int(args.run(args) or 0)
@@ -101,7 +112,7 @@ def _guarded(parser: Callable[[], argparse.ArgumentParser], argv: Sequence[str] 
         sys.stderr.close()
         return 1
     except (MemoryError, RuntimeError) as error:
-        if not ran_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         print(f"error: {OUT_OF_MEMORY}", file=sys.stderr)
         return 1

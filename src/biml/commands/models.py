@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SUMMARY = "List the trained models that come with biml, or show the card of one."
 
 # The labels stand here too because `evaluation.measure` would load PyTorch.
-FIGURES = {
+METRIC_NAMES = {
     "gold": "gold few-shot queries, exact answers",
     "validation": "validation episodes, exact answers",
     "novel_rules": "rules never met in training, exact answers",
@@ -33,24 +33,24 @@ def run(args: argparse.Namespace) -> int:
     """List the models, or show one; exit code 1 where one is damaged."""
     from rich.console import Console
 
-    from biml.checkpoints.shipped import installed
+    from biml.checkpoints.shipped import list_pretrained
 
     console = Console(highlight=False)
     if args.name is not None:
-        return _show(args.name, args.json, console)
+        return _show_model(args.name, args.json, console)
     if args.json:
         raise UsageError("--json shows one card; name a model")
-    paths = installed()
+    paths = list_pretrained()
     if not paths:
         console.print(
             "No trained models come with this installation of biml. Train one with `biml train`, "
             "or fetch the released ones with `biml data download models`."
         )
         return 0
-    return _list(paths, console)
+    return _list_models(paths, console)
 
 
-def _list(paths: list[Path], console: "Console") -> int:
+def _list_models(paths: list[Path], console: "Console") -> int:
     from rich.table import Table
     from rich.text import Text
 
@@ -63,21 +63,21 @@ def _list(paths: list[Path], console: "Console") -> int:
     problems = []
     for path in paths:
         try:
-            contents = _checked(path)
+            contents = _verified_card(path)
         except BimlError as error:
             problems.append(str(error))
             table.add_row(path.stem, Text("damaged", "bold red"))
             continue
-        figures = _mapping(_mapping(contents.get("card")).get("figures"))
-        validation = _mapping(figures.get("validation"))
+        figures = _as_mapping(_as_mapping(contents.get("card")).get("figures"))
+        validation = _as_mapping(figures.get("validation"))
         table.add_row(
             path.stem,
             str(contents.get("episode_type", "?")),
-            _percent(_mapping(figures.get("gold")).get("novel")),
-            _percent(validation.get("novel")),
-            _percent(validation.get("copied")),
-            _percent(_mapping(figures.get("novel_rules")).get("novel")),
-            *_likelihood(_mapping(figures.get("few_shot_human"))),
+            _format_percent(_as_mapping(figures.get("gold")).get("novel")),
+            _format_percent(validation.get("novel")),
+            _format_percent(validation.get("copied")),
+            _format_percent(_as_mapping(figures.get("novel_rules")).get("novel")),
+            *_format_likelihood(_as_mapping(figures.get("few_shot_human"))),
         )
     console.print(table)
     console.print(
@@ -92,42 +92,42 @@ def _list(paths: list[Path], console: "Console") -> int:
     return 1 if problems else 0
 
 
-def _show(name: str, as_json: bool, console: "Console") -> int:
+def _show_model(name: str, as_json: bool, console: "Console") -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from biml.checkpoints.shipped import installed, shipped_model
+    from biml.checkpoints.shipped import list_pretrained, pretrained_path
 
-    path = shipped_model(name)
+    path = pretrained_path(name)
     if path is None:
-        known = ", ".join(path.stem for path in installed()) or "none"
+        known = ", ".join(path.stem for path in list_pretrained()) or "none"
         raise UsageError(f"no model {name!r} comes with biml; installed are: {known}")
-    contents = _checked(path)
+    contents = _verified_card(path)
     if as_json:
         print(json.dumps(contents, indent=2))
         return 0
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for key, value in _lines(path, contents):
+    for key, value in _card_lines(path, contents):
         table.add_row(key, Text(value))
     console.print(table)
     return 0
 
 
-def _checked(path: Path) -> dict[str, Any]:
+def _verified_card(path: Path) -> dict[str, Any]:
     """The card of a model whose weights are sound."""
-    from biml.checkpoints.cards import check_weights, read_bytes, read_card
+    from biml.checkpoints.cards import verify_checksum, read_bytes, read_card
 
     card = read_card(path)
-    check_weights(read_bytes(path), card, path)
+    verify_checksum(read_bytes(path), card, path)
     return card
 
 
-def _lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _card_lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is shown of a card, in order."""
-    card = _mapping(contents.get("card"))
-    sizes = ", ".join(f"{k} {v}" for k, v in _mapping(contents.get("config")).items())
+    card = _as_mapping(contents.get("card"))
+    sizes = ", ".join(f"{k} {v}" for k, v in _as_mapping(contents.get("config")).items())
     lines = [
         ("model", str(card.get("name", path.stem))),
         ("file", str(path)),
@@ -152,15 +152,15 @@ def _lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]]:
         )
         if card.get(key) is not None
     ]
-    figures, skipped = _mapping(card.get("figures")), _mapping(card.get("skipped"))
-    for name, label in FIGURES.items():
+    figures, skipped = _as_mapping(card.get("figures")), _as_mapping(card.get("skipped"))
+    for name, label in METRIC_NAMES.items():
         if name in figures:
-            lines.append((name, f"{_figure(figures[name])} ({label})"))
+            lines.append((name, f"{_format_metrics(figures[name])} ({label})"))
         elif name in skipped:
             lines.append((name, f"not measured: {skipped[name]}"))
     if card.get("p_lapse") is not None:
         lines.append(("lapse", f"{card['p_lapse']:g} fits people best (--ll_p_lapse)"))
-    rounding = _mapping(card.get("rounding"))
+    rounding = _as_mapping(card.get("rounding"))
     if rounding:
         changed, answers = rounding["changed_answers"], rounding["answers"]
         lines.append(("float16", f"changed {changed:,} of {answers:,} of the likeliest answers"))
@@ -168,26 +168,30 @@ def _lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-def _figure(figure: Mapping[str, Any]) -> str:
-    if "log_likelihood" in figure:
+def _format_metrics(metrics: Mapping[str, Any]) -> str:
+    if "log_likelihood" in metrics:
         return (
-            f"log-likelihood {figure['log_likelihood']:.1f} (SD {figure['sd']:.1f}, "
-            f"{figure['passes']} passes), {figure['symbols']} symbols, lapse {figure['p_lapse']:g}"
+            f"log-likelihood {metrics['log_likelihood']:.1f} (SD {metrics['sd']:.1f}, "
+            f"{metrics['passes']} passes), {metrics['symbols']} symbols, lapse {metrics['p_lapse']:g}"
         )
-    shares = [f"{name} {_percent(figure[name])}%" for name in ("novel", "copied") if name in figure]
-    return f"{', '.join(shares)}, {figure['episodes']} episodes"
+    shares = [
+        f"{name} {_format_percent(metrics[name])}%"
+        for name in ("novel", "copied")
+        if name in metrics
+    ]
+    return f"{', '.join(shares)}, {metrics['episodes']} episodes"
 
 
-def _percent(value: Any) -> str:
+def _format_percent(value: Any) -> str:
     return "–" if not isinstance(value, int | float) else f"{value:.1f}"
 
 
-def _likelihood(figure: Mapping[str, Any]) -> tuple[str, str]:
-    if "log_likelihood" not in figure:
+def _format_likelihood(metrics: Mapping[str, Any]) -> tuple[str, str]:
+    if "log_likelihood" not in metrics:
         return "–", "–"
-    return f"{figure['log_likelihood']:.0f}", f"{figure['p_lapse']:g}"
+    return f"{metrics['log_likelihood']:.0f}", f"{metrics['p_lapse']:g}"
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def _as_mapping(value: Any) -> Mapping[str, Any]:
     """The value, or nothing where a card is not as it should be."""
     return value if isinstance(value, Mapping) else {}

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-SUMMARY = "Make the page and figures of a results folder again from its tables."
+REPORT_SUMMARY = "Make the page and figures of a results folder again from its tables."
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure_report(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument(
         "folder",
@@ -16,9 +16,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> None:
+def run_report(args: argparse.Namespace) -> None:
     """Write the page and say where it is."""
-    from biml.report import PAGE, write
+    from biml.report import PAGE_FILE, write_report
 
-    write(args.folder)
-    print(f"Report: {args.folder / PAGE}")
+    write_report(args.folder)
+    print(f"Report: {args.folder / PAGE_FILE}")

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from biml.reproduce.experiments import ALL, EXPERIMENTS
+from biml.reproduce.experiments import ALL_EXPERIMENTS, EXPERIMENTS
 from biml.symbolic import SYMBOLIC
 
 MAX_SEED = 2**63 - 1
@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "experiments",
         nargs="*",
         metavar="EXPERIMENT",
-        help=f"{', '.join(EXPERIMENTS)} or {ALL} (the default)",
+        help=f"{', '.join(EXPERIMENTS)} or {ALL_EXPERIMENTS} (the default)",
     )
     option(
         "--models",
@@ -56,39 +56,49 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Reproduce, and show every published figure beside ours."""
     from biml.errors import UsageError
-    from biml.reproduce.experiments import chosen
+    from biml.reproduce.experiments import ALL_EXPERIMENTS, EXPERIMENTS, select_experiments
 
-    experiments = chosen(args.experiments)
+    experiments = select_experiments(args.experiments)
     if args.workers is not None and args.workers < 1:
         raise UsageError(f"--workers is {args.workers}, but must be at least 1")
     if not 0 <= args.seed <= MAX_SEED:
         raise UsageError(f"--seed is {args.seed}, but must be from 0 to {MAX_SEED}")
 
-    from biml.report import FILES
-    from biml.results.folder import check_place
+    from biml.report import FIGURE_FILES
+    from biml.results.folder import check_output_folder
 
-    check_place(args.out, FILES)
+    check_output_folder(args.out, FIGURE_FILES)
 
     from biml.commands.reproduce_console import ReproduceConsole
     from biml.episodes.locate import DataFolders
-    from biml.reproduce.assemble import Wanted
+    from biml.reproduce.assemble import ReproductionSpec
     from biml.reproduce.run import reproduce
-    from biml.reproduce.subjects import find_subjects
-    from biml.training.hardware import cores
+    from biml.reproduce.subjects import find_models
+    from biml.training.hardware import physical_cores
 
     data = DataFolders(args.data_dir)
-    subjects = find_subjects(args.models, args.dir_model, data)
-    wanted = Wanted(
-        subjects,
+    try:
+        models = find_models(args.models, args.dir_model, data)
+    except UsageError:
+        if misplaced := [n for n in args.models or () if n in (*EXPERIMENTS, ALL_EXPERIMENTS)]:
+            raise UsageError(
+                f"there is no model {misplaced[0]!r}, but an experiment; name experiments before "
+                f"--models: biml reproduce {misplaced[0]} --models …"
+            ) from None
+        raise
+    spec = ReproductionSpec(
+        models,
         experiments,
         data,
         quick=args.quick,
         seed=args.seed,
-        lapsing=args.lapse_samples,
-        every=args.models is None,
+        lapse_samples=args.lapse_samples,
+        include_absent=args.models is None,
     )
     with ReproduceConsole() as console:
-        console.begin(wanted)
-        results = reproduce(wanted, args.out, workers=args.workers or cores(), watch=console)
+        console.header(spec)
+        results = reproduce(
+            spec, args.out, workers=args.workers or physical_cores(), listener=console
+        )
     console.results(results, args.out)
     return 0

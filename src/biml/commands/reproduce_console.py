@@ -11,10 +11,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from biml.reproduce.assemble import Wanted
-from biml.reproduce.measures import MEASURES
-from biml.reproduce.work import Unit
-from biml.results.folder import Results, places_by_reason
+from biml.reproduce.assemble import ReproductionSpec
+from biml.reproduce.measures import MEASUREMENTS
+from biml.reproduce.work import Job
+from biml.results.folder import Results, exclusions_by_reason
 from biml.results.tables import PEOPLE
 
 
@@ -22,16 +22,16 @@ class ReproduceConsole:
     """Progress on standard error, results on standard output."""
 
     def __init__(self) -> None:
-        self._out = Console(highlight=False)
-        self._aside = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._stdout = Console(highlight=False)
+        self._stderr = Console(stderr=True, highlight=False, soft_wrap=True)
         self._bar = Progress(
             TextColumn("{task.completed:.0f}%"),
             BarColumn(bar_width=24),
             TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn("{task.description}", markup=False),
-            console=self._aside,
+            console=self._stderr,
             transient=True,
-            disable=not self._aside.is_terminal,
+            disable=not self._stderr.is_terminal,
         )
         self._task = self._bar.add_task("starting", total=100)
         self._total = 0.0
@@ -49,43 +49,43 @@ class ReproduceConsole:
     ) -> None:
         self._bar.stop()
         if kind is KeyboardInterrupt:
-            self.said(
+            self.on_message(
                 "Interrupted. What was complete is kept: the same command goes on from there."
             )
 
-    def begin(self, wanted: Wanted) -> None:
+    def header(self, spec: ReproductionSpec) -> None:
         """Say what is going to be done."""
-        names = ", ".join(subject.name for subject in wanted.subjects)
-        self.said(f"Models: {names}")
-        asked = [name for experiment in wanted.experiments for name in experiment.measures]
-        people = wanted.data.look("data_human")
-        if people is not None and any("data_human" in MEASURES[name].data for name in asked):
-            why = wanted.data.falls_through("data_human")
-            self.said(f"People's answers: {people}{why and f' ({why})'}")
-        if wanted.every and all(subject.symbolic for subject in wanted.subjects):
-            self.said(
+        names = ", ".join(subject.name for subject in spec.models)
+        self.on_message(f"Models: {names}")
+        asked = [name for experiment in spec.experiments for name in experiment.measurements]
+        people = spec.data.get("data_human")
+        if people is not None and any("data_human" in MEASUREMENTS[name].data for name in asked):
+            why = spec.data.fallback_note("data_human")
+            self.on_message(f"People's answers: {people}{why and f' ({why})'}")
+        if spec.include_absent and all(subject.symbolic for subject in spec.models):
+            self.on_message(
                 "There is none of the paper's networks on this machine; name yours with --models."
             )
 
     # --- what the work tells
 
-    def began(self, units: Sequence[Unit]) -> None:
-        self._total = sum(unit.cost for unit in units)
-        if not units:
-            self.said("Nothing to compute: all results were kept from earlier calls.")
+    def on_start(self, jobs: Sequence[Job]) -> None:
+        self._total = sum(unit.cost for unit in jobs)
+        if not jobs:
+            self.on_message("Nothing to compute: all results were kept from earlier calls.")
 
-    def running(self, units: Sequence[Unit]) -> None:
+    def on_running(self, jobs: Sequence[Job]) -> None:
         doing = " · ".join(
-            f"{unit.asked.subject.name}: {MEASURES[unit.measure].summary}" for unit in units
+            f"{unit.context.model.name}: {MEASUREMENTS[unit.measurement].summary}" for unit in jobs
         )
         self._bar.update(self._task, description=doing or "statistics and figures")
 
-    def done(self, unit: Unit) -> None:
-        self._complete += unit.cost
+    def on_done(self, job: Job) -> None:
+        self._complete += job.cost
         self._bar.update(self._task, completed=100 * self._complete / self._total)
 
-    def said(self, text: str) -> None:
-        self._aside.print(text, markup=False)
+    def on_message(self, text: str) -> None:
+        self._stderr.print(text, markup=False)
 
     # --- at the end
 
@@ -101,34 +101,34 @@ class ReproduceConsole:
             for row in rows.itertuples():
                 name = str(row.figure)
                 digits = 1 if "%" in name or "likelihood" in name else 3
-                numbers = [_published(row, digits), _number(row.ours, digits)]
-                difference = _number(row.difference, digits, sign=True)
+                numbers = [_published_text(row, digits), _format_number(row.ours, digits)]
+                difference = _format_number(row.difference, digits, sign=True)
                 words = [Text("" if name == last else name), Text(str(row.model))]
                 table.add_row(*words, *numbers, difference)
                 last = name
-            self._out.print(table)
-            self._out.print()
-        self._absent(results)
+            self._stdout.print(table)
+            self._stdout.print()
+        self._print_exclusions(results)
         page = out / "index.html"
         where = f"Report: {page}" if page.is_file() else f"Results: {out}"
-        self._out.print(where, markup=False, soft_wrap=True)
+        self._stdout.print(where, markup=False, soft_wrap=True)
 
-    def _absent(self, results: Results) -> None:
+    def _print_exclusions(self, results: Results) -> None:
         """Which models took no part in what, and what the data have not."""
-        for (model, reason), experiments in places_by_reason(results.skipped).items():
+        for (model, reason), experiments in exclusions_by_reason(results.skipped).items():
             if model == PEOPLE:
-                self.said(f"Not measured: {', '.join(experiments)}, as {reason}")
+                self.on_message(f"Not measured: {', '.join(experiments)}, as {reason}")
             else:
-                self.said(f"{model} takes no part in {', '.join(experiments)}: it {reason}")
+                self.on_message(f"{model} takes no part in {', '.join(experiments)}: it {reason}")
 
 
-def _published(row: Any, digits: int) -> str:
+def _published_text(row: Any, digits: int) -> str:
     if pd.isna(row.published_low):
-        return _number(row.published, digits)
-    return f"{_number(row.published_low, 0)} to {_number(row.published_high, 0)}"
+        return _format_number(row.published, digits)
+    return f"{_format_number(row.published_low, 0)} to {_format_number(row.published_high, 0)}"
 
 
-def _number(value: object, digits: int, *, sign: bool = False) -> str:
+def _format_number(value: object, digits: int, *, sign: bool = False) -> str:
     if value is None or pd.isna(value):  # type: ignore[call-overload]
         return "–"
     rounded = round(float(value), digits) + 0.0  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_files(parser)
     _configure_training(parser.add_argument_group("training"))
     _configure_network(parser.add_argument_group("network"))
-    _configure_conduct(parser.add_argument_group("how the run is carried out"))
+    _configure_runtime(parser.add_argument_group("how the run is carried out"))
 
 
 def _configure_files(parser: argparse.ArgumentParser) -> None:
@@ -156,7 +156,7 @@ def _configure_network(group: Any) -> None:
     option("--act", choices=("gelu", "relu"), help="activation function (gelu)")
 
 
-def _configure_conduct(group: Any) -> None:
+def _configure_runtime(group: Any) -> None:
     option = group.add_argument
     option("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
     option(
@@ -187,7 +187,7 @@ def _configure_conduct(group: Any) -> None:
     option("--quiet", action="store_true", help="show errors only")
 
 
-OPTIONS = (
+TRAINING_OPTIONS = (
     *("preset", "minutes", "episode_type"),
     *("batch_size", "batch_growth", "nepochs", "nsteps"),
     *("lr", "lr_end_factor", "lr_warmup", "lr_shape", "optimizer"),
@@ -200,52 +200,54 @@ OPTIONS = (
 
 def run(args: argparse.Namespace) -> int:
     """Train; the exit code is 128 and the signal's number where one stopped the run."""
-    from biml.commands.train_console import console_for
+    from biml.commands.train_console import make_console
     from biml.episodes.locate import DataFolders
-    from biml.evaluation.find import find_model
-    from biml.training.config import Conduct, TrainingConfig
-    from biml.training.material import read_new_folder
-    from biml.training.outputs import Outputs
+    from biml.evaluation.find import resolve_model
+    from biml.training.config import RuntimeConfig, TrainingConfig
+    from biml.training.material import warm_episode_cache
+    from biml.training.outputs import RunPaths
     from biml.training.run import train
-    from biml.training.workers import rank_of_this_process
+    from biml.training.workers import process_rank
 
-    given = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
+    given = {
+        name: getattr(args, name) for name in TRAINING_OPTIONS if getattr(args, name) is not None
+    }
     if given.get("precision") == "auto":
         del given["precision"]
     if args.init is not None:
-        given["init"] = str(find_model(args.init, args.dir_model, DataFolders(args.data_dir)))
-    conduct = Conduct(
+        given["init"] = str(resolve_model(args.init, args.dir_model, DataFolders(args.data_dir)))
+    conduct = RuntimeConfig(
         device=args.device,
         workers=args.workers,
         save_every=args.save_every,
         dashboard=args.dashboard,
     )
     model = Path(args.dir_model) / args.fn_out_model
-    first = rank_of_this_process() == 0
+    first = process_rank() == 0
     if first and not args.resume:
-        _check_name(model)
-        _may_write(model, args.overwrite, "--resume goes on with it")
+        check_model_name(model)
+        confirm_overwrite(model, args.overwrite, "--resume goes on with it")
         if args.save_best:
-            best = Outputs(model).best
-            _may_write(best, args.overwrite, "another --fn_out_model leaves it as it is")
-    with console_for(args, first) as watch:
+            best = RunPaths(model).best
+            confirm_overwrite(best, args.overwrite, "another --fn_out_model leaves it as it is")
+    with make_console(args, first) as watch:
         if first and not args.resume:
             kind = given.get("episode_type", TrainingConfig.episode_type)
-            read_new_folder(kind, args.data_dir, watch.said)
+            warm_episode_cache(kind, args.data_dir, watch.on_message)
         outcome = train(
             model,
             given,
-            conduct=conduct,
+            runtime=conduct,
             data_dir=args.data_dir,
             resume=args.resume,
-            watch=watch,
+            callback=watch,
         )
     if first:
-        watch.ended(outcome)
+        watch.on_end(outcome)
     return 0 if outcome.stopped_by is None else 128 + outcome.stopped_by
 
 
-def _check_name(model: Path) -> None:
+def check_model_name(model: Path) -> None:
     """Make sure that a model of this name can be read again.
 
     Raises:
@@ -260,7 +262,7 @@ def _check_name(model: Path) -> None:
         raise UsageError(f"--fn_out_model: {model} is a folder; name a file such as net.pt")
 
 
-def _may_write(model: Path, overwrite: bool, otherwise: str) -> None:
+def confirm_overwrite(model: Path, overwrite: bool, otherwise: str) -> None:
     """Make sure that no model is lost.
 
     Args:

@@ -10,18 +10,18 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from biml.training import run, watch
 from biml.training.config import TrainingConfig
-from biml.training.history import Line
+from biml.training.history import LogEntry
 
-DAY = 24 * 3600
+SECONDS_PER_DAY = 24 * 3600
 
 
-class Show(watch.Watch):
+class NullConsole(watch.TrainingCallback):
     """Shows nothing; the processes other than the first, and `--quiet`."""
 
-    def ended(self, outcome: run.Outcome) -> None: ...
+    def on_end(self, outcome: run.RunResult) -> None: ...
 
 
-class TrainConsole(Show):
+class TrainConsole(NullConsole):
     """Tells how a run goes.
 
     Args:
@@ -33,7 +33,7 @@ class TrainConsole(Show):
         self._console = console
         self._args = args
         self._live: Progress | None = None
-        self._validated: Line = {}
+        self._validated: LogEntry = {}
         self._episodes = 0
         if console.is_terminal:
             self._live = Progress(
@@ -45,46 +45,52 @@ class TrainConsole(Show):
             )
             self._task = self._live.add_task("", step="0", figures="first step…")
 
-    def started(self, start: watch.Start) -> None:
+    def on_start(self, start: watch.RunInfo) -> None:
         config = start.config
-        self._episodes = config.presentations(start.total, start.total)
+        self._episodes = config.episodes_seen(start.total_steps, start.total_steps)
         processes = "1 process" if start.processes == 1 else f"{start.processes} processes"
-        doing = f"Resuming at step {start.done:,}" if start.done else "Training"
-        self._say(
+        doing = f"Resuming at step {start.steps_done:,}" if start.steps_done else "Training"
+        self._print(
             f"{doing}: {config.arch} network ({start.parameters:,} weights), "
-            f"{config.episode_type} episodes from {start.data}"
+            f"{config.episode_type} episodes from {start.data_description}"
         )
-        self._say(
-            f"{start.total:,} steps of {_sizes(config)} episodes on {start.device}, "
+        self._print(
+            f"{start.total_steps:,} steps of {_format_sizes(config)} episodes on {start.device}, "
             f"{config.precision}, {processes}, seed {config.seed}"
         )
-        if start.seconds is not None:
-            self._say(f"Measured here: about {_duration(start.seconds)} for the whole run")
-            if start.seconds > DAY and config.preset == "paper" and config.init is None:
-                self._say("--preset fast is a recipe for machines like this one (docs/fast.md)")
-        if start.done >= start.total:
-            self._say("This run is complete already; there is nothing left to do.")
+        if start.estimated_seconds is not None:
+            self._print(
+                f"Measured here: about {_format_duration(start.estimated_seconds)} for the whole run"
+            )
+            if (
+                start.estimated_seconds > SECONDS_PER_DAY
+                and config.preset == "paper"
+                and config.init is None
+            ):
+                self._print("--preset fast is a recipe for machines like this one (docs/fast.md)")
+        if start.steps_done >= start.total_steps:
+            self._print("This run is complete already; there is nothing left to do.")
         elif self._live is not None:
             self._live.start()
             # Hidden, it would stay so after a second Ctrl-C or kill -9.
             self._console.show_cursor(True)
 
-    def stepped(self, progress: watch.Progress) -> None:
+    def on_step(self, progress: watch.StepInfo) -> None:
         if self._live is None:
             return
-        figures = [f"{progress.rate:.1f} episodes/s", f"loss {progress.loss:.3f}"]
+        figures = [f"{progress.episodes_per_second:.1f} episodes/s", f"loss {progress.loss:.3f}"]
         if self._validated:
-            figures.append(_figures(self._validated))
-        figures.append(f"{_duration(progress.seconds_left)} left")
+            figures.append(_format_metrics(self._validated))
+        figures.append(f"{_format_duration(progress.seconds_left)} left")
         self._live.update(
             self._task,
             completed=progress.step,
-            total=progress.total,
-            step=f"{progress.step:,}/{progress.total:,}",
+            total=progress.total_steps,
+            step=f"{progress.step:,}/{progress.total_steps:,}",
             figures="  ".join(figures),
         )
 
-    def logged(self, line: Line, total: int) -> None:
+    def on_log(self, line: LogEntry, total: int) -> None:
         if "val_loss" not in line:
             return
         self._validated = line
@@ -92,32 +98,32 @@ class TrainConsole(Show):
             rate = line["episodes_per_second"] or 0.0
             step = line["step"] or 0
             remaining = (self._episodes - (line["episodes"] or 0)) / max(rate, 1e-9)
-            left = f"  {_duration(remaining)} left"
-            self._say(
+            left = f"  {_format_duration(remaining)} left"
+            self._print(
                 f"step {line['step']:,}/{total:,}  {rate:.1f} episodes/s  "
-                f"loss {line['train_loss']:.3f}  {_figures(line)}"
+                f"loss {line['train_loss']:.3f}  {_format_metrics(line)}"
                 + (left if 1 < step < total else "")  # most of the first step is validation
             )
 
-    def said(self, text: str) -> None:
-        self._say(text)
+    def on_message(self, text: str) -> None:
+        self._print(text)
 
-    def ended(self, outcome: run.Outcome) -> None:
-        args, outputs = self._args, outcome.outputs
-        figures = f", {_figures(outcome.line)}" if outcome.line else ""
-        self._say(
-            f"Model: {outputs.model} (step {outcome.step:,} of {outcome.total:,}{figures}, "
-            f"{_duration(outcome.seconds)})"
+    def on_end(self, outcome: run.RunResult) -> None:
+        args, outputs = self._args, outcome.paths
+        figures = f", {_format_metrics(outcome.last_validation)}" if outcome.last_validation else ""
+        self._print(
+            f"Model: {outputs.model} (step {outcome.step:,} of {outcome.total_steps:,}{figures}, "
+            f"{_format_duration(outcome.seconds)})"
         )
         where = ["--fn_out_model", args.fn_out_model]
         if args.dir_model != "out_models":
             where += ["--dir_model", args.dir_model]
         data = ["--data_dir", str(args.data_dir)] if args.data_dir else []
         if outcome.stopped_by is not None:
-            self._say(f"Go on with: biml train {shlex.join([*where, *data, '--resume'])}")
+            self._print(f"Go on with: biml train {shlex.join([*where, *data, '--resume'])}")
         else:
             kind = ["--episode_type", outcome.config.episode_type]
-            self._say(
+            self._print(
                 f"See answers: biml eval {shlex.join([*where, *kind, *data])} --max --verbose"
             )
 
@@ -125,15 +131,15 @@ class TrainConsole(Show):
         if self._live is not None:
             self._live.stop()
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
-def console_for(args: argparse.Namespace, first: bool) -> Iterator[Show]:
+def make_console(args: argparse.Namespace, first: bool) -> Iterator[NullConsole]:
     """The console of this process: only the first of a run talks, and not with `--quiet`."""
     if args.quiet or not first:
-        yield Show()
+        yield NullConsole()
         return
     show = TrainConsole(Console(), args)
     try:
@@ -142,7 +148,7 @@ def console_for(args: argparse.Namespace, first: bool) -> Iterator[Show]:
         show.close()
 
 
-def _figures(line: Line) -> str:
+def _format_metrics(line: LogEntry) -> str:
     parts = [f"val loss {line['val_loss']:.3f}"]
     for name in ("copied", "novel"):
         value = line.get(f"accuracy_{name}")
@@ -151,20 +157,20 @@ def _figures(line: Line) -> str:
     return "  ".join(parts)
 
 
-def _sizes(config: TrainingConfig) -> str:
+def _format_sizes(config: TrainingConfig) -> str:
     """Episodes a step, from the first to the last.
 
-    >>> _sizes(TrainingConfig(batch_size=32, batch_growth=2))
+    >>> _format_sizes(TrainingConfig(batch_size=32, batch_growth=2))
     '32 to 64'
     """
     first, last = config.batch_size, round(config.batch_size * config.batch_growth)
     return str(first) if first == last else f"{first} to {last}"
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     """A length of time as a person would say it.
 
-    >>> [_duration(s) for s in (42, 3_700, 500_000)]
+    >>> [_format_duration(s) for s in (42, 3_700, 500_000)]
     ['42 s', '1 h 1 min', '5 d 18 h']
     """
     minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86_400

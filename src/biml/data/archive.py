@@ -10,14 +10,14 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
 
 from biml.checkpoints.cards import card_path
-from biml.data.fetch import Progress
-from biml.data.kinds import Kind
+from biml.data.fetch import ByteCallback
+from biml.data.kinds import DataResource
 from biml.errors import BimlError, FormatError
 
-_PIECE = 2**18
+_COPY_CHUNK = 2**18
 
 
-class Source(Protocol):
+class FileSource(Protocol):
     """Named files that can be read: a zip archive, a folder or a single file."""
 
     name: str
@@ -57,7 +57,7 @@ class ZipSource:
         return path
 
     def files(self) -> list[PurePosixPath]:
-        return sorted(path for path, info in self._infos.items() if _is_plain(info, path))
+        return sorted(path for path, info in self._infos.items() if _is_regular(info, path))
 
     def open(self, file: PurePosixPath) -> BinaryIO:
         return cast(BinaryIO, self._zip.open(self._infos[file]))
@@ -66,14 +66,14 @@ class ZipSource:
         self._zip.close()
 
 
-def _is_plain(info: zipfile.ZipInfo, path: PurePosixPath) -> bool:
+def _is_regular(info: zipfile.ZipInfo, path: PurePosixPath) -> bool:
     """False for folders, symbolic links, devices, and what macOS adds to archives."""
     kind = stat.S_IFMT(info.external_attr >> 16)
     odd = path.parts[:1] == ("__MACOSX",) or path.name.startswith("._")
     return not info.is_dir() and kind in (0, stat.S_IFREG) and not odd
 
 
-class FolderSource:
+class DirectorySource:
     """The plain files of a local folder, or one local file; an exported network with its card.
 
     Raises:
@@ -83,7 +83,7 @@ class FolderSource:
     def __init__(self, path: Path, name: str) -> None:
         self.name = name
         path = path.resolve()
-        self._only = _with_card(path) if path.is_file() else None
+        self._only = _with_model_card(path) if path.is_file() else None
         self._root = path.parent if path.is_file() else path
 
     def files(self) -> list[PurePosixPath]:
@@ -108,7 +108,7 @@ class FolderSource:
         pass
 
 
-def _with_card(path: Path) -> list[Path]:
+def _with_model_card(path: Path) -> list[Path]:
     if path.suffix != ".safetensors":
         return [path]
     card = card_path(path)
@@ -120,7 +120,7 @@ def _with_card(path: Path) -> list[Path]:
     return [card, path]
 
 
-def open_source(path: Path, name: str | None = None) -> Source:
+def open_source(path: Path, name: str | None = None) -> FileSource:
     """A zip archive, a folder, or a single checkpoint (itself a zip, which is not unpacked).
 
     Args:
@@ -131,16 +131,16 @@ def open_source(path: Path, name: str | None = None) -> Source:
     """
     if not path.exists():
         raise BimlError(f"{path}: no such file or folder")
-    made = ZipSource if path.suffix.lower() == ".zip" else FolderSource
+    made = ZipSource if path.suffix.lower() == ".zip" else DirectorySource
     return made(path, name or str(path))
 
 
 def unpack(
-    source: Source,
-    kind: Kind,
+    source: FileSource,
+    kind: DataResource,
     root: PurePosixPath,
     target: Path,
-    progress: Progress = lambda done, total: None,
+    progress: ByteCallback = lambda done, total: None,
 ) -> int:
     """Write the files of `kind` that lie under `root` into the empty folder `target`.
 
@@ -159,23 +159,23 @@ def unpack(
         if file.is_relative_to(root) and file.suffix in kind.suffixes
     ]
     if len(wanted) > kind.max_files:
-        raise _too_large(source, f"{len(wanted):,} files, more than the {kind.max_files:,}")
+        raise _too_large_error(source, f"{len(wanted):,} files, more than the {kind.max_files:,}")
     left = kind.max_bytes
     for done, file in enumerate(wanted):
         place = target.joinpath(*file.relative_to(root).parts)
         place.parent.mkdir(parents=True, exist_ok=True)
-        with _reading(source, file) as stream, open(place, "xb") as out:
-            while piece := stream.read(_PIECE):
+        with _read_errors(source, file) as stream, open(place, "xb") as out:
+            while piece := stream.read(_COPY_CHUNK):
                 left -= len(piece)
                 if left < 0:
-                    raise _too_large(source, f"more than the {kind.max_bytes:,} bytes")
+                    raise _too_large_error(source, f"more than the {kind.max_bytes:,} bytes")
                 out.write(piece)
         progress(done + 1, len(wanted))
     return len(wanted)
 
 
 @contextmanager
-def _reading(source: Source, file: PurePosixPath) -> Iterator[BinaryIO]:
+def _read_errors(source: FileSource, file: PurePosixPath) -> Iterator[BinaryIO]:
     try:
         with source.open(file) as stream:
             yield stream
@@ -186,11 +186,11 @@ def _reading(source: Source, file: PurePosixPath) -> Iterator[BinaryIO]:
         ) from error
 
 
-def _too_large(source: Source, what: str) -> FormatError:
+def _too_large_error(source: FileSource, what: str) -> FormatError:
     return FormatError(f"{what} that it may hold; nothing was unpacked", source=source.name)
 
 
-def move_over(made: Path, target: Path, *, overwrite: bool) -> tuple[int, tuple[str, ...]]:
+def merge_into(made: Path, target: Path, *, overwrite: bool) -> tuple[int, tuple[str, ...]]:
     """Move the files of `made` into `target`, which may hold others.
 
     Returns:

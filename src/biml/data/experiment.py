@@ -7,20 +7,20 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from biml.episodes.answerers import Answerer
-from biml.episodes.episode import BETWEEN, COLOURS, WITHIN, WORDS, Episode
+from biml.episodes.answerers import Respondent
+from biml.episodes.episode import EXAMPLE_SEP, COLOURS, PAIR_SEP, WORDS, Episode
 from biml.episodes.text import read_text
-from biml.episodes.transforms import UNDEFINED, own_names
+from biml.episodes.transforms import UNDEFINED, symbols_used
 from biml.errors import FormatError
 
 FEW_SHOT, OPEN_ENDED, PROBES = "few-shot", "open-ended", "probes"
 
-LONGEST = 50
+MAX_RESPONSE_LENGTH = 50
 """Symbols of an answer; a longer one is more likely a slip than an answer."""
 
 
 @dataclass(frozen=True)
-class Sheet:
+class ResponseFile:
     """One episode file of people's answers.
 
     Attributes:
@@ -31,11 +31,11 @@ class Sheet:
 
     name: str
     episode: Episode
-    answerers: tuple[Answerer, ...]
+    respondents: tuple[Respondent, ...]
 
 
 @dataclass(frozen=True)
-class Experiment:
+class HumanExperiment:
     """People's answers in one task.
 
     Attributes:
@@ -48,35 +48,35 @@ class Experiment:
     """
 
     task: str
-    sheets: tuple[Sheet, ...]
-    shown: tuple[Episode, ...] = ()
+    files: tuple[ResponseFile, ...]
+    study_episodes: tuple[Episode, ...] = ()
     unanswered: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 
     @property
     def participants(self) -> tuple[str, ...]:
         """Those who are known, in order of their first answers."""
-        names = (who.participant for sheet in self.sheets for who in sheet.answerers)
+        names = (who.participant for sheet in self.files for who in sheet.respondents)
         return tuple(dict.fromkeys(filter(None, names)))
 
     @property
-    def anonymous(self) -> int:
+    def n_anonymous(self) -> int:
         """How many answers do not say who gave them."""
-        return sum(not who.participant for sheet in self.sheets for who in sheet.answerers)
+        return sum(not who.participant for sheet in self.files for who in sheet.respondents)
 
     @property
     def items(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(who.item for sheet in self.sheets for who in sheet.answerers))
+        return tuple(dict.fromkeys(who.item for sheet in self.files for who in sheet.respondents))
 
     @property
-    def answers(self) -> int:
-        return sum(len(sheet.answerers) for sheet in self.sheets)
+    def n_responses(self) -> int:
+        return sum(len(sheet.respondents) for sheet in self.files)
 
     @property
-    def too_many(self) -> str:
+    def vocabulary_overflow(self) -> str:
         """Why models of the published words and symbols cannot take it; empty if they can."""
-        for sheet in self.sheets:
-            words, symbols = own_names(sheet.episode)
+        for sheet in self.files:
+            words, symbols = symbols_used(sheet.episode)
             for names, most, kind in ((words, WORDS, "words"), (symbols, COLOURS, "symbols")):
                 if len(names) > len(most):
                     fewer = f" ({len(most) - 1} symbols where somebody answers {UNDEFINED})"
@@ -89,7 +89,7 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class Line:
+class ResponseRow:
     """One answer, and where it stands.
 
     Attributes:
@@ -98,23 +98,23 @@ class Line:
         words, symbols: the query and the response.
     """
 
-    place: str
+    unit: str
     number: int
     item: str
     participant: str
-    words: tuple[str, ...]
-    symbols: tuple[str, ...]
+    input: tuple[str, ...]
+    output: tuple[str, ...]
 
     @property
     def query(self) -> str:
-        return " ".join(self.words)
+        return " ".join(self.input)
 
-    def wrong(self, source: str, problem: str) -> FormatError:
+    def error(self, source: str, problem: str) -> FormatError:
         """An error that says where this answer stands."""
-        return FormatError(problem, source=source, line=self.number, place=self.place)
+        return FormatError(problem, source=source, line=self.number, unit=self.unit)
 
 
-def check_response(line: Line, source: str, known: Collection[str] | None) -> None:
+def check_response(row: ResponseRow, source: str, known: Collection[str] | None) -> None:
     """Make sure that a response has a length that it can have, and known symbols.
 
     Args:
@@ -122,38 +122,38 @@ def check_response(line: Line, source: str, known: Collection[str] | None) -> No
     Raises:
         FormatError: it has not; the message names the line.
     """
-    if not line.symbols:
-        raise line.wrong(
+    if not row.output:
+        raise row.error(
             source,
             f"the response is empty; leave the row out, or write {UNDEFINED} for an answer that "
             "is no symbol",
         )
-    if len(line.symbols) > LONGEST:
-        raise line.wrong(
+    if len(row.output) > MAX_RESPONSE_LENGTH:
+        raise row.error(
             source,
-            f"the response has {len(line.symbols)} symbols, more than the {LONGEST} that an answer "
+            f"the response has {len(row.output)} symbols, more than the {MAX_RESPONSE_LENGTH} that an answer "
             "may have; mend it or leave it out",
         )
-    for symbol in line.symbols:
+    for symbol in row.output:
         if known is not None and symbol not in known:
-            raise line.wrong(source, f"unknown symbol '{symbol}'; known are: {' '.join(known)}")
+            raise row.error(source, f"unknown symbol '{symbol}'; known are: {' '.join(known)}")
 
 
-WHOLE = (
+INCOMPLETE_HINT = (
     "in an open-ended task each participant answers all queries, and is judged by the whole sheet; "
     "add what is missing, or leave the participant out"
 )
 """What to do about a sheet that lacks answers, for messages."""
 
 
-def check_marks(episode: Episode) -> None:
+def check_reserved_tokens(episode: Episode) -> None:
     """Make sure that no word or symbol of a file is what tables part study examples by.
 
     Raises:
         FormatError: one is; the message names the line.
     """
-    words, symbols = own_names(episode)
-    for mark in (WITHIN, BETWEEN):
+    words, symbols = symbols_used(episode)
+    for mark in (PAIR_SEP, EXAMPLE_SEP):
         if mark in (*words, *symbols):
             lines = [line.split() for line in read_text(episode.name).splitlines()]
             places = [number for number, items in enumerate(lines, 1) if mark in items]
@@ -167,8 +167,8 @@ def check_marks(episode: Episode) -> None:
             )
 
 
-def some(names: Iterable[str], most: int = 10) -> str:
+def preview(names: Iterable[str], limit: int = 10) -> str:
     """The first few names, for messages."""
     listed = list(names)
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(f"'{name}'" for name in listed[:most]) + more
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(f"'{name}'" for name in listed[:limit]) + more

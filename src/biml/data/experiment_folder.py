@@ -5,18 +5,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from biml.data.experiment import FEW_SHOT, OPEN_ENDED, PROBES, Experiment, Sheet
-from biml.episodes.answerers import FILE, format_answerers, of_two_grammars
-from biml.episodes.recipes import HUMAN
-from biml.episodes.recipes import PROBES as PROBE_FOLDER
+from biml.data.experiment import FEW_SHOT, OPEN_ENDED, PROBES, HumanExperiment, ResponseFile
+from biml.episodes.answerers import RESPONSES_FILE, format_respondents, ambiguous_item_error
+from biml.episodes.recipes import FEW_SHOT_FOLDER
+from biml.episodes.recipes import PROBE_FOLDER as PROBE_FOLDER
 from biml.episodes.text import format_episode
 from biml.errors import BimlError, UsageError
-from biml.files import check_parent, folder_aside
+from biml.files import check_creatable, atomic_directory
 
-FOLDS = 5
+N_FOLDS = 5
 """Parts of the open-ended participants, each held out from one training (paper, Methods)."""
 
-TYPES = {
+TASK_EPISODE_TYPES = {
     FEW_SHOT: ("few_shot_human", "few_shot_gold"),
     OPEN_ENDED: ("open_end_human_all", "open_end_freeform"),
     PROBES: ("probe_human",),
@@ -25,14 +25,16 @@ TYPES = {
 
 
 @dataclass(frozen=True)
-class Part:
+class EpisodeFolder:
     """One folder of episode files inside `data_human`, and its files."""
 
     folder: str
-    sheets: tuple[Sheet, ...]
+    files: tuple[ResponseFile, ...]
 
 
-def write(experiment: Experiment, destination: Path, *, overwrite: bool = False) -> Path:
+def write_experiment(
+    experiment: HumanExperiment, destination: Path, *, overwrite: bool = False
+) -> Path:
     """Write `destination/data_human/…`, where every command finds it with `--data_dir destination`.
 
     Other tasks that are in that folder already stay as they are.
@@ -45,15 +47,15 @@ def write(experiment: Experiment, destination: Path, *, overwrite: bool = False)
         BimlError: the folder cannot be written; what was there is unchanged.
     """
     folder = destination / "data_human"
-    check_parent(folder)
-    ours = _folders(experiment.task)
+    check_creatable(folder)
+    ours = _task_folders(experiment.task)
     for name in ours:
         if (folder / name).exists() and not overwrite:
             raise UsageError(
                 f"{folder / name} is there already; --overwrite replaces it, --dest names another "
                 "folder"
             )
-    with folder_aside(folder, overwrite=True) as made:
+    with atomic_directory(folder, overwrite=True) as made:
         if folder.is_dir():
             shutil.copytree(
                 folder,
@@ -61,52 +63,60 @@ def write(experiment: Experiment, destination: Path, *, overwrite: bool = False)
                 dirs_exist_ok=True,
                 ignore=lambda at, names: ours if Path(at) == folder else (),
             )
-        for part in _parts(experiment):
-            _write_part(part, made, experiment)
+        for part in _episode_folders(experiment):
+            _write_folder(part, made, experiment)
     return folder
 
 
-def _folders(task: str) -> list[str]:
+def _task_folders(task: str) -> list[str]:
     """The folders of `data_human` that belong to a task."""
     if task == OPEN_ENDED:
-        return ["open_ended_all", *(f"open_ended_cross{n + 1}" for n in range(FOLDS))]
-    return [(HUMAN if task == FEW_SHOT else PROBE_FOLDER).split("/")[0]]
+        return ["open_ended_all", *(f"open_ended_cross{n + 1}" for n in range(N_FOLDS))]
+    return [(FEW_SHOT_FOLDER if task == FEW_SHOT else PROBE_FOLDER).split("/")[0]]
 
 
-def _parts(experiment: Experiment) -> Iterator[Part]:
-    sheets = experiment.sheets
-    shown = tuple(Sheet(f"{n:02}", episode, ()) for n, episode in enumerate(experiment.shown))
+def _episode_folders(experiment: HumanExperiment) -> Iterator[EpisodeFolder]:
+    sheets = experiment.files
+    shown = tuple(
+        ResponseFile(f"{n:02}", episode, ()) for n, episode in enumerate(experiment.study_episodes)
+    )
     if experiment.task == FEW_SHOT:
-        yield Part(HUMAN, sheets)
-        yield Part("few_shot/val_gold", shown)
+        yield EpisodeFolder(FEW_SHOT_FOLDER, sheets)
+        yield EpisodeFolder("few_shot/val_gold", shown)
     elif experiment.task == PROBES:
-        yield Part(PROBE_FOLDER, sheets)
+        yield EpisodeFolder(PROBE_FOLDER, sheets)
     else:
-        yield from _split("open_ended_all", shown, sheets, sheets)
-        for fold in range(FOLDS if len(sheets) >= FOLDS else 0):
-            held = sheets[fold::FOLDS]
+        yield from _train_val_folders("open_ended_all", shown, sheets, sheets)
+        for fold in range(N_FOLDS if len(sheets) >= N_FOLDS else 0):
+            held = sheets[fold::N_FOLDS]
             train = tuple(sheet for sheet in sheets if sheet not in held)
-            yield from _split(f"open_ended_cross{fold + 1}", shown, train, held)
+            yield from _train_val_folders(f"open_ended_cross{fold + 1}", shown, train, held)
 
 
-def _split(
-    folder: str, mock: tuple[Sheet, ...], train: tuple[Sheet, ...], val: tuple[Sheet, ...]
-) -> list[Part]:
-    return [Part(f"{folder}/{n}", s) for n, s in (("mock", mock), ("train", train), ("val", val))]
+def _train_val_folders(
+    folder: str,
+    mock: tuple[ResponseFile, ...],
+    train: tuple[ResponseFile, ...],
+    val: tuple[ResponseFile, ...],
+) -> list[EpisodeFolder]:
+    return [
+        EpisodeFolder(f"{folder}/{n}", s)
+        for n, s in (("mock", mock), ("train", train), ("val", val))
+    ]
 
 
-def _write_part(part: Part, made: Path, experiment: Experiment) -> None:
-    folder = made / part.folder
-    folder.mkdir(parents=True)
-    for sheet in part.sheets:
-        (folder / f"{sheet.name}.txt").write_text(format_episode(sheet.episode), "utf-8")
-    if any(sheet.answerers for sheet in part.sheets):
-        rows = [(f"{sheet.name}.txt", sheet.episode, sheet.answerers) for sheet in part.sheets]
-        text = format_answerers(rows, _targets(part.sheets, experiment.task))
-        (folder / FILE).write_text(text, "utf-8", newline="")
+def _write_folder(folder: EpisodeFolder, made: Path, experiment: HumanExperiment) -> None:
+    target = made / folder.folder
+    target.mkdir(parents=True)
+    for sheet in folder.files:
+        (target / f"{sheet.name}.txt").write_text(format_episode(sheet.episode), "utf-8")
+    if any(sheet.respondents for sheet in folder.files):
+        rows = [(f"{sheet.name}.txt", sheet.episode, sheet.respondents) for sheet in folder.files]
+        text = format_respondents(rows, _targets(folder.files, experiment.task))
+        (target / RESPONSES_FILE).write_text(text, "utf-8", newline="")
 
 
-def _targets(sheets: Sequence[Sheet], task: str) -> dict[str, str]:
+def _targets(files: Sequence[ResponseFile], task: str) -> dict[str, str]:
     """The right answer to each item of a few-shot task.
 
     Raises:
@@ -114,12 +124,12 @@ def _targets(sheets: Sequence[Sheet], task: str) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     grammars: dict[str, str] = {}
-    for sheet in sheets if task == FEW_SHOT else ():
+    for sheet in files if task == FEW_SHOT else ():
         if sheet.episode.grammar is None:
             raise BimlError(f"{sheet.name}: a few-shot item without a grammar")
-        answer = sheet.episode.grammar.interpret(sheet.episode.queries[0].words)
-        item, grammar = sheet.answerers[0].item, str(sheet.episode.grammar)
+        answer = sheet.episode.grammar.interpret(sheet.episode.queries[0].input)
+        item, grammar = sheet.respondents[0].item, str(sheet.episode.grammar)
         if grammars.setdefault(item, grammar) != grammar:
-            raise of_two_grammars(item, sheet.name)
+            raise ambiguous_item_error(item, sheet.name)
         found[item] = " ".join(answer)
     return found

@@ -9,33 +9,33 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from biml.behaviour.files import Rows, read_rows
-from biml.behaviour.responses import check
+from biml.behaviour.files import RawRows, read_rows
+from biml.behaviour.responses import validate_rows
 from biml.data.experiment import (
     FEW_SHOT,
     OPEN_ENDED,
     PROBES,
-    WHOLE,
-    Experiment,
-    Line,
-    Sheet,
-    check_marks,
+    INCOMPLETE_HINT,
+    HumanExperiment,
+    ResponseRow,
+    ResponseFile,
+    check_reserved_tokens,
     check_response,
-    some,
+    preview,
 )
-from biml.data.right_answers import with_grammars
-from biml.episodes.answerers import Answerer
+from biml.data.right_answers import with_target_grammars
+from biml.episodes.answerers import Respondent
 from biml.episodes.episode import Episode, Example
-from biml.episodes.folder import read_folder
+from biml.episodes.folder import read_episodes
 from biml.episodes.text import QUERY, read_episode
-from biml.episodes.transforms import own_names
+from biml.episodes.transforms import symbols_used
 from biml.errors import FormatError
 
-USED = ("item", "participant", "query", "response")
+RESPONSE_TABLE_COLUMNS = ("item", "participant", "query", "response")
 """Columns of a table of answers that an import reads."""
 
 
-def from_table(path: Path, study: Path) -> Experiment:
+def read_response_table(path: Path, study: Path) -> HumanExperiment:
     """Read a table of answers.
 
     Args:
@@ -48,61 +48,67 @@ def from_table(path: Path, study: Path) -> Experiment:
         BimlError: a file cannot be read.
     """
     rows = read_rows(path)
-    ignored = tuple(name for name in rows.columns if name and name not in USED)
-    return replace(_experiment(_lines(rows, str(path)), str(path), study), ignored=ignored)
+    ignored = tuple(name for name in rows.columns if name and name not in RESPONSE_TABLE_COLUMNS)
+    return replace(
+        _build_experiment(_table_rows(rows, str(path)), str(path), study), ignored=ignored
+    )
 
 
-def _lines(rows: Rows, source: str) -> list[Line]:
+def _table_rows(rows: RawRows, source: str) -> list[ResponseRow]:
     lines = []
     for number, row in rows.numbered:
-        item, who, query, response = (str(row.get(name) or "") for name in USED)
-        line = Line(rows.place, number, item, who, tuple(query.split()), tuple(response.split()))
+        item, who, query, response = (str(row.get(name) or "") for name in RESPONSE_TABLE_COLUMNS)
+        line = ResponseRow(
+            rows.unit, number, item, who, tuple(query.split()), tuple(response.split())
+        )
         if not line.item:
-            raise line.wrong(source, "the item is empty; name it, for example by its query")
+            raise line.error(source, "the item is empty; name it, for example by its query")
         lines.append(line)
     return lines
 
 
-def _experiment(lines: Sequence[Line], source: str, study: Path) -> Experiment:
+def _build_experiment(
+    responses: Sequence[ResponseRow], source: str, study: Path
+) -> HumanExperiment:
     if study.is_dir():
-        episodes = read_folder(study)
+        episodes = read_episodes(study)
         for episode in episodes:
-            check_marks(episode)
-        return _study_for_each_item(lines, source, episodes, study)
+            check_reserved_tokens(episode)
+        return _experiment_with_study_per_item(responses, source, episodes, study)
     shown = read_episode(study)
-    check_marks(shown)
+    check_reserved_tokens(shown)
     if not shown.study and shown.pool is None:
-        return _sheets(lines, source, shown)
-    return _one_study(lines, source, shown)
+        return _open_ended_experiment(responses, source, shown)
+    return _experiment_with_one_study(responses, source, shown)
 
 
-def _study_for_each_item(
-    lines: Sequence[Line], source: str, study: Sequence[Episode], folder: Path
-) -> Experiment:
-    task = _task(study)
+def _experiment_with_study_per_item(
+    responses: Sequence[ResponseRow], source: str, study: Sequence[Episode], folder: Path
+) -> HumanExperiment:
+    task = _task_of_study(study)
     if task == FEW_SHOT:
-        study = with_grammars(study)
+        study = with_target_grammars(study)
     shown = {Path(episode.name).stem: episode for episode in study}
-    _items(lines, source, one_each=False)
-    for line in lines:
+    _first_rows_by_query(responses, source, unique_queries=False)
+    for line in responses:
         if line.item not in shown:
-            raise line.wrong(
+            raise line.error(
                 source,
                 f"there is no study file {line.item}.txt for the item '{line.item}' in {folder}, "
-                f"which has {some(f'{name}.txt' for name in shown)}; "
+                f"which has {preview(f'{name}.txt' for name in shown)}; "
                 "name the item after its file, or add the file",
             )
     sheets = []
     for name, episode in shown.items():
-        mine = [line for line in lines if line.item == name]
-        _check(mine, source, episode)
-        sheets.append(_sheet(name, episode, mine))
-    unanswered = tuple(sheet.name for sheet in sheets if not sheet.answerers)
-    answered = tuple(sheet for sheet in sheets if sheet.answerers)
-    return Experiment(task, answered, tuple(study) if task == FEW_SHOT else (), unanswered)
+        mine = [line for line in responses if line.item == name]
+        _check_rows(mine, source, episode)
+        sheets.append(_response_file(name, episode, mine))
+    unanswered = tuple(sheet.name for sheet in sheets if not sheet.respondents)
+    answered = tuple(sheet for sheet in sheets if sheet.respondents)
+    return HumanExperiment(task, answered, tuple(study) if task == FEW_SHOT else (), unanswered)
 
 
-def _task(study: Sequence[Episode]) -> str:
+def _task_of_study(study: Sequence[Episode]) -> str:
     for episode in study:
         if (episode.pool is None) != (study[0].pool is None):
             raise FormatError(
@@ -119,128 +125,146 @@ def _task(study: Sequence[Episode]) -> str:
     return FEW_SHOT if study[0].pool is None else PROBES
 
 
-def _one_study(lines: Sequence[Line], source: str, shown: Episode) -> Experiment:
-    task = FEW_SHOT if shown.pool is None else PROBES
+def _experiment_with_one_study(
+    responses: Sequence[ResponseRow], source: str, study_episode: Episode
+) -> HumanExperiment:
+    task = FEW_SHOT if study_episode.pool is None else PROBES
     if task == FEW_SHOT:
-        (shown,) = with_grammars([shown])
-    asked = _items(lines, source)
-    _check(lines, source, shown)
-    answered = [words for words in dict.fromkeys(q.words for q in shown.queries) if words in asked]
+        (study_episode,) = with_target_grammars([study_episode])
+    asked = _first_rows_by_query(responses, source)
+    _check_rows(responses, source, study_episode)
+    answered = [
+        words for words in dict.fromkeys(q.input for q in study_episode.queries) if words in asked
+    ]
     sheets = [
-        _sheet(f"{number:02}", shown, [line for line in lines if line.words == words])
+        _response_file(
+            f"{number:02}", study_episode, [line for line in responses if line.input == words]
+        )
         for number, words in enumerate(answered)
     ]
-    right = (shown,) if task == FEW_SHOT else ()
-    return Experiment(task, tuple(sheets), right, _unanswered(shown, asked))
+    right = (study_episode,) if task == FEW_SHOT else ()
+    return HumanExperiment(task, tuple(sheets), right, _unanswered_queries(study_episode, asked))
 
 
-def _sheets(lines: Sequence[Line], source: str, shown: Episode) -> Experiment:
+def _open_ended_experiment(
+    responses: Sequence[ResponseRow], source: str, study_episode: Episode
+) -> HumanExperiment:
     """The open-ended task, in which the answers of a participant are one sheet."""
-    for line in lines:
+    for line in responses:
         if not line.participant:
-            raise line.wrong(
+            raise line.error(
                 source,
                 "there is no participant; in an open-ended task (a study file without study "
                 "examples) the answers of each belong together",
             )
-    _items(lines, source)
-    _check(lines, source, shown)
-    people = dict.fromkeys(line.participant for line in lines)
+    _first_rows_by_query(responses, source)
+    _check_rows(responses, source, study_episode)
+    people = dict.fromkeys(line.participant for line in responses)
     sheets = [
-        _sheet(f"{number:03}", shown, [line for line in lines if line.participant == who])
+        _response_file(
+            f"{number:03}", study_episode, [line for line in responses if line.participant == who]
+        )
         for number, who in enumerate(people)
     ]
-    _check_complete(sheets, source, shown)
-    return Experiment(OPEN_ENDED, tuple(sheets), (shown,))
+    _check_all_queries_answered(sheets, source, study_episode)
+    return HumanExperiment(OPEN_ENDED, tuple(sheets), (study_episode,))
 
 
-def _check_complete(sheets: Sequence[Sheet], source: str, shown: Episode) -> None:
+def _check_all_queries_answered(
+    files: Sequence[ResponseFile], source: str, study_episode: Episode
+) -> None:
     """Make sure that every participant answers each query of the study file."""
-    queries = dict.fromkeys(query.words for query in shown.queries)
+    queries = dict.fromkeys(query.input for query in study_episode.queries)
     gaps = []
-    for sheet in sheets:
-        answered = {query.words for query in sheet.episode.queries}
+    for sheet in files:
+        answered = {query.input for query in sheet.episode.queries}
         if missing := [" ".join(words) for words in queries if words not in answered]:
-            gaps.append(f"{sheet.answerers[0].participant} does not answer {some(missing)}")
+            gaps.append(f"{sheet.respondents[0].participant} does not answer {preview(missing)}")
     if gaps:
         more = f"; {len(gaps) - 5} more lack answers" if len(gaps) > 5 else ""
         raise FormatError(
-            f"{'; '.join(gaps[:5])}{more}; {WHOLE}, or take a query that was not asked out of "
-            f"{shown.name}",
+            f"{'; '.join(gaps[:5])}{more}; {INCOMPLETE_HINT}, or take a query that was not asked out of "
+            f"{study_episode.name}",
             source=source,
         )
 
 
-def _items(
-    lines: Sequence[Line], source: str, *, one_each: bool = True
-) -> dict[tuple[str, ...], Line]:
+def _first_rows_by_query(
+    responses: Sequence[ResponseRow], source: str, *, unique_queries: bool = True
+) -> dict[tuple[str, ...], ResponseRow]:
     """The first line of each query; an item asks one query.
 
     Args:
         one_each: two items cannot ask the same query, as nothing else tells them apart.
     """
-    queries: dict[str, Line] = {}
-    items: dict[tuple[str, ...], Line] = {}
-    for line in lines:
+    queries: dict[str, ResponseRow] = {}
+    items: dict[tuple[str, ...], ResponseRow] = {}
+    for line in responses:
         first = queries.setdefault(line.item, line)
-        if first.words != line.words:
-            raise line.wrong(
+        if first.input != line.input:
+            raise line.error(
                 source,
                 f"the item '{line.item}' asks '{line.query}' here and '{first.query}' on "
-                f"{line.place} {first.number}; an item is one query: mend the query, or name "
+                f"{line.unit} {first.number}; an item is one query: mend the query, or name "
                 "another item",
             )
-        other = items.setdefault(line.words, line)
-        if one_each and other.item != line.item:
-            raise line.wrong(
+        other = items.setdefault(line.input, line)
+        if unique_queries and other.item != line.item:
+            raise line.error(
                 source,
-                f"the items '{other.item}' ({line.place} {other.number}) and '{line.item}' ask the "
+                f"the items '{other.item}' ({line.unit} {other.number}) and '{line.item}' ask the "
                 f"same query '{line.query}'; give them one name",
             )
     return items
 
 
-def _check(lines: Sequence[Line], source: str, shown: Episode) -> None:
+def _check_rows(responses: Sequence[ResponseRow], source: str, study_episode: Episode) -> None:
     """Make sure that answers can be answers to what was shown."""
-    words, symbols = own_names(shown)
+    words, symbols = symbols_used(study_episode)
     rows = [
         {
             "item": line.item,
             "participant": line.participant,
             "query": line.query,
-            "response": " ".join(line.symbols),
+            "response": " ".join(line.output),
         }
-        for line in lines
+        for line in responses
     ]
-    numbers = [line.number for line in lines]
-    place = lines[0].place if lines else ""
-    check(
+    numbers = [line.number for line in responses]
+    place = responses[0].unit if responses else ""
+    validate_rows(
         zip(numbers, rows, strict=True),
         source=source,
-        place=place,
+        unit=place,
         words=words,
         symbols=symbols,
         remedy="mend it, or let every symbol that people could use stand in an output or rule of "
-        f"{shown.name}",
+        f"{study_episode.name}",
     )
-    asked = dict.fromkeys(query.words for query in shown.queries)
-    for line in lines:
-        if line.words not in asked:
-            raise line.wrong(
+    asked = dict.fromkeys(query.input for query in study_episode.queries)
+    for line in responses:
+        if line.input not in asked:
+            raise line.error(
                 source,
-                f"'{line.query}' is no query of {shown.name}, which asks "
-                f"{some(' '.join(words) for words in asked)}; mend it, or add it there below "
+                f"'{line.query}' is no query of {study_episode.name}, which asks "
+                f"{preview(' '.join(words) for words in asked)}; mend it, or add it there below "
                 f"{QUERY}",
             )
-        check_response(line, source, shown.pool)
+        check_response(line, source, study_episode.pool)
 
 
-def _sheet(name: str, shown: Episode, lines: Sequence[Line]) -> Sheet:
-    answers = tuple(Example(line.words, line.symbols) for line in lines)
-    who = tuple(Answerer(line.item, line.participant) for line in lines)
-    grammar = shown.grammar if shown.study else None
-    return Sheet(name, replace(shown, queries=answers, grammar=grammar), who)
+def _response_file(
+    name: str, study_episode: Episode, responses: Sequence[ResponseRow]
+) -> ResponseFile:
+    answers = tuple(Example(line.input, line.output) for line in responses)
+    who = tuple(Respondent(line.item, line.participant) for line in responses)
+    grammar = study_episode.grammar if study_episode.study else None
+    return ResponseFile(name, replace(study_episode, queries=answers, grammar=grammar), who)
 
 
-def _unanswered(shown: Episode, asked: dict[tuple[str, ...], Line]) -> tuple[str, ...]:
-    return tuple(" ".join(query.words) for query in shown.queries if query.words not in asked)
+def _unanswered_queries(
+    study_episode: Episode, answered: dict[tuple[str, ...], ResponseRow]
+) -> tuple[str, ...]:
+    return tuple(
+        " ".join(query.input) for query in study_episode.queries if query.input not in answered
+    )

@@ -14,33 +14,33 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from biml.errors import BimlError, UsageError
-from biml.files import write_aside
+from biml.files import atomic_write
 
-Progress = Callable[[int, int | None], None]
+ByteCallback = Callable[[int, int | None], None]
 """Called with how much is done and how much there is in all, where that is known."""
 
-_PIECE = 2**18
+_DOWNLOAD_CHUNK = 2**18
 
 
-class _BrokenOffError(Exception):
+class _ConnectionLost(Exception):
     """The connection ended early; what has come is kept."""
 
 
 @dataclass(frozen=True)
-class _Part:
+class _PartialDownload:
     """An unfinished download: its bytes, and beside them what they are the beginning of."""
 
     file: Path
     url: str
 
     @property
-    def note(self) -> Path:
+    def validator_file(self) -> Path:
         return self.file.with_name(self.file.name + ".json")
 
     def resumable(self) -> tuple[int, str]:
         """Bytes at hand and the validator of the version they belong to; (0, "") to start anew."""
         try:
-            note = json.loads(self.note.read_text("utf-8"))
+            note = json.loads(self.validator_file.read_text("utf-8"))
             if note["url"] == self.url and note["validator"]:
                 return self.file.stat().st_size, str(note["validator"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -48,15 +48,15 @@ class _Part:
         return 0, ""
 
     def begin(self, validator: str) -> None:
-        with _writing(self.file):
+        with _write_errors(self.file):
             self.discard()
             self.file.touch()
-        with write_aside(self.note) as note:
+        with atomic_write(self.validator_file) as note:
             note.write(json.dumps({"url": self.url, "validator": validator}).encode())
 
     def discard(self) -> None:
         self.file.unlink(missing_ok=True)
-        self.note.unlink(missing_ok=True)
+        self.validator_file.unlink(missing_ok=True)
 
 
 def fetch(
@@ -65,7 +65,7 @@ def fetch(
     *,
     sha256: str | None = None,
     max_bytes: int,
-    progress: Progress = lambda done, total: None,
+    progress: ByteCallback = lambda done, total: None,
     attempts: int = 4,
     pause: float = 1.0,
     timeout: float = 30.0,
@@ -91,16 +91,16 @@ def fetch(
             f"{url}: not a web address; write one as http://HOST/PATH or https://HOST/PATH, with "
             "%-codes for blanks and foreign letters; for a local file use `biml data import PATH`"
         )
-    part = _Part(target.with_name(target.name + ".part"), url)
-    with _writing(target.parent):
+    part = _PartialDownload(target.with_name(target.name + ".part"), url)
+    with _write_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
     failures = 0
     while True:
         before = part.resumable()[0]
         try:
-            _continue(part, max_bytes, progress, timeout)
+            _resume(part, max_bytes, progress, timeout)
             break
-        except _BrokenOffError as error:
+        except _ConnectionLost as error:
             failures = 1 if part.resumable()[0] > before else failures + 1
             if failures >= attempts:
                 raise BimlError(
@@ -123,7 +123,7 @@ def _is_web_address(url: str) -> bool:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _write_errors(path: Path) -> Iterator[None]:
     """Tell what is wrong with files on this machine apart from what is wrong with a connection."""
     try:
         yield
@@ -135,7 +135,7 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _continue(part: _Part, max_bytes: int, progress: Progress, timeout: float) -> None:
+def _resume(part: _PartialDownload, max_bytes: int, progress: ByteCallback, timeout: float) -> None:
     have, validator = part.resumable()
     headers = {"User-Agent": "biml", "Accept-Encoding": "identity"}
     if have:
@@ -143,50 +143,50 @@ def _continue(part: _Part, max_bytes: int, progress: Progress, timeout: float) -
     try:
         request = urllib.request.Request(part.url, headers=headers)
         with urllib.request.urlopen(request, timeout=timeout) as answer:
-            if not (answer.status == 206 and _starts_at(answer, have)):
+            if not (answer.status == 206 and _check_offset(answer, have)):
                 have = 0
                 part.begin(_validator(answer))
             length = answer.headers.get("Content-Length", "")
             total = have + int(length) if length.isdecimal() else None
-            _refuse_if_over(total or 0, max_bytes, part)
+            _check_size(total or 0, max_bytes, part)
             _receive(answer, part, have, total, max_bytes, progress)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:
             part.discard()
-            raise _BrokenOffError("the server has another version than the one begun") from error
+            raise _ConnectionLost("the server has another version than the one begun") from error
         if error.code >= 500:
-            raise _BrokenOffError(f"the server answers {error.code} {error.reason}") from error
+            raise _ConnectionLost(f"the server answers {error.code} {error.reason}") from error
         raise BimlError(
             f"{part.url}: the server answers {error.code} {error.reason}. If the file has moved, "
             "give its address in --url, or download it and run `biml data import FILE`."
         ) from error
     except urllib.error.URLError as error:
-        raise _BrokenOffError(f"no connection ({error.reason})") from error
+        raise _ConnectionLost(f"no connection ({error.reason})") from error
     except (http.client.HTTPException, OSError) as error:
-        raise _BrokenOffError(f"the connection broke off ({error})") from error
+        raise _ConnectionLost(f"the connection broke off ({error})") from error
 
 
 def _receive(
     answer: http.client.HTTPResponse,
-    part: _Part,
+    part: _PartialDownload,
     have: int,
     total: int | None,
     max_bytes: int,
-    progress: Progress,
+    progress: ByteCallback,
 ) -> None:
     progress(have, total)
-    while piece := answer.read(_PIECE):
-        with _writing(part.file), open(part.file, "ab") as file:
+    while piece := answer.read(_DOWNLOAD_CHUNK):
+        with _write_errors(part.file), open(part.file, "ab") as file:
             file.write(piece)
         have += len(piece)
-        _refuse_if_over(have, max_bytes, part)
+        _check_size(have, max_bytes, part)
         progress(have, total)
     if total is not None and have < total:
-        raise _BrokenOffError(f"the connection broke off after {have:,} of {total:,} bytes")
+        raise _ConnectionLost(f"the connection broke off after {have:,} of {total:,} bytes")
 
 
-def _starts_at(answer: http.client.HTTPResponse, have: int) -> bool:
+def _check_offset(answer: http.client.HTTPResponse, have: int) -> bool:
     return (answer.headers.get("Content-Range") or "").startswith(f"bytes {have}-")
 
 
@@ -196,7 +196,7 @@ def _validator(answer: http.client.HTTPResponse) -> str:
     return tag if tag.startswith('"') else answer.headers.get("Last-Modified") or ""
 
 
-def _refuse_if_over(size: int, max_bytes: int, part: _Part) -> None:
+def _check_size(size: int, max_bytes: int, part: _PartialDownload) -> None:
     if size > max_bytes:
         part.discard()
         raise BimlError(
@@ -205,7 +205,7 @@ def _refuse_if_over(size: int, max_bytes: int, part: _Part) -> None:
         )
 
 
-def _verify(part: _Part, sha256: str | None) -> None:
+def _verify(part: _PartialDownload, sha256: str | None) -> None:
     if sha256 is None:
         return
     with open(part.file, "rb") as file:

@@ -43,7 +43,7 @@ def _models_root(files: Sequence[PurePosixPath]) -> PurePosixPath | None:
 
 
 @dataclass(frozen=True)
-class Kind:
+class DataResource:
     """One thing that can be put in place.
 
     Attributes:
@@ -61,7 +61,7 @@ class Kind:
 
     name: str
     folder: str
-    what: str
+    description: str
     url: str
     suffixes: tuple[str, ...]
     root: Callable[[Sequence[PurePosixPath]], PurePosixPath | None]
@@ -72,35 +72,35 @@ class Kind:
     sha256: str | None = None
 
 
-KINDS = {
+RESOURCES = {
     kind.name: kind
     for kind in (
         # The repository's archive is packed anew by its host from time to time, so that its
         # checksum says nothing; each member's CRC is checked when it is unpacked.
-        Kind(
+        DataResource(
             name="human",
             folder="data_human",
-            what="people's answers: few-shot, open-ended and probe tasks",
+            description="people's answers: few-shot, open-ended and probe tasks",
             url="https://codeload.github.com/brendenlake/MLC/zip/HEAD",
             suffixes=(".txt",),
             root=_human_root,
             max_files=5_000,
             max_bytes=50 * _MEGABYTE,
         ),
-        Kind(
+        DataResource(
             name="episodes",
             folder="data_algebraic",
-            what="the published 100,000 + 200 meta-training episodes",
+            description="the published 100,000 + 200 meta-training episodes",
             url=f"{_LARGE_FILES}/data_algebraic.zip",
             suffixes=(".txt",),
             root=_episodes_root,
             max_files=250_000,
             max_bytes=1_000 * _MEGABYTE,
         ),
-        Kind(
+        DataResource(
             name="models",
             folder="out_models",
-            what="the published trained networks",
+            description="the published trained networks",
             url=f"{_LARGE_FILES}/BIML_top_models.zip",
             suffixes=(".pt", ".safetensors", ".json"),
             root=_models_root,
@@ -114,26 +114,26 @@ KINDS = {
 for episodes, and either could lie beside checkpoints."""
 
 
-def kind(name: str) -> Kind:
+def resource(name: str) -> DataResource:
     """The row called `name`.
 
     Raises:
         UsageError: there is none; the message lists them.
     """
-    if name not in KINDS:
-        raise UsageError(f"{name!r} is not known; choose one of {', '.join(KINDS)}")
-    return KINDS[name]
+    if name not in RESOURCES:
+        raise UsageError(f"{name!r} is not known; choose one of {', '.join(RESOURCES)}")
+    return RESOURCES[name]
 
 
-def recognise(files: Sequence[PurePosixPath]) -> tuple[Kind, PurePosixPath] | None:
+def identify(files: Sequence[PurePosixPath]) -> tuple[DataResource, PurePosixPath] | None:
     """What the files are, with the folder among them that matters, or None.
 
     >>> files = [f"sets/mine/{part}/000001.txt" for part in ("train", "val")]
-    >>> row, root = recognise([PurePosixPath(file) for file in files])
+    >>> row, root = identify([PurePosixPath(file) for file in files])
     >>> row.name, str(root)
     ('episodes', 'sets/mine')
     """
-    for row in KINDS.values():
+    for row in RESOURCES.values():
         root = row.root(files)
         if root is not None:
             return row, root

@@ -8,24 +8,24 @@ from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
-from biml.checkpoints.shipped import ENDINGS
-from biml.data.archive import Source, move_over, open_source, unpack
-from biml.data.fetch import Progress, fetch
-from biml.data.kinds import KINDS, Kind, recognise
+from biml.checkpoints.shipped import MODEL_SUFFIXES
+from biml.data.archive import FileSource, merge_into, open_source, unpack
+from biml.data.fetch import ByteCallback, fetch
+from biml.data.kinds import RESOURCES, DataResource, identify
 from biml.episodes.locate import user_cache_folder
 from biml.errors import BimlError, FormatError, UsageError
-from biml.files import folder_aside
+from biml.files import atomic_directory
 
-Stage = Callable[[str, str], Progress]
+ProgressFactory = Callable[[str, str], ByteCallback]
 """Told the stage that begins and its unit (bytes, files); answers with what to report to."""
 
 
-def _quiet(stage: str, unit: str) -> Progress:
+def _no_progress(stage: str, unit: str) -> ByteCallback:
     return lambda done, total: None
 
 
 @dataclass(frozen=True)
-class Placed:
+class InstallResult:
     """What was put in place.
 
     Attributes:
@@ -35,42 +35,47 @@ class Placed:
         kept: names of files that were there already and were left alone.
     """
 
-    kind: Kind
+    resource: DataResource
     folder: Path
     files: int
     kept: tuple[str, ...] = ()
 
 
 def download(
-    kind: Kind,
+    resource: DataResource,
     destination: Path,
     *,
     url: str | None = None,
     overwrite: bool = False,
-    stage: Stage = _quiet,
-) -> Placed:
+    progress_factory: ProgressFactory = _no_progress,
+) -> InstallResult:
     """Fetch the archive of `kind` and unpack it into `destination / kind.folder`.
 
     Raises:
         UsageError: it is there already and `overwrite` is not set, or no web address is given.
         BimlError: no connection, not found, wrong checksum, unsafe archive, disk full.
     """
-    _refuse_if_there(kind, destination, overwrite)
-    address = url or kind.url
+    _check_absent(resource, destination, overwrite)
+    address = url or resource.url
     name = blake2b(address.encode(), digest_size=8).hexdigest()
-    archive = user_cache_folder() / "downloads" / f"{kind.name}-{name}.zip"
+    archive = user_cache_folder() / "downloads" / f"{resource.name}-{name}.zip"
     # A checksum belongs to the published archive; a mirror may have packed the same files anew.
-    checksum = kind.sha256 if url is None else None
+    checksum = resource.sha256 if url is None else None
     fetch(
         address,
         archive,
         sha256=checksum,
-        max_bytes=kind.max_download,
-        progress=stage(f"fetching {kind.name}", "bytes"),
+        max_bytes=resource.max_download,
+        progress=progress_factory(f"fetching {resource.name}", "bytes"),
     )
     try:
         return import_path(
-            archive, destination, expected=kind, overwrite=overwrite, stage=stage, shown=address
+            archive,
+            destination,
+            expected=resource,
+            overwrite=overwrite,
+            progress_factory=progress_factory,
+            source_name=address,
         )
     finally:
         archive.unlink(missing_ok=True)
@@ -80,11 +85,11 @@ def import_path(
     path: Path,
     destination: Path,
     *,
-    expected: Kind | None = None,
+    expected: DataResource | None = None,
     overwrite: bool = False,
-    stage: Stage = _quiet,
-    shown: str | None = None,
-) -> Placed:
+    progress_factory: ProgressFactory = _no_progress,
+    source_name: str | None = None,
+) -> InstallResult:
     """Put a local zip archive, folder or checkpoint in place, telling by its contents what it is.
 
     Args:
@@ -96,41 +101,41 @@ def import_path(
             put in place.
         UsageError: the data are there already and `overwrite` is not set.
     """
-    with closing(open_source(path, shown)) as source:
-        found = recognise(source.files())
+    with closing(open_source(path, source_name)) as source:
+        found = identify(source.files())
         if found is None or expected not in (None, found[0]):
-            raise FormatError(_not_recognised(expected), source=source.name)
+            raise FormatError(_unrecognised_error(expected), source=source.name)
         kind, root = found
-        _refuse_if_there(kind, destination, overwrite)
+        _check_absent(kind, destination, overwrite)
         folder = destination / kind.folder
-        progress = stage(f"unpacking {kind.name}", "files")
+        progress = progress_factory(f"unpacking {kind.name}", "files")
         if kind.merge:
-            return _merge(source, kind, root, folder, overwrite, progress)
-        with folder_aside(folder, overwrite=overwrite) as made:
+            return _install(source, kind, root, folder, overwrite, progress)
+        with atomic_directory(folder, overwrite=overwrite) as made:
             files = unpack(source, kind, root, made, progress)
-        return Placed(kind, folder, files)
+        return InstallResult(kind, folder, files)
 
 
-def _merge(
-    source: Source,
-    kind: Kind,
+def _install(
+    source: FileSource,
+    kind: DataResource,
     root: PurePosixPath,
     folder: Path,
     overwrite: bool,
-    progress: Progress,
-) -> Placed:
+    progress: ByteCallback,
+) -> InstallResult:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as made:
             unpack(source, kind, root, Path(made), progress)
             _check_models(Path(made), source.name)
-            moved, kept = move_over(Path(made), folder, overwrite=overwrite)
+            moved, kept = merge_into(Path(made), folder, overwrite=overwrite)
     except OSError as error:
         raise BimlError(
             f"{folder}: could not be written ({error.strerror or error}). "
             "Free some space or choose another folder with --dest."
         ) from error
-    return Placed(kind, folder, moved, kept)
+    return InstallResult(kind, folder, moved, kept)
 
 
 def _check_models(folder: Path, source: str) -> None:
@@ -139,31 +144,31 @@ def _check_models(folder: Path, source: str) -> None:
     Raises:
         FormatError: one of them cannot; the message names it.
     """
-    from biml.checkpoints.model import read_contents  # loads PyTorch, which data do without
+    from biml.checkpoints.model import load_checkpoint  # loads PyTorch, which data do without
 
     for file in sorted(folder.rglob("*")):
-        if file.suffix in ENDINGS:
+        if file.suffix in MODEL_SUFFIXES:
             try:
-                read_contents(file)
+                load_checkpoint(file)
             except BimlError as error:
                 problem = str(error).replace(f"{folder}{os.sep}", "")
                 raise FormatError(f"nothing was put in place; {problem}", source=source) from None
 
 
-def _not_recognised(expected: Kind | None) -> str:
+def _unrecognised_error(expected: DataResource | None) -> str:
     if expected is not None:
         return (
-            f"holds no {expected.what} ({expected.folder}); nothing was put in place. "
+            f"holds no {expected.description} ({expected.folder}); nothing was put in place. "
             "Check the address or the file."
         )
-    known = "; ".join(f"{kind.folder}: {kind.what}" for kind in KINDS.values())
+    known = "; ".join(f"{kind.folder}: {kind.description}" for kind in RESOURCES.values())
     return (
         f"not recognised; what can be imported is: {known}; an experiment of your own: a table of "
         "answers (.csv, with --study) or a folder of episode files"
     )
 
 
-def _refuse_if_there(kind: Kind, destination: Path, overwrite: bool) -> None:
+def _check_absent(kind: DataResource, destination: Path, overwrite: bool) -> None:
     folder = destination / kind.folder
     if folder.exists() and not overwrite and not kind.merge:
         raise UsageError(f"{folder} is there already; --overwrite replaces it")

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from biml.episodes.episode import COLOURS, WORDS, Episode, Example
-from biml.episodes.transforms import own_names
+from biml.episodes.transforms import symbols_used
 from biml.errors import FormatError
 from biml.grammar import Grammar, GrammarError, Rule
 
 
-def with_grammars(study: Sequence[Episode]) -> list[Episode]:
+def with_target_grammars(study: Sequence[Episode]) -> list[Episode]:
     """The study files of a few-shot task, each with a grammar that gives its examples.
 
     Files without a grammar get one that lists their pairs as rules without variables: those of all
@@ -28,14 +28,14 @@ def with_grammars(study: Sequence[Episode]) -> list[Episode]:
     if all(episode.grammar is not None for episode in study):
         return list(study)
     every = Episode((), tuple(pair for e in study for pair in (*e.study, *e.queries)))
-    words, symbols = own_names(every)
-    agree = len({pair.words for pair in every.queries}) == len(set(every.queries))
+    words, symbols = symbols_used(every)
+    agree = len({pair.input for pair in every.queries}) == len(set(every.queries))
     joint = agree and len(words) <= len(WORDS) and len(symbols) <= len(COLOURS)
     return [
         replace(
             episode,
             grammar=episode.grammar
-            or listing(
+            or lookup_grammar(
                 every.queries if joint else (*episode.study, *episode.queries), episode.name
             ),
         )
@@ -43,13 +43,13 @@ def with_grammars(study: Sequence[Episode]) -> list[Episode]:
     ]
 
 
-def listing(pairs: Iterable[Example], source: str) -> Grammar:
+def lookup_grammar(pairs: Iterable[Example], source: str) -> Grammar:
     """A grammar of one rule a pair.
 
     Raises:
         FormatError: two pairs contradict each other, or a word cannot stand in a rule.
 
-    >>> print(listing([Example(("wug", "twice"), ("■", "■"))], "here"))
+    >>> print(lookup_grammar([Example(("wug", "twice"), ("■", "■"))], "here"))
     wug twice -> ■ ■
     """
     known: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -81,7 +81,7 @@ def check_grammar(episode: Episode, pairs: Iterable[Example]) -> None:
         FormatError: it has none, or gives other answers.
     """
     for words, symbols, _ in pairs:
-        made = right_answer(episode, words)
+        made = target_of(episode, words)
         if made != symbols:
             raise FormatError(
                 f"its grammar makes '{' '.join(made)}' of '{' '.join(words)}', not "
@@ -90,7 +90,7 @@ def check_grammar(episode: Episode, pairs: Iterable[Example]) -> None:
             )
 
 
-def right_answer(episode: Episode, words: Sequence[str]) -> tuple[str, ...]:
+def target_of(episode: Episode, words: Sequence[str]) -> tuple[str, ...]:
     """What the grammar of a file makes of an input.
 
     Raises:

@@ -4,12 +4,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from biml.data.kinds import KINDS, Kind
+from biml.data.kinds import RESOURCES, DataResource
 from biml.episodes.locate import DataFolders
 
 
 @dataclass(frozen=True)
-class Status:
+class ResourceStatus:
     """Whether one kind of data is found.
 
     Attributes:
@@ -18,20 +18,20 @@ class Status:
         size: their size together, in bytes.
     """
 
-    kind: Kind
+    kind: DataResource
     folder: Path | None
     files: int = 0
     size: int = 0
 
 
-def status(data: DataFolders) -> list[Status]:
+def resource_status(data: DataFolders) -> list[ResourceStatus]:
     """One row for each kind of data, found in the order in which every command searches."""
-    return [_one(kind, data.look(kind.folder)) for kind in KINDS.values()]
+    return [_status_of(kind, data.get(kind.folder)) for kind in RESOURCES.values()]
 
 
-def _one(kind: Kind, folder: Path | None) -> Status:
+def _status_of(kind: DataResource, folder: Path | None) -> ResourceStatus:
     if folder is None:
-        return Status(kind, None)
+        return ResourceStatus(kind, None)
     sizes = []
     for inside, _, _ in os.walk(folder):
         with os.scandir(inside) as entries:
@@ -40,4 +40,4 @@ def _one(kind: Kind, folder: Path | None) -> Status:
                 for entry in entries
                 if entry.is_file() and entry.name.endswith(kind.suffixes)
             ]
-    return Status(kind, folder, len(sizes), sum(sizes))
+    return ResourceStatus(kind, folder, len(sizes), sum(sizes))

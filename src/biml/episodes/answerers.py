@@ -14,35 +14,37 @@ from biml.episodes.episode import Episode
 from biml.episodes.text import read_text
 from biml.errors import BimlError, FormatError
 
-FILE = "responses.csv"
+RESPONSES_FILE = "responses.csv"
 
-COLUMNS = ("file", "item", "participant", "query", "response", "target")
+RESPONSE_COLUMNS = ("file", "item", "participant", "query", "response", "target")
 """Of the table: a row for each answer, in the order of the files and of their queries."""
 
 
-class Answerer(NamedTuple):
+class Respondent(NamedTuple):
     """Of one answer: the name of its item, and who gave it (empty where unknown)."""
 
     item: str
     participant: str
 
 
-Answerers = Mapping[str, tuple[Answerer, ...]]
+Respondents = Mapping[str, tuple[Respondent, ...]]
 """For each episode, by its name, who gave the answers that its queries hold, in their order."""
 
 
-def read_answerers(folder: Path, episodes: Iterable[Episode]) -> Answerers:
+def read_respondents(folder: Path, episodes: Iterable[Episode]) -> Respondents:
     """What `responses.csv` says of the episodes of a folder; nothing where there is none.
 
     Raises:
         FormatError: it cannot be read, or tells of other answers than the episode files.
     """
-    path = folder / FILE
+    path = folder / RESPONSES_FILE
     if not path.is_file():
         return {}
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
-    if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
-        raise FormatError(f"lacks the column {missing[0]}; {_AGAIN}", source=str(path), line=1)
+    if missing := [name for name in RESPONSE_COLUMNS if name not in (reader.fieldnames or ())]:
+        raise FormatError(
+            f"lacks the column {missing[0]}; {_REIMPORT_HINT}", source=str(path), line=1
+        )
     rows: dict[str, list[dict[str, str]]] = {}
     for row in reader:
         rows.setdefault(str(row["file"]), []).append(row)
@@ -50,15 +52,17 @@ def read_answerers(folder: Path, episodes: Iterable[Episode]) -> Answerers:
     for episode in episodes:
         file = Path(episode.name).name
         told = rows.get(file, [])
-        given = [(" ".join(q.words), " ".join(q.symbols)) for q in episode.queries]
+        given = [(" ".join(q.input), " ".join(q.output)) for q in episode.queries]
         if given != [(row["query"], row["response"]) for row in told]:
-            raise FormatError(f"tells of other answers than {file}; {_AGAIN}", source=str(path))
-        found[episode.name] = tuple(Answerer(r["item"], r["participant"]) for r in told)
+            raise FormatError(
+                f"tells of other answers than {file}; {_REIMPORT_HINT}", source=str(path)
+            )
+        found[episode.name] = tuple(Respondent(r["item"], r["participant"]) for r in told)
     return found
 
 
-def format_answerers(
-    sheets: Iterable[tuple[str, Episode, Sequence[Answerer]]],
+def format_respondents(
+    files: Iterable[tuple[str, Episode, Sequence[Respondent]]],
     targets: Mapping[str, str],
 ) -> str:
     """The table as text.
@@ -69,18 +73,18 @@ def format_answerers(
     """
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for file, episode, answerers in sheets:
+    writer.writerow(RESPONSE_COLUMNS)
+    for file, episode, answerers in files:
         for query, (item, who) in zip(episode.queries, answerers, strict=True):
-            words, symbols = " ".join(query.words), " ".join(query.symbols)
+            words, symbols = " ".join(query.input), " ".join(query.output)
             writer.writerow((file, item, who, words, symbols, targets.get(item, "")))
     return out.getvalue()
 
 
-_AGAIN = "import the experiment again: biml data import, with --overwrite"
+_REIMPORT_HINT = "import the experiment again: biml data import, with --overwrite"
 
 
-def of_two_grammars(item: str, file: str) -> BimlError:
+def ambiguous_item_error(item: str, file: str) -> BimlError:
     """That measures would not know by which of two grammars to judge an item's answers."""
     return BimlError(
         f"the item {item!r} stands in files of different grammars, of which {file} is one; "

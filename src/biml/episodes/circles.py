@@ -9,7 +9,7 @@ from biml.episodes.transforms import UNDEFINED
 
 
 @dataclass(frozen=True)
-class Look:
+class SymbolStyle:
     """How a symbol looks.
 
     Attributes:
@@ -23,20 +23,20 @@ class Look:
     name: str
 
 
-LOOKS = {
-    "RED": Look("e4002b", "R", "RED"),
-    "YELLOW": Look("ffc800", "Y", "YELLOW"),
-    "GREEN": Look("1f9d3a", "G", "GREEN"),
-    "BLUE": Look("1f5fd6", "B", "BLUE"),
-    "PURPLE": Look("7a2fb8", "Pu", "PURPLE"),
-    "PINK": Look("ff7ac0", "Pi", "PINK"),
-    UNDEFINED: Look("8a8f98", "?", "another colour"),
+STYLES = {
+    "RED": SymbolStyle("e4002b", "R", "RED"),
+    "YELLOW": SymbolStyle("ffc800", "Y", "YELLOW"),
+    "GREEN": SymbolStyle("1f9d3a", "G", "GREEN"),
+    "BLUE": SymbolStyle("1f5fd6", "B", "BLUE"),
+    "PURPLE": SymbolStyle("7a2fb8", "Pu", "PURPLE"),
+    "PINK": SymbolStyle("ff7ac0", "Pi", "PINK"),
+    UNDEFINED: SymbolStyle("8a8f98", "?", "another colour"),
 }
 """Symbols that look the same everywhere."""
 
-_HEX = re.compile(r"(?:color:)?#([0-9a-fA-F]{6});?")
+_HEX_COLOUR = re.compile(r"(?:color:)?#([0-9a-fA-F]{6});?")
 
-_NAMES = {
+_NAMED_COLOURS = {
     "ff0000": ("R", "red"),
     "33cc33": ("G", "green"),
     "0000ff": ("B", "blue"),
@@ -56,9 +56,9 @@ _NAMES = {
 
 # In the order of the paper's Fig. 2: its words dax, lug, wif and zup are 1, 2, 3 and DAX in the
 # data. Yellow and the colours after it are for further symbols.
-_SPARE = ("e4002b", "1f5fd6", "1f9d3a", "ffc800", "7a2fb8", "ff7ac0", "e8730c", "0f9aa8")
+_EXTRA_COLOURS = ("e4002b", "1f5fd6", "1f9d3a", "ffc800", "7a2fb8", "ff7ac0", "e8730c", "0f9aa8")
 
-STYLE = """
+CSS = """
 .syms { white-space: nowrap }
 .syms i { display: inline-block; min-width: 1.7em; height: 1.7em; line-height: 1.7em;
   margin: 0 .16em .16em 0; border-radius: 1em; box-sizing: border-box; text-align: center;
@@ -70,61 +70,65 @@ STYLE = """
 """Rules for what `Palette.html` draws; the colours are those of `Palette.style`."""
 
 
-def look(symbol: str) -> Look | None:
+def style_of(symbol: str) -> SymbolStyle | None:
     """How a symbol looks by its name alone; None if the name says no colour.
 
-    >>> look("color:#33cc33;").name
+    >>> style_of("color:#33cc33;").name
     'green'
     """
-    if symbol in LOOKS:
-        return LOOKS[symbol]
+    if symbol in STYLES:
+        return STYLES[symbol]
     # The open-ended task's files name colours as `color:#33cc33;`.
-    found = _HEX.fullmatch(symbol)
+    found = _HEX_COLOUR.fullmatch(symbol)
     if found is None:
         return None
     colour = found[1].lower()
-    letters, name = _NAMES[min(_NAMES, key=lambda known: _distance(known, colour))]
-    return Look(colour, letters, name)
+    letters, name = _NAMED_COLOURS[
+        min(_NAMED_COLOURS, key=lambda known: _squared_distance(known, colour))
+    ]
+    return SymbolStyle(colour, letters, name)
 
 
 @dataclass(frozen=True)
 class Palette:
     """How the symbols of a page look; all others are shown by name."""
 
-    looks: Mapping[str, Look]
+    styles: Mapping[str, SymbolStyle]
 
     @classmethod
-    def of(cls, symbols: Iterable[str], own: Iterable[str] = ()) -> "Palette":
+    def for_symbols(cls, symbols: Iterable[str], extra: Iterable[str] = ()) -> "Palette":
         """A look for each symbol whose name says a colour, with letters that differ.
 
         Args:
             own: further symbols, which get a colour whatever they are called, up to eight.
 
-        >>> [look.letters for look in Palette.of(["RED"], own=["1", "DAX"]).looks.values()]
+        >>> [s.letters for s in Palette.for_symbols(["RED"], extra=["1", "DAX"]).styles.values()]
         ['1', 'D', 'R']
         """
-        spare = iter(_SPARE)
+        spare = iter(_EXTRA_COLOURS)
         found = {}
-        for symbol in dict.fromkeys(own):
-            if known := look(symbol):
+        for symbol in dict.fromkeys(extra):
+            if known := style_of(symbol):
                 found[symbol] = known
             elif colour := next(spare, None):
                 letters = symbol if len(symbol) < 3 else symbol[0]
-                found[symbol] = Look(colour, letters, symbol)
-        found |= {s: known for s in symbols if s not in found and (known := look(s))}
-        return cls(_told_apart(found))
+                found[symbol] = SymbolStyle(colour, letters, symbol)
+        found |= {s: known for s in symbols if s not in found and (known := style_of(s))}
+        return cls(_with_unique_letters(found))
 
     @property
-    def style(self) -> str:
+    def css(self) -> str:
         """The style rules of the colours."""
-        colours = sorted({look.colour for look in self.looks.values()})
-        return "\n".join(f".syms .x{c} {{ background: #{c}; color: {_ink(c)} }}" for c in colours)
+        colours = sorted({look.colour for look in self.styles.values()})
+        return "\n".join(
+            f".syms .x{c} {{ background: #{c}; color: {_text_colour(c)} }}" for c in colours
+        )
 
     def html(self, symbols: Sequence[str]) -> str:
         """Circles in a row, read out as the symbols' names; text from elsewhere is escaped."""
         if not symbols:
             return '<span class="none">(nothing)</span>'
-        looks = [self.looks.get(symbol) for symbol in symbols]
+        looks = [self.styles.get(symbol) for symbol in symbols]
         names = [found.name if found else s for found, s in zip(looks, symbols, strict=True)]
         drawn = [
             f"<i class=x{found.colour}>{escape(found.letters)}</i>"
@@ -137,29 +141,29 @@ class Palette:
 
     def legend(self) -> list[tuple[str, str]]:
         """Each symbol as a circle, in HTML, with its name."""
-        return [(self.html([symbol]), found.name) for symbol, found in self.looks.items()]
+        return [(self.html([symbol]), found.name) for symbol, found in self.styles.items()]
 
 
-def _told_apart(looks: dict[str, Look]) -> dict[str, Look]:
+def _with_unique_letters(styles: dict[str, SymbolStyle]) -> dict[str, SymbolStyle]:
     """The same with a number behind letters that an earlier symbol has."""
     taken: set[str] = set()
     apart = {}
-    for symbol, found in looks.items():
+    for symbol, found in styles.items():
         letters, number = found.letters, 2
         while letters in taken:
             letters, number = f"{found.letters}{number}", number + 1
         taken.add(letters)
-        apart[symbol] = Look(found.colour, letters, found.name)
+        apart[symbol] = SymbolStyle(found.colour, letters, found.name)
     return apart
 
 
-def _ink(colour: str) -> str:
+def _text_colour(colour: str) -> str:
     """Black or white, whichever has more contrast with the colour (WCAG's luminance)."""
     linear = [(v / 255) ** 2.2 for v in bytes.fromhex(colour)]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return "#000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#fff"
 
 
-def _distance(one: str, other: str) -> int:
+def _squared_distance(one: str, other: str) -> int:
     pairs = zip(bytes.fromhex(one), bytes.fromhex(other), strict=True)
     return sum((a - b) ** 2 for a, b in pairs)

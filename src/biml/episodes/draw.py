@@ -10,23 +10,23 @@ from biml.episodes.episode import Episode, Example
 from biml.errors import BimlError
 from biml.grammar import Grammar, MetaGrammar, Rule
 
-TRIES = 5_000
+MAX_INPUT_TRIES = 5_000
 """Inputs drawn for one grammar before giving it up; the published meta-grammar needs about 50."""
 
-PLAIN = 3
+MAX_SIMPLE_LENGTH = 3
 """Words of the longest use of one function between primitives."""
 
-SIFTED = 4
+OVERSAMPLING = 4
 """Inputs drawn for each that is to be longer than that; about a third are."""
 
-USES, USES_WHERE_SHOWN = 8, 3
+MAX_QUERIES_PER_FUNCTION, MAX_QUERIES_IF_SHOWN = 8, 3
 """Uses of a function that `draw_deductions` asks for, and of one whose plain use is shown."""
 
-REDRAWS = 100
+MAX_GRAMMAR_TRIES = 100
 """Grammars drawn for one episode before giving up the meta-grammar."""
 
 
-def draw_episode(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
+def sample_episode(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
     """Draw a grammar and an episode of it.
 
     A grammar with too few inputs within the limits is drawn anew. (With the published sizes
@@ -44,14 +44,14 @@ def draw_episode(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
         BimlError: no grammar of the meta-grammar has enough inputs.
 
     >>> from biml.rng import generator
-    >>> episode = draw_episode(MetaGrammar(), generator(0, "example"))
+    >>> episode = sample_episode(MetaGrammar(), generator(0, "example"))
     >>> len(episode.study), len(episode.queries)
     (14, 10)
     """
     wanted = meta.n_study + meta.n_query
-    for _ in range(REDRAWS):
-        grammar = meta.draw_grammar(rng)
-        examples = draw_examples(grammar, meta, rng)
+    for _ in range(MAX_GRAMMAR_TRIES):
+        grammar = meta.sample_grammar(rng)
+        examples = sample_examples(grammar, meta, rng)
         if len(examples) == wanted:
             study, queries = examples[: meta.n_study], examples[meta.n_study :]
             return Episode(tuple(study), tuple(queries), grammar=grammar, name=name)
@@ -61,7 +61,7 @@ def draw_episode(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
     )
 
 
-def draw_uses(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
+def sample_single_function_episode(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
     """Draw a grammar and an episode of its functions' plainest uses.
 
     Every primitive stands alone in the study set; all other inputs are one function between
@@ -74,15 +74,15 @@ def draw_uses(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
         An episode with at most `n_study` study examples, at most half of the uses among them, and
         at most `n_query` query examples.
     """
-    grammar = meta.draw_grammar(rng)
-    plain = _plain_inputs(grammar, rng)
+    grammar = meta.sample_grammar(rng)
+    plain = _simple_inputs(grammar, rng)
     # Half of the uses are to ask for, where there are only a few.
     n_study = min(meta.n_study, (len(grammar.primitives) + len(plain)) // 2)
-    examples = _interpreted(grammar, plain, meta, n_study + meta.n_query)
+    examples = _interpret_inputs(grammar, plain, meta, n_study + meta.n_query)
     return Episode(examples[:n_study], examples[n_study:], grammar=grammar, name=name)
 
 
-def draw_compositions(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
+def sample_long_query_episode(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
     """Draw a grammar and an episode that asks for long inputs, with plain ones to learn them from.
 
     Every primitive stands alone in the study set; half of the rest is uses of one function between
@@ -95,18 +95,18 @@ def draw_compositions(meta: MetaGrammar, rng: Random, name: str = "") -> Episode
     Returns:
         An episode with at most `n_study` study examples, and at most `n_query` query examples.
     """
-    grammar = meta.draw_grammar(rng)
+    grammar = meta.sample_grammar(rng)
     n_plain = (meta.n_study + len(grammar.primitives)) // 2
-    plain = _interpreted(grammar, _plain_inputs(grammar, rng), meta, n_plain)
+    plain = _interpret_inputs(grammar, _simple_inputs(grammar, rng), meta, n_plain)
     wanted = meta.n_study - len(plain) + meta.n_query
-    drawn = draw_examples(grammar, replace(meta, n_study=0, n_query=SIFTED * wanted), rng)
-    long = [example for example in drawn if len(example.words) > PLAIN]
+    drawn = sample_examples(grammar, replace(meta, n_study=0, n_query=OVERSAMPLING * wanted), rng)
+    long = [example for example in drawn if len(example.input) > MAX_SIMPLE_LENGTH]
     n_long = min(meta.n_study - len(plain), len(long) // 2)
     queries = long[n_long:][: meta.n_query]
     return Episode((*plain, *long[:n_long]), tuple(queries), grammar=grammar, name=name)
 
 
-def draw_deductions(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
+def sample_inference_episode(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
     """Draw an ordinary study set, and ask for the plainest inputs that it does not show.
 
     They are the primitives that do not stand alone, and uses of one function between primitives:
@@ -120,46 +120,48 @@ def draw_deductions(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
         An episode with `n_study` study examples, or fewer if they could not be found, and at most
         twice `n_query` query examples.
     """
-    grammar = meta.draw_grammar(rng)
-    study = tuple(draw_examples(grammar, replace(meta, n_query=1), rng)[: meta.n_study])
-    shown = {example.words for example in study}
+    grammar = meta.sample_grammar(rng)
+    study = tuple(sample_examples(grammar, replace(meta, n_query=1), rng)[: meta.n_study])
+    shown = {example.input for example in study}
     primitives = [rule.lhs for rule in grammar.primitives]
     asked = [words for words in primitives if words not in shown]
     for function in grammar.functions:
-        uses = list(_uses(function, primitives))
+        uses = list(_simple_applications(function, primitives))
         rng.shuffle(uses)
-        most = USES_WHERE_SHOWN if shown.intersection(uses) else USES
+        most = MAX_QUERIES_IF_SHOWN if shown.intersection(uses) else MAX_QUERIES_PER_FUNCTION
         asked.extend([words for words in uses if words not in shown][:most])
     rng.shuffle(asked)
-    queries = _interpreted(grammar, asked, meta, 2 * meta.n_query)
+    queries = _interpret_inputs(grammar, asked, meta, 2 * meta.n_query)
     return Episode(study, queries, grammar=grammar, name=name)
 
 
-def _plain_inputs(grammar: Grammar, rng: Random) -> list[tuple[str, ...]]:
+def _simple_inputs(grammar: Grammar, rng: Random) -> list[tuple[str, ...]]:
     """Every primitive alone, then the uses of functions between primitives in random order."""
     primitives = [rule.lhs for rule in grammar.primitives]
-    uses = [words for rule in grammar.functions for words in _uses(rule, primitives)]
+    uses = [words for rule in grammar.functions for words in _simple_applications(rule, primitives)]
     rng.shuffle(uses)
     return [*primitives, *uses]
 
 
-def _interpreted(
-    grammar: Grammar, inputs: Iterable[tuple[str, ...]], meta: MetaGrammar, most: int
+def _interpret_inputs(
+    grammar: Grammar, inputs: Iterable[tuple[str, ...]], meta: MetaGrammar, limit: int
 ) -> tuple[Example, ...]:
     """The first inputs, `most` at most, whose outputs are not too long."""
     examples = (Example(words, grammar.interpret(words)) for words in inputs)
-    short = (example for example in examples if len(example.symbols) <= meta.max_output)
-    return tuple(islice(short, most))
+    short = (example for example in examples if len(example.output) <= meta.max_output)
+    return tuple(islice(short, limit))
 
 
-def _uses(function: Rule, primitives: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+def _simple_applications(
+    function: Rule, primitives: Sequence[tuple[str, ...]]
+) -> Iterator[tuple[str, ...]]:
     """A function's left side with every choice of primitives for its arguments."""
-    items = zip(function.lhs, function.kinds, strict=True)
+    items = zip(function.lhs, function.lhs_pattern, strict=True)
     arguments = [[(item,)] if kind == "." else primitives for item, kind in items]
     return (tuple(word for (word,) in choice) for choice in product(*arguments))
 
 
-def draw_examples(grammar: Grammar, meta: MetaGrammar, rng: Random) -> list[Example]:
+def sample_examples(grammar: Grammar, meta: MetaGrammar, rng: Random) -> list[Example]:
     """Draw different inputs of a grammar from its PCFG, with their outputs, in random order.
 
     The PCFG starts at `X`, which becomes `U` or the left side of any rule of several items, each
@@ -171,9 +173,11 @@ def draw_examples(grammar: Grammar, meta: MetaGrammar, rng: Random) -> list[Exam
     """
     interpreter = grammar.interpreter
     longest, wanted = meta.max_output, meta.n_study + meta.n_query
-    results = interpreter.results(longest)
+    results = interpreter.memo_table(longest)
     outputs: dict[str, str] = {}
-    for string in islice(_inputs(interpreter.forms, meta.max_input, rng), TRIES):
+    for string in islice(
+        _sample_inputs(interpreter.lhs_codes, meta.max_input, rng), MAX_INPUT_TRIES
+    ):
         if string not in outputs:
             output = results[string]
             if len(output) <= longest:
@@ -186,27 +190,27 @@ def draw_examples(grammar: Grammar, meta: MetaGrammar, rng: Random) -> list[Exam
     return examples
 
 
-def _inputs(forms: tuple[str, ...], longest: int, rng: Random) -> Iterator[str]:
+def _sample_inputs(lhs_codes: tuple[str, ...], max_length: int, rng: Random) -> Iterator[str]:
     """Strings of the PCFG in codes, without end; those that grow too long are left out."""
-    of_x, of_u = _expansions(forms)
+    of_x, of_u = _pcfg_expansions(lhs_codes)
     random, n, m = rng.random, len(of_x), len(of_u)
     while of_x:  # A grammar without primitives has no inputs.
         form = of_x[int(random() * n)]
-        while "X" in form and len(form) <= longest:
+        while "X" in form and len(form) <= max_length:
             form = form.replace("X", of_x[int(random() * n)], 1)
-        if len(form) <= longest:
+        if len(form) <= max_length:
             while "U" in form:
                 form = form.replace("U", of_u[int(random() * m)], 1)
             yield form
 
 
 @lru_cache(maxsize=2048)
-def _expansions(forms: tuple[str, ...]) -> tuple[list[str], list[str]]:
+def _pcfg_expansions(lhs_codes: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """What X and what U become, equally likely entries, given the left sides of a grammar.
 
     An X takes two draws, the production and the primitive of its first U; as one draw from a
     table of all pairs it costs half.
     """
-    of_u = [form for form in dict.fromkeys(forms) if len(form) == 1 and form not in "UX"]
-    productions = ["U", *[form for form in forms if len(form) > 1]]
+    of_u = [form for form in dict.fromkeys(lhs_codes) if len(form) == 1 and form not in "UX"]
+    productions = ["U", *[form for form in lhs_codes if len(form) > 1]]
     return [form.replace("U", word, 1) for form in productions for word in of_u], of_u

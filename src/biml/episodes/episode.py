@@ -7,9 +7,17 @@ from typing import NamedTuple
 from biml.grammar import Grammar, Rule
 from biml.grammar.meta import COLOURS, WORDS
 
-__all__ = ["COLOURS", "WORDS", "Episode", "Example", "Explanation", "Origins", "Remapping"]
+__all__ = [
+    "COLOURS",
+    "WORDS",
+    "Episode",
+    "Example",
+    "GrammarLabels",
+    "SourcePositions",
+    "Remapping",
+]
 
-WITHIN, BETWEEN = "->", "|"
+PAIR_SEP, EXAMPLE_SEP = "->", "|"
 """What stands within and between study examples where one line of text holds them all, as in
 `p1 -> c1 | p2 -> c2`, so that neither can be a word or symbol there."""
 
@@ -20,9 +28,9 @@ class Example(NamedTuple):
     `copied` marks a query that is also a study example (the copy task, paper Methods).
     """
 
-    words: tuple[str, ...]
-    symbols: tuple[str, ...]
-    copied: bool = False
+    input: tuple[str, ...]
+    output: tuple[str, ...]
+    in_study: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +41,12 @@ class Remapping:
     symbols: Mapping[str, str]
 
 
-Origins = tuple[int, ...] | None
+SourcePositions = tuple[int, ...] | None
 """For each output symbol the number of the input word that it stands for; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class GrammarLabels:
     """What a grammar tells of the examples of an episode.
 
     An output that biases or noise have changed is explained by no rule, and has no origins.
@@ -49,8 +57,8 @@ class Explanation:
         rules: the rule of each word that is the only word of one.
     """
 
-    study: tuple[Origins, ...]
-    queries: tuple[Origins, ...]
+    study: tuple[SourcePositions, ...]
+    queries: tuple[SourcePositions, ...]
     rules: Mapping[str, Rule]
 
 
@@ -74,7 +82,7 @@ class Episode:
     pool: tuple[str, ...] | None = None
     name: str = ""
     remapping: Remapping | None = field(default=None, repr=False)
-    explanation: Explanation | None = field(default=None, repr=False)
+    grammar_labels: GrammarLabels | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         """A listing of its examples and grammar, one a line."""

@@ -12,19 +12,19 @@ from hashlib import blake2b
 from pathlib import Path
 
 from biml.episodes.episode import Episode
-from biml.episodes.locate import Report, quiet, user_cache_folder
+from biml.episodes.locate import StatusCallback, ignore_status, user_cache_folder
 from biml.episodes.text import format_episode, parse_episode, read_episode
 from biml.errors import BimlError
-from biml.files import write_aside
+from biml.files import atomic_write
 
-SMALL = 1000
+CACHE_MIN_FILES = 1000
 """Folders of fewer files are simply read each time."""
 
-_FORMAT = f"biml episodes 1 {sys.byteorder}"
-_DICTIONARY = 2**15
+_CACHE_FORMAT = f"biml episodes 1 {sys.byteorder}"
+_DICTIONARY_BYTES = 2**15
 
 
-def read_folder(
+def read_episodes(
     path: Path,
     *,
     words: Collection[str] | None = None,
@@ -42,12 +42,12 @@ def read_folder(
         FormatError: a file is malformed; the message names it and the line.
     """
     return tuple(
-        read_episode(path / name, words=words, symbols=symbols) for name, _, _ in _listing(path)
+        read_episode(path / name, words=words, symbols=symbols) for name, _, _ in _list_files(path)
     )
 
 
 @dataclass(frozen=True)
-class EpisodeFolder:
+class EpisodeFolderDataset:
     """The episodes of a large folder in compact memory, read when they are asked for.
 
     Attributes:
@@ -57,7 +57,7 @@ class EpisodeFolder:
 
     path: Path
     names: tuple[str, ...] = field(repr=False)
-    packed: "PackedTexts" = field(repr=False)
+    packed: "CompressedTexts" = field(repr=False)
 
     @classmethod
     def open(
@@ -67,8 +67,8 @@ class EpisodeFolder:
         words: Collection[str] | None = None,
         symbols: Collection[str] | None = None,
         cache: Path | None = None,
-        report: Report = quiet,
-    ) -> "EpisodeFolder":
+        report: StatusCallback = ignore_status,
+    ) -> "EpisodeFolderDataset":
         """Read the folder, or what was kept of it.
 
         The first time every file is read and checked, and all texts are kept compressed in one
@@ -86,16 +86,16 @@ class EpisodeFolder:
             BimlError: no such folder, or no episode in it.
             FormatError: a file is malformed; the message names it and the line.
         """
-        listing = _listing(path)
+        listing = _list_files(path)
         names = tuple(name for name, _, _ in listing)
         digest = _digest(path, listing, words, symbols)
         kept = (cache or user_cache_folder() / "episodes") / f"{_digest(path)}.packed"
-        packed = PackedTexts.load(kept, digest)
+        packed = CompressedTexts.load(kept, digest)
         if packed is None:
-            if len(names) >= SMALL:
+            if len(names) >= CACHE_MIN_FILES:
                 report(f"reading {path} for the first time ({len(names):,} files) ...")
-            packed = PackedTexts.pack(_checked_texts(path, names, words, symbols))
-            if len(names) >= SMALL:
+            packed = CompressedTexts.pack(_validated_texts(path, names, words, symbols))
+            if len(names) >= CACHE_MIN_FILES:
                 packed.save(kept, digest, report)
         return cls(path, names, packed)
 
@@ -106,11 +106,11 @@ class EpisodeFolder:
         return parse_episode(self.packed[index], source=str(self.path / self.names[index]))
 
 
-Listing = Sequence[tuple[str, int, int]]
+FileListing = Sequence[tuple[str, int, int]]
 """Name, size in bytes and time of change in nanoseconds of each episode file, sorted by name."""
 
 
-def _listing(path: Path) -> Listing:
+def _list_files(path: Path) -> FileListing:
     try:
         with os.scandir(path) as entries:
             found = []
@@ -132,7 +132,7 @@ def _digest(path: Path, *what: object) -> str:
     return blake2b(repr((str(path.resolve()), *what)).encode(), digest_size=16).hexdigest()
 
 
-def _checked_texts(
+def _validated_texts(
     path: Path,
     names: Sequence[str],
     words: Collection[str] | None,
@@ -143,24 +143,24 @@ def _checked_texts(
 
 
 @dataclass(frozen=True)
-class PackedTexts:
+class CompressedTexts:
     """Many short texts, each compressed on its own with a dictionary that all share.
 
     About 250 bytes an episode; mapped from its file where it has one, so that several processes
     share the memory.
     """
 
-    ends: "array[int]"
+    offsets: "array[int]"
     dictionary: bytes
-    body: "bytes | mmap.mmap"
-    start: int = 0
+    data: "bytes | mmap.mmap"
+    data_start: int = 0
     file: Path | None = None
 
     @classmethod
-    def pack(cls, texts: Iterator[str]) -> "PackedTexts":
+    def pack(cls, texts: Iterator[str]) -> "CompressedTexts":
         """Compress all texts; the first few hundred make the dictionary."""
         first = [text.encode() for _, text in zip(range(200), texts, strict=False)]
-        dictionary = b"".join(first)[-_DICTIONARY:]
+        dictionary = b"".join(first)[-_DICTIONARY_BYTES:]
         ends, body = [], bytearray()
 
         def add(text: bytes) -> None:
@@ -175,39 +175,39 @@ class PackedTexts:
         return cls(array("Q", ends), dictionary, bytes(body))
 
     def __getitem__(self, index: int) -> str:
-        begin = self.ends[index - 1] if index else 0
-        piece = self.body[self.start + begin : self.start + self.ends[index]]
+        begin = self.offsets[index - 1] if index else 0
+        piece = self.data[self.data_start + begin : self.data_start + self.offsets[index]]
         try:
             return zlib.decompressobj(zdict=self.dictionary).decompress(piece).decode()
         except zlib.error as error:
             raise BimlError(f"{self.file}: damaged; remove this file and start again") from error
 
-    def save(self, file: Path, digest: str, report: Report) -> None:
+    def save(self, file: Path, digest: str, report: StatusCallback) -> None:
         """Keep the texts; where that is impossible they stay in this process's memory."""
         header = {
-            "format": _FORMAT,
+            "format": _CACHE_FORMAT,
             "digest": digest,
-            "count": len(self.ends),
+            "count": len(self.offsets),
             "dictionary": len(self.dictionary),
-            "body": len(self.body),
+            "body": len(self.data),
         }
         try:
-            with write_aside(file) as out:
+            with atomic_write(file) as out:
                 out.write(json.dumps(header).encode() + b"\n")
-                out.write(self.ends.tobytes())
+                out.write(self.offsets.tobytes())
                 out.write(self.dictionary)
-                out.write(self.body)
+                out.write(self.data)
         except BimlError as error:
             report(f"could not keep the episodes for the next start: {error}")
 
     @classmethod
-    def load(cls, file: Path, digest: str) -> "PackedTexts | None":
+    def load(cls, file: Path, digest: str) -> "CompressedTexts | None":
         """What was kept under this digest; None where there is nothing, or it is incomplete."""
         try:
             with open(file, "rb") as opened:
                 line = opened.readline(4096)
                 header = json.loads(line)
-                if (header["format"], header["digest"]) != (_FORMAT, digest):
+                if (header["format"], header["digest"]) != (_CACHE_FORMAT, digest):
                     return None
                 mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
             ends_at = len(line) + 8 * header["count"]

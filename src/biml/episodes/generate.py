@@ -13,26 +13,26 @@ from pathlib import Path
 
 from biml.episodes.episode import Episode
 from biml.episodes.sources import (
-    APART,
-    DRAWN,
+    HOLDOUT_FOLDER,
+    SPEC_FILE,
     PER_EPOCH,
     VALIDATION_EPISODES,
-    StreamEpisodes,
-    described,
-    draw_validation,
-    held_out,
+    StreamDataset,
+    spec_json,
+    sample_validation_set,
+    canonical_grammars,
 )
 from biml.episodes.text import format_episode
 from biml.errors import BimlError, FormatError, UsageError
-from biml.files import folder_aside
+from biml.files import atomic_directory
 from biml.grammar import MetaGrammar
 
-_PIECE = 500
+_CHUNK_SIZE = 500
 """Episodes that a worker writes between two reports."""
 
 
 @dataclass(frozen=True)
-class GeneratedSet:
+class DatasetSpec:
     """What to write.
 
     Attributes:
@@ -50,11 +50,11 @@ class GeneratedSet:
     train: int = PER_EPOCH
     val: int = VALIDATION_EPISODES
     seed: int = 0
-    meta: MetaGrammar = field(default_factory=MetaGrammar)
-    apart: tuple[Episode, ...] = ()
+    meta_grammar: MetaGrammar = field(default_factory=MetaGrammar)
+    holdout_episodes: tuple[Episode, ...] = ()
 
     def __post_init__(self) -> None:
-        for episode in self.apart:
+        for episode in self.holdout_episodes:
             if episode.grammar is None:
                 raise FormatError(
                     "nothing stands below *GRAMMAR*; write the rules that are to be held out",
@@ -66,7 +66,7 @@ class GeneratedSet:
 
 
 def generate(
-    wanted: GeneratedSet,
+    spec: DatasetSpec,
     folder: Path,
     *,
     workers: int | None = None,
@@ -91,50 +91,54 @@ def generate(
         UsageError: `folder` exists and `overwrite` is not set.
         BimlError: the folder cannot be written; what was there is unchanged.
     """
-    workers = _cores() if workers is None else workers
+    workers = _n_cores() if workers is None else workers
     if workers < 1:
         raise UsageError(f"--workers {workers}: at least one is needed")
-    total = wanted.train + wanted.val
-    with folder_aside(folder, overwrite=overwrite) as made:
+    total = spec.train + spec.val
+    with atomic_directory(folder, overwrite=overwrite) as made:
         for part in ("train", "val"):
             (made / part).mkdir()
-        (made / DRAWN).write_text(described(wanted.meta), "utf-8")
-        validation = draw_validation(wanted.meta, wanted.seed, wanted.val)
+        (made / SPEC_FILE).write_text(spec_json(spec.meta_grammar), "utf-8")
+        validation = sample_validation_set(spec.meta_grammar, spec.seed, spec.val)
         for number, episode in enumerate(validation):
-            _file(made, "val", number).write_text(format_episode(episode), "utf-8")
-        progress(wanted.val, total)
-        for number, episode in enumerate(wanted.apart):
-            path = _file(made, APART, number)
+            _episode_path(made, "val", number).write_text(format_episode(episode), "utf-8")
+        progress(spec.val, total)
+        for number, episode in enumerate(spec.holdout_episodes):
+            path = _episode_path(made, HOLDOUT_FOLDER, number)
             path.parent.mkdir(exist_ok=True)
             path.write_text(format_episode(episode), "utf-8")
-        apart = tuple(e.grammar for e in wanted.apart if e.grammar is not None)
-        stream = StreamEpisodes(wanted.meta, wanted.seed, held_out(validation), apart=apart)
+        apart = tuple(e.grammar for e in spec.holdout_episodes if e.grammar is not None)
+        stream = StreamDataset(
+            spec.meta_grammar, spec.seed, canonical_grammars(validation), held_out_isomorphic=apart
+        )
         pieces = [
-            range(start, min(start + _PIECE, wanted.train))
-            for start in range(0, wanted.train, _PIECE)
+            range(start, min(start + _CHUNK_SIZE, spec.train))
+            for start in range(0, spec.train, _CHUNK_SIZE)
         ]
-        done = wanted.val
-        task = partial(_write_piece, stream, made)
-        with _mapping(min(workers, len(pieces)), task) as run:
+        done = spec.val
+        task = partial(_write_chunk, stream, made)
+        with _parallel_map(min(workers, len(pieces)), task) as run:
             for written in run(pieces):
                 done += written
                 progress(done, total)
 
 
-def _file(folder: Path, part: str, number: int) -> Path:
+def _episode_path(folder: Path, part: str, number: int) -> Path:
     return folder / part / f"{number + 1:06}.txt"
 
 
-def _write_piece(stream: StreamEpisodes, folder: Path, numbers: range) -> int:
+def _write_chunk(stream: StreamDataset, folder: Path, numbers: range) -> int:
     for number in numbers:
         text = format_episode(stream.episode(number))
-        with open(_file(folder, "train", number), "w", encoding="utf-8", newline="\n") as file:
+        with open(
+            _episode_path(folder, "train", number), "w", encoding="utf-8", newline="\n"
+        ) as file:
             file.write(text)
     return len(numbers)
 
 
 @contextmanager
-def _mapping(
+def _parallel_map(
     workers: int, task: Callable[[range], int]
 ) -> Iterator[Callable[[list[range]], Iterator[int]]]:
     """A `map` of the task over pieces of work, in this process or in several."""
@@ -160,5 +164,5 @@ def _mapping(
         pool.shutdown(cancel_futures=True)
 
 
-def _cores() -> int:
+def _n_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

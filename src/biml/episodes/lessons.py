@@ -7,55 +7,68 @@ few hundred small steps; docs/fast.md has the measurements.
 
 from dataclasses import dataclass, replace
 
-from biml.episodes.draw import PLAIN, draw_compositions, draw_deductions, draw_episode, draw_uses
+from biml.episodes.draw import (
+    MAX_SIMPLE_LENGTH,
+    sample_long_query_episode,
+    sample_inference_episode,
+    sample_episode,
+    sample_single_function_episode,
+)
 from biml.episodes.episode import Episode
 from biml.episodes.locate import DataFolders
-from biml.episodes.present import Further, Mixture, Presented, Step, TrainingEpisodes, part_seed
+from biml.episodes.present import (
+    Further,
+    InterleavedDataset,
+    TransformedDataset,
+    Transform,
+    TrainingEpisodes,
+    mixture_seed,
+)
 from biml.episodes.sources import (
     VALIDATION_SEED,
-    Draw,
-    Held,
-    StreamEpisodes,
-    draw_validation,
-    grammars_apart,
-    held_out,
+    EpisodeSampler,
+    HeldOut,
+    StreamDataset,
+    sample_validation_set,
+    holdout_grammars,
+    canonical_grammars,
     validation_episodes,
 )
-from biml.episodes.steps import copies_too, fewer_copies
+from biml.episodes.steps import add_study_queries, limit_study_queries
 from biml.episodes.transforms import shuffle_study
 from biml.grammar import Grammar, MetaGrammar
 
 
 @dataclass(frozen=True)
-class Lesson:
+class CurriculumStage:
     """A number of presentations of episodes that are easier than those of the method."""
 
-    presentations: int
-    meta: MetaGrammar
-    draw: Draw = draw_episode
+    n_episodes: int
+    meta_grammar: MetaGrammar
+    sampler: EpisodeSampler = sample_episode
 
 
-LESSONS = (
+STAGES = (
     # To find a word in the study examples and say its symbol.
-    Lesson(600, MetaGrammar(n_functions=1, max_input=4, n_study=8, n_query=8)),
+    CurriculumStage(600, MetaGrammar(n_functions=1, max_input=4, n_study=8, n_query=8)),
     # To tell a function's two arguments apart, which takes several hops from query to answer.
-    Lesson(
+    CurriculumStage(
         3000,
         MetaGrammar(n_functions=1, p_one_argument=0.15, n_study=8, n_query=8),
-        draw=draw_uses,
+        sampler=sample_single_function_episode,
     ),
     # The same with several functions, to find the right one.
-    Lesson(1800, MetaGrammar(p_one_argument=0.3), draw=draw_uses),
+    CurriculumStage(1800, MetaGrammar(p_one_argument=0.3), sampler=sample_single_function_episode),
 )
 
 
-COPIES = 4
+STUDY_QUERIES_KEPT = 4
 """Study examples that a clean episode asks for after the lessons; all would be more than half of
 its queries."""
 
 
 @dataclass(frozen=True)
-class InOrder:
+class SequentialDataset:
     """Several kinds of training one after another.
 
     Attributes:
@@ -79,17 +92,17 @@ class InOrder:
         return part.episode(index)
 
 
-LESSONS_SHARE = 0.3
+MAX_CURRICULUM_FRACTION = 0.3
 """The most of a run that lessons take; they are shortened alike where a run is short."""
 
 
-def lessons(
+def curriculum_stages(
     data: DataFolders,
     seed: int,
-    own: MetaGrammar | None = None,
-    presentations: int | None = None,
-    clean: int | None = None,
-    asked: Step = copies_too,
+    custom_meta: MetaGrammar | None = None,
+    n_episodes: int | None = None,
+    n_algebraic: int | None = None,
+    query_transform: Transform = add_study_queries,
 ) -> tuple[tuple[TrainingEpisodes, int], ...]:
     """The easier kinds, as parts of `InOrder`.
 
@@ -102,27 +115,31 @@ def lessons(
         clean: the most that lessons may take in all; None for any number.
         asked: makes the queries of an episode.
     """
-    held, apart = _kept_out(data, own)
+    held, apart = _held_out_grammars(data, custom_meta)
     parts = []
-    whole = sum(lesson.presentations for lesson in LESSONS)
-    most = [whole if presentations is None else LESSONS_SHARE * presentations]
-    part = min(1.0, *(limit / whole for limit in (*most, whole if clean is None else clean)))
+    whole = sum(lesson.n_episodes for lesson in STAGES)
+    most = [whole if n_episodes is None else MAX_CURRICULUM_FRACTION * n_episodes]
+    part = min(
+        1.0, *(limit / whole for limit in (*most, whole if n_algebraic is None else n_algebraic))
+    )
     end = 0
-    for number, lesson in enumerate(LESSONS):
-        end += round(part * lesson.presentations)
-        meta = _easier(own, lesson.meta) if own else lesson.meta
-        lesson_seed = part_seed(seed, f"lesson {number}")
-        source = StreamEpisodes(meta, lesson_seed, held, apart=apart, draw=lesson.draw)
-        parts.append((Presented(source, (shuffle_study, asked), seed), end))
+    for number, lesson in enumerate(STAGES):
+        end += round(part * lesson.n_episodes)
+        meta = _clip_sizes(custom_meta, lesson.meta_grammar) if custom_meta else lesson.meta_grammar
+        lesson_seed = mixture_seed(seed, f"lesson {number}")
+        source = StreamDataset(
+            meta, lesson_seed, held, held_out_isomorphic=apart, sampler=lesson.sampler
+        )
+        parts.append((TransformedDataset(source, (shuffle_study, query_transform), seed), end))
     return tuple(parts)
 
 
-def with_harder_ones(
+def with_hard_episodes(
     episodes: TrainingEpisodes,
     data: DataFolders,
     seed: int,
-    own: MetaGrammar | None = None,
-    late: tuple[Step, ...] = (),
+    custom_meta: MetaGrammar | None = None,
+    corruptions: tuple[Transform, ...] = (),
 ) -> TrainingEpisodes:
     """Episodes of a type, and two kinds that ask for what takes longest to learn.
 
@@ -135,26 +152,41 @@ def with_harder_ones(
         own: as for `lessons`.
         late: what changes the targets of the harder ones, as it does those of the first kind.
     """
-    held, apart = _kept_out(data, own)
-    meta = own or MetaGrammar()
-    parts = [episodes if late else Further(episodes, fewer_copies(COPIES), seed)]
-    kinds: list[tuple[str, Draw]] = []
-    if meta.n_functions and meta.max_input > PLAIN:
-        kinds = [("compositions", draw_compositions), ("deductions", draw_deductions)]
+    held, apart = _held_out_grammars(data, custom_meta)
+    meta = custom_meta or MetaGrammar()
+    parts = [
+        episodes
+        if corruptions
+        else Further(episodes, limit_study_queries(STUDY_QUERIES_KEPT), seed)
+    ]
+    kinds: list[tuple[str, EpisodeSampler]] = []
+    if meta.n_functions and meta.max_input > MAX_SIMPLE_LENGTH:
+        kinds = [
+            ("compositions", sample_long_query_episode),
+            ("deductions", sample_inference_episode),
+        ]
     for name, draw in kinds:
-        source = StreamEpisodes(meta, part_seed(seed, name), held, apart=apart, draw=draw)
-        parts.append(Presented(source, (shuffle_study, *late), seed))
-    return Mixture(tuple(parts))
+        source = StreamDataset(
+            meta, mixture_seed(seed, name), held, held_out_isomorphic=apart, sampler=draw
+        )
+        parts.append(TransformedDataset(source, (shuffle_study, *corruptions), seed))
+    return InterleavedDataset(tuple(parts))
 
 
-def _kept_out(data: DataFolders, own: MetaGrammar | None) -> tuple[Held, tuple[Grammar, ...]]:
+def _held_out_grammars(
+    data: DataFolders, custom_meta: MetaGrammar | None
+) -> tuple[HeldOut, tuple[Grammar, ...]]:
     """Grammars that no episode of training may have."""
-    validation = draw_validation(own, VALIDATION_SEED) if own else validation_episodes(data)
-    return held_out(validation), grammars_apart(data)
+    validation = (
+        sample_validation_set(custom_meta, VALIDATION_SEED)
+        if custom_meta
+        else validation_episodes(data)
+    )
+    return canonical_grammars(validation), holdout_grammars(data)
 
 
-def _easier(own: MetaGrammar, lesson: MetaGrammar) -> MetaGrammar:
+def _clip_sizes(custom_meta: MetaGrammar, stage_meta: MetaGrammar) -> MetaGrammar:
     """A language of one's own in the size of a lesson, or in its own where that is smaller."""
     names = ("n_functions", "max_input", "n_study", "n_query")
-    sizes = {name: min(getattr(own, name), getattr(lesson, name)) for name in names}
-    return replace(own, **sizes)
+    sizes = {name: min(getattr(custom_meta, name), getattr(stage_meta, name)) for name in names}
+    return replace(custom_meta, **sizes)

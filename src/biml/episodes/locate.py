@@ -9,18 +9,18 @@ import platformdirs
 
 from biml.errors import BimlError, UsageError
 
-REMEDIES = {
+FETCH_HINTS = {
     "data_human": "fetch it with `biml data download human`",
     "data_algebraic": "make it with `biml generate` or fetch it with `biml data download episodes`",
     "out_models": "fetch the released ones with `biml data download models`",
 }
 """The one command that puts a folder in place, by the folder's name."""
 
-Report = Callable[[str], None]
+StatusCallback = Callable[[str], None]
 """Told of work that takes a while, in one sentence."""
 
 
-def quiet(line: str) -> None:
+def ignore_status(line: str) -> None:
     """Report to nobody."""
 
 
@@ -35,27 +35,27 @@ def user_cache_folder() -> Path:
 
 
 @dataclass(frozen=True)
-class Place:
+class SearchPath:
     """One folder that is searched, and why."""
 
     folder: Path
-    why: str
+    origin: str
 
-    def look(self, name: str) -> Path | None:
+    def find(self, name: str) -> Path | None:
         """The folder called `name` in this one, or this one where it is called so itself."""
         if (self.folder / name).is_dir():
             return self.folder / name
         return self.folder if self.folder.name == name and self.folder.is_dir() else None
 
 
-def usual_places(environment: Mapping[str, str] | None = None) -> tuple[Place, ...]:
+def default_search_paths(environment: Mapping[str, str] | None = None) -> tuple[SearchPath, ...]:
     """`BIML_DATA` where set, the current directory, the user's data folder."""
     named = (os.environ if environment is None else environment).get("BIML_DATA")
-    chosen = (Place(Path(named), "BIML_DATA"),) if named else ()
+    chosen = (SearchPath(Path(named), "BIML_DATA"),) if named else ()
     return (
         *chosen,
-        Place(Path.cwd(), "current directory"),
-        Place(user_data_folder(), "user's data folder"),
+        SearchPath(Path.cwd(), "current directory"),
+        SearchPath(user_data_folder(), "user's data folder"),
     )
 
 
@@ -75,46 +75,46 @@ class DataFolders:
     """
 
     data_dir: Path | None = None
-    usual: tuple[Place, ...] = field(default_factory=usual_places)
-    report: Report = field(default=quiet, compare=False, repr=False)
+    defaults: tuple[SearchPath, ...] = field(default_factory=default_search_paths)
+    report: StatusCallback = field(default=ignore_status, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        for place in self.places:
-            if place.why in ("--data_dir", "BIML_DATA") and not place.folder.is_dir():
-                raise UsageError(f"{place.why}: {place.folder} is not a folder")
+        for place in self.search_paths:
+            if place.origin in ("--data_dir", "BIML_DATA") and not place.folder.is_dir():
+                raise UsageError(f"{place.origin}: {place.folder} is not a folder")
 
     @property
-    def places(self) -> tuple[Place, ...]:
+    def search_paths(self) -> tuple[SearchPath, ...]:
         """Every folder that is searched, in order."""
         if self.data_dir is None:
-            return self.usual
-        return (Place(Path(self.data_dir), "--data_dir"), *self.usual)
+            return self.defaults
+        return (SearchPath(Path(self.data_dir), "--data_dir"), *self.defaults)
 
-    def look(self, name: str) -> Path | None:
+    def get(self, name: str) -> Path | None:
         """The first folder called `name`, or None.
 
         A place that is itself called `name` counts too, so `--data_dir somewhere/data_human` works.
         """
-        found = (place.look(name) for place in self.places)
+        found = (place.find(name) for place in self.search_paths)
         return next((folder for folder in found if folder is not None), None)
 
-    def falls_through(self, name: str) -> str:
+    def fallback_note(self, name: str) -> str:
         """That `--data_dir` names a folder without `name`, in words; empty unless it does."""
-        if self.data_dir is None or self.places[0].look(name) is not None:
+        if self.data_dir is None or self.search_paths[0].find(name) is not None:
             return ""
         return f"there is no {name} in {self.data_dir}"
 
-    def find(self, name: str) -> Path:
+    def require(self, name: str) -> Path:
         """The first folder called `name`.
 
         Raises:
             BimlError: there is none; the message names the command that puts it in place.
         """
-        found = self.look(name)
+        found = self.get(name)
         if found is None:
-            searched = ", ".join(f"{place.folder} ({place.why})" for place in self.places)
+            searched = ", ".join(f"{place.folder} ({place.origin})" for place in self.search_paths)
             raise BimlError(
                 f"no folder {name} in {searched}; "
-                f"{REMEDIES.get(name, 'put it in one of these')}, or name its parent in --data_dir"
+                f"{FETCH_HINTS.get(name, 'put it in one of these')}, or name its parent in --data_dir"
             )
         return found

@@ -4,48 +4,48 @@ from functools import lru_cache
 from itertools import product
 from random import Random
 
-from biml.episodes.draw import draw_examples
+from biml.episodes.draw import sample_examples
 from biml.episodes.episode import Episode, Example
 from biml.episodes.locate import DataFolders
-from biml.episodes.present import EvaluationEpisodes
+from biml.episodes.present import EvaluationSet
 from biml.episodes.transforms import shuffle_study
 from biml.grammar import Grammar, MetaGrammar
-from biml.grammar.novel import NOVEL_RULES, with_pattern
+from biml.grammar.novel import HELD_OUT_PATTERNS, with_rhs_pattern
 from biml.grammar.rules import Rule
 from biml.rng import generator
 
-PER_RULE = 5
+EPISODES_PER_RULE = 5
 """Episodes of each rule, as in the supplement."""
 
-SHOWN = 2
+N_DEMONSTRATIONS = 2
 """Study examples that are sure to apply the rule."""
 
 
-def on_novel_rules(data: DataFolders, seed: int) -> EvaluationEpisodes:
+def novel_rules_evaluation(data: DataFolders, seed: int) -> EvaluationSet:
     """The evaluation of an episode type; it needs no data."""
-    return EvaluationEpisodes(draw_novel_rules(), (shuffle_study,), seed)
+    return EvaluationSet(sample_novel_rule_episodes(), (shuffle_study,), seed)
 
 
 @lru_cache(maxsize=1)
-def draw_novel_rules() -> tuple[Episode, ...]:
+def sample_novel_rule_episodes() -> tuple[Episode, ...]:
     """The 26 × 5 episodes, the same whatever the seed of a run is.
 
-    >>> episodes = draw_novel_rules()
+    >>> episodes = sample_novel_rule_episodes()
     >>> len(episodes), len(episodes[0].study), len(episodes[0].queries)
     (130, 14, 16)
     """
     return tuple(
-        draw_novel_rule(
+        sample_novel_rule_episode(
             pattern,
             generator(0, "novel rules", pattern, number),
             name=f"rule {pattern}, episode {number + 1}",
         )
-        for pattern in NOVEL_RULES
-        for number in range(PER_RULE)
+        for pattern in HELD_OUT_PATTERNS
+        for number in range(EPISODES_PER_RULE)
     )
 
 
-def draw_novel_rule(pattern: str, rng: Random, *, name: str = "") -> Episode:
+def sample_novel_rule_episode(pattern: str, rng: Random, *, name: str = "") -> Episode:
     """An episode of the meta-grammar with the right side of one function fixed.
 
     The study examples tell enough to answer every query: each primitive stands alone in one, and
@@ -61,25 +61,25 @@ def draw_novel_rule(pattern: str, rng: Random, *, name: str = "") -> Episode:
     meta = MetaGrammar()
     wanted = len(set(pattern))
     while True:
-        grammar = meta.draw_grammar(rng)
+        grammar = meta.sample_grammar(rng)
         old = rng.choice(grammar.functions)
         if len(old.variables) == wanted:
             break
-    rule = with_pattern(old, pattern)
+    rule = with_rhs_pattern(old, pattern)
     grammar = Grammar(tuple([rule if one is old else one for one in grammar.rules]))
-    applied = _applications(rule, grammar)
-    telling = [example for example in applied if len(set(example.words)) == len(example.words)]
+    applied = _applied_examples(rule, grammar)
+    telling = [example for example in applied if len(set(example.input)) == len(example.input)]
     primitives = [Example(one.words, one.symbols) for one in grammar.primitives]
-    study = [*primitives, *rng.sample(telling, SHOWN)]
-    others = [e for e in draw_examples(grammar, meta, rng) if e not in study]
+    study = [*primitives, *rng.sample(telling, N_DEMONSTRATIONS)]
+    others = [e for e in sample_examples(grammar, meta, rng) if e not in study]
     study += others[: meta.n_study - len(study)]
     rng.shuffle(study)
-    shown = {example.words for example in study}
-    queries = [example._replace(copied=example.words in shown) for example in applied]
+    shown = {example.input for example in study}
+    queries = [example._replace(in_study=example.input in shown) for example in applied]
     return Episode(tuple(study), tuple(queries), grammar=grammar, name=name)
 
 
-def _applications(rule: Rule, grammar: Grammar) -> list[Example]:
+def _applied_examples(rule: Rule, grammar: Grammar) -> list[Example]:
     """The function applied to all combinations of primitives, with outputs."""
     words = [primitive.words[0] for primitive in grammar.primitives]
     examples = []

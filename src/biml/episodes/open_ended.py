@@ -10,7 +10,7 @@ from random import Random
 
 from biml.episodes.episode import Episode
 
-MAX_STUDY = 6
+MAX_RANDOM_STUDY = 6
 
 
 def shuffle_queries(episode: Episode, rng: Random) -> Episode:
@@ -18,21 +18,21 @@ def shuffle_queries(episode: Episode, rng: Random) -> Episode:
     return replace(episode, queries=tuple(rng.sample(episode.queries, len(episode.queries))))
 
 
-def split_at_random(episode: Episode, rng: Random) -> Episode:
+def random_study_query_split(episode: Episode, rng: Random) -> Episode:
     """Make a random 0 to 6 of the pairs study examples and the others queries."""
     pairs = rng.sample(episode.queries, len(episode.queries))
-    n = rng.randint(0, min(MAX_STUDY, len(pairs) - 1))
+    n = rng.randint(0, min(MAX_RANDOM_STUDY, len(pairs) - 1))
     return replace(episode, study=tuple(pairs[:n]), queries=tuple(pairs[n:]))
 
 
-def one_after_another(episode: Episode) -> Iterator[Episode]:
+def autoregressive_episodes(episode: Episode) -> Iterator[Episode]:
     """An episode for each query, in order, whose study examples are the earlier pairs.
 
     All have the participant's name, so that their log-likelihoods can be added up.
 
     >>> from biml.episodes.episode import Example
     >>> a, b = Example(("dax",), ("RED",)), Example(("lug",), ("BLUE",))
-    >>> [(len(e.study), e.queries[0].words) for e in one_after_another(Episode((), (a, b)))]
+    >>> [(len(e.study), e.queries[0].input) for e in autoregressive_episodes(Episode((), (a, b)))]
     [(0, ('dax',)), (1, ('lug',))]
     """
     for i, query in enumerate(episode.queries):

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Protocol
 
-from biml.episodes.answerers import Answerers
+from biml.episodes.answerers import Respondents
 from biml.episodes.episode import Episode
-from biml.episodes.sources import EpisodeSource
+from biml.episodes.sources import EpisodeDataset
 from biml.rng import derive_seed, generator
 
-Step = Callable[[Episode, Random], Episode]
+Transform = Callable[[Episode, Random], Episode]
 """One change to an episode, such as shuffling its study examples."""
 
 
@@ -34,7 +34,7 @@ class TrainingEpisodes(Protocol):
 
 
 @dataclass(frozen=True)
-class Presented:
+class TransformedDataset:
     """The episodes of a source, each changed by the steps in order, afresh for each presentation.
 
     Attributes:
@@ -43,8 +43,8 @@ class Presented:
         seed: of the random draws in the steps.
     """
 
-    source: EpisodeSource
-    steps: tuple[Step, ...]
+    source: EpisodeDataset
+    transforms: tuple[Transform, ...]
     seed: int
 
     @property
@@ -57,7 +57,7 @@ class Presented:
 
     def episode(self, index: int) -> Episode:
         rng = generator(self.seed, "present", index)
-        return apply(self.steps, self.source.episode(index), rng)
+        return apply_transforms(self.transforms, self.source.episode(index), rng)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Further:
     """Presentations with one more step, whose random draws are apart from those before."""
 
     episodes: TrainingEpisodes
-    step: Step
+    transform: Transform
     seed: int
 
     @property
@@ -77,11 +77,11 @@ class Further:
         return self.episodes.origin
 
     def episode(self, index: int) -> Episode:
-        return self.step(self.episodes.episode(index), generator(self.seed, "further", index))
+        return self.transform(self.episodes.episode(index), generator(self.seed, "further", index))
 
 
 @dataclass(frozen=True)
-class Mixture:
+class InterleavedDataset:
     """Several kinds of training in equal shares, taking turns.
 
     An epoch has as many presentations in all as the longest of its parts has.
@@ -103,7 +103,7 @@ class Mixture:
 
 
 @dataclass(frozen=True)
-class EvaluationEpisodes:
+class EvaluationSet:
     """What is asked of a model, over and over with fresh orders and names.
 
     Attributes:
@@ -119,32 +119,32 @@ class EvaluationEpisodes:
     """
 
     episodes: tuple[Episode, ...]
-    steps: tuple[Step, ...]
+    transforms: tuple[Transform, ...]
     seed: int
-    times: int = 1
+    query_repeats: int = 1
     expand: Callable[[Episode], Iterable[Episode]] = lambda episode: (episode,)
-    stochastic: bool = True
-    by_name: bool = False
-    answerers: Answerers = field(default_factory=dict, repr=False)
+    varies: bool = True
+    group_by_participant: bool = False
+    respondents: Respondents = field(default_factory=dict, repr=False)
     origin: str = ""
 
-    def presented(self, repeat: int) -> list[Episode]:
+    def repeat(self, index: int) -> list[Episode]:
         """The episodes of pass number `repeat`, a pure function of (seed, repeat)."""
         found: list[Episode] = []
         for number, episode in enumerate(self.episodes):
-            rng = generator(self.seed, "evaluate", repeat, number)
-            shown = apply(self.steps, episode, rng)
-            found += self.expand(replace(shown, queries=shown.queries * self.times))
+            rng = generator(self.seed, "evaluate", index, number)
+            shown = apply_transforms(self.transforms, episode, rng)
+            found += self.expand(replace(shown, queries=shown.queries * self.query_repeats))
         return found
 
 
-def apply(steps: Sequence[Step], episode: Episode, rng: Random) -> Episode:
+def apply_transforms(transforms: Sequence[Transform], episode: Episode, rng: Random) -> Episode:
     """The episode after all steps, in order."""
-    for step in steps:
+    for step in transforms:
         episode = step(episode, rng)
     return episode
 
 
-def part_seed(seed: int, part: str) -> int:
+def mixture_seed(seed: int, part: str) -> int:
     """A seed for one part of a mixture, so that its parts do not draw the same episodes."""
     return derive_seed(seed, "part", part)

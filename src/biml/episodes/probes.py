@@ -7,7 +7,7 @@ from biml.episodes.episode import Episode, Example
 from biml.errors import BimlError
 
 
-def pool_in_study(episode: Episode, rng: Random) -> Episode:
+def add_pool_to_study(episode: Episode, rng: Random) -> Episode:
     """Show the pool as one more study example, whose input is empty and whose output is the pool.
 
     The pool's symbols come in random order, as files list first those that the study examples use,

@@ -7,40 +7,40 @@ given the data folders and a seed.
 from collections.abc import Callable
 from pathlib import Path
 
-from biml.episodes.answerers import FILE, read_answerers
+from biml.episodes.answerers import RESPONSES_FILE, read_respondents
 from biml.episodes.episode import Episode, Example
-from biml.episodes.folder import read_folder
+from biml.episodes.folder import read_episodes
 from biml.episodes.locate import DataFolders
-from biml.episodes.open_ended import one_after_another, shuffle_queries
+from biml.episodes.open_ended import autoregressive_episodes, shuffle_queries
 from biml.episodes.present import (
-    EvaluationEpisodes,
-    Mixture,
-    Presented,
-    Step,
+    EvaluationSet,
+    InterleavedDataset,
+    TransformedDataset,
+    Transform,
     TrainingEpisodes,
-    part_seed,
+    mixture_seed,
 )
 from biml.episodes.sources import (
     VALIDATION_SEED,
-    AnyOf,
-    EpisodeSource,
-    StreamEpisodes,
-    draw_validation,
-    grammars_apart,
-    held_out,
+    RandomChoiceDataset,
+    EpisodeDataset,
+    StreamDataset,
+    sample_validation_set,
+    holdout_grammars,
+    canonical_grammars,
     training_episodes,
     validation_episodes,
 )
-from biml.episodes.steps import copies_only, rename, without_study
+from biml.episodes.steps import only_study_queries, remap_published, drop_study
 from biml.episodes.transforms import shuffle_study
 from biml.errors import BimlError
 from biml.grammar import GOLD, MetaGrammar
 from biml.grammar.gold import GOLD_QUERIES, GOLD_STUDY
 
-Training = Callable[[DataFolders, int], TrainingEpisodes]
-Evaluation = Callable[[DataFolders, int], EvaluationEpisodes]
+TrainingFactory = Callable[[DataFolders, int], TrainingEpisodes]
+EvaluationFactory = Callable[[DataFolders, int], EvaluationSet]
 
-HUMAN, PROBES = "few_shot/val_behavior", "data_behavior_probes/val"
+FEW_SHOT_FOLDER, PROBE_FOLDER = "few_shot/val_behavior", "data_behavior_probes/val"
 """Where people's answers lie in `data_human`."""
 
 VANILLA_PER_EPOCH = 200
@@ -65,17 +65,17 @@ def gold_episodes(data: DataFolders) -> tuple[Episode, ...]:
     Raises:
         BimlError: the data found are of an experiment whose right answers are missing.
     """
-    human = data.look("data_human")
+    human = data.get("data_human")
     folder = human / "few_shot" / "val_gold" if human else None
     gold = gold_episode()
     if folder is not None and folder.is_dir():
-        found = read_folder(folder)
+        found = read_episodes(folder)
         # The published file has our examples in another order, which would change every draw.
         same = [
             set(e.study) == set(gold.study) and set(e.queries) == set(gold.queries) for e in found
         ]
         return (gold,) if all(same) else found
-    if human and (human / HUMAN / FILE).is_file():
+    if human and (human / FEW_SHOT_FOLDER / RESPONSES_FILE).is_file():
         raise BimlError(f"no folder {folder}; import the experiment again")
     return (gold,)
 
@@ -86,7 +86,7 @@ def human_folder(data: DataFolders, folder: str) -> Path:
     Raises:
         BimlError: there are no human data, or not those of this task; the message says what to do.
     """
-    human = data.find("data_human")
+    human = data.require("data_human")
     if not (human / folder).is_dir():
         raise BimlError(
             f"{human} has no folder {folder}: an imported experiment has those of its tasks (the "
@@ -96,7 +96,7 @@ def human_folder(data: DataFolders, folder: str) -> Path:
     return human / folder
 
 
-def algebraic(*steps: Step, meta: MetaGrammar | None = None) -> Training:
+def meta_training(*transforms: Transform, meta: MetaGrammar | None = None) -> TrainingFactory:
     """Meta-training episodes, study shuffled, then the steps.
 
     Args:
@@ -105,107 +105,119 @@ def algebraic(*steps: Step, meta: MetaGrammar | None = None) -> Training:
     """
 
     def open_it(data: DataFolders, seed: int) -> TrainingEpisodes:
-        source: EpisodeSource
+        source: EpisodeDataset
         if meta is None:
             source = training_episodes(data, seed)
         else:
-            held = held_out(draw_validation(meta, VALIDATION_SEED))
-            source = StreamEpisodes(meta, seed, held, apart=grammars_apart(data))
-        return Presented(source, (shuffle_study, *steps), seed)
+            held = canonical_grammars(sample_validation_set(meta, VALIDATION_SEED))
+            source = StreamDataset(meta, seed, held, held_out_isomorphic=holdout_grammars(data))
+        return TransformedDataset(source, (shuffle_study, *transforms), seed)
 
     return open_it
 
 
-def on_validation(*steps: Step, meta: MetaGrammar | None = None) -> Evaluation:
+def validation_set(*transforms: Transform, meta: MetaGrammar | None = None) -> EvaluationFactory:
     """The meta-validation episodes, study shuffled, then the steps; `meta` as for `algebraic`."""
 
-    def open_it(data: DataFolders, seed: int) -> EvaluationEpisodes:
-        episodes = draw_validation(meta, VALIDATION_SEED) if meta else validation_episodes(data)
-        return EvaluationEpisodes(episodes, (shuffle_study, *steps), seed)
+    def open_it(data: DataFolders, seed: int) -> EvaluationSet:
+        episodes = (
+            sample_validation_set(meta, VALIDATION_SEED) if meta else validation_episodes(data)
+        )
+        return EvaluationSet(episodes, (shuffle_study, *transforms), seed)
 
     return open_it
 
 
-def on_gold(*steps: Step, copies: int = 1, stochastic: bool = True) -> Evaluation:
+def gold_set(*transforms: Transform, n_copies: int = 1, varies: bool = True) -> EvaluationFactory:
     """The right answers of the published few-shot task, which no data are needed for."""
 
-    def open_it(data: DataFolders, seed: int) -> EvaluationEpisodes:
-        return EvaluationEpisodes((gold_episode(),) * copies, steps, seed, stochastic=stochastic)
+    def open_it(data: DataFolders, seed: int) -> EvaluationSet:
+        return EvaluationSet((gold_episode(),) * n_copies, transforms, seed, varies=varies)
 
     return open_it
 
 
-def on_gold_found(*steps: Step, copies: int) -> Evaluation:
+def gold_set_from_data(*transforms: Transform, n_copies: int) -> EvaluationFactory:
     """The right answers of the experiment that data folders hold, each study set `copies` times."""
 
-    def open_it(data: DataFolders, seed: int) -> EvaluationEpisodes:
-        origin = str(data.look("data_human") or "the published task")
-        return EvaluationEpisodes(gold_episodes(data) * copies, steps, seed, origin=origin)
+    def open_it(data: DataFolders, seed: int) -> EvaluationSet:
+        origin = str(data.get("data_human") or "the published task")
+        return EvaluationSet(gold_episodes(data) * n_copies, transforms, seed, origin=origin)
 
     return open_it
 
 
-def on_human(
-    folder: str, *steps: Step, copies: int = 1, times: int = 1, stochastic: bool = True
-) -> Evaluation:
+def human_responses(
+    folder: str,
+    *transforms: Transform,
+    n_copies: int = 1,
+    query_repeats: int = 1,
+    varies: bool = True,
+) -> EvaluationFactory:
     """The files of one folder of the human data, then the steps; every query `times` over."""
 
-    def open_it(data: DataFolders, seed: int) -> EvaluationEpisodes:
+    def open_it(data: DataFolders, seed: int) -> EvaluationSet:
         path = human_folder(data, folder)
-        episodes = read_folder(path)
-        who = read_answerers(path, episodes)
-        return EvaluationEpisodes(
-            episodes * copies,
-            steps,
+        episodes = read_episodes(path)
+        who = read_respondents(path, episodes)
+        return EvaluationSet(
+            episodes * n_copies,
+            transforms,
             seed,
-            times=times,
-            stochastic=stochastic,
-            answerers=who,
+            query_repeats=query_repeats,
+            varies=varies,
+            respondents=who,
             origin=str(path),
         )
 
     return open_it
 
 
-def on_participants(folder: str) -> Evaluation:
+def participant_sequences(folder: str) -> EvaluationFactory:
     """Each participant's answers one after another, in a random order and random names."""
 
-    def open_it(data: DataFolders, seed: int) -> EvaluationEpisodes:
+    def open_it(data: DataFolders, seed: int) -> EvaluationSet:
         path = human_folder(data, folder)
-        episodes = read_folder(path)
-        return EvaluationEpisodes(
+        episodes = read_episodes(path)
+        return EvaluationSet(
             episodes,
-            (shuffle_queries, rename),
+            (shuffle_queries, remap_published),
             seed,
-            expand=one_after_another,
-            by_name=True,
-            answerers=read_answerers(path, episodes),
+            expand=autoregressive_episodes,
+            group_by_participant=True,
+            respondents=read_respondents(path, episodes),
             origin=str(path),
         )
 
     return open_it
 
 
-def any_human(folder: str, *steps: Step) -> Training:
+def random_human_training(folder: str, *transforms: Transform) -> TrainingFactory:
     """A random file of one folder of the human data for each presentation, then the steps."""
 
     def open_it(data: DataFolders, seed: int) -> TrainingEpisodes:
         path = human_folder(data, folder)
-        return Presented(AnyOf(read_folder(path), seed, origin=str(path)), steps, seed)
+        return TransformedDataset(
+            RandomChoiceDataset(read_episodes(path), seed, origin=str(path)), transforms, seed
+        )
 
     return open_it
 
 
-def gold_study_pairs(data: DataFolders, seed: int) -> TrainingEpisodes:
+def gold_pairs_training(data: DataFolders, seed: int) -> TrainingEpisodes:
     """The 14 gold study pairs without any study context; each presentation is all of them."""
-    gold = AnyOf((gold_episode(),), seed, VANILLA_PER_EPOCH, "the gold study examples")
-    return Presented(gold, (copies_only, without_study), seed)
+    gold = RandomChoiceDataset(
+        (gold_episode(),), seed, VANILLA_PER_EPOCH, "the gold study examples"
+    )
+    return TransformedDataset(gold, (only_study_queries, drop_study), seed)
 
 
-def mixture(**parts: Training) -> Training:
+def interleaved(**parts: TrainingFactory) -> TrainingFactory:
     """The parts in equal shares, each with draws of its own."""
 
     def open_it(data: DataFolders, seed: int) -> TrainingEpisodes:
-        return Mixture(tuple(part(data, part_seed(seed, name)) for name, part in parts.items()))
+        return InterleavedDataset(
+            tuple(part(data, mixture_seed(seed, name)) for name, part in parts.items())
+        )
 
     return open_it

@@ -8,15 +8,15 @@ from functools import lru_cache
 from random import Random
 from typing import Protocol
 
-from biml.episodes.draw import draw_episode
+from biml.episodes.draw import sample_episode
 from biml.episodes.episode import COLOURS, WORDS, Episode
-from biml.episodes.folder import EpisodeFolder, read_folder
+from biml.episodes.folder import EpisodeFolderDataset, read_episodes
 from biml.episodes.locate import DataFolders
 from biml.episodes.text import read_text
 from biml.errors import BimlError
-from biml.grammar import GOLD, Grammar, MetaGrammar, same_up_to_renaming
-from biml.grammar.novel import has_novel_rule
-from biml.grammar.rules import RuleKey
+from biml.grammar import GOLD, Grammar, MetaGrammar, isomorphic
+from biml.grammar.novel import has_held_out_rule
+from biml.grammar.rules import CanonicalRule
 from biml.rng import generator
 
 PER_EPOCH = 100_000
@@ -27,23 +27,23 @@ VALIDATION_SEED = 0
 """The validation set that is drawn where no folder holds one is the same for every training seed,
 so that runs can be compared."""
 
-Held = frozenset[frozenset[RuleKey]]
+HeldOut = frozenset[frozenset[CanonicalRule]]
 """Grammars that must not be met in training, by `Grammar.canonical()`."""
 
-APART = "apart"
+HOLDOUT_FOLDER = "apart"
 """The folder of `data_algebraic` with episodes of one's own, whose grammars are held out of
 training whatever their words and symbols are called."""
 
-DRAWN = "meta-grammar.json"
+SPEC_FILE = "meta-grammar.json"
 """The file of `data_algebraic` that says how `biml generate` drew it."""
 
-Draw = Callable[[MetaGrammar, Random, str], Episode]
+EpisodeSampler = Callable[[MetaGrammar, Random, str], Episode]
 """Draws a grammar and an episode of it, given what to call it in messages."""
 
-_REDRAWS = 1000
+_MAX_SAMPLING_TRIES = 1000
 
 
-class EpisodeSource(Protocol):
+class EpisodeDataset(Protocol):
     """Episodes by number, the same whoever asks and in whatever order.
 
     Attributes:
@@ -62,19 +62,19 @@ class EpisodeSource(Protocol):
         ...
 
 
-def held_out(episodes: Iterable[Episode]) -> Held:
+def canonical_grammars(episodes: Iterable[Episode]) -> HeldOut:
     """What to exclude from training, given the validation episodes."""
     return frozenset(e.grammar.canonical() for e in episodes if e.grammar is not None)
 
 
-def draw_allowed(
+def sample_with_exclusions(
     meta: MetaGrammar,
     seed: int,
     *path: int | str,
-    held: Held = frozenset(),
-    apart: Sequence[Grammar] = (),
-    novel: bool = True,
-    draw: Draw = draw_episode,
+    held_out: HeldOut = frozenset(),
+    held_out_isomorphic: Sequence[Grammar] = (),
+    allow_held_out_rules: bool = True,
+    sampler: EpisodeSampler = sample_episode,
     name: str = "",
 ) -> Episode:
     """An episode whose grammar is neither held out nor the gold grammar under any renaming.
@@ -92,46 +92,46 @@ def draw_allowed(
         BimlError: the meta-grammar hardly draws any other grammars.
     """
     rng = generator(seed, *path)
-    for _ in range(_REDRAWS):
-        episode = draw(meta, rng, name)
+    for _ in range(_MAX_SAMPLING_TRIES):
+        episode = sampler(meta, rng, name)
         grammar = episode.grammar
         assert grammar is not None
-        if not novel and has_novel_rule(grammar):
+        if not allow_held_out_rules and has_held_out_rule(grammar):
             continue
-        if any(same_sizes(grammar, a) and same_up_to_renaming(grammar, a) for a in apart):
+        if any(same_rule_sizes(grammar, a) and isomorphic(grammar, a) for a in held_out_isomorphic):
             continue
-        if not is_gold(grammar) and grammar.canonical() not in held:
+        if not is_gold_grammar(grammar) and grammar.canonical() not in held_out:
             return episode
     raise BimlError(
-        f"{_REDRAWS} grammars drawn in a row are held out from training; "
+        f"{_MAX_SAMPLING_TRIES} grammars drawn in a row are held out from training; "
         "allow the meta-grammar more words, symbols or functions"
     )
 
 
-def is_gold(grammar: Grammar) -> bool:
+def is_gold_grammar(grammar: Grammar) -> bool:
     """Whether the grammar is that of the human few-shot task under some renaming.
 
-    >>> is_gold(GOLD)
+    >>> is_gold_grammar(GOLD)
     True
     """
     # Nearly every grammar differs from it in the sizes of its rules already, which costs nothing.
-    return _sizes(grammar) == _GOLD_SIZES and same_up_to_renaming(grammar, GOLD)
+    return _rule_sizes(grammar) == _GOLD_RULE_SIZES and isomorphic(grammar, GOLD)
 
 
-def same_sizes(a: Grammar, b: Grammar) -> bool:
+def same_rule_sizes(a: Grammar, b: Grammar) -> bool:
     """Whether their rules have the same sizes, without which no renaming makes them the same."""
-    return _sizes(a) == _sizes(b)
+    return _rule_sizes(a) == _rule_sizes(b)
 
 
-def _sizes(grammar: Grammar) -> set[tuple[int, int]]:
+def _rule_sizes(grammar: Grammar) -> set[tuple[int, int]]:
     return {(len(rule.lhs), len(rule.rhs)) for rule in grammar.rules}
 
 
-_GOLD_SIZES = _sizes(GOLD)
+_GOLD_RULE_SIZES = _rule_sizes(GOLD)
 
 
 @dataclass(frozen=True)
-class StreamEpisodes:
+class StreamDataset:
     """Freshly drawn episodes without end.
 
     Attributes:
@@ -143,36 +143,36 @@ class StreamEpisodes:
         draw: draws grammar and episode.
     """
 
-    meta: MetaGrammar
+    meta_grammar: MetaGrammar
     seed: int
-    held: Held = field(default=frozenset(), repr=False)
+    held_out: HeldOut = field(default=frozenset(), repr=False)
     per_epoch: int = PER_EPOCH
-    apart: tuple[Grammar, ...] = field(default=(), repr=False)
-    draw: Draw = field(default=draw_episode, repr=False)
+    held_out_isomorphic: tuple[Grammar, ...] = field(default=(), repr=False)
+    sampler: EpisodeSampler = field(default=sample_episode, repr=False)
 
     @property
     def origin(self) -> str:
         return "an endless stream of drawn episodes"
 
     def episode(self, index: int) -> Episode:
-        return draw_allowed(
-            self.meta,
+        return sample_with_exclusions(
+            self.meta_grammar,
             self.seed,
             "train",
             index,
-            held=self.held,
-            apart=self.apart,
-            novel=False,
-            draw=self.draw,
+            held_out=self.held_out,
+            held_out_isomorphic=self.held_out_isomorphic,
+            allow_held_out_rules=False,
+            sampler=self.sampler,
             name=f"stream episode {index}",
         )
 
 
 @dataclass(frozen=True)
-class FolderEpisodes:
+class FolderDataset:
     """The episodes of a folder, each once an epoch, in an order of its own for each epoch."""
 
-    folder: EpisodeFolder
+    folder: EpisodeFolderDataset
     seed: int
 
     @property
@@ -185,16 +185,16 @@ class FolderEpisodes:
 
     def episode(self, index: int) -> Episode:
         epoch, place = divmod(index, len(self.folder))
-        return self.folder[_order(self.seed, epoch, len(self.folder))[place]]
+        return self.folder[_epoch_order(self.seed, epoch, len(self.folder))[place]]
 
 
 @lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, n: int) -> "array[int]":
+def _epoch_order(seed: int, epoch: int, n: int) -> "array[int]":
     return array("L", generator(seed, "epoch", epoch).sample(range(n), n))
 
 
 @dataclass(frozen=True)
-class AnyOf:
+class RandomChoiceDataset:
     """One of a few episodes at random, such as one participant's."""
 
     episodes: Sequence[Episode]
@@ -208,76 +208,78 @@ class AnyOf:
 
 # Opening training and evaluation both need it, and it is the same for all.
 @lru_cache(maxsize=4)
-def draw_validation(
+def sample_validation_set(
     meta: MetaGrammar, seed: int, count: int = VALIDATION_EPISODES
 ) -> tuple[Episode, ...]:
     """Validation episodes, each from a generator of its own that no training episode uses."""
     return tuple(
-        draw_allowed(meta, seed, "validation", i, name=f"validation episode {i}")
+        sample_with_exclusions(meta, seed, "validation", i, name=f"validation episode {i}")
         for i in range(count)
     )
 
 
-def grammars_apart(data: DataFolders) -> tuple[Grammar, ...]:
+def holdout_grammars(data: DataFolders) -> tuple[Grammar, ...]:
     """Grammars that a generated set holds out: those of `data_algebraic/apart`, where there is one.
 
     Raises:
         FormatError: a file in it is malformed.
     """
-    folder = data.look("data_algebraic")
-    if folder is None or not (folder / APART).is_dir():
+    folder = data.get("data_algebraic")
+    if folder is None or not (folder / HOLDOUT_FOLDER).is_dir():
         return ()
-    return tuple(e.grammar for e in read_folder(folder / APART) if e.grammar is not None)
+    return tuple(e.grammar for e in read_episodes(folder / HOLDOUT_FOLDER) if e.grammar is not None)
 
 
 def validation_episodes(data: DataFolders) -> tuple[Episode, ...]:
     """`data_algebraic/val` where there is one, else the fixed drawn set."""
-    folder = data.look("data_algebraic")
+    folder = data.get("data_algebraic")
     if folder is None:
-        return draw_validation(MetaGrammar(), VALIDATION_SEED)
-    return read_folder(folder / "val", words=WORDS, symbols=COLOURS)
+        return sample_validation_set(MetaGrammar(), VALIDATION_SEED)
+    return read_episodes(folder / "val", words=WORDS, symbols=COLOURS)
 
 
-def described(meta: MetaGrammar) -> str:
+def spec_json(meta: MetaGrammar) -> str:
     """What `DRAWN` says of a meta-grammar."""
     return json.dumps(asdict(meta), indent=2) + "\n"
 
 
-def validation_as_published(data: DataFolders) -> bool:
+def matches_published_spec(data: DataFolders) -> bool:
     """Whether the validation episodes can be the published ones or others that are drawn alike.
 
     `biml generate` leaves word of how it drew them. Without that they are told by how many there
     are, of how many rules and examples, and the longest input, output and right side.
     """
     meta, episodes = MetaGrammar(), validation_episodes(data)
-    folder = data.look("data_algebraic")
-    if folder is not None and (folder / DRAWN).is_file():
-        return len(episodes) == VALIDATION_EPISODES and read_text(folder / DRAWN) == described(meta)
-    shapes = {_shape(episode) for episode in episodes}
+    folder = data.get("data_algebraic")
+    if folder is not None and (folder / SPEC_FILE).is_file():
+        return len(episodes) == VALIDATION_EPISODES and read_text(folder / SPEC_FILE) == spec_json(
+            meta
+        )
+    shapes = {_episode_sizes(episode) for episode in episodes}
     examples = [example for e in episodes for example in (*e.study, *e.queries)]
     rules = [rule for e in episodes if e.grammar for rule in e.grammar.functions]
     return (
         len(episodes) == VALIDATION_EPISODES
         and shapes == {(meta.n_study, meta.n_query, meta.n_primitives, meta.n_functions)}
-        and max(len(example.words) for example in examples) == meta.max_input
-        and max(len(example.symbols) for example in examples) == meta.max_output
+        and max(len(example.input) for example in examples) == meta.max_input
+        and max(len(example.output) for example in examples) == meta.max_output
         # The longest are so rare that 200 episodes may have none.
         and meta.max_rhs - 1 <= max(len(rule.rhs) for rule in rules) <= meta.max_rhs
     )
 
 
-def _shape(episode: Episode) -> tuple[int, ...]:
+def _episode_sizes(episode: Episode) -> tuple[int, ...]:
     grammar = episode.grammar
     rules = (len(grammar.primitives), len(grammar.functions)) if grammar else ()
     return (len(episode.study), len(episode.queries), *rules)
 
 
-def training_episodes(data: DataFolders, seed: int) -> EpisodeSource:
+def training_episodes(data: DataFolders, seed: int) -> EpisodeDataset:
     """`data_algebraic/train` where there is one, else the stream without the validation set's."""
-    folder = data.look("data_algebraic")
+    folder = data.get("data_algebraic")
     if folder is not None:
-        train = EpisodeFolder.open(
+        train = EpisodeFolderDataset.open(
             folder / "train", words=WORDS, symbols=COLOURS, report=data.report
         )
-        return FolderEpisodes(train, seed)
-    return StreamEpisodes(MetaGrammar(), seed, held_out(validation_episodes(data)))
+        return FolderDataset(train, seed)
+    return StreamDataset(MetaGrammar(), seed, canonical_grammars(validation_episodes(data)))

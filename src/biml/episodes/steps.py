@@ -5,11 +5,11 @@ from dataclasses import replace
 from random import Random
 
 from biml.episodes.episode import COLOURS, WORDS, Episode
-from biml.episodes.present import Step
-from biml.episodes.transforms import UNDEFINED, keep_study, query_study_too, remap
+from biml.episodes.present import Transform
+from biml.episodes.transforms import UNDEFINED, keep_study, append_study_queries, remap
 
 
-def keep_up_to(max_ns: int, min_ns: int = 0) -> Step:
+def subsample_study(max_ns: int, min_ns: int = 0) -> Transform:
     """Keep a random number of study examples between the bounds (or all, where they are fewer)."""
 
     def step(episode: Episode, rng: Random) -> Episode:
@@ -18,42 +18,42 @@ def keep_up_to(max_ns: int, min_ns: int = 0) -> Step:
     return step
 
 
-def copies_too(episode: Episode, rng: Random) -> Episode:
+def add_study_queries(episode: Episode, rng: Random) -> Episode:
     """Ask for the study examples as well (the copy task)."""
-    return query_study_too(episode)
+    return append_study_queries(episode)
 
 
-def copies_only(episode: Episode, rng: Random) -> Episode:
+def only_study_queries(episode: Episode, rng: Random) -> Episode:
     """Ask for the study examples and nothing else."""
-    return query_study_too(replace(episode, queries=()))
+    return append_study_queries(replace(episode, queries=()))
 
 
-def fewer_copies(most: int) -> Step:
+def limit_study_queries(limit: int) -> Transform:
     """Ask for a few of the study examples only, drawn at random."""
 
     def step(episode: Episode, rng: Random) -> Episode:
-        copied = [number for number, query in enumerate(episode.queries) if query.copied]
-        left_out = set(rng.sample(copied, max(0, len(copied) - most)))
+        copied = [number for number, query in enumerate(episode.queries) if query.in_study]
+        left_out = set(rng.sample(copied, max(0, len(copied) - limit)))
         kept = [query for number, query in enumerate(episode.queries) if number not in left_out]
         return replace(episode, queries=tuple(kept))
 
     return step
 
 
-def rename_to(words: Sequence[str], symbols: Sequence[str]) -> Step:
+def remap_to(words: Sequence[str], symbols: Sequence[str]) -> Transform:
     """Give words and symbols random ones of these names."""
     return lambda episode, rng: remap(episode, words, symbols, rng)
 
 
-rename = rename_to(WORDS, COLOURS)
+remap_published = remap_to(WORDS, COLOURS)
 """Give words and symbols random ones of the published names."""
 
 
-def without_study(episode: Episode, rng: Random) -> Episode:
+def drop_study(episode: Episode, rng: Random) -> Episode:
     """Show no study examples (basic seq2seq)."""
     return replace(episode, study=())
 
 
-def without_undefined(episode: Episode, rng: Random) -> Episode:
+def drop_undefined_responses(episode: Episode, rng: Random) -> Episode:
     """Leave out responses with a symbol that the canonical vocabulary does not have."""
-    return replace(episode, queries=tuple(q for q in episode.queries if UNDEFINED not in q.symbols))
+    return replace(episode, queries=tuple(q for q in episode.queries if UNDEFINED not in q.output))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from biml.episodes.episode import Episode, Example
 from biml.errors import BimlError, FormatError
-from biml.files import write_aside
+from biml.files import atomic_write
 from biml.grammar import Grammar
 
 SUPPORT, QUERY, GRAMMAR = "*SUPPORT*", "*QUERY*", "*GRAMMAR*"
-ALLOWED = "allowed outputs:"
+ALLOWED_OUTPUTS = "allowed outputs:"
 
 
 def read_episode(
@@ -55,7 +55,7 @@ def write_episode(path: str | os.PathLike[str], episode: Episode) -> None:
     Raises:
         BimlError: it cannot be written.
     """
-    with write_aside(path) as file:
+    with atomic_write(path) as file:
         file.write(format_episode(episode).encode())
 
 
@@ -83,16 +83,16 @@ def parse_episode(
             is unknown, a rule is invalid, or there is no query.
     """
     lines = [line.strip() for line in text.splitlines()]
-    support, query, grammar = _headings(lines, source)
-    study = _examples(lines, support, query, source, words, symbols)
-    queries = _examples(lines, query, grammar, source, words, symbols)
+    support, query, grammar = _find_headings(lines, source)
+    study = _parse_examples(lines, support, query, source, words, symbols)
+    queries = _parse_examples(lines, query, grammar, source, words, symbols)
     if not queries:
         raise FormatError(
             "no query; write at least one line 'IN: … OUT: …' below it",
             source=source,
             line=query + 1,
         )
-    rules, pool = _last_section(lines, grammar, source)
+    rules, pool = _parse_grammar_section(lines, grammar, source)
     return Episode(tuple(study), tuple(queries), grammar=rules, pool=pool, name=source)
 
 
@@ -102,20 +102,26 @@ def format_episode(episode: Episode) -> str:
     Its name, remapping and marks of copied queries have no place there; and a presented episode
     may hold what is not read back, such as a study example without input.
     """
-    lines = [SUPPORT, *map(_line, episode.study), "", QUERY, *map(_line, episode.queries)]
+    lines = [
+        SUPPORT,
+        *map(_format_example, episode.study),
+        "",
+        QUERY,
+        *map(_format_example, episode.queries),
+    ]
     lines += ["", GRAMMAR]
     if episode.grammar is not None:
         lines.append(str(episode.grammar))
     if episode.pool is not None:
-        lines += [ALLOWED, " ".join(episode.pool)]
+        lines += [ALLOWED_OUTPUTS, " ".join(episode.pool)]
     return "\n".join(lines) + "\n"
 
 
-def _line(example: Example) -> str:
-    return f"IN: {' '.join(example.words)} OUT: {' '.join(example.symbols)}"
+def _format_example(example: Example) -> str:
+    return f"IN: {' '.join(example.input)} OUT: {' '.join(example.output)}"
 
 
-def _headings(lines: list[str], source: str) -> tuple[int, int, int]:
+def _find_headings(lines: list[str], source: str) -> tuple[int, int, int]:
     """Where the three headings stand (counted from 0), each once, in order, the first on top."""
     if not any(lines):
         raise FormatError("the file is empty; an episode is expected", source=source)
@@ -142,7 +148,7 @@ def _headings(lines: list[str], source: str) -> tuple[int, int, int]:
     return support, query, grammar
 
 
-def _examples(
+def _parse_examples(
     lines: list[str],
     start: int,
     end: int,
@@ -188,20 +194,22 @@ def _example_problem(
     return None
 
 
-def _last_section(
+def _parse_grammar_section(
     lines: list[str], heading: int, source: str
 ) -> tuple[Grammar | None, tuple[str, ...] | None]:
     """The grammar and the pool below the last heading, where there are any."""
     end = len(lines)
     pool = None
     for number in range(heading + 1, len(lines)):
-        if lines[number].startswith(ALLOWED):
+        if lines[number].startswith(ALLOWED_OUTPUTS):
             end = number
-            symbols = " ".join([lines[number].removeprefix(ALLOWED), *lines[number + 1 :]]).split()
+            symbols = " ".join(
+                [lines[number].removeprefix(ALLOWED_OUTPUTS), *lines[number + 1 :]]
+            ).split()
             if not symbols or len(set(symbols)) != len(symbols):
                 problem = "names a symbol twice" if symbols else "is empty"
                 raise FormatError(
-                    f"the list after '{ALLOWED}' {problem}; name each symbol once",
+                    f"the list after '{ALLOWED_OUTPUTS}' {problem}; name each symbol once",
                     source=source,
                     line=number + 1,
                 )

@@ -12,8 +12,8 @@ from random import Random
 from biml.episodes.episode import COLOURS, Episode, Example, Remapping
 from biml.errors import UsageError
 from biml.grammar import Grammar
-from biml.grammar.flip import flip, flips
-from biml.grammar.slips import PEOPLE, SlipRates, misread
+from biml.grammar.flip import swap_arguments, is_binary_function
+from biml.grammar.slips import HUMAN_RATES, SlipRates, sample_perturbed_grammar
 
 UNDEFINED = "undefined_action"
 """Stands for a symbol that is none of the episode's own."""
@@ -39,9 +39,9 @@ def keep_study(episode: Episode, min_ns: int, max_ns: int, rng: Random) -> Episo
     return replace(episode, study=tuple([episode.study[i] for i in kept]))
 
 
-def query_study_too(episode: Episode) -> Episode:
+def append_study_queries(episode: Episode) -> Episode:
     """Put the study examples before the queries as well, marked as copied (the copy task)."""
-    copies = [Example(e.words, e.symbols, copied=True) for e in episode.study]
+    copies = [Example(e.input, e.output, in_study=True) for e in episode.study]
     return replace(episode, queries=(*copies, *episode.queries))
 
 
@@ -67,18 +67,18 @@ def add_biases(
     Raises:
         UsageError: the episode has no grammar.
     """
-    grammar = _grammar_to_change(episode, "biases")
-    known = known_meanings(episode.study)
+    grammar = _require_grammar(episode, "biases")
+    known = primitive_meanings(episode.study)
     queries = []
     for query in episode.queries:
-        if not query.copied and rng.random() < p:
+        if not query.in_study and rng.random() < p:
             if rng.random() < 0.5:
-                output = _one_to_one(query, known, symbols, rng)
+                output = _one_to_one_output(query, known, symbols, rng)
             else:
-                output = flip_rules(grammar, rng).interpret(query.words)
+                output = swap_random_arguments(grammar, rng).interpret(query.input)
                 if len(output) > max_output:
-                    output = query.symbols
-            query = Example(query.words, output)
+                    output = query.output
+            query = Example(query.input, output)
         queries.append(query)
     return replace(episode, queries=tuple(queries))
 
@@ -86,7 +86,7 @@ def add_biases(
 def add_slips(
     episode: Episode,
     rng: Random,
-    rates: SlipRates = PEOPLE,
+    rates: SlipRates = HUMAN_RATES,
     symbols: Sequence[str] = COLOURS,
     max_output: int = 8,
 ) -> Episode:
@@ -105,50 +105,55 @@ def add_slips(
     Raises:
         UsageError: the episode has no grammar.
     """
-    readings = rates.readings(_grammar_to_change(episode, "slips"), symbols)
-    known = known_meanings(episode.study)
+    readings = rates.rule_variants(_require_grammar(episode, "slips"), symbols)
+    known = primitive_meanings(episode.study)
     queries = []
     for query in episode.queries:
-        if not query.copied:
-            if rng.random() < rates.translated(query.words):
-                query = Example(query.words, _one_to_one(query, known, symbols, rng))
-            elif grammar := misread(readings, rng):
-                output = grammar.interpret(query.words)
+        if not query.in_study:
+            if rng.random() < rates.one_to_one_probability(query.input):
+                query = Example(query.input, _one_to_one_output(query, known, symbols, rng))
+            elif grammar := sample_perturbed_grammar(readings, rng):
+                output = grammar.interpret(query.input)
                 if len(output) <= max_output:
-                    query = Example(query.words, output)
+                    query = Example(query.input, output)
         queries.append(query)
     return replace(episode, queries=tuple(queries))
 
 
-def _grammar_to_change(episode: Episode, what: str) -> Grammar:
+def _require_grammar(episode: Episode, purpose: str) -> Grammar:
     if episode.grammar is None:
-        raise UsageError(f"{episode.name or 'the episode'}: {what} need the episode's grammar")
+        raise UsageError(f"{episode.name or 'the episode'}: {purpose} need the episode's grammar")
     return episode.grammar
 
 
-def known_meanings(study: Sequence[Example]) -> dict[str, str]:
+def primitive_meanings(study: Sequence[Example]) -> dict[str, str]:
     """The symbol of each word that a study example shows alone, with one symbol."""
-    return {e.words[0]: e.symbols[0] for e in study if len(e.words) == len(e.symbols) == 1}
+    return {e.input[0]: e.output[0] for e in study if len(e.input) == len(e.output) == 1}
 
 
-def _one_to_one(
+def _one_to_one_output(
     query: Example, known: dict[str, str], symbols: Sequence[str], rng: Random
 ) -> tuple[str, ...]:
     """Each word's symbol where study shows it; else one drawn for that word and this query."""
     meanings = dict(known)
-    for word in query.words:
+    for word in query.input:
         if word not in meanings:
             meanings[word] = rng.choice(symbols)
-    return tuple([meanings[word] for word in query.words])
+    return tuple([meanings[word] for word in query.input])
 
 
-def flip_rules(grammar: Grammar, rng: Random) -> Grammar:
+def swap_random_arguments(grammar: Grammar, rng: Random) -> Grammar:
     """The grammar with each function of two arguments flipped with probability 0.5.
 
     A flipped function has the roles of its two variables exchanged on its right side.
     """
     return Grammar(
-        tuple([flip(r) if flips(r) and rng.random() < 0.5 else r for r in grammar.rules])
+        tuple(
+            [
+                swap_arguments(r) if is_binary_function(r) and rng.random() < 0.5 else r
+                for r in grammar.rules
+            ]
+        )
     )
 
 
@@ -162,12 +167,12 @@ def add_noise(
     """
     queries = list(episode.queries)
     for i, query in enumerate(queries):
-        if not query.copied:
-            queries[i] = Example(query.words, _noisy(query.symbols, p, symbols, rng))
+        if not query.in_study:
+            queries[i] = Example(query.input, _corrupt_target(query.output, p, symbols, rng))
     return replace(episode, queries=tuple(queries))
 
 
-def _noisy(
+def _corrupt_target(
     target: tuple[str, ...], p: float, symbols: Sequence[str], rng: Random
 ) -> tuple[str, ...]:
     hit = [i for i in range(len(target)) if rng.random() < p]
@@ -194,31 +199,31 @@ def remap(episode: Episode, words: Sequence[str], symbols: Sequence[str], rng: R
     >>> from biml.rng import generator
     >>> episode = Episode((), (Example(("1", "thrice"), ("1", "1", "1")),))
     >>> mapped = remap(episode, ["dax", "lug"], ["RED"], generator(0))
-    >>> mapped.queries[0].symbols, unmap_symbols(mapped, ["RED", "BLUE"])
+    >>> mapped.queries[0].output, undo_remapping(mapped, ["RED", "BLUE"])
     (('RED', 'RED', 'RED'), ('1', 'undefined_action'))
     """
-    own_words, own_symbols = own_names(episode)
-    to_words = _draw_names(own_words, words, "words", episode, rng)
-    to_symbols = _draw_names(own_symbols, symbols, "symbols", episode, rng)
+    own_words, own_symbols = symbols_used(episode)
+    to_words = _sample_names(own_words, words, "words", episode, rng)
+    to_symbols = _sample_names(own_symbols, symbols, "symbols", episode, rng)
 
     def renamed(example: Example) -> Example:
         return Example(
-            tuple([to_words[w] for w in example.words]),
-            tuple([to_symbols[s] for s in example.symbols]),
-            example.copied,
+            tuple([to_words[w] for w in example.input]),
+            tuple([to_symbols[s] for s in example.output]),
+            example.in_study,
         )
 
     return replace(
         episode,
         study=tuple(map(renamed, episode.study)),
         queries=tuple(map(renamed, episode.queries)),
-        grammar=episode.grammar and episode.grammar.rename(to_words, to_symbols),
+        grammar=episode.grammar and episode.grammar.remap(to_words, to_symbols),
         pool=episode.pool and tuple([to_symbols[s] for s in episode.pool]),
         remapping=Remapping(to_words, to_symbols),
     )
 
 
-def unmap_symbols(episode: Episode, symbols: Sequence[str]) -> tuple[str, ...]:
+def undo_remapping(episode: Episode, symbols: Sequence[str]) -> tuple[str, ...]:
     """Answers to a remapped episode in its own names; `undefined_action` for any other symbol.
 
     An episode that was not remapped has its symbols as they are.
@@ -229,13 +234,13 @@ def unmap_symbols(episode: Episode, symbols: Sequence[str]) -> tuple[str, ...]:
     return tuple([back.get(symbol, UNDEFINED) for symbol in symbols])
 
 
-def own_names(episode: Episode) -> tuple[list[str], list[str]]:
+def symbols_used(episode: Episode) -> tuple[list[str], list[str]]:
     """All input words and all output symbols of an episode, in order of mention."""
     words: dict[str, None] = {}
     symbols: dict[str, None] = {}
     for example in (*episode.study, *episode.queries):
-        words.update(dict.fromkeys(example.words))
-        symbols.update(dict.fromkeys(example.symbols))
+        words.update(dict.fromkeys(example.input))
+        symbols.update(dict.fromkeys(example.output))
     if episode.grammar is not None:
         words.update(dict.fromkeys(episode.grammar.words))
         symbols.update(dict.fromkeys(episode.grammar.symbols))
@@ -243,12 +248,12 @@ def own_names(episode: Episode) -> tuple[list[str], list[str]]:
     return list(words), list(symbols)
 
 
-def _draw_names(
-    own: Sequence[str], names: Sequence[str], kind: str, episode: Episode, rng: Random
+def _sample_names(
+    old_names: Sequence[str], new_names: Sequence[str], kind: str, episode: Episode, rng: Random
 ) -> dict[str, str]:
-    if len(own) > len(names):
+    if len(old_names) > len(new_names):
         raise UsageError(
-            f"{episode.name or 'the episode'} has {len(own)} {kind} ({' '.join(own)}), more than "
-            f"the {len(names)} to rename them to ({' '.join(names)})"
+            f"{episode.name or 'the episode'} has {len(old_names)} {kind} ({' '.join(old_names)}), more than "
+            f"the {len(new_names)} to rename them to ({' '.join(new_names)})"
         )
-    return dict(zip(own, rng.sample(names, len(own)), strict=True))
+    return dict(zip(old_names, rng.sample(new_names, len(old_names)), strict=True))

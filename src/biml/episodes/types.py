@@ -8,47 +8,47 @@ from dataclasses import dataclass
 from functools import partial
 
 from biml.episodes.episode import COLOURS, WORDS
-from biml.episodes.lessons import InOrder, lessons, with_harder_ones
+from biml.episodes.lessons import SequentialDataset, curriculum_stages, with_hard_episodes
 from biml.episodes.locate import DataFolders
-from biml.episodes.novel_rules import on_novel_rules
-from biml.episodes.open_ended import shuffle_queries, split_at_random
-from biml.episodes.present import EvaluationEpisodes, Step, TrainingEpisodes
-from biml.episodes.probes import pool_in_study
+from biml.episodes.novel_rules import novel_rules_evaluation
+from biml.episodes.open_ended import shuffle_queries, random_study_query_split
+from biml.episodes.present import EvaluationSet, Transform, TrainingEpisodes
+from biml.episodes.probes import add_pool_to_study
 from biml.episodes.recipes import (
-    HUMAN,
-    PROBES,
-    Evaluation,
-    Training,
-    algebraic,
-    any_human,
-    gold_study_pairs,
-    mixture,
-    on_gold,
-    on_gold_found,
-    on_human,
-    on_participants,
-    on_validation,
+    FEW_SHOT_FOLDER,
+    PROBE_FOLDER,
+    EvaluationFactory,
+    TrainingFactory,
+    meta_training,
+    random_human_training,
+    gold_pairs_training,
+    interleaved,
+    gold_set,
+    gold_set_from_data,
+    human_responses,
+    participant_sequences,
+    validation_set,
 )
 from biml.episodes.steps import (
-    copies_only,
-    copies_too,
-    keep_up_to,
-    rename,
-    without_study,
-    without_undefined,
+    only_study_queries,
+    add_study_queries,
+    subsample_study,
+    remap_published,
+    drop_study,
+    drop_undefined_responses,
 )
 from biml.episodes.transforms import add_biases, add_noise, add_slips, shuffle_study
 from biml.errors import UsageError
 from biml.grammar import GOLD, MetaGrammar
 from biml.vocabulary import Vocabulary
 
-PUBLISHED = Vocabulary.of(WORDS, COLOURS)
+PUBLISHED_VOCAB = Vocabulary.from_words_and_symbols(WORDS, COLOURS)
 """The nine words and six colours of all episode types but the two below."""
 
-CANONICAL = Vocabulary.of(GOLD.words, GOLD.symbols)
+CANONICAL_VOCAB = Vocabulary.from_words_and_symbols(GOLD.words, GOLD.symbols)
 """The names `1 2 3 DAX thrice surround after` as they stand (`*_vanilla`)."""
 
-REMAPPINGS = 100
+N_REMAPPINGS = 100
 """Renamings of the gold episode, and free-form sheets, that an evaluation asks for."""
 
 
@@ -75,26 +75,26 @@ class EpisodeType:
 
     name: str
     summary: str
-    evaluation: Evaluation
-    training: Training | None = None
-    clean: Training | None = None
-    late: tuple[Step, ...] = ()
-    learns_from: str = ""
-    vocabulary: Vocabulary = PUBLISHED
-    meta: MetaGrammar | None = None
-    remapped: bool = False
-    masked_pool: bool = False
-    copies_alone: bool = False
+    evaluation: EvaluationFactory
+    training: TrainingFactory | None = None
+    algebraic_training: TrainingFactory | None = None
+    corruptions: tuple[Transform, ...] = ()
+    data_source: str = ""
+    vocabulary: Vocabulary = PUBLISHED_VOCAB
+    meta_grammar: MetaGrammar | None = None
+    remaps: bool = False
+    restrict_to_pool: bool = False
+    study_queries_only: bool = False
 
     @property
-    def teaches_rules(self) -> bool:
+    def supports_grammar_labels(self) -> bool:
         """Whether training may ask and tell anything new about the grammars that it draws."""
-        return self.clean is not None and not self.copies_alone
+        return self.algebraic_training is not None and not self.study_queries_only
 
     @property
-    def brings_in(self) -> bool:
+    def has_late_corruption(self) -> bool:
         """Whether a curriculum has something to bring in late; else `training` is `clean`."""
-        return self.teaches_rules and self.training is not self.clean
+        return self.supports_grammar_labels and self.training is not self.algebraic_training
 
     def open_training(self, data: DataFolders, seed: int) -> TrainingEpisodes:
         """All presentations of a training run.
@@ -115,10 +115,10 @@ class EpisodeType:
         self,
         data: DataFolders,
         seed: int,
-        clean: int,
-        presentations: int | None = None,
+        n_algebraic: int,
+        n_episodes: int | None = None,
         *,
-        with_lessons: bool = True,
+        with_stages: bool = True,
     ) -> TrainingEpisodes:
         """All presentations of a training run that begins with easier ones.
 
@@ -132,23 +132,25 @@ class EpisodeType:
             presentations: of the whole run, of which lessons take a part only.
         """
         training = self.open_training(data, seed)
-        if self.clean is None:
+        if self.algebraic_training is None:
             return training
         first: tuple[tuple[TrainingEpisodes, int], ...] = ()
-        if with_lessons:
-            asked = copies_only if self.copies_alone else copies_too
-            first = lessons(data, seed, self.meta, presentations, clean, asked)
-        if self.copies_alone:
-            return InOrder((*first, (training, None)))
-        before = with_harder_ones(self.clean(data, seed), data, seed, self.meta)
-        if not self.brings_in:
-            return InOrder((*first, (before, None)))
+        if with_stages:
+            asked = only_study_queries if self.study_queries_only else add_study_queries
+            first = curriculum_stages(data, seed, self.meta_grammar, n_episodes, n_algebraic, asked)
+        if self.study_queries_only:
+            return SequentialDataset((*first, (training, None)))
+        before = with_hard_episodes(
+            self.algebraic_training(data, seed), data, seed, self.meta_grammar
+        )
+        if not self.has_late_corruption:
+            return SequentialDataset((*first, (before, None)))
         after = training
-        if self.late:
-            after = with_harder_ones(training, data, seed, self.meta, self.late)
-        return InOrder((*first, (before, clean), (after, None)))
+        if self.corruptions:
+            after = with_hard_episodes(training, data, seed, self.meta_grammar, self.corruptions)
+        return SequentialDataset((*first, (before, n_algebraic), (after, None)))
 
-    def open_evaluation(self, data: DataFolders, seed: int) -> EvaluationEpisodes:
+    def open_evaluation(self, data: DataFolders, seed: int) -> EvaluationSet:
         """What is asked to validate or test a model.
 
         Raises:
@@ -168,129 +170,137 @@ def episode_type(name: str) -> EpisodeType:
     return EPISODE_TYPES[name]
 
 
-_CLEAN = algebraic(copies_too)
-_LATE: tuple[Step, ...] = (add_biases, add_noise)
-_BIASED: tuple[Step, ...] = (copies_too, *_LATE)
-_SLIPS: tuple[Step, ...] = (add_slips, partial(add_noise, p=0.03))
+_ALGEBRAIC = meta_training(add_study_queries)
+_BIASES_AND_NOISE: tuple[Transform, ...] = (add_biases, add_noise)
+_BIASED_TRANSFORMS: tuple[Transform, ...] = (add_study_queries, *_BIASES_AND_NOISE)
+_SLIPS_AND_NOISE: tuple[Transform, ...] = (add_slips, partial(add_noise, p=0.03))
 
 
-def _open_ended(folder: str) -> Training:
-    return any_human(f"{folder}/train", split_at_random, copies_too, rename)
-
-
-def _joint(folder: str, *steps: Step) -> Training:
-    return mixture(
-        mlc=algebraic(*steps),
-        any_study=algebraic(keep_up_to(14), *steps),
-        open_ended=_open_ended(folder),
+def _open_ended_training(folder: str) -> TrainingFactory:
+    return random_human_training(
+        f"{folder}/train", random_study_query_split, add_study_queries, remap_published
     )
 
 
-_DRAWN = "episodes of the meta-grammar"
-_PEOPLE = "people's answers in the open-ended task"
+def _joint_training(folder: str, *transforms: Transform) -> TrainingFactory:
+    return interleaved(
+        mlc=meta_training(*transforms),
+        any_study=meta_training(subsample_study(14), *transforms),
+        open_ended=_open_ended_training(folder),
+    )
 
-_FREEFORM = "open_ended_all/mock"
-_PLAIN = on_validation(copies_too)
+
+_META_GRAMMAR_DATA = "episodes of the meta-grammar"
+_OPEN_ENDED_DATA = "people's answers in the open-ended task"
+
+_FREEFORM_FOLDER = "open_ended_all/mock"
+_ALGEBRAIC_VALIDATION = validation_set(add_study_queries)
 """How all algebraic types are validated: clean targets, study examples asked too."""
 
 _ROWS = (
     EpisodeType(
         "retrieve",
         "copy only: the queries are the study examples",
-        learns_from=_DRAWN,
-        training=algebraic(copies_only),
-        clean=algebraic(copies_only),
-        copies_alone=True,
-        evaluation=on_validation(copies_only),
+        data_source=_META_GRAMMAR_DATA,
+        training=meta_training(only_study_queries),
+        algebraic_training=meta_training(only_study_queries),
+        study_queries_only=True,
+        evaluation=validation_set(only_study_queries),
     ),
     EpisodeType(
         "algebraic",
         "algebraic outputs",
-        learns_from=_DRAWN,
-        training=_CLEAN,
-        clean=_CLEAN,
-        evaluation=_PLAIN,
+        data_source=_META_GRAMMAR_DATA,
+        training=_ALGEBRAIC,
+        algebraic_training=_ALGEBRAIC,
+        evaluation=_ALGEBRAIC_VALIDATION,
     ),
     EpisodeType(
         "algebraic_noise",
         'algebraic outputs with noise ("MLC (algebraic only)")',
-        learns_from=_DRAWN,
-        training=algebraic(copies_too, add_noise),
-        clean=_CLEAN,
-        late=(add_noise,),
-        evaluation=_PLAIN,
+        data_source=_META_GRAMMAR_DATA,
+        training=meta_training(add_study_queries, add_noise),
+        algebraic_training=_ALGEBRAIC,
+        corruptions=(add_noise,),
+        evaluation=_ALGEBRAIC_VALIDATION,
     ),
     EpisodeType(
         "algebraic+biases",
         'algebraic outputs with people\'s biases and noise ("MLC", "BIML")',
-        learns_from=_DRAWN,
-        training=algebraic(*_BIASED),
-        clean=_CLEAN,
-        late=_LATE,
-        evaluation=_PLAIN,
+        data_source=_META_GRAMMAR_DATA,
+        training=meta_training(*_BIASED_TRANSFORMS),
+        algebraic_training=_ALGEBRAIC,
+        corruptions=_BIASES_AND_NOISE,
+        evaluation=_ALGEBRAIC_VALIDATION,
     ),
     EpisodeType(
         "algebraic+slips",
         "algebraic outputs with slips and noise as frequent as people's",
-        learns_from=_DRAWN,
-        training=algebraic(copies_too, *_SLIPS),
-        clean=_CLEAN,
-        late=_SLIPS,
-        evaluation=_PLAIN,
+        data_source=_META_GRAMMAR_DATA,
+        training=meta_training(add_study_queries, *_SLIPS_AND_NOISE),
+        algebraic_training=_ALGEBRAIC,
+        corruptions=_SLIPS_AND_NOISE,
+        evaluation=_ALGEBRAIC_VALIDATION,
     ),
     EpisodeType(
         "novel_rules",
         "26 rules that no drawn training grammar has, 5 episodes each",
-        evaluation=on_novel_rules,
+        evaluation=novel_rules_evaluation,
     ),
     EpisodeType(
         "few_shot_gold",
         "the correct answers of the human few-shot task, under 100 renamings",
-        evaluation=on_gold_found(shuffle_study, copies_too, rename, copies=REMAPPINGS),
-        remapped=True,
+        evaluation=gold_set_from_data(
+            shuffle_study, add_study_queries, remap_published, n_copies=N_REMAPPINGS
+        ),
+        remaps=True,
     ),
     EpisodeType(
         "few_shot_human",
         "people's answers in the few-shot task",
-        evaluation=on_human(HUMAN, shuffle_study, rename),
-        remapped=True,
+        evaluation=human_responses(FEW_SHOT_FOLDER, shuffle_study, remap_published),
+        remaps=True,
     ),
     EpisodeType(
         "few_shot_human_mult10",
         "the same, every answer ten times over",
-        evaluation=on_human(HUMAN, shuffle_study, rename, times=10),
-        remapped=True,
+        evaluation=human_responses(
+            FEW_SHOT_FOLDER, shuffle_study, remap_published, query_repeats=10
+        ),
+        remaps=True,
     ),
     EpisodeType(
         "few_shot_vanilla",
         "the few-shot task without study context (basic seq2seq)",
-        learns_from="the 14 study examples of the few-shot task",
-        training=gold_study_pairs,
-        evaluation=on_gold(copies_too, without_study, stochastic=False),
-        vocabulary=CANONICAL,
+        data_source="the 14 study examples of the few-shot task",
+        training=gold_pairs_training,
+        evaluation=gold_set(add_study_queries, drop_study, varies=False),
+        vocabulary=CANONICAL_VOCAB,
     ),
     EpisodeType(
         "human_vanilla",
         "people's answers in the few-shot task without study context",
-        evaluation=on_human(HUMAN, without_study, without_undefined, stochastic=False),
-        vocabulary=CANONICAL,
+        evaluation=human_responses(
+            FEW_SHOT_FOLDER, drop_study, drop_undefined_responses, varies=False
+        ),
+        vocabulary=CANONICAL_VOCAB,
     ),
     EpisodeType(
         "open_end_human_all",
         "all participants of the open-ended task",
-        learns_from=_PEOPLE,
-        training=_open_ended("open_ended_all"),
-        evaluation=on_participants("open_ended_all/val"),
-        remapped=True,
+        data_source=_OPEN_ENDED_DATA,
+        training=_open_ended_training("open_ended_all"),
+        evaluation=participant_sequences("open_ended_all/val"),
+        remaps=True,
     ),
     *(
         EpisodeType(
             f"open_end_human_cross{fold}",
             f"participants of the open-ended task, fold {fold} held out",
-            learns_from=_PEOPLE,
-            training=_open_ended(f"open_ended_cross{fold}"),
-            evaluation=on_participants(f"open_ended_cross{fold}/val"),
-            remapped=True,
+            data_source=_OPEN_ENDED_DATA,
+            training=_open_ended_training(f"open_ended_cross{fold}"),
+            evaluation=participant_sequences(f"open_ended_cross{fold}/val"),
+            remaps=True,
         )
         for fold in range(1, 6)
     ),
@@ -298,45 +308,51 @@ _ROWS = (
         EpisodeType(
             f"joint_cross{fold}",
             f"few-shot and open-ended training in one, fold {fold} held out",
-            learns_from=f"{_DRAWN}; {_PEOPLE}",
-            training=_joint(f"open_ended_cross{fold}", *_BIASED),
-            clean=_joint(f"open_ended_cross{fold}", copies_too),
-            evaluation=on_participants(f"open_ended_cross{fold}/val"),
-            remapped=True,
+            data_source=f"{_META_GRAMMAR_DATA}; {_OPEN_ENDED_DATA}",
+            training=_joint_training(f"open_ended_cross{fold}", *_BIASED_TRANSFORMS),
+            algebraic_training=_joint_training(f"open_ended_cross{fold}", add_study_queries),
+            evaluation=participant_sequences(f"open_ended_cross{fold}/val"),
+            remaps=True,
         )
         for fold in range(1, 6)
     ),
     EpisodeType(
         "joint",
         'few-shot and open-ended training in one, every participant ("MLC (joint)")',
-        learns_from=f"{_DRAWN}; {_PEOPLE}",
-        training=_joint("open_ended_all", *_BIASED),
-        clean=_joint("open_ended_all", copies_too),
-        evaluation=_PLAIN,
+        data_source=f"{_META_GRAMMAR_DATA}; {_OPEN_ENDED_DATA}",
+        training=_joint_training("open_ended_all", *_BIASED_TRANSFORMS),
+        algebraic_training=_joint_training("open_ended_all", add_study_queries),
+        evaluation=_ALGEBRAIC_VALIDATION,
     ),
     EpisodeType(
         "open_end_freeform",
         "the open-ended inputs, to be answered one by one from nothing",
-        evaluation=on_human(_FREEFORM, shuffle_queries, rename, copies=REMAPPINGS),
-        remapped=True,
+        evaluation=human_responses(
+            _FREEFORM_FOLDER, shuffle_queries, remap_published, n_copies=N_REMAPPINGS
+        ),
+        remaps=True,
     ),
     EpisodeType(
         "probe_human",
         "people's answers in the probe task, ten times over, answers limited to a pool",
-        evaluation=on_human(PROBES, shuffle_study, rename, times=10),
-        remapped=True,
-        masked_pool=True,
+        evaluation=human_responses(PROBE_FOLDER, shuffle_study, remap_published, query_repeats=10),
+        remaps=True,
+        restrict_to_pool=True,
     ),
     # The supplement's probe fits are within-sample: the network learns from the answers of the same
     # 12 trials that it is scored on. So a presentation is a random trial with all its answers.
     EpisodeType(
         "probe_human_w_pool",
         "the probe task with the pool shown as a study example, trained on people's answers",
-        learns_from="people's answers in the probe task",
-        training=any_human(PROBES, pool_in_study, shuffle_study, rename),
-        evaluation=on_human(PROBES, pool_in_study, shuffle_study, rename, times=10),
-        remapped=True,
-        masked_pool=True,
+        data_source="people's answers in the probe task",
+        training=random_human_training(
+            PROBE_FOLDER, add_pool_to_study, shuffle_study, remap_published
+        ),
+        evaluation=human_responses(
+            PROBE_FOLDER, add_pool_to_study, shuffle_study, remap_published, query_repeats=10
+        ),
+        remaps=True,
+        restrict_to_pool=True,
     ),
 )
 

@@ -20,15 +20,15 @@ class Accuracy:
 
     mean: float
     sd: float
-    episodes: int
+    n_episodes: int
 
 
 def accuracy(
     episodes: Sequence[Episode],
-    answers: Sequence[Sequence[tuple[str, ...]]],
+    responses: Sequence[Sequence[tuple[str, ...]]],
     *,
-    copied: bool,
-    by_name: bool = False,
+    in_study: bool,
+    group_by_participant: bool = False,
 ) -> Accuracy | None:
     """Exact match on the copied queries ("retrieve") or on the new ones ("novel").
 
@@ -41,29 +41,31 @@ def accuracy(
 
     >>> from biml.episodes.episode import Example
     >>> episode = Episode((), (Example(("dax",), ("RED",)), Example(("wif",), ("BLUE",))))
-    >>> accuracy([episode], [[("RED",), ("PINK",)]], copied=False)
+    >>> accuracy([episode], [[("RED",), ("PINK",)]], in_study=False)
     Accuracy(mean=50.0, sd=0.0, episodes=1)
     """
     right = [
-        [answer == query.symbols for query, answer in zip(episode.queries, given, strict=True)]
-        for episode, given in zip(episodes, answers, strict=True)
+        [answer == query.output for query, answer in zip(episode.queries, given, strict=True)]
+        for episode, given in zip(episodes, responses, strict=True)
     ]
-    return share_right(episodes, right, copied=copied, by_name=by_name)
+    return exact_match_rate(
+        episodes, right, in_study=in_study, group_by_participant=group_by_participant
+    )
 
 
-def share_right(
+def exact_match_rate(
     episodes: Sequence[Episode],
-    right: Sequence[Sequence[bool]],
+    is_correct: Sequence[Sequence[bool]],
     *,
-    copied: bool,
-    by_name: bool = False,
+    in_study: bool,
+    group_by_participant: bool = False,
 ) -> Accuracy | None:
     """The same, given for each episode and query whether it is answered exactly."""
     found: dict[object, list[bool]] = {}
-    for number, (episode, given) in enumerate(zip(episodes, right, strict=True)):
+    for number, (episode, given) in enumerate(zip(episodes, is_correct, strict=True)):
         for query, exact in zip(episode.queries, given, strict=True):
-            if query.copied == copied:
-                found.setdefault(episode.name if by_name else number, []).append(exact)
+            if query.in_study == in_study:
+                found.setdefault(episode.name if group_by_participant else number, []).append(exact)
     if not found:
         return None
     shares = [100 * sum(one) / len(one) for one in found.values()]

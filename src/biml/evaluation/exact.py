@@ -5,16 +5,16 @@ from collections.abc import Sequence
 import torch
 
 from biml.episodes.episode import Episode
-from biml.evaluation.decode import MAX_TOKENS, answering, device_of
-from biml.evaluation.questions import forbidden_by
-from biml.evaluation.responder import MAX_LENGTH
+from biml.evaluation.decode import MAX_TOKENS, inference_mode, resolve_device
+from biml.evaluation.questions import output_mask
+from biml.evaluation.responder import DEFAULT_MAX_LENGTH
 from biml.networks.base import EpisodeNetwork
 
 
-def exact(
+def teacher_forced_exact_match(
     network: EpisodeNetwork,
     episodes: Sequence[Episode],
-    max_length: int = MAX_LENGTH,
+    max_length: int = DEFAULT_MAX_LENGTH,
     *,
     max_tokens: int = MAX_TOKENS,
 ) -> list[list[bool]]:
@@ -29,11 +29,13 @@ def exact(
     right = [[False] * len(episode.queries) for episode in episodes]
     output = network.vocabulary.output
     pools = [episode.pool for episode in episodes]
-    with answering(network):
-        for batch in network.chunks(episodes, max_tokens):
-            batch = batch.to(device_of(network, None))
-            of_rows = [pools[episode] for episode, _ in batch.origin]
-            never = forbidden_by(of_rows, network.vocabulary, everyone=(output.sos, output.pad))
+    with inference_mode(network):
+        for batch in network.micro_batches(episodes, max_tokens):
+            batch = batch.to(resolve_device(network, None))
+            of_rows = [pools[episode] for episode, _ in batch.indices]
+            never = output_mask(
+                of_rows, network.vocabulary, always_excluded=(output.sos, output.pad)
+            )
             logits = network(batch)
             never = never.to(logits.device)[:, None]
             likeliest = logits.masked_fill(never, -torch.inf).argmax(-1)
@@ -44,6 +46,6 @@ def exact(
             )
             likeliest[:, max_length:] = output.pad
             found = ((likeliest == batch.target) | beyond).all(1).tolist()
-            for (episode, query), is_right in zip(batch.origin, found, strict=True):
+            for (episode, query), is_right in zip(batch.indices, found, strict=True):
                 right[episode][query] = is_right
     return right

@@ -7,8 +7,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from biml.episodes.episode import Episode, Example
-from biml.evaluation.likelihood import lapse
-from biml.evaluation.responder import MAX_LENGTH, Answer, Responder
+from biml.evaluation.likelihood import apply_lapse
+from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Response, Responder
 from biml.rng import derive_seed
 
 
@@ -16,15 +16,15 @@ from biml.rng import derive_seed
 class SamplesLapsing(Protocol):
     """A responder that can lapse as it draws, which spares scoring every choice at every step."""
 
-    def sample_lapsing(
+    def sample_with_lapse(
         self,
         episodes: Sequence[Episode],
         p_lapse: float,
         *,
         seed: int,
         n: int = 1,
-        max_length: int = MAX_LENGTH,
-    ) -> list[list[list[Answer]]]:
+        max_length: int = DEFAULT_MAX_LENGTH,
+    ) -> list[list[list[Response]]]:
         """As `Responder.sample`, with the lapse."""
 
 
@@ -49,28 +49,36 @@ class Lapsing:
     def log_prob(self, episodes: Sequence[Episode]) -> list[list[np.ndarray]]:
         """See `Responder`; the lapse is in the probabilities."""
         return [
-            [lapse(values, self.p_lapse, len(self._choices(episode)) + 1) for values in scored]
+            [
+                apply_lapse(values, self.p_lapse, len(self._choices(episode)) + 1)
+                for values in scored
+            ]
             for episode, scored in zip(episodes, self.responder.log_prob(episodes), strict=True)
         ]
 
     def respond(
-        self, episodes: Sequence[Episode], max_length: int = MAX_LENGTH
-    ) -> list[list[Answer]]:
+        self, episodes: Sequence[Episode], max_length: int = DEFAULT_MAX_LENGTH
+    ) -> list[list[Response]]:
         """See `Responder`; a lapse does not change what is likeliest."""
         return self.responder.respond(episodes, max_length)
 
     def sample(
-        self, episodes: Sequence[Episode], *, seed: int, n: int = 1, max_length: int = MAX_LENGTH
-    ) -> list[list[list[Answer]]]:
+        self,
+        episodes: Sequence[Episode],
+        *,
+        seed: int,
+        n: int = 1,
+        max_length: int = DEFAULT_MAX_LENGTH,
+    ) -> list[list[list[Response]]]:
         """See `Responder`; one that cannot lapse by itself is asked for every choice, slowly."""
         if not self.p_lapse:
             return self.responder.sample(episodes, seed=seed, n=n, max_length=max_length)
         if isinstance(self.responder, SamplesLapsing):
-            return self.responder.sample_lapsing(
+            return self.responder.sample_with_lapse(
                 episodes, self.p_lapse, seed=seed, n=n, max_length=max_length
             )
         rng = np.random.default_rng(derive_seed(seed, "lapse"))
-        answers: list[list[list[Answer]]] = [[[()] * n for _ in e.queries] for e in episodes]
+        answers: list[list[list[Response]]] = [[[()] * n for _ in e.queries] for e in episodes]
         opened = [
             (e, q, i)
             for e, episode in enumerate(episodes)
@@ -79,7 +87,7 @@ class Lapsing:
         ]
         for _ in range(max_length):
             asked = [(episodes[e], q, answers[e][q][i]) for e, q, i in opened]
-            drawn = [_draw(*step, rng.random()) for step in self._steps(asked)]
+            drawn = [_sample_index(*step, rng.random()) for step in self._next_probabilities(asked)]
             goes_on = []
             for (e, q, i), symbol in zip(opened, drawn, strict=True):
                 if symbol is not None:
@@ -91,8 +99,8 @@ class Lapsing:
     def _choices(self, episode: Episode) -> tuple[str, ...]:
         return self.symbols if episode.pool is None else episode.pool
 
-    def _steps(
-        self, asked: Sequence[tuple[Episode, int, Answer]]
+    def _next_probabilities(
+        self, queries: Sequence[tuple[Episode, int, Response]]
     ) -> list[tuple[tuple[str, ...], np.ndarray]]:
         """For each (episode, query, symbols so far) the choices and the probability of each next.
 
@@ -102,20 +110,22 @@ class Lapsing:
             replace(
                 episode,
                 queries=tuple(
-                    Example(episode.queries[q].words, (*begun, symbol))
+                    Example(episode.queries[q].input, (*begun, symbol))
                     for symbol in self._choices(episode)
                 ),
             )
-            for episode, q, begun in asked
+            for episode, q, begun in queries
         ]
         steps = []
-        for (episode, _, begun), scored in zip(asked, self.log_prob(scoring), strict=True):
+        for (episode, _, begun), scored in zip(queries, self.log_prob(scoring), strict=True):
             probabilities = np.exp([values[len(begun)] for values in scored])
             steps.append((self._choices(episode), probabilities))
         return steps
 
 
-def _draw(choices: tuple[str, ...], probabilities: np.ndarray, at: float) -> str | None:
+def _sample_index(
+    choices: tuple[str, ...], probabilities: np.ndarray, uniform: float
+) -> str | None:
     """The choice that a uniform draw falls on, or None where it falls on the end."""
-    number = int(np.searchsorted(probabilities.cumsum(), at, side="right"))
+    number = int(np.searchsorted(probabilities.cumsum(), uniform, side="right"))
     return choices[number] if number < len(choices) else None

@@ -13,11 +13,11 @@ from biml.episodes.episode import Episode
 from biml.errors import UsageError
 from biml.evaluation.responder import Responder
 
-LAPSES = (*(n / 100 for n in range(1, 10)), *(n / 10 for n in range(1, 10)))
+LAPSE_GRID = (*(n / 100 for n in range(1, 10)), *(n / 10 for n in range(1, 10)))
 """The lapse rates that the fit tries, as published: 0.01 … 0.09, 0.1 … 0.9."""
 
 
-def lapse(log_prob: np.ndarray, p_lapse: float, n_symbols: int | np.ndarray) -> np.ndarray:
+def apply_lapse(log_prob: np.ndarray, p_lapse: float, n_symbols: int | np.ndarray) -> np.ndarray:
     """Log-probabilities with a lapse: log((1-λ) exp(log_prob) + λ / n_symbols).
 
     Args:
@@ -27,7 +27,7 @@ def lapse(log_prob: np.ndarray, p_lapse: float, n_symbols: int | np.ndarray) -> 
     Raises:
         UsageError: λ is not a probability.
 
-    >>> lapse(np.log([0.5, 0.01]), 0.1, 4).round(4)
+    >>> apply_lapse(np.log([0.5, 0.01]), 0.1, 4).round(4)
     array([-0.7444, -3.3814])
     """
     check_lapse(p_lapse)
@@ -48,7 +48,7 @@ def check_lapse(p_lapse: float) -> None:
 
 
 @dataclass(frozen=True)
-class Scores:
+class TokenScores:
     """What one pass over the responses gave, symbol by symbol, EOS included.
 
     Attributes:
@@ -61,7 +61,7 @@ class Scores:
 
     def total(self, p_lapse: float = 0.0) -> float:
         """The log-likelihood of all responses."""
-        return float(lapse(self.log_prob, p_lapse, self.n_symbols).sum())
+        return float(apply_lapse(self.log_prob, p_lapse, self.n_symbols).sum())
 
 
 @dataclass(frozen=True)
@@ -78,18 +78,18 @@ class Likelihood:
 
     mean: float
     sd: float
-    symbols: int
+    n_symbols: int
     p_lapse: float
     passes: tuple[float, ...]
 
 
-def score(responder: Responder, passes: Sequence[Sequence[Episode]]) -> list[Scores]:
+def score_passes(responder: Responder, repeats: Sequence[Sequence[Episode]]) -> list[TokenScores]:
     """The responses of each pass, scored; all passes are computed together."""
-    every = [episode for episodes in passes for episode in episodes]
+    every = [episode for episodes in repeats for episode in episodes]
     log_probs = iter(responder.log_prob(every))
     n_symbols = len(responder.symbols) + 1
     scores = []
-    for episodes in passes:
+    for episodes in repeats:
         values: list[np.ndarray] = []
         choices: list[np.ndarray] = []
         for episode in episodes:
@@ -98,43 +98,45 @@ def score(responder: Responder, passes: Sequence[Sequence[Episode]]) -> list[Sco
                 values.append(value)
                 choices.append(np.full(len(value), choice))
         empty = [np.empty(0)]
-        scores.append(Scores(np.concatenate(values or empty), np.concatenate(choices or empty)))
+        scores.append(
+            TokenScores(np.concatenate(values or empty), np.concatenate(choices or empty))
+        )
     return scores
 
 
 def score_repeats(
     responder: Responder,
-    presented: Callable[[int], Sequence[Episode]],
+    episodes_of_repeat: Callable[[int], Sequence[Episode]],
     repeats: int,
     *,
-    together: int = 2000,
+    queries_per_chunk: int = 2000,
     progress: Callable[[int], None] = lambda done: None,
-) -> list[Scores]:
+) -> list[TokenScores]:
     """Scores of passes 0 … repeats-1, each over the episodes as `presented` for that pass.
 
     Args:
         together: so many queries are computed together, which lets identical ones be found.
         progress: called with the number of passes done so far.
     """
-    scores: list[Scores] = []
+    scores: list[TokenScores] = []
     waiting: list[Sequence[Episode]] = []
     for repeat in range(repeats):
-        waiting.append(presented(repeat))
+        waiting.append(episodes_of_repeat(repeat))
         queries = sum(len(episode.queries) for episodes in waiting for episode in episodes)
-        if queries >= together or repeat + 1 == repeats:
-            scores += score(responder, waiting)
+        if queries >= queries_per_chunk or repeat + 1 == repeats:
+            scores += score_passes(responder, waiting)
             waiting = []
             progress(len(scores))
     return scores
 
 
-def likelihood(scores: Sequence[Scores], p_lapse: float = 0.0) -> Likelihood:
+def likelihood(scores: Sequence[TokenScores], p_lapse: float = 0.0) -> Likelihood:
     """Mean and standard deviation over passes at one lapse rate.
 
     Raises:
         UsageError: there is no pass, or λ is not a probability.
 
-    >>> likelihood([Scores(np.log([0.5, 0.5]), np.array([7, 7]))]).mean.__round__(4)
+    >>> likelihood([TokenScores(np.log([0.5, 0.5]), np.array([7, 7]))]).mean.__round__(4)
     -1.3863
     """
     if not scores:
@@ -143,15 +145,15 @@ def likelihood(scores: Sequence[Scores], p_lapse: float = 0.0) -> Likelihood:
     return Likelihood(
         mean=float(np.mean(totals)),
         sd=float(np.std(totals, ddof=1)) if len(totals) > 1 else 0.0,
-        symbols=len(scores[0].log_prob),
+        n_symbols=len(scores[0].log_prob),
         p_lapse=p_lapse,
         passes=totals,
     )
 
 
-def fit_lapse(scores: Sequence[Scores], lapses: Iterable[float] = LAPSES) -> Likelihood:
+def fit_lapse(scores: Sequence[TokenScores], grid: Iterable[float] = LAPSE_GRID) -> Likelihood:
     """The likelihood at the lapse rate whose mean over the passes is highest.
 
     The model is not asked again: a lapse only needs its probabilities.
     """
-    return max((likelihood(scores, p) for p in lapses), key=lambda found: found.mean)
+    return max((likelihood(scores, p) for p in grid), key=lambda found: found.mean)

@@ -8,19 +8,19 @@ from typing import Any, TypeVar
 from biml.checkpoints.model import load_model
 from biml.episodes.episode import Episode, Example
 from biml.errors import UsageError
-from biml.evaluation.find import find_model
-from biml.evaluation.likelihood import lapse
+from biml.evaluation.find import resolve_model
+from biml.evaluation.likelihood import apply_lapse
 from biml.evaluation.network_responder import NetworkResponder
-from biml.evaluation.responder import MAX_LENGTH
+from biml.evaluation.responder import DEFAULT_MAX_LENGTH
 from biml.vocabulary import IO, Vocabulary
 
-Symbols = str | Sequence[str]
+SymbolsLike = str | Sequence[str]
 """`"dax fep"` or `["dax", "fep"]`."""
 
-Query = TypeVar("Query", str, list[str])
+QueryLike = TypeVar("QueryLike", str, list[str])
 """A query, whose answers come in the same form."""
 
-Study = Iterable[Sequence[Symbols]]
+StudyLike = Iterable[Sequence[SymbolsLike]]
 """Pairs such as `("dax fep", "RED GREEN")`; more than a pair's two parts is not looked at."""
 
 
@@ -39,10 +39,10 @@ def load(name_or_path: str | Path, device: str = "cpu") -> "Model":
         model = biml.load("net-BIML-top.pt")
         model.respond([("dax", "RED"), ("wif", "BLUE"), ("dax fep", "RED RED RED")], "wif fep")
     """
-    path = find_model(str(name_or_path))
+    path = resolve_model(str(name_or_path))
     loaded = load_model(path, device)
     responder = NetworkResponder(loaded.network)
-    return Model(responder, loaded.episode_type, path.name, loaded.info, loaded.card)
+    return Model(responder, loaded.episode_type, path.name, loaded.metadata, loaded.card)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,9 @@ class Model:
         """The words and symbols that it knows."""
         return self.responder.network.vocabulary
 
-    def respond(self, study: Study, query: Query, max_length: int = MAX_LENGTH) -> Query:
+    def respond(
+        self, study: StudyLike, query: QueryLike, max_length: int = DEFAULT_MAX_LENGTH
+    ) -> QueryLike:
         """The answer of the likeliest symbol at each step, cut at `max_length` symbols.
 
         Raises:
@@ -81,17 +83,24 @@ class Model:
         return self.respond_all(study, [query], max_length)[0]
 
     def respond_all(
-        self, study: Study, queries: Iterable[Query], max_length: int = MAX_LENGTH
-    ) -> list[Query]:
+        self, study: StudyLike, queries: Iterable[QueryLike], max_length: int = DEFAULT_MAX_LENGTH
+    ) -> list[QueryLike]:
         """The answers to several queries about the same study examples, computed together."""
         queries = list(queries)
         episode = self._episode(study, [(query, ()) for query in queries])
         (answers,) = self.responder.respond([episode], max_length)
-        return [_like(query, answer) for query, answer in zip(queries, answers, strict=True)]
+        return [
+            _same_form_as(query, answer) for query, answer in zip(queries, answers, strict=True)
+        ]
 
     def sample(
-        self, study: Study, query: Query, n: int = 1, seed: int = 0, max_length: int = MAX_LENGTH
-    ) -> list[Query]:
+        self,
+        study: StudyLike,
+        query: QueryLike,
+        n: int = 1,
+        seed: int = 0,
+        max_length: int = DEFAULT_MAX_LENGTH,
+    ) -> list[QueryLike]:
         """`n` answers drawn from the model's probabilities; the same for the same seed.
 
         Raises:
@@ -99,10 +108,10 @@ class Model:
         """
         episode = self._episode(study, [(query, ())])
         ((answers,),) = self.responder.sample([episode], seed=seed, n=n, max_length=max_length)
-        return [_like(query, answer) for answer in answers]
+        return [_same_form_as(query, answer) for answer in answers]
 
     def log_prob(
-        self, study: Study, query: Symbols, response: Symbols, p_lapse: float = 0.0
+        self, study: StudyLike, query: SymbolsLike, response: SymbolsLike, p_lapse: float = 0.0
     ) -> float:
         """The natural log-probability of a whole response, its end included.
 
@@ -113,42 +122,48 @@ class Model:
         """
         episode = self._episode(study, [(query, response)])
         ((log_probs,),) = self.responder.log_prob([episode])
-        return float(lapse(log_probs, p_lapse, len(self.responder.symbols) + 1).sum())
+        return float(apply_lapse(log_probs, p_lapse, len(self.responder.symbols) + 1).sum())
 
     def __repr__(self) -> str:
         words = " ".join(self.vocabulary.input.symbols)
         return f"Model({self.name!r}, trained on {self.episode_type or '?'}, knows {words})"
 
-    def _episode(self, study: Study, queries: Sequence[tuple[Symbols, Symbols]]) -> Episode:
-        examples = [self._example(*_two(pair)) for pair in study]
+    def _episode(
+        self, study: StudyLike, queries: Sequence[tuple[SymbolsLike, SymbolsLike]]
+    ) -> Episode:
+        examples = [self._example(*_pair(pair)) for pair in study]
         asked = [self._example(words, symbols) for words, symbols in queries]
-        if not all(example.words for example in asked):
+        if not all(example.input for example in asked):
             raise UsageError("a query must have at least one word")
         return Episode(tuple(examples), tuple(asked))
 
-    def _example(self, words: Symbols, symbols: Symbols) -> Example:
-        example = Example(_split(words), _split(symbols))
+    def _example(self, words: SymbolsLike, symbols: SymbolsLike) -> Example:
+        example = Example(_tokens(words), _tokens(symbols))
         known = self.vocabulary
-        for word in example.words:
+        for word in example.input:
             if word == IO or word not in known.input.symbols:
-                raise UsageError(f"the word {word!r} is not known to this model; {self._known}")
-        for symbol in example.symbols:
+                raise UsageError(
+                    f"the word {word!r} is not known to this model; {self._known_symbols}"
+                )
+        for symbol in example.output:
             if symbol not in known.output.symbols:
-                raise UsageError(f"the symbol {symbol!r} is not known to this model; {self._known}")
+                raise UsageError(
+                    f"the symbol {symbol!r} is not known to this model; {self._known_symbols}"
+                )
         return example
 
     @property
-    def _known(self) -> str:
+    def _known_symbols(self) -> str:
         symbols = self.vocabulary.output.symbols
         words = [w for w in self.vocabulary.input.symbols if w != IO and w not in symbols]
         return f"words: {' '.join(words)}; output symbols: {' '.join(symbols)}"
 
 
-def _split(symbols: Symbols) -> tuple[str, ...]:
+def _tokens(symbols: SymbolsLike) -> tuple[str, ...]:
     return tuple(symbols.split()) if isinstance(symbols, str) else tuple(symbols)
 
 
-def _two(pair: Sequence[Symbols]) -> tuple[Symbols, Symbols]:
+def _pair(pair: Sequence[SymbolsLike]) -> tuple[SymbolsLike, SymbolsLike]:
     if isinstance(pair, str) or len(pair) < 2:
         raise UsageError(
             f"{pair!r} is not a study example; give pairs such as ('dax fep', 'RED RED')"
@@ -156,5 +171,5 @@ def _two(pair: Sequence[Symbols]) -> tuple[Symbols, Symbols]:
     return pair[0], pair[1]
 
 
-def _like(query: Query, answer: tuple[str, ...]) -> Query:
+def _same_form_as(query: QueryLike, answer: tuple[str, ...]) -> QueryLike:
     return " ".join(answer) if isinstance(query, str) else list(answer)

@@ -9,7 +9,7 @@ import torch
 
 from biml.episodes.episode import Episode
 from biml.evaluation import decode, score
-from biml.evaluation.responder import MAX_LENGTH, Answer
+from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Response
 from biml.networks.base import EpisodeNetwork
 
 
@@ -38,17 +38,19 @@ class NetworkResponder:
             return [
                 of_episode
                 for some in self._batches(episodes)
-                for of_episode in score.log_prob(self.network, some, max_tokens=self.max_tokens)
+                for of_episode in score.response_log_probs(
+                    self.network, some, max_tokens=self.max_tokens
+                )
             ]
 
     def respond(
-        self, episodes: Sequence[Episode], max_length: int = MAX_LENGTH
-    ) -> list[list[Answer]]:
+        self, episodes: Sequence[Episode], max_length: int = DEFAULT_MAX_LENGTH
+    ) -> list[list[Response]]:
         with self._autocast():
             return [
                 of_episode
                 for some in self._batches(episodes)
-                for of_episode in decode.greedy(
+                for of_episode in decode.greedy_decode(
                     self.network, some, max_length, max_tokens=self.max_tokens
                 )
             ]
@@ -59,19 +61,19 @@ class NetworkResponder:
         *,
         seed: int,
         n: int = 1,
-        max_length: int = MAX_LENGTH,
-    ) -> list[list[list[Answer]]]:
-        return self.sample_lapsing(episodes, 0.0, seed=seed, n=n, max_length=max_length)
+        max_length: int = DEFAULT_MAX_LENGTH,
+    ) -> list[list[list[Response]]]:
+        return self.sample_with_lapse(episodes, 0.0, seed=seed, n=n, max_length=max_length)
 
-    def sample_lapsing(
+    def sample_with_lapse(
         self,
         episodes: Sequence[Episode],
         p_lapse: float,
         *,
         seed: int,
         n: int = 1,
-        max_length: int = MAX_LENGTH,
-    ) -> list[list[list[Answer]]]:
+        max_length: int = DEFAULT_MAX_LENGTH,
+    ) -> list[list[list[Response]]]:
         """See `biml.evaluation.lapsing.SamplesLapsing`."""
         # One generator for all batches, whose draws do not depend on how many there are.
         generator = torch.Generator().manual_seed(seed)
@@ -79,7 +81,7 @@ class NetworkResponder:
             return [
                 of_episode
                 for some in self._batches(episodes)
-                for of_episode in decode.sample(
+                for of_episode in decode.sample_decode(
                     self.network,
                     some,
                     max_length,

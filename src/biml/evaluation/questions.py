@@ -12,7 +12,7 @@ from biml.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class Questions:
+class DistinctQueries:
     """The distinct questions of a list of episodes.
 
     A question is a study set in one order, the words of a query and the pool its answer may use;
@@ -25,28 +25,35 @@ class Questions:
     """
 
     episodes: list[Episode]
-    asked: list[list[int]]
-    number: dict[tuple[int, int], int]
+    query_index: list[list[int]]
+    index_of: dict[tuple[int, int], int]
 
     def __len__(self) -> int:
-        return len(self.number)
+        return len(self.index_of)
 
-    def of(self, batch: Batch) -> list[int]:
+    def rows_of(self, batch: Batch) -> list[int]:
         """The question that each row of a batch of `episodes` asks."""
-        return [self.number[origin] for origin in batch.origin]
+        return [self.index_of[origin] for origin in batch.indices]
 
-    def forbidden(self, batch: Batch, vocabulary: Vocabulary, *, everyone: Sequence[int]) -> Tensor:
+    def output_mask(
+        self, batch: Batch, vocabulary: Vocabulary, *, always_excluded: Sequence[int]
+    ) -> Tensor:
         """Which output entries the row's answer may not use, BoolTensor [rows, output vocabulary].
 
         Args:
             everyone: entries that no row may use.
         """
-        pools = [self.episodes[episode].pool for episode, _ in batch.origin]
-        return forbidden_by(pools, vocabulary, everyone=everyone).to(batch.target.device)
+        pools = [self.episodes[episode].pool for episode, _ in batch.indices]
+        return output_mask(pools, vocabulary, always_excluded=always_excluded).to(
+            batch.target.device
+        )
 
 
-def forbidden_by(
-    pools: Sequence[tuple[str, ...] | None], vocabulary: Vocabulary, *, everyone: Sequence[int]
+def output_mask(
+    pools: Sequence[tuple[str, ...] | None],
+    vocabulary: Vocabulary,
+    *,
+    always_excluded: Sequence[int],
 ) -> Tensor:
     """Which output entries answers may not use, given the pool of each row.
 
@@ -55,16 +62,16 @@ def forbidden_by(
     Returns:
         BoolTensor [rows, output vocabulary].
     """
-    masks = {pool: _mask(pool, vocabulary, everyone) for pool in dict.fromkeys(pools)}
+    masks = {pool: _pool_mask(pool, vocabulary, always_excluded) for pool in dict.fromkeys(pools)}
     return torch.stack([masks[pool] for pool in pools])
 
 
-def distinct(episodes: Sequence[Episode]) -> Questions:
+def deduplicate(episodes: Sequence[Episode]) -> DistinctQueries:
     """The distinct questions of the episodes.
 
     >>> study = (Example(("dax",), ("RED",)),)
     >>> query = Example(("dax",), ("RED",))
-    >>> distinct([Episode(study, (query, query)), Episode(study, (query,))]).asked
+    >>> deduplicate([Episode(study, (query, query)), Episode(study, (query,))]).query_index
     [[0, 0], [0]]
     """
     groups: dict[tuple[object, object], tuple[Episode, dict[tuple[str, ...], int]]] = {}
@@ -73,10 +80,10 @@ def distinct(episodes: Sequence[Episode]) -> Questions:
     for episode in episodes:
         _, known = groups.setdefault((episode.study, episode.pool), (episode, {}))
         for query in episode.queries:
-            if query.words not in known:
-                known[query.words] = questions
+            if query.input not in known:
+                known[query.input] = questions
                 questions += 1
-        asked.append([known[query.words] for query in episode.queries])
+        asked.append([known[query.input] for query in episode.queries])
     merged: list[Episode] = []
     number: dict[tuple[int, int], int] = {}
     for episode, known in groups.values():
@@ -84,14 +91,16 @@ def distinct(episodes: Sequence[Episode]) -> Questions:
             number[len(merged), place] = question
         queries = tuple(Example(words, ()) for words in known)
         merged.append(Episode(episode.study, queries, pool=episode.pool, name=episode.name))
-    return Questions(merged, asked, number)
+    return DistinctQueries(merged, asked, number)
 
 
-def _mask(pool: tuple[str, ...] | None, vocabulary: Vocabulary, everyone: Sequence[int]) -> Tensor:
+def _pool_mask(
+    pool: tuple[str, ...] | None, vocabulary: Vocabulary, always_excluded: Sequence[int]
+) -> Tensor:
     language = vocabulary.output
     mask = torch.zeros(len(language), dtype=torch.bool)
     if pool is not None:
         mask[:] = True
         mask[[*language.encode(pool), language.eos]] = False
-    mask[list(everyone)] = True
+    mask[list(always_excluded)] = True
     return mask

@@ -7,9 +7,9 @@ import numpy as np
 
 from biml.episodes.episode import Episode
 
-Answer = tuple[str, ...]
+Response = tuple[str, ...]
 
-MAX_LENGTH = 10
+DEFAULT_MAX_LENGTH = 10
 """Symbols that an answer may have by default, as published."""
 
 
@@ -34,8 +34,8 @@ class Responder(Protocol):
         """
 
     def respond(
-        self, episodes: Sequence[Episode], max_length: int = MAX_LENGTH
-    ) -> list[list[Answer]]:
+        self, episodes: Sequence[Episode], max_length: int = DEFAULT_MAX_LENGTH
+    ) -> list[list[Response]]:
         """For each episode and query the best answer, cut at `max_length` symbols.
 
         Targets are not looked at.
@@ -47,6 +47,6 @@ class Responder(Protocol):
         *,
         seed: int,
         n: int = 1,
-        max_length: int = MAX_LENGTH,
-    ) -> list[list[list[Answer]]]:
+        max_length: int = DEFAULT_MAX_LENGTH,
+    ) -> list[list[list[Response]]]:
         """For each episode and query `n` drawn answers; the same for the same seed."""

@@ -5,23 +5,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from html import escape
 
-from biml.episodes.circles import STYLE, Palette
+from biml.episodes.circles import CSS, Palette
 from biml.episodes.episode import Episode
-from biml.episodes.present import EvaluationEpisodes
-from biml.episodes.transforms import UNDEFINED, unmap_symbols
+from biml.episodes.present import EvaluationSet
+from biml.episodes.transforms import UNDEFINED, undo_remapping
 from biml.errors import UsageError
-from biml.evaluation.responder import MAX_LENGTH, Answer, Responder
+from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Response, Responder
 from biml.rng import derive_seed
 
-TIMES = 10
+SAMPLES_PER_RESPONSE = 10
 """Drawn answers for each of a person's, as published."""
 
-_TOGETHER = 250
+_SAMPLES_PER_CHUNK = 250
 """Answers drawn between two reports of progress."""
 
 
 @dataclass(frozen=True)
-class Item:
+class SampledItem:
     """One query of the task, in canonical names.
 
     Attributes:
@@ -32,22 +32,22 @@ class Item:
         pool: the symbols that an answer may use; empty if any.
     """
 
-    study: tuple[tuple[Answer, Answer], ...]
+    study: tuple[tuple[Response, Response], ...]
     words: tuple[str, ...]
-    people: Counter[Answer]
-    model: Counter[Answer]
-    pool: Answer = ()
+    human_counts: Counter[Response]
+    model_counts: Counter[Response]
+    pool: Response = ()
 
 
-def draw_items(
+def sample_items(
     responder: Responder,
-    evaluation: EvaluationEpisodes,
+    evaluation: EvaluationSet,
     *,
     seed: int,
-    times: int = TIMES,
-    max_length: int = MAX_LENGTH,
+    samples_per_response: int = SAMPLES_PER_RESPONSE,
+    max_length: int = DEFAULT_MAX_LENGTH,
     progress: Callable[[int], None] = lambda done: None,
-) -> list[Item]:
+) -> list[SampledItem]:
     """Drawn answers to each item, `times` as many as people gave, each under its own renaming.
 
     Args:
@@ -57,71 +57,75 @@ def draw_items(
         UsageError: the episodes are of another kind.
     """
     episodes = evaluation.episodes
-    if evaluation.by_name or any(len({q.words for q in e.queries}) != 1 for e in episodes):
+    if evaluation.group_by_participant or any(
+        len({q.input for q in e.queries}) != 1 for e in episodes
+    ):
         raise UsageError(
             "drawn answers are shown beside people's where each file has one query, "
             "as those of few_shot_human have"
         )
-    wanted = [times * len(episode.queries) for episode in episodes]
+    wanted = [samples_per_response * len(episode.queries) for episode in episodes]
     # Presenting all of people's answers for each drawn one would take as long as drawing.
     once = replace(evaluation, episodes=tuple(replace(e, queries=e.queries[:1]) for e in episodes))
     asked = [
         (item, replace(episode, queries=episode.queries[:1]))
         for repeat in range(max(wanted, default=0))
-        for item, episode in enumerate(once.presented(repeat))
+        for item, episode in enumerate(once.repeat(repeat))
         if repeat < wanted[item]
     ]
-    model: list[Counter[Answer]] = [Counter() for _ in episodes]
-    for start in range(0, len(asked), _TOGETHER):
-        some = asked[start : start + _TOGETHER]
+    model: list[Counter[Response]] = [Counter() for _ in episodes]
+    for start in range(0, len(asked), _SAMPLES_PER_CHUNK):
+        some = asked[start : start + _SAMPLES_PER_CHUNK]
         drawn = responder.sample(
             [episode for _, episode in some],
             seed=derive_seed(seed, "page", start),
             max_length=max_length,
         )
         for (item, episode), ((answer,),) in zip(some, drawn, strict=True):
-            model[item][unmap_symbols(episode, answer)] += 1
+            model[item][undo_remapping(episode, answer)] += 1
         progress(start + len(some))
-    return [_item(episode, model[number]) for number, episode in enumerate(episodes)]
+    return [_sampled_item(episode, model[number]) for number, episode in enumerate(episodes)]
 
 
-def _item(episode: Episode, model: Counter[Answer]) -> Item:
-    return Item(
-        tuple((example.words, example.symbols) for example in episode.study),
-        episode.queries[0].words,
-        Counter(query.symbols for query in episode.queries),
-        model,
+def _sampled_item(episode: Episode, model_counts: Counter[Response]) -> SampledItem:
+    return SampledItem(
+        tuple((example.input, example.output) for example in episode.study),
+        episode.queries[0].input,
+        Counter(query.output for query in episode.queries),
+        model_counts,
         episode.pool or (),
     )
 
 
-def page(items: list[Item], title: str) -> str:
+def samples_html(items: list[SampledItem], title: str) -> str:
     """The items as HTML that needs nothing else; all text from files is escaped.
 
     The study examples stand beside them all, or where they differ below each query.
     """
     shown = [symbols for item in items for symbols in (*(s for _, s in item.study), item.pool)]
     own = sorted({symbol for symbols in shown for symbol in symbols})
-    palette = Palette.of([UNDEFINED], own)
+    palette = Palette.for_symbols([UNDEFINED], own)
     shared = len({frozenset(item.study) for item in items}) == 1
-    aside = f"<aside><h2>Study examples</h2>{_study(items[0], palette)}</aside>" if shared else ""
+    aside = (
+        f"<aside><h2>Study examples</h2>{_study_html(items[0], palette)}</aside>" if shared else ""
+    )
     rows = "".join(
         f'<tr><th scope="row">{escape(" ".join(item.words))}'
-        f"{'' if shared else _study(item, palette)}{_pool(item, palette)}"
-        f"<td>{_answers(item.people, palette)}<td>{_answers(item.model, palette)}"
+        f"{'' if shared else _study_html(item, palette)}{_pool_html(item, palette)}"
+        f"<td>{_responses_html(item.human_counts, palette)}<td>{_responses_html(item.model_counts, palette)}"
         for item in items
     )
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{_STYLE}{STYLE}{palette.style}</style><h1>{escape(title)}</h1>"
+        f"<style>{_PAGE_CSS}{CSS}{palette.css}</style><h1>{escape(title)}</h1>"
         f"<main>{aside}"
         '<table><thead><tr><th scope="col">query<th scope="col">people'
         f'<th scope="col">model<tbody>{rows}</table></main></html>\n'
     )
 
 
-_STYLE = """
+_PAGE_CSS = """
 :root { color-scheme: light dark }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem }
 main { display: flex; flex-wrap: wrap; gap: 2rem; align-items: flex-start }
@@ -139,7 +143,7 @@ aside { position: sticky; top: 1rem } h2 { margin: 0 0 .3rem; font-size: 1rem }
 """
 
 
-def _study(item: Item, palette: Palette) -> str:
+def _study_html(item: SampledItem, palette: Palette) -> str:
     rows = "".join(
         f"<tr><td>{escape(' '.join(words))}<td>{palette.html(symbols)}"
         for words, symbols in item.study
@@ -147,13 +151,13 @@ def _study(item: Item, palette: Palette) -> str:
     return f"<table>{rows}</table>"
 
 
-def _pool(item: Item, palette: Palette) -> str:
+def _pool_html(item: SampledItem, palette: Palette) -> str:
     return f'<div class="pool">from {palette.html(item.pool)}</div>' if item.pool else ""
 
 
-def _answers(answers: Counter[Answer], palette: Palette) -> str:
-    total = answers.total()
+def _responses_html(counts: Counter[Response], palette: Palette) -> str:
+    total = counts.total()
     return "".join(
         f'<div>{palette.html(answer)}<span class="n">{n} ({100 * n / total:.1f}%)</span></div>'
-        for answer, n in answers.most_common()
+        for answer, n in counts.most_common()
     )

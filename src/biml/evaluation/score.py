@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 
 from biml.episodes.episode import Episode
-from biml.evaluation.decode import MAX_TOKENS, answering, device_of
-from biml.evaluation.questions import distinct
+from biml.evaluation.decode import MAX_TOKENS, inference_mode, resolve_device
+from biml.evaluation.questions import deduplicate
 from biml.networks.base import EpisodeNetwork
 
-_MOST_RESPONSES = 512
+_MAX_RESPONSES_PER_BATCH = 512
 """Responses scored together: each may hold a copy of its question's keys and values."""
 
-Response = tuple[int, ...]
+TokenIds = tuple[int, ...]
 """Numbers of the symbols of a response, EOS last."""
 
 
-def log_prob(
+def response_log_probs(
     network: EpisodeNetwork,
     episodes: Sequence[Episode],
     *,
@@ -42,54 +42,57 @@ def log_prob(
     Raises:
         UsageError: a symbol is not in the network's vocabulary.
     """
-    questions = distinct(episodes)
+    questions = deduplicate(episodes)
     output = network.vocabulary.output
     responses = [
-        [(*output.encode(query.symbols), output.eos) for query in episode.queries]
+        [(*output.encode(query.output), output.eos) for query in episode.queries]
         for episode in episodes
     ]
-    scores: list[dict[Response, np.ndarray]] = [{} for _ in range(len(questions))]
-    for asked, given in zip(questions.asked, responses, strict=True):
+    scores: list[dict[TokenIds, np.ndarray]] = [{} for _ in range(len(questions))]
+    for asked, given in zip(questions.query_index, responses, strict=True):
         for question, response in zip(asked, given, strict=True):
             scores[question][response] = np.empty(0)
-    with answering(network):
-        for batch in network.chunks(questions.episodes, max_tokens):
-            batch = batch.to(device_of(network, device))
-            memory = network.remember(batch)
-            forbidden = questions.forbidden(batch, network.vocabulary, everyone=())
-            numbers = questions.of(batch)
+    with inference_mode(network):
+        for batch in network.micro_batches(questions.episodes, max_tokens):
+            batch = batch.to(resolve_device(network, device))
+            memory = network.encode(batch)
+            forbidden = questions.output_mask(batch, network.vocabulary, always_excluded=())
+            numbers = questions.rows_of(batch)
             pairs = [(row, r) for row, question in enumerate(numbers) for r in scores[question]]
-            for start in range(0, len(pairs), _MOST_RESPONSES):
-                some = pairs[start : start + _MOST_RESPONSES]
-                scored = _score(network, memory, forbidden, some)
+            for start in range(0, len(pairs), _MAX_RESPONSES_PER_BATCH):
+                some = pairs[start : start + _MAX_RESPONSES_PER_BATCH]
+                scored = _score_responses(network, memory, forbidden, some)
                 for (row, response), score in zip(some, scored, strict=True):
                     scores[numbers[row]][response] = score
     return [
         [scores[question][response] for question, response in zip(asked, given, strict=True)]
-        for asked, given in zip(questions.asked, responses, strict=True)
+        for asked, given in zip(questions.query_index, responses, strict=True)
     ]
 
 
-def _score(
-    network: EpisodeNetwork, memory: Any, forbidden: Tensor, pairs: list[tuple[int, Response]]
+def _score_responses(
+    network: EpisodeNetwork,
+    state: Any,
+    output_mask: Tensor,
+    row_responses: list[tuple[int, TokenIds]],
 ) -> list[np.ndarray]:
     """Log-probabilities of the symbols of each (row of `memory`, response).
 
     One decoding row stands for all responses to a question that have begun alike so far.
     """
-    begun = {(row, ()): None for row, _ in pairs}
-    node: dict[tuple[int, Response], int] = {key: number for number, key in enumerate(begun)}
-    rows = torch.tensor([row for row, _ in node], device=forbidden.device)
-    memory, forbidden = memory.take(rows), forbidden[rows]
+    begun = {(row, ()): None for row, _ in row_responses}
+    node: dict[tuple[int, TokenIds], int] = {key: number for number, key in enumerate(begun)}
+    rows = torch.tensor([row for row, _ in node], device=output_mask.device)
+    state, output_mask = state.select(rows), output_mask[rows]
     tokens = torch.full_like(rows, network.vocabulary.output.sos)
-    scores: list[list[float]] = [[] for _ in pairs]
+    scores: list[list[float]] = [[] for _ in row_responses]
     step = 0
     while True:
-        logits = network.next_logits(memory, tokens).masked_fill(forbidden, -torch.inf)
+        logits = network.decode_step(state, tokens).masked_fill(output_mask, -torch.inf)
         log_probs = logits.double().log_softmax(dim=1).cpu().numpy()
-        following: dict[tuple[int, Response], int] = {}
+        following: dict[tuple[int, TokenIds], int] = {}
         parents: list[int] = []
-        for (row, response), score in zip(pairs, scores, strict=True):
+        for (row, response), score in zip(row_responses, scores, strict=True):
             if step < len(response):
                 parent = node[row, response[:step]]
                 score.append(log_probs[parent, response[step]])
@@ -99,8 +102,8 @@ def _score(
         if not following:
             return [np.array(score) for score in scores]
         if parents != list(range(len(node))):
-            rows = torch.tensor(parents, device=forbidden.device)
-            memory, forbidden = memory.take(rows), forbidden[rows]
-        tokens = torch.tensor([begin[-1] for _, begin in following], device=forbidden.device)
+            rows = torch.tensor(parents, device=output_mask.device)
+            state, output_mask = state.select(rows), output_mask[rows]
+        tokens = torch.tensor([begin[-1] for _, begin in following], device=output_mask.device)
         node = following
         step += 1

@@ -1,6 +1,6 @@
 """Interpretation grammars and the meta-grammar that draws them."""
 
-from biml.grammar.compare import same_grammar, same_up_to_renaming
+from biml.grammar.compare import equivalent, isomorphic
 from biml.grammar.gold import GOLD
 from biml.grammar.grammar import Grammar
 from biml.grammar.meta import MetaGrammar
@@ -12,6 +12,6 @@ __all__ = [
     "GrammarError",
     "MetaGrammar",
     "Rule",
-    "same_grammar",
-    "same_up_to_renaming",
+    "equivalent",
+    "isomorphic",
 ]

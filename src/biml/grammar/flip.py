@@ -7,15 +7,15 @@ from biml.grammar.grammar import Grammar
 from biml.grammar.rules import Rule
 
 
-def flips(rule: Rule) -> bool:
+def is_binary_function(rule: Rule) -> bool:
     """Whether the rule is a function of two arguments, which is what can be flipped."""
-    return "." in rule.kinds and len(rule.variables) == 2
+    return "." in rule.lhs_pattern and len(rule.variables) == 2
 
 
-def flip(rule: Rule) -> Rule:
+def swap_arguments(rule: Rule) -> Rule:
     """The rule with the roles of its two variables exchanged on its right side.
 
-    >>> print(flip(Rule.parse("u1 lug x1 -> [x1] [u1] [u1]")))
+    >>> print(swap_arguments(Rule.parse("u1 lug x1 -> [x1] [u1] [u1]")))
     u1 lug x1 -> [u1] [x1] [x1]
     """
     first, second = (f"[{variable}]" for variable in rule.variables)
@@ -23,25 +23,28 @@ def flip(rule: Rule) -> Rule:
     return Rule(rule.lhs, tuple([swap.get(item, item) for item in rule.rhs]))
 
 
-def flipped_grammars(grammar: Grammar) -> Iterator[Grammar]:
+def all_argument_swaps(grammar: Grammar) -> Iterator[Grammar]:
     """The grammar with each subset of its two-argument functions flipped, all equally likely.
 
     The first one is the grammar itself; k such functions make 2^k grammars.
     """
-    choices = [(rule, flip(rule)) if flips(rule) else (rule,) for rule in grammar.rules]
+    choices = [
+        (rule, swap_arguments(rule)) if is_binary_function(rule) else (rule,)
+        for rule in grammar.rules
+    ]
     return (Grammar(rules) for rules in product(*choices))
 
 
-def reverses(rule: Rule) -> bool:
+def is_argument_reversing(rule: Rule) -> bool:
     """Whether a function of two arguments says the second one first.
 
-    >>> reverses(Rule.parse("x1 after x2 -> [x2] [x1]"))
+    >>> is_argument_reversing(Rule.parse("x1 after x2 -> [x2] [x1]"))
     True
-    >>> reverses(Rule.parse("u1 surround u2 -> [u1] [u2] [u1]"))
+    >>> is_argument_reversing(Rule.parse("u1 surround u2 -> [u1] [u2] [u1]"))
     False
     """
-    places = [place for place in rule.places if isinstance(place, int)]
-    return flips(rule) and bool(places) and places[0] == 1
+    places = [place for place in rule.rhs_template if isinstance(place, int)]
+    return is_binary_function(rule) and bool(places) and places[0] == 1
 
 
 def iconic_grammar(grammar: Grammar) -> Grammar:
@@ -49,4 +52,11 @@ def iconic_grammar(grammar: Grammar) -> Grammar:
 
     Every function that says its second argument first is flipped, and the others are left alone.
     """
-    return Grammar(tuple([flip(rule) if reverses(rule) else rule for rule in grammar.rules]))
+    return Grammar(
+        tuple(
+            [
+                swap_arguments(rule) if is_argument_reversing(rule) else rule
+                for rule in grammar.rules
+            ]
+        )
+    )

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from biml.errors import FormatError
 from biml.grammar.interpreter import Interpreter
-from biml.grammar.rules import GrammarError, Rule, RuleKey
+from biml.grammar.rules import GrammarError, Rule, CanonicalRule
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,12 @@ class Grammar:
     @property
     def primitives(self) -> tuple[Rule, ...]:
         """The rules of one word, such as `dax -> RED`."""
-        return tuple([rule for rule in self.rules if rule.kinds == "."])
+        return tuple([rule for rule in self.rules if rule.lhs_pattern == "."])
 
     @property
     def functions(self) -> tuple[Rule, ...]:
         """The rules of words and variables, such as `u1 lug -> [u1] [u1]`."""
-        return tuple([r for r in self.rules if "." in r.kinds and r.kinds.strip(".")])
+        return tuple([r for r in self.rules if "." in r.lhs_pattern and r.lhs_pattern.strip(".")])
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -94,11 +94,11 @@ class Grammar:
         """The output symbols that its rules name, in order of mention."""
         return tuple(dict.fromkeys(symbol for rule in self.rules for symbol in rule.symbols))
 
-    def rename(self, words: Mapping[str, str], symbols: Mapping[str, str]) -> "Grammar":
+    def remap(self, words: Mapping[str, str], symbols: Mapping[str, str]) -> "Grammar":
         """The grammar with other input words and output symbols; those not named stay."""
-        return Grammar(tuple([rule.rename(words, symbols) for rule in self.rules]))
+        return Grammar(tuple([rule.remap(words, symbols) for rule in self.rules]))
 
-    def canonical(self) -> frozenset[RuleKey]:
+    def canonical(self) -> frozenset[CanonicalRule]:
         """A key that two grammars share exactly if they differ only in the order of their rules
         and in the names of variables (`u` and `x` remain different).
 
@@ -107,4 +107,4 @@ class Grammar:
         >>> a.canonical() == b.canonical()
         True
         """
-        return frozenset([rule.key for rule in self.rules])
+        return frozenset([rule.canonical_key for rule in self.rules])

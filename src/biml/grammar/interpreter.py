@@ -18,11 +18,11 @@ MAX_WORDS = 300
 MAX_SYMBOLS = 10_000
 """Longest output. A rule that doubles what it matched gets there in 14 applications."""
 
-_MARKS = 0xE000
+_POSITION_CODE_BASE = 0xE000
 """Codes from here on mark places of words; Unicode keeps them for private use."""
 
-Match = Callable[[str], re.Match[str] | None]
-Templates = dict[int, tuple[int | str, ...]]
+MatchFunction = Callable[[str], re.Match[str] | None]
+RhsTemplates = dict[int, tuple[int | str, ...]]
 
 
 class Interpreter:
@@ -34,19 +34,19 @@ class Interpreter:
     """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        self.codes = Codes()
+        self.codes = CharCodes()
         # Left sides first: then grammars whose left sides look alike share one expression.
-        self.forms = tuple([self._form(rule) for rule in rules])
-        self._match, first_groups, ends = _matcher(self.forms)
-        self._primitives = {r.lhs[0] for r in rules if r.kinds == "." and len(r.rhs) == 1}
-        self._templates: Templates = {}
+        self.lhs_codes = tuple([self._lhs_code(rule) for rule in rules])
+        self._match, first_groups, ends = _compile_matcher(self.lhs_codes)
+        self._primitives = {r.lhs[0] for r in rules if r.lhs_pattern == "." and len(r.rhs) == 1}
+        self._templates: RhsTemplates = {}
         self._rules = dict(zip(ends, rules, strict=True))
         for rule, first_group, end in zip(rules, first_groups, ends, strict=True):
             self._templates[end] = self._template(rule, first_group)
 
-    def results(self, max_symbols: int = MAX_SYMBOLS) -> "Results":
+    def memo_table(self, max_symbols: int = MAX_SYMBOLS) -> "InterpretationMemo":
         """An empty table; `results()[string]` interprets a string of codes."""
-        return Results(self._match, self._templates, self._rules, max_symbols)
+        return InterpretationMemo(self._match, self._templates, self._rules, max_symbols)
 
     def interpret(self, words: Sequence[str]) -> tuple[str, ...]:
         """The output symbols that the words stand for.
@@ -58,15 +58,15 @@ class Interpreter:
             raise GrammarError(
                 f"an input of {len(words)} words is too long; at most {MAX_WORDS} are interpreted"
             )
-        codes = Codes(self.codes)  # A copy: unknown words are not to pile up in the grammar.
+        codes = CharCodes(self.codes)  # A copy: unknown words are not to pile up in the grammar.
         string = "".join([codes[word] for word in words])
-        output = self.results()[string]
+        output = self.memo_table()[string]
         if len(output) > MAX_SYMBOLS:
             raise GrammarError(f"the output runs over {MAX_SYMBOLS:,} symbols; is that intended?")
         names = {code: name for name, code in codes.items()}
         return tuple([names[code] for code in output])
 
-    def origins(self, inputs: Iterable[Sequence[str]]) -> list[tuple[int, ...] | None]:
+    def source_positions(self, inputs: Iterable[Sequence[str]]) -> list[tuple[int, ...] | None]:
         """For each input, the numbers of the words that its output symbols stand for.
 
         Every word that has a symbol of its own is interpreted as a mark that says where it stands.
@@ -78,32 +78,34 @@ class Interpreter:
         Raises:
             GrammarError: as `interpret`.
         """
-        results = self.results()
+        results = self.memo_table()
         found = []
         for words in inputs:
             marks = [
-                chr(_MARKS + place) if word in self._primitives else self.codes.get(word, "?")
+                chr(_POSITION_CODE_BASE + place)
+                if word in self._primitives
+                else self.codes.get(word, "?")
                 for place, word in enumerate(words)
             ]
-            origins = tuple([ord(code) - _MARKS for code in results["".join(marks)]])
+            origins = tuple([ord(code) - _POSITION_CODE_BASE for code in results["".join(marks)]])
             found.append(None if any(place < 0 for place in origins) else origins)
         return found
 
-    def _form(self, rule: Rule) -> str:
-        items = zip(rule.lhs, rule.kinds.upper(), strict=True)
+    def _lhs_code(self, rule: Rule) -> str:
+        items = zip(rule.lhs, rule.lhs_pattern.upper(), strict=True)
         return "".join([self.codes[item] if kind == "." else kind for item, kind in items])
 
     def _template(self, rule: Rule, first_group: int) -> tuple[int | str, ...]:
         """The right side as numbers of groups to interpret and codes of symbols."""
-        numbered = [i for i in rule.places if isinstance(i, int)]
-        if numbered and rule.kinds in ("u", "x"):
+        numbered = [i for i in rule.rhs_template if isinstance(i, int)]
+        if numbered and rule.lhs_pattern in ("u", "x"):
             return ()  # It would be applied to the very string that it matched, for ever.
         return tuple(
-            [i + first_group if isinstance(i, int) else self.codes[i] for i in rule.places]
+            [i + first_group if isinstance(i, int) else self.codes[i] for i in rule.rhs_template]
         )
 
 
-class Codes(dict[str, str]):
+class CharCodes(dict[str, str]):
     """The code of each word and symbol: one character, given when first asked for."""
 
     def __missing__(self, name: str) -> str:
@@ -112,7 +114,7 @@ class Codes(dict[str, str]):
         return code
 
 
-class Results(dict[str, str]):
+class InterpretationMemo(dict[str, str]):
     """Strings of codes and what they stand for, worked out when first asked for.
 
     An output of more than `max_symbols` is cut after one symbol more, by which to know it. That
@@ -127,7 +129,11 @@ class Results(dict[str, str]):
     __slots__ = ("_end", "_match", "_rules", "_templates")
 
     def __init__(
-        self, match: Match, templates: Templates, rules: dict[int, Rule], max_symbols: int
+        self,
+        match: MatchFunction,
+        templates: RhsTemplates,
+        rules: dict[int, Rule],
+        max_symbols: int,
     ) -> None:
         self._match = match
         self._templates = templates
@@ -155,7 +161,9 @@ class Results(dict[str, str]):
 
 
 @lru_cache(maxsize=2048)
-def _matcher(forms: tuple[str, ...]) -> tuple[Match, tuple[int, ...], tuple[int, ...]]:
+def _compile_matcher(
+    lhs_codes: tuple[str, ...],
+) -> tuple[MatchFunction, tuple[int, ...], tuple[int, ...]]:
     """A matcher of all left sides, and for each its first and its closing group.
 
     The closing group is empty: being the last to match, it tells which rule did. The cache holds
@@ -164,9 +172,9 @@ def _matcher(forms: tuple[str, ...]) -> tuple[Match, tuple[int, ...], tuple[int,
     """
     alternatives, first_groups, ends = [], [], []
     group = 1
-    for form in forms:
+    for form in lhs_codes:
         first_groups.append(group)
-        pattern = "".join([_GROUPS.get(c) or re.escape(c) for c in form])
+        pattern = "".join([_VARIABLE_GROUPS.get(c) or re.escape(c) for c in form])
         group += form.count("U") + form.count("X")
         ends.append(group)
         group += 1
@@ -175,4 +183,4 @@ def _matcher(forms: tuple[str, ...]) -> tuple[Match, tuple[int, ...], tuple[int,
     return expression.fullmatch, tuple(first_groups), tuple(ends)
 
 
-_GROUPS = {"U": "(.)", "X": "(.+)"}
+_VARIABLE_GROUPS = {"U": "(.)", "X": "(.+)"}

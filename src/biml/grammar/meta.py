@@ -52,7 +52,7 @@ class MetaGrammar:
     n_query: int = 10
 
     def __post_init__(self) -> None:
-        for name, low in LOWEST.items():
+        for name, low in MIN_VALUES.items():
             if getattr(self, name) < low:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {low}")
         for name in ("p_one_argument", "p_stop"):
@@ -73,19 +73,19 @@ class MetaGrammar:
         except GrammarError as error:
             raise UsageError(f"words and symbols: {error}") from None
 
-    def draw_grammar(self, rng: Random) -> Grammar:
+    def sample_grammar(self, rng: Random) -> Grammar:
         """Draw primitives, then functions, then the concatenation rule.
 
-        >>> print(MetaGrammar().draw_grammar(Random(3)).rules[-1])
+        >>> print(MetaGrammar().sample_grammar(Random(3)).rules[-1])
         u1 x1 -> [u1] [x1]
         """
         words = rng.sample(self.words, self.n_primitives + self.n_functions)
         symbols = rng.sample(self.symbols, self.n_primitives)
-        primitives = [_rule((w,), (s,)) for w, s in zip(words, symbols, strict=False)]
-        functions = [self._draw_function(w, rng) for w in words[self.n_primitives :]]
+        primitives = [_cached_rule((w,), (s,)) for w, s in zip(words, symbols, strict=False)]
+        functions = [self._sample_function(w, rng) for w in words[self.n_primitives :]]
         return Grammar((*primitives, *functions, CONCATENATION))
 
-    def _draw_function(self, word: str, rng: Random) -> Rule:
+    def _sample_function(self, word: str, rng: Random) -> Rule:
         random = rng.random
         variables: tuple[str, ...]
         lhs: tuple[str, ...]
@@ -94,20 +94,20 @@ class MetaGrammar:
             lhs = (*variables, word)
         else:
             # u1 u2 and x1 x2 interleaved by fair coins.
-            variables = first, second = _PAIRS[int(random() * 4)]
+            variables = first, second = _VARIABLE_PAIRS[int(random() * 4)]
             lhs = (first, word, second)
         rhs = [f"[{v}]" for v in variables]
         while len(rhs) < self.max_rhs and not (len(rhs) >= 2 and random() < self.p_stop):
             rhs.append(rhs[int(random() * len(variables))])
         rng.shuffle(rhs)
-        return _rule(lhs, tuple(rhs))
+        return _cached_rule(lhs, tuple(rhs))
 
 
-_rule = lru_cache(maxsize=4096)(Rule)
+_cached_rule = lru_cache(maxsize=4096)(Rule)
 """Most rules are drawn again and again; one object for all of them saves making each."""
 
-_PAIRS = (("u1", "u2"), ("u1", "x1"), ("x1", "u1"), ("x1", "x2"))
-LOWEST = {
+_VARIABLE_PAIRS = (("u1", "u2"), ("u1", "x1"), ("x1", "u1"), ("x1", "x2"))
+MIN_VALUES = {
     "n_primitives": 1,
     "n_functions": 0,
     "max_rhs": 2,

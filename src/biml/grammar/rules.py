@@ -8,7 +8,7 @@ from functools import lru_cache
 from biml.errors import BimlError
 
 ARROW = "->"
-RuleKey = tuple[str, tuple[str, ...], tuple[int | str, ...]]
+CanonicalRule = tuple[str, tuple[str, ...], tuple[int | str, ...]]
 
 _VARIABLE = re.compile(r"[ux][0-9]+")
 
@@ -38,22 +38,22 @@ class Rule:
             variable that the left lacks.
 
     >>> rule = Rule(("u1", "lug", "x1"), ("[x1]", "[u1]"))
-    >>> print(rule.kinds, rule.words, rule.variables, rule.places)
+    >>> print(rule.lhs_pattern, rule.words, rule.variables, rule.rhs_template)
     u.x ('lug',) ('u1', 'x1') (1, 0)
     """
 
     lhs: tuple[str, ...]
     rhs: tuple[str, ...]
-    kinds: str = field(init=False, repr=False, compare=False)
+    lhs_pattern: str = field(init=False, repr=False, compare=False)
     variables: tuple[str, ...] = field(init=False, repr=False, compare=False)
     words: tuple[str, ...] = field(init=False, repr=False, compare=False)
-    places: tuple[int | str, ...] = field(init=False, repr=False, compare=False)
+    rhs_template: tuple[int | str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.lhs or not self.rhs:
             side = "right" if self.lhs else "left"
             raise GrammarError(f"the {side} side is empty; write both, as in 'dax {ARROW} RED'")
-        kinds = "".join(map(_kind, self.lhs))
+        kinds = "".join(map(_pattern_character, self.lhs))
         items = list(zip(self.lhs, kinds, strict=True))
         variables = tuple([item for item, kind in items if kind != "."])
         if len(set(variables)) < len(variables):
@@ -61,13 +61,13 @@ class Rule:
                 f"a variable stands twice on the left of '{self}'; give each its own number"
             )
         numbers = {f"[{variable}]": number for number, variable in enumerate(variables)}
-        places = tuple([numbers[i] if i in numbers else self._symbol(i) for i in self.rhs])
-        object.__setattr__(self, "kinds", kinds)
+        places = tuple([numbers[i] if i in numbers else self._check_symbol(i) for i in self.rhs])
+        object.__setattr__(self, "lhs_pattern", kinds)
         object.__setattr__(self, "variables", variables)
         object.__setattr__(self, "words", tuple([item for item, kind in items if kind == "."]))
-        object.__setattr__(self, "places", places)
+        object.__setattr__(self, "rhs_template", places)
 
-    def _symbol(self, item: str) -> str:
+    def _check_symbol(self, item: str) -> str:
         """The item itself, if it can be an output symbol of this rule."""
         if _VARIABLE.fullmatch(item):
             raise GrammarError(f"'{item}' on the right of '{self}' is a variable; write '[{item}]'")
@@ -75,7 +75,7 @@ class Rule:
             raise GrammarError(
                 f"the right side of '{self}' names {item}, which its left side lacks"
             )
-        _check_name(item)
+        _check_token(item)
         return item
 
     @classmethod
@@ -100,32 +100,33 @@ class Rule:
     @property
     def symbols(self) -> tuple[str, ...]:
         """The output symbols of the right side, in their order, without bracketed variables."""
-        return tuple([item for item in self.places if isinstance(item, str)])
+        return tuple([item for item in self.rhs_template if isinstance(item, str)])
 
     @property
-    def key(self) -> RuleKey:
+    def canonical_key(self) -> CanonicalRule:
         """What two rules share exactly if they differ only in the names of variables."""
-        return self.kinds, self.words, self.places
+        return self.lhs_pattern, self.words, self.rhs_template
 
-    def rename(self, words: Mapping[str, str], symbols: Mapping[str, str]) -> "Rule":
+    def remap(self, words: Mapping[str, str], symbols: Mapping[str, str]) -> "Rule":
         """The rule with other input words and output symbols; those not named stay."""
         lhs = [
-            words.get(w, w) if k == "." else w for w, k in zip(self.lhs, self.kinds, strict=True)
+            words.get(w, w) if k == "." else w
+            for w, k in zip(self.lhs, self.lhs_pattern, strict=True)
         ]
         rhs = [item if item[0] == "[" else symbols.get(item, item) for item in self.rhs]
         return Rule(tuple(lhs), tuple(rhs))
 
 
 @lru_cache(maxsize=4096)
-def _kind(item: str) -> str:
+def _pattern_character(item: str) -> str:
     """`u` or `x` for a variable of the left side, `.` for a word."""
     if _VARIABLE.fullmatch(item):
         return item[0]
-    _check_name(item)
+    _check_token(item)
     return "."
 
 
-def _check_name(name: str) -> None:
+def _check_token(name: str) -> None:
     if name == ARROW or not name or name.split() != [name] or "[" in name or "]" in name:
         raise GrammarError(
             f"{name!r} can be neither a word nor a symbol; leave blanks between items and use "

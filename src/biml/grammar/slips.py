@@ -12,11 +12,11 @@ from itertools import product
 from math import prod
 from random import Random
 
-from biml.grammar.flip import flip, flips
+from biml.grammar.flip import swap_arguments, is_binary_function
 from biml.grammar.grammar import Grammar
 from biml.grammar.rules import Rule
 
-Readings = tuple[tuple[Rule, float], ...]
+RuleVariants = tuple[tuple[Rule, float], ...]
 """Rules that one rule is read as, each with its probability, the rule itself first."""
 
 
@@ -30,63 +30,65 @@ class SlipRates:
         one_to_one: for each word of a query, that the whole query is translated one-to-one.
     """
 
-    misread: float = 0.01
-    flip: float = 0.06
-    one_to_one: float = 0.01
+    p_substitute: float = 0.01
+    p_swap: float = 0.06
+    p_one_to_one: float = 0.01
 
-    def translated(self, words: Sequence[str]) -> float:
+    def one_to_one_probability(self, words: Sequence[str]) -> float:
         """The probability that a query is translated one-to-one.
 
-        >>> round(SlipRates(one_to_one=0.1).translated(["dax", "fep"]), 9)
+        >>> round(SlipRates(p_one_to_one=0.1).one_to_one_probability(["dax", "fep"]), 9)
         0.19
         """
-        return 1 - (1 - self.one_to_one) ** len(words)
+        return 1 - (1 - self.p_one_to_one) ** len(words)
 
-    def readings(self, grammar: Grammar, symbols: Sequence[str]) -> list[Readings]:
+    def rule_variants(self, grammar: Grammar, symbols: Sequence[str]) -> list[RuleVariants]:
         """What each rule of the grammar is read as.
 
         Args:
             symbols: what a misread word may stand for.
 
         >>> grammar = Grammar.parse("dax -> RED\\nu1 lug u2 -> [u2] [u1]\\nu1 fep -> [u1] [u1]")
-        >>> for readings in SlipRates(0.5, 0.25).readings(grammar, ["BLUE"]):
-        ...     print([(str(rule), p) for rule, p in readings])
+        >>> for variants in SlipRates(0.5, 0.25).rule_variants(grammar, ["BLUE"]):
+        ...     print([(str(rule), p) for rule, p in variants])
         [('dax -> RED', 0.5), ('dax -> BLUE', 0.5)]
         [('u1 lug u2 -> [u2] [u1]', 0.75), ('u1 lug u2 -> [u1] [u2]', 0.25)]
         [('u1 fep -> [u1] [u1]', 1.0)]
         """
-        return [self._readings(rule, symbols) for rule in grammar.rules]
+        return [self._variants_of(rule, symbols) for rule in grammar.rules]
 
-    def _readings(self, rule: Rule, symbols: Sequence[str]) -> Readings:
-        if rule.kinds == ".":
-            others = [(Rule(rule.lhs, (s,)), self.misread / len(symbols)) for s in symbols]
-            return ((rule, 1 - self.misread), *others)
-        if flips(rule):
-            return ((rule, 1 - self.flip), (flip(rule), self.flip))
+    def _variants_of(self, rule: Rule, symbols: Sequence[str]) -> RuleVariants:
+        if rule.lhs_pattern == ".":
+            others = [(Rule(rule.lhs, (s,)), self.p_substitute / len(symbols)) for s in symbols]
+            return ((rule, 1 - self.p_substitute), *others)
+        if is_binary_function(rule):
+            return ((rule, 1 - self.p_swap), (swap_arguments(rule), self.p_swap))
         return ((rule, 1.0),)
 
 
-PEOPLE = SlipRates()
+HUMAN_RATES = SlipRates()
 """Rates at which people's few-shot answers are likeliest (`benchmarks/slip_rates.py`)."""
 
 
-def misread(readings: Sequence[Readings], rng: Random) -> Grammar | None:
+def sample_perturbed_grammar(variants: Sequence[RuleVariants], rng: Random) -> Grammar | None:
     """A grammar of which each rule is one of its readings; None where each is the first."""
-    picks = [_pick(each, rng.random()) for each in readings]
+    picks = [_pick_variant(each, rng.random()) for each in variants]
     if not any(picks):
         return None
-    return Grammar(tuple([each[pick][0] for each, pick in zip(readings, picks, strict=True)]))
+    return Grammar(tuple([each[pick][0] for each, pick in zip(variants, picks, strict=True)]))
 
 
-def misread_grammars(readings: Sequence[Readings]) -> Iterator[tuple[Grammar, float]]:
+def enumerate_perturbed_grammars(
+    variants: Sequence[RuleVariants],
+) -> Iterator[tuple[Grammar, float]]:
     """Every grammar that `misread` gives, that without a slip first, and its probability."""
-    for picked in product(*readings):
+    for picked in product(*variants):
         yield Grammar(tuple([rule for rule, _ in picked])), prod(p for _, p in picked)
 
 
-def _pick(readings: Readings, at: float) -> int:
-    for number, (_, probability) in enumerate(readings[:-1]):
-        at -= probability
-        if at < 0:
+def _pick_variant(variants: RuleVariants, u: float) -> int:
+    for number, (_, probability) in enumerate(variants[:-1]):
+        u -= probability
+        if u < 0:
             return number
-    return len(readings) - 1
+    return len(variants) - 1

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from biml.networks.base import Memory
-from biml.networks.layers import Found, Shown
+from biml.networks.base import DecoderState
+from biml.networks.layers import KeyValue, StudyMemory
 
 
 @dataclass
-class AnswerMemory(Memory):
+class StagedState(DecoderState):
     """What answering goes on from, a row for each query.
 
     Attributes:
@@ -21,9 +21,9 @@ class AnswerMemory(Memory):
         step: symbols answered so far.
     """
 
-    shown: Shown
-    known: list[Found]
-    seen: Tensor
-    words: Tensor
+    study: StudyMemory
+    cache: list[KeyValue]
+    mask: Tensor
+    query_lengths: Tensor
     recent: Tensor
     step: int = 0

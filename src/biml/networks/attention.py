@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from biml.networks.dropout import NONE, Dropout, masked
+from biml.networks.dropout import NO_DROPOUT, Dropout, apply_mask
 
-BF16_KEYS = 32
+BF16_KEY_MULTIPLE = 32
 """In bf16 the number of keys is rounded up to this: rows of other lengths, whose ends do not fill a
 vector register, cost PyTorch's softmax twice the time (1.7 against 0.9 ns an element)."""
 
@@ -20,8 +20,8 @@ def attention(
     *,
     lengths: Tensor | None = None,
     causal: bool = False,
-    hidden: Tensor | None = None,
-    drop: Dropout = NONE,
+    blocked: Tensor | None = None,
+    drop: Dropout = NO_DROPOUT,
 ) -> Tensor:
     """Scaled dot-product attention.
 
@@ -39,26 +39,26 @@ def attention(
         [rows, heads, Q, head size]
     """
     if drop.p == 0 and q.device.type != "cpu":
-        return by_pytorch(q, k, v, lengths, causal, hidden)
-    return ByHand.apply(q, k, v, lengths, causal, hidden, drop)
+        return sdpa(q, k, v, lengths, causal, blocked)
+    return MatmulAttention.apply(q, k, v, lengths, causal, blocked, drop)
 
 
-def by_pytorch(
+def sdpa(
     q: Tensor,
     k: Tensor,
     v: Tensor,
     lengths: Tensor | None,
     causal: bool,
-    hidden: Tensor | None = None,
+    blocked: Tensor | None = None,
 ) -> Tensor:
     """PyTorch's fused attention; it cannot draw its dropout from a generator of ours."""
-    unseen = _hidden(q.shape[-2], k.shape[-2], lengths, causal, k.device)
-    if hidden is not None:
-        unseen = unseen | hidden
+    unseen = _blocked_keys(q.shape[-2], k.shape[-2], lengths, causal, k.device)
+    if blocked is not None:
+        unseen = unseen | blocked
     return F.scaled_dot_product_attention(q, k, v, attn_mask=~unseen)
 
 
-class ByHand(torch.autograd.Function):
+class MatmulAttention(torch.autograd.Function):
     """Attention as batched matrix products, with everything else done in place between them.
 
     PyTorch's own attention for CPUs knows no dropout and is slow backwards for small heads. This
@@ -73,24 +73,24 @@ class ByHand(torch.autograd.Function):
         v: Tensor,
         lengths: Tensor | None,
         causal: bool,
-        hidden: Tensor | None,
+        blocked: Tensor | None,
         drop: Dropout,
     ) -> Tensor:
         keys = k.shape[-2]
         if k.dtype == torch.bfloat16 and k.device.type == "cpu":
-            keys = -(-keys // BF16_KEYS) * BF16_KEYS
+            keys = -(-keys // BF16_KEY_MULTIPLE) * BF16_KEY_MULTIPLE
         with torch.autocast(q.device.type, enabled=False):
-            query = _flat(q, q.shape[-2])
-            key, value = _flat(k, keys), _flat(v, keys)
-            scores = _products(query, key.transpose(1, 2), q.shape[-1] ** -0.5)
+            query = _flatten_heads(q, q.shape[-2])
+            key, value = _flatten_heads(k, keys), _flatten_heads(v, keys)
+            scores = _scaled_bmm(query, key.transpose(1, 2), q.shape[-1] ** -0.5)
             by_row = scores.view(*q.shape[:3], keys)
-            _hide(by_row, k.shape[-2], lengths, causal)
-            if hidden is not None:
-                by_row[..., : k.shape[-2]].masked_fill_(hidden, float("-inf"))
+            _mask_scores(by_row, k.shape[-2], lengths, causal)
+            if blocked is not None:
+                by_row[..., : k.shape[-2]].masked_fill_(blocked, float("-inf"))
             weights = torch.softmax(scores, -1, out=scores)
             mask = drop.mask(weights.shape, weights) if drop.p else None
-            kept = weights if mask is None else masked(weights, mask)
-            out = _products(kept, value, drop.scale)
+            kept = weights if mask is None else apply_mask(weights, mask)
+            out = _scaled_bmm(kept, value, drop.scale)
         ctx.save_for_backward(query, key, value, weights, mask)
         ctx.drop_scale = drop.scale
         ctx.keys = k.shape[-2]
@@ -101,27 +101,27 @@ class ByHand(torch.autograd.Function):
         query, key, value, weights, mask = ctx.saved_tensors
         rows, heads, queries, size = gradients[0].shape
         with torch.autocast(query.device.type, enabled=False):
-            g = _flat(gradients[0], queries)
-            kept = weights if mask is None else masked(weights, mask)
-            dv = _products(kept.transpose(1, 2), g, ctx.drop_scale)
-            dw = _products(g, value.transpose(1, 2), ctx.drop_scale)
+            g = _flatten_heads(gradients[0], queries)
+            kept = weights if mask is None else apply_mask(weights, mask)
+            dv = _scaled_bmm(kept.transpose(1, 2), g, ctx.drop_scale)
+            dw = _scaled_bmm(g, value.transpose(1, 2), ctx.drop_scale)
             if mask is not None:
-                masked(dw, mask, out=dw)
+                apply_mask(dw, mask, out=dw)
             ds = torch.ops.aten._softmax_backward_data.out(
                 dw, weights, -1, weights.dtype, grad_input=dw
             )
-            dq = _products(ds, key, size**-0.5)
-            dk = _products(ds.transpose(1, 2), query, size**-0.5)
+            dq = _scaled_bmm(ds, key, size**-0.5)
+            dk = _scaled_bmm(ds.transpose(1, 2), query, size**-0.5)
         dq, dk, dv = (x.view(rows, heads, -1, size) for x in (dq, dk, dv))
         return dq, dk[:, :, : ctx.keys], dv[:, :, : ctx.keys], None, None, None, None
 
 
-def _products(a: Tensor, b: Tensor, scale: float) -> Tensor:
+def _scaled_bmm(a: Tensor, b: Tensor, scale: float) -> Tensor:
     """Batched matrix products, scaled as they are written."""
     return torch.baddbmm(a.new_empty(1, 1, 1), a, b, beta=0, alpha=scale)
 
 
-def _flat(x: Tensor, length: int) -> Tensor:
+def _flatten_heads(x: Tensor, length: int) -> Tensor:
     """[rows, heads, tokens, size] as [rows * heads, length, size], with zeros behind."""
     rows, heads, tokens, size = x.shape
     if length == tokens and x.is_contiguous():
@@ -132,7 +132,7 @@ def _flat(x: Tensor, length: int) -> Tensor:
     return flat.view(rows * heads, length, size)
 
 
-def _hide(scores: Tensor, keys: int, lengths: Tensor | None, causal: bool) -> None:
+def _mask_scores(scores: Tensor, keys: int, lengths: Tensor | None, causal: bool) -> None:
     """Set the scores of the keys that may not be seen to minus infinity."""
     scores[..., keys:] = float("-inf")
     first = 0
@@ -140,11 +140,11 @@ def _hide(scores: Tensor, keys: int, lengths: Tensor | None, causal: bool) -> No
         # Rows of like length stand together, so that only the last few keys need to be touched.
         first = int(lengths.min())
     if (lengths is not None or causal) and first < keys:
-        hidden = _hidden(scores.shape[-2], keys, lengths, causal, scores.device)
+        hidden = _blocked_keys(scores.shape[-2], keys, lengths, causal, scores.device)
         scores[..., first:keys].masked_fill_(hidden[..., first:], float("-inf"))
 
 
-def _hidden(
+def _blocked_keys(
     queries: int, keys: int, lengths: Tensor | None, causal: bool, device: torch.device
 ) -> Tensor:
     """Which keys may not be seen: bool, to be broadcast to [rows, heads, queries, keys]."""

@@ -26,16 +26,16 @@ class Batch(Protocol):
 
     decoder_input: Tensor
     target: Tensor
-    origin: list[tuple[int, int]]
+    indices: list[tuple[int, int]]
 
     @property
-    def cost(self) -> int: ...
+    def n_tokens(self) -> int: ...
 
     def to(self, device: torch.device) -> "Batch": ...
 
 
 @dataclass
-class Memory:
+class DecoderState:
     """What a network keeps between decoding steps; architectures add their cached keys and values.
 
     Attributes of a subclass are tensors whose first dimension is the rows of the batch, numbers,
@@ -43,21 +43,23 @@ class Memory:
     as one study memory for several rows) overrides `take`.
     """
 
-    def take(self, rows: Tensor) -> Self:
+    def select(self, rows: Tensor) -> Self:
         """The memory of these rows [n], in this order; a row may be left out or come repeatedly.
 
         Decoding leaves finished rows out, and repeats rows whose answer goes on in several ways.
         """
-        return _take(self, rows)
+        return _select_rows(self, rows)
 
 
-def _take(value: Any, rows: Tensor) -> Any:
+def _select_rows(value: Any, rows: Tensor) -> Any:
     if isinstance(value, Tensor):
         return value.index_select(0, rows) if value.ndim else value
     if isinstance(value, list | tuple):
-        return type(value)(_take(item, rows) for item in value)
+        return type(value)(_select_rows(item, rows) for item in value)
     if is_dataclass(value) and not isinstance(value, type):
-        taken = {field.name: _take(getattr(value, field.name), rows) for field in fields(value)}
+        taken = {
+            field.name: _select_rows(getattr(value, field.name), rows) for field in fields(value)
+        }
         return replace(value, **taken)
     return value
 
@@ -75,10 +77,10 @@ class EpisodeNetwork(nn.Module, ABC):
 
     config: Any
     vocabulary: Vocabulary
-    guidance: Tensor | None = None
+    auxiliary_loss: Tensor | None = None
 
     @abstractmethod
-    def outer_parameters(self) -> tuple[str, ...]:
+    def embedding_parameters(self) -> tuple[str, ...]:
         """Names of the embeddings and the read-out, whose rows each belong to one symbol."""
 
     @abstractmethod
@@ -90,8 +92,8 @@ class EpisodeNetwork(nn.Module, ABC):
         """
 
     @abstractmethod
-    def chunks(
-        self, episodes: Sequence[Episode], max_tokens: int, at_least: int = 1
+    def micro_batches(
+        self, episodes: Sequence[Episode], max_tokens: int, min_batches: int = 1
     ) -> Sequence[Batch]:
         """The same rows as `collate`, cut in batches of like length of about `max_tokens` tokens.
 
@@ -107,11 +109,11 @@ class EpisodeNetwork(nn.Module, ABC):
         """
 
     @abstractmethod
-    def remember(self, batch: Any) -> Any:
+    def encode(self, batch: Any) -> Any:
         """Read study examples and queries once; the memory that `next_logits` extends."""
 
     @abstractmethod
-    def next_logits(self, memory: Any, tokens: Tensor) -> Tensor:
+    def decode_step(self, state: Any, tokens: Tensor) -> Tensor:
         """Logits [rows, output vocabulary] after one more decoder token [rows] (SOS first).
 
         Keys and values are cached in `memory`, which is changed in place.

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-LANE = 1 << 16
+MASK_LEVELS = 1 << 16
 """Masks are drawn from 16 random bits an element, so that `p` is exact to 1 / 65,536."""
 
-INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+INT_DTYPES = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 """The integer type of as many bytes as a floating-point type."""
 
 
@@ -35,43 +35,50 @@ class Dropout:
         self.p = p
         self.scale = 1 / (1 - p)
         self.generator = generator
-        self.bits: Any = None
+        self.bit_generator: Any = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        return _Drop.apply(x, self.mask(x.shape, x), self.scale) if self.p else x
+        return _DropoutFunction.apply(x, self.mask(x.shape, x), self.scale) if self.p else x
 
     def mask(self, shape: Sequence[int], like: Tensor) -> Tensor:
         """Integers as wide as the elements of `like`: all bits set where one is kept, else none."""
-        kind = INTEGERS[like.element_size()]
+        kind = INT_DTYPES[like.element_size()]
         if like.device.type != "cpu":
             mask = torch.empty(tuple(shape), dtype=kind, device=like.device)
             return mask.bernoulli_(1 - self.p, generator=self.generator).neg_()
-        if self.bits is None:
+        if self.bit_generator is None:
             seed = torch.randint(1 << 62, (), generator=self.generator).item()
-            self.bits = np.random.SFC64(int(seed))
+            self.bit_generator = np.random.SFC64(int(seed))
         count = prod(shape)
-        lanes = torch.from_numpy(self.bits.random_raw((count + 3) // 4).view(np.int16))[:count]
-        return lanes.ge_(round(self.p * LANE) - LANE // 2).neg_().to(kind).view(tuple(shape))
+        lanes = torch.from_numpy(self.bit_generator.random_raw((count + 3) // 4).view(np.int16))[
+            :count
+        ]
+        return (
+            lanes.ge_(round(self.p * MASK_LEVELS) - MASK_LEVELS // 2)
+            .neg_()
+            .to(kind)
+            .view(tuple(shape))
+        )
 
 
-NONE = Dropout()
+NO_DROPOUT = Dropout()
 """Drops nothing."""
 
 
-def masked(x: Tensor, mask: Tensor, out: Tensor | None = None) -> Tensor:
+def apply_mask(x: Tensor, mask: Tensor, out: Tensor | None = None) -> Tensor:
     """The elements of `x` that the mask keeps, zeros elsewhere; written to `out` where given."""
     bits = None if out is None else out.view(mask.dtype)
     return torch.bitwise_and(x.view(mask.dtype), mask, out=bits).view(x.dtype)
 
 
-class _Drop(torch.autograd.Function):
+class _DropoutFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, mask: Tensor, scale: float) -> Tensor:
         ctx.save_for_backward(mask)
         ctx.scale = scale
-        return masked(x, mask).mul_(scale)
+        return apply_mask(x, mask).mul_(scale)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (mask,) = ctx.saved_tensors
-        return masked(gradients[0], mask).mul_(ctx.scale), None, None
+        return apply_mask(gradients[0], mask).mul_(ctx.scale), None, None

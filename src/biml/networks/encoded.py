@@ -5,20 +5,24 @@ from dataclasses import dataclass
 
 from biml.episodes.episode import Episode
 from biml.errors import UsageError
-from biml.networks.entries import NONE
-from biml.networks.guides import EpisodeGuides, encode_guides
-from biml.networks.pieces import equal_pieces
+from biml.networks.entries import NO_SLOT
+from biml.networks.guides import EpisodeAuxLabels, encode_aux_labels
+from biml.networks.pieces import balanced_micro_batches
 from biml.vocabulary import IO, Vocabulary
 
-LONGEST = 20
+MAX_POSITION = 20
 """Inputs, and outputs, whose tokens have places of their own; later ones share the last."""
 
-AT_IO, AT_BREAK, PLACES = 2 * LONGEST, 2 * LONGEST + 1, 2 * LONGEST + 2
+IO_POSITION, SEP_POSITION, N_POSITIONS = (
+    2 * MAX_POSITION,
+    2 * MAX_POSITION + 1,
+    2 * MAX_POSITION + 2,
+)
 """The places of IO and of what separates study examples, and how many places there are."""
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedEpisode:
     """One episode as numbers.
 
     Attributes:
@@ -36,20 +40,20 @@ class Encoded:
         guides: what its grammar tells.
     """
 
-    number: int
-    study: list[int]
-    study_places: list[int]
-    example: list[int]
-    asked: list[int]
-    asked_places: list[int]
-    words: list[int]
+    index: int
+    study_tokens: list[int]
+    study_positions: list[int]
+    example_ids: list[int]
+    query_tokens: list[int]
+    query_positions: list[int]
+    query_lengths: list[int]
     targets: list[list[int]]
-    study_entries: list[int]
-    asked_entries: list[int]
-    guides: EpisodeGuides
+    study_slots: list[int]
+    query_slots: list[int]
+    aux_labels: EpisodeAuxLabels
 
 
-def encode(number: int, episode: Episode, vocabulary: Vocabulary) -> Encoded:
+def encode_episode(index: int, episode: Episode, vocabulary: Vocabulary) -> EncodedEpisode:
     """Number the symbols of an episode.
 
     Raises:
@@ -59,45 +63,47 @@ def encode(number: int, episode: Episode, vocabulary: Vocabulary) -> Encoded:
     try:
         shown = dict.fromkeys(word for words, _, _ in episode.study for word in words)
         known = {word: entry for entry, word in enumerate(shown)}
-        guides = encode_guides(episode, known, vocabulary)
-        encoded = Encoded(number, [read.sos], [AT_BREAK], [0], [], [], [], [], [NONE], [], guides)
+        guides = encode_aux_labels(episode, known, vocabulary)
+        encoded = EncodedEpisode(
+            index, [read.sos], [SEP_POSITION], [0], [], [], [], [], [NO_SLOT], [], guides
+        )
         for place, (words, symbols, _) in enumerate(episode.study):
-            encoded.study.extend(read.encode((*words, IO, *symbols)))
-            encoded.study.append(read.sos)
-            encoded.study_places.extend(_places(len(words), len(symbols)))
-            encoded.study_places.append(AT_BREAK)
+            encoded.study_tokens.extend(read.encode((*words, IO, *symbols)))
+            encoded.study_tokens.append(read.sos)
+            encoded.study_positions.extend(_example_positions(len(words), len(symbols)))
+            encoded.study_positions.append(SEP_POSITION)
             entries = [known[word] for word in words]
-            encoded.study_entries.extend([*entries, *[NONE] * (len(symbols) + 2)])
-            encoded.example.extend([place] * (len(words) + len(symbols) + 2))
+            encoded.study_slots.extend([*entries, *[NO_SLOT] * (len(symbols) + 2)])
+            encoded.example_ids.extend([place] * (len(words) + len(symbols) + 2))
         for words, symbols, _ in episode.queries:
-            encoded.asked.extend(read.encode((*words, IO, *symbols)))
-            encoded.asked_places.extend(places_asked(len(words), len(symbols) + 1))
-            encoded.asked_entries.extend([known.get(word, NONE) for word in words])
-            encoded.words.append(len(words))
+            encoded.query_tokens.extend(read.encode((*words, IO, *symbols)))
+            encoded.query_positions.extend(query_positions(len(words), len(symbols) + 1))
+            encoded.query_slots.extend([known.get(word, NO_SLOT) for word in words])
+            encoded.query_lengths.append(len(words))
             encoded.targets.append(write.encode(symbols))
     except UsageError as error:
-        raise UsageError(f"{episode.name or f'episode {number}'}: {error}") from None
+        raise UsageError(f"{episode.name or f'episode {index}'}: {error}") from None
     return encoded
 
 
-def _places(words: int, symbols: int) -> list[int]:
+def _example_positions(n_words: int, n_symbols: int) -> list[int]:
     """Places of the tokens of a study example."""
-    before = [min(i, LONGEST - 1) for i in range(words)]
-    after = [LONGEST + min(i, LONGEST - 1) for i in range(symbols)]
-    return [*before, AT_IO, *after]
+    before = [min(i, MAX_POSITION - 1) for i in range(n_words)]
+    after = [MAX_POSITION + min(i, MAX_POSITION - 1) for i in range(n_symbols)]
+    return [*before, IO_POSITION, *after]
 
 
-def places_asked(words: int, answers: int) -> list[int]:
+def query_positions(n_words: int, n_symbols: int) -> list[int]:
     """Places of the tokens of a query, and of the symbols that it is answered with.
 
     A token that predicts the i-th symbol of the answer has the place of the i-th symbol of a study
     example's output, so that it finds what was answered there.
     """
-    places = _places(words, answers)
-    return [*places[:words], *places[words + 1 :]]
+    places = _example_positions(n_words, n_symbols)
+    return [*places[:n_words], *places[n_words + 1 :]]
 
 
-def answer_symbols(vocabulary: Vocabulary) -> list[int]:
+def output_to_input_ids(vocabulary: Vocabulary) -> list[int]:
     """For each number of the output language, that of the same symbol in the input language.
 
     What a network answers it reads again as it reads the outputs of study examples. A
@@ -107,13 +113,13 @@ def answer_symbols(vocabulary: Vocabulary) -> list[int]:
     return [*read.encode(vocabulary.output.symbols), read.sos, read.eos, read.pad]
 
 
-def cut_episodes(
-    episodes: Sequence[Encoded], max_tokens: int, at_least: int = 1
-) -> list[list[Encoded]]:
+def split_episodes(
+    episodes: Sequence[EncodedEpisode], max_tokens: int, min_batches: int = 1
+) -> list[list[EncodedEpisode]]:
     """Episodes of like length in pieces of at most `max_tokens` tokens with padding."""
 
-    def size(episode: Encoded) -> int:
-        return len(episode.study) + len(episode.asked)
+    def size(episode: EncodedEpisode) -> int:
+        return len(episode.study_tokens) + len(episode.query_tokens)
 
-    in_order = sorted(episodes, key=lambda e: (size(e), len(e.study), e.number))
-    return equal_pieces(in_order, size, max_tokens, at_least)
+    in_order = sorted(episodes, key=lambda e: (size(e), len(e.study_tokens), e.index))
+    return balanced_micro_batches(in_order, size, max_tokens, min_batches)

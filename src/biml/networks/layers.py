@@ -8,22 +8,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from biml.networks.attention import attention
-from biml.networks.rotary import Heads, Turn, Turns, halves_apart
-from biml.networks.rows import Rows
+from biml.networks.rotary import SplitHeads, ApplyRotary, CosSin, split_half_layout
+from biml.networks.rows import RaggedRows
 from biml.networks.staged_config import StagedConfig
 
-BRANCH = 0.25
+MLP_INIT_SCALE = 0.25
 """Feed-forward branches start small, so that embeddings reach every layer's attention."""
 
-COPIED = 0.5
+OUT_INIT_SCALE = 0.5
 """How much of what attention finds is added at first."""
 
-Found = tuple[Tensor, Tensor]
+KeyValue = tuple[Tensor, Tensor]
 """Keys and values, [rows, heads, tokens, head size] each."""
 
 
 @dataclass(frozen=True)
-class Shown:
+class StudyMemory:
     """Study examples as a layer looks things up in them.
 
     Attributes:
@@ -35,10 +35,10 @@ class Shown:
     key: Tensor
     value: Tensor
     lengths: Tensor
-    asking: Rows | None = None
+    query_rows: RaggedRows | None = None
 
 
-class Layer(nn.Module):
+class SelfAttentionBlock(nn.Module):
     """Pre-norm: attention among its own tokens, then the feed-forward part.
 
     Tokens are [tokens, width] with the `Rows` that they form, or a table [rows, tokens, width].
@@ -48,46 +48,46 @@ class Layer(nn.Module):
         super().__init__()
         width = config.emb_size
         self.heads = config.nheads
-        self.norm_own = Norm(width)
-        self.own = Attention(width)
-        self.norm_feed = Norm(width)
+        self.norm_own = RMSNormLinear(width)
+        self.own = AttentionWeights(width)
+        self.norm_feed = RMSNormLinear(width)
         self.feed = FeedForward(config)
 
-    def own_heads(
-        self, x: Tensor, turns: Turns, rows: Rows | None = None
+    def self_attn_qkv(
+        self, x: Tensor, rotation: CosSin, rows: RaggedRows | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries and keys, turned by their positions, and values, of the row's own tokens."""
-        turned = halves_apart((self.own.query, self.own.key), self.heads)
-        own = Turn.apply(self.norm_own(x, turned, self.own.value), *turns)
-        q, k, v = split_heads(own, rows, self.heads, 1, turned=2)
+        turned = split_half_layout((self.own.query, self.own.key), self.heads)
+        own = ApplyRotary.apply(self.norm_own(x, turned, self.own.value), *rotation)
+        q, k, v = split_heads(own, rows, self.heads, 1, n_rotated=2)
         return q, k, v
 
-    def own_branch(self, found: Tensor, rows: Rows | None = None) -> Tensor:
+    def self_attn_out(self, attended: Tensor, rows: RaggedRows | None = None) -> Tensor:
         """What attention among the own tokens adds to each of them."""
-        return F.linear(join_heads(found, rows), self.own.out)
+        return F.linear(join_heads(attended, rows), self.own.out)
 
-    def feed_branch(self, x: Tensor) -> Tensor:
+    def mlp_out(self, x: Tensor) -> Tensor:
         """What the feed-forward part adds."""
         return self.feed(x, self.norm_feed)
 
 
-class LookingLayer(Layer):
+class CrossAttentionBlock(SelfAttentionBlock):
     """A layer that looks things up in the study examples, between its two parts."""
 
     def __init__(self, config: StagedConfig) -> None:
         super().__init__(config)
-        self.norm_study = Norm(config.emb_size)
-        self.study = Attention(config.emb_size)
+        self.norm_study = RMSNormLinear(config.emb_size)
+        self.study = AttentionWeights(config.emb_size)
 
-    def study_branch(self, x: Tensor, shown: Shown) -> Tensor:
+    def cross_attn_out(self, x: Tensor, study: StudyMemory) -> Tensor:
         """What tokens find in the study examples."""
-        rows = shown.asking
+        rows = study.query_rows
         (q,) = split_heads(self.norm_study(x, self.study.query), rows, self.heads, 1)
-        found = attention(q, shown.key, shown.value, lengths=shown.lengths)
+        found = attention(q, study.key, study.value, lengths=study.lengths)
         return F.linear(join_heads(found, rows), self.study.out)
 
 
-class Attention(nn.Module):
+class AttentionWeights(nn.Module):
     """Queries look for keys; both projections start equal, and what is found is passed on as it is.
 
     So attention begins as "find the same token and add what stands there", of which retrieval in
@@ -97,11 +97,11 @@ class Attention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.query = nn.Parameter(scaled(width, width))
+        self.query = nn.Parameter(fan_in_init(width, width))
         self.key = nn.Parameter(self.query.detach().clone())
         rotation = torch.linalg.qr(torch.randn(width, width))[0].contiguous()
         self.value = nn.Parameter(rotation)
-        self.out = nn.Parameter(rotation.t().contiguous() * COPIED)
+        self.out = nn.Parameter(rotation.t().contiguous() * OUT_INIT_SCALE)
 
 
 class FeedForward(nn.Module):
@@ -111,14 +111,14 @@ class FeedForward(nn.Module):
         super().__init__()
         width, wide = config.emb_size, config.emb_size * config.ff_mult
         self.activation = F.gelu if config.activation == "gelu" else F.relu
-        self.up = nn.Parameter(scaled(wide, width))
-        self.down = nn.Parameter(scaled(width, wide) * BRANCH)
+        self.up = nn.Parameter(fan_in_init(wide, width))
+        self.down = nn.Parameter(fan_in_init(width, wide) * MLP_INIT_SCALE)
 
-    def forward(self, x: Tensor, norm: "Norm") -> Tensor:
+    def forward(self, x: Tensor, norm: "RMSNormLinear") -> Tensor:
         return F.linear(self.activation(norm(x, self.up)), self.down)
 
 
-class Norm(nn.Module):
+class RMSNormLinear(nn.Module):
     """Linear maps of x / rms(x) * weight, for each feature its own weight.
 
     The weights are multiplied into the matrices, which are small, and not with every x: a third
@@ -131,19 +131,19 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor, *matrices: Tensor) -> Tensor:
         """Products with the matrices, side by side."""
-        return F.linear(normed(x), self.weighed(side_by_side(*matrices)))
+        return F.linear(rms_normalize(x), self.fold_scale(concat_weights(*matrices)))
 
-    def weighed(self, matrix: Tensor) -> Tensor:
+    def fold_scale(self, matrix: Tensor) -> Tensor:
         """A matrix that takes what is normed without weights."""
         return matrix * self.weight
 
 
-def normed(x: Tensor) -> Tensor:
+def rms_normalize(x: Tensor) -> Tensor:
     """x / rms(x), over the last dimension."""
-    return _Normed.apply(x)
+    return _RMSNormalize.apply(x)
 
 
-class _Normed(torch.autograd.Function):
+class _RMSNormalize(torch.autograd.Function):
     """The gradient needs only the normed x and 1 / rms(x)."""
 
     @staticmethod
@@ -163,31 +163,31 @@ class _Normed(torch.autograd.Function):
         return torch.addcmul(g, y, along, value=-1).mul_(inverse)
 
 
-def scaled(rows: int, columns: int) -> Tensor:
+def fan_in_init(rows: int, columns: int) -> Tensor:
     """A random matrix that keeps the size of what it is multiplied with."""
     return torch.randn(rows, columns) * columns**-0.5
 
 
-def side_by_side(*matrices: Tensor) -> Tensor:
+def concat_weights(*matrices: Tensor) -> Tensor:
     """One matrix whose products are those of all, so that they take one product."""
     return torch.cat(matrices) if len(matrices) > 1 else matrices[0]
 
 
 def split_heads(
-    x: Tensor, rows: Rows | None, heads: int, plain: int, turned: int = 0
+    x: Tensor, rows: RaggedRows | None, heads: int, n_plain: int, n_rotated: int = 0
 ) -> tuple[Tensor, ...]:
     """Projections, turned ones before plain ones, as heads [rows, heads, tokens, head size] each.
 
     Args:
         x: [tokens, parts * width] of these `rows`, or without them [rows, tokens, parts * width].
     """
-    parts: tuple[Tensor, ...] = Heads.apply(
-        x if rows is None else rows.spread(x), turned, plain, heads
+    parts: tuple[Tensor, ...] = SplitHeads.apply(
+        x if rows is None else rows.to_padded(x), n_rotated, n_plain, heads
     )
     return parts
 
 
-def join_heads(x: Tensor, rows: Rows | None) -> Tensor:
+def join_heads(x: Tensor, rows: RaggedRows | None) -> Tensor:
     """[rows, heads, tokens, head size] to [rows, tokens, width], or to [tokens, width] of rows."""
     table = x.transpose(1, 2).flatten(2)
-    return table if rows is None else rows.collect(table)
+    return table if rows is None else rows.to_packed(table)

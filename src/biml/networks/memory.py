@@ -7,7 +7,7 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
 """Parameters of glibc's mallopt."""
 
 
-def keep_freed_memory() -> bool:
+def tune_malloc() -> bool:
     """Let this process keep what it has freed, to use it again.
 
     A training step allocates and frees some hundred tensors of many megabytes. By default the C

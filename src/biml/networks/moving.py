@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-Batch = TypeVar("Batch")
+T = TypeVar("T")
 
 
-def moved(batch: Batch, device: torch.device) -> Batch:
+def to_device(batch: T, device: torch.device) -> T:
     """A dataclass of tensors, and of such dataclasses, on a device; whatever else it has stays."""
     there: dict[str, Any] = {}
     for field in fields(batch):  # type: ignore[arg-type]

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from biml.episodes.episode import Episode
 from biml.errors import UsageError
 from biml.networks.attention import attention
-from biml.networks.base import EpisodeNetwork, Memory
-from biml.networks.dropout import NONE, Dropout
-from biml.networks.sequences import SequenceBatch, batch_of, cut, encode_rows
+from biml.networks.base import EpisodeNetwork, DecoderState
+from biml.networks.dropout import NO_DROPOUT, Dropout
+from biml.networks.sequences import Seq2SeqBatch, pad_batch, split_by_length, encode_queries
 from biml.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class PaperConfig:
+class Seq2SeqConfig:
     """Sizes of the network; the defaults are the published ones (1,393,801 parameters)."""
 
     nlayers_encoder: int = 3
@@ -49,7 +49,7 @@ class PaperConfig:
 
 
 @dataclass
-class PaperMemory(Memory):
+class Seq2SeqState(DecoderState):
     """Keys and values of the decoder, each [rows, heads, tokens, head size].
 
     Attributes:
@@ -60,12 +60,12 @@ class PaperMemory(Memory):
     """
 
     source: list[tuple[Tensor, Tensor]]
-    answer: list[tuple[Tensor, Tensor] | None]
+    cache: list[tuple[Tensor, Tensor] | None]
     lengths: Tensor
     step: int = 0
 
 
-class PaperNetwork(EpisodeNetwork):
+class Seq2SeqTransformer(EpisodeNetwork):
     """Source sequence → encoder → decoder → logits (paper, Methods, 'Architecture and optimizer').
 
     The weights are those of `nn.Transformer`, with its initialisation and its names, so that
@@ -79,7 +79,7 @@ class PaperNetwork(EpisodeNetwork):
 
     positions: Tensor
 
-    def __init__(self, config: PaperConfig, vocabulary: Vocabulary, seed: int = 0) -> None:
+    def __init__(self, config: Seq2SeqConfig, vocabulary: Vocabulary, seed: int = 0) -> None:
         super().__init__()
         self.config = config
         self.vocabulary = vocabulary
@@ -97,97 +97,111 @@ class PaperNetwork(EpisodeNetwork):
             self.input_embedding = nn.Embedding(len(vocabulary.input), config.emb_size)
             self.output_embedding = nn.Embedding(len(vocabulary.output), config.emb_size)
             self.out = nn.Linear(config.emb_size, len(vocabulary.output))
-        self.register_buffer("positions", sinusoids(256, config.emb_size), persistent=False)
+        self.register_buffer(
+            "positions", sinusoidal_positions(256, config.emb_size), persistent=False
+        )
 
     # --- episodes to batches
 
-    def outer_parameters(self) -> tuple[str, ...]:
+    def embedding_parameters(self) -> tuple[str, ...]:
         return ("input_embedding.weight", "output_embedding.weight", "out.weight")
 
-    def collate(self, episodes: Sequence[Episode]) -> SequenceBatch:
-        return batch_of(list(encode_rows(episodes, self.vocabulary)), self.vocabulary)
+    def collate(self, episodes: Sequence[Episode]) -> Seq2SeqBatch:
+        return pad_batch(list(encode_queries(episodes, self.vocabulary)), self.vocabulary)
 
-    def chunks(
-        self, episodes: Sequence[Episode], max_tokens: int, at_least: int = 1
-    ) -> list[SequenceBatch]:
-        rows = list(encode_rows(episodes, self.vocabulary))
-        return [batch_of(piece, self.vocabulary) for piece in cut(rows, max_tokens, at_least)]
+    def micro_batches(
+        self, episodes: Sequence[Episode], max_tokens: int, min_batches: int = 1
+    ) -> list[Seq2SeqBatch]:
+        rows = list(encode_queries(episodes, self.vocabulary))
+        return [
+            pad_batch(piece, self.vocabulary)
+            for piece in split_by_length(rows, max_tokens, min_batches)
+        ]
 
     # --- training: all target symbols at once
 
-    def forward(self, batch: SequenceBatch, generator: torch.Generator | None = None) -> Tensor:
-        drop = Dropout(self.config.dropout, generator) if self.training else NONE
+    def forward(self, batch: Seq2SeqBatch, generator: torch.Generator | None = None) -> Tensor:
+        drop = Dropout(self.config.dropout, generator) if self.training else NO_DROPOUT
         source = self._encode(batch, drop)
         x = self._embed(self.output_embedding, batch.decoder_input, 0, drop)
         for layer in self.transformer.decoder.layers:
-            q, k, v = self._heads(x, layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias)
+            q, k, v = self._project_heads(
+                x, layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias
+            )
             y = attention(q, k, v, causal=True, drop=drop)
-            x = layer.norm1(x + drop(self._join(layer.self_attn, y)))
-            query, pair = self._cross(layer.multihead_attn)
-            (q,), (k, v) = self._heads(x, *query), self._heads(source, *pair)
+            x = layer.norm1(x + drop(self._merge_heads(layer.self_attn, y)))
+            query, pair = self._cross_projections(layer.multihead_attn)
+            (q,), (k, v) = self._project_heads(x, *query), self._project_heads(source, *pair)
             y = attention(q, k, v, lengths=batch.lengths, drop=drop)
-            x = layer.norm2(x + drop(self._join(layer.multihead_attn, y)))
+            x = layer.norm2(x + drop(self._merge_heads(layer.multihead_attn, y)))
             x = layer.norm3(x + drop(self._feed_forward(layer, x, drop)))
         return self.out(self.transformer.decoder.norm(x)).float()
 
     # --- decoding: one symbol at a time
 
     @torch.no_grad()
-    def remember(self, batch: SequenceBatch) -> PaperMemory:
-        source = self._encode(batch, NONE)
+    def encode(self, batch: Seq2SeqBatch) -> Seq2SeqState:
+        source = self._encode(batch, NO_DROPOUT)
         layers = self.transformer.decoder.layers
-        pairs = [self._heads(source, *self._cross(layer.multihead_attn)[1]) for layer in layers]
+        pairs = [
+            self._project_heads(source, *self._cross_projections(layer.multihead_attn)[1])
+            for layer in layers
+        ]
         # Every step reads them all, so they are laid out once as attention wants them.
         kept = [(k.contiguous(), v.contiguous()) for k, v in pairs]
-        return PaperMemory(kept, [None] * len(layers), batch.lengths)
+        return Seq2SeqState(kept, [None] * len(layers), batch.lengths)
 
     @torch.no_grad()
-    def next_logits(self, memory: PaperMemory, tokens: Tensor) -> Tensor:
-        x = self._embed(self.output_embedding, tokens[:, None], memory.step, NONE)
+    def decode_step(self, state: Seq2SeqState, tokens: Tensor) -> Tensor:
+        x = self._embed(self.output_embedding, tokens[:, None], state.step, NO_DROPOUT)
         for i, layer in enumerate(self.transformer.decoder.layers):
-            q, k, v = self._heads(x, layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias)
-            before = memory.answer[i]
+            q, k, v = self._project_heads(
+                x, layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias
+            )
+            before = state.cache[i]
             if before is not None:
                 k, v = torch.cat((before[0], k), 2), torch.cat((before[1], v), 2)
-            memory.answer[i] = (k, v)
-            x = layer.norm1(x + self._join(layer.self_attn, attention(q, k, v)))
-            (q,) = self._heads(x, *self._cross(layer.multihead_attn)[0])
-            y = attention(q, *memory.source[i], lengths=memory.lengths)
-            x = layer.norm2(x + self._join(layer.multihead_attn, y))
-            x = layer.norm3(x + self._feed_forward(layer, x, NONE))
-        memory.step += 1
+            state.cache[i] = (k, v)
+            x = layer.norm1(x + self._merge_heads(layer.self_attn, attention(q, k, v)))
+            (q,) = self._project_heads(x, *self._cross_projections(layer.multihead_attn)[0])
+            y = attention(q, *state.source[i], lengths=state.lengths)
+            x = layer.norm2(x + self._merge_heads(layer.multihead_attn, y))
+            x = layer.norm3(x + self._feed_forward(layer, x, NO_DROPOUT))
+        state.step += 1
         return self.out(self.transformer.decoder.norm(x)).float()[:, 0]
 
     # --- the pieces, in the order in which data passes them
 
-    def _encode(self, batch: SequenceBatch, drop: Dropout) -> Tensor:
+    def _encode(self, batch: Seq2SeqBatch, drop: Dropout) -> Tensor:
         x = self._embed(self.input_embedding, batch.source, 0, drop)
         for layer in self.transformer.encoder.layers:
-            q, k, v = self._heads(x, layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias)
+            q, k, v = self._project_heads(
+                x, layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias
+            )
             y = attention(q, k, v, lengths=batch.lengths, drop=drop)
-            x = layer.norm1(x + drop(self._join(layer.self_attn, y)))
+            x = layer.norm1(x + drop(self._merge_heads(layer.self_attn, y)))
             x = layer.norm2(x + drop(self._feed_forward(layer, x, drop)))
         return self.transformer.encoder.norm(x)
 
-    def _embed(self, table: nn.Embedding, tokens: Tensor, start: int, drop: Dropout) -> Tensor:
+    def _embed(self, embedding: nn.Embedding, tokens: Tensor, start: int, drop: Dropout) -> Tensor:
         end = start + tokens.shape[1]
         if end > len(self.positions):
-            self.positions = sinusoids(2 * end, self.config.emb_size).to(self.positions)
-        return drop(table(tokens) + self.positions[start:end])
+            self.positions = sinusoidal_positions(2 * end, self.config.emb_size).to(self.positions)
+        return drop(embedding(tokens) + self.positions[start:end])
 
-    def _cross(self, block: Any) -> list[tuple[Tensor, Tensor]]:
+    def _cross_projections(self, block: Any) -> list[tuple[Tensor, Tensor]]:
         """Weights and biases of the query, and those of the key and the value."""
         width = self.config.emb_size
         parts = (block.in_proj_weight, block.in_proj_bias)
         weight, bias = (part.split([width, 2 * width]) for part in parts)
         return list(zip(weight, bias, strict=True))
 
-    def _heads(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+    def _project_heads(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
         """Projections of `x`, as many as the weights hold: [rows, heads, tokens, head size]."""
         y = F.linear(x, weight, bias).unflatten(-1, (-1, self.config.nheads, self.config.head_size))
         return y.transpose(1, 3).unbind(2)
 
-    def _join(self, block: Any, heads: Tensor) -> Tensor:
+    def _merge_heads(self, block: Any, heads: Tensor) -> Tensor:
         """The output projection of the heads put side by side: [rows, tokens, width]."""
         return block.out_proj(heads.transpose(1, 2).flatten(2))
 
@@ -196,7 +210,7 @@ class PaperNetwork(EpisodeNetwork):
         return layer.linear2(drop(activation(layer.linear1(x))))
 
 
-def equal_projections(network: PaperNetwork) -> None:
+def mimetic_init(network: Seq2SeqTransformer) -> None:
     """Let the key projections start as the query projections are, in every attention.
 
     So attention begins as "find the same token" ("mimetic initialization", Trockman & Kolter 2023);
@@ -210,7 +224,7 @@ def equal_projections(network: PaperNetwork) -> None:
                 key.copy_(query)
 
 
-def sinusoids(length: int, width: int) -> Tensor:
+def sinusoidal_positions(length: int, width: int) -> Tensor:
     """Sinusoidal positions [length, width]: sines in even places, cosines in odd ones."""
     position = torch.arange(length)[:, None]
     rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000) / width))

@@ -6,8 +6,8 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-def equal_pieces(
-    items: Sequence[Item], size: Callable[[Item], int], max_tokens: int, at_least: int = 1
+def balanced_micro_batches(
+    items: Sequence[Item], size: Callable[[Item], int], max_tokens: int, min_batches: int = 1
 ) -> list[list[Item]]:
     """Items, sorted by size, in pieces of at most `max_tokens` tokens with padding.
 
@@ -22,11 +22,11 @@ def equal_pieces(
         at_least: how many pieces there are to be, if there are as many items.
     """
     total = sum(map(size, items))
-    count = max(at_least, -(-total // max_tokens))
+    count = max(min_batches, -(-total // max_tokens))
     while True:
         shares = min(8, 1 << max(0, count - 1).bit_length())
         planned = -(-count // shares) * shares
-        pieces = _cut(items, size, max_tokens, total / planned)
+        pieces = _split(items, size, max_tokens, total / planned)
         # Padding can fill pieces early. Of many one more does no harm; of few, it is a small rest
         # that all but one process would wait for.
         if len(pieces) <= planned or planned >= min(8, len(items)):
@@ -34,8 +34,8 @@ def equal_pieces(
         count = planned + 1
 
 
-def _cut(
-    items: Sequence[Item], size: Callable[[Item], int], max_tokens: int, share: float
+def _split(
+    items: Sequence[Item], size: Callable[[Item], int], max_tokens: int, target_tokens: float
 ) -> list[list[Item]]:
     """Pieces of about `share` tokens."""
     pieces: list[list[Item]] = [[]]
@@ -43,7 +43,7 @@ def _cut(
     for item in items:
         longest = size(item)
         if pieces[-1] and (
-            tokens + longest / 2 > share * len(pieces)
+            tokens + longest / 2 > target_tokens * len(pieces)
             or (len(pieces[-1]) + 1) * longest > max_tokens
         ):
             pieces.append([])

@@ -7,25 +7,25 @@ import torch
 from torch import Tensor
 
 
-def flat(parts: Sequence[Sequence[int]]) -> np.ndarray:
+def flatten(sequences: Sequence[Sequence[int]]) -> np.ndarray:
     """All numbers of all parts, one after another."""
-    return np.array([number for part in parts for number in part], dtype=np.int64)
+    return np.array([number for part in sequences for number in part], dtype=np.int64)
 
 
-def ragged(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def ragged_index(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Row and column of every element of a table whose rows have these lengths."""
     row = np.repeat(np.arange(len(lengths)), lengths)
     return row, np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
-def table(sequences: Sequence[Sequence[int]], pad: int) -> np.ndarray:
+def pad_array(sequences: Sequence[Sequence[int]], pad: int) -> np.ndarray:
     """The sequences as rows, padded behind."""
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
     rows = np.full((len(lengths), int(lengths.max(initial=0))), pad, dtype=np.int64)
-    rows[ragged(lengths)] = flat(sequences)
+    rows[ragged_index(lengths)] = flatten(sequences)
     return rows
 
 
-def padded(sequences: Sequence[Sequence[int]], pad: int) -> Tensor:
+def pad_tensor(sequences: Sequence[Sequence[int]], pad: int) -> Tensor:
     """The same as a tensor."""
-    return torch.from_numpy(table(sequences, pad))
+    return torch.from_numpy(pad_array(sequences, pad))

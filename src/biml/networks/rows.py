@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from biml.networks.moving import moved
-from biml.networks.ragged import ragged
+from biml.networks.moving import to_device
+from biml.networks.ragged import ragged_index
 
 
 @dataclass
-class Rows:
+class RaggedRows:
     """Where each token of a list lies in a table whose rows have these lengths, and back.
 
     Attributes:
@@ -28,46 +28,46 @@ class Rows:
     lengths: Tensor
     unpack: Tensor
     pack: Tensor
-    spare: int = 0
+    n_padding: int = 0
 
     @classmethod
-    def of(cls, lengths: Sequence[int] | np.ndarray, spare: int = 0) -> "Rows":
+    def from_lengths(cls, lengths: Sequence[int] | np.ndarray, n_padding: int = 0) -> "RaggedRows":
         """Rows of tokens that stand one after another."""
         lengths = np.asarray(lengths, dtype=np.int64)
-        row, column = ragged(lengths)
+        row, column = ragged_index(lengths)
         longest = max(1, int(lengths.max(initial=0)))
         unpack = np.zeros((len(lengths), longest), dtype=np.int64)
         unpack[row, column] = np.arange(len(row))
         pack = row * longest + column
         tensors = torch.from_numpy(lengths), torch.from_numpy(unpack), torch.from_numpy(pack)
-        return cls(*tensors, spare)
+        return cls(*tensors, n_padding)
 
-    def to(self, device: torch.device) -> "Rows":
-        return moved(self, device)
+    def to(self, device: torch.device) -> "RaggedRows":
+        return to_device(self, device)
 
     @property
-    def filled(self) -> Tensor:
+    def mask(self) -> Tensor:
         """BoolTensor [rows, W], which places hold a token."""
         place = torch.arange(self.unpack.shape[1], device=self.lengths.device)
         return place < self.lengths[:, None]
 
     @property
-    def column(self) -> Tensor:
+    def position(self) -> Tensor:
         """LongTensor [tokens], where in its row each token stands; 0 for spare ones."""
-        return F.pad(self.pack % self.unpack.shape[1], (0, self.spare))
+        return F.pad(self.pack % self.unpack.shape[1], (0, self.n_padding))
 
-    def spread(self, x: Tensor) -> Tensor:
+    def to_padded(self, x: Tensor) -> Tensor:
         """Tokens [tokens, width] as a table [rows, W, width]; behind a row's end stands any."""
-        table: Tensor = _Spread.apply(x, self.unpack.flatten(), self.pack)
+        table: Tensor = _ToPadded.apply(x, self.unpack.flatten(), self.pack)
         return table.view(*self.unpack.shape, x.shape[1])
 
-    def collect(self, table: Tensor) -> Tensor:
+    def to_packed(self, padded: Tensor) -> Tensor:
         """The tokens [tokens, width] of a table [rows, W, width]; spare ones are 0."""
-        tokens: Tensor = _Collect.apply(table.flatten(0, 1), self.pack, self.spare)
+        tokens: Tensor = _ToPacked.apply(padded.flatten(0, 1), self.pack, self.n_padding)
         return tokens
 
 
-class _Spread(torch.autograd.Function):
+class _ToPadded(torch.autograd.Function):
     """A gather whose gradient is one too: each token has one place, and what else is filled counts
     for nothing."""
 
@@ -81,17 +81,17 @@ class _Spread(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (pack,) = ctx.saved_tensors
-        return _selected(gradients[0], pack, ctx.spare), None, None
+        return _select_rows(gradients[0], pack, ctx.spare), None, None
 
 
-class _Collect(torch.autograd.Function):
+class _ToPacked(torch.autograd.Function):
     """A gather from places that differ, so that its gradient is copied there."""
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, pack: Tensor, spare: int) -> Tensor:
+    def forward(ctx: Any, table: Tensor, pack: Tensor, n_padding: int) -> Tensor:
         ctx.save_for_backward(pack)
         ctx.places = len(table)
-        return _selected(table, pack, spare)
+        return _select_rows(table, pack, n_padding)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
@@ -100,11 +100,11 @@ class _Collect(torch.autograd.Function):
         return g.index_copy_(0, pack, gradients[0][: len(pack)]), None, None
 
 
-def _selected(table: Tensor, rows: Tensor, spare: int) -> Tensor:
+def _select_rows(table: Tensor, rows: Tensor, n_padding: int) -> Tensor:
     """These rows of a table, and zeros behind them."""
-    if not spare:
+    if not n_padding:
         return table.index_select(0, rows)
-    out = table.new_empty(len(rows) + spare, table.shape[1])
+    out = table.new_empty(len(rows) + n_padding, table.shape[1])
     torch.index_select(table, 0, rows, out=out[: len(rows)])
     out[len(rows) :] = 0
     return out

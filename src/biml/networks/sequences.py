@@ -10,14 +10,14 @@ from torch import Tensor
 
 from biml.episodes.episode import Episode, Example
 from biml.errors import UsageError
-from biml.networks.moving import moved
-from biml.networks.pieces import equal_pieces
-from biml.networks.ragged import padded
+from biml.networks.moving import to_device
+from biml.networks.pieces import balanced_micro_batches
+from biml.networks.ragged import pad_tensor
 from biml.vocabulary import IO, SOS, Vocabulary
 
 
 @dataclass
-class SequenceBatch:
+class Seq2SeqBatch:
     """Queries with their study examples, one row each, padded behind.
 
     Attributes:
@@ -32,23 +32,23 @@ class SequenceBatch:
     lengths: Tensor
     decoder_input: Tensor
     target: Tensor
-    origin: list[tuple[int, int]]
+    indices: list[tuple[int, int]]
 
-    def to(self, device: torch.device) -> "SequenceBatch":
-        return moved(self, device)
+    def to(self, device: torch.device) -> "Seq2SeqBatch":
+        return to_device(self, device)
 
     @property
-    def cost(self) -> int:
+    def n_tokens(self) -> int:
         """Work of a training pass, in source tokens with padding."""
         return self.source.numel()
 
 
-class Row(NamedTuple):
+class EncodedQuery(NamedTuple):
     """One query as numbers, not yet padded."""
 
     source: list[int]
     target: list[int]
-    origin: tuple[int, int]
+    indices: tuple[int, int]
 
 
 def source_symbols(query: Example, study: Sequence[Example]) -> list[str]:
@@ -64,10 +64,10 @@ def source_symbols(query: Example, study: Sequence[Example]) -> list[str]:
     'wif lug SOS EOS'
     """
     shown = [[*words, IO, *symbols, SOS] for words, symbols, _ in study]
-    return [*query.words, SOS, *chain.from_iterable(shown), "EOS"]
+    return [*query.input, SOS, *chain.from_iterable(shown), "EOS"]
 
 
-def encode_rows(episodes: Sequence[Episode], vocabulary: Vocabulary) -> Iterator[Row]:
+def encode_queries(episodes: Sequence[Episode], vocabulary: Vocabulary) -> Iterator[EncodedQuery]:
     """All queries of the episodes; the study examples of each are numbered once.
 
     Raises:
@@ -78,26 +78,28 @@ def encode_rows(episodes: Sequence[Episode], vocabulary: Vocabulary) -> Iterator
         try:
             study = words.encode(source_symbols(Example((), ()), episode.study))
             for q, query in enumerate(episode.queries):
-                source = words.encode(query.words) + study
-                yield Row(source, symbols.encode(query.symbols), (e, q))
+                source = words.encode(query.input) + study
+                yield EncodedQuery(source, symbols.encode(query.output), (e, q))
         except UsageError as error:
             raise UsageError(f"{episode.name or f'episode {e}'}: {error}") from None
 
 
-def batch_of(rows: Sequence[Row], vocabulary: Vocabulary) -> SequenceBatch:
+def pad_batch(rows: Sequence[EncodedQuery], vocabulary: Vocabulary) -> Seq2SeqBatch:
     """Pad the rows to the longest of them."""
     output = vocabulary.output
     lengths = [len(row.source) for row in rows]
-    return SequenceBatch(
-        source=padded([row.source for row in rows], vocabulary.input.pad),
+    return Seq2SeqBatch(
+        source=pad_tensor([row.source for row in rows], vocabulary.input.pad),
         lengths=torch.tensor(lengths, dtype=torch.int64),
-        decoder_input=padded([[output.sos, *row.target] for row in rows], output.pad),
-        target=padded([[*row.target, output.eos] for row in rows], output.pad),
-        origin=[row.origin for row in rows],
+        decoder_input=pad_tensor([[output.sos, *row.target] for row in rows], output.pad),
+        target=pad_tensor([[*row.target, output.eos] for row in rows], output.pad),
+        indices=[row.indices for row in rows],
     )
 
 
-def cut(rows: Sequence[Row], max_tokens: int, at_least: int = 1) -> list[list[Row]]:
+def split_by_length(
+    rows: Sequence[EncodedQuery], max_tokens: int, min_batches: int = 1
+) -> list[list[EncodedQuery]]:
     """Rows of like length in pieces of at most `max_tokens` source tokens with padding."""
     rows = sorted(rows, key=lambda row: (len(row.source), len(row.target)))
-    return equal_pieces(rows, lambda row: len(row.source), max_tokens, at_least)
+    return balanced_micro_batches(rows, lambda row: len(row.source), max_tokens, min_batches)

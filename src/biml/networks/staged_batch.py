@@ -8,15 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from biml.networks.encoded import AT_BREAK, Encoded
-from biml.networks.entries import Entries, pack_entries
-from biml.networks.guides import Guides, pack_guides
-from biml.networks.moving import moved
-from biml.networks.ragged import flat, padded, ragged
-from biml.networks.rows import Rows
+from biml.networks.encoded import SEP_POSITION, EncodedEpisode
+from biml.networks.entries import LexiconIndex, build_lexicon_index
+from biml.networks.guides import AuxLabels, pack_aux_labels
+from biml.networks.moving import to_device
+from biml.networks.ragged import flatten, pad_tensor, ragged_index
+from biml.networks.rows import RaggedRows
 from biml.vocabulary import Vocabulary
 
-ROUNDED = 64
+PAD_TOKENS_TO_MULTIPLE = 64
 """Numbers of tokens are rounded up to this, by spare ones: in bf16, PyTorch compiles code on CPUs
 for products of each new shape, and so they recur. That is one percent more to compute."""
 
@@ -48,76 +48,85 @@ class StagedBatch:
         origin: for each query its (episode, query) numbers in the episodes that were collated.
     """
 
-    study: Tensor
-    study_places: Tensor
-    example: Tensor
-    examples: Rows
-    asked: Tensor
-    asked_places: Tensor
-    row: Tensor
-    column: Tensor
-    at_words: Tensor
-    at_answers: Tensor
-    words: Rows
-    answers: Rows
-    words_of_episode: Rows
-    answers_of_episode: Rows
-    entries: Entries
-    episode: Tensor
-    guides: Guides | None
+    study_tokens: Tensor
+    study_positions: Tensor
+    example_ids: Tensor
+    study_rows: RaggedRows
+    query_tokens: Tensor
+    query_positions: Tensor
+    query_id: Tensor
+    offset: Tensor
+    word_index: Tensor
+    answer_index: Tensor
+    word_rows: RaggedRows
+    answer_rows: RaggedRows
+    episode_word_rows: RaggedRows
+    episode_answer_rows: RaggedRows
+    lexicon_index: LexiconIndex
+    episode_id: Tensor
+    aux_labels: AuxLabels | None
     decoder_input: Tensor
     target: Tensor
-    origin: list[tuple[int, int]]
+    indices: list[tuple[int, int]]
 
     def to(self, device: torch.device) -> "StagedBatch":
-        return moved(self, device)
+        return to_device(self, device)
 
     @property
-    def cost(self) -> int:
+    def n_tokens(self) -> int:
         """Work of a training pass, in tokens with padding."""
-        return self.study.numel() + self.asked.numel()
+        return self.study_tokens.numel() + self.query_tokens.numel()
 
 
-def pack_stages(episodes: Sequence[Encoded], vocabulary: Vocabulary) -> StagedBatch:
+def collate_staged(episodes: Sequence[EncodedEpisode], vocabulary: Vocabulary) -> StagedBatch:
     """Pad and index encoded episodes (see `StagedBatch`).
 
     All rows at once: with an array operation for each row this would take a tenth of a step.
     """
     targets = [target for e in episodes for target in e.targets]
-    words = flat([e.words for e in episodes])
+    words = flatten([e.query_lengths for e in episodes])
     answered = np.array([len(target) + 1 for target in targets], dtype=np.int64)
-    row, column = ragged(words + answered)
+    row, column = ragged_index(words + answered)
     is_word = column < words[row]
-    of_study = np.array([len(e.study) for e in episodes], dtype=np.int64)
+    of_study = np.array([len(e.study_tokens) for e in episodes], dtype=np.int64)
     counts = (of_study.sum(), words.sum(), answered.sum())
-    spare_study, spare_words, spare_answers = (-int(count) % ROUNDED for count in counts)
-    of_words, of_answers = Rows.of(words, spare_words), Rows.of(answered, spare_answers)
+    spare_study, spare_words, spare_answers = (
+        -int(count) % PAD_TOKENS_TO_MULTIPLE for count in counts
+    )
+    of_words, of_answers = (
+        RaggedRows.from_lengths(words, spare_words),
+        RaggedRows.from_lengths(answered, spare_answers),
+    )
     write = vocabulary.output
     return StagedBatch(
-        study=padded([e.study for e in episodes], vocabulary.input.pad),
-        study_places=padded([e.study_places for e in episodes], AT_BREAK),
-        example=padded([e.example for e in episodes], 0),
-        examples=Rows.of(of_study, spare_study),
-        asked=torch.from_numpy(flat([e.asked for e in episodes])),
-        asked_places=torch.from_numpy(flat([e.asked_places for e in episodes])),
-        row=torch.from_numpy(row),
-        column=torch.from_numpy(column),
-        at_words=F.pad(torch.from_numpy(np.nonzero(is_word)[0]), (0, spare_words)),
-        at_answers=F.pad(torch.from_numpy(np.nonzero(~is_word)[0]), (0, spare_answers)),
-        words=of_words,
-        answers=of_answers,
-        words_of_episode=Rows.of([sum(e.words) for e in episodes], spare_words),
-        answers_of_episode=Rows.of(
+        study_tokens=pad_tensor([e.study_tokens for e in episodes], vocabulary.input.pad),
+        study_positions=pad_tensor([e.study_positions for e in episodes], SEP_POSITION),
+        example_ids=pad_tensor([e.example_ids for e in episodes], 0),
+        study_rows=RaggedRows.from_lengths(of_study, spare_study),
+        query_tokens=torch.from_numpy(flatten([e.query_tokens for e in episodes])),
+        query_positions=torch.from_numpy(flatten([e.query_positions for e in episodes])),
+        query_id=torch.from_numpy(row),
+        offset=torch.from_numpy(column),
+        word_index=F.pad(torch.from_numpy(np.nonzero(is_word)[0]), (0, spare_words)),
+        answer_index=F.pad(torch.from_numpy(np.nonzero(~is_word)[0]), (0, spare_answers)),
+        word_rows=of_words,
+        answer_rows=of_answers,
+        episode_word_rows=RaggedRows.from_lengths(
+            [sum(e.query_lengths) for e in episodes], spare_words
+        ),
+        episode_answer_rows=RaggedRows.from_lengths(
             [sum(map(len, e.targets)) + len(e.targets) for e in episodes], spare_answers
         ),
-        entries=pack_entries(
-            [e.study_entries for e in episodes],
-            [e.asked_entries for e in episodes],
+        lexicon_index=build_lexicon_index(
+            [e.study_slots for e in episodes],
+            [e.query_slots for e in episodes],
             (spare_study, spare_words),
         ),
-        episode=torch.from_numpy(flat([[i] * len(e.words) for i, e in enumerate(episodes)])),
-        guides=pack_guides([e.guides for e in episodes], of_words, of_answers),
-        decoder_input=padded([[write.sos, *target] for target in targets], write.pad),
-        target=padded([[*target, write.eos] for target in targets], write.pad),
-        origin=[(e.number, q) for e in episodes for q in range(len(e.words))],
+        episode_id=torch.from_numpy(
+            flatten([[i] * len(e.query_lengths) for i, e in enumerate(episodes)])
+        ),
+        aux_labels=pack_aux_labels([e.aux_labels for e in episodes], of_words, of_answers),
+        decoder_input=pad_tensor([[write.sos, *target] for target in targets], write.pad),
+        target=pad_tensor([[*target, write.eos] for target in targets], write.pad),
+        indices=[(e.index, q) for e in episodes for q in range(len(e.query_lengths))],
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from biml.errors import UsageError
 from biml.networks.base import EpisodeNetwork
-from biml.networks.paper import PaperConfig, PaperNetwork
+from biml.networks.paper import Seq2SeqConfig, Seq2SeqTransformer
 from biml.networks.staged import StagedNetwork
 from biml.networks.staged_config import StagedConfig
 from biml.vocabulary import Vocabulary
@@ -33,9 +33,9 @@ class Architecture:
     config: type
     network: Callable[[Any, Vocabulary, int], EpisodeNetwork]
     summary: str
-    cpu_tokens: int = 4096
-    amx_tokens: int = 4096
-    guided: bool = False
+    cpu_micro_batch_tokens: int = 4096
+    amx_micro_batch_tokens: int = 4096
+    supports_aux_loss: bool = False
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -43,8 +43,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     for row in (
         Architecture(
             "paper",
-            PaperConfig,
-            PaperNetwork,
+            Seq2SeqConfig,
+            Seq2SeqTransformer,
             "the published transformer: query and study examples in one source sequence",
         ),
         Architecture(
@@ -52,14 +52,14 @@ ARCHITECTURES: dict[str, Architecture] = {
             StagedConfig,
             StagedNetwork,
             "study examples read once an episode, with a lexicon; then queries; then answers",
-            cpu_tokens=5120,
-            amx_tokens=10240,
-            guided=True,
+            cpu_micro_batch_tokens=5120,
+            amx_micro_batch_tokens=10240,
+            supports_aux_loss=True,
         ),
     )
 }
 
-GONE = {"fast": "train a staged one instead, with --preset fast, or use an older biml"}
+REMOVED = {"fast": "train a staged one instead, with --preset fast, or use an older biml"}
 """Architectures that checkpoints of older versions may have, and what to do about them."""
 
 
@@ -69,20 +69,22 @@ def architecture(name: str) -> Architecture:
     Raises:
         UsageError: there is none; the message lists those there are, or says that it is gone.
     """
-    if name in GONE:
-        raise UsageError(f"this version of biml no longer has the network {name!r}; {GONE[name]}")
+    if name in REMOVED:
+        raise UsageError(
+            f"this version of biml no longer has the network {name!r}; {REMOVED[name]}"
+        )
     if name not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise UsageError(f"unknown architecture {name!r}; there are: {known}")
     return ARCHITECTURES[name]
 
 
-def name_of(network: EpisodeNetwork) -> str:
+def architecture_name(network: EpisodeNetwork) -> str:
     """The name in the table of a network's architecture."""
     return next(row.name for row in ARCHITECTURES.values() if type(network.config) is row.config)
 
 
-def build(
+def build_network(
     name: str, config: Any | Mapping[str, Any], vocabulary: Vocabulary, seed: int = 0
 ) -> EpisodeNetwork:
     """A freshly initialised network.
@@ -97,7 +99,7 @@ def build(
         UsageError: unknown architecture, unknown field or a value that does not fit.
 
     >>> from biml.episodes.episode import COLOURS, WORDS
-    >>> network = build("paper", {"dropout": 0.1}, Vocabulary.of(WORDS, COLOURS))
+    >>> network = build_network("paper", {"dropout": 0.1}, Vocabulary.from_words_and_symbols(WORDS, COLOURS))
     >>> sum(weights.numel() for weights in network.parameters())
     1393801
     """

@@ -11,6 +11,6 @@ if not find_spec("jinja2"):
         "install it with: pip install 'biml[analysis]' (in a checkout: '.[analysis]')"
     )
 
-from biml.report.page import FILES, PAGE, is_whole, write
+from biml.report.page import FIGURE_FILES, PAGE_FILE, is_complete, write_report
 
-__all__ = ["FILES", "PAGE", "is_whole", "write"]
+__all__ = ["FIGURE_FILES", "PAGE_FILE", "is_complete", "write_report"]

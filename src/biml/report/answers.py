@@ -7,31 +7,31 @@ from dataclasses import dataclass, replace
 import pandas as pd
 from markupsafe import Markup
 
-from biml.behaviour.probes import trials
-from biml.behaviour.responses import study_examples, words_of
+from biml.behaviour.probes import annotate_trials
+from biml.behaviour.responses import study_examples, tokens
 from biml.episodes.circles import Palette
 from biml.episodes.transforms import UNDEFINED
 from biml.grammar import GOLD
 from biml.grammar.gold import GOLD_STUDY
-from biml.report.columns import Column, among
-from biml.report.words import ERRORS, PROBES
+from biml.report.columns import ModelColumn, select
+from biml.report.words import ERROR_LABELS, PROBE_LABELS
 
-MARKS = ERRORS | PROBES
+MARK_LABELS = ERROR_LABELS | PROBE_LABELS
 """What kinds of error and of probe are."""
 
-SHOWN = 4
+MAX_VISIBLE = 4
 """Different answers that are shown before the rest is folded."""
 
 
-FOLDED = 20
+MAX_FOLDED = 20
 """Different answers that are folded; those after them are only counted."""
 
-TOGETHER = 160
+MAX_PER_ROW = 160
 """The same in a row for all, so that a page of many models stays below 2 MB."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class ResponseCount:
     """An answer to a query and how often it came.
 
     Attributes:
@@ -49,7 +49,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Cell:
+class ResponseCell:
     """What people or a model answered to a query.
 
     Attributes:
@@ -60,16 +60,16 @@ class Cell:
         others: how many answers are shown nowhere, all of them rarer.
     """
 
-    column: Column
+    column: ModelColumn
     n: int
     right: float | None
-    first: tuple[Answer, ...]
-    rest: tuple[Answer, ...]
+    first: tuple[ResponseCount, ...]
+    rest: tuple[ResponseCount, ...]
     others: int
 
 
 @dataclass(frozen=True)
-class Row:
+class QueryRow:
     """A query.
 
     Attributes:
@@ -84,11 +84,11 @@ class Row:
     note: str
     study: tuple[tuple[str, Markup], ...]
     pool: Markup
-    cells: tuple[Cell | None, ...]
+    cells: tuple[ResponseCell | None, ...]
 
 
 @dataclass(frozen=True)
-class Answers:
+class ResponseSection:
     """A task's answers.
 
     Attributes:
@@ -101,8 +101,8 @@ class Answers:
         marks: what other marks and notes mean.
     """
 
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    columns: tuple[ModelColumn, ...]
+    rows: tuple[QueryRow, ...]
     study: tuple[tuple[str, Markup], ...]
     legend: tuple[tuple[Markup, str], ...]
     palette: Palette
@@ -110,54 +110,58 @@ class Answers:
     marks: tuple[tuple[str, str], ...]
 
 
-def few_shot_answers(responses: pd.DataFrame, columns: tuple[Column, ...]) -> Answers:
+def few_shot_responses(
+    responses: pd.DataFrame, columns: tuple[ModelColumn, ...]
+) -> ResponseSection:
     """Answers to queries after study examples, shown once where all share them."""
     study = _shared_study(responses)
-    palette = palette_of(responses, [symbols for _, symbols in study])
+    palette = response_palette(responses, [symbols for _, symbols in study])
     marked = responses.assign(
         right=responses["correct"].fillna(False).astype(bool),
         known=responses["correct"].notna(),
         note="",
     )
-    answers = _answers(marked, columns, palette, right="the right answer")
-    shown = tuple((" ".join(words), drawn(palette, symbols)) for words, symbols in study)
+    answers = _response_section(marked, columns, palette, right="the right answer")
+    shown = tuple((" ".join(words), symbols_html(palette, symbols)) for words, symbols in study)
     rows = tuple(replace(row, study=()) for row in answers.rows) if study else answers.rows
     return replace(answers, study=shown, rows=rows)
 
 
-def probe_answers(responses: pd.DataFrame, columns: tuple[Column, ...]) -> Answers:
+def probe_responses(responses: pd.DataFrame, columns: tuple[ModelColumn, ...]) -> ResponseSection:
     """Answers to probe trials, each with study examples and a pool of its own.
 
     Raises:
         FormatError: the column `study` cannot be read.
     """
-    measured = trials(responses)
+    measured = annotate_trials(responses)
     marked = responses.assign(
         right=measured["consistent"].reindex(responses.index, fill_value=False).astype(bool),
         known=responses.index.isin(measured.index),
         note=measured["kind"].reindex(responses.index, fill_value=""),
         error_type="",
     )
-    return _answers(marked, columns, palette_of(responses), right="as the kind of probe has it")
+    return _response_section(
+        marked, columns, response_palette(responses), right="as the kind of probe has it"
+    )
 
 
-def palette_of(responses: pd.DataFrame, study: Iterable[Sequence[str]] = ()) -> Palette:
+def response_palette(responses: pd.DataFrame, study: Iterable[Sequence[str]] = ()) -> Palette:
     """Looks of a task's symbols; what only an answer says has none unless it names a colour."""
     own = {symbol for symbols in study for symbol in symbols}
     for name in ("target", "pool"):
-        own.update(s for text in responses[name].unique() for s in words_of(text))
+        own.update(s for text in responses[name].unique() for s in tokens(text))
     for text in responses["study"].unique():
-        own.update(s for example in study_examples(text) for s in example.symbols)
-    answered = {s for text in responses["response"].unique() for s in words_of(text)}
+        own.update(s for example in study_examples(text) for s in example.output)
+    answered = {s for text in responses["response"].unique() for s in tokens(text)}
     if not own:
         # Nobody says which symbols belong to the task: plain names such as `A` do.
         own = {s for s in answered if s.isalnum() and len(s) <= 12}
     # The colour outside the study set comes last.
     order = [*sorted(own | answered - {UNDEFINED}), *(answered & {UNDEFINED})]
-    return Palette.of([symbol for symbol in order if symbol not in own], sorted(own))
+    return Palette.for_symbols([symbol for symbol in order if symbol not in own], sorted(own))
 
 
-def drawn(palette: Palette, symbols: Sequence[str]) -> Markup:
+def symbols_html(palette: Palette, symbols: Sequence[str]) -> Markup:
     """Symbols as circles; what comes from tables is escaped by the palette."""
     return Markup(palette.html(symbols))
 
@@ -166,51 +170,53 @@ def _shared_study(responses: pd.DataFrame) -> list[tuple[tuple[str, ...], tuple[
     """The study examples that all queries have, where the table says so; else the paper's."""
     texts = [text for text in responses["study"].unique() if text]
     if texts:
-        return [(e.words, e.symbols) for e in study_examples(texts[0])] if len(texts) == 1 else []
+        return [(e.input, e.output) for e in study_examples(texts[0])] if len(texts) == 1 else []
     pairs = responses[["query", "target"]].drop_duplicates()
     for query, target in pairs.itertuples(index=False):
-        if GOLD.interpret(words_of(query)) != words_of(target):
+        if GOLD.interpret(tokens(query)) != tokens(target):
             return []
-    inputs = [words_of(text) for text in GOLD_STUDY]
+    inputs = [tokens(text) for text in GOLD_STUDY]
     return [(words, GOLD.interpret(words)) for words in inputs]
 
 
-def _answers(
-    marked: pd.DataFrame, columns: tuple[Column, ...], palette: Palette, right: str
-) -> Answers:
-    shown = among(columns, set(marked["model"]))
-    folded = min(FOLDED, TOGETHER // max(1, len(shown)))
+def _response_section(
+    responses: pd.DataFrame, columns: tuple[ModelColumn, ...], palette: Palette, right: str
+) -> ResponseSection:
+    shown = select(columns, set(responses["model"]))
+    folded = min(MAX_FOLDED, MAX_PER_ROW // max(1, len(shown)))
     keys = ["item", "query", "study", "pool", "note"]
-    groups = dict(iter(marked.groupby(["model", "item"], sort=False)))
+    groups = dict(iter(responses.groupby(["model", "item"], sort=False)))
     rows = []
     for item, query, study, pool, note in (
-        marked[keys].drop_duplicates("item").itertuples(index=False)
+        responses[keys].drop_duplicates("item").itertuples(index=False)
     ):
         cells = tuple(
-            _cell(column, groups[column.name, item], palette, folded)
+            _response_cell(column, groups[column.name, item], palette, folded)
             if (column.name, item) in groups
             else None
             for column in shown
         )
         examples = tuple(
-            (" ".join(e.words), drawn(palette, e.symbols)) for e in study_examples(study)
+            (" ".join(e.input), symbols_html(palette, e.output)) for e in study_examples(study)
         )
-        symbols = drawn(palette, words_of(pool)) if pool else Markup()
-        rows.append(Row(query, note, examples, symbols, cells))
-    found = {mark for text in marked["error_type"].unique() for mark in words_of(text)}
-    found.update(marked["note"].unique())
+        symbols = symbols_html(palette, tokens(pool)) if pool else Markup()
+        rows.append(QueryRow(query, note, examples, symbols, cells))
+    found = {mark for text in responses["error_type"].unique() for mark in tokens(text)}
+    found.update(responses["note"].unique())
     legend = tuple((Markup(circle), name) for circle, name in palette.legend())
-    marks = tuple((mark, meaning) for mark, meaning in MARKS.items() if mark in found)
-    return Answers(shown, tuple(rows), (), legend, palette, right, marks)
+    marks = tuple((mark, meaning) for mark, meaning in MARK_LABELS.items() if mark in found)
+    return ResponseSection(shown, tuple(rows), (), legend, palette, right, marks)
 
 
-def _cell(column: Column, rows: pd.DataFrame, palette: Palette, folded: int) -> Cell:
+def _response_cell(
+    column: ModelColumn, rows: pd.DataFrame, palette: Palette, max_folded: int
+) -> ResponseCell:
     counts = Counter(rows["response"])
     facts = rows.drop_duplicates("response").set_index("response")
-    marks = {str(of): words_of(str(text)) for of, text in facts["error_type"].items()}
+    marks = {str(of): tokens(str(text)) for of, text in facts["error_type"].items()}
     answers = tuple(
-        Answer(
-            drawn(palette, words_of(response)),
+        ResponseCount(
+            symbols_html(palette, tokens(response)),
             count,
             100 * count / len(rows),
             bool(facts.at[response, "right"]),
@@ -219,8 +225,8 @@ def _cell(column: Column, rows: pd.DataFrame, palette: Palette, folded: int) -> 
         for response, count in counts.most_common()
     )
     # One more takes no more room than the line that says there is one.
-    shown = SHOWN + 1 if len(answers) == SHOWN + 1 else SHOWN
+    shown = MAX_VISIBLE + 1 if len(answers) == MAX_VISIBLE + 1 else MAX_VISIBLE
     right = 100 * float(rows["right"].mean()) if rows["known"].any() else None
-    last = shown + folded
+    last = shown + max_folded
     others = sum(answer.count for answer in answers[last:])
-    return Cell(column, len(rows), right, answers[:shown], answers[shown:last], others)
+    return ResponseCell(column, len(rows), right, answers[:shown], answers[shown:last], others)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from biml.results.folder import Results
 from biml.results.tables import PEOPLE
 
-_NAMING = ("model", "model_a", "model_b")
+_MODEL_COLUMNS = ("model", "model_a", "model_b")
 
 
 @dataclass(frozen=True)
-class Column:
+class ModelColumn:
     """People or a model.
 
     Attributes:
@@ -26,24 +26,24 @@ class Column:
     number: int
 
 
-def columns(results: Results) -> tuple[Column, ...]:
+def model_columns(results: Results) -> tuple[ModelColumn, ...]:
     """People, the models that `results.json` lists, then any other that a table names."""
     listed = {model.name: (model.label, model.kind) for model in results.models}
     named = {
         str(name)
         for table in results.tables.values()
-        for key in _NAMING
+        for key in _MODEL_COLUMNS
         if key in table
         for name in table[key].unique()
     }
     everyone = {PEOPLE: ("People", PEOPLE), **listed}
     everyone |= {name: (name, "network") for name in sorted(named - everyone.keys())}
     return tuple(
-        Column(name, label or name, kind, number)
+        ModelColumn(name, label or name, kind, number)
         for number, (name, (label, kind)) in enumerate(everyone.items())
     )
 
 
-def among(every: tuple[Column, ...], names: Collection[str]) -> tuple[Column, ...]:
+def select(columns: tuple[ModelColumn, ...], names: Collection[str]) -> tuple[ModelColumn, ...]:
     """Those that a table names, in the order of all."""
-    return tuple(column for column in every if column.name in names)
+    return tuple(column for column in columns if column.name in names)

@@ -9,36 +9,46 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from biml.report import drawing
-from biml.report.columns import Column, among
-from biml.report.drawing import INK, Drawn, colour, line, mark, panels, row_height, saved, wrapped
-from biml.report.likelihoods import fold_told, overall
-from biml.report.words import PATTERNS, TASKS
+from biml.report.columns import ModelColumn, select
+from biml.report.drawing import (
+    TEXT_COLOUR,
+    RenderedFigure,
+    colour,
+    line_style,
+    marker,
+    subplots,
+    row_height,
+    render,
+    wrap_label,
+)
+from biml.report.likelihoods import fold_suffix, overall_likelihoods
+from biml.report.words import PATTERN_LABELS, TASK_LABELS
 from biml.results.tables import PEOPLE
 
 Tables = dict[str, pd.DataFrame]
-Draw = Callable[[Tables, tuple[Column, ...]], Drawn | None]
+FigureFn = Callable[[Tables, tuple[ModelColumn, ...]], RenderedFigure | None]
 
 
-def draw(tables: Tables, columns: tuple[Column, ...]) -> dict[str, Drawn]:
+def render_all(tables: Tables, columns: tuple[ModelColumn, ...]) -> dict[str, RenderedFigure]:
     """Every figure that has its tables, by name."""
-    with drawing.settings():
+    with drawing.style_context():
         drawn = [make(tables, columns) for make in FIGURES]
     return {figure.name: figure for figure in drawn if figure is not None}
 
 
-def likelihoods(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
+def likelihoods(tables: Tables, columns: tuple[ModelColumn, ...]) -> RenderedFigure | None:
     """Log-likelihood of people's responses, a panel for each task."""
     table = tables.get("likelihoods")
     if table is None or table.empty:
         return None
-    table = overall(table)
+    table = overall_likelihoods(table)
     table = table[np.isfinite(table["log_likelihood"])]
-    tasks = [task for task in TASKS if task in set(table["task"])]
+    tasks = [task for task in TASK_LABELS if task in set(table["task"])]
     if not tasks:
         return None
-    asked = {task: among(columns, set(table[table["task"] == task]["model"])) for task in tasks}
+    asked = {task: select(columns, set(table[table["task"] == task]["model"])) for task in tasks}
     heights = [0.75 + len(rows) * row_height(rows, 0.3) for rows in asked.values()]
-    figure, grid = panels(len(tasks), 6.4, sum(heights) / len(tasks), across=1, heights=heights)
+    figure, grid = subplots(len(tasks), 6.4, sum(heights) / len(tasks), columns=1, heights=heights)
     for panel, (task, rows) in zip(grid, asked.items(), strict=True):
         for place, column in enumerate(rows):
             of_model = (table["task"] == task) & (table["model"] == column.name)
@@ -50,24 +60,24 @@ def likelihoods(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
                     found,
                     place,
                     xerr=sd if np.isfinite(sd) else 0,
-                    fmt=mark(column),
+                    fmt=marker(column),
                     color=colour(column),
                     # Hollow, for a model that has seen these answers has learned them.
                     fillstyle="none" if pd.notna(seen) and seen else "full",
                     markersize=6,
                     capsize=3,
                 )
-                text = f"{found:.0f}{fold_told(value['fold'])}".replace("-", "−")
+                text = f"{found:.0f}{fold_suffix(value['fold'])}".replace("-", "−")
                 panel.annotate(
                     text, (found, place), (0, 7), textcoords="offset points", ha="center"
                 )
-        _names(panel, rows)
-        most = _ceiling(tables) if task == "few_shot" else None
+        _label_rows(panel, rows)
+        most = _people_ceiling(tables) if task == "few_shot" else None
         if most is not None:
-            panel.axvline(most, color=INK, linewidth=0.9, linestyle="--")
-        panel.set(title=TASKS[task], xlabel="log-likelihood (nats; further right is better)")
+            panel.axvline(most, color=TEXT_COLOUR, linewidth=0.9, linestyle="--")
+        panel.set(title=TASK_LABELS[task], xlabel="log-likelihood (nats; further right is better)")
         panel.margins(x=0.1)
-    return saved(
+    return render(
         figure,
         "likelihoods",
         "Log-likelihood of people's responses",
@@ -79,7 +89,7 @@ def likelihoods(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
     )
 
 
-def _ceiling(tables: Tables) -> float | None:
+def _people_ceiling(tables: Tables) -> float | None:
     """Log-likelihood of people's few-shot responses by their own frequencies."""
     table = tables.get("figures")
     if table is None:
@@ -88,21 +98,21 @@ def _ceiling(tables: Tables) -> float | None:
     return None if theirs.empty else float(theirs["ours"].iloc[0])
 
 
-def item_accuracies(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
+def item_accuracies(tables: Tables, columns: tuple[ModelColumn, ...]) -> RenderedFigure | None:
     """Accuracy on each few-shot query, people against each model."""
     table = tables.get("item_accuracies")
     if table is None or PEOPLE not in set(table["model"]):
         return None
-    models = [c for c in among(columns, set(table["model"])) if c.name != PEOPLE]
+    models = [c for c in select(columns, set(table["model"])) if c.name != PEOPLE]
     if not models:
         return None
     theirs = table[table["model"] == PEOPLE].set_index("item")["accuracy"]
     agreement = tables.get("agreement", pd.DataFrame({"model": [], "r": []}))
     r_of: dict[str, float] = dict(zip(agreement["model"], agreement["r"], strict=True))
     across = 4 if len(models) in (4, 7, 8) or len(models) > 9 else 3
-    figure, grid = panels(len(models), 2.45, 2.5, across=across)
+    figure, grid = subplots(len(models), 2.45, 2.5, columns=across)
     for panel, model in zip(grid, models, strict=True):
-        panel.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=":")
+        panel.plot([0, 100], [0, 100], color=TEXT_COLOUR, linewidth=0.8, linestyle=":")
         ours = table[table["model"] == model.name]
         for _, item in ours[ours["item"].isin(theirs.index)].iterrows():
             long = pd.notna(item["six_long"]) and bool(item["six_long"])
@@ -113,7 +123,7 @@ def item_accuracies(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None
                 marker=of_group.get(str(item["group"]), "D"),
                 markersize=10 if long else 7,
                 color=colour(model),
-                markeredgecolor=INK,
+                markeredgecolor=TEXT_COLOUR,
                 markeredgewidth=0.6,
                 alpha=0.85,
                 clip_on=False,
@@ -121,7 +131,7 @@ def item_accuracies(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None
         r = float(r_of.get(model.name, float("nan")))
         told = "r undefined" if np.isnan(r) else f"r = {r:.3f}".replace("-", "−")
         panel.set(
-            title=f"{wrapped(model.label)}\n{told}",
+            title=f"{wrap_label(model.label)}\n{told}",
             xlim=(0, 104),
             ylim=(0, 104),
             xlabel="model: correct (%)",
@@ -129,7 +139,7 @@ def item_accuracies(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None
         )
         panel.set_box_aspect(1)
     others = "" if (table["group"] != "").all() else ", diamonds without function words"
-    return saved(
+    return render(
         figure,
         "item_accuracies",
         "Accuracy on each query, people against models",
@@ -138,15 +148,15 @@ def item_accuracies(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None
     )
 
 
-def open_ended_patterns(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
+def open_ended_patterns(tables: Tables, columns: tuple[ModelColumn, ...]) -> RenderedFigure | None:
     """How often the patterns are there in people's and models' answer sheets."""
     table = tables.get("patterns")
     if table is None or not (table["task"] == "open_ended").any():
         return None
     table = table[table["task"] == "open_ended"]
-    names = [name for name in PATTERNS if name in set(table["pattern"])]
-    rows = among(columns, set(table["model"]))
-    figure, grid = panels(len(names), 2.1, 1.0 + len(rows) * row_height(rows, 0.27))
+    names = [name for name in PATTERN_LABELS if name in set(table["pattern"])]
+    rows = select(columns, set(table["model"]))
+    figure, grid = subplots(len(names), 2.1, 1.0 + len(rows) * row_height(rows, 0.27))
     for panel, name in zip(grid, names, strict=True):
         here = table[table["pattern"] == name].set_index("model")["percent"]
         for place, column in enumerate(rows):
@@ -156,14 +166,14 @@ def open_ended_patterns(tables: Tables, columns: tuple[Column, ...]) -> Drawn | 
                 # Right of the bars' ends, where the line of people cannot cross it.
                 panel.text(103, place, f"{percent:.0f}", va="center", fontsize=8.5)
         if PEOPLE in here:
-            panel.axvline(float(here[PEOPLE]), color=INK, linewidth=0.9, linestyle="--")
-        _names(panel, rows)
+            panel.axvline(float(here[PEOPLE]), color=TEXT_COLOUR, linewidth=0.9, linestyle="--")
+        _label_rows(panel, rows)
         if panel is not grid[0]:
             panel.set_yticklabels([])
         panel.grid(axis="y", visible=False)
-        panel.set(title=PATTERNS[name], xlim=(0, 122), xticks=[0, 50, 100])
+        panel.set(title=PATTERN_LABELS[name], xlim=(0, 122), xticks=[0, 50, 100])
         panel.set_xlabel("answer sheets (%)")
-    return saved(
+    return render(
         figure,
         "open_ended_patterns",
         "Patterns in open-ended answers",
@@ -171,14 +181,14 @@ def open_ended_patterns(tables: Tables, columns: tuple[Column, ...]) -> Drawn | 
     )
 
 
-def mutual_exclusivity(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
+def mutual_exclusivity(tables: Tables, columns: tuple[ModelColumn, ...]) -> RenderedFigure | None:
     """Consistency with mutual exclusivity by counter-examples, a panel for each pool size."""
     table = tables.get("mutual_exclusivity")
     if table is None or table.empty:
         return None
     sizes = sorted(set(table["pool_size"].dropna()))
-    shown = among(columns, set(table["model"]))
-    figure, grid = panels(len(sizes), 3.5, 3.4)
+    shown = select(columns, set(table["model"]))
+    figure, grid = subplots(len(sizes), 3.5, 3.4)
     for panel, size in zip(grid, sizes, strict=True):
         handles: list[Any] = []
         for place, column in enumerate(shown):
@@ -192,8 +202,8 @@ def mutual_exclusivity(tables: Tables, columns: tuple[Column, ...]) -> Drawn | N
                 y,
                 yerr=np.nan_to_num(np.clip([y - low, high - y], 0, None)),
                 color=colour(column),
-                marker=mark(column),
-                linestyle=line(column),
+                marker=marker(column),
+                linestyle=line_style(column),
                 linewidth=2.2 if column.name == PEOPLE else 1.4,
                 elinewidth=0.9,
                 capsize=2,
@@ -208,8 +218,8 @@ def mutual_exclusivity(tables: Tables, columns: tuple[Column, ...]) -> Drawn | N
             xlabel="counter-examples (count)",
             ylabel="answers consistent (%)",
         )
-    _legend(figure, handles, shown)
-    return saved(
+    _add_legend(figure, handles, shown)
+    return render(
         figure,
         "mutual_exclusivity",
         "Mutual exclusivity",
@@ -218,13 +228,13 @@ def mutual_exclusivity(tables: Tables, columns: tuple[Column, ...]) -> Drawn | N
     )
 
 
-def learning_curves(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None:
+def learning_curves(tables: Tables, columns: tuple[ModelColumn, ...]) -> RenderedFigure | None:
     """Training and validation loss over episodes."""
     table = tables.get("learning_curves")
     if table is None or table.empty:
         return None
-    shown = among(columns, set(table["model"]))
-    figure, grid = panels(2, 3.5, 3.2)
+    shown = select(columns, set(table["model"]))
+    figure, grid = subplots(2, 3.5, 3.2)
     titles = {"train_loss": "training", "val_loss": "validation"}
     for panel, (loss, title) in zip(grid, titles.items(), strict=True):
         handles: list[Any] = []
@@ -235,20 +245,20 @@ def learning_curves(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None
                     rows["episodes"].to_numpy(float),
                     rows[loss].to_numpy(float),
                     color=colour(column),
-                    linestyle=line(column),
+                    linestyle=line_style(column),
                     linewidth=1.4,
                     marker="." if len(rows) < 3 or part != 1 else "",
                     markevery=None if len(rows) < 3 else [0],
                     # A run that several models started from is drawn for the first of them.
                     zorder=3 - 0.01 * column.number,
                 )
-            handles += panel.plot([], [], color=colour(column), linestyle=line(column))
+            handles += panel.plot([], [], color=colour(column), linestyle=line_style(column))
         panel.set(title=title, yscale="log", xlabel="episodes shown", ylabel="loss (nats a symbol)")
         panel.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
         panel.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
         panel.yaxis.set_minor_formatter(lambda y, _: f"{y:g}" if f"{y:e}"[0] in "25" else "")
-    _legend(figure, handles, shown)
-    return saved(
+    _add_legend(figure, handles, shown)
+    return render(
         figure,
         "learning_curves",
         "Learning curves",
@@ -259,7 +269,7 @@ def learning_curves(tables: Tables, columns: tuple[Column, ...]) -> Drawn | None
     )
 
 
-FIGURES: tuple[Draw, ...] = (
+FIGURES: tuple[FigureFn, ...] = (
     likelihoods,
     item_accuracies,
     open_ended_patterns,
@@ -268,18 +278,18 @@ FIGURES: tuple[Draw, ...] = (
 )
 
 
-NAMES = tuple(make.__name__ for make in FIGURES)
+FIGURE_NAMES = tuple(make.__name__ for make in FIGURES)
 """Of the figures and their files."""
 
 
-def _names(panel: Axes, rows: tuple[Column, ...]) -> None:
+def _label_rows(panel: Axes, rows: tuple[ModelColumn, ...]) -> None:
     """A row for each, the first on top."""
-    panel.set_yticks(range(len(rows)), [wrapped(column.label) for column in rows])
+    panel.set_yticks(range(len(rows)), [wrap_label(column.label) for column in rows])
     panel.set_ylim(len(rows) - 0.4, -0.7)
     panel.tick_params(axis="y", length=0)
 
 
-def _legend(figure: Figure, handles: list[Any], shown: tuple[Column, ...]) -> None:
+def _add_legend(figure: Figure, handles: list[Any], shown: tuple[ModelColumn, ...]) -> None:
     """Below all panels; the labels are given here, as a plot's own may not begin with `_`."""
     labels = [column.label for column in shown]
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))

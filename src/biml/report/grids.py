@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from biml.report.columns import Column, among
+from biml.report.columns import ModelColumn, select
 
 MISSING = "–"
 
@@ -16,7 +16,7 @@ Tables = dict[str, pd.DataFrame]
 
 
 @dataclass(frozen=True)
-class Head:
+class Header:
     """The head of a column.
 
     Attributes:
@@ -31,7 +31,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Value:
+class Cell:
     """A cell.
 
     Attributes:
@@ -46,7 +46,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Grid:
+class HtmlTable:
     """A table that can be sorted by each column.
 
     Attributes:
@@ -59,18 +59,18 @@ class Grid:
 
     title: str
     note: str
-    heads: tuple[Head, ...]
-    rows: tuple[tuple[Value, ...], ...]
+    heads: tuple[Header, ...]
+    rows: tuple[tuple[Cell, ...], ...]
     models: tuple[int, ...] = ()
 
 
-def number(value: object, digits: int = 1) -> str:
+def format_number(value: object, digits: int = 1) -> str:
     """A number to read, with a real minus sign.
 
-    >>> number(-536.08), number(float("nan")), number(27, 0)
+    >>> format_number(-536.08), format_number(float("nan")), format_number(27, 0)
     ('−536.1', '–', '27')
     """
-    found = _float(value)
+    found = _as_float(value)
     if math.isnan(found):
         return MISSING
     if math.isinf(found):
@@ -80,50 +80,50 @@ def number(value: object, digits: int = 1) -> str:
     return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", "−")
 
 
-def p_value(value: object) -> str:
+def format_p(value: object) -> str:
     """A p to read.
 
-    >>> p_value(0.0004), p_value(0.031)
+    >>> format_p(0.0004), format_p(0.031)
     ('< 0.001', '0.031')
     """
-    return "< 0.001" if _float(value) < 0.0005 else number(value, 3)
+    return "< 0.001" if _as_float(value) < 0.0005 else format_number(value, 3)
 
 
-def value(of: object, digits: int = 1, below: str = "") -> Value:
+def number_cell(number: object, digits: int = 1, below: str = "") -> Cell:
     """A cell of a number."""
-    found = _float(of)
-    return Value(number(of, digits), "" if math.isnan(found) else found, below)
+    found = _as_float(number)
+    return Cell(format_number(number, digits), "" if math.isnan(found) else found, below)
 
 
-def interval(low: object, high: object, digits: int = 1) -> str:
+def format_interval(low: object, high: object, digits: int = 1) -> str:
     """The ends of an interval to read; nothing where they are missing."""
-    if math.isnan(_float(low)) or math.isnan(_float(high)):
+    if math.isnan(_as_float(low)) or math.isnan(_as_float(high)):
         return ""
-    return f"{number(low, digits)} to {number(high, digits)}"
+    return f"{format_number(low, digits)} to {format_number(high, digits)}"
 
 
-def models_in_rows(
+def one_row_per_model(
     title: str,
     note: str,
-    columns: Iterable[Column],
+    columns: Iterable[ModelColumn],
     heads: Sequence[str],
-    cells: Callable[[Column], Sequence[Value]],
-) -> Grid:
+    cells: Callable[[ModelColumn], Sequence[Cell]],
+) -> HtmlTable:
     """A table with a row for people and each model."""
     shown = tuple(columns)
-    rows = tuple((Value(column.label), *cells(column)) for column in shown)
+    rows = tuple((Cell(column.label), *cells(column)) for column in shown)
     numbers = tuple(column.number for column in shown)
-    return Grid(title, note, (Head("", False), *map(Head, heads)), rows, numbers)
+    return HtmlTable(title, note, (Header("", False), *map(Header, heads)), rows, numbers)
 
 
-def models_in_columns(
+def one_column_per_model(
     title: str,
     note: str,
     frame: pd.DataFrame,
     keys: dict[str, str],
-    columns: tuple[Column, ...],
-    cell: Callable[[pd.Series], Value],
-) -> Grid:
+    columns: tuple[ModelColumn, ...],
+    cell: Callable[[pd.Series], Cell],
+) -> HtmlTable:
     """A table with a column for people and each model.
 
     Args:
@@ -131,24 +131,24 @@ def models_in_columns(
         keys: what a row of the table is: names of columns with their heads.
         cell: makes a cell of a row of `frame`.
     """
-    shown = among(columns, set(frame["model"]))
-    found: dict[tuple[Hashable, ...], dict[str, Value]] = {}
+    shown = select(columns, set(frame["model"]))
+    found: dict[tuple[Hashable, ...], dict[str, Cell]] = {}
     for _, row in frame.iterrows():
         found.setdefault(tuple(row[list(keys)]), {})[row["model"]] = cell(row)
-    heads = [Head(label, False) for label in keys.values()]
-    heads += [Head(column.label, True, column.number) for column in shown]
-    empty = Value(MISSING, "")
+    heads = [Header(label, False) for label in keys.values()]
+    heads += [Header(column.label, True, column.number) for column in shown]
+    empty = Cell(MISSING, "")
     rows = tuple(
-        (*[Value(str(part)) for part in key], *[cells.get(c.name, empty) for c in shown])
+        (*[Cell(str(part)) for part in key], *[cells.get(c.name, empty) for c in shown])
         for key, cells in found.items()
     )
-    return Grid(title, note, tuple(heads), rows)
+    return HtmlTable(title, note, tuple(heads), rows)
 
 
-def table_of(tables: Tables, name: str) -> pd.DataFrame:
+def get_table(tables: Tables, name: str) -> pd.DataFrame:
     """A table, or an empty one where it is not there."""
     return tables.get(name, pd.DataFrame())
 
 
-def _float(value: Any) -> float:
+def _as_float(value: Any) -> float:
     return float("nan") if pd.isna(value) else float(value)

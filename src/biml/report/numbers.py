@@ -4,123 +4,139 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from biml.report.columns import Column, among
+from biml.report.columns import ModelColumn, select
 from biml.report.grids import (
     MISSING,
-    Grid,
+    HtmlTable,
     Tables,
-    Value,
-    interval,
-    models_in_columns,
-    models_in_rows,
-    number,
-    p_value,
-    table_of,
-    value,
+    Cell,
+    format_interval,
+    one_column_per_model,
+    one_row_per_model,
+    format_number,
+    format_p,
+    get_table,
+    number_cell,
 )
 from biml.report.likelihoods import likelihood_details, likelihoods
-from biml.report.words import ACCURACIES, GROUPS, KINDS, PATTERNS, spoken
+from biml.report.words import (
+    ACCURACY_LABELS,
+    GROUP_LABELS,
+    QUERY_KIND_LABELS,
+    PATTERN_LABELS,
+    label,
+)
 
-Columns = tuple[Column, ...]
 
 
-def published(tables: Tables, columns: Columns) -> list[Grid]:
+def published(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
     """Published figures beside ours."""
-    frame = table_of(tables, "figures")
+    frame = get_table(tables, "figures")
     if frame.empty:
         return []
     largest = frame[["ours", "published"]].abs().max(axis=1)
     names = [frame["experiment"], frame["figure"]]
     frame = frame.assign(largest=largest.groupby(names).transform("max"))
 
-    def cell(row: pd.Series) -> Value:
+    def cell(row: pd.Series) -> Cell:
         # Correlations and p need more digits than percentages and nats.
         digits = 3 if row["largest"] <= 1 else 1
-        stated = _stated(row, digits)
+        stated = _published_text(row, digits)
         if not stated:
-            return value(row["ours"], digits)
-        change = number(row["difference"], digits)
-        sign = "" if change.startswith("−") or change == number(0, digits) else "+"
+            return number_cell(row["ours"], digits)
+        change = format_number(row["difference"], digits)
+        sign = "" if change.startswith("−") or change == format_number(0, digits) else "+"
         apart = "" if change == MISSING else f" ({sign}{change})"
         runs = {"SD": row["published_sd"], "best run": row["published_best"]}
-        of_runs = [f"{name} {number(of, digits)}" for name, of in runs.items() if pd.notna(of)]
+        of_runs = [
+            f"{name} {format_number(of, digits)}" for name, of in runs.items() if pd.notna(of)
+        ]
         lines = [f"paper {stated}{apart}", ", ".join(of_runs)]
-        return value(row["ours"], digits, "\n".join(filter(None, lines)))
+        return number_cell(row["ours"], digits, "\n".join(filter(None, lines)))
 
     note = (
         "Ours; below it the paper's figure and how much ours is above it; above or below a range, "
         "where the paper has only a graph. SD and best run: of the paper's runs."
     )
     keys = {"figure": "Figure", "experiment": "Experiment"}
-    return [models_in_columns("Published figures and ours", note, frame, keys, columns, cell)]
+    return [one_column_per_model("Published figures and ours", note, frame, keys, columns, cell)]
 
 
-def _stated(row: pd.Series, digits: int) -> str:
+def _published_text(row: pd.Series, digits: int) -> str:
     """The paper's number or range; nothing where it has none."""
     if pd.notna(row["published"]):
-        return number(row["published"], digits)
-    return interval(row["published_low"], row["published_high"], 0)
+        return format_number(row["published"], digits)
+    return format_interval(row["published_low"], row["published_high"], 0)
 
 
-def accuracies(tables: Tables, columns: Columns) -> list[Grid]:
+def accuracies(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
     """Queries answered exactly, a column for each task and kind."""
-    frame = table_of(tables, "accuracies")
+    frame = get_table(tables, "accuracies")
     if frame.empty:
         return []
     kinds = list(dict.fromkeys(zip(frame["task"], frame["kind"], strict=True)))
     found = {(r.model, r.task, r.kind): r for r in frame.itertuples()}
 
-    def cells(column: Column) -> list[Value]:
+    def cells(column: ModelColumn) -> list[Cell]:
         row = [found.get((column.name, *kind)) for kind in kinds]
         return [
-            value(r.mean, 1, f"SD {number(r.sd)}, n {number(r.n, 0)}") if r else Value(MISSING, "")
+            number_cell(r.mean, 1, f"SD {format_number(r.sd)}, n {format_number(r.n, 0)}")
+            if r
+            else Cell(MISSING, "")
             for r in row
         ]
 
-    heads = [f"{ACCURACIES.get(t, spoken(t))}: {KINDS.get(k, spoken(k))}" for t, k in kinds]
+    heads = [
+        f"{ACCURACY_LABELS.get(t, label(t))}: {QUERY_KIND_LABELS.get(k, label(k))}"
+        for t, k in kinds
+    ]
     note = (
         "Percent of queries answered exactly, greedily; below it the standard deviation over that "
         "many episodes. Copied: study examples asked again. Novel rules: never met in training."
     )
-    shown = among(columns, set(frame["model"]))
-    return [models_in_rows("Exact answers", note, shown, heads, cells)]
+    shown = select(columns, set(frame["model"]))
+    return [one_row_per_model("Exact answers", note, shown, heads, cells)]
 
 
-def few_shot(tables: Tables, columns: Columns) -> list[Grid]:
+def few_shot(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
     """Accuracy of drawn answers by group of queries, agreement with people, kinds of error."""
-    groups, agreement = table_of(tables, "groups"), table_of(tables, "agreement")
+    groups, agreement = get_table(tables, "groups"), get_table(tables, "agreement")
     grids = []
     if not groups.empty:
         percent = {(r.model, r.group): r.accuracy for r in groups.itertuples()}
-        names = [name for name in GROUPS if name in set(groups["group"])]
+        names = [name for name in GROUP_LABELS if name in set(groups["group"])]
         follows = {r.model: r for r in agreement.itertuples()}
 
-        def cells(column: Column) -> list[Value]:
-            row = [value(percent.get((column.name, name))) for name in names]
+        def cells(column: ModelColumn) -> list[Cell]:
+            row = [number_cell(percent.get((column.name, name))) for name in names]
             if follows:
                 r = follows.get(column.name)
-                row.append(value(r.r, 3, interval(r.low, r.high, 2)) if r else Value(MISSING, ""))
-                row.append(Value(p_value(r.p), value(r.p).key) if r else Value(MISSING, ""))
+                row.append(
+                    number_cell(r.r, 3, format_interval(r.low, r.high, 2))
+                    if r
+                    else Cell(MISSING, "")
+                )
+                row.append(Cell(format_p(r.p), number_cell(r.p).key) if r else Cell(MISSING, ""))
             return row
 
-        heads = [GROUPS[name] for name in names] + (["r with people", "p"] if follows else [])
+        heads = [GROUP_LABELS[name] for name in names] + (["r with people", "p"] if follows else [])
         note = (
             "Percent of answers that are right, mean over queries. r: correlation of a model's "
             "accuracies with people's over queries, its 95% interval for as many answers drawn "
             "again, and its permutation p."
         )
         if follows and agreement["noise_ceiling"].notna().any():
-            ceiling = number(agreement["noise_ceiling"].max(), 2)
+            ceiling = format_number(agreement["noise_ceiling"].max(), 2)
             note += f" People’s own answers, drawn again, have r {ceiling}."
-        shown = among(columns, set(groups["model"]))
-        grids.append(models_in_rows("Right answers", note, shown, heads, cells))
+        shown = select(columns, set(groups["model"]))
+        grids.append(one_row_per_model("Right answers", note, shown, heads, cells))
     note = "One-to-one: of all errors. Iconic: of errors on queries with a rule that reverses."
-    return [*grids, *_patterns(tables, columns, "few_shot", "Kinds of error", note)]
+    return [*grids, *_pattern_tables(tables, columns, "few_shot", "Kinds of error", note)]
 
 
-def by_query(tables: Tables, columns: Columns) -> list[Grid]:
+def by_query(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
     """Accuracy on each few-shot query."""
-    frame = table_of(tables, "item_accuracies")
+    frame = get_table(tables, "item_accuracies")
     if frame.empty:
         return []
     kind = frame["group"].mask(frame["six_long"].fillna(False), frame["group"] + ", six symbols")
@@ -129,37 +145,39 @@ def by_query(tables: Tables, columns: Columns) -> list[Grid]:
     if frame.groupby("query")["item"].nunique().max() > 1:  # after different study examples
         keys["item"] = "Item"
     return [
-        models_in_columns(
+        one_column_per_model(
             "Right answers by query",
             note,
             frame.assign(kind=kind),
             keys,
             columns,
-            lambda row: value(row["accuracy"], 1, f"of {number(row['n'], 0)}"),
+            lambda row: number_cell(row["accuracy"], 1, f"of {format_number(row['n'], 0)}"),
         )
     ]
 
 
-def open_ended(tables: Tables, columns: Columns) -> list[Grid]:
+def open_ended(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
     """The patterns in answer sheets."""
     note = "Answer sheets that have the pattern."
-    return _patterns(tables, columns, "open_ended", "Patterns", note)
+    return _pattern_tables(tables, columns, "open_ended", "Patterns", note)
 
 
-def probes(tables: Tables, columns: Columns) -> list[Grid]:
+def probes(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
     """Shares of answers, mutual exclusivity by condition, and its regression."""
     note = "Answers that are as the kind of probe has it; one-to-one: rather than exclusive."
-    grids = _patterns(tables, columns, "probes", "Answers that follow the bias", note)
-    frame = table_of(tables, "mutual_exclusivity")
+    grids = _pattern_tables(tables, columns, "probes", "Answers that follow the bias", note)
+    frame = get_table(tables, "mutual_exclusivity")
     if not frame.empty:
         found = {(r.model, r.pool_size, r.counter_examples): r for r in frame.itertuples()}
         pairs = frame[["pool_size", "counter_examples"]].drop_duplicates().dropna()
         kinds = sorted(pairs.itertuples(index=False, name=None))
 
-        def cells(column: Column) -> list[Value]:
+        def cells(column: ModelColumn) -> list[Cell]:
             row = [found.get((column.name, *kind)) for kind in kinds]
             return [
-                value(r.percent, 1, interval(r.low, r.high)) if r else Value(MISSING, "")
+                number_cell(r.percent, 1, format_interval(r.low, r.high))
+                if r
+                else Cell(MISSING, "")
                 for r in row
             ]
 
@@ -168,47 +186,47 @@ def probes(tables: Tables, columns: Columns) -> list[Grid]:
             "Percent of answers consistent with mutual exclusivity and its 95% interval, by how "
             "many symbols may be used and how many study examples speak against it."
         )
-        shown = among(columns, set(frame["model"]))
-        grids.append(models_in_rows("Mutual exclusivity", note, shown, heads, cells))
+        shown = select(columns, set(frame["model"]))
+        grids.append(one_row_per_model("Mutual exclusivity", note, shown, heads, cells))
     return grids
 
 
-def regression(tables: Tables, columns: Columns) -> list[Grid]:
+def regression(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
     """Logistic regression of mutual exclusivity."""
-    frame = table_of(tables, "exclusivity_regression")
+    frame = get_table(tables, "exclusivity_regression")
     if frame.empty:
         return []
     note = "Log-odds of an answer consistent with mutual exclusivity; below: 95% interval and p."
 
-    def cell(row: pd.Series) -> Value:
-        ends = interval(row["low"], row["high"], 2)
-        p = "" if pd.isna(row["p"]) else f"; p {p_value(row['p'])}"
-        return value(row["estimate"], 2, f"{ends}{p}")
+    def cell(row: pd.Series) -> Cell:
+        ends = format_interval(row["low"], row["high"], 2)
+        p = "" if pd.isna(row["p"]) else f"; p {format_p(row['p'])}"
+        return number_cell(row["estimate"], 2, f"{ends}{p}")
 
-    named = frame.assign(term=frame["term"].map(spoken))
+    named = frame.assign(term=frame["term"].map(label))
     title = "Regression of mutual exclusivity"
-    return [models_in_columns(title, note, named, {"term": "Term"}, columns, cell)]
+    return [one_column_per_model(title, note, named, {"term": "Term"}, columns, cell)]
 
 
-def training(tables: Tables, columns: Columns) -> list[Grid]:
+def training(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
     """Learning curves at the start, halfway and at the end."""
-    frame = table_of(tables, "learning_curves")
+    frame = get_table(tables, "learning_curves")
     if frame.empty:
         return []
     places = {"start": 0.0, "halfway": 0.5, "end": 1.0}
     losses = {"train_loss": "Training", "val_loss": "Validation"}
 
-    def cells(column: Column) -> list[Value]:
+    def cells(column: ModelColumn) -> list[Cell]:
         lines = frame[frame["model"] == column.name]
-        return [_loss(lines, loss, share) for loss in losses for share in places.values()]
+        return [_loss_cell(lines, loss, share) for loss in losses for share in places.values()]
 
     heads = [f"{loss}: {place}" for loss in losses.values() for place in places]
     note = "Loss in nats a symbol; below it the episodes shown by then."
-    shown = among(columns, set(frame["model"]))
-    return [models_in_rows("Learning curves in numbers", note, shown, heads, cells)]
+    shown = select(columns, set(frame["model"]))
+    return [one_row_per_model("Learning curves in numbers", note, shown, heads, cells)]
 
 
-GRIDS: tuple[Callable[[Tables, Columns], list[Grid]], ...] = (
+TABLE_FUNCTIONS: tuple[Callable[[Tables, ModelColumns], list[HtmlTable]], ...] = (
     published,
     accuracies,
     few_shot,
@@ -222,34 +240,36 @@ GRIDS: tuple[Callable[[Tables, Columns], list[Grid]], ...] = (
 )
 
 
-def _loss(lines: pd.DataFrame, loss: str, share: float) -> Value:
+def _loss_cell(lines: pd.DataFrame, loss: str, share: float) -> Cell:
     """After a share of the episodes shown, as near as there is a line."""
     known = lines.dropna(subset=[loss, "episodes"])
     if known.empty:
-        return Value(MISSING, "")
+        return Cell(MISSING, "")
     episodes = known["episodes"].to_numpy(float)
     line = known.iloc[int(abs(episodes - share * episodes.max()).argmin())]
-    return value(line[loss], 3, f"at {number(line['episodes'], 0)}")
+    return number_cell(line[loss], 3, f"at {format_number(line['episodes'], 0)}")
 
 
-def _patterns(tables: Tables, columns: Columns, task: str, title: str, note: str) -> list[Grid]:
-    frame = table_of(tables, "patterns")
+def _pattern_tables(
+    tables: Tables, columns: ModelColumns, task: str, title: str, note: str
+) -> list[HtmlTable]:
+    frame = get_table(tables, "patterns")
     frame = frame[frame["task"] == task] if len(frame) else frame
     if frame.empty:
         return []
-    names = [name for name in PATTERNS if name in set(frame["pattern"])]
-    names += [name for name in frame["pattern"].unique() if name not in PATTERNS]
+    names = [name for name in PATTERN_LABELS if name in set(frame["pattern"])]
+    names += [name for name in frame["pattern"].unique() if name not in PATTERN_LABELS]
     found = {(r.model, r.pattern): r for r in frame.itertuples()}
 
-    def cells(column: Column) -> list[Value]:
+    def cells(column: ModelColumn) -> list[Cell]:
         row = [found.get((column.name, name)) for name in names]
         return [
-            value(r.percent, 1, f"{number(r.count, 0)} of {number(r.n, 0)}")
+            number_cell(r.percent, 1, f"{format_number(r.count, 0)} of {format_number(r.n, 0)}")
             if r
-            else Value(MISSING, "")
+            else Cell(MISSING, "")
             for r in row
         ]
 
-    heads = [f"{PATTERNS.get(name, spoken(name))} (%)" for name in names]
-    shown = among(columns, set(frame["model"]))
-    return [models_in_rows(title, note, shown, heads, cells)]
+    heads = [f"{PATTERN_LABELS.get(name, label(name))} (%)" for name in names]
+    shown = select(columns, set(frame["model"]))
+    return [one_row_per_model(title, note, shown, heads, cells)]

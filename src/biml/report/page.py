@@ -11,29 +11,31 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from biml.episodes.circles import STYLE
+from biml.episodes.circles import CSS
 from biml.errors import FormatError
-from biml.files import write_aside
+from biml.files import atomic_write
 from biml.report import figures, numbers
-from biml.report.answers import Answers, few_shot_answers, probe_answers
-from biml.report.columns import Column, columns
-from biml.report.drawing import Drawn, colour, inline
-from biml.report.grids import number
-from biml.report.sheets import OpenEnded, open_ended
-from biml.report.words import spoken
-from biml.results.folder import Results, places_by_reason, read_results
+from biml.report.answers import ResponseSection, few_shot_responses, probe_responses
+from biml.report.columns import ModelColumn, model_columns
+from biml.report.drawing import RenderedFigure, colour, inline_svg
+from biml.report.grids import format_number
+from biml.report.sheets import OpenEndedSection, open_ended_responses
+from biml.report.words import label
+from biml.results.folder import Results, exclusions_by_reason, read_results
 
-PAGE = "index.html"
+PAGE_FILE = "index.html"
 
-ENDINGS = ("png", "svg")
+FIGURE_FORMATS = ("png", "svg")
 
-FILES = tuple(f"{name}.{ending}" for name in figures.NAMES for ending in ENDINGS)
+FIGURE_FILES = tuple(
+    f"{name}.{ending}" for name in figures.FIGURE_NAMES for ending in FIGURE_FORMATS
+)
 """What may be in the folder `figures`."""
 
-_SHOWN = re.compile(r'<figure id="(\w+)"')
+_FIGURE_ID = re.compile(r'<figure id="(\w+)"')
 
 
-def write(folder: Path) -> None:
+def write_report(folder: Path) -> None:
     """Write `index.html` and `figures/` of a results folder from its tables.
 
     Raises:
@@ -46,32 +48,32 @@ def write(folder: Path) -> None:
         raise FormatError(
             "there is no table in it; run `biml reproduce` again", source=str(folder / "tables")
         )
-    drawn = figures.draw(dict(results.tables), columns(results))
-    made = page(results, drawn, source=folder / "tables")
-    for name in figures.NAMES:
-        for ending in ENDINGS:
+    drawn = figures.render_all(dict(results.tables), model_columns(results))
+    made = render_page(results, drawn, source=folder / "tables")
+    for name in figures.FIGURE_NAMES:
+        for ending in FIGURE_FORMATS:
             path = folder / "figures" / f"{name}.{ending}"
             if name in drawn:
-                with write_aside(path) as file:
+                with atomic_write(path) as file:
                     file.write(getattr(drawn[name], ending))
             else:
                 # Of tables that were there before.
                 path.unlink(missing_ok=True)
-    with write_aside(folder / PAGE) as file:
+    with atomic_write(folder / PAGE_FILE) as file:
         file.write(made.encode())
 
 
-def is_whole(folder: Path) -> bool:
+def is_complete(folder: Path) -> bool:
     """Whether the page is there, and the files of every figure on it."""
     try:
-        shown = _SHOWN.findall((folder / PAGE).read_text("utf-8", "replace"))
+        shown = _FIGURE_ID.findall((folder / PAGE_FILE).read_text("utf-8", "replace"))
     except OSError:
         return False
-    files = [folder / "figures" / f"{name}.{ending}" for name in shown for ending in ENDINGS]
+    files = [folder / "figures" / f"{name}.{ending}" for name in shown for ending in FIGURE_FORMATS]
     return all(file.is_file() for file in files)
 
 
-def page(results: Results, drawn: dict[str, Drawn], source: Path) -> str:
+def render_page(results: Results, figures: dict[str, RenderedFigure], source: Path) -> str:
     """The page as HTML.
 
     Args:
@@ -88,27 +90,29 @@ def page(results: Results, drawn: dict[str, Drawn], source: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = number
+    environment.filters["number"] = format_number
     script = templates.get_source(environment, "page.js")[0]
     style = templates.get_source(environment, "page.css")[0]
     digest = b64encode(sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html").render(
         results=results,
-        style=Markup(STYLE + style),
+        style=Markup(CSS + style),
         script=Markup(script),
         script_digest=digest,
-        **_parts(results, drawn, source),
+        **_template_values(results, figures, source),
     )
 
 
-def _parts(results: Results, drawn: dict[str, Drawn], source: Path) -> dict[str, Any]:
+def _template_values(
+    results: Results, drawn: dict[str, RenderedFigure], source: Path
+) -> dict[str, Any]:
     """What the template shows; empty where the tables are absent."""
-    tables, everyone = dict(results.tables), columns(results)
+    tables, everyone = dict(results.tables), model_columns(results)
     try:
-        answers, others = _answers(tables, everyone), _others(tables, everyone)
+        answers, others = _response_sections(tables, everyone), _custom_tasks(tables, everyone)
     except FormatError as error:
         raise FormatError(error.problem, source=str(source / "responses.csv")) from None
-    grids = {make.__name__: make(tables, everyone) for make in numbers.GRIDS}
+    grids = {make.__name__: make(tables, everyone) for make in numbers.TABLE_FUNCTIONS}
     shows = {
         ("few-shot", "Few-shot task"): "few_shot" in answers
         or grids["few_shot"]
@@ -123,35 +127,35 @@ def _parts(results: Results, drawn: dict[str, Drawn], source: Path) -> dict[str,
         ("missing", "What is missing"): results.skipped,
     }
     everything = [*answers.values(), *(task for _, task in others.values())]
-    styles = {rule: None for task in everything for rule in task.palette.style.splitlines()}
+    styles = {rule: None for task in everything for rule in task.palette.css.splitlines()}
     return {
         "columns": everyone,
         "labels": {column.name: column.label for column in everyone},
         "hues": [colour(column) if column.number else "currentColor" for column in everyone],
         "colours": Markup("\n".join(styles)),
         "sections": {id: title for (id, title), content in shows.items() if content},
-        "figures": {name: (figure, Markup(inline(figure))) for name, figure in drawn.items()},
+        "figures": {name: (figure, Markup(inline_svg(figure))) for name, figure in drawn.items()},
         "answers": answers,
         "others": others,
         "grids": grids,
-        "missing": places_by_reason(results.skipped),
+        "missing": exclusions_by_reason(results.skipped),
     }
 
 
-def _answers(
-    tables: dict[str, pd.DataFrame], everyone: tuple[Column, ...]
-) -> dict[str, Answers | OpenEnded]:
+def _response_sections(
+    tables: dict[str, pd.DataFrame], everyone: tuple[ModelColumn, ...]
+) -> dict[str, ResponseSection | OpenEndedSection]:
     rows = _by_task(tables)
-    return {task: make(rows[task], everyone) for task, make in _MADE.items() if task in rows}
+    return {task: make(rows[task], everyone) for task, make in _SECTIONS.items() if task in rows}
 
 
-def _others(
-    tables: dict[str, pd.DataFrame], everyone: tuple[Column, ...]
-) -> dict[str, tuple[str, Answers]]:
+def _custom_tasks(
+    tables: dict[str, pd.DataFrame], everyone: tuple[ModelColumn, ...]
+) -> dict[str, tuple[str, ResponseSection]]:
     """By section the title and the answers of each task that is none of the paper's."""
-    rows = {task: found for task, found in _by_task(tables).items() if task not in _MADE}
+    rows = {task: found for task, found in _by_task(tables).items() if task not in _SECTIONS}
     return {
-        f"task-{n}": (spoken(task).capitalize() or "Answers", few_shot_answers(found, everyone))
+        f"task-{n}": (label(task).capitalize() or "Answers", few_shot_responses(found, everyone))
         for n, (task, found) in enumerate(rows.items(), 1)
     }
 
@@ -162,9 +166,9 @@ def _by_task(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     return {str(task): rows for task, rows in groups}
 
 
-_MADE: dict[str, Callable[..., Answers | OpenEnded]] = {
-    "few_shot": few_shot_answers,
-    "open_ended": open_ended,
-    "probes": probe_answers,
+_SECTIONS: dict[str, Callable[..., ResponseSection | OpenEndedSection]] = {
+    "few_shot": few_shot_responses,
+    "open_ended": open_ended_responses,
+    "probes": probe_responses,
 }
 """What is made of the answers of each of the paper's tasks."""

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 import pandas as pd
 
 from biml.episodes.locate import DataFolders
-from biml.reproduce.scale import Scale
-from biml.reproduce.subjects import Subject
+from biml.reproduce.scale import Workload
+from biml.reproduce.subjects import EvaluatedModel
 
-Frames = dict[str, pd.DataFrame]
+Tables = dict[str, pd.DataFrame]
 """Tables by name."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class MeasurementContext:
     """What a measurement is given.
 
     Attributes:
@@ -23,7 +23,7 @@ class Asked:
         lapse: the rate that samples lapse at.
     """
 
-    subject: Subject
+    model: EvaluatedModel
     data: DataFolders
-    scale: Scale
-    lapse: float = 0.0
+    workload: Workload
+    p_lapse: float = 0.0

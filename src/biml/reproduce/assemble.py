@@ -10,34 +10,34 @@ import pandas as pd
 from biml.behaviour.people import (
     FEW_SHOT,
     few_shot_grammars,
-    has_imported,
-    lacks,
+    is_custom_experiment,
+    lacks_task,
     people_few_shot,
     people_open_ended,
     people_probes,
 )
 from biml.episodes.locate import DataFolders
-from biml.episodes.sources import validation_as_published
+from biml.episodes.sources import matches_published_spec
 from biml.errors import BimlError
-from biml.lineage.curves import training_parts
+from biml.lineage.curves import training_segments
 from biml.reproduce.analysis import (
-    Frames,
-    alike,
+    Tables,
+    comparable_groups,
     few_shot_tables,
-    in_order,
-    join,
+    order_models,
+    concat,
     likelihood_tables,
-    merge,
+    merge_tables,
     open_ended_tables,
     probe_tables,
 )
 from biml.reproduce.experiments import Experiment
-from biml.reproduce.measures import MEASURES
-from biml.reproduce.published import COLUMNS, ORACLE, beside_published
-from biml.reproduce.store import Store, data_digest, key
-from biml.reproduce.subjects import Subject
-from biml.reproduce.work import Found
-from biml.results.folder import Skipped
+from biml.reproduce.measures import MEASUREMENTS
+from biml.reproduce.published import PAPER_MODEL_OF, ORACLE, compare_with_published
+from biml.reproduce.store import ResultCache, data_digest, cache_key
+from biml.reproduce.subjects import EvaluatedModel
+from biml.reproduce.work import JobResults
+from biml.results.folder import Exclusion
 from biml.results.tables import PEOPLE
 
 ANALYSIS_VERSION = 6
@@ -47,7 +47,7 @@ RESAMPLES, QUICK_RESAMPLES = 10_000, 1_000
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ReproductionSpec:
     """What is to be reproduced.
 
     Attributes:
@@ -62,116 +62,124 @@ class Wanted:
             are told as well.
     """
 
-    subjects: tuple[Subject, ...]
+    models: tuple[EvaluatedModel, ...]
     experiments: tuple[Experiment, ...]
     data: DataFolders
     quick: bool = False
     seed: int = 0
-    lapsing: bool = False
-    every: bool = False
+    lapse_samples: bool = False
+    include_absent: bool = False
 
 
-def assemble(wanted: Wanted, found: Found, store: Store) -> Frames:
+def build_tables(spec: ReproductionSpec, results: JobResults, cache: ResultCache) -> Tables:
     """All tables of the results folder, with rows in the order of the models.
 
     Args:
         found: the results of all units of work.
         store: keeps what statistics give, which takes seconds.
     """
-    parts = [_kept(experiment, wanted, found, store) for experiment in wanted.experiments]
-    curves = _curves(wanted.subjects)
+    parts = [_cached_analysis(experiment, spec, results, cache) for experiment in spec.experiments]
+    curves = _learning_curves(spec.models)
     if not curves.empty:
         parts.append({"learning_curves": curves})
-    names = [subject.name for subject in wanted.subjects]
-    tables = {name: in_order(frame, names) for name, frame in merge(parts).items()}
-    columns = {PEOPLE: PEOPLE} | {subject.name: _column(subject) for subject in wanted.subjects}
+    names = [subject.name for subject in spec.models]
+    tables = {name: order_models(frame, names) for name, frame in merge_tables(parts).items()}
+    columns = {PEOPLE: PEOPLE} | {subject.name: _paper_model_of(subject) for subject in spec.models}
     shown = dict(tables)
     if "likelihoods" in shown and (shown["likelihoods"]["task"] == FEW_SHOT).any():
-        shown["likelihoods"] = join([_ceiling(people_few_shot(wanted.data)), shown["likelihoods"]])
-    ran = [experiment.name for experiment in wanted.experiments]
-    imported = has_imported(wanted.data)
-    validated = any(measure == "validation" for measure, _ in found)
-    other = validated and not validation_as_published(wanted.data)
+        shown["likelihoods"] = concat(
+            [_empirical_ceiling(people_few_shot(spec.data)), shown["likelihoods"]]
+        )
+    ran = [experiment.name for experiment in spec.experiments]
+    imported = is_custom_experiment(spec.data)
+    validated = any(measure == "validation" for measure, _ in results)
+    other = validated and not matches_published_spec(spec.data)
     return tables | {
-        "figures": beside_published(shown, columns, ran, imported, other, wanted.every)
+        "figures": compare_with_published(shown, columns, ran, imported, other, spec.include_absent)
     }
 
 
-def not_compared(wanted: Wanted, found: Found) -> tuple[Skipped, ...]:
+def incomparable_models(spec: ReproductionSpec, results: JobResults) -> tuple[Exclusion, ...]:
     """The models that were scored on other responses than most, for each task."""
     skipped = []
-    for experiment in wanted.experiments:
-        for name in experiment.measures:
+    for experiment in spec.experiments:
+        for name in experiment.measurements:
             if name.endswith("_likelihood"):
-                measured = {m: result.frames for (of, m), result in found.items() if of == name}
-                part = f"differences from the others, {MEASURES[name].task.replace('_', '-')}"
+                measured = {m: result.tables for (of, m), result in results.items() if of == name}
+                part = f"differences from the others, {MEASUREMENTS[name].task.replace('_', '-')}"
                 why = "was scored on other responses than the others"
-                apart = {model for models in alike(measured)[1:] for model in models}
+                apart = {model for models in comparable_groups(measured)[1:] for model in models}
                 skipped += [
-                    Skipped(subject.name, experiment.name, why, part)
-                    for subject in wanted.subjects
+                    Exclusion(subject.name, experiment.name, why, part)
+                    for subject in spec.models
                     if subject.name in apart
                 ]
     return tuple(skipped)
 
 
-def _kept(experiment: Experiment, wanted: Wanted, found: Found, store: Store) -> Frames:
+def _cached_analysis(
+    experiment: Experiment, spec: ReproductionSpec, results: JobResults, cache: ResultCache
+) -> Tables:
     """The tables of an experiment, as far as the data have its tasks."""
     measures = [
         name
-        for name in experiment.measures
-        if not (task := MEASURES[name].task) or not lacks(wanted.data, task)
+        for name in experiment.measurements
+        if not (task := MEASUREMENTS[name].task) or not lacks_task(spec.data, task)
     ]
     places = [
         (measure, subject.name)
         for measure in measures
-        for subject in wanted.subjects
-        if (measure, subject.name) in found
+        for subject in spec.models
+        if (measure, subject.name) in results
     ]
-    measured: dict[str, dict[str, Frames]] = {measure: {} for measure in measures}
+    measured: dict[str, dict[str, Tables]] = {measure: {} for measure in measures}
     for measure, model in places:
-        measured[measure][model] = found[measure, model].frames
-    resamples = QUICK_RESAMPLES if wanted.quick else RESAMPLES
-    inputs = [found[place].key for place in places]
-    people = data_digest(wanted.data, "data_human")
-    about = (experiment.name, ANALYSIS_VERSION, inputs, people, wanted.seed, resamples)
-    name = key("analysis", *about)
-    tables = store.load(name)
+        measured[measure][model] = results[measure, model].tables
+    resamples = QUICK_RESAMPLES if spec.quick else RESAMPLES
+    inputs = [results[place].cache_key for place in places]
+    people = data_digest(spec.data, "data_human")
+    about = (experiment.name, ANALYSIS_VERSION, inputs, people, spec.seed, resamples)
+    name = cache_key("analysis", *about)
+    tables = cache.load(name)
     if tables is None:
-        tables = _analysed(measured, wanted, resamples)
+        tables = _analyse(measured, spec, resamples)
         with suppress(BimlError):  # of which the units told already
-            store.save(name, tables)
+            cache.save(name, tables)
     return tables
 
 
-def _analysed(
-    measured: Mapping[str, Mapping[str, Frames]], wanted: Wanted, resamples: int
-) -> Frames:
-    parts: list[Frames] = []
-    for name, by_model in measured.items():
+def _analyse(
+    tables_by_measurement: Mapping[str, Mapping[str, Tables]],
+    spec: ReproductionSpec,
+    resamples: int,
+) -> Tables:
+    parts: list[Tables] = []
+    for name, by_model in tables_by_measurement.items():
         if name.endswith("_likelihood"):
-            parts.append(likelihood_tables(by_model, wanted.seed, resamples))
+            parts.append(likelihood_tables(by_model, spec.seed, resamples))
         elif name in ("gold", "validation", "novel_rules"):
-            parts.append(merge(by_model.values()))
+            parts.append(merge_tables(by_model.values()))
         else:  # of people in any case
             drawn = [frames["responses"] for frames in by_model.values()]
-            parts.append(_behaviour(name, drawn, wanted, resamples))
-    return merge(parts)
+            parts.append(_behaviour_tables(name, drawn, spec, resamples))
+    return merge_tables(parts)
 
 
-def _behaviour(name: str, drawn: Sequence[pd.DataFrame], wanted: Wanted, resamples: int) -> Frames:
+def _behaviour_tables(
+    name: str, model_responses: Sequence[pd.DataFrame], spec: ReproductionSpec, resamples: int
+) -> Tables:
     """The measures of one task for people and models."""
-    data = wanted.data
+    data = spec.data
     if name == "few_shot_samples":
         people = people_few_shot(data)
         grammars = few_shot_grammars(data)
-        return few_shot_tables(join([people, *drawn]), grammars, wanted.seed, resamples)
+        return few_shot_tables(concat([people, *model_responses]), grammars, spec.seed, resamples)
     if name == "open_ended_samples":
-        return open_ended_tables(join([people_open_ended(data), *drawn]))
-    return probe_tables(join([people_probes(data), *drawn]))
+        return open_ended_tables(concat([people_open_ended(data), *model_responses]))
+    return probe_tables(concat([people_probes(data), *model_responses]))
 
 
-def _ceiling(people: pd.DataFrame) -> pd.DataFrame:
+def _empirical_ceiling(people: pd.DataFrame) -> pd.DataFrame:
     """Log-likelihood of the few-shot responses by their own frequencies; no model can pass it."""
     counts = people.groupby("item")["response"].value_counts()
     shares = counts / counts.groupby(level="item").transform("sum")
@@ -180,29 +188,29 @@ def _ceiling(people: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame([row])
 
 
-def _curves(subjects: Sequence[Subject]) -> pd.DataFrame:
+def _learning_curves(models: Sequence[EvaluatedModel]) -> pd.DataFrame:
     """The learning curves of those networks that remember them, all parts end to end."""
     rows: list[dict[str, object]] = []
-    for subject in subjects:
+    for subject in models:
         if subject.network is None:
             continue
-        for number, part in enumerate(training_parts(subject.network.path), 1):
+        for number, part in enumerate(training_segments(subject.network.path), 1):
             about = {"model": subject.name, "part": number}
             rows += [
                 {
                     **about,
                     "step": line.get("step"),
-                    "episodes": part.before + int(line["episodes"] or 0),
+                    "episodes": part.episodes_before + int(line["episodes"] or 0),
                     "train_loss": line.get("train_loss"),
                     "val_loss": line.get("val_loss"),
                 }
-                for line in part.lines
+                for line in part.log
             ]
     return pd.DataFrame(rows)
 
 
-def _column(subject: Subject) -> str:
+def _paper_model_of(model: EvaluatedModel) -> str:
     """Which of the paper's models it is."""
-    if subject.symbolic:
-        return ORACLE if subject.name == "oracle" else ""
-    return COLUMNS.get(subject.trained_on, "")
+    if model.symbolic:
+        return ORACLE if model.name == "oracle" else ""
+    return PAPER_MODEL_OF.get(model.trained_on, "")

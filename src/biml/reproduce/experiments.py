@@ -17,10 +17,10 @@ class Experiment:
 
     name: str
     summary: str
-    measures: tuple[str, ...]
+    measurements: tuple[str, ...]
 
 
-_ROWS = (
+_EXPERIMENTS = (
     Experiment(
         "table1",
         "log-likelihood of people's responses, few-shot and open-ended (Table 1)",
@@ -48,24 +48,24 @@ _ROWS = (
     ),
 )
 
-EXPERIMENTS: dict[str, Experiment] = {row.name: row for row in _ROWS}
+EXPERIMENTS: dict[str, Experiment] = {row.name: row for row in _EXPERIMENTS}
 """By name."""
 
-ALL = "all"
+ALL_EXPERIMENTS = "all"
 
 
-def chosen(names: list[str] | None) -> tuple[Experiment, ...]:
+def select_experiments(names: list[str] | None) -> tuple[Experiment, ...]:
     """The experiments of these names, in the order of the table; all where none is named.
 
     Raises:
         UsageError: there is none of a name; the message lists them all.
     """
     for name in names or ():
-        if name != ALL and name not in EXPERIMENTS:
+        if name != ALL_EXPERIMENTS and name not in EXPERIMENTS:
             raise UsageError(
                 f"unknown experiment {name!r}; choose one or more of {', '.join(EXPERIMENTS)}, "
-                f"or {ALL}"
+                f"or {ALL_EXPERIMENTS}"
             )
-    if not names or ALL in names:
+    if not names or ALL_EXPERIMENTS in names:
         return tuple(EXPERIMENTS.values())
     return tuple(row for row in EXPERIMENTS.values() if row.name in names)

@@ -7,24 +7,24 @@ import pandas as pd
 
 from biml.behaviour.likelihoods import (
     ScoredResponse,
-    as_scores,
-    breakdown,
+    token_scores,
+    summed_by,
     score_responses,
-    tabulate,
+    to_table,
 )
-from biml.behaviour.people import FEW_SHOT, FOLDS, OPEN_ENDED, PROBES, has_folds
-from biml.behaviour.samples import open_evaluation
-from biml.episodes.present import EvaluationEpisodes
-from biml.episodes.types import PUBLISHED, episode_type
-from biml.evaluation.likelihood import LAPSES, fit_lapse, likelihood
+from biml.behaviour.people import FEW_SHOT, FOLDS, OPEN_ENDED, PROBES, has_cv_folds
+from biml.behaviour.samples import open_evaluation_set
+from biml.episodes.present import EvaluationSet
+from biml.episodes.types import PUBLISHED_VOCAB, episode_type
+from biml.evaluation.likelihood import LAPSE_GRID, fit_lapse, likelihood
 from biml.evaluation.responder import Responder
 from biml.reproduce import takes_part
-from biml.reproduce.asked import Asked, Frames
-from biml.reproduce.names import own_symbols
-from biml.reproduce.subjects import Subject, knows
+from biml.reproduce.asked import MeasurementContext, Tables
+from biml.reproduce.names import task_symbols
+from biml.reproduce.subjects import EvaluatedModel, has_vocabulary
 from biml.results.tables import Table
 
-SCORED = Table(
+SCORED_TABLE = Table(
     "scored",
     "the log-likelihood of one response at the fitted lapse rate",
     {
@@ -41,50 +41,58 @@ SCORED = Table(
 )
 """What differences between models are worked out from."""
 
-HUNDREDTHS = tuple(n / 100 for n in range(1, 100))
+FINE_LAPSE_GRID = tuple(n / 100 for n in range(1, 100))
 """Lapse rates that are tried for symbolic models."""
 
 
-def few_shot_likelihood(asked: Asked) -> Frames:
+def few_shot_likelihood(context: MeasurementContext) -> Tables:
     """Of people's few-shot responses; a network without study context skips two of them."""
-    kind = "few_shot_human" if knows(asked.subject, PUBLISHED) else "human_vanilla"
-    symbols = own_symbols(asked, FEW_SHOT)
-    evaluation = open_evaluation(kind, asked.data, asked.scale.seed, own_names=bool(symbols))
+    kind = "few_shot_human" if has_vocabulary(context.model, PUBLISHED_VOCAB) else "human_vanilla"
+    symbols = task_symbols(context, FEW_SHOT)
+    evaluation = open_evaluation_set(
+        kind, context.data, context.workload.seed, own_names=bool(symbols)
+    )
     # Renaming changes nothing for a symbolic model of this task.
-    passes = 1 if asked.subject.symbolic else asked.scale.few_shot_passes
-    scored = score_responses(asked.subject.responder(symbols), evaluation, repeats=passes)
-    return _likelihoods(asked, FEW_SHOT, {"": scored})
+    passes = 1 if context.model.symbolic else context.workload.few_shot_passes
+    scored = score_responses(context.model.responder(symbols), evaluation, repeats=passes)
+    return _likelihood_tables(context, FEW_SHOT, {"": scored})
 
 
-def open_ended_likelihood(asked: Asked) -> Frames:
+def open_ended_likelihood(context: MeasurementContext) -> Tables:
     """Of each person's seven answers, by models that have not seen the person where there are."""
     parts: dict[str, list[ScoredResponse]] = {}
-    symbols = own_symbols(asked, OPEN_ENDED)
-    for fold, responder in _folds(asked, symbols):
+    symbols = task_symbols(context, OPEN_ENDED)
+    for fold, responder in _responders_by_fold(context, symbols):
         name = f"open_end_human_cross{fold}" if fold else "open_end_human_all"
-        evaluation = open_evaluation(name, asked.data, asked.scale.seed, own_names=bool(symbols))
-        passes = asked.scale.open_ended_passes
+        evaluation = open_evaluation_set(
+            name, context.data, context.workload.seed, own_names=bool(symbols)
+        )
+        passes = context.workload.open_ended_passes
         parts[str(fold or "")] = score_responses(responder(), evaluation, repeats=passes)
-    seen = "" in parts and not asked.subject.symbolic
-    return _likelihoods(asked, OPEN_ENDED, parts, within_sample=_seen(seen, evaluation))
+    seen = "" in parts and not context.model.symbolic
+    return _likelihood_tables(
+        context, OPEN_ENDED, parts, within_sample=_within_sample(seen, evaluation)
+    )
 
 
-def probe_likelihood(asked: Asked) -> Frames:
+def probe_likelihood(context: MeasurementContext) -> Tables:
     """Of people's answers to the probe trials, each of symbols of the trial's pool."""
-    kind = takes_part.probe_type(asked.subject)
-    evaluation = episode_type(kind).open_evaluation(asked.data, asked.scale.seed)
-    passes = asked.scale.few_shot_passes
-    scored = score_responses(asked.subject.responder(), evaluation, repeats=passes)
-    seen = _seen(asked.subject.trained_on == kind, evaluation)
-    return _likelihoods(asked, PROBES, {"": scored}, within_sample=seen)
+    kind = takes_part.probe_episode_type(context.model)
+    evaluation = episode_type(kind).open_evaluation(context.data, context.workload.seed)
+    passes = context.workload.few_shot_passes
+    scored = score_responses(context.model.responder(), evaluation, repeats=passes)
+    seen = _within_sample(context.model.trained_on == kind, evaluation)
+    return _likelihood_tables(context, PROBES, {"": scored}, within_sample=seen)
 
 
-def _seen(seen: bool, evaluation: EvaluationEpisodes) -> bool | None:
+def _within_sample(trained_on_task: bool, evaluation: EvaluationSet) -> bool | None:
     """Nobody knows whether a model was trained on imported people."""
-    return None if seen and evaluation.answerers else seen
+    return None if trained_on_task and evaluation.respondents else trained_on_task
 
 
-def _folds(asked: Asked, symbols: tuple[str, ...]) -> list[tuple[int, Callable[[], Responder]]]:
+def _responders_by_fold(
+    context: MeasurementContext, symbols: tuple[str, ...]
+) -> list[tuple[int, Callable[[], Responder]]]:
     """The responder for the participants of each fold; fold 0 is everybody.
 
     A symbolic model has seen nobody, so that it answers for all folds. Imported data have no folds
@@ -93,29 +101,29 @@ def _folds(asked: Asked, symbols: tuple[str, ...]) -> list[tuple[int, Callable[[
     Args:
         symbols: what a symbolic model answers in, if not in the published colours.
     """
-    subject = asked.subject
+    subject = context.model
     responder = partial(subject.responder, symbols)
-    if not has_folds(asked.data):
+    if not has_cv_folds(context.data):
         return [(0, responder)]
     if subject.symbolic:
         return [(fold, responder) for fold in FOLDS]
-    if subject.folds:
-        return [(fold, net.responder) for fold, net in zip(FOLDS, subject.folds, strict=True)]
-    return [(_held_out(subject), responder)]
+    if subject.fold_models:
+        return [(fold, net.responder) for fold, net in zip(FOLDS, subject.fold_models, strict=True)]
+    return [(_held_out_fold(subject), responder)]
 
 
-def _held_out(subject: Subject) -> int:
+def _held_out_fold(model: EvaluatedModel) -> int:
     """The fold that a model by itself was trained without, or 0."""
-    _, _, fold = subject.trained_on.rpartition("cross")
+    _, _, fold = model.trained_on.rpartition("cross")
     return int(fold) if fold in map(str, FOLDS) else 0
 
 
-def _likelihoods(
-    asked: Asked,
+def _likelihood_tables(
+    context: MeasurementContext,
     task: str,
-    parts: dict[str, list[ScoredResponse]],
+    scored_by_fold: dict[str, list[ScoredResponse]],
     within_sample: bool | None = False,
-) -> Frames:
+) -> Tables:
     """Tables of the likelihood of several folds at the one lapse rate that is best for all.
 
     Networks have that of the published grid; symbolic models that of a finer one, as the
@@ -124,13 +132,19 @@ def _likelihoods(
     Args:
         within_sample: whether the model was trained on these answers; None where nobody knows.
     """
-    everything = [one for scored in parts.values() for one in scored]
-    best = fit_lapse(as_scores(everything), HUNDREDTHS if asked.subject.symbolic else LAPSES)
-    found = {fold: likelihood(as_scores(one), best.p_lapse) for fold, one in parts.items()}
-    if len(parts) > 1:
+    everything = [one for scored in scored_by_fold.values() for one in scored]
+    best = fit_lapse(
+        token_scores(everything), FINE_LAPSE_GRID if context.model.symbolic else LAPSE_GRID
+    )
+    found = {
+        fold: likelihood(token_scores(one), best.p_lapse) for fold, one in scored_by_fold.items()
+    }
+    if len(scored_by_fold) > 1:
         found["all"] = best
-    counts = {fold: len(scored) for fold, scored in parts.items()} | {"all": len(everything)}
-    name = asked.subject.name
+    counts = {fold: len(scored) for fold, scored in scored_by_fold.items()} | {
+        "all": len(everything)
+    }
+    name = context.model.name
     rows = [
         {
             "model": name,
@@ -140,20 +154,20 @@ def _likelihoods(
             "lapse": one.p_lapse,
             "log_likelihood": one.mean,
             "sd": one.sd,
-            "symbols": one.symbols,
-            "responses": counts[fold or next(iter(parts))],
+            "symbols": one.n_symbols,
+            "responses": counts[fold or next(iter(scored_by_fold))],
             "within_sample": within_sample,
         }
         for fold, one in found.items()
     ]
-    scored = tabulate(everything, model=name, task=task, p_lapse=best.p_lapse)
+    scored = to_table(everything, model=name, task=task, p_lapse=best.p_lapse)
     tables = {
         "likelihoods": pd.DataFrame(rows),
-        "likelihoods_by_item": breakdown(scored, by=("model", "task", "item", "query")),
+        "likelihoods_by_item": summed_by(scored, by=("model", "task", "item", "query")),
         "scored": scored,
     }
     known = scored[scored["participant"] != ""]
     if len(known):
-        people = breakdown(known, by=("model", "task", "participant"))
+        people = summed_by(known, by=("model", "task", "participant"))
         tables["likelihoods_by_participant"] = people
     return tables

@@ -15,25 +15,25 @@ import pandas as pd
 from biml.behaviour import samples
 from biml.behaviour.people import FEW_SHOT, OPEN_ENDED, PROBES
 from biml.episodes.episode import Episode
-from biml.episodes.types import PUBLISHED, episode_type
-from biml.evaluation.accuracy import share_right
-from biml.evaluation.answers import longest
-from biml.evaluation.exact import exact
+from biml.episodes.types import PUBLISHED_VOCAB, episode_type
+from biml.evaluation.accuracy import exact_match_rate
+from biml.evaluation.answers import max_response_length
+from biml.evaluation.exact import teacher_forced_exact_match
 from biml.evaluation.lapsing import Lapsing
 from biml.evaluation.network_responder import NetworkResponder
 from biml.reproduce import takes_part
-from biml.reproduce.asked import Asked, Frames
+from biml.reproduce.asked import MeasurementContext, Tables
 from biml.reproduce.likelihoods import (
     few_shot_likelihood,
     open_ended_likelihood,
     probe_likelihood,
 )
-from biml.reproduce.names import own_symbols
-from biml.reproduce.subjects import Subject, knows
+from biml.reproduce.names import task_symbols
+from biml.reproduce.subjects import EvaluatedModel, has_vocabulary
 
 
 @dataclass(frozen=True)
-class Measure:
+class Measurement:
     """One measurement.
 
     Attributes:
@@ -52,180 +52,185 @@ class Measure:
     name: str
     summary: str
     version: int
-    run: Callable[[Asked], Frames]
-    refuses: Callable[[Subject], str]
-    scale: tuple[str, ...]
+    run: Callable[[MeasurementContext], Tables]
+    ineligible_reason: Callable[[EvaluatedModel], str]
+    workload_fields: tuple[str, ...]
     data: tuple[str, ...] = ("data_human",)
     cost: float = 10.0
-    lapse_of: str = ""
+    lapse_from: str = ""
     task: str = ""
 
 
 # --- greedy answers
 
 
-def accuracy(task: str, asked: Asked) -> Frames:
+def exact_match_accuracy(task: str, context: MeasurementContext) -> Tables:
     """Percent of queries answered exactly, on copied and on new ones."""
     name = {"validation": "algebraic"}.get(task, task)
-    if not knows(asked.subject, PUBLISHED):
+    if not has_vocabulary(context.model, PUBLISHED_VOCAB):
         name = "few_shot_vanilla"
-    evaluation = episode_type(name).open_evaluation(asked.data, asked.scale.seed)
-    kept = _spread(evaluation.episodes, asked.scale.episodes)
-    episodes = replace(evaluation, episodes=kept).presented(0)
-    responder = asked.subject.responder()
+    evaluation = episode_type(name).open_evaluation(context.data, context.workload.seed)
+    kept = _evenly_spaced(evaluation.episodes, context.workload.episodes)
+    episodes = replace(evaluation, episodes=kept).repeat(0)
+    responder = context.model.responder()
     assert isinstance(responder, NetworkResponder)
-    right = exact(responder.network, episodes, longest(episodes))
+    right = teacher_forced_exact_match(responder.network, episodes, max_response_length(episodes))
     rows = []
     for kind in ("novel", "copied"):
-        found = share_right(episodes, right, copied=kind == "copied")
+        found = exact_match_rate(episodes, right, in_study=kind == "copied")
         if found is not None:
-            about = {"model": asked.subject.name, "task": task, "kind": kind}
-            rows.append({**about, "mean": found.mean, "sd": found.sd, "n": found.episodes})
+            about = {"model": context.model.name, "task": task, "kind": kind}
+            rows.append({**about, "mean": found.mean, "sd": found.sd, "n": found.n_episodes})
     return {"accuracies": pd.DataFrame(rows)}
 
 
-def _spread(some: Sequence[Episode], most: int) -> tuple[Episode, ...]:
+def _evenly_spaced(episodes: Sequence[Episode], limit: int) -> tuple[Episode, ...]:
     """At most so many, evenly spread."""
-    return tuple(some[:: -(-len(some) // most)])
+    return tuple(episodes[:: -(-len(episodes) // limit)])
 
 
 # --- samples
 
 
-def few_shot_samples(asked: Asked) -> Frames:
+def few_shot_samples(context: MeasurementContext) -> Tables:
     """Drawn answers to the few-shot queries."""
-    symbols = own_symbols(asked, FEW_SHOT)
+    symbols = task_symbols(context, FEW_SHOT)
     drawn = samples.sample_few_shot(
-        _lapsing(asked, symbols),
-        times=asked.scale.few_shot_times,
+        _responder_with_lapse(context, symbols),
+        samples_per_response=context.workload.few_shot_times,
         own_names=bool(symbols),
-        **_named(asked),
+        **_sampling_options(context),
     )
     return {"responses": drawn}
 
 
-def open_ended_samples(asked: Asked) -> Frames:
+def open_ended_samples(context: MeasurementContext) -> Tables:
     """Drawn answer sheets of the open-ended task."""
-    symbols = own_symbols(asked, OPEN_ENDED)
+    symbols = task_symbols(context, OPEN_ENDED)
     drawn = samples.sample_open_ended(
-        _lapsing(asked, symbols),
-        n=asked.scale.sheets,
+        _responder_with_lapse(context, symbols),
+        n_sets=context.workload.response_sets,
         own_names=bool(symbols),
-        **_named(asked),
+        **_sampling_options(context),
     )
     return {"responses": drawn}
 
 
-def probe_samples(asked: Asked) -> Frames:
+def probe_samples(context: MeasurementContext) -> Tables:
     """Drawn answers to the probe trials; the pool is shown to whom it was shown in training."""
-    kind, times = takes_part.probe_type(asked.subject), asked.scale.probe_times
-    drawn = samples.sample_probes(_lapsing(asked), times=times, kind=kind, **_named(asked))
+    kind, times = takes_part.probe_episode_type(context.model), context.workload.probe_times
+    drawn = samples.sample_probes(
+        _responder_with_lapse(context),
+        samples_per_response=times,
+        kind=kind,
+        **_sampling_options(context),
+    )
     return {"responses": drawn}
 
 
-def _lapsing(asked: Asked, symbols: tuple[str, ...] = ()) -> Lapsing:
-    return Lapsing(asked.subject.responder(symbols), asked.lapse)
+def _responder_with_lapse(context: MeasurementContext, symbols: tuple[str, ...] = ()) -> Lapsing:
+    return Lapsing(context.model.responder(symbols), context.p_lapse)
 
 
-def _named(asked: Asked) -> dict[str, Any]:
-    return {"data": asked.data, "model": asked.subject.name, "seed": asked.scale.seed}
+def _sampling_options(context: MeasurementContext) -> dict[str, Any]:
+    return {"data": context.data, "model": context.model.name, "seed": context.workload.seed}
 
 
-_ROWS = (
-    Measure(
+_MEASUREMENTS = (
+    Measurement(
         "few_shot_likelihood",
         "likelihood, few-shot",
         2,
         few_shot_likelihood,
-        takes_part.few_shot,
+        takes_part.ineligible_for_few_shot,
         ("few_shot_passes", "seed"),
         cost=13,
         task=FEW_SHOT,
     ),
-    Measure(
+    Measurement(
         "open_ended_likelihood",
         "likelihood, open-ended",
         3,
         open_ended_likelihood,
-        takes_part.open_ended,
+        takes_part.ineligible_for_open_ended,
         ("open_ended_passes", "seed"),
         cost=70,
         task=OPEN_ENDED,
     ),
-    Measure(
+    Measurement(
         "probe_likelihood",
         "likelihood, probes",
         2,
         probe_likelihood,
-        takes_part.probes,
+        takes_part.ineligible_for_probes,
         ("few_shot_passes", "seed"),
         cost=10,
         task=PROBES,
     ),
-    Measure(
+    Measurement(
         "gold",
         "greedy answers, gold",
         2,
-        partial(accuracy, "few_shot_gold"),
-        takes_part.greedy_gold,
+        partial(exact_match_accuracy, "few_shot_gold"),
+        takes_part.ineligible_for_gold_accuracy,
         ("episodes", "seed"),
         cost=2,
         task=FEW_SHOT,
     ),
-    Measure(
+    Measurement(
         "validation",
         "greedy answers, validation",
         2,
-        partial(accuracy, "validation"),
-        takes_part.drawn_grammars,
+        partial(exact_match_accuracy, "validation"),
+        takes_part.ineligible_for_sampled_grammars,
         ("episodes", "seed"),
         data=("data_algebraic/val",),
         cost=4,
     ),
-    Measure(
+    Measurement(
         "novel_rules",
         "greedy answers, novel rules",
         2,
-        partial(accuracy, "novel_rules"),
-        takes_part.drawn_grammars,
+        partial(exact_match_accuracy, "novel_rules"),
+        takes_part.ineligible_for_sampled_grammars,
         ("episodes", "seed"),
         data=(),
         cost=3,
     ),
-    Measure(
+    Measurement(
         "few_shot_samples",
         "samples, few-shot",
         2,
         few_shot_samples,
-        takes_part.sampled_few_shot,
+        takes_part.ineligible_for_few_shot_samples,
         ("few_shot_times", "seed"),
         cost=10,
-        lapse_of="few_shot_likelihood",
+        lapse_from="few_shot_likelihood",
         task=FEW_SHOT,
     ),
-    Measure(
+    Measurement(
         "open_ended_samples",
         "samples, open-ended",
         2,
         open_ended_samples,
-        takes_part.sampled_open_ended,
-        ("sheets", "seed"),
+        takes_part.ineligible_for_open_ended_samples,
+        ("response_sets", "seed"),
         cost=2,
-        lapse_of="open_ended_likelihood",
+        lapse_from="open_ended_likelihood",
         task=OPEN_ENDED,
     ),
-    Measure(
+    Measurement(
         "probe_samples",
         "samples, probes",
         2,
         probe_samples,
-        takes_part.probes,
+        takes_part.ineligible_for_probes,
         ("probe_times", "seed"),
         cost=3,
-        lapse_of="probe_likelihood",
+        lapse_from="probe_likelihood",
         task=PROBES,
     ),
 )
 
-MEASURES: dict[str, Measure] = {row.name: row for row in _ROWS}
+MEASUREMENTS: dict[str, Measurement] = {row.name: row for row in _MEASUREMENTS}
 """By name."""

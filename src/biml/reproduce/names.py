@@ -6,12 +6,12 @@ from contextlib import suppress
 from biml.behaviour.people import FEW_SHOT, OPEN_ENDED, PROBES
 from biml.episodes.episode import COLOURS, WORDS, Episode
 from biml.episodes.locate import DataFolders
-from biml.episodes.transforms import own_names
+from biml.episodes.transforms import symbols_used
 from biml.episodes.types import episode_type
 from biml.errors import BimlError
-from biml.reproduce.asked import Asked
+from biml.reproduce.asked import MeasurementContext
 
-ASKED = {
+TASK_EPISODE_TYPES = {
     FEW_SHOT: ("few_shot_human",),
     OPEN_ENDED: ("open_end_freeform", "open_end_human_all"),
     PROBES: ("probe_human",),
@@ -19,29 +19,29 @@ ASKED = {
 """The episode types that have all words and symbols of each task."""
 
 
-def too_many(data: DataFolders, task: str) -> str:
+def vocabulary_overflow(data: DataFolders, task: str) -> str:
     """What a task has too many of for the published names, as a reader is told; else empty."""
-    for episode in _episodes(data, task):
+    for episode in _task_episodes(data, task):
         for own, names, kind in zip(
-            own_names(episode), (WORDS, COLOURS), ("words", "symbols"), strict=True
+            symbols_used(episode), (WORDS, COLOURS), ("words", "symbols"), strict=True
         ):
             if len(own) > len(names):
                 return f"{len(own)} {kind}"
     return ""
 
 
-def own_symbols(asked: Asked, task: str) -> tuple[str, ...]:
+def task_symbols(context: MeasurementContext, task: str) -> tuple[str, ...]:
     """What a symbolic model answers in where a task has too many names; empty where it has not.
 
     Such a model knows the rules, so that it needs no renaming.
     """
-    if not asked.subject.symbolic or not too_many(asked.data, task):
+    if not context.model.symbolic or not vocabulary_overflow(context.data, task):
         return ()
-    every = [symbol for e in _episodes(asked.data, task) for symbol in own_names(e)[1]]
+    every = [symbol for e in _task_episodes(context.data, task) for symbol in symbols_used(e)[1]]
     return tuple(dict.fromkeys(every))
 
 
-def _episodes(data: DataFolders, task: str) -> Iterator[Episode]:
-    for name in ASKED[task]:
+def _task_episodes(data: DataFolders, task: str) -> Iterator[Episode]:
+    for name in TASK_EPISODE_TYPES[task]:
         with suppress(BimlError):  # whoever asks for them is told what is wrong
             yield from episode_type(name).open_evaluation(data, 0).episodes

@@ -11,7 +11,7 @@ MLC, JOINT, ALGEBRAIC, COPY = "MLC", "MLC (joint)", "MLC (algebraic only)", "MLC
 OPEN_ENDED, PROBES = "MLC (open-ended)", "MLC (probes)"
 VANILLA, ORACLE = "basic seq2seq", "symbolic (oracle)"
 
-COLUMNS = {
+PAPER_MODEL_OF = {
     "algebraic+biases": MLC,
     "algebraic+slips": MLC,
     "joint": JOINT,
@@ -27,7 +27,7 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedValue:
     """What the paper states of one model: a number, or a range that was read off a graph.
 
     Attributes:
@@ -42,17 +42,17 @@ class Published:
     sd: float | None = None
     best: float | None = None
 
-    def difference(self, ours: float) -> float | None:
+    def difference(self, reproduced: float) -> float | None:
         """How much ours is above the number or outside the range; None where nothing is stated."""
         if self.number is not None:
-            return ours - self.number
+            return reproduced - self.number
         if self.low is None or self.high is None:
             return None
-        return ours - min(max(ours, self.low), self.high)
+        return reproduced - min(max(reproduced, self.low), self.high)
 
 
 @dataclass(frozen=True)
-class Figure:
+class PublishedStatistic:
     """One figure of the paper.
 
     Attributes:
@@ -67,37 +67,39 @@ class Figure:
     experiment: str
     name: str
     table: str
-    where: Mapping[str, object]
+    row_filter: Mapping[str, object]
     column: str
-    published: Mapping[str, float | Published]
+    values: Mapping[str, float | PublishedValue]
 
 
-def _accuracy(experiment: str, name: str, task: str, **published: float | Published) -> Figure:
+def _accuracy_statistic(
+    experiment: str, name: str, task: str, **published: float | PublishedValue
+) -> PublishedStatistic:
     where = {"task": task, "kind": "novel"}
-    named = {_BY_WORD[word]: value for word, value in published.items()}
-    return Figure(experiment, name, "accuracies", where, "mean", named)
+    named = {_PAPER_MODELS[word]: value for word, value in published.items()}
+    return PublishedStatistic(experiment, name, "accuracies", where, "mean", named)
 
 
-def _runs(mean: float, sd: float, best: float | None = None) -> Published:
-    return Published(mean, sd=sd, best=best)
+def _mean_over_runs(mean: float, sd: float, best: float | None = None) -> PublishedValue:
+    return PublishedValue(mean, sd=sd, best=best)
 
 
-def _group(name: str, group: str, people: float, mlc: float) -> Figure:
+def _group_statistic(name: str, group: str, people: float, mlc: float) -> PublishedStatistic:
     published = {PEOPLE: people, MLC: mlc}
-    return Figure("few-shot", name, "groups", {"group": group}, "accuracy", published)
+    return PublishedStatistic("few-shot", name, "groups", {"group": group}, "accuracy", published)
 
 
-def _pattern(
+def _pattern_statistic(
     experiment: str, task: str, name: str, pattern: str, published: Mapping[str, float]
-) -> Figure:
+) -> PublishedStatistic:
     where = {"task": task, "pattern": pattern}
-    return Figure(experiment, name, "patterns", where, "percent", published)
+    return PublishedStatistic(experiment, name, "patterns", where, "percent", published)
 
 
-_BY_WORD = {"mlc": MLC, "joint": JOINT, "algebraic": ALGEBRAIC, "vanilla": VANILLA}
+_PAPER_MODELS = {"mlc": MLC, "joint": JOINT, "algebraic": ALGEBRAIC, "vanilla": VANILLA}
 
-FIGURES = (
-    Figure(
+STATISTICS = (
+    PublishedStatistic(
         "table1",
         "log-likelihood of few-shot responses",
         "likelihoods",
@@ -105,12 +107,12 @@ FIGURES = (
         "log_likelihood",
         {
             ORACLE: -536.1,
-            MLC: Published(low=-380.0, high=-360.0),
-            ALGEBRAIC: Published(low=-500.0, high=-400.0),
+            MLC: PublishedValue(low=-380.0, high=-360.0),
+            ALGEBRAIC: PublishedValue(low=-500.0, high=-400.0),
             PEOPLE: -154.1,
         },
     ),
-    Figure(
+    PublishedStatistic(
         "table1",
         "lapse rate of few-shot responses",
         "likelihoods",
@@ -118,7 +120,7 @@ FIGURES = (
         "lapse",
         {ORACLE: 0.13, VANILLA: 0.9, COPY: 0.5, ALGEBRAIC: 0.1, JOINT: 0.03, MLC: 0.03},
     ),
-    Figure(
+    PublishedStatistic(
         "table1",
         "log-likelihood of open-ended responses",
         "likelihoods",
@@ -127,7 +129,7 @@ FIGURES = (
         "log_likelihood",
         {},
     ),
-    Figure(
+    PublishedStatistic(
         "table1",
         "log-likelihood of open-ended responses seen in training",
         "likelihoods",
@@ -135,93 +137,93 @@ FIGURES = (
         "log_likelihood",
         {},
     ),
-    _accuracy(
+    _accuracy_statistic(
         "few-shot",
         "greedy, gold queries (%)",
         "few_shot_gold",
-        mlc=_runs(92.9, 8.2, best=100.0),
-        joint=_runs(96.8, 5.2),
-        algebraic=_runs(93.6, 9.0),
+        mlc=_mean_over_runs(92.9, 8.2, best=100.0),
+        joint=_mean_over_runs(96.8, 5.2),
+        algebraic=_mean_over_runs(93.6, 9.0),
         vanilla=0.0,
     ),
-    _accuracy(
+    _accuracy_statistic(
         "few-shot",
         "greedy, novel validation queries (%)",
         "validation",
-        mlc=_runs(95.3, 0.4),
-        joint=_runs(95.8, 0.4),
-        algebraic=_runs(94.7, 2.4),
+        mlc=_mean_over_runs(95.3, 0.4),
+        joint=_mean_over_runs(95.8, 0.4),
+        algebraic=_mean_over_runs(94.7, 2.4),
     ),
-    _group("samples, mean over items (%)", "all", 80.7, 82.4),
-    _group("samples, simple items (%)", "simple", 85.5, 86.3),
-    _group("samples, complex items (%)", "complex", 76.0, 78.5),
-    _group("samples, six-long items (%)", "six_long", 72.5, 77.8),
-    _pattern(
+    _group_statistic("samples, mean over items (%)", "all", 80.7, 82.4),
+    _group_statistic("samples, simple items (%)", "simple", 85.5, 86.3),
+    _group_statistic("samples, complex items (%)", "complex", 76.0, 78.5),
+    _group_statistic("samples, six-long items (%)", "six_long", 72.5, 77.8),
+    _pattern_statistic(
         "few-shot",
         "few_shot",
         "errors that are one-to-one (%)",
         "one_to_one",
         {PEOPLE: 24.4, MLC: 56.3},
     ),
-    _pattern(
+    _pattern_statistic(
         "few-shot",
         "few_shot",
         "errors that are iconic, where a rule reverses (%)",
         "iconic",
         {PEOPLE: 23.3, MLC: 13.8},
     ),
-    Figure("few-shot", "item correlation r", "agreement", {}, "r", {MLC: 0.788}),
-    Figure("few-shot", "its permutation p", "agreement", {}, "p", {MLC: 0.031}),
-    _pattern(
+    PublishedStatistic("few-shot", "item correlation r", "agreement", {}, "r", {MLC: 0.788}),
+    PublishedStatistic("few-shot", "its permutation p", "agreement", {}, "p", {MLC: 0.031}),
+    _pattern_statistic(
         "open-ended",
         "open_ended",
         "sheets that are perfect (%)",
         "perfect",
         {PEOPLE: 58.6, OPEN_ENDED: 65},
     ),
-    _pattern(
+    _pattern_statistic(
         "open-ended",
         "open_ended",
         "sheets that are one-to-one (%)",
         "one_to_one",
         {PEOPLE: 62.1, OPEN_ENDED: 66},
     ),
-    _pattern(
+    _pattern_statistic(
         "open-ended",
         "open_ended",
         "sheets with iconic concatenation (%)",
         "iconic",
         {PEOPLE: 79.3, OPEN_ENDED: 85},
     ),
-    _pattern(
+    _pattern_statistic(
         "open-ended",
         "open_ended",
         "sheets with mutual exclusivity (%)",
         "mutual_exclusivity",
         {PEOPLE: 93.1, OPEN_ENDED: 99},
     ),
-    _pattern(
+    _pattern_statistic(
         "probes",
         "probes",
         "mutual exclusivity (%)",
         "mutual_exclusivity",
         {PEOPLE: 68.2, PROBES: 68.6, JOINT: 98.0},
     ),
-    _pattern(
+    _pattern_statistic(
         "probes",
         "probes",
         "iconic concatenation (%)",
         "iconic",
         {PEOPLE: 93.9, PROBES: 93.8, JOINT: 66.7},
     ),
-    _pattern(
+    _pattern_statistic(
         "probes",
         "probes",
         "one-to-one over mutual exclusivity (%)",
         "one_to_one",
         {PEOPLE: 50.0, PROBES: 53.2, JOINT: 56.2},
     ),
-    _accuracy(
+    _accuracy_statistic(
         "novel-rules",
         "greedy, rules never met in training (%)",
         "novel_rules",
@@ -232,17 +234,17 @@ FIGURES = (
 )
 
 
-WITHOUT_PEOPLE = ("novel_rules",)
+TASKS_WITHOUT_PEOPLE = ("novel_rules",)
 """Tasks that are the same whoever the people are; validation is not, which is drawn for them."""
 
 
-def beside_published(
+def compare_with_published(
     tables: Mapping[str, pd.DataFrame],
-    columns: Mapping[str, str],
+    paper_models: Mapping[str, str],
     experiments: Iterable[str],
-    imported: bool = False,
+    is_custom: bool = False,
     other_validation: bool = False,
-    every: bool = False,
+    include_absent: bool = False,
 ) -> pd.DataFrame:
     """The table `figures`: every published figure of the experiments beside ours.
 
@@ -259,45 +261,50 @@ def beside_published(
     ran = set(experiments)
     rows = [
         row
-        for figure in FIGURES
+        for figure in STATISTICS
         if figure.experiment in ran
-        for row in _rows(
-            figure if _comparable(figure, imported, other_validation) else ours_alone(figure),
+        for row in _statistic_rows(
+            figure
+            if _is_comparable(figure, is_custom, other_validation)
+            else without_published(figure),
             tables.get(figure.table),
-            columns,
-            every,
+            paper_models,
+            include_absent,
         )
     ]
     return pd.DataFrame(rows, columns=list(TABLES["figures"].columns))
 
 
-def _comparable(figure: Figure, imported: bool, other_validation: bool) -> bool:
-    task = figure.where.get("task")
-    return not (imported and task not in WITHOUT_PEOPLE) and not (
+def _is_comparable(statistic: PublishedStatistic, is_custom: bool, other_validation: bool) -> bool:
+    task = statistic.row_filter.get("task")
+    return not (is_custom and task not in TASKS_WITHOUT_PEOPLE) and not (
         other_validation and task == "validation"
     )
 
 
-def ours_alone(figure: Figure) -> Figure:
+def without_published(statistic: PublishedStatistic) -> PublishedStatistic:
     """The figure without what the paper states."""
-    return replace(figure, published={})
+    return replace(statistic, values={})
 
 
-def _rows(
-    figure: Figure, table: pd.DataFrame | None, columns: Mapping[str, str], every: bool
+def _statistic_rows(
+    statistic: PublishedStatistic,
+    table: pd.DataFrame | None,
+    columns: Mapping[str, str],
+    include_absent: bool,
 ) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
-    absent = [name for name in figure.published if every and name not in columns.values()]
+    absent = [name for name in statistic.values if include_absent and name not in columns.values()]
     for model, column in {**columns, **{name: name for name in absent}}.items():
-        ours = None if table is None else _ours(figure, table, model)
-        if ours is None and not (every and column in figure.published):
+        ours = None if table is None else _reproduced_value(statistic, table, model)
+        if ours is None and not (include_absent and column in statistic.values):
             continue
-        stated = figure.published.get(column, Published())
-        published = stated if isinstance(stated, Published) else Published(stated)
+        stated = statistic.values.get(column, PublishedValue())
+        published = stated if isinstance(stated, PublishedValue) else PublishedValue(stated)
         rows.append(
             {
-                "experiment": figure.experiment,
-                "figure": figure.name,
+                "experiment": statistic.experiment,
+                "figure": statistic.name,
                 "model": model,
                 "published": published.number,
                 "published_low": published.low,
@@ -311,11 +318,13 @@ def _rows(
     return rows
 
 
-def _ours(figure: Figure, table: pd.DataFrame, model: str) -> float | None:
+def _reproduced_value(
+    statistic: PublishedStatistic, table: pd.DataFrame, model: str
+) -> float | None:
     found = table[table["model"] == model]
-    for name, wanted in figure.where.items():
+    for name, wanted in statistic.row_filter.items():
         accepted = wanted if isinstance(wanted, tuple) else (wanted,)
         found = found[found[name].isin(accepted)]
-    if found.empty or pd.isna(found[figure.column].iloc[0]):
+    if found.empty or pd.isna(found[statistic.column].iloc[0]):
         return None
-    return float(found[figure.column].iloc[0])
+    return float(found[statistic.column].iloc[0])

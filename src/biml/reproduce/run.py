@@ -2,23 +2,34 @@
 
 from pathlib import Path
 
-from biml.behaviour.people import FEW_SHOT, few_shot_grammars, lacks
+from biml.behaviour.people import FEW_SHOT, few_shot_grammars, lacks_task
 from biml.errors import FormatError
-from biml.files import folder_aside
-from biml.report import FILES, is_whole, write
-from biml.reproduce.assemble import Wanted, assemble, not_compared
-from biml.reproduce.likelihoods import SCORED
-from biml.reproduce.measures import MEASURES
-from biml.reproduce.plan import plan
-from biml.reproduce.store import Store
-from biml.reproduce.work import Watch, compute
-from biml.results.folder import ModelInfo, Results, check_place, holds, write_results
+from biml.files import atomic_directory
+from biml.report import FIGURE_FILES, is_complete, write_report
+from biml.reproduce.assemble import ReproductionSpec, build_tables, incomparable_models
+from biml.reproduce.likelihoods import SCORED_TABLE
+from biml.reproduce.measures import MEASUREMENTS
+from biml.reproduce.plan import plan_jobs
+from biml.reproduce.store import ResultCache
+from biml.reproduce.work import ProgressListener, run_jobs
+from biml.results.folder import (
+    ModelInfo,
+    Results,
+    check_output_folder,
+    is_up_to_date,
+    write_results,
+)
 from biml.results.tables import TABLES
 from biml.version import __version__
 
 
 def reproduce(
-    wanted: Wanted, out: Path, *, workers: int, watch: Watch, store: Store | None = None
+    spec: ReproductionSpec,
+    out: Path,
+    *,
+    workers: int,
+    listener: ProgressListener,
+    cache: ResultCache | None = None,
 ) -> Results:
     """Do what is wanted, as far as it was not done before, and write the results folder.
 
@@ -31,30 +42,30 @@ def reproduce(
         UsageError: there is something else at `out`, or no model takes part.
         BimlError: there are no human data, or a model failed.
     """
-    check_place(out, FILES)
-    if store is None:
-        store = Store.of_user({**TABLES, SCORED.name: SCORED})
-    units, skipped = plan(wanted)
-    if any("data_human" in MEASURES[u.measure].data for u in units):
-        wanted.data.find("data_human")
-    asked = {name for experiment in wanted.experiments for name in experiment.measures}
-    if "few_shot_samples" in asked and not lacks(wanted.data, FEW_SHOT):
-        few_shot_grammars(wanted.data)  # says what is wrong before anything is computed
-    found = compute(units, store, workers, watch)
-    watch.running([])
-    tables = assemble(wanted, found, store)
-    store.prune()
+    check_output_folder(out, FIGURE_FILES)
+    if cache is None:
+        cache = ResultCache.in_user_folder({**TABLES, SCORED_TABLE.name: SCORED_TABLE})
+    units, skipped = plan_jobs(spec)
+    if any("data_human" in MEASUREMENTS[u.measurement].data for u in units):
+        spec.data.require("data_human")
+    asked = {name for experiment in spec.experiments for name in experiment.measurements}
+    if "few_shot_samples" in asked and not lacks_task(spec.data, FEW_SHOT):
+        few_shot_grammars(spec.data)  # says what is wrong before anything is computed
+    found = run_jobs(units, cache, workers, listener)
+    listener.on_running([])
+    tables = build_tables(spec, found, cache)
+    cache.prune()
     results = Results(
         version=__version__,
-        quick=wanted.quick,
-        seed=wanted.seed,
-        models=tuple(ModelInfo(s.name, s.label, s.kind) for s in wanted.subjects),
-        experiments=tuple(experiment.name for experiment in wanted.experiments),
-        skipped=skipped + not_compared(wanted, found),
+        quick=spec.quick,
+        seed=spec.seed,
+        models=tuple(ModelInfo(s.name, s.label, s.kind) for s in spec.models),
+        experiments=tuple(experiment.name for experiment in spec.experiments),
+        skipped=skipped + incomparable_models(spec, found),
         tables=tables,
     )
-    if not (holds(out, results) and is_whole(out)):
-        with folder_aside(out, overwrite=True) as made:
+    if not (is_up_to_date(out, results) and is_complete(out)):
+        with atomic_directory(out, overwrite=True) as made:
             write_results(results, made)
             _write_page(made)
     return results
@@ -63,7 +74,7 @@ def reproduce(
 def _write_page(folder: Path) -> None:
     """The page of a folder that is not at its place yet, so that messages name its tables only."""
     try:
-        write(folder)
+        write_report(folder)
     except FormatError as error:
         table = Path(error.source).name
         raise FormatError(error.problem, source=table, line=error.line) from None

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from biml.evaluation.sample_page import TIMES
+from biml.evaluation.sample_page import SAMPLES_PER_RESPONSE
 
 
 @dataclass(frozen=True)
-class Scale:
+class Workload:
     """Amounts of work.
 
     Attributes:
@@ -24,14 +24,16 @@ class Scale:
     few_shot_passes: int = 100
     open_ended_passes: int = 200
     few_shot_times: int = 30
-    probe_times: int = TIMES
-    sheets: int = 1000
+    probe_times: int = SAMPLES_PER_RESPONSE
+    response_sets: int = 1000
     episodes: int = 1000
     seed: int = 0
 
 
-def scale(quick: bool, seed: int) -> Scale:
+def workload(quick: bool, seed: int) -> Workload:
     """The whole, or the minute's version."""
     if quick:
-        return Scale(5, 3, few_shot_times=1, probe_times=1, sheets=30, episodes=26, seed=seed)
-    return Scale(seed=seed)
+        return Workload(
+            5, 3, few_shot_times=1, probe_times=1, response_sets=30, episodes=26, seed=seed
+        )
+    return Workload(seed=seed)

@@ -13,30 +13,30 @@ import pandas as pd
 
 from biml.episodes.locate import DataFolders, user_cache_folder
 from biml.errors import BimlError
-from biml.files import folder_aside
+from biml.files import atomic_directory
 from biml.results.folder import read_table, write_table
 from biml.results.tables import Table
 from biml.version import __version__
 
-KEPT_DAYS = 90
+MAX_AGE_DAYS = 90
 """What was not used for so long is removed: results of other data, models and versions."""
 
-LIST = "tables.txt"
+MANIFEST = "tables.txt"
 """The names of the tables that were kept together, one a line."""
 
 
-def key(*what: object) -> str:
+def cache_key(*parts: object) -> str:
     """A name for what is described and for this biml.
 
     Every part must say all that matters in its `repr`.
     """
-    return blake2b(repr((__version__, *what)).encode(), digest_size=16).hexdigest()
+    return blake2b(repr((__version__, *parts)).encode(), digest_size=16).hexdigest()
 
 
 def data_digest(data: DataFolders, name: str) -> str:
     """A digest of the files of a data folder, such as `data_human`; empty where there is none."""
     root, _, inside = name.partition("/")
-    folder = data.look(root)
+    folder = data.get(root)
     if folder is None:
         return ""
     found = blake2b(digest_size=16)
@@ -48,7 +48,7 @@ def data_digest(data: DataFolders, name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Store:
+class ResultCache:
     """Tables by key: a folder each, which appears when it is complete.
 
     Attributes:
@@ -60,14 +60,14 @@ class Store:
     folder: Path
 
     @classmethod
-    def of_user(cls, tables: Mapping[str, Table]) -> "Store":
+    def in_user_folder(cls, tables: Mapping[str, Table]) -> "ResultCache":
         return cls(tables, user_cache_folder() / "reproduce")
 
-    def load(self, name: str) -> dict[str, pd.DataFrame] | None:
+    def load(self, key: str) -> dict[str, pd.DataFrame] | None:
         """What was kept; None where there is nothing, or it is damaged or not complete."""
-        folder = self.folder / name
+        folder = self.folder / key
         try:
-            names = (folder / LIST).read_text("utf-8").split()
+            names = (folder / MANIFEST).read_text("utf-8").split()
             found = {
                 table: read_table(self.tables[table], folder / f"{table}.csv") for table in names
             }
@@ -77,18 +77,18 @@ class Store:
             os.utime(folder)
         return found or None
 
-    def save(self, name: str, frames: Mapping[str, pd.DataFrame]) -> None:
+    def save(self, key: str, tables: Mapping[str, pd.DataFrame]) -> None:
         """Keep tables.
 
         Raises:
             BimlError: the folder cannot be written.
         """
-        with folder_aside(self.folder / name, overwrite=True) as made:
-            for table, frame in frames.items():
+        with atomic_directory(self.folder / key, overwrite=True) as made:
+            for table, frame in tables.items():
                 write_table(self.tables[table], frame, made / f"{table}.csv")
-            (made / LIST).write_text("\n".join(frames), "utf-8")
+            (made / MANIFEST).write_text("\n".join(tables), "utf-8")
 
-    def prune(self, days: float = KEPT_DAYS) -> None:
+    def prune(self, days: float = MAX_AGE_DAYS) -> None:
         """Remove what was neither kept nor loaded for so many days."""
         with suppress(OSError):
             for folder in list(self.folder.iterdir()):

@@ -10,17 +10,16 @@ from biml.behaviour.people import FOLDS
 from biml.behaviour.responses import PEOPLE
 from biml.checkpoints.cards import card_path
 from biml.checkpoints.model import load_model
-from biml.checkpoints.shipped import ENDINGS, SHIPPED, is_shipped
+from biml.checkpoints.shipped import MODEL_SUFFIXES, PRETRAINED, is_pretrained
 from biml.episodes.locate import DataFolders
 from biml.errors import UsageError
-from biml.evaluation.find import find_model
+from biml.evaluation.find import resolve_model
 from biml.evaluation.network_responder import NetworkResponder
 from biml.evaluation.responder import Responder
-from biml.reproduce.experiments import ALL, EXPERIMENTS
-from biml.symbolic import SYMBOLIC, symbolic
+from biml.symbolic import SYMBOLIC, symbolic_model
 from biml.vocabulary import Vocabulary
 
-LABELS = {
+MODEL_LABELS = {
     "algebraic+biases": "BIML",
     "algebraic+slips": "BIML (slips)",
     "joint": "BIML (joint)",
@@ -33,11 +32,11 @@ LABELS = {
 }
 """What models are called by what they were trained on."""
 
-_FOLD = re.compile(r"^(?P<stem>.*?)[-_]?cross(?P<fold>[1-5])(?P<rest>[-_].*)?$")
+_FOLD_NAME = re.compile(r"^(?P<stem>.*?)[-_]?cross(?P<fold>[1-5])(?P<rest>[-_].*)?$")
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkFile:
     """A network's file.
 
     Attributes:
@@ -57,7 +56,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluatedModel:
     """A model that is asked.
 
     Attributes:
@@ -72,8 +71,8 @@ class Subject:
     name: str
     label: str
     symbolic: bool = False
-    network: Network | None = None
-    folds: tuple[Network, ...] = ()
+    network: NetworkFile | None = None
+    fold_models: tuple[NetworkFile, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -84,14 +83,14 @@ class Subject:
         """The episode type; that of the folds, without their number, where there is no other."""
         if self.network is not None:
             return self.network.trained_on
-        return self.folds[0].trained_on.rstrip("12345") if self.folds else ""
+        return self.fold_models[0].trained_on.rstrip("12345") if self.fold_models else ""
 
     @property
     def identity(self) -> tuple[str, ...]:
         """What its answers depend on."""
         if self.symbolic:
             return ("symbolic", self.name)
-        networks = (*([self.network] if self.network else []), *self.folds)
+        networks = (*([self.network] if self.network else []), *self.fold_models)
         return tuple(network.digest for network in networks)
 
     def responder(self, symbols: tuple[str, ...] = ()) -> Responder:
@@ -103,15 +102,15 @@ class Subject:
             FormatError: its file is damaged.
         """
         if self.symbolic:
-            return symbolic(self.name).make(**({"symbols": symbols} if symbols else {}))
+            return symbolic_model(self.name).build(**({"symbols": symbols} if symbols else {}))
         if self.network is None:
             raise UsageError(f"{self.name}: there are models for its folds only")
         return self.network.responder()
 
 
-def find_subjects(
+def find_models(
     names: Sequence[str] | None, folder: str | Path, data: DataFolders
-) -> tuple[Subject, ...]:
+) -> tuple[EvaluatedModel, ...]:
     """The models called so, each once; those of one name that differ in their fold are one model.
 
     Args:
@@ -124,65 +123,63 @@ def find_subjects(
         FormatError: a file is damaged.
     """
     if names is None:
-        names = [*(name for name in SHIPPED if _there(name, folder, data)), *SYMBOLIC]
+        names = [*(name for name in PRETRAINED if _is_available(name, folder, data)), *SYMBOLIC]
     symbols = [name for name in names if name in SYMBOLIC]
     paths = {
         path: None
         for name in names
         if name not in SYMBOLIC
-        for path in [_find(name, folder, data).resolve()]
+        for path in [_model_path(name, folder, data).resolve()]
     }
-    networks = _grouped(_open(path) for path in paths)
+    networks = _group_by_name(_open_network(path) for path in paths)
     subjects = [
-        _with_siblings(name, network, folds, Path(folder))
+        _attach_fold_models(name, network, folds, Path(folder))
         for name, (network, folds) in networks.items()
     ]
-    made = [Subject(name, symbolic(name).title, symbolic=True) for name in dict.fromkeys(symbols)]
-    return _labelled([*subjects, *made])
+    made = [
+        EvaluatedModel(name, symbolic_model(name).title, symbolic=True)
+        for name in dict.fromkeys(symbols)
+    ]
+    return _with_unique_labels([*subjects, *made])
 
 
-def _find(name: str, folder: str | Path, data: DataFolders) -> Path:
+def _model_path(name: str, folder: str | Path, data: DataFolders) -> Path:
     try:
-        return find_model(name, folder, data)
+        return resolve_model(name, folder, data)
     except UsageError as error:
-        if name in (*EXPERIMENTS, ALL):
-            raise UsageError(
-                f"there is no model {name!r}, but an experiment; name experiments before --models: "
-                f"biml reproduce {name} --models …"
-            ) from None
         raise UsageError(f"{error} Symbolic models are {', '.join(SYMBOLIC)}.") from None
 
 
-def _there(name: str, folder: str | Path, data: DataFolders) -> bool:
+def _is_available(name: str, folder: str | Path, data: DataFolders) -> bool:
     try:
-        find_model(name, folder, data)
+        resolve_model(name, folder, data)
     except UsageError:
         return False
     return True
 
 
-def _open(path: Path) -> Network:
+def _open_network(path: Path) -> NetworkFile:
     loaded = load_model(path)
     digest = blake2b(path.read_bytes(), digest_size=16)
     if path.suffix == ".safetensors":
         digest.update(card_path(path).read_bytes())
-    return Network(path, digest.hexdigest(), loaded.episode_type, loaded.network.vocabulary)
+    return NetworkFile(path, digest.hexdigest(), loaded.episode_type, loaded.network.vocabulary)
 
 
-Found = dict[str, tuple[Network | None, dict[int, Network]]]
+NetworksByName = dict[str, tuple[NetworkFile | None, dict[int, NetworkFile]]]
 """By name a model for everybody, and models for folds."""
 
 
-def _grouped(networks: Iterable[Network]) -> Found:
+def _group_by_name(networks: Iterable[NetworkFile]) -> NetworksByName:
     """Networks by name, models for folds together.
 
     Raises:
         UsageError: two have the same name, it is taken, or a fold's model was trained on another.
     """
-    found: Found = {}
+    found: NetworksByName = {}
     for network in networks:
         name = network.path.stem
-        fold = _FOLD.match(name)
+        fold = _FOLD_NAME.match(name)
         if fold:
             _check_fold(network, int(fold["fold"]))
             name = f"{fold['stem']}{fold['rest'] or ''}"
@@ -204,9 +201,9 @@ def _grouped(networks: Iterable[Network]) -> Found:
     return found
 
 
-def _with_siblings(
-    name: str, network: Network | None, folds: dict[int, Network], folder: Path
-) -> Subject:
+def _attach_fold_models(
+    name: str, network: NetworkFile | None, folds: dict[int, NetworkFile], folder: Path
+) -> EvaluatedModel:
     """The subject; models for folds that lie beside its file belong to it too.
 
     Args:
@@ -216,8 +213,8 @@ def _with_siblings(
     """
     named = bool(folds)
     if network is not None:
-        place = folder if is_shipped(network.path) else network.path.parent
-        beside = {k: _sibling(place, network.path.stem, k) for k in FOLDS if k not in folds}
+        place = folder if is_pretrained(network.path) else network.path.parent
+        beside = {k: _fold_model(place, network.path.stem, k) for k in FOLDS if k not in folds}
         folds = folds | {k: sibling for k, sibling in beside.items() if sibling is not None}
     if len(folds) < len(FOLDS):
         if named:
@@ -227,23 +224,25 @@ def _with_siblings(
                 "name all five"
             )
         folds = {}
-    return Subject(name, "", network=network, folds=tuple(folds[k] for k in sorted(folds)))
+    return EvaluatedModel(
+        name, "", network=network, fold_models=tuple(folds[k] for k in sorted(folds))
+    )
 
 
-def _sibling(folder: Path, name: str, fold: int) -> Network | None:
+def _fold_model(folder: Path, name: str, fold: int) -> NetworkFile | None:
     stems = dict.fromkeys((name, name.removesuffix("-top")))
     for stem in stems:
         for mark in ("-", "_"):
-            for ending in ENDINGS:
+            for ending in MODEL_SUFFIXES:
                 sibling = folder / f"{stem}{mark}cross{fold}{ending}"
                 if sibling.is_file():
-                    network = _open(sibling)
+                    network = _open_network(sibling)
                     _check_fold(network, fold)
                     return network
     return None
 
 
-def _check_fold(network: Network, fold: int) -> None:
+def _check_fold(network: NetworkFile, fold: int) -> None:
     """Else people would be held out that it has seen."""
     if not network.trained_on.endswith(f"cross{fold}"):
         raise UsageError(
@@ -252,23 +251,23 @@ def _check_fold(network: Network, fold: int) -> None:
         )
 
 
-def _labelled(subjects: Sequence[Subject]) -> tuple[Subject, ...]:
+def _with_unique_labels(models: Sequence[EvaluatedModel]) -> tuple[EvaluatedModel, ...]:
     """With labels that differ."""
-    labels = [_label(subject) for subject in subjects]
+    labels = [_model_label(subject) for subject in models]
     return tuple(
         replace(subject, label=label if labels.count(label) == 1 else f"{label}: {subject.name}")
-        for subject, label in zip(subjects, labels, strict=True)
+        for subject, label in zip(models, labels, strict=True)
     )
 
 
-def _label(subject: Subject) -> str:
-    if subject.symbolic:
-        return subject.label
-    kind = subject.trained_on.removesuffix("_cross")
-    return LABELS.get("open_end_human_all" if kind == "open_end_human" else kind, subject.name)
+def _model_label(model: EvaluatedModel) -> str:
+    if model.symbolic:
+        return model.label
+    kind = model.trained_on.removesuffix("_cross")
+    return MODEL_LABELS.get("open_end_human_all" if kind == "open_end_human" else kind, model.name)
 
 
-def knows(subject: Subject, vocabulary: Vocabulary) -> bool:
+def has_vocabulary(model: EvaluatedModel, vocabulary: Vocabulary) -> bool:
     """Whether a network knows exactly these symbols; a symbolic model takes any."""
-    network = subject.network or (subject.folds[0] if subject.folds else None)
+    network = model.network or (model.fold_models[0] if model.fold_models else None)
     return network is None or network.vocabulary == vocabulary

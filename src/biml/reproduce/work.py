@@ -14,13 +14,13 @@ from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 from biml.errors import BimlError, UsageError
-from biml.reproduce.asked import Asked, Frames
-from biml.reproduce.measures import MEASURES
-from biml.reproduce.store import Store, data_digest, key
+from biml.reproduce.asked import MeasurementContext, Tables
+from biml.reproduce.measures import MEASUREMENTS
+from biml.reproduce.store import ResultCache, data_digest, cache_key
 
 
 @dataclass(frozen=True)
-class Unit:
+class Job:
     """One measurement of one model.
 
     Attributes:
@@ -29,79 +29,79 @@ class Unit:
         after: the measurement of the same model whose lapse rate it needs first; else empty.
     """
 
-    measure: str
-    asked: Asked
-    after: str = ""
+    measurement: str
+    context: MeasurementContext
+    depends_on: str = ""
 
     @property
-    def place(self) -> tuple[str, str]:
+    def key(self) -> tuple[str, str]:
         """Measurement and model, by name."""
-        return self.measure, self.asked.subject.name
+        return self.measurement, self.context.model.name
 
     @property
     def cost(self) -> float:
-        return 0.1 if self.asked.subject.symbolic else MEASURES[self.measure].cost
+        return 0.1 if self.context.model.symbolic else MEASUREMENTS[self.measurement].cost
 
-    def key(self, digests: dict[str, str]) -> str:
+    def cache_key(self, digests: dict[str, str]) -> str:
         """A name for everything that its result depends on.
 
         Args:
             digests: those of data folders, by their names.
         """
-        row, asked = MEASURES[self.measure], self.asked
-        amounts = [(name, getattr(asked.scale, name)) for name in row.scale]
+        row, asked = MEASUREMENTS[self.measurement], self.context
+        amounts = [(name, getattr(asked.workload, name)) for name in row.workload_fields]
         data = [(name, digests[name]) for name in row.data]
-        about = (asked.subject.name, asked.subject.trained_on, asked.subject.identity)
-        return key(row.name, row.version, about, amounts, data, asked.lapse)
+        about = (asked.model.name, asked.model.trained_on, asked.model.identity)
+        return cache_key(row.name, row.version, about, amounts, data, asked.p_lapse)
 
-    def run(self) -> Frames:
+    def run(self) -> Tables:
         """Compute it.
 
         Raises:
             BimlError: it cannot be; the message names the model.
         """
         try:
-            return MEASURES[self.measure].run(self.asked)
+            return MEASUREMENTS[self.measurement].run(self.context)
         except BimlError as error:
             # A `FormatError` does not come whole out of another process.
             kind = UsageError if isinstance(error, UsageError) else BimlError
-            raise kind(f"{self.asked.subject.name}: {error}") from None
+            raise kind(f"{self.context.model.name}: {error}") from None
 
 
-class Watch(Protocol):
+class ProgressListener(Protocol):
     """Is told how the work goes."""
 
-    def began(self, units: Sequence[Unit]) -> None:
+    def on_start(self, jobs: Sequence[Job]) -> None:
         """These are to be computed; others were kept."""
 
-    def running(self, units: Sequence[Unit]) -> None:
+    def on_running(self, jobs: Sequence[Job]) -> None:
         """These are being computed now."""
 
-    def done(self, unit: Unit) -> None:
+    def on_done(self, job: Job) -> None:
         """This one is complete and kept."""
 
-    def said(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         """Something worth knowing."""
 
 
 @dataclass(frozen=True)
-class Result:
+class JobResult:
     """What a unit gave, and the name of everything that it depends on."""
 
-    key: str
-    frames: Frames
+    cache_key: str
+    tables: Tables
 
 
-Found = dict[tuple[str, str], Result]
+JobResults = dict[tuple[str, str], JobResult]
 """Results by measurement and model."""
 
 
-def compute(
-    units: Sequence[Unit],
-    store: Store,
+def run_jobs(
+    jobs: Sequence[Job],
+    cache: ResultCache,
     workers: int,
-    watch: Watch,
-) -> Found:
+    listener: ProgressListener,
+) -> JobResults:
     """The results of all units, those that were kept among them.
 
     Each result is kept as soon as it is there, so that an interruption loses no more than what is
@@ -115,78 +115,78 @@ def compute(
     Raises:
         BimlError: a unit failed.
     """
-    names = {name for unit in units for name in MEASURES[unit.measure].data}
-    first = units[0].asked.data if units else None
+    names = {name for unit in jobs for name in MEASUREMENTS[unit.measurement].data}
+    first = jobs[0].context.data if jobs else None
     digests = {name: data_digest(first, name) for name in names} if first else {}
-    found: Found = {}
-    waiting = list(units)
+    found: JobResults = {}
+    waiting = list(jobs)
 
     def take_kept() -> None:
         """Move everything that is known from `waiting` to `found`, also what that lets be known."""
         while True:
             before = len(waiting)
-            for unit in [ready for u in waiting if (ready := _ready(u, found))]:
-                name = unit.key(digests)
-                kept = store.load(name)
+            for unit in [ready for u in waiting if (ready := _runnable(u, found))]:
+                name = unit.cache_key(digests)
+                kept = cache.load(name)
                 if kept is not None:
-                    found[unit.place] = Result(name, kept)
-            waiting[:] = [unit for unit in waiting if unit.place not in found]
+                    found[unit.key] = JobResult(name, kept)
+            waiting[:] = [unit for unit in waiting if unit.key not in found]
             if len(waiting) == before:
                 return
 
     take_kept()
-    watch.began(waiting)
+    listener.on_start(waiting)
     if not waiting:
         return found
     keeping = True
-    with _pool(min(workers, len(waiting))) as start:
-        running: dict[Future[Frames], Unit] = {}
+    with _job_pool(min(workers, len(waiting))) as start:
+        running: dict[Future[Tables], Job] = {}
         while waiting or running:
-            ready = [unit for u in waiting if (unit := _ready(u, found))]
+            ready = [unit for u in waiting if (unit := _runnable(u, found))]
             # The longest first, so that no core idles at the end.
             ready.sort(key=lambda unit: -unit.cost)
             starting = ready[: workers - len(running)]
-            watch.running([*running.values(), *starting])
+            listener.on_running([*running.values(), *starting])
             running |= {start(unit.run): unit for unit in starting}
-            begun = {unit.place for unit in running.values()}
-            waiting[:] = [unit for unit in waiting if unit.place not in begun]
+            begun = {unit.key for unit in running.values()}
+            waiting[:] = [unit for unit in waiting if unit.key not in begun]
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 unit = running.pop(future)
-                result = Result(unit.key(digests), future.result())
-                found[unit.place] = result
+                result = JobResult(unit.cache_key(digests), future.result())
+                found[unit.key] = result
                 try:
                     if keeping:
-                        store.save(result.key, result.frames)
+                        cache.save(result.cache_key, result.tables)
                 except BimlError as error:
                     keeping = False
-                    watch.said(f"results are not kept for the next call: {error}")
-                watch.done(unit)
+                    listener.on_message(f"results are not kept for the next call: {error}")
+                listener.on_done(unit)
     return found
 
 
-def _ready(unit: Unit, found: Found) -> Unit | None:
+def _runnable(job: Job, results: JobResults) -> Job | None:
     """The unit with the lapse rate that it waits for; None while that is not known."""
-    if not unit.after:
-        return unit
-    before = found.get((unit.after, unit.asked.subject.name))
+    if not job.depends_on:
+        return job
+    before = results.get((job.depends_on, job.context.model.name))
     if before is None:
         return None
-    lapse = float(before.frames["likelihoods"]["lapse"].iloc[0])
-    return replace(unit, asked=replace(unit.asked, lapse=lapse), after="")
+    lapse = float(before.tables["likelihoods"]["lapse"].iloc[0])
+    return replace(job, context=replace(job.context, p_lapse=lapse), depends_on="")
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator[Callable[[Callable[[], Frames]], Future[Frames]]]:
+def _job_pool(workers: int) -> Iterator[Callable[[Callable[[], Tables]], Future[Tables]]]:
     """What starts work, in this process or in others of one thread each."""
     if workers == 1:
-        yield _here
+        yield _run_inline
         return
     before = set(multiprocessing.active_children())
     # Started afresh rather than forked: PyTorch has threads.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_prepare)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_init_worker)
 
-    def start(run: Callable[[], Frames]) -> Future[Frames]:
-        with _deaf():
+    def start(run: Callable[[], Tables]) -> Future[Tables]:
+        with _ignore_sigint():
             return pool.submit(run)
 
     try:
@@ -197,38 +197,38 @@ def _pool(workers: int) -> Iterator[Callable[[Callable[[], Frames]], Future[Fram
             "try again with --workers 1"
         ) from error
     except BaseException:
-        _end(multiprocessing.active_children(), before)
+        _terminate(multiprocessing.active_children(), before)
         raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _end(children: Iterable[BaseProcess], others: Collection[BaseProcess]) -> None:
+def _terminate(children: Iterable[BaseProcess], others: Collection[BaseProcess]) -> None:
     """A unit may take a minute, which nobody who interrupts wants to wait for."""
     for child in children:
         if child not in others:
             child.terminate()
 
 
-def _here(run: Callable[[], Frames]) -> Future[Frames]:
-    future: Future[Frames] = Future()
+def _run_inline(run: Callable[[], Tables]) -> Future[Tables]:
+    future: Future[Tables] = Future()
     future.set_result(run())
     return future
 
 
-def _prepare() -> None:
+def _init_worker() -> None:
     """One thread each: two processes of one are faster than one process of two."""
     import torch
 
     from biml.training.hardware import prepare_cpu
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     prepare_cpu()
     torch.set_num_threads(1)
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     """A parent that is killed ends no pool, and workers would wait for it for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -237,7 +237,7 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
+def _ignore_sigint() -> Iterator[None]:
     """Ctrl-C reaches all processes, but the first decides; those started in here ignore it."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from biml.errors import BimlError, FormatError, UsageError
-from biml.files import check_parent, write_aside
+from biml.files import check_creatable, atomic_write
 from biml.results.tables import TABLES, Table
-from biml.results.told import rows, told
+from biml.results.told import typed_rows, typed_field
 
-FORMAT = 3
+RESULTS_FORMAT = 3
 """Raised whenever the tables have other columns than before."""
 
 
@@ -34,7 +34,7 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
-class Skipped:
+class Exclusion:
     """An experiment, or a part of one, that a model did not take part in.
 
     Attributes:
@@ -50,10 +50,10 @@ class Skipped:
     part: str = ""
 
 
-def places_by_reason(skipped: Iterable[Skipped]) -> dict[tuple[str, str], list[str]]:
+def exclusions_by_reason(exclusions: Iterable[Exclusion]) -> dict[tuple[str, str], list[str]]:
     """For each model and reason the experiments, or parts of them, as a reader is told."""
     places: dict[tuple[str, str], list[str]] = {}
-    for one in skipped:
+    for one in exclusions:
         part = f" ({one.part})" if one.part else ""
         places.setdefault((one.model, one.why), []).append(f"{one.experiment}{part}")
     return places
@@ -78,7 +78,7 @@ class Results:
     seed: int
     models: tuple[ModelInfo, ...]
     experiments: tuple[str, ...]
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[Exclusion, ...] = ()
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict, repr=False)
 
 
@@ -87,14 +87,14 @@ def is_results(folder: Path) -> bool:
     return (folder / "results.json").is_file() and (folder / "tables").is_dir()
 
 
-KNOWN = ("results.json", "tables", "figures", "index.html")
+RESULT_FILES = ("results.json", "tables", "figures", "index.html")
 """What a results folder may hold."""
 
-LITTER = (".ds_store", "thumbs.db", "desktop.ini")
+OS_FILES = (".ds_store", "thumbs.db", "desktop.ini")
 """What file managers leave in any folder, in small letters."""
 
 
-def check_place(folder: Path, figures: Collection[str]) -> None:
+def check_output_folder(folder: Path, figure_files: Collection[str]) -> None:
     """Make sure that a results folder may be written there, in the place of an earlier one.
 
     Args:
@@ -103,7 +103,7 @@ def check_place(folder: Path, figures: Collection[str]) -> None:
         UsageError: there is a file, a folder that holds something else, or one that cannot be
             replaced, or nothing can be put there.
     """
-    why = _fixed(folder)
+    why = _is_fixed_format(folder)
     if why:
         raise UsageError(
             f"{folder} {why}, so that results cannot take its place; name another folder, such as "
@@ -111,14 +111,16 @@ def check_place(folder: Path, figures: Collection[str]) -> None:
         )
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder for the results")
-    check_parent(folder)
+    check_creatable(folder)
     if not folder.exists():
         return
-    inside = _inside(folder)
-    others = [name for name in inside if name not in KNOWN]
-    for part, known in (("tables", {f"{name}.csv" for name in TABLES}), ("figures", figures)):
+    inside = _relative_files(folder)
+    others = [name for name in inside if name not in RESULT_FILES]
+    for part, known in (("tables", {f"{name}.csv" for name in TABLES}), ("figures", figure_files)):
         if part in inside and (folder / part).is_dir():
-            others += [f"{part}/{name}" for name in _inside(folder / part) if name not in known]
+            others += [
+                f"{part}/{name}" for name in _relative_files(folder / part) if name not in known
+            ]
     if others or (inside and not is_results(folder)):
         raise UsageError(
             f"{folder} holds something else than results ({', '.join((others or inside)[:3])}), "
@@ -126,7 +128,7 @@ def check_place(folder: Path, figures: Collection[str]) -> None:
         )
 
 
-def _fixed(folder: Path) -> str:
+def _is_fixed_format(folder: Path) -> str:
     """Why the folder cannot be replaced; empty where it can."""
     if folder.is_symlink():
         return "is a link"
@@ -141,17 +143,17 @@ def write_results(results: Results, folder: Path) -> None:
     Raises:
         BimlError: it cannot be written.
     """
-    for name, contents in _files(results).items():
-        with write_aside(folder / name) as file:
+    for name, contents in _file_contents(results).items():
+        with atomic_write(folder / name) as file:
             file.write(contents)
 
 
-def holds(folder: Path, results: Results) -> bool:
+def is_up_to_date(folder: Path, results: Results) -> bool:
     """Whether exactly these results are in a folder."""
     try:
-        here = set(_inside(folder / "tables"))
+        here = set(_relative_files(folder / "tables"))
         return here == {f"{name}.csv" for name in results.tables} and all(
-            (folder / n).read_bytes() == text for n, text in _files(results).items()
+            (folder / n).read_bytes() == text for n, text in _file_contents(results).items()
         )
     except OSError:
         return False
@@ -172,15 +174,15 @@ def read_results(folder: Path) -> Results:
         )
     try:
         about = json.loads(path.read_bytes())
-        made_by = told(about, "format", int)
-        if made_by == FORMAT:
+        made_by = typed_field(about, "format", int)
+        if made_by == RESULTS_FORMAT:
             return Results(
-                version=told(about, "version", str),
-                quick=told(about, "quick", bool),
-                seed=told(about, "seed", int),
-                models=rows(about, "models", ModelInfo),
-                experiments=tuple(map(str, told(about, "experiments", list))),
-                skipped=rows(about, "skipped", Skipped),
+                version=typed_field(about, "version", str),
+                quick=typed_field(about, "quick", bool),
+                seed=typed_field(about, "seed", int),
+                models=typed_rows(about, "models", ModelInfo),
+                experiments=tuple(map(str, typed_field(about, "experiments", list))),
+                skipped=typed_rows(about, "skipped", Exclusion),
                 tables=_read_tables(folder / "tables"),
             )
     except ValueError as error:
@@ -190,13 +192,13 @@ def read_results(folder: Path) -> Results:
     except OSError as error:
         raise BimlError(f"{path}: cannot be read ({error.strerror or error})") from error
     raise FormatError(
-        f"has format {made_by}, this biml reads {FORMAT}; run `biml reproduce` again, or use the "
+        f"has format {made_by}, this biml reads {RESULTS_FORMAT}; run `biml reproduce` again, or use the "
         f"biml that made it ({about.get('version', 'unknown version')})",
         source=str(path),
     )
 
 
-def typed(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
+def coerce_types(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
     """The frame with the table's columns in their order and types; others are left out."""
     return pd.DataFrame(
         {name: frame[name].astype(kind) for name, kind in table.columns.items()}  # type: ignore[call-overload]
@@ -209,8 +211,8 @@ def write_table(table: Table, frame: pd.DataFrame, path: Path) -> None:
     Raises:
         BimlError: it cannot be written.
     """
-    with write_aside(path) as file:
-        file.write(_text(table, frame))
+    with atomic_write(path) as file:
+        file.write(_table_csv(table, frame))
 
 
 def read_table(table: Table, path: Path) -> pd.DataFrame:
@@ -230,28 +232,28 @@ def read_table(table: Table, path: Path) -> pd.DataFrame:
         raise FormatError(
             f"damaged ({error}); run `biml reproduce` again", source=str(path)
         ) from None
-    columns = {name: _column(cells[name], kind) for name, kind in table.columns.items()}
+    columns = {name: _parse_column(cells[name], kind) for name, kind in table.columns.items()}
     frame = pd.DataFrame(columns)
     _check_cells(table, cells, frame, path)
     _check_keys(table, frame, path)
-    return typed(frame, table)
+    return coerce_types(frame, table)
 
 
-def _inside(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.name.lower() not in LITTER)
+def _relative_files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name.lower() not in OS_FILES)
 
 
-def _files(results: Results) -> dict[str, bytes]:
+def _file_contents(results: Results) -> dict[str, bytes]:
     """What is in each file of a results folder; the tables come first."""
-    files = {f"tables/{n}.csv": _text(TABLES[n], frame) for n, frame in results.tables.items()}
-    about = {"format": FORMAT, **asdict(replace(results, tables={}))}
+    files = {f"tables/{n}.csv": _table_csv(TABLES[n], frame) for n, frame in results.tables.items()}
+    about = {"format": RESULTS_FORMAT, **asdict(replace(results, tables={}))}
     del about["tables"]
     text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
     return {**files, "results.json": text.encode()}
 
 
-def _text(table: Table, frame: pd.DataFrame) -> bytes:
-    return typed(frame, table).to_csv(index=False, lineterminator="\n").encode()
+def _table_csv(table: Table, frame: pd.DataFrame) -> bytes:
+    return coerce_types(frame, table).to_csv(index=False, lineterminator="\n").encode()
 
 
 def _read_tables(folder: Path) -> dict[str, pd.DataFrame]:
@@ -259,7 +261,7 @@ def _read_tables(folder: Path) -> dict[str, pd.DataFrame]:
     return {name: read_table(TABLES[name], p) for name, p in paths.items() if p.is_file()}
 
 
-def _column(cells: pd.Series, kind: str) -> pd.Series:
+def _parse_column(cells: pd.Series, kind: str) -> pd.Series:
     """The values of a column, missing where a cell is empty or cannot be read."""
     if kind == "string":
         return cells
@@ -270,7 +272,7 @@ def _column(cells: pd.Series, kind: str) -> pd.Series:
     return numbers if kind == "float64" else numbers.mask(numbers % 1 != 0)
 
 
-_WRONG = {
+_CELL_PROBLEMS = {
     "boolean": "neither True nor False",
     "float64": "no number",
     "Int64": "no whole number",
@@ -283,7 +285,9 @@ def _check_cells(table: Table, cells: pd.DataFrame, frame: pd.DataFrame, path: P
         wrong = frame[name].isna() & ((cells[name] != "") | (kind == "int64"))
         if wrong.any():
             row = wrong.tolist().index(True)
-            raise _damaged(path, row, f"the {name} '{cells[name].iloc[row]}' is {_WRONG[kind]}")
+            raise _damaged_error(
+                path, row, f"the {name} '{cells[name].iloc[row]}' is {_CELL_PROBLEMS[kind]}"
+            )
 
 
 def _check_keys(table: Table, frame: pd.DataFrame, path: Path) -> None:
@@ -296,19 +300,19 @@ def _check_keys(table: Table, frame: pd.DataFrame, path: Path) -> None:
             about = (
                 ", ".join(f"{name} '{value}'" for name, value in named if value) or "empty cells"
             )
-            told = f"a second row for {about} (first on line {_line(path, first)})"
-            raise _damaged(path, row, told)
+            told = f"a second row for {about} (first on line {_line_of_row(path, first)})"
+            raise _damaged_error(path, row, told)
 
 
-def _damaged(path: Path, row: int, problem: str) -> FormatError:
+def _damaged_error(path: Path, row: int, problem: str) -> FormatError:
     return FormatError(
         f"{problem}; mend it, or run `biml reproduce` again",
         source=str(path),
-        line=_line(path, row),
+        line=_line_of_row(path, row),
     )
 
 
-def _line(path: Path, row: int) -> int:
+def _line_of_row(path: Path, row: int) -> int:
     """The line of the file on which a row of its table ends; a cell may have line breaks."""
     with open(path, encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)

@@ -31,11 +31,11 @@ class Table:
 
 _TEXT, _NUMBER, _COUNT, _FLAG = "string", "float64", "Int64", "boolean"
 
-_ROWS = (
+_TABLES = (
     Table(
         "responses",
         "an answer of a person or a model, in canonical names",
-        {name: kind for name, (kind, _) in responses.COLUMNS.items()},
+        {name: kind for name, (kind, _) in responses.RESPONSE_COLUMNS.items()},
         ("model", "seed", "task", "item", "participant", "sample"),
     ),
     Table(
@@ -224,5 +224,5 @@ _ROWS = (
     ),
 )
 
-TABLES: dict[str, Table] = {row.name: row for row in _ROWS}
+TABLES: dict[str, Table] = {row.name: row for row in _TABLES}
 """By name."""

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_KINDS = {
+_KIND_NAMES = {
     str: "a text",
     int: "a whole number",
     bool: "true or false",
@@ -15,22 +15,22 @@ _KINDS = {
 """What is told of a value in the file that is something else."""
 
 
-def told(about: object, name: str, kind: type[T]) -> T:
+def typed_field(mapping: object, name: str, kind: type[T]) -> T:
     """What the file, or a part of it, says under a name.
 
     Raises:
         ValueError: nothing, or something of another kind.
     """
-    if not isinstance(about, dict) or name not in about:
+    if not isinstance(mapping, dict) or name not in mapping:
         raise ValueError(f"'{name}' is missing")
-    value = about[name]
+    value = mapping[name]
     if type(value) is not kind:
-        raise ValueError(f"'{name}' is {json.dumps(value)}, but should be {_KINDS[kind]}")
+        raise ValueError(f"'{name}' is {json.dumps(value)}, but should be {_KIND_NAMES[kind]}")
     return value
 
 
-def rows(about: object, name: str, kind: type[T]) -> tuple[T, ...]:
+def typed_rows(mapping: object, name: str, kind: type[T]) -> tuple[T, ...]:
     """The rows of a list, each as a dataclass of texts."""
     names = [one.name for one in fields(kind)]  # type: ignore[arg-type]
-    found = told(about, name, list)
-    return tuple(kind(**{name: told(row, name, str) for name in names}) for row in found)
+    found = typed_field(mapping, name, list)
+    return tuple(kind(**{name: typed_field(row, name, str) for name in names}) for row in found)

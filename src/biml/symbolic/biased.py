@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from biml.grammar import Grammar
-from biml.grammar.flip import flipped_grammars
-from biml.symbolic.mixed import MixedOracle
+from biml.grammar.flip import all_argument_swaps
+from biml.symbolic.mixed import MixtureOracle
 
 
 @dataclass(frozen=True)
-class BiasedOracle(MixedOracle):
+class BiasOracle(MixtureOracle):
     """The mixture of algebraic, one-to-one and flipped-rule answers that biased episodes show.
 
     It is what `biml.episodes.transforms.add_biases` draws from: the algebraic output with
@@ -23,13 +23,13 @@ class BiasedOracle(MixedOracle):
 
     p: float = 0.2
 
-    def translated(self, words: tuple[str, ...]) -> float:
+    def p_one_to_one(self, words: tuple[str, ...]) -> float:
         return self.p / 2
 
-    def readings(
+    def grammar_distribution(
         self, grammar: Grammar, words: tuple[str, ...], symbols: tuple[str, ...]
     ) -> Iterator[tuple[Grammar, float]]:
         yield grammar, (1 - self.p) / (1 - self.p / 2)
-        flipped = list(flipped_grammars(grammar))
+        flipped = list(all_argument_swaps(grammar))
         for each in flipped:
             yield each, self.p / 2 / len(flipped) / (1 - self.p / 2)

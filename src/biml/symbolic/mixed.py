@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from itertools import product
 
 from biml.episodes.episode import COLOURS, Episode, Example
-from biml.episodes.transforms import known_meanings
-from biml.evaluation.responder import Answer
+from biml.episodes.transforms import primitive_meanings
+from biml.evaluation.responder import Response
 from biml.grammar import GOLD, Grammar
-from biml.symbolic.mixture import Mixture, collect
-from biml.symbolic.oracle import grammar_of
-from biml.symbolic.stepwise import Next, StepwiseResponder
+from biml.symbolic.mixture import ResponseMixture, sum_duplicates
+from biml.symbolic.oracle import episode_grammar
+from biml.symbolic.stepwise import NextTokenFn, TokenwiseModel
 
 
 @dataclass(frozen=True)
-class MixedOracle(StepwiseResponder):
+class MixtureOracle(TokenwiseModel):
     """Answers that changed targets of training have, with every draw of them enumerated.
 
     The probability of a symbol follows from the mixture of whole answers; see `Mixture` for answers
@@ -32,21 +32,23 @@ class MixedOracle(StepwiseResponder):
     max_output: int = 8
 
     @abstractmethod
-    def translated(self, words: tuple[str, ...]) -> float:
+    def p_one_to_one(self, words: tuple[str, ...]) -> float:
         """The probability that a query is translated one-to-one."""
 
     @abstractmethod
-    def readings(
+    def grammar_distribution(
         self, grammar: Grammar, words: tuple[str, ...], symbols: tuple[str, ...]
     ) -> Iterator[tuple[Grammar, float]]:
         """The grammars that give all other answers, and how likely each of them is then."""
 
-    def reader(self, episode: Episode, words: tuple[str, ...], choices: tuple[str, ...]) -> Next:
-        return Mixture(self.answers(episode, words, choices), choices)
+    def next_token_fn(
+        self, episode: Episode, words: tuple[str, ...], choices: tuple[str, ...]
+    ) -> NextTokenFn:
+        return ResponseMixture(self.response_distribution(episode, words, choices), choices)
 
-    def answers(
+    def response_distribution(
         self, episode: Episode, words: tuple[str, ...], choices: tuple[str, ...] | None = None
-    ) -> dict[Answer, float]:
+    ) -> dict[Response, float]:
         """Every answer that the mixture gives, and its probability.
 
         Args:
@@ -54,12 +56,14 @@ class MixedOracle(StepwiseResponder):
         Raises:
             UsageError: there is no grammar that fits the episode.
         """
-        grammar = grammar_of(episode, self.grammar)
+        grammar = episode_grammar(episode, self.grammar)
         choices = choices or episode.pool or self.symbols
-        right, share = grammar.interpret(words), self.translated(words)
-        translations = list(one_to_one(words, episode.study, choices))
-        read = [(g.interpret(words), p) for g, p in self.readings(grammar, words, choices)]
-        return collect(
+        right, share = grammar.interpret(words), self.p_one_to_one(words)
+        translations = list(one_to_one_responses(words, episode.study, choices))
+        read = [
+            (g.interpret(words), p) for g, p in self.grammar_distribution(grammar, words, choices)
+        ]
+        return sum_duplicates(
             [
                 *((answer, share / len(translations)) for answer in translations),
                 *(
@@ -70,14 +74,14 @@ class MixedOracle(StepwiseResponder):
         )
 
 
-def one_to_one(
+def one_to_one_responses(
     words: Sequence[str], study: Sequence[Example], symbols: Sequence[str]
-) -> Iterator[Answer]:
+) -> Iterator[Response]:
     """Each word's symbol where a one-word study example shows it, else any one for that word.
 
     All answers are equally likely; k different unknown words make len(symbols)^k of them.
     """
-    known = known_meanings(study)
+    known = primitive_meanings(study)
     unknown = [word for word in dict.fromkeys(words) if word not in known]
     for drawn in product(symbols, repeat=len(unknown)):
         meanings = known | dict(zip(unknown, drawn, strict=True))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from biml.episodes.episode import COLOURS, Episode
-from biml.symbolic.stepwise import Next, StepwiseResponder
+from biml.symbolic.stepwise import NextTokenFn, TokenwiseModel
 
 
 @dataclass(frozen=True)
-class OpenEndedBiases(StepwiseResponder):
+class OpenEndedBiasModel(TokenwiseModel):
     """Translates word by word from left to right, each word to the colours it had before.
 
     The paper's sentence is: each word in proportion to the colours that it was aligned with
@@ -32,20 +32,22 @@ class OpenEndedBiases(StepwiseResponder):
 
     >>> from biml.episodes.episode import Example
     >>> study = (Example(("dax",), ("RED",)),)
-    >>> model = OpenEndedBiases(symbols=("RED", "BLUE"))
+    >>> model = OpenEndedBiasModel(symbols=("RED", "BLUE"))
     >>> model.respond([Episode(study, (Example(("lug", "dax", "lug"), ()),))])
     [[('BLUE', 'RED', 'BLUE')]]
     """
 
     symbols: tuple[str, ...] = COLOURS
 
-    def reader(self, episode: Episode, words: tuple[str, ...], choices: tuple[str, ...]) -> Next:
+    def next_token_fn(
+        self, episode: Episode, words: tuple[str, ...], choices: tuple[str, ...]
+    ) -> NextTokenFn:
         aligned = Counter(
             pair
             for example in episode.study
-            for pair in zip(example.words, example.symbols, strict=False)
+            for pair in zip(example.input, example.output, strict=False)
         )
-        used = {symbol for example in episode.study for symbol in example.symbols}
+        used = {symbol for example in episode.study for symbol in example.output}
 
         def following(begun: tuple[int, ...]) -> np.ndarray:
             # What is outside a pool is aligned as it stands, with a symbol that nothing else has.
@@ -53,12 +55,12 @@ class OpenEndedBiases(StepwiseResponder):
             if len(answer) > len(words):
                 return np.full(len(choices) + 1, 1 / (len(choices) + 1))
             if len(answer) == len(words):
-                return _shares([0] * len(choices) + [1])
+                return _normalised([0] * len(choices) + [1])
             before = aligned + Counter(zip(words, answer, strict=False))
             counts = [before[words[len(answer)], symbol] for symbol in choices]
             if not any(counts):
                 counts = _unused(choices, used.union(answer))
-            return _shares([*counts, 0])
+            return _normalised([*counts, 0])
 
         return following
 
@@ -69,5 +71,5 @@ def _unused(choices: Sequence[str], used: Iterable[str]) -> list[int]:
     return [int(symbol in unused) for symbol in choices]
 
 
-def _shares(counts: Sequence[int]) -> np.ndarray:
+def _normalised(counts: Sequence[int]) -> np.ndarray:
     return np.array(counts) / sum(counts)

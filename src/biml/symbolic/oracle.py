@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from biml.episodes.episode import COLOURS, Episode
 from biml.errors import UsageError
 from biml.grammar import GOLD, Grammar
-from biml.symbolic.mixture import Mixture
-from biml.symbolic.stepwise import Next, StepwiseResponder
+from biml.symbolic.mixture import ResponseMixture
+from biml.symbolic.stepwise import NextTokenFn, TokenwiseModel
 
 
 @dataclass(frozen=True)
-class Oracle(StepwiseResponder):
+class Oracle(TokenwiseModel):
     """Gives the grammar's output; past its end every symbol is as likely.
 
     At each place it expects its own symbol whatever came before. With the lapse of
@@ -31,12 +31,14 @@ class Oracle(StepwiseResponder):
     grammar: Grammar = GOLD
     symbols: tuple[str, ...] = COLOURS
 
-    def reader(self, episode: Episode, words: tuple[str, ...], choices: tuple[str, ...]) -> Next:
-        grammar = grammar_of(episode, self.grammar)
-        return Mixture({grammar.interpret(words): 1.0}, choices)
+    def next_token_fn(
+        self, episode: Episode, words: tuple[str, ...], choices: tuple[str, ...]
+    ) -> NextTokenFn:
+        grammar = episode_grammar(episode, self.grammar)
+        return ResponseMixture({grammar.interpret(words): 1.0}, choices)
 
 
-def grammar_of(episode: Episode, otherwise: Grammar) -> Grammar:
+def episode_grammar(episode: Episode, default: Grammar) -> Grammar:
     """The grammar of an episode in the episode's names.
 
     Args:
@@ -46,14 +48,14 @@ def grammar_of(episode: Episode, otherwise: Grammar) -> Grammar:
     """
     if episode.grammar is not None:
         return episode.grammar
-    grammar = otherwise
+    grammar = default
     if episode.remapping is not None:
-        grammar = otherwise.rename(episode.remapping.words, episode.remapping.symbols)
+        grammar = default.remap(episode.remapping.words, episode.remapping.symbols)
     for example in episode.study:
-        if grammar.interpret(example.words) != example.symbols:
+        if grammar.interpret(example.input) != example.output:
             raise UsageError(
                 f"{episode.name or 'the episode'} holds no grammar, and the one of the symbolic "
-                f"model does not give its study example {' '.join(example.words)!r}; "
+                f"model does not give its study example {' '.join(example.input)!r}; "
                 "give the model the grammar of this task"
             )
     return grammar

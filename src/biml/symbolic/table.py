@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from biml.errors import UsageError
 from biml.evaluation.responder import Responder
-from biml.symbolic.biased import BiasedOracle
-from biml.symbolic.open_ended import OpenEndedBiases
+from biml.symbolic.biased import BiasOracle
+from biml.symbolic.open_ended import OpenEndedBiasModel
 from biml.symbolic.oracle import Oracle
-from biml.symbolic.slipping import SlippingOracle
+from biml.symbolic.slipping import SlipOracle
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class SymbolicModel:
     title: str
     summary: str
     tasks: tuple[str, ...]
-    make: Callable[..., Responder]
+    build: Callable[..., Responder]
 
 
-_ROWS = (
+_SYMBOLIC_MODELS = (
     SymbolicModel(
         "oracle",
         "Symbolic (oracle)",
@@ -43,29 +43,29 @@ _ROWS = (
         "Symbolic (oracle/biases)",
         "the gold grammar's output, one-to-one and flipped-rule answers mixed",
         ("few-shot",),
-        BiasedOracle,
+        BiasOracle,
     ),
     SymbolicModel(
         "oracle-slips",
         "Symbolic (oracle/slips)",
         "the gold grammar's output, its rules misread one by one, more often in longer queries",
         ("few-shot",),
-        SlippingOracle,
+        SlipOracle,
     ),
     SymbolicModel(
         "biases",
         "Symbolic (biases)",
         "each word as it was translated before, a new word to an unused colour",
         ("open-ended",),
-        OpenEndedBiases,
+        OpenEndedBiasModel,
     ),
 )
 
-SYMBOLIC: dict[str, SymbolicModel] = {row.name: row for row in _ROWS}
+SYMBOLIC: dict[str, SymbolicModel] = {row.name: row for row in _SYMBOLIC_MODELS}
 """By name."""
 
 
-def symbolic(name: str) -> SymbolicModel:
+def symbolic_model(name: str) -> SymbolicModel:
     """The row called `name`.
 
     Raises:

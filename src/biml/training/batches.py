@@ -32,40 +32,42 @@ class StepBatch:
 
     step: int
     episodes: tuple[Episode, ...]
-    pieces: Sequence[Batch]
+    micro_batches: Sequence[Batch]
 
 
-def assemble(
+def build_step_batch(
     source: Source,
     network: EpisodeNetwork,
     step: int,
-    numbers: range,
-    max_tokens: int,
-    at_least: int = 1,
+    indices: range,
+    micro_batch_tokens: int,
+    min_batches: int = 1,
 ) -> StepBatch:
     """The batch of a step: the presentations of these numbers.
 
     Every process assembles the same whole batch: with the paper's network that costs less than one
     percent of a step, and saves all communication about it.
     """
-    episodes = tuple(source.episode(index) for index in numbers)
-    return StepBatch(step, episodes, network.chunks(episodes, max_tokens, at_least))
+    episodes = tuple(source.episode(index) for index in indices)
+    return StepBatch(
+        step, episodes, network.micro_batches(episodes, micro_batch_tokens, min_batches)
+    )
 
 
-def deal(pieces: Sequence[Batch], size: int) -> list[list[int]]:
+def assign_micro_batches(micro_batches: Sequence[Batch], n_processes: int) -> list[list[int]]:
     """Numbers of the pieces for each of `size` processes, their costs in balance.
 
     The dearest piece goes first, each to the process that has least so far.
     """
-    hands: list[list[int]] = [[] for _ in range(size)]
-    loads = [0] * size
-    for number in sorted(range(len(pieces)), key=lambda i: (-pieces[i].cost, i)):
+    hands: list[list[int]] = [[] for _ in range(n_processes)]
+    loads = [0] * n_processes
+    for number in sorted(range(len(micro_batches)), key=lambda i: (-micro_batches[i].n_tokens, i)):
         least = loads.index(min(loads))
         hands[least].append(number)
-        loads[least] += pieces[number].cost
+        loads[least] += micro_batches[number].n_tokens
     return hands
 
 
-def computing(device: torch.device, precision: str) -> AbstractContextManager[None]:
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
     """The context of a forward pass: autocast to bfloat16, or nothing."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

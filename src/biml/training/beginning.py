@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from biml.checkpoints import own
-from biml.checkpoints.model import check_vocabulary, read_contents
+from biml.checkpoints.model import check_vocabulary, load_checkpoint
 from biml.errors import FormatError, UsageError
 from biml.networks.base import EpisodeNetwork
 from biml.networks.table import architecture
-from biml.training.config import option
-from biml.training.presets import suits
+from biml.training.config import cli_name
+from biml.training.presets import preset_supports
 from biml.vocabulary import Vocabulary
 
-SIZES = {
+SIZE_OPTIONS = {
     "nlayers_encoder": "nlayers_encoder",
     "nlayers_query": "nlayers_query",
     "nlayers_decoder": "nlayers_decoder",
@@ -26,21 +26,21 @@ SIZES = {
 """Options that are fixed by a network's weights, and what its architecture's config calls them."""
 
 
-def network_from(path: Path, vocabulary: Vocabulary, dropout: float) -> EpisodeNetwork:
+def load_initial_network(path: Path, vocabulary: Vocabulary, dropout: float) -> EpisodeNetwork:
     """The network of a model, with the dropout of the run.
 
     Raises:
         UsageError: the model knows other symbols.
         FormatError: its file is damaged.
     """
-    contents = read_contents(path)
+    contents = load_checkpoint(path)
     sizes = {**contents["config"], "dropout": dropout}
-    network = own.network_from({**contents, "config": sizes}, str(path))
+    network = own.network_from_checkpoint({**contents, "config": sizes}, str(path))
     check_vocabulary(network, vocabulary, path, contents["episode_type"])
     return network
 
 
-def sizes_of(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+def options_from_checkpoint(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """The architecture and sizes of a model, as options of a run.
 
     Args:
@@ -51,11 +51,11 @@ def sizes_of(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         UsageError: an option asks for another network than this one; the message names it.
         FormatError: the file is damaged.
     """
-    contents = read_contents(path)
+    contents = load_checkpoint(path)
     try:
         had = {"arch": contents["architecture"]} | {
             name: contents["config"][field]
-            for name, field in SIZES.items()
+            for name, field in SIZE_OPTIONS.items()
             if field in {one.name for one in fields(architecture(contents["architecture"]).config)}
         }
     except (KeyError, TypeError) as error:
@@ -63,18 +63,18 @@ def sizes_of(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     what = None
     if given.get("arch", had["arch"]) != had["arch"]:
         what = f"--arch {given['arch']}"
-    elif "preset" in given and not suits(given["preset"], had["arch"]):
+    elif "preset" in given and not preset_supports(given["preset"], had["arch"]):
         what = f"--preset {given['preset']}"
     if what is not None:
         raise UsageError(
             f"{what} trains another network than {path} is, whose architecture is {had['arch']}; "
             f"leave out --init or {what.split()[0]}"
         )
-    idle = [option(name) for name in SIZES if name in given and name not in had]
+    idle = [cli_name(name) for name in SIZE_OPTIONS if name in given and name not in had]
     if idle:
         raise UsageError(f"the {had['arch']} network takes no {idle[0]}; leave it out")
     differing = [
-        f"{option(name)} {given[name]} (it has {value})"
+        f"{cli_name(name)} {given[name]} (it has {value})"
         for name, value in had.items()
         if given.get(name, value) != value
     ]
@@ -86,38 +86,42 @@ def sizes_of(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     return had
 
 
-def ancestry(path: Path) -> list[dict[str, Any]]:
+def provenance(path: Path) -> list[dict[str, Any]]:
     """What is known of a model that a run starts from, and of those that it started from itself.
 
     Returns:
         plain facts, the oldest model first: its file's name, checksum and episode type, and where
         it says so its options or command and how many steps, episodes and seconds it was trained.
     """
-    contents = read_contents(path)
+    contents = load_checkpoint(path)
     info, card = contents.get("info") or {}, contents.get("card") or {}
-    before = info.get("ancestors") or [_as_facts(one) for one in card.get("started_from") or ()]
+    before = info.get("ancestors") or [
+        _facts_from_parent(one) for one in card.get("started_from") or ()
+    ]
     kept = ("options", "step", "episodes", "seconds", "hardware", "torch")
     facts = {
         "file": path.name,
         "sha256": sha256(path.read_bytes()).hexdigest(),
         "episode_type": contents["episode_type"],
-        **_own_share(card, before),
+        **_facts_from_card(card, before),
         **{name: info[name] for name in kept if name in info},
     }
     return [*before, facts]
 
 
-def _own_share(card: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _facts_from_card(
+    card: Mapping[str, Any], parents: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """What a card, whose sums count the models before, tells of its own model's run."""
     known = {name: card[name] for name in ("command", "hardware", "torch") if card.get(name)}
-    if card.get("minutes") is not None and all("seconds" in one for one in before):
-        known["seconds"] = 60 * card["minutes"] - sum(one["seconds"] for one in before)
+    if card.get("minutes") is not None and all("seconds" in one for one in parents):
+        known["seconds"] = 60 * card["minutes"] - sum(one["seconds"] for one in parents)
     return known
 
 
-def _as_facts(started_from: Mapping[str, Any]) -> dict[str, Any]:
+def _facts_from_parent(parent: Mapping[str, Any]) -> dict[str, Any]:
     """One of a card's models before, as checkpoints have it."""
-    facts = {name: value for name, value in started_from.items() if name != "minutes"}
-    if started_from.get("minutes") is not None:
-        facts["seconds"] = 60 * started_from["minutes"]
+    facts = {name: value for name, value in parent.items() if name != "minutes"}
+    if parent.get("minutes") is not None:
+        facts["seconds"] = 60 * parent["minutes"]
     return facts

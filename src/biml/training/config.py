@@ -9,13 +9,13 @@ from biml.errors import UsageError
 
 ACTIVATIONS = ("gelu", "relu")
 OPTIMIZERS = ("adamw", "muon")
-LR_SHAPES = ("epochs", "square")
+LR_SCHEDULES = ("epochs", "square")
 PRECISIONS = ("fp32", "bf16")
 
-MOST_EPISODES = 1_000_000
+MAX_BATCH_SIZE = 1_000_000
 """In one step; their words alone take some gigabytes."""
 
-MOST_MINUTES = 5_256_000
+MAX_MINUTES = 5_256_000
 """Ten years."""
 
 
@@ -96,19 +96,21 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("nepochs", "emb_size", "ff_mult"):
             _require(getattr(self, name) >= 1, name, self, "at least 1")
-        _require(1 <= self.batch_size <= MOST_EPISODES, "batch_size", self, f"1 to {MOST_EPISODES}")
+        _require(
+            1 <= self.batch_size <= MAX_BATCH_SIZE, "batch_size", self, f"1 to {MAX_BATCH_SIZE}"
+        )
         for name in ("nlayers_encoder", "nlayers_query", "nlayers_decoder"):
             _require(getattr(self, name) >= 1, name, self, "at least 1")
-        most = MOST_EPISODES / self.batch_size
+        most = MAX_BATCH_SIZE / self.batch_size
         _require(1 <= self.batch_growth <= most, "batch_growth", self, f"1 to {most:g}")
         _require(self.nsteps is None or self.nsteps >= 1, "nsteps", self, "at least 1")
         _require(self.max_tokens is None or self.max_tokens >= 1, "max_tokens", self, "at least 1")
-        fine = self.minutes is None or 0 < self.minutes <= MOST_MINUTES
-        _require(fine, "minutes", self, f"a number above 0, {MOST_MINUTES} at most")
+        fine = self.minutes is None or 0 < self.minutes <= MAX_MINUTES
+        _require(fine, "minutes", self, f"a number above 0, {MAX_MINUTES} at most")
         _require(0 <= self.clean_share <= 1, "clean_share", self, "between 0 and 1")
         _require(math.isfinite(self.guide) and self.guide >= 0, "guide", self, "at least 0")
         _require(self.optimizer in OPTIMIZERS, "optimizer", self, " or ".join(OPTIMIZERS))
-        _require(self.lr_shape in LR_SHAPES, "lr_shape", self, " or ".join(LR_SHAPES))
+        _require(self.lr_shape in LR_SCHEDULES, "lr_shape", self, " or ".join(LR_SCHEDULES))
         _require(math.isfinite(self.lr) and self.lr > 0, "lr", self, "a number above 0")
         _require(0 <= self.lr_end_factor <= 1, "lr_end_factor", self, "between 0 and 1")
         _require(0 <= self.save_best_skip <= 1, "save_best_skip", self, "between 0 and 1")
@@ -128,13 +130,13 @@ class TrainingConfig:
         on_average = self.batch_size * (1 + self.batch_growth) / 2
         return max(1, math.ceil(self.nepochs * episodes_per_epoch / on_average))
 
-    def presentations(self, steps: int, total: int) -> int:
+    def episodes_seen(self, steps: int, total: int) -> int:
         """Episodes that are shown in the first steps of a run of `total` steps.
 
-        >>> TrainingConfig(batch_size=10).presentations(3, 8)
+        >>> TrainingConfig(batch_size=10).episodes_seen(3, 8)
         30
         >>> growing = TrainingConfig(batch_size=10, batch_growth=3)
-        >>> [growing.presentations(steps, 4) for steps in range(5)]
+        >>> [growing.episodes_seen(steps, 4) for steps in range(5)]
         [0, 12, 30, 52, 80]
         """
         growth = (self.batch_growth - 1) * steps / (2 * total)
@@ -142,7 +144,7 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
-class Conduct:
+class RuntimeConfig:
     """How a run is carried out; none of it changes what is learned, so a resumed run may differ.
 
     Attributes:
@@ -163,22 +165,22 @@ class Conduct:
         _require(self.save_every >= 0, "save_every", self, "at least 0 (minutes)")
 
 
-def option(name: str) -> str:
+def cli_name(name: str) -> str:
     """The command-line spelling of a field."""
     return "--no_lr_warmup" if name == "lr_warmup" else f"--{name}"
 
 
-def check_same(had: TrainingConfig, given: Mapping[str, Any]) -> None:
+def check_resume_options(previous: TrainingConfig, given: Mapping[str, Any]) -> None:
     """Compare the options that were asked for with those of the run that is to be resumed.
 
     Raises:
         UsageError: some differ; the message names each with both values.
     """
     differing = [
-        f"{option(name)}: the run had {_shown(name, getattr(had, name))}, "
-        f"now {_shown(name, value)} was asked for"
+        f"{cli_name(name)}: the run had {_format_value(name, getattr(previous, name))}, "
+        f"now {_format_value(name, value)} was asked for"
         for name, value in given.items()
-        if getattr(had, name) != value
+        if getattr(previous, name) != value
     ]
     if differing:
         raise UsageError(
@@ -188,7 +190,7 @@ def check_same(had: TrainingConfig, given: Mapping[str, Any]) -> None:
         )
 
 
-def _shown(name: str, value: object) -> str:
+def _format_value(name: str, value: object) -> str:
     if name == "lr_warmup":
         return "no" if value else "yes"  # shown as the option --no_lr_warmup
     if isinstance(value, bool):
@@ -196,7 +198,7 @@ def _shown(name: str, value: object) -> str:
     return "its default" if value is None else str(value)
 
 
-def _require(fine: bool, name: str, config: object, wanted: str) -> None:
-    if not fine:
+def _require(condition: bool, name: str, config: object, expected: str) -> None:
+    if not condition:
         value = getattr(config, name)
-        raise UsageError(f"{option(name)} must be {wanted}, not {value!r}")
+        raise UsageError(f"{cli_name(name)} must be {expected}, not {value!r}")

@@ -11,16 +11,16 @@ from typing import Any
 import torch
 
 from biml.errors import UsageError
-from biml.networks.memory import keep_freed_memory
+from biml.networks.memory import tune_malloc
 
-MOST_WORKERS = 12
+MAX_WORKERS = 12
 """A step of the published size is cut in about this many pieces; more processes would idle."""
 
-WORTH_BF16 = 1.3
+MIN_BF16_SPEEDUP = 1.3
 """How much faster products in bfloat16 must be, since not all of a step are products."""
 
 
-def cores() -> int:
+def physical_cores() -> int:
     """Physical cores that this process may use: its affinity and its container's quota count."""
     try:
         count = len(os.sched_getaffinity(0))
@@ -41,7 +41,7 @@ def prepare_cpu() -> None:
     """
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(name, "96")
-    keep_freed_memory()
+    tune_malloc()
 
 
 def has_amx() -> bool:
@@ -57,21 +57,21 @@ def _capabilities() -> dict[str, Any]:
         return {}
 
 
-def pick_device(wanted: str) -> torch.device:
+def pick_device(name: str) -> torch.device:
     """The device for `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:
         UsageError: there is no such device here.
     """
-    if wanted == "auto":
+    if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    named = re.fullmatch(r"cpu|cuda(?::([0-9]+))?", wanted)
+    named = re.fullmatch(r"cpu|cuda(?::([0-9]+))?", name)
     if not named:
-        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, not {wanted!r}")
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, not {name!r}")
     # PyTorch keeps a number of 8 bits, in which cuda:256 is cuda:0.
-    if wanted != "cpu" and int(named[1] or 0) >= torch.cuda.device_count():
-        raise UsageError(f"--device {wanted}: this machine (or this PyTorch) has no such GPU")
-    return torch.device(wanted)
+    if name != "cpu" and int(named[1] or 0) >= torch.cuda.device_count():
+        raise UsageError(f"--device {name}: this machine (or this PyTorch) has no such GPU")
+    return torch.device(name)
 
 
 def pick_precision(device: torch.device) -> str:
@@ -82,7 +82,7 @@ def pick_precision(device: torch.device) -> str:
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
-    return "bf16" if _bf16_speedup() > WORTH_BF16 else "fp32"
+    return "bf16" if _bf16_speedup() > MIN_BF16_SPEEDUP else "fp32"
 
 
 def _bf16_speedup() -> float:
@@ -93,21 +93,21 @@ def _bf16_speedup() -> float:
         exact = torch.ones(1024, 128), torch.ones(128, 512)
         rough = exact[0].bfloat16(), exact[1].bfloat16()
         # Least of several, in alternation: what else the machine does only adds.
-        times = [(_seconds(*exact), _seconds(*rough)) for _ in range(8)]
+        times = [(_time_matmul(*exact), _time_matmul(*rough)) for _ in range(8)]
     finally:
         torch.set_num_threads(threads)
     of_exact, of_rough = (min(column) for column in zip(*times[1:], strict=True))
     return of_exact / of_rough
 
 
-def _seconds(a: torch.Tensor, b: torch.Tensor) -> float:
+def _time_matmul(a: torch.Tensor, b: torch.Tensor) -> float:
     began = time.perf_counter()
     for _ in range(4):
         a @ b
     return time.perf_counter() - began
 
 
-def describe(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """The machine in a few words, such as `AMD EPYC 9B14, 2 cores`."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
@@ -117,4 +117,4 @@ def describe(device: torch.device) -> str:
             if line.startswith("model name"):
                 name = line.split(":", 1)[1].strip()
                 break
-    return f"{name}, {cores()} {'core' if cores() == 1 else 'cores'}"
+    return f"{name}, {physical_cores()} {'core' if physical_cores() == 1 else 'cores'}"

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from biml.errors import BimlError, FormatError
-from biml.files import write_aside
+from biml.files import atomic_write
 
-Line = dict[str, float | int | None]
+LogEntry = dict[str, float | int | None]
 """One moment of a run: step, episodes, lr, train_loss, gradient_norm, episodes_per_second, seconds,
 and where it was validated val_loss, accuracy_copied and accuracy_novel (percent)."""
 
@@ -23,7 +23,7 @@ _TAGS = {
 }
 
 
-class History:
+class MetricsLogger:
     """The lines of a run so far, kept in step with the files.
 
     Args:
@@ -33,47 +33,47 @@ class History:
         lines: what was there before, from the checkpoint.
     """
 
-    def __init__(self, path: Path, events: Path, lines: Sequence[Line] = ()) -> None:
+    def __init__(self, path: Path, events: Path, entries: Sequence[LogEntry] = ()) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.lines = list(lines)
-        with write_aside(path) as file:
-            file.write("".join(map(_written, self.lines)).encode())
+        self.entries = list(entries)
+        with atomic_write(path) as file:
+            file.write("".join(map(_to_json_line, self.entries)).encode())
         self._path = path
-        last = int(self.lines[-1]["step"] or 0) if self.lines else 0
-        if not self.lines and events.is_dir():
+        last = int(self.entries[-1]["step"] or 0) if self.entries else 0
+        if not self.entries and events.is_dir():
             for old in events.glob("events.out.tfevents.*"):
                 old.unlink()
         self._writer = SummaryWriter(str(events), purge_step=last + 1, flush_secs=30)
 
-    def add(self, line: Line) -> None:
+    def add(self, entry: LogEntry) -> None:
         """Append one line.
 
         Raises:
             BimlError: the file cannot be written, as when the disk is full.
         """
-        self.lines.append(line)
+        self.entries.append(entry)
         try:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(_written(line))
+                file.write(_to_json_line(entry))
         except OSError as error:
             raise BimlError(f"{self._path}: could not be written ({error.strerror})") from error
         for name, tag in _TAGS.items():
-            value = line.get(name)
+            value = entry.get(name)
             if value is not None:
-                self._writer.add_scalar(tag, value, line["step"])
+                self._writer.add_scalar(tag, value, entry["step"])
 
     def close(self) -> None:
         self._writer.close()
 
 
-def read_history(path: Path) -> list[Line]:
+def read_metrics(path: Path) -> list[LogEntry]:
     """The lines of a history file; a last line that was cut short is left out.
 
     Raises:
         FormatError: another line is not a JSON object.
     """
-    lines: list[Line] = []
+    lines: list[LogEntry] = []
     texts = path.read_text(encoding="utf-8").splitlines()
     for number, text in enumerate(texts, 1):
         try:
@@ -87,5 +87,5 @@ def read_history(path: Path) -> list[Line]:
     return lines
 
 
-def _written(line: Line) -> str:
-    return json.dumps(line) + "\n"
+def _to_json_line(entry: LogEntry) -> str:
+    return json.dumps(entry) + "\n"

@@ -4,19 +4,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from biml.training.config import Conduct, TrainingConfig
-from biml.training.course import Course
+from biml.training.config import RuntimeConfig, TrainingConfig
+from biml.training.course import RunFingerprint
 from biml.training.dashboard import Dashboard
-from biml.training.history import History, Line
-from biml.training.learner import DivergedError, Learner, StepFigures
-from biml.training.outputs import Outputs, save_failure
-from biml.training.schedule import logs, turn
-from biml.training.state import Record, save_run, save_weights
-from biml.training.validation import Validated
-from biml.training.watch import Pace, Progress, Watch
+from biml.training.history import MetricsLogger, LogEntry
+from biml.training.learner import DivergedError, TrainStep, StepMetrics
+from biml.training.outputs import RunPaths, dump_failed_batch
+from biml.training.schedule import is_log_step, corruption_start
+from biml.training.state import RunState, save_run_checkpoint, save_weights
+from biml.training.validation import ValidationMetrics
+from biml.training.watch import Throughput, StepInfo, TrainingCallback
 
 
-class Keeper:
+class RunLogger:
     """Keeps what a run produces.
 
     Args:
@@ -30,114 +30,121 @@ class Keeper:
 
     def __init__(
         self,
-        learner: Learner,
-        record: Record,
+        train_step: TrainStep,
+        state: RunState,
         config: TrainingConfig,
-        conduct: Conduct,
-        outputs: Outputs,
-        course: Course,
-        watch: Watch,
+        runtime: RuntimeConfig,
+        paths: RunPaths,
+        fingerprint: RunFingerprint,
+        callback: TrainingCallback,
     ) -> None:
-        self.record = record
-        self._learner = learner
+        self.state = state
+        self._train_step = train_step
         self._config = config
-        self._outputs = outputs
-        self._course = course
-        self._watch = watch
-        self._history = History(outputs.history, outputs.events, record.history)
+        self._paths = paths
+        self._fingerprint = fingerprint
+        self._callback = callback
+        self._metrics_logger = MetricsLogger(paths.history, paths.events, state.history)
         self._dashboard = None
-        if conduct.dashboard:
-            self._dashboard = Dashboard(outputs.curves, f"{outputs.model.name}")
-        self._save_every = conduct.save_every * 60
-        self._began = self._saved = self._drawn = time.monotonic()
-        self._seconds_before = record.seconds
-        self._pace = Pace(learner.presented, self._began)
+        if runtime.dashboard:
+            self._dashboard = Dashboard(paths.curves_image, f"{paths.model.name}")
+        self._save_every = runtime.save_every * 60
+        self._started_at = self._saved_at = self._plotted_at = time.monotonic()
+        self._seconds_before = state.seconds
+        self._throughput = Throughput(train_step.episodes_seen, self._started_at)
 
-    def after_step(self, figures: StepFigures, validated: Validated | None) -> None:
+    def on_step_end(self, metrics: StepMetrics, validation: ValidationMetrics | None) -> None:
         """Take note of a step: a line of history, the best model, a checkpoint, where they are due.
 
         Raises:
             BimlError: a file cannot be written.
         """
-        record, learner = self.record, self._learner
+        record, learner = self.state, self._train_step
         now = time.monotonic()
-        rate = self._pace.tick(learner.presented, now)
-        record.seconds = self._seconds_before + now - self._began
-        record.loss_sum += figures.loss
+        rate = self._throughput.update(learner.episodes_seen, now)
+        record.seconds = self._seconds_before + now - self._started_at
+        record.loss_sum += metrics.loss
         record.loss_count += 1
-        ended = figures.stop or learner.done == learner.total
-        if logs(learner.done, learner.total):
-            self._log(figures, validated, rate)
-        self._watch.stepped(
-            Progress(
-                step=learner.done,
-                total=learner.total,
-                loss=figures.loss,
-                rate=rate,
-                seconds_left=learner.remaining / rate,
-                line=record.history[-1] if record.history else None,
+        ended = metrics.stop or learner.steps_done == learner.total_steps
+        if is_log_step(learner.steps_done, learner.total_steps):
+            self._log(metrics, validation, rate)
+        self._callback.on_step(
+            StepInfo(
+                step=learner.steps_done,
+                total_steps=learner.total_steps,
+                loss=metrics.loss,
+                episodes_per_second=rate,
+                seconds_left=learner.episodes_left / rate,
+                entry=record.history[-1] if record.history else None,
             )
         )
-        if validated is not None:
-            self._keep_best(validated)
-            self._draw(now, ended)
-        if ended or now - self._saved >= self._save_every:
+        if validation is not None:
+            self._keep_best(validation)
+            self._plot(now, ended)
+        if ended or now - self._saved_at >= self._save_every:
             self._save()
 
-    def _log(self, figures: StepFigures, validated: Validated | None, rate: float) -> None:
-        step = self._learner.done
-        line: Line = {
+    def _log(
+        self, metrics: StepMetrics, validation: ValidationMetrics | None, episodes_per_second: float
+    ) -> None:
+        step = self._train_step.steps_done
+        line: LogEntry = {
             "step": step,
-            "episodes": self._learner.presented,
-            "lr": figures.lr,
-            "train_loss": self.record.loss_sum / self.record.loss_count,
-            "gradient_norm": figures.gradient_norm,
+            "episodes": self._train_step.episodes_seen,
+            "lr": metrics.lr,
+            "train_loss": self.state.loss_sum / self.state.loss_count,
+            "gradient_norm": metrics.gradient_norm,
         }
-        if validated is not None:
-            line["val_loss"] = validated.loss
-            line["accuracy_copied"] = validated.copied
-            line["accuracy_novel"] = validated.novel
-        line["episodes_per_second"] = round(rate, 3)
-        line["seconds"] = round(self.record.seconds, 1)
-        self.record.loss_sum, self.record.loss_count = 0.0, 0
-        self._history.add(line)
-        self.record.history = self._history.lines
-        self._watch.logged(line, self._learner.total)
+        if validation is not None:
+            line["val_loss"] = validation.loss
+            line["accuracy_copied"] = validation.study_accuracy
+            line["accuracy_novel"] = validation.novel_accuracy
+        line["episodes_per_second"] = round(episodes_per_second, 3)
+        line["seconds"] = round(self.state.seconds, 1)
+        self.state.loss_sum, self.state.loss_count = 0.0, 0
+        self._metrics_logger.add(line)
+        self.state.history = self._metrics_logger.entries
+        self._callback.on_log(line, self._train_step.total_steps)
 
-    def _keep_best(self, validated: Validated) -> None:
+    def _keep_best(self, validation: ValidationMetrics) -> None:
         skip = self._config.save_best_skip
         if not self._config.save_best:
             return
         # Validation has no biases, so that a model from before they come in looks best.
-        after = turn(self._config)
-        if self._learner.done < (after + (1 - after) * skip) * self._learner.total:
+        after = corruption_start(self._config)
+        if (
+            self._train_step.steps_done
+            < (after + (1 - after) * skip) * self._train_step.total_steps
+        ):
             return
-        if self.record.best is None or validated.loss < self.record.best:
-            self.record.best = validated.loss
-            save_weights(self._outputs.best, self._learner, self.record, self._config)
+        if self.state.best is None or validation.loss < self.state.best:
+            self.state.best = validation.loss
+            save_weights(self._paths.best, self._train_step, self.state, self._config)
 
-    def _draw(self, now: float, ended: bool) -> None:
+    def _plot(self, now: float, finished: bool) -> None:
         """Draw the curves, at most twice a minute, because drawing takes half a second."""
-        due = ended or len(self.record.history) < 3 or now - self._drawn > 30
+        due = finished or len(self.state.history) < 3 or now - self._plotted_at > 30
         if self._dashboard is not None and due:
-            self._dashboard.draw(self.record.history)
-            self._drawn = now
+            self._dashboard.plot(self.state.history)
+            self._plotted_at = now
 
     def _save(self) -> None:
-        save_run(self._outputs.model, self._learner, self.record, self._config, self._course)
-        self._saved = time.monotonic()
-        self._watch.saved(self._outputs.model)
+        save_run_checkpoint(
+            self._paths.model, self._train_step, self.state, self._config, self._fingerprint
+        )
+        self._saved_at = time.monotonic()
+        self._callback.on_checkpoint(self._paths.model)
 
     @contextmanager
-    def keeping(self) -> Iterator[None]:
+    def session(self) -> Iterator[None]:
         """Close the history at the end; keep the batch of a step that diverged."""
         try:
             yield
         except DivergedError as error:
-            folder = save_failure(error, self._outputs, self._config)
-            saved = self._outputs.model
+            folder = dump_failed_batch(error, self._paths, self._config)
+            saved = self._paths.model
             good = f"the last checkpoint is {saved}" if saved.is_file() else "nothing was saved yet"
             error.args = (f"{error}; its batch is in {folder}; {good}",)
             raise
         finally:
-            self._history.close()
+            self._metrics_logger.close()

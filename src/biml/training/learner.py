@@ -11,15 +11,21 @@ from torch import Tensor
 from biml.errors import BimlError
 from biml.networks.base import EpisodeNetwork
 from biml.rng import derive_seed
-from biml.training.batches import Source, StepBatch, assemble, computing, deal
+from biml.training.batches import (
+    Source,
+    StepBatch,
+    build_step_batch,
+    autocast,
+    assign_micro_batches,
+)
 from biml.training.config import TrainingConfig
 from biml.training.optimizers import OPTIMIZERS
 from biml.training.schedule import learning_rate
-from biml.training.workers import Team
+from biml.training.workers import ProcessGroup
 
 
 @dataclass(frozen=True)
-class StepFigures:
+class StepMetrics:
     """What a step was like.
 
     Attributes:
@@ -43,16 +49,16 @@ class DivergedError(BimlError):
         figures: its loss and gradient norm.
     """
 
-    def __init__(self, batch: StepBatch, figures: StepFigures) -> None:
+    def __init__(self, batch: StepBatch, metrics: StepMetrics) -> None:
         super().__init__(
-            f"step {batch.step + 1}: the loss is {figures.loss:g} and its gradient's norm "
-            f"{figures.gradient_norm:g}; a smaller --lr or --precision fp32 may help"
+            f"step {batch.step + 1}: the loss is {metrics.loss:g} and its gradient's norm "
+            f"{metrics.gradient_norm:g}; a smaller --lr or --precision fp32 may help"
         )
         self.batch = batch
-        self.figures = figures
+        self.metrics = metrics
 
 
-class Learner:
+class TrainStep:
     """A network, its optimiser, and how far they have come.
 
     The gradient of a step is the sum over pieces of the batch, divided by the batch's target
@@ -66,40 +72,40 @@ class Learner:
     """
 
     def __init__(
-        self, network: EpisodeNetwork, source: Source, config: TrainingConfig, team: Team
+        self, network: EpisodeNetwork, source: Source, config: TrainingConfig, group: ProcessGroup
     ) -> None:
         assert config.precision is not None
         assert config.max_tokens is not None
-        self.network = network.to(team.device)
-        self.done = 0
-        self.total = config.total_steps(source.per_epoch)
+        self.network = network.to(group.device)
+        self.steps_done = 0
+        self.total_steps = config.total_steps(source.per_epoch)
         self._source = source
         self._config = config
-        self._team = team
+        self._group = group
         self._max_tokens = config.max_tokens
         self._precision = config.precision
-        self._dropout = torch.Generator(team.device)
-        self._upcoming: StepBatch | None = None
-        self._make_sums()
-        self._optimizer = OPTIMIZERS[config.optimizer](network, config, team)
+        self._dropout = torch.Generator(group.device)
+        self._next_batch: StepBatch | None = None
+        self._allocate_reduce_buffer()
+        self._optimizer = OPTIMIZERS[config.optimizer](network, config, group)
 
-    def _make_sums(self) -> None:
+    def _allocate_reduce_buffer(self) -> None:
         """One tensor for all that is added up over pieces and processes, in one all-reduce.
 
         The parameters' gradients are views of it; loss, target tokens and requests to stop follow.
         """
         parameters = list(self.network.parameters())
         count = sum(weights.numel() for weights in parameters)
-        self._sums = torch.zeros(count + 3, device=self._team.device)
-        self._gradient = self._sums[:count]
-        self._loss, self._tokens, self._stop = self._sums[count:].unbind()
+        self._reduce_buffer = torch.zeros(count + 3, device=self._group.device)
+        self._gradient = self._reduce_buffer[:count]
+        self._loss, self._tokens, self._stop = self._reduce_buffer[count:].unbind()
         start = 0
         for weights in parameters:
             end = start + weights.numel()
             weights.grad = self._gradient[start:end].view_as(weights)
             start = end
 
-    def step(self, asked_to_stop: Callable[[], bool] = lambda: False) -> StepFigures:
+    def step(self, stop_requested: Callable[[], bool] = lambda: False) -> StepMetrics:
         """Take the next step.
 
         Args:
@@ -108,72 +114,78 @@ class Learner:
         Raises:
             DivergedError: loss or gradient is not finite; raised in every process alike.
         """
-        batch = self._upcoming or self._assemble(self.done)
-        lr = learning_rate(self.done / self.total, self._config)
-        self._sums.zero_()
+        batch = self._next_batch or self._build_batch(self.steps_done)
+        lr = learning_rate(self.steps_done / self.total_steps, self._config)
+        self._reduce_buffer.zero_()
         self._accumulate(batch)
-        self._stop.fill_(asked_to_stop())
+        self._stop.fill_(stop_requested())
         # A GPU is still busy at this point, so the next batch costs it no time.
-        self._upcoming = self._assemble(self.done + 1) if self.done + 1 < self.total else None
-        self._team.add_up(self._sums)
+        self._next_batch = (
+            self._build_batch(self.steps_done + 1)
+            if self.steps_done + 1 < self.total_steps
+            else None
+        )
+        self._group.all_reduce(self._reduce_buffer)
         self._gradient.div_(self._tokens)
         reported = torch.stack((self._loss / self._tokens, self._gradient.norm(), self._stop))
         loss, norm, stop = reported.tolist()
-        figures = StepFigures(loss, norm, lr, stop > 0)
+        figures = StepMetrics(loss, norm, lr, stop > 0)
         if not torch.isfinite(reported).all():
             raise DivergedError(batch, figures)
         self._optimizer.step(lr)
-        self.done += 1
+        self.steps_done += 1
         return figures
 
-    def _assemble(self, step: int) -> StepBatch:
-        ends = (self._config.presentations(steps, self.total) for steps in (step, step + 1))
+    def _build_batch(self, step: int) -> StepBatch:
+        ends = (self._config.episodes_seen(steps, self.total_steps) for steps in (step, step + 1))
         # Dropout is drawn piece by piece, so it must be the same pieces for any team.
-        at_least = 1 if self.network.config.dropout else self._team.size
-        return assemble(self._source, self.network, step, range(*ends), self._max_tokens, at_least)
+        at_least = 1 if self.network.config.dropout else self._group.size
+        return build_step_batch(
+            self._source, self.network, step, range(*ends), self._max_tokens, at_least
+        )
 
     @property
-    def presented(self) -> int:
+    def episodes_seen(self) -> int:
         """Episodes shown so far."""
-        return self._config.presentations(self.done, self.total)
+        return self._config.episodes_seen(self.steps_done, self.total_steps)
 
     @property
-    def remaining(self) -> int:
+    def episodes_left(self) -> int:
         """Episodes that are still to be shown."""
-        return self._config.presentations(self.total, self.total) - self.presented
+        return self._config.episodes_seen(self.total_steps, self.total_steps) - self.episodes_seen
 
     def _accumulate(self, batch: StepBatch) -> None:
         """Add this process's share of the batch to the sums."""
         pad = self.network.vocabulary.output.pad
         self.network.train()
-        for number in deal(batch.pieces, self._team.size)[self._team.rank]:
-            piece = batch.pieces[number]
+        for number in assign_micro_batches(batch.micro_batches, self._group.size)[self._group.rank]:
+            piece = batch.micro_batches[number]
             self._tokens += int((piece.target != pad).sum())
-            piece = piece.to(self._team.device)
+            piece = piece.to(self._group.device)
             self._dropout.manual_seed(derive_seed(self._config.seed, "dropout", batch.step, number))
-            with computing(self._team.device, self._precision):
+            with autocast(self._group.device, self._precision):
                 logits = self.network(piece, self._dropout)
             loss = F.cross_entropy(
                 logits.flatten(0, 1), piece.target.flatten(), ignore_index=pad, reduction="sum"
             )
-            self._guided(loss).backward()
+            self._total_loss(loss).backward()
             self._loss += loss.detach()
 
-    def _guided(self, loss: Tensor) -> Tensor:
+    def _total_loss(self, loss: Tensor) -> Tensor:
         """The loss, with what its inner layers are told where that is asked for."""
-        guidance = self.network.guidance
+        guidance = self.network.auxiliary_loss
         return loss if guidance is None else loss + self._config.guide * guidance
 
-    def go_to(self, step: int) -> None:
+    def seek(self, step: int) -> None:
         """Take the step after this one next; weights and optimiser stay as they are."""
-        self.done = step
-        self._upcoming = None
+        self.steps_done = step
+        self._next_batch = None
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """What `load` needs to go on exactly from here, apart from the weights."""
-        return {"step": self.done, "optimizer": self._optimizer.state_dict()}
+        return {"step": self.steps_done, "optimizer": self._optimizer.state_dict()}
 
-    def load(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state; the network must hold the weights of that moment."""
-        self.go_to(state["step"])
+        self.seek(state["step"])
         self._optimizer.load_state_dict(state["optimizer"])

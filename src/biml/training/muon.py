@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic that Newton-Schulz iterates, for speed near zero rather than exactness at one."""
 
-ITERATIONS = 5
+NS_STEPS = 5
 
-TOGETHER = 8
+STACK_SIZE = 8
 """Matrices in a stack: so few of the usual width stay in a core's cache, which takes a quarter less
 time than all at once."""
 
@@ -42,14 +42,14 @@ class Muon(Optimizer):
         lr: float,
         *,
         momentum: float = 0.95,
-        within: torch.dtype = torch.bfloat16,
-        share: tuple[int, int] = (0, 1),
-        add_up: Callable[[Tensor], None] = lambda tensor: None,
+        compute_dtype: torch.dtype = torch.bfloat16,
+        rank_and_size: tuple[int, int] = (0, 1),
+        all_reduce: Callable[[Tensor], None] = lambda tensor: None,
     ) -> None:
         super().__init__(list(matrices), {"lr": lr, "momentum": momentum})
-        self._within = within
-        self._rank, self._size = share
-        self._add_up = add_up
+        self._compute_dtype = compute_dtype
+        self._rank, self._size = rank_and_size
+        self._all_reduce = all_reduce
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -77,20 +77,20 @@ class Muon(Optimizer):
         results = [p.view_as(u) for p, u in zip(parts, wanted, strict=True)]
         for numbers in stacks.values():
             mine = numbers[self._rank :: self._size]
-            for start in range(0, len(mine), TOGETHER):
-                stacked = mine[start : start + TOGETHER]
+            for start in range(0, len(mine), STACK_SIZE):
+                stacked = mine[start : start + STACK_SIZE]
                 wide = [
                     w if w.shape[0] <= w.shape[1] else w.mT for w in (wanted[n] for n in stacked)
                 ]
-                stack = torch.stack(wide).to(self._within)
-                for number, result in zip(stacked, orthogonal(stack), strict=True):
+                stack = torch.stack(wide).to(self._compute_dtype)
+                for number, result in zip(stacked, newton_schulz(stack), strict=True):
                     tall = results[number].shape[0] > results[number].shape[1]
                     results[number].copy_(result.mT if tall else result)
-        self._add_up(flat)
+        self._all_reduce(flat)
         return results
 
 
-def orthogonal(matrices: Tensor) -> Tensor:
+def newton_schulz(matrices: Tensor) -> Tensor:
     """Nearly the nearest matrices with orthonormal rows [n, rows, columns], rows <= columns.
 
     Singular values end between 0.7 and 1.2, which is near enough to train by. Each iteration is a
@@ -99,23 +99,23 @@ def orthogonal(matrices: Tensor) -> Tensor:
     """
     x = matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
     if 2 * x.shape[1] <= x.shape[2] and x.dtype != torch.bfloat16:
-        return _multiplier(x @ x.mT) @ x
-    a, b, c = COEFFICIENTS
-    for _ in range(ITERATIONS):
+        return _newton_schulz_factor(x @ x.mT) @ x
+    a, b, c = NS_COEFFICIENTS
+    for _ in range(NS_STEPS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x
 
 
-def _multiplier(gram: Tensor) -> Tensor:
+def _newton_schulz_factor(gram: Tensor) -> Tensor:
     """What the iterations multiply a matrix with, from the products of its rows."""
-    a, b, c = COEFFICIENTS
+    a, b, c = NS_COEFFICIENTS
     total: Tensor | None = None
-    for iteration in range(ITERATIONS):
+    for iteration in range(NS_STEPS):
         factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         factor.diagonal(dim1=-2, dim2=-1).add_(a)
         total = factor if total is None else factor @ total
-        if iteration + 1 < ITERATIONS:
+        if iteration + 1 < NS_STEPS:
             gram = factor @ gram @ factor
     assert total is not None
     return total

@@ -9,12 +9,12 @@ from torch.nn import Parameter
 from biml.networks.base import EpisodeNetwork
 from biml.training.config import TrainingConfig
 from biml.training.muon import Muon
-from biml.training.workers import Team
+from biml.training.workers import ProcessGroup
 
-MATRIX_RATE = 12.0
+MUON_LR_FACTOR = 12.0
 """Muon's learning rate, in those of AdamW beside it; docs/fast.md has what others gave."""
 
-CLIP = 1.0
+MAX_GRAD_NORM = 1.0
 """Largest norm of the gradient beside Muon, whose steps do not depend on the gradient's size."""
 
 
@@ -30,45 +30,49 @@ class StepOptimizer(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-class AdamW:
+class AdamWOptimizer:
     """The published optimiser (paper, Methods): betas 0.9 and 0.95, weight decay 0.01."""
 
-    def __init__(self, network: EpisodeNetwork, config: TrainingConfig, team: Team) -> None:
-        self._all = torch.optim.AdamW(
+    def __init__(
+        self, network: EpisodeNetwork, config: TrainingConfig, group: ProcessGroup
+    ) -> None:
+        self._adamw = torch.optim.AdamW(
             network.parameters(), lr=config.lr, betas=(0.9, 0.95), weight_decay=0.01, fused=True
         )
 
     def step(self, lr: float) -> None:
-        _run(self._all, lr)
+        _step_with_lr(self._adamw, lr)
 
     def state_dict(self) -> dict[str, Any]:
-        return self._all.state_dict()
+        return self._adamw.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._all.load_state_dict(state)
+        self._adamw.load_state_dict(state)
 
 
-class MuonBesideAdamW:
+class MuonAdamW:
     """Muon for the matrices of the layers; AdamW for embeddings, norms and the read-out."""
 
-    def __init__(self, network: EpisodeNetwork, config: TrainingConfig, team: Team) -> None:
-        matrices, rest = split(network)
+    def __init__(
+        self, network: EpisodeNetwork, config: TrainingConfig, group: ProcessGroup
+    ) -> None:
+        matrices, rest = muon_param_groups(network)
         self._rest = rest
         self._muon = Muon(
             matrices,
-            config.lr * MATRIX_RATE,
-            within=torch.bfloat16 if config.precision == "bf16" else torch.float32,
-            share=(team.rank, team.size),
-            add_up=team.add_up,
+            config.lr * MUON_LR_FACTOR,
+            compute_dtype=torch.bfloat16 if config.precision == "bf16" else torch.float32,
+            rank_and_size=(group.rank, group.size),
+            all_reduce=group.all_reduce,
         )
         self._adamw = torch.optim.AdamW(
             rest, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True
         )
 
     def step(self, lr: float) -> None:
-        torch.nn.utils.clip_grad_norm_(self._rest, CLIP)
-        _run(self._muon, lr * MATRIX_RATE)
-        _run(self._adamw, lr)
+        torch.nn.utils.clip_grad_norm_(self._rest, MAX_GRAD_NORM)
+        _step_with_lr(self._muon, lr * MUON_LR_FACTOR)
+        _step_with_lr(self._adamw, lr)
 
     def state_dict(self) -> dict[str, Any]:
         return {"muon": self._muon.state_dict(), "adamw": self._adamw.state_dict()}
@@ -78,27 +82,27 @@ class MuonBesideAdamW:
         self._adamw.load_state_dict(state["adamw"])
 
 
-OPTIMIZERS: dict[str, Callable[[EpisodeNetwork, TrainingConfig, Team], StepOptimizer]] = {
-    "adamw": AdamW,
-    "muon": MuonBesideAdamW,
+OPTIMIZERS: dict[str, Callable[[EpisodeNetwork, TrainingConfig, ProcessGroup], StepOptimizer]] = {
+    "adamw": AdamWOptimizer,
+    "muon": MuonAdamW,
 }
 """By the name that `--optimizer` takes."""
 
 
-def split(network: EpisodeNetwork) -> tuple[list[Parameter], list[Parameter]]:
+def muon_param_groups(network: EpisodeNetwork) -> tuple[list[Parameter], list[Parameter]]:
     """Weight matrices between hidden layers, and all other parameters.
 
     Embeddings and the read-out are matrices too, but each of their rows is a symbol's own.
     """
     matrices: list[Parameter] = []
     rest: list[Parameter] = []
-    ends = set(network.outer_parameters())
+    ends = set(network.embedding_parameters())
     for name, weights in network.named_parameters():
         (matrices if weights.ndim == 2 and name not in ends else rest).append(weights)
     return matrices, rest
 
 
-def _run(optimizer: torch.optim.Optimizer, lr: float) -> None:
+def _step_with_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.step()

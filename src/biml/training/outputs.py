@@ -7,19 +7,19 @@ from pathlib import Path
 
 from biml.episodes.text import write_episode
 from biml.errors import BimlError
-from biml.files import write_aside
+from biml.files import atomic_write
 from biml.training.config import TrainingConfig
 from biml.training.learner import DivergedError
 
 
 @dataclass(frozen=True)
-class Outputs:
+class RunPaths:
     """Names of the files of a run.
 
     Attributes:
         model: the checkpoint, such as `out_models/net.pt`.
 
-    >>> Outputs(Path("out_models/net-BIML.pt")).best.name
+    >>> RunPaths(Path("out_models/net-BIML.pt")).best.name
     'net-BIML_best.pt'
     """
 
@@ -28,27 +28,27 @@ class Outputs:
     @property
     def best(self) -> Path:
         """The model with the lowest validation loss, with `--save_best`."""
-        return self._beside("_best.pt")
+        return self._sibling("_best.pt")
 
     @property
     def history(self) -> Path:
-        return self._beside(".history.jsonl")
+        return self._sibling(".history.jsonl")
 
     @property
     def events(self) -> Path:
         """The folder of TensorBoard files."""
-        return self._beside(".tb")
+        return self._sibling(".tb")
 
     @property
-    def curves(self) -> Path:
+    def curves_image(self) -> Path:
         """The picture that `--dashboard` draws."""
-        return self._beside(".png")
+        return self._sibling(".png")
 
-    def failed(self, step: int) -> Path:
+    def failed_batch_folder(self, step: int) -> Path:
         """The folder for the batch of a step that went wrong."""
-        return self._beside(f".failed_step_{step}")
+        return self._sibling(f".failed_step_{step}")
 
-    def prepare(self) -> None:
+    def create_folder(self) -> None:
         """Make the folder of the model.
 
         Raises:
@@ -65,11 +65,11 @@ class Outputs:
                 "name another folder with --dir_model"
             ) from error
 
-    def _beside(self, suffix: str) -> Path:
+    def _sibling(self, suffix: str) -> Path:
         return self.model.with_name(self.model.name.removesuffix(".pt") + suffix)
 
 
-def save_failure(error: DivergedError, outputs: Outputs, config: TrainingConfig) -> Path:
+def dump_failed_batch(error: DivergedError, paths: RunPaths, config: TrainingConfig) -> Path:
     """Write the batch that a run broke off at, so that it can be looked at.
 
     One text file an episode, as presented to the network, and `step.json` with step, loss,
@@ -78,19 +78,21 @@ def save_failure(error: DivergedError, outputs: Outputs, config: TrainingConfig)
     Returns:
         the folder.
     """
-    folder = outputs.failed(error.batch.step + 1)
+    folder = paths.failed_batch_folder(error.batch.step + 1)
     folder.mkdir(parents=True, exist_ok=True)
     for number, episode in enumerate(error.batch.episodes, 1):
         write_episode(folder / f"{number:06d}.txt", episode)
     about = {
         "step": error.batch.step + 1,
-        "loss": str(error.figures.loss),  # JSON has no word for NaN
-        "gradient_norm": str(error.figures.gradient_norm),
-        "lr": error.figures.lr,
+        "loss": str(error.metrics.loss),  # JSON has no word for NaN
+        "gradient_norm": str(error.metrics.gradient_norm),
+        "lr": error.metrics.lr,
         "episodes": [episode.name for episode in error.batch.episodes],
-        "copied": [[query.copied for query in episode.queries] for episode in error.batch.episodes],
+        "copied": [
+            [query.in_study for query in episode.queries] for episode in error.batch.episodes
+        ],
         "options": dataclasses.asdict(config),
     }
-    with write_aside(folder / "step.json") as file:
+    with atomic_write(folder / "step.json") as file:
         file.write(json.dumps(about, indent=2).encode())
     return folder

@@ -5,15 +5,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from biml.training.learner import DivergedError, Learner
+from biml.training.learner import DivergedError, TrainStep
 
-LONGEST = 6.0
+MEASURE_SECONDS = 6.0
 """Seconds after which enough of a part has been measured."""
 
-MOST_STEPS = 12
+MAX_MEASURED_STEPS = 12
 
 
-def seconds_a_step(learner: Learner, asked_to_stop: Callable[[], bool], turn: float = 0.0) -> float:
+def measure_step_time(
+    train_step: TrainStep, stop_requested: Callable[[], bool], corruption_start: float = 0.0
+) -> float:
     """Seconds of a step on average over a few steps.
 
     The steps are those from the middle of the run, whose episodes are of full size. They change the
@@ -23,27 +25,36 @@ def seconds_a_step(learner: Learner, asked_to_stop: Callable[[], bool], turn: fl
         turn: the share of the run before biases and noise come in, whose steps may take another
             time; both parts are measured, each in its middle.
     """
-    parts = ((turn, turn / 2), (1 - turn, (1 + turn) / 2))
+    parts = (
+        (corruption_start, corruption_start / 2),
+        (1 - corruption_start, (1 + corruption_start) / 2),
+    )
     return sum(
-        share * _measured(learner, int(middle * learner.total), asked_to_stop)
+        share * _mean_step_seconds(train_step, int(middle * train_step.total_steps), stop_requested)
         for share, middle in parts
         if share > 0
     )
 
 
-def _measured(learner: Learner, step: int, asked_to_stop: Callable[[], bool]) -> float:
+def _mean_step_seconds(
+    train_step: TrainStep, step: int, stop_requested: Callable[[], bool]
+) -> float:
     """Seconds of a step on average over the steps from this one on."""
-    learner.go_to(step)
+    train_step.seek(step)
     steps = 0
     begin = time.perf_counter()
     # What goes wrong here goes wrong again in the run, which can tell where and keep the batch.
     with suppress(DivergedError):
-        stopped = learner.step(asked_to_stop).stop
-        if learner.done < learner.total and not stopped:
+        stopped = train_step.step(stop_requested).stop
+        if train_step.steps_done < train_step.total_steps and not stopped:
             # The first step also reserves memory and compiles what is to be compiled.
             begin = time.perf_counter()
-        while steps < MOST_STEPS and learner.done < learner.total and not stopped:
-            late = time.perf_counter() - begin > LONGEST
+        while (
+            steps < MAX_MEASURED_STEPS
+            and train_step.steps_done < train_step.total_steps
+            and not stopped
+        ):
+            late = time.perf_counter() - begin > MEASURE_SECONDS
             steps += 1
-            stopped = learner.step(partial(bool, late or asked_to_stop())).stop
+            stopped = train_step.step(partial(bool, late or stop_requested())).stop
     return (time.perf_counter() - begin) / max(1, steps)

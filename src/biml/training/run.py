@@ -11,47 +11,51 @@ import torch
 from biml.errors import UsageError
 from biml.networks.base import EpisodeNetwork
 from biml.networks.table import architecture
-from biml.training.beginning import ancestry, network_from, sizes_of
-from biml.training.config import Conduct, TrainingConfig
-from biml.training.course import check_course, course_of
+from biml.training.beginning import provenance, load_initial_network, options_from_checkpoint
+from biml.training.config import RuntimeConfig, TrainingConfig
+from biml.training.course import check_fingerprint, fingerprint
 from biml.training.hardware import (
-    MOST_WORKERS,
-    cores,
+    MAX_WORKERS,
+    physical_cores,
     has_amx,
     pick_device,
     pick_precision,
     prepare_cpu,
 )
-from biml.training.history import Line
-from biml.training.keeper import Keeper
-from biml.training.learner import Learner
-from biml.training.material import Material, open_material
-from biml.training.outputs import Outputs
-from biml.training.pace import seconds_a_step
-from biml.training.presets import settle
-from biml.training.schedule import VALIDATE_EVERY, turn, validates
-from biml.training.state import Record, Resumed, load_run
-from biml.training.stopping import StopRequest, stop_on_signals
+from biml.training.history import LogEntry
+from biml.training.keeper import RunLogger
+from biml.training.learner import TrainStep
+from biml.training.material import TrainingData, open_training_data
+from biml.training.outputs import RunPaths
+from biml.training.pace import measure_step_time
+from biml.training.presets import resolve_options
+from biml.training.schedule import VALIDATE_EVERY, corruption_start, is_validation_step
+from biml.training.state import RunState, ResumedRun, load_run_checkpoint
+from biml.training.stopping import StopFlag, graceful_shutdown
 from biml.training.validation import Validation
-from biml.training.watch import Start, Watch
-from biml.training.workers import Team, assemble_team, rank_of_this_process, under_torchrun
+from biml.training.watch import RunInfo, TrainingCallback
+from biml.training.workers import ProcessGroup, init_process_group, process_rank, under_torchrun
 
-CUDA_TOKENS = 131_072
+CUDA_MICRO_BATCH_TOKENS = 131_072
 """Tokens computed together on a GPU: a whole batch of 25 episodes."""
 
-OpenMaterial = Callable[[TrainingConfig, Path | None], Material]
+OpenTrainingData = Callable[[TrainingConfig, Path | None], TrainingData]
 
 
-def max_tokens(arch: str, device: torch.device, precision: str) -> int:
+def default_micro_batch_tokens(arch: str, device: torch.device, precision: str) -> int:
     """Tokens that a network computes together, where nobody says."""
     if device.type != "cpu":
-        return CUDA_TOKENS
+        return CUDA_MICRO_BATCH_TOKENS
     row = architecture(arch)
-    return row.amx_tokens if precision == "bf16" and has_amx() else row.cpu_tokens
+    return (
+        row.amx_micro_batch_tokens
+        if precision == "bf16" and has_amx()
+        else row.cpu_micro_batch_tokens
+    )
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """How a run ended.
 
     Attributes:
@@ -63,11 +67,11 @@ class Outcome:
         stopped_by: number of the signal that stopped it early, or None.
     """
 
-    outputs: Outputs
+    paths: RunPaths
     config: TrainingConfig
     step: int
-    total: int
-    line: Line | None
+    total_steps: int
+    last_validation: LogEntry | None
     seconds: float
     stopped_by: int | None = None
 
@@ -76,12 +80,12 @@ def train(
     model: Path,
     given: Mapping[str, Any],
     *,
-    conduct: Conduct | None = None,
+    runtime: RuntimeConfig | None = None,
     data_dir: Path | None = None,
     resume: bool = False,
-    watch: Watch | None = None,
-    open_material: OpenMaterial = open_material,
-) -> Outcome:
+    callback: TrainingCallback | None = None,
+    open_training_data: OpenTrainingData = open_training_data,
+) -> RunResult:
     """Train a model, or go on with one.
 
     Args:
@@ -99,180 +103,195 @@ def train(
         BimlError: data are missing, a file cannot be written, a process was lost, or the loss is no
             longer finite.
     """
-    conduct, watch = conduct or Conduct(), watch or Watch()
-    outputs = Outputs(model)
-    before = load_run(model, given) if resume else None
-    device = pick_device(conduct.device)
+    runtime, callback = runtime or RuntimeConfig(), callback or TrainingCallback()
+    outputs = RunPaths(model)
+    before = load_run_checkpoint(model, given) if resume else None
+    device = pick_device(runtime.device)
     if device.type == "cpu":
         prepare_cpu()
-    config = before.config if before else _begin(given, model, watch)
+    config = before.config if before else _initial_config(given, model, callback)
     precision = config.precision or pick_precision(device)
     config = replace(
         config,
         precision=precision,
-        max_tokens=config.max_tokens or max_tokens(config.arch, device, precision),
+        max_tokens=config.max_tokens or default_micro_batch_tokens(config.arch, device, precision),
     )
-    job = _Job(config, data_dir, model if resume else None, open_material)
-    material = job.material(config)
+    job = _TrainJob(config, data_dir, model if resume else None, open_training_data)
+    material = job.training_data(config)
     if before is not None:
-        check_course(before.course, course_of(config, material.source), model, material.origin)
-    if rank_of_this_process() == 0:
-        outputs.prepare()
+        check_fingerprint(
+            before.fingerprint,
+            fingerprint(config, material.source),
+            model,
+            material.data_description,
+        )
+    if process_rank() == 0:
+        outputs.create_folder()
     with (
-        stop_on_signals(watch.said) as request,
-        assemble_team(job, device, _workers(conduct, device)) as team,
+        graceful_shutdown(callback.on_message) as request,
+        init_process_group(job, device, _n_workers(runtime, device)) as team,
     ):
         # Processes of torchrun have each chosen by their own machine; the first one's choice holds.
-        config = team.share(config)
+        config = team.broadcast(config)
         seconds = None
         if before is None:
-            config, material, seconds = _paced(config, material, team, job, request)
-        learner = _learner(config, material, team, before)
-        record = before.record if before else Record(ancestors=_ancestors(config))
+            config, material, seconds = _with_measured_length(config, material, team, job, request)
+        learner = _build_train_step(config, material, team, before)
+        record = before.state if before else RunState(ancestors=_provenance(config))
         stopped = False
         if team.rank == 0:
-            watch.started(_start(config, material, team, learner, seconds))
-            course = course_of(config, material.source)
-            keeper = Keeper(learner, record, config, conduct, outputs, course, watch)
-            with keeper.keeping():
-                stopped = _loop(learner, material, config, team, request, keeper)
+            callback.on_start(_run_info(config, material, team, learner, seconds))
+            course = fingerprint(config, material.source)
+            keeper = RunLogger(learner, record, config, runtime, outputs, course, callback)
+            with keeper.session():
+                stopped = _train_loop(learner, material, config, team, request, keeper)
         else:
-            stopped = _loop(learner, material, config, team, request, None)
-    return Outcome(
+            stopped = _train_loop(learner, material, config, team, request, None)
+    return RunResult(
         outputs,
         config,
-        learner.done,
-        learner.total,
+        learner.steps_done,
+        learner.total_steps,
         next((line for line in reversed(record.history) if "val_loss" in line), None),
         record.seconds,
         (request.signal_number or signal.SIGTERM) if stopped else None,
     )
 
 
-def _begin(given: Mapping[str, Any], model: Path, watch: Watch) -> TrainingConfig:
+def _initial_config(
+    given: Mapping[str, Any], model: Path, callback: TrainingCallback
+) -> TrainingConfig:
     """The options of a new run; the sizes are those of the model that it starts from, if any."""
-    options = settle(given)
+    options = resolve_options(given)
     if given.get("init") is not None:
         path = Path(given["init"])
         if path.resolve() == model.resolve():
             raise UsageError(f"--init: {path} would be replaced; choose another --fn_out_model")
-        options |= sizes_of(path, given)
-        watch.said(f"Weights start from {path}")
+        options |= options_from_checkpoint(path, given)
+        callback.on_message(f"Weights start from {path}")
     return TrainingConfig(**options)
 
 
-def _ancestors(config: TrainingConfig) -> list[dict[str, Any]]:
-    return ancestry(Path(config.init)) if config.init is not None else []
+def _provenance(config: TrainingConfig) -> list[dict[str, Any]]:
+    return provenance(Path(config.init)) if config.init is not None else []
 
 
-def _loop(
-    learner: Learner,
-    material: Material,
+def _train_loop(
+    train_step: TrainStep,
+    data: TrainingData,
     config: TrainingConfig,
-    team: Team,
-    request: StopRequest,
-    keeper: Keeper | None,
+    group: ProcessGroup,
+    stop_flag: StopFlag,
+    logger: RunLogger | None,
 ) -> bool:
     """The training loop, the same in every process; whether it was stopped early."""
-    validation = _validation(learner.network, material, config, team)
-    while learner.done < learner.total:
-        figures = learner.step(lambda: bool(request))
+    validation = _build_validation(train_step.network, data, config, group)
+    while train_step.steps_done < train_step.total_steps:
+        figures = train_step.step(lambda: bool(stop_flag))
         validated = None
-        if validates(learner.done, learner.total):
-            validated = validation.measure(learner.network)
-        if keeper is not None:
-            keeper.after_step(figures, validated)
+        if is_validation_step(train_step.steps_done, train_step.total_steps):
+            validated = validation.measure(train_step.network)
+        if logger is not None:
+            logger.on_step_end(figures, validated)
         if figures.stop:
-            return learner.done < learner.total
+            return train_step.steps_done < train_step.total_steps
     return False
 
 
 @dataclass(frozen=True)
-class _Job:
+class _TrainJob:
     """What the processes that we start do."""
 
     config: TrainingConfig
     data_dir: Path | None
     resume_from: Path | None
-    open_material: OpenMaterial
+    open_training_data: OpenTrainingData
 
-    def material(self, config: TrainingConfig) -> Material:
+    def training_data(self, config: TrainingConfig) -> TrainingData:
         """Fresh material, whose network is that of the model that the run goes on from, if any."""
-        material = self.open_material(config, self.data_dir)
+        material = self.open_training_data(config, self.data_dir)
         path = self.resume_from or (Path(config.init) if config.init is not None else None)
         if path is None:
             return material
-        network = network_from(path, material.network.vocabulary, config.dropout)
+        network = load_initial_network(path, material.network.vocabulary, config.dropout)
         return replace(material, network=network)
 
-    def take_part(self, team: Team) -> None:
-        config, material = team.share(self.config), self.material(self.config)
-        before = load_run(self.resume_from, {}) if self.resume_from else None
+    def run(self, group: ProcessGroup) -> None:
+        config, material = group.broadcast(self.config), self.training_data(self.config)
+        before = load_run_checkpoint(self.resume_from, {}) if self.resume_from else None
         if before is None:
-            config, material, _ = _paced(config, material, team, self, StopRequest())
-        learner = _learner(config, material, team, before)
-        _loop(learner, material, config, team, StopRequest(), None)
+            config, material, _ = _with_measured_length(config, material, group, self, StopFlag())
+        learner = _build_train_step(config, material, group, before)
+        _train_loop(learner, material, config, group, StopFlag(), None)
 
 
-def _paced(
-    config: TrainingConfig, material: Material, team: Team, job: _Job, request: StopRequest
-) -> tuple[TrainingConfig, Material, float]:
+def _with_measured_length(
+    config: TrainingConfig,
+    data: TrainingData,
+    group: ProcessGroup,
+    job: _TrainJob,
+    stop_flag: StopFlag,
+) -> tuple[TrainingConfig, TrainingData, float]:
     """The options and fresh material of a run whose pace was measured, and that pace (s/step).
 
     A time budget becomes a number of steps here. So the run itself does not depend on the clock,
     and another with that number of steps, or one that is resumed, learns the same.
     """
-    learner = _learner(config, material, team, None)
+    learner = _build_train_step(config, data, group, None)
     # Half a measurement would give a run of another length than asked for, when it is resumed.
     whole = config.minutes is not None
-    measured = seconds_a_step(learner, lambda: not whole and bool(request), turn(config))
-    seconds = float(team.share(measured))
+    measured = measure_step_time(
+        learner, lambda: not whole and bool(stop_flag), corruption_start(config)
+    )
+    seconds = float(group.broadcast(measured))
     # Validation goes forward only, which is a third of the work of an episode.
-    on_average = config.presentations(learner.total, learner.total) / learner.total
-    validated = len(material.validation) / (3 * VALIDATE_EVERY * on_average)
+    on_average = (
+        config.episodes_seen(learner.total_steps, learner.total_steps) / learner.total_steps
+    )
+    validated = len(data.validation) / (3 * VALIDATE_EVERY * on_average)
     seconds *= 1 + validated
     if config.minutes is not None:
         config = replace(config, nsteps=max(1, round(config.minutes * 60 / seconds)))
-    return config, job.material(config), seconds
+    return config, job.training_data(config), seconds
 
 
-def _validation(
-    network: EpisodeNetwork, material: Material, config: TrainingConfig, team: Team
+def _build_validation(
+    network: EpisodeNetwork, data: TrainingData, config: TrainingConfig, group: ProcessGroup
 ) -> Validation:
     assert config.precision is not None
     assert config.max_tokens is not None
-    return Validation(network, material.validation, config.max_tokens, config.precision, team)
+    return Validation(network, data.validation, config.max_tokens, config.precision, group)
 
 
-def _learner(
-    config: TrainingConfig, material: Material, team: Team, before: Resumed | None
-) -> Learner:
-    learner = Learner(material.network, material.source, config, team)
-    if before is not None:
-        before.restore(learner)
+def _build_train_step(
+    config: TrainingConfig, data: TrainingData, group: ProcessGroup, resumed: ResumedRun | None
+) -> TrainStep:
+    learner = TrainStep(data.network, data.source, config, group)
+    if resumed is not None:
+        resumed.restore(learner)
     return learner
 
 
-def _workers(conduct: Conduct, device: torch.device) -> int:
+def _n_workers(runtime: RuntimeConfig, device: torch.device) -> int:
     if device.type != "cpu" or under_torchrun():
         return 1
-    return conduct.workers or min(cores(), MOST_WORKERS)
+    return runtime.workers or min(physical_cores(), MAX_WORKERS)
 
 
-def _start(
+def _run_info(
     config: TrainingConfig,
-    material: Material,
-    team: Team,
-    learner: Learner,
+    data: TrainingData,
+    group: ProcessGroup,
+    train_step: TrainStep,
     seconds: float | None,
-) -> Start:
-    return Start(
+) -> RunInfo:
+    return RunInfo(
         config=config,
-        seconds=None if seconds is None else seconds * learner.total,
-        device=str(team.device),
-        processes=team.size,
-        parameters=sum(weights.numel() for weights in learner.network.parameters()),
-        done=learner.done,
-        total=learner.total,
-        data=material.origin,
+        estimated_seconds=None if seconds is None else seconds * train_step.total_steps,
+        device=str(group.device),
+        processes=group.size,
+        parameters=sum(weights.numel() for weights in train_step.network.parameters()),
+        steps_done=train_step.steps_done,
+        total_steps=train_step.total_steps,
+        data_description=data.data_description,
     )

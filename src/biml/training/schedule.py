@@ -8,10 +8,10 @@ from biml.training.config import TrainingConfig
 WARMUP_START = 1e-4
 """The learning rate of the very first step, as a share of `lr`."""
 
-SQUARE_WARMUP = 0.005
+WARMUP_FRACTION = 0.005
 """Share of each fall in which the rate of this shape rises before."""
 
-AGAIN = 0.4
+SECOND_CYCLE_LR_FACTOR = 0.4
 """The highest rate after biases and noise have come in, as a share of `lr`."""
 
 VALIDATE_EVERY = 100
@@ -44,9 +44,9 @@ def learning_rate(progress: float, config: TrainingConfig) -> float:
     [0.0001, 0.5, 1.0, 0.525, 0.05]
     """
     if config.lr_shape == "square":
-        start, end, highest = _fall(progress, config)
+        start, end, highest = _decay_segment(progress, config)
         part = (progress - start) / (end - start)
-        rise = min(1.0, (part + 1e-4) / SQUARE_WARMUP)
+        rise = min(1.0, (part + 1e-4) / WARMUP_FRACTION)
         return highest * rise * (1 - part) ** 2
     in_epochs = progress * config.nepochs
     epoch = min(math.floor(in_epochs + 1e-9), config.nepochs - 1)
@@ -57,29 +57,29 @@ def learning_rate(progress: float, config: TrainingConfig) -> float:
     return config.lr * (1 - (1 - config.lr_end_factor) * (epoch - first) / declines)
 
 
-def turn(config: TrainingConfig) -> float:
+def corruption_start(config: TrainingConfig) -> float:
     """The share of a run after which a curriculum brings in biases and noise; 0 where it does not.
 
-    >>> turn(TrainingConfig(episode_type="joint", curriculum=True))
+    >>> corruption_start(TrainingConfig(episode_type="joint", curriculum=True))
     0.75
     """
-    brings_in = config.curriculum and episode_type(config.episode_type).brings_in
+    brings_in = config.curriculum and episode_type(config.episode_type).has_late_corruption
     return config.clean_share if brings_in else 0.0
 
 
-def _fall(progress: float, config: TrainingConfig) -> tuple[float, float, float]:
+def _decay_segment(progress: float, config: TrainingConfig) -> tuple[float, float, float]:
     """Begin, end and highest rate of the fall that a point of the run lies in."""
-    at = turn(config)
+    at = corruption_start(config)
     if at in (0, 1):
         return 0.0, 1.0, config.lr
-    return (0.0, at, config.lr) if progress < at else (at, 1.0, AGAIN * config.lr)
+    return (0.0, at, config.lr) if progress < at else (at, 1.0, SECOND_CYCLE_LR_FACTOR * config.lr)
 
 
-def validates(step: int, total: int) -> bool:
+def is_validation_step(step: int, total: int) -> bool:
     """Whether validation follows a step (from 1): steps 1, 25, every 100 and the last."""
     return step in (1, 25, total) or step % VALIDATE_EVERY == 0
 
 
-def logs(step: int, total: int) -> bool:
+def is_log_step(step: int, total: int) -> bool:
     """Whether a line of the history follows this step; every validated step is one."""
-    return step % LOG_EVERY == 0 or validates(step, total)
+    return step % LOG_EVERY == 0 or is_validation_step(step, total)

@@ -9,17 +9,17 @@ from typing import Any
 import torch
 
 from biml.checkpoints import own
-from biml.checkpoints.model import read_contents
+from biml.checkpoints.model import load_checkpoint
 from biml.errors import BimlError, FormatError, UsageError
-from biml.training.config import TrainingConfig, check_same
-from biml.training.course import Course
-from biml.training.hardware import describe
-from biml.training.history import Line
-from biml.training.learner import Learner
+from biml.training.config import TrainingConfig, check_resume_options
+from biml.training.course import RunFingerprint
+from biml.training.hardware import device_name
+from biml.training.history import LogEntry
+from biml.training.learner import TrainStep
 
 
 @dataclass
-class Record:
+class RunState:
     """What a run remembers of its past, apart from the weights and the optimiser.
 
     Attributes:
@@ -30,7 +30,7 @@ class Record:
         ancestors: the models that its weights started from (`beginning.ancestry`).
     """
 
-    history: list[Line] = dataclasses.field(default_factory=list)
+    history: list[LogEntry] = dataclasses.field(default_factory=list)
     loss_sum: float = 0.0
     loss_count: int = 0
     best: float | None = None
@@ -39,7 +39,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Resumed:
+class ResumedRun:
     """A checkpoint that a run goes on from.
 
     Attributes:
@@ -51,60 +51,68 @@ class Resumed:
     """
 
     config: TrainingConfig
-    course: Course
-    record: Record
-    contents: Mapping[str, Any]
+    fingerprint: RunFingerprint
+    state: RunState
+    checkpoint: Mapping[str, Any]
     source: str
 
-    def restore(self, learner: Learner) -> None:
+    def restore(self, train_step: TrainStep) -> None:
         """Put weights, optimiser and step where they were.
 
         Raises:
             FormatError: the state does not fit the network.
         """
         try:
-            learner.network.load_state_dict(self.contents["weights"])
-            learner.load(self.contents["training"])
+            train_step.network.load_state_dict(self.checkpoint["weights"])
+            train_step.load_state_dict(self.checkpoint["training"])
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise _unreadable(error, self.source) from None
+            raise _unreadable_error(error, self.source) from None
 
 
-def save_run(
-    path: Path, learner: Learner, record: Record, config: TrainingConfig, course: Course
+def save_run_checkpoint(
+    path: Path,
+    train_step: TrainStep,
+    state: RunState,
+    config: TrainingConfig,
+    fingerprint: RunFingerprint,
 ) -> None:
     """Write a checkpoint that the run can be resumed from.
 
     Raises:
         BimlError: it cannot be written; what stood at `path` is as it was.
     """
-    training = learner.state() | {
+    training = train_step.state_dict() | {
         "options": dataclasses.asdict(config),
-        "data": course.data,
-        "recipe": course.recipe,
-        "record": dataclasses.asdict(record),
+        "data": fingerprint.data,
+        "recipe": fingerprint.schedule,
+        "record": dataclasses.asdict(state),
     }
-    own.save(
+    own.save_checkpoint(
         path,
-        own.contents_of(
-            learner.network,
+        own.checkpoint_of(
+            train_step.network,
             config.episode_type,
-            info=_facts(learner, record, config),
+            info=_checkpoint_metadata(train_step, state, config),
             training=training,
         ),
     )
 
 
-def save_weights(path: Path, learner: Learner, record: Record, config: TrainingConfig) -> None:
+def save_weights(
+    path: Path, train_step: TrainStep, state: RunState, config: TrainingConfig
+) -> None:
     """Write a checkpoint of the weights alone, to evaluate but not to resume from.
 
     Raises:
         BimlError: it cannot be written; what stood at `path` is as it was.
     """
-    facts = _facts(learner, record, config)
-    own.save(path, own.contents_of(learner.network, config.episode_type, info=facts))
+    facts = _checkpoint_metadata(train_step, state, config)
+    own.save_checkpoint(
+        path, own.checkpoint_of(train_step.network, config.episode_type, info=facts)
+    )
 
 
-def load_run(path: Path, given: Mapping[str, Any]) -> Resumed:
+def load_run_checkpoint(path: Path, given: Mapping[str, Any]) -> ResumedRun:
     """Read the checkpoint of a run that is to go on.
 
     Args:
@@ -118,7 +126,7 @@ def load_run(path: Path, given: Mapping[str, Any]) -> Resumed:
     """
     if not path.is_file():
         raise UsageError(f"nothing to resume: there is no file {path}; leave out --resume to begin")
-    contents = read_contents(path)
+    contents = load_checkpoint(path)
     if "training" not in contents:
         raise UsageError(
             f"{path} holds a model but not a run that could go on (released models and "
@@ -127,32 +135,34 @@ def load_run(path: Path, given: Mapping[str, Any]) -> Resumed:
     training = contents["training"]
     try:
         config = TrainingConfig(**training["options"])
-        record = Record(**training["record"])
-        course = Course(str(training["data"]), training.get("recipe"))
+        record = RunState(**training["record"])
+        course = RunFingerprint(str(training["data"]), training.get("recipe"))
     except (KeyError, TypeError, BimlError) as error:
-        raise _unreadable(error, str(path)) from None
-    check_same(config, given)
-    return Resumed(config, course, record, contents, str(path))
+        raise _unreadable_error(error, str(path)) from None
+    check_resume_options(config, given)
+    return ResumedRun(config, course, record, contents, str(path))
 
 
-def _unreadable(error: Exception, source: str) -> FormatError:
+def _unreadable_error(error: Exception, source: str) -> FormatError:
     problem = f"its training state cannot be read ({error}); it may be of another biml version"
     return FormatError(problem, source=source)
 
 
-def _facts(learner: Learner, record: Record, config: TrainingConfig) -> dict[str, Any]:
+def _checkpoint_metadata(
+    train_step: TrainStep, state: RunState, config: TrainingConfig
+) -> dict[str, Any]:
     """What a user may want to know of a model: its step and latest figures, and how it was made."""
-    device = next(learner.network.parameters()).device
-    validated = [line for line in record.history if line.get("val_loss") is not None]
+    device = next(train_step.network.parameters()).device
+    validated = [line for line in state.history if line.get("val_loss") is not None]
     return {
         **(validated[-1] if validated else {}),
-        "step": learner.done,
-        "total_steps": learner.total,
-        "best_val_loss": record.best,
-        "episodes": learner.presented,
-        "seconds": round(record.seconds, 1),
+        "step": train_step.steps_done,
+        "total_steps": train_step.total_steps,
+        "best_val_loss": state.best,
+        "episodes": train_step.episodes_seen,
+        "seconds": round(state.seconds, 1),
         "options": dataclasses.asdict(config),
-        "ancestors": record.ancestors,
-        "hardware": describe(device),
+        "ancestors": state.ancestors,
+        "hardware": device_name(device),
         "torch": str(torch.__version__),
     }

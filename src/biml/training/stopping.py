@@ -12,7 +12,7 @@ from types import FrameType
 from biml.training.workers import under_torchrun
 
 
-class StopRequest:
+class StopFlag:
     """Whether this process was asked to stop after the current step.
 
     Attributes:
@@ -27,7 +27,7 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_signals(announce: Callable[[str], None]) -> Iterator[StopRequest]:
+def graceful_shutdown(announce: Callable[[str], None]) -> Iterator[StopFlag]:
     """Turn Ctrl-C, SIGTERM and SIGHUP into a request inside the `with` block.
 
     A second Ctrl-C ends the process at once. Outside the main thread nothing is changed, since
@@ -41,19 +41,19 @@ def stop_on_signals(announce: Callable[[str], None]) -> Iterator[StopRequest]:
         announce: is told, in words for the user and in another thread, that the request was
             understood.
     """
-    request = StopRequest()
+    request = StopFlag()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
     noting, heard = socket.socketpair()
     noting.setblocking(False)
-    numbers = _signals()
+    numbers = _stop_signals()
     listener = threading.Thread(
-        target=_listen, args=(heard, numbers, request, announce), daemon=True
+        target=_signal_listener, args=(heard, numbers, request, announce), daemon=True
     )
     listener.start()
     noted_before = signal.set_wakeup_fd(noting.fileno(), warn_on_full_buffer=False)
-    before = {number: signal.signal(number, _leave_it_to_the_listener) for number in numbers}
+    before = {number: signal.signal(number, _ignore_in_handler) for number in numbers}
     try:
         yield request
     finally:
@@ -64,10 +64,10 @@ def stop_on_signals(announce: Callable[[str], None]) -> Iterator[StopRequest]:
         listener.join()
 
 
-def _listen(
-    heard: socket.socket,
+def _signal_listener(
+    receiver: socket.socket,
     numbers: list[signal.Signals],
-    request: StopRequest,
+    stop_flag: StopFlag,
     announce: Callable[[str], None],
 ) -> None:
     """Do what signals ask, until the other end of the socket is closed."""
@@ -77,25 +77,25 @@ def _listen(
     understood = "stopping after this step (Ctrl-C again: at once, without saving)"
     # Where nobody reads what is written, telling takes for ever; so listening goes on meanwhile.
     telling = threading.Thread(target=announce, args=(understood,), daemon=True)
-    with heard:
-        while noted := heard.recv(1):
+    with receiver:
+        while noted := receiver.recv(1):
             number = noted[0]
             if number not in numbers:
                 continue
-            if not request:
-                request.signal_number, since = number, time.monotonic()
+            if not stop_flag:
+                stop_flag.signal_number, since = number, time.monotonic()
                 telling.start()
             elif number == signal.SIGINT and time.monotonic() - since >= doubled_within:
                 os._exit(128 + number)
-    if request:
+    if stop_flag:
         telling.join()
 
 
-def _leave_it_to_the_listener(number: int, frame: FrameType | None) -> None:
+def _ignore_in_handler(number: int, frame: FrameType | None) -> None:
     """Python notes a signal in the socket only where it has a handler."""
 
 
-def _signals() -> list[signal.Signals]:
+def _stop_signals() -> list[signal.Signals]:
     numbers = [signal.SIGINT, signal.SIGTERM]
     hangup = getattr(signal, "SIGHUP", None)  # not on Windows
     if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:

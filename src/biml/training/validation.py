@@ -9,12 +9,12 @@ from torch import Tensor
 
 from biml.episodes.episode import Episode
 from biml.networks.base import Batch, EpisodeNetwork
-from biml.training.batches import computing, deal
-from biml.training.workers import Team
+from biml.training.batches import autocast, assign_micro_batches
+from biml.training.workers import ProcessGroup
 
 
 @dataclass(frozen=True)
-class Validated:
+class ValidationMetrics:
     """Figures of one validation.
 
     Attributes:
@@ -25,14 +25,14 @@ class Validated:
     """
 
     loss: float
-    copied: float | None
-    novel: float | None
+    study_accuracy: float | None
+    novel_accuracy: float | None
 
 
 @dataclass(frozen=True)
-class _Piece:
+class _MicroBatch:
     batch: Batch
-    copied: Tensor  # [rows], whether the query is a study example too
+    in_study: Tensor  # [rows], whether the query is a study example too
     forbidden: Tensor  # [rows, output vocabulary], symbols that are never answered
 
 
@@ -57,25 +57,25 @@ class Validation:
         episodes: Sequence[Episode],
         max_tokens: int,
         precision: str,
-        team: Team,
+        group: ProcessGroup,
     ) -> None:
-        pieces = network.chunks(episodes, max_tokens, team.size)
-        self._team = team
+        pieces = network.micro_batches(episodes, max_tokens, group.size)
+        self._group = group
         self._precision = precision
-        self._mine = [
-            _annotated(pieces[number], episodes, network)
-            for number in deal(pieces, team.size)[team.rank]
+        self._micro_batches = [
+            _annotate(pieces[number], episodes, network)
+            for number in assign_micro_batches(pieces, group.size)[group.rank]
         ]
 
     @torch.no_grad()
-    def measure(self, network: EpisodeNetwork) -> Validated:
+    def measure(self, network: EpisodeNetwork) -> ValidationMetrics:
         """The figures of the network as it is now; every process of the team must take part."""
         # Loss, tokens, and exact answers and queries: first novel, then copied.
-        sums = torch.zeros(6, dtype=torch.float64, device=self._team.device)
+        sums = torch.zeros(6, dtype=torch.float64, device=self._group.device)
         network.eval()
-        for piece in self._mine:
-            batch = piece.batch.to(self._team.device)
-            with computing(self._team.device, self._precision):
+        for piece in self._micro_batches:
+            batch = piece.batch.to(self._group.device)
+            with autocast(self._group.device, self._precision):
                 logits = network(batch)
             pad = network.vocabulary.output.pad
             sums[0] += F.cross_entropy(
@@ -83,32 +83,32 @@ class Validation:
             )
             beyond = batch.target == pad
             sums[1] += (~beyond).sum()
-            forbidden = piece.forbidden.to(self._team.device)
+            forbidden = piece.forbidden.to(self._group.device)
             answers = logits.masked_fill(forbidden[:, None], -torch.inf).argmax(-1)
             exact = ((answers == batch.target) | beyond).all(1)
-            copied = piece.copied.to(self._team.device)
+            copied = piece.in_study.to(self._group.device)
             for place, kind in ((2, ~copied), (4, copied)):
                 sums[place] += (exact & kind).sum()
                 sums[place + 1] += kind.sum()
-        self._team.add_up(sums)
+        self._group.all_reduce(sums)
         loss, tokens, novel, novels, copied_right, copies = sums.tolist()
-        return Validated(
+        return ValidationMetrics(
             loss / max(tokens, 1), _percent(copied_right, copies), _percent(novel, novels)
         )
 
 
-def _annotated(batch: Batch, episodes: Sequence[Episode], network: EpisodeNetwork) -> _Piece:
+def _annotate(batch: Batch, episodes: Sequence[Episode], network: EpisodeNetwork) -> _MicroBatch:
     output = network.vocabulary.output
-    forbidden = torch.zeros(len(batch.origin), len(output), dtype=torch.bool)
+    forbidden = torch.zeros(len(batch.indices), len(output), dtype=torch.bool)
     forbidden[:, [output.sos, output.pad]] = True
-    for row, (episode, _) in enumerate(batch.origin):
+    for row, (episode, _) in enumerate(batch.indices):
         pool = episodes[episode].pool
         if pool is not None:
             forbidden[row, : len(output.symbols)] = True
             forbidden[row, output.encode(pool)] = False
-    copied = [episodes[episode].queries[query].copied for episode, query in batch.origin]
-    return _Piece(batch, torch.tensor(copied, dtype=torch.bool), forbidden)
+    copied = [episodes[episode].queries[query].in_study for episode, query in batch.indices]
+    return _MicroBatch(batch, torch.tensor(copied, dtype=torch.bool), forbidden)
 
 
-def _percent(right: float, asked: float) -> float | None:
-    return 100 * right / asked if asked else None
+def _percent(correct: float, total: float) -> float | None:
+    return 100 * correct / total if total else None

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from biml.training.config import TrainingConfig
-from biml.training.history import Line
+from biml.training.history import LogEntry
 
 
 @dataclass(frozen=True)
-class Start:
+class RunInfo:
     """What is about to run.
 
     Attributes:
@@ -27,14 +27,14 @@ class Start:
     device: str
     processes: int
     parameters: int
-    done: int
-    total: int
-    data: str
-    seconds: float | None = None
+    steps_done: int
+    total_steps: int
+    data_description: str
+    estimated_seconds: float | None = None
 
 
 @dataclass(frozen=True)
-class Progress:
+class StepInfo:
     """Where a run stands after a step.
 
     Attributes:
@@ -46,29 +46,29 @@ class Progress:
     """
 
     step: int
-    total: int
+    total_steps: int
     loss: float
-    rate: float
+    episodes_per_second: float
     seconds_left: float
-    line: Line | None
+    entry: LogEntry | None
 
 
-class Watch:
+class TrainingCallback:
     """Is told what happens; this one keeps it to itself."""
 
-    def started(self, start: Start) -> None: ...
+    def on_start(self, info: RunInfo) -> None: ...
 
-    def stepped(self, progress: Progress) -> None: ...
+    def on_step(self, info: StepInfo) -> None: ...
 
-    def logged(self, line: Line, total: int) -> None: ...
+    def on_log(self, entry: LogEntry, total: int) -> None: ...
 
-    def saved(self, path: Path) -> None: ...
+    def on_checkpoint(self, path: Path) -> None: ...
 
-    def said(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         """Something for the user that is not a figure."""
 
 
-class Pace:
+class Throughput:
     """Episodes a second over the latest steps.
 
     Args:
@@ -77,11 +77,11 @@ class Pace:
         over: how many of the latest steps count.
     """
 
-    def __init__(self, presented: int, now: float, over: int = 200) -> None:
-        self._ends = deque([(now, presented)], maxlen=over + 1)
+    def __init__(self, episodes_seen: int, now: float, window: int = 200) -> None:
+        self._ends = deque([(now, episodes_seen)], maxlen=window + 1)
 
-    def tick(self, presented: int, now: float) -> float:
+    def update(self, episodes_seen: int, now: float) -> float:
         """Note that a step ended at this moment, with so many episodes shown in all; the rate."""
-        self._ends.append((now, presented))
+        self._ends.append((now, episodes_seen))
         (begin, first), (end, last) = self._ends[0], self._ends[-1]
         return (last - first) / max(end - begin, 1e-9)

@@ -22,26 +22,26 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from biml.errors import OUT_OF_MEMORY, BimlError, UsageError, ran_out_of_memory
+from biml.errors import OUT_OF_MEMORY, BimlError, UsageError, is_out_of_memory
 from biml.training.hardware import prepare_cpu
 
-PATIENCE = timedelta(days=1)
+TIMEOUT = timedelta(days=1)
 """A process that dies is noticed at once by its closed connection; one that is only slow may be."""
 
 # Ctrl-C and a service manager's SIGTERM reach the whole group, but the first process decides; so
 # the others ignore them, from before the seconds that importing takes.
-_CHILD = """
+_WORKER_SCRIPT = """
 import signal
 for name in ("SIGINT", "SIGTERM", "SIGHUP"):
     if hasattr(signal, name):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
-from biml.training.workers import serve
-serve()
+from biml.training.workers import worker_main
+worker_main()
 """
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """This process's place among those of the run.
 
     Attributes:
@@ -54,12 +54,12 @@ class Team:
     rank: int = 0
     size: int = 1
 
-    def add_up(self, tensor: Tensor) -> None:
+    def all_reduce(self, tensor: Tensor) -> None:
         """Replace the tensor, in every process, by its sum over all processes."""
         if self.size > 1:
             dist.all_reduce(tensor)
 
-    def share(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """The first process's value, in every process."""
         if self.size == 1:
             return value
@@ -71,11 +71,11 @@ class Team:
 class Job(Protocol):
     """What every process of a run does; it is pickled to those that we start."""
 
-    def take_part(self, team: Team) -> None: ...
+    def run(self, group: ProcessGroup) -> None: ...
 
 
 @contextmanager
-def assemble_team(job: Job, device: torch.device, workers: int) -> Iterator[Team]:
+def init_process_group(job: Job, device: torch.device, n_processes: int) -> Iterator[ProcessGroup]:
     """The team of this process: of torchrun's processes if it started us, else of `workers`.
 
     Other processes than this one run `job.take_part(team)`; this one does what the caller does
@@ -90,12 +90,12 @@ def assemble_team(job: Job, device: torch.device, workers: int) -> Iterator[Team
         torch.set_num_threads(1)
     try:
         if under_torchrun():
-            yield _join_torchrun(device)
-        elif workers > 1:
-            with _started(job, workers) as others:
-                yield from _lead(others, device, workers)
+            yield _join_torchrun_group(device)
+        elif n_processes > 1:
+            with _start_workers(job, n_processes) as others:
+                yield from _lead_workers(others, device, n_processes)
         else:
-            yield Team(device)
+            yield ProcessGroup(device)
     finally:
         torch.set_num_threads(threads)
         if dist.is_initialized():
@@ -107,12 +107,12 @@ def under_torchrun() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def rank_of_this_process() -> int:
+def process_rank() -> int:
     """0 for the process that saves and reports, known before the team is assembled."""
     return int(os.environ["RANK"]) if under_torchrun() else 0
 
 
-def _join_torchrun(device: torch.device) -> Team:
+def _join_torchrun_group(device: torch.device) -> ProcessGroup:
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if device.type == "cuda":
         number, there = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
@@ -124,81 +124,83 @@ def _join_torchrun(device: torch.device) -> Team:
         device = torch.device("cuda", number)
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return Team(device, rank, size)
+    return ProcessGroup(device, rank, size)
 
 
-def _lead(others: "_Others", device: torch.device, workers: int) -> Iterator[Team]:
+def _lead_workers(
+    workers: "_LocalWorkers", device: torch.device, n_processes: int
+) -> Iterator[ProcessGroup]:
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    others.begin(store.port)
+    workers.start(store.port)
     try:
-        _join(store, 0, workers)
-        yield Team(device, 0, workers)
+        _init_gloo(store, 0, n_processes)
+        yield ProcessGroup(device, 0, n_processes)
     except RuntimeError as error:  # what a lost connection raises
-        lost = others.last_words()
+        lost = workers.failure_message()
         if lost is None:
             raise
         raise BimlError(lost) from error
 
 
-def _join(store: Any, rank: int, size: int) -> None:
+def _init_gloo(store: Any, rank: int, size: int) -> None:
     # Without this gloo looks up the machine's name, which fails or hangs on many laptops.
     if sys.platform in ("linux", "darwin"):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0")
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=TIMEOUT)
 
 
-class _Others:
+class _LocalWorkers:
     """The processes that we started, their life-lines (standard input) and their last words."""
 
     def __init__(self, count: int) -> None:
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-        self.words: list[IO[bytes]] = [tempfile.TemporaryFile() for _ in range(count)]  # noqa: SIM115
+        self.stderr_files: list[IO[bytes]] = [tempfile.TemporaryFile() for _ in range(count)]  # noqa: SIM115
         self.processes = [
             subprocess.Popen(
                 # -P: what lies in the current directory is not imported from there.
-                [sys.executable, "-P", "-c", _CHILD],
+                [sys.executable, "-P", "-c", _WORKER_SCRIPT],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=words,
                 env=environment,
             )
-            for words in self.words
+            for words in self.stderr_files
         ]
 
     def send(self, job: Job, size: int) -> None:
         for number, process in enumerate(self.processes):
-            self._write(process, (job, number + 1, size))
+            self._send_object(process, (job, number + 1, size))
         for process in self.processes:
             assert process.stdout is not None
             if process.stdout.readline().strip() != b"ready":
-                raise BimlError(self.last_words() or "a worker process could not be started")
+                raise BimlError(self.failure_message() or "a worker process could not be started")
 
-    def begin(self, port: int) -> None:
+    def start(self, port: int) -> None:
         for process in self.processes:
-            self._write(process, port)
+            self._send_object(process, port)
 
-    def _write(self, process: subprocess.Popen[bytes], value: Any) -> None:
+    def _send_object(self, process: subprocess.Popen[bytes], value: Any) -> None:
         assert process.stdin is not None
         try:
             pickle.dump(value, process.stdin)
             process.stdin.flush()
         except BrokenPipeError:
-            raise BimlError(self.last_words() or "a worker process ended early") from None
+            raise BimlError(self.failure_message() or "a worker process ended early") from None
 
-    def last_words(self, patience: float = 5.0) -> str | None:
+    def failure_message(self, timeout: float = 5.0) -> str | None:
         """How the first process that ended did so, or None if all live on."""
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             for number, process in enumerate(self.processes):
                 if process.poll() is not None:
-                    return self._obituary(number, process.returncode)
+                    return self._describe_exit(number, process.returncode)
             time.sleep(0.05)
         return None
 
-    def _obituary(self, number: int, code: int) -> str:
-        self.words[number].seek(0)
-        text = self.words[number].read()[-4000:].decode(errors="replace").strip()
+    def _describe_exit(self, number: int, code: int) -> str:
+        self.stderr_files[number].seek(0)
+        text = self.stderr_files[number].read()[-4000:].decode(errors="replace").strip()
         name = f"worker process {number + 1} of {len(self.processes)}"
         if code < 0:
             hint = "; if memory ran short, --workers 1 needs less" if code == -9 else ""
@@ -211,7 +213,7 @@ class _Others:
                 assert pipe is not None
                 with suppress(BrokenPipeError):
                     pipe.close()  # the closed life-line ends the process, see `_follow`
-        for process, words in zip(self.processes, self.words, strict=True):
+        for process, words in zip(self.processes, self.stderr_files, strict=True):
             try:
                 process.wait(5)
             except subprocess.TimeoutExpired:
@@ -221,16 +223,16 @@ class _Others:
 
 
 @contextmanager
-def _started(job: Job, workers: int) -> Iterator[_Others]:
-    others = _Others(workers - 1)
+def _start_workers(job: Job, n_processes: int) -> Iterator[_LocalWorkers]:
+    others = _LocalWorkers(n_processes - 1)
     try:
-        others.send(job, workers)
+        others.send(job, n_processes)
         yield others
     finally:
         others.close()
 
 
-def serve() -> None:
+def worker_main() -> None:
     """What a started process does: it reads its job from standard input and takes part in it."""
     job, rank, size = pickle.load(sys.stdin.buffer)
     prepare_cpu()
@@ -238,21 +240,21 @@ def serve() -> None:
     print("ready", flush=True)
     os.dup2(2, 1)  # nobody reads our standard output after this
     port = pickle.load(sys.stdin.buffer)
-    threading.Thread(target=_follow, daemon=True).start()
-    _join(dist.TCPStore("127.0.0.1", port, is_master=False), rank, size)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    _init_gloo(dist.TCPStore("127.0.0.1", port, is_master=False), rank, size)
     try:
-        job.take_part(Team(torch.device("cpu"), rank, size))
+        job.take_part(ProcessGroup(torch.device("cpu"), rank, size))
     except BimlError as error:
         sys.exit(f"{error}")
     except (MemoryError, RuntimeError) as error:
-        if not ran_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         sys.exit(OUT_OF_MEMORY)
     finally:
         dist.destroy_process_group()
 
 
-def _follow() -> None:
+def _exit_with_parent() -> None:
     """End when the first process does, however it ends: then its end of our input closes."""
     while os.read(0, 1):  # not sys.stdin, whose lock would be missed when the interpreter ends
         pass
