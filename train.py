@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
-from biml.commands.main import run_single_command
+from biml.cli.main import run_single_command
 
 if __name__ == "__main__":
     sys.exit(run_single_command("train"))

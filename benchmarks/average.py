@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from biml.checkpoints import own
-from biml.checkpoints.model import load_checkpoint
 from biml.errors import BimlError, UsageError
+from biml.networks import checkpoint
+from biml.networks.checkpoint import load_checkpoint
 
 
 def main() -> int:
@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     try:
-        own.save_checkpoint(args.out, averaged(args.checkpoints))
+        checkpoint.save_checkpoint(args.out, averaged(args.checkpoints))
     except BimlError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

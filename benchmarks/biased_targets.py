@@ -20,20 +20,21 @@ from random import Random
 import pandas as pd
 
 import biml
-from biml.behaviour.agreement import item_correlation
-from biml.behaviour.few_shot import error_rates, accuracy_by_group, item_accuracy
-from biml.behaviour.people import people_few_shot
-from biml.behaviour.samples import sample_few_shot
-from biml.episodes.episode import COLOURS, Example
-from biml.episodes.locate import DataFolders
-from biml.episodes.types import episode_type
+from biml.analysis.comparison import item_correlation
+from biml.analysis.few_shot import accuracy_by_group, error_rates, item_accuracy
+from biml.analysis.people import people_few_shot
+from biml.analysis.scoring import sample_few_shot
+from biml.episodes.episode import Example
+from biml.episodes.registry import episode_type
 from biml.errors import BimlError
+from biml.evaluation.accuracy import DEFAULT_REPEATS
 from biml.evaluation.likelihood import fit_lapse, score_repeats
-from biml.evaluation.measure import DEFAULT_REPEATS
 from biml.evaluation.responder import Responder
 from biml.evaluation.sample_page import SAMPLES_PER_RESPONSE
+from biml.evaluation.symbolic import symbolic_model
 from biml.grammar import GOLD
-from biml.symbolic import symbolic_model
+from biml.grammar.meta_grammar import COLOURS
+from biml.paths import DataFolders
 
 SHOWN_BY = {"algebraic+biases": "oracle-biases", "algebraic+slips": "oracle-slips"}
 """Episode types, and the symbolic model that knows the mixture of their targets but for noise."""

@@ -21,11 +21,11 @@ from itertools import combinations, permutations, product
 from rich.progress import track
 
 import biml
+from biml.episodes.datasets import validation_episodes
 from biml.episodes.episode import Episode, Example
-from biml.episodes.locate import DataFolders
-from biml.episodes.sources import validation_episodes
 from biml.episodes.transforms import primitive_meanings
 from biml.grammar import MetaGrammar
+from biml.paths import DataFolders
 
 META = MetaGrammar()
 

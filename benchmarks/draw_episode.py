@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 import plain
-from biml.episodes.draw import sample_episode
+from biml.episodes.sampling import sample_episode
 from biml.grammar import MetaGrammar
 from biml.rng import generator
 

@@ -20,10 +20,10 @@ from collections.abc import Iterator
 from itertools import permutations
 
 import biml
+from biml.episodes.datasets import validation_episodes
 from biml.episodes.episode import Episode
-from biml.episodes.locate import DataFolders
-from biml.episodes.sources import validation_episodes
 from biml.grammar import Grammar
+from biml.paths import DataFolders
 
 KINDS = ("unseen", "order", "deduce", "plain")
 MANY = 3

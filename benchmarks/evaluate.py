@@ -17,15 +17,14 @@ from statistics import median
 
 import torch
 
-from biml.checkpoints.model import load_model
 from biml.episodes.episode import Episode
-from biml.episodes.locate import DataFolders
-from biml.episodes.types import PUBLISHED_VOCAB, episode_type
-from biml.evaluation.find import resolve_model
-from biml.evaluation.network_responder import NetworkResponder
+from biml.episodes.registry import PUBLISHED_VOCAB, episode_type
+from biml.evaluation.network import NetworkResponder
 from biml.networks.base import EpisodeNetwork
-from biml.networks.paper import Seq2SeqTransformer
-from biml.networks.table import build_network
+from biml.networks.checkpoint import load_model
+from biml.networks.registry import build_network
+from biml.networks.seq2seq import Seq2SeqTransformer
+from biml.paths import DataFolders, resolve_model
 
 PASSES = 100
 PUBLISHED_SECONDS = {"likelihood": 106, "greedy": 32}

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from biml.episodes.draw import sample_episode
+from biml.episodes.datasets import StreamDataset, canonical_grammars, sample_validation_set
 from biml.episodes.episode import Episode
-from biml.episodes.folder import EpisodeFolderDataset
 from biml.episodes.generate import DatasetSpec, generate
-from biml.episodes.sources import StreamDataset, sample_validation_set, canonical_grammars
+from biml.episodes.packed import EpisodeFolderDataset
+from biml.episodes.sampling import sample_episode
 from biml.grammar import MetaGrammar
 from biml.rng import generator
 

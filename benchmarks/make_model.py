@@ -14,15 +14,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from biml.checkpoints.cards import card_path
-from biml.checkpoints.export import DTYPES, write_safetensors
-from biml.checkpoints.model import load_checkpoint
-from biml.checkpoints.shipped import PRETRAINED_FOLDER, PRETRAINED
-from biml.commands.main import main as biml
-from biml.episodes.locate import DataFolders
+from biml.cli.main import main as biml
 from biml.errors import BimlError, UsageError
-from biml.evaluation.measure import DEFAULT_REPEATS
-from biml.lineage.card import build_release
+from biml.evaluation.accuracy import DEFAULT_REPEATS
+from biml.evaluation.cards import build_release
+from biml.networks.checkpoint import load_checkpoint
+from biml.networks.pretrained import DTYPES, write_safetensors
+from biml.paths import PRETRAINED, PRETRAINED_FOLDER, DataFolders, card_path
 
 FACTS = ("command", "minutes", "hardware", "note")
 

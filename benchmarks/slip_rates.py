@@ -18,13 +18,13 @@ import numpy as np
 from rich.progress import track
 
 from biml.episodes.episode import Episode
-from biml.episodes.locate import DataFolders
-from biml.episodes.types import episode_type
+from biml.episodes.registry import episode_type
 from biml.errors import BimlError
 from biml.evaluation.likelihood import apply_lapse
 from biml.evaluation.responder import Responder
-from biml.grammar.slips import HUMAN_RATES, SlipRates
-from biml.symbolic import BiasOracle, SlipOracle
+from biml.evaluation.symbolic import BiasOracle, SlipOracle
+from biml.grammar.perturbations import HUMAN_RATES, SlipRates
+from biml.paths import DataFolders
 
 LAPSES = [i / 100 for i in range(1, 13)]
 BIASES = (0.1, 0.15, 0.2, 0.25, 0.3)

@@ -28,15 +28,15 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from average import averaged
-from biml.checkpoints import own
-from biml.checkpoints.model import load_model
-from biml.commands.main import main as biml
-from biml.episodes.locate import DataFolders
-from biml.episodes.types import episode_type
-from biml.evaluation.exact import teacher_forced_exact_match
-from biml.files import atomic_write
-from biml.training.history import LogEntry, read_metrics
-from biml.training.outputs import RunPaths
+from biml.cli.main import main as biml
+from biml.episodes.registry import episode_type
+from biml.evaluation.network import teacher_forced_exact_match
+from biml.io import atomic_write
+from biml.networks import checkpoint
+from biml.networks.checkpoint import load_model
+from biml.paths import DataFolders
+from biml.training.metrics import LogEntry, read_metrics
+from biml.training.resume import RunPaths
 
 PUBLISHED = {"algebraic+biases": 95.3, "algebraic_noise": 94.7}
 """Percent of novel validation queries that the published networks answer (paper, supplement)."""
@@ -102,7 +102,7 @@ def start(parts: Sequence[Path], fall: Path) -> Path:
     if len(parts) == 1:
         return parts[0]
     mean = fall.with_name(f"{fall.stem}-start.pt")
-    own.save_checkpoint(mean, averaged(list(parts[-2:])))
+    checkpoint.save_checkpoint(mean, averaged(list(parts[-2:])))
     return mean
 
 

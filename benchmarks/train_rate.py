@@ -19,13 +19,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from biml.training.config import PRECISIONS, TrainingConfig
+from biml.training.config import (
+    PRECISIONS,
+    PRESETS,
+    TrainingConfig,
+    preset_architecture,
+    resolve_options,
+)
+from biml.training.distributed import ProcessGroup, init_process_group
 from biml.training.hardware import physical_cores
-from biml.training.learner import TrainStep
-from biml.training.material import open_training_data
-from biml.training.presets import PRESETS, preset_architecture, resolve_options
-from biml.training.run import default_micro_batch_tokens
-from biml.training.workers import ProcessGroup, init_process_group
+from biml.training.setup import open_training_data
+from biml.training.step import TrainStep
+from biml.training.trainer import default_micro_batch_tokens
 
 CPU = torch.device("cpu")
 

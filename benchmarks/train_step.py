@@ -17,14 +17,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from torch import Tensor, nn
 
-from biml.episodes.draw import sample_episode
-from biml.episodes.episode import COLOURS, WORDS, Episode
+from biml.episodes.episode import Episode
+from biml.episodes.sampling import sample_episode
 from biml.episodes.transforms import append_study_queries
 from biml.grammar import MetaGrammar
-from biml.networks.memory import tune_malloc
-from biml.networks.paper import Seq2SeqConfig, Seq2SeqTransformer, sinusoidal_positions
-from biml.networks.sequences import Seq2SeqBatch
+from biml.grammar.meta_grammar import COLOURS, WORDS
+from biml.networks.seq2seq import (
+    Seq2SeqBatch,
+    Seq2SeqConfig,
+    Seq2SeqTransformer,
+    sinusoidal_positions,
+)
 from biml.rng import generator
+from biml.training.hardware import tune_malloc
 from biml.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.from_words_and_symbols(WORDS, COLOURS)

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from biml.behaviour.responses import response_table
+from biml.analysis.responses import response_table
 
 
 def answers(*pairs: tuple[str, str], model: str = "people", **more: object) -> pd.DataFrame:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from biml.episodes.episode import COLOURS, WORDS, Episode, Example
-from biml.episodes.types import PUBLISHED_VOCAB
-from biml.networks.paper import Seq2SeqConfig, Seq2SeqTransformer
+from biml.episodes.episode import Episode, Example
+from biml.episodes.registry import PUBLISHED_VOCAB
+from biml.grammar.meta_grammar import COLOURS, WORDS
+from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 
 SMALL = Seq2SeqConfig(nlayers_encoder=1, nlayers_decoder=2, nheads=2, emb_size=16, ff_mult=2)
 

@@ -9,25 +9,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from biml.checkpoints.cards import read_card
-from biml.checkpoints.model import load_model
-from biml.checkpoints.shipped import list_pretrained
-from biml.commands import main as commands
-from biml.commands.train import TRAINING_OPTIONS
-from biml.episodes.draw import sample_episode
+from biml.cli import main as commands
+from biml.cli.train import TRAINING_OPTIONS
+from biml.episodes.datasets import with_grammar_labels
 from biml.episodes.episode import Episode
-from biml.episodes.explain import with_grammar_labels
-from biml.episodes.locate import DataFolders
-from biml.episodes.text import write_episode
-from biml.episodes.types import EPISODE_TYPES, PUBLISHED_VOCAB, episode_type
-from biml.evaluation.network_responder import NetworkResponder
+from biml.episodes.registry import EPISODE_TYPES, PUBLISHED_VOCAB, episode_type
+from biml.episodes.sampling import sample_episode
+from biml.episodes.text_format import write_episode
+from biml.evaluation.network import NetworkResponder
 from biml.grammar import MetaGrammar
 from biml.networks.base import EpisodeNetwork
-from biml.networks.table import build_network
-from biml.results.folder import read_results
+from biml.networks.checkpoint import load_model
+from biml.networks.pretrained import read_card
+from biml.networks.registry import build_network
+from biml.paths import DataFolders, list_pretrained
+from biml.report.results import read_results
 from biml.rng import generator
-from biml.training.config import TrainingConfig
-from biml.training.presets import resolve_options
+from biml.training.config import TrainingConfig, resolve_options
 
 DEST_RENAMES: dict[str, str] = {}
 """Names of parsed options and of fields of a run's configuration: old to new."""

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from biml.behaviour.people import people_few_shot, people_open_ended, people_probes
-from biml.behaviour.responses import response_table
-from biml.behaviour.samples import sample_open_ended
-from biml.episodes.locate import DataFolders
-from biml.results.folder import ModelInfo, Results, Exclusion, write_results
-from biml.results.tables import TABLES
-from biml.symbolic import symbolic_model
+from biml.analysis.people import people_few_shot, people_open_ended, people_probes
+from biml.analysis.responses import response_table
+from biml.analysis.scoring import sample_open_ended
+from biml.evaluation.symbolic import symbolic_model
+from biml.paths import DataFolders
+from biml.report.results import Exclusion, ModelInfo, Results, write_results
+from biml.report.schemas import TABLES
 
 HOSTILE = "<script>alert(1)</script>"
 

@@ -5,17 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from biml.checkpoints import own
-from biml.episodes.locate import DataFolders
-from biml.reproduce.assemble import ReproductionSpec
+from biml.networks import checkpoint
+from biml.paths import DataFolders
+from biml.report.results import Results, read_results
+from biml.report.schemas import TABLES
+from biml.reproduce.cache import ResultCache
 from biml.reproduce.experiments import select_experiments
-from biml.reproduce.likelihoods import SCORED_TABLE
-from biml.reproduce.run import reproduce
-from biml.reproduce.store import ResultCache
-from biml.reproduce.subjects import find_models
-from biml.reproduce.work import Job
-from biml.results.folder import Results, read_results
-from biml.results.tables import TABLES
+from biml.reproduce.measurements import SCORED_TABLE
+from biml.reproduce.models import find_models
+from biml.reproduce.run import Job, reproduce
+from biml.reproduce.tables import ReproductionSpec
 from evaluation_toys import small_network
 
 MODELS = {
@@ -56,7 +55,9 @@ def store(folder: Path) -> ResultCache:
 def models(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     for seed, (name, kind) in enumerate(MODELS.items()):
-        own.save_checkpoint(folder / f"{name}.pt", own.checkpoint_of(small_network(seed), kind))
+        checkpoint.save_checkpoint(
+            folder / f"{name}.pt", checkpoint.checkpoint_of(small_network(seed), kind)
+        )
     legacy = shared / "legacy" / "net-legacy-vanilla.pt"
     (folder / "vanilla.pt").write_bytes(legacy.read_bytes())
     return folder

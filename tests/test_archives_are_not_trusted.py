@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from biml.checkpoints import own
-from biml.checkpoints.export import write_safetensors
-from biml.checkpoints.model import load_model
-from biml.data.kinds import RESOURCES
-from biml.data.place import import_path
 from biml.errors import BimlError, FormatError, UsageError
+from biml.human.download import import_path
+from biml.human.resources import RESOURCES
+from biml.networks import checkpoint
+from biml.networks.checkpoint import load_model
+from biml.networks.pretrained import write_safetensors
 from evaluation_toys import small_network
 
 EPISODES = {"data/train/000001.txt": "a", "data/val/000001.txt": "b"}
@@ -111,7 +111,7 @@ def test_checkpoints_join_those_that_are_there(shared: Path, tmp_path: Path) -> 
 
 
 def test_an_export_comes_with_its_card(tmp_path: Path) -> None:
-    contents = own.checkpoint_of(small_network(), "algebraic")
+    contents = checkpoint.checkpoint_of(small_network(), "algebraic")
     write_safetensors(tmp_path / "net.safetensors", contents, torch.float32)
     (tmp_path / "other.json").write_text("{}")
     placed = import_path(tmp_path / "net.safetensors", tmp_path / "dest")

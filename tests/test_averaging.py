@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from biml.checkpoints import own
-from biml.checkpoints.export import DTYPES, write_safetensors
-from biml.checkpoints.model import load_checkpoint
-from biml.networks.paper import Seq2SeqConfig, Seq2SeqTransformer
+from biml.networks import checkpoint
+from biml.networks.checkpoint import load_checkpoint
+from biml.networks.pretrained import DTYPES, write_safetensors
+from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 from biml.training.config import RuntimeConfig
-from biml.training.run import train
+from biml.training.trainer import train
 from training_toys import OPTIONS, open_toys, weights_of
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -40,7 +40,7 @@ def test_the_mean_of_two_models_has_the_facts_of_the_last(average, runs: list[Pa
     one, other = map(weights_of, runs)
     for name, mean in contents["weights"].items():
         torch.testing.assert_close(mean, (one[name] + other[name]) / 2)
-    last = own.load_native_checkpoint(runs[1])
+    last = checkpoint.load_native_checkpoint(runs[1])
     assert contents["info"] == last["info"]
     assert contents["history"] == last["training"]["record"]["history"] != []
     assert "training" not in contents
@@ -61,7 +61,7 @@ def test_models_of_another_network_are_refused(
     average, runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     wider = Seq2SeqTransformer(Seq2SeqConfig(1, 1, emb_size=24, ff_mult=1), own_vocabulary(runs[0]))
-    own.save_checkpoint(tmp_path / "wider.pt", own.checkpoint_of(wider, "algebraic"))
+    checkpoint.save_checkpoint(tmp_path / "wider.pt", checkpoint.checkpoint_of(wider, "algebraic"))
     arguments = [str(runs[0]), str(tmp_path / "wider.pt"), "--out", str(tmp_path / "mean.pt")]
     monkeypatch.setattr(sys, "argv", ["average.py", *arguments])
     assert average.main() == 2
@@ -70,6 +70,6 @@ def test_models_of_another_network_are_refused(
 
 
 def own_vocabulary(path: Path) -> Any:
-    from biml.checkpoints.model import load_model
+    from biml.networks.checkpoint import load_model
 
     return load_model(path).network.vocabulary

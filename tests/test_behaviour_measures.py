@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from behaviour_toys import answers
-from biml.behaviour import few_shot, open_ended, probes
-from biml.behaviour.agreement import item_correlation, correlations, permutation_p
-from biml.behaviour.responses import response_table
+from biml.analysis import few_shot, open_ended, probes
+from biml.analysis.comparison import correlations, item_correlation, permutation_p
+from biml.analysis.responses import response_table
 from biml.errors import UsageError
 from biml.grammar import GOLD, Grammar
 
@@ -118,7 +118,7 @@ def test_models_and_runs_are_kept_apart() -> None:
 
 
 def test_items_without_function_words_are_neither_simple_nor_complex() -> None:
-    from biml.reproduce.analysis import few_shot_tables
+    from biml.reproduce.tables import few_shot_tables
 
     right = (("DAX", "DAX"), ("DAX thrice", "DAX DAX DAX"), ("1 after 2 thrice", "2 2 2 1"))
     tables = few_shot_tables(answers(*right), GOLD, 0, 10)
@@ -147,7 +147,7 @@ def test_exact_permutation_p_by_brute_force() -> None:
 def test_drawn_permutations_come_near_the_exact_p(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = np.arange(7.0), np.array([0.0, 2, 1, 5, 3, 4, 9])
     exact, _ = permutation_p(x, y, np.random.default_rng(0))
-    monkeypatch.setattr("biml.behaviour.agreement.MAX_EXACT_PERMUTATION_ITEMS", 6)
+    monkeypatch.setattr("biml.analysis.comparison.MAX_EXACT_PERMUTATION_ITEMS", 6)
     drawn, tried = permutation_p(x, y, np.random.default_rng(0))
     assert tried == 100_000
     assert drawn == pytest.approx(exact, abs=0.003)

@@ -5,11 +5,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from biml.behaviour import few_shot, open_ended, probes
-from biml.behaviour.people import people_few_shot, people_open_ended, people_probes
-from biml.behaviour.responses import RESPONSE_COLUMNS
-from biml.episodes.locate import DataFolders, SearchPath
+from biml.analysis import few_shot, open_ended, probes
+from biml.analysis.people import people_few_shot, people_open_ended, people_probes
+from biml.analysis.responses import RESPONSE_COLUMNS
 from biml.errors import BimlError
+from biml.paths import DataFolders, SearchPath
 
 
 @pytest.fixture(scope="module")

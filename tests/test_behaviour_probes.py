@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from behaviour_toys import answers
-from biml.behaviour import probes
-from biml.behaviour.logistic import logistic_regression
+from biml.analysis import probes
+from biml.analysis.stats import logistic_regression
 from biml.errors import UsageError
 
 
@@ -119,7 +119,7 @@ def test_many_answers_of_each_participant_are_integrated_over_exactly(
     log_odds = 0.5 - 0.5 * x + 2.5 * rng.standard_normal(25)[who]
     given = pd.Series(rng.random(2500) < 1 / (1 + np.exp(-log_odds))), pd.DataFrame({"x": x})
     found = logistic_regression(*given, groups=pd.Series(who))
-    monkeypatch.setattr("biml.behaviour.logistic.QUADRATURE_NODES", 61)
+    monkeypatch.setattr("biml.analysis.stats.QUADRATURE_NODES", 61)
     finer = logistic_regression(*given, groups=pd.Series(who))
     for name in ("estimate", "standard_error"):
         assert found[name].to_numpy() == pytest.approx(finer[name].to_numpy(), abs=2e-3)

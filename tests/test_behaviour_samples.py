@@ -7,28 +7,29 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from biml.behaviour import few_shot, open_ended, probes
-from biml.behaviour.compare import likelihood_differences
-from biml.behaviour.likelihoods import (
-    token_scores,
+from biml.analysis import few_shot, open_ended, probes
+from biml.analysis.comparison import likelihood_differences
+from biml.analysis.people import people_few_shot, people_open_ended, people_probes
+from biml.analysis.scoring import (
     fit_lapse_bounded,
-    summed_by,
     log_likelihoods,
+    sample_few_shot,
+    sample_open_ended,
+    sample_probes,
     score_responses,
+    summed_by,
+    token_scores,
 )
-from biml.behaviour.people import people_few_shot, people_open_ended, people_probes
-from biml.behaviour.samples import sample_few_shot, sample_open_ended, sample_probes
-from biml.checkpoints.model import load_model
+from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, Example
-from biml.episodes.locate import DataFolders
-from biml.episodes.open_ended import autoregressive_episodes, shuffle_queries
-from biml.episodes.present import EvaluationSet
-from biml.episodes.types import episode_type
+from biml.episodes.registry import episode_type
+from biml.episodes.transforms import autoregressive_episodes, shuffle_queries
 from biml.errors import UsageError
-from biml.evaluation.lapsing import Lapsing
-from biml.evaluation.likelihood import fit_lapse, likelihood, score_repeats
-from biml.evaluation.network_responder import NetworkResponder
-from biml.symbolic import BiasOracle, OpenEndedBiasModel, Oracle
+from biml.evaluation.likelihood import Lapsing, fit_lapse, likelihood, score_repeats
+from biml.evaluation.network import NetworkResponder
+from biml.evaluation.symbolic import BiasOracle, OpenEndedBiasModel, Oracle
+from biml.networks.checkpoint import load_model
+from biml.paths import DataFolders
 
 
 @pytest.fixture(scope="module")

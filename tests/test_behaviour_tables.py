@@ -10,11 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import biml.behaviour
-from biml.behaviour.files import read_responses, write_responses
-from biml.behaviour.responses import RESPONSE_COLUMNS, study_examples, response_table
-from biml.episodes.episode import COLOURS
+import biml.analysis
+from biml.analysis.responses import (
+    RESPONSE_COLUMNS,
+    read_responses,
+    response_table,
+    study_examples,
+    write_responses,
+)
 from biml.errors import BimlError, FormatError, UsageError
+from biml.grammar.meta_grammar import COLOURS
 
 SMALL = "participant,item,query,response\np1,a,dax fep,RED RED\np2,a,dax fep,BLUE\n"
 
@@ -207,7 +212,7 @@ def test_without_pandas_the_message_says_what_to_install(monkeypatch: pytest.Mon
         importlib.util, "find_spec", lambda name: None if name == "pandas" else find_spec(name)
     )
     with pytest.raises(BimlError, match=r"need pandas; .*pip install 'biml\[analysis\]'"):
-        importlib.reload(biml.behaviour)
+        importlib.reload(biml.analysis)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +228,7 @@ def test_without_pandas_the_message_says_what_to_install(monkeypatch: pytest.Mon
 def test_without_pandas_commands_say_at_once_what_to_install(words: tuple[str, ...]) -> None:
     code = (
         "import sys; sys.modules['pandas'] = None\n"
-        f"from biml.commands.main import main; sys.exit(main({list(words)!r}))"
+        f"from biml.cli.main import main; sys.exit(main({list(words)!r}))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ended.returncode == 1

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from biml.episodes.locate import DataFolders
-from biml.episodes.types import episode_type
-from biml.symbolic import BiasOracle, SlipOracle
+from biml.episodes.registry import episode_type
+from biml.evaluation.symbolic import BiasOracle, SlipOracle
+from biml.paths import DataFolders
 
 
 @pytest.fixture
@@ -32,7 +32,9 @@ def test_targets_are_those_of_the_mixture_less_the_noise(
         words = episode.queries[0].input
         given = drawn[drawn["query"] == " ".join(words)]["response"]
         assert len(given) == 100 * len(episode.queries)
-        likeliest = sorted(mixture.response_distribution(episode, words).items(), key=lambda item: -item[1])[:2]
+        likeliest = sorted(
+            mixture.response_distribution(episode, words).items(), key=lambda item: -item[1]
+        )[:2]
         for answer, chance in likeliest:
             kept = chance * (1 - noise) ** len(answer)
             sd = (kept * (1 - kept) / len(given)) ** 0.5

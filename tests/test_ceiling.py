@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from biml.episodes.draw import sample_episode
 from biml.episodes.episode import Episode, Example
+from biml.episodes.sampling import sample_episode
 from biml.grammar import MetaGrammar
 
 

@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from biml.checkpoints import own
-from biml.checkpoints.model import load_model
-from biml.checkpoints.shipped import PRETRAINED, list_pretrained
-from biml.commands import export
-from biml.episodes.episode import COLOURS, WORDS
+from biml.cli import models
 from biml.errors import BimlError, FormatError, UsageError
-from biml.networks.paper import Seq2SeqConfig, Seq2SeqTransformer
+from biml.grammar.meta_grammar import COLOURS, WORDS
+from biml.networks import checkpoint
+from biml.networks.checkpoint import load_model
+from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
+from biml.paths import PRETRAINED, list_pretrained
 from biml.vocabulary import Vocabulary
 
 
 def run(*argv: object) -> None:
     parser = argparse.ArgumentParser()
-    export.configure_export(parser)
-    export.run_export(parser.parse_args([str(value) for value in argv]))
+    models.configure_export(parser)
+    models.run_export(parser.parse_args([str(value) for value in argv]))
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ def net(tmp_path: Path) -> Path:
         Seq2SeqConfig(1, 1, 2, 16, 2), Vocabulary.from_words_and_symbols(WORDS, COLOURS), seed=4
     )
     info = {"step": 7, "best_val_loss": float("inf")}
-    own.save_checkpoint(
+    checkpoint.save_checkpoint(
         tmp_path / "net.pt",
-        own.checkpoint_of(network, "algebraic", info=info, training={"optimizer": {}}),
+        checkpoint.checkpoint_of(network, "algebraic", info=info, training={"optimizer": {}}),
     )
     return tmp_path / "net.pt"
 
@@ -51,13 +51,13 @@ def test_there_and_back_gives_the_same_network_without_training_state(net: Path)
         assert model.network.vocabulary == first.network.vocabulary
         for name, weights in first.network.state_dict().items():
             assert torch.equal(model.network.state_dict()[name], weights)
-    assert "training" not in own.load_native_checkpoint(folder / "back.pt")
+    assert "training" not in checkpoint.load_native_checkpoint(folder / "back.pt")
 
 
 def test_a_run_is_not_replaced_by_its_own_export(net: Path) -> None:
     with pytest.raises(UsageError, match="another name"):
         run(net, net.parent / "." / net.name, "--overwrite")
-    assert "training" in own.load_native_checkpoint(net)
+    assert "training" in checkpoint.load_native_checkpoint(net)
 
 
 def test_the_card_is_plain_json_that_says_what_the_network_is(net: Path) -> None:

@@ -11,13 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biml.checkpoints import own
-from biml.checkpoints.export import write_safetensors
-from biml.checkpoints.model import load_model
-from biml.commands.main import main
-from biml.episodes.episode import COLOURS, WORDS
+from biml.cli.main import main
 from biml.errors import BimlError, FormatError, UsageError
-from biml.networks.paper import Seq2SeqConfig, Seq2SeqTransformer
+from biml.grammar.meta_grammar import COLOURS, WORDS
+from biml.networks import checkpoint
+from biml.networks.checkpoint import load_model
+from biml.networks.pretrained import write_safetensors
+from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 from biml.vocabulary import Vocabulary
 
 PUBLISHED = Vocabulary.from_words_and_symbols(WORDS, COLOURS)
@@ -30,7 +30,9 @@ def small_network() -> Seq2SeqTransformer:
 
 def test_a_saved_network_comes_back_with_all_that_was_said_of_it(tmp_path: Path) -> None:
     network, path = small_network(), tmp_path / "deep" / "net.pt"
-    own.save_checkpoint(path, own.checkpoint_of(network, "algebraic", info={"step": 7}))
+    checkpoint.save_checkpoint(
+        path, checkpoint.checkpoint_of(network, "algebraic", info={"step": 7})
+    )
     model = load_model(path)
     assert (model.episode_type, model.metadata) == ("algebraic", {"step": 7})
     assert model.network.config == SMALL
@@ -46,11 +48,15 @@ def test_training_state_is_kept_and_pytorchs_restricted_reader_reads_it(tmp_path
     sum(weights.sum() for weights in network.parameters()).backward()
     optimizer.step()
     state = {"optimizer": optimizer.state_dict(), "step": 1, "history": [{"loss": 0.5}]}
-    own.save_checkpoint(path, own.checkpoint_of(network, "algebraic", training=state))
+    checkpoint.save_checkpoint(path, checkpoint.checkpoint_of(network, "algebraic", training=state))
     plain = torch.load(path, weights_only=True)
-    assert (plain["format"], plain["version"], plain["architecture"]) == (own.FORMAT, 1, "paper")
+    assert (plain["format"], plain["version"], plain["architecture"]) == (
+        checkpoint.FORMAT,
+        1,
+        "paper",
+    )
     again = torch.optim.AdamW(network.parameters())
-    again.load_state_dict(own.load_native_checkpoint(path)["training"]["optimizer"])
+    again.load_state_dict(checkpoint.load_native_checkpoint(path)["training"]["optimizer"])
     for a, b in zip(optimizer.state.values(), again.state.values(), strict=True):
         assert torch.equal(a["exp_avg"], b["exp_avg"])
 
@@ -59,7 +65,7 @@ def test_a_full_disk_is_said_and_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "net.pt"
-    own.save_checkpoint(path, own.checkpoint_of(small_network(), "algebraic"))
+    checkpoint.save_checkpoint(path, checkpoint.checkpoint_of(small_network(), "algebraic"))
     before = path.read_bytes()
 
     def full(descriptor: int) -> None:
@@ -67,7 +73,7 @@ def test_a_full_disk_is_said_and_leaves_the_old_file(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(BimlError, match=r"net\.pt.*No space left"):
-        own.save_checkpoint(path, own.checkpoint_of(small_network(), "retrieve"))
+        checkpoint.save_checkpoint(path, checkpoint.checkpoint_of(small_network(), "retrieve"))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path], "nothing half-written may be left"
 
@@ -81,7 +87,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def saved(folder: Path, changes: dict[str, Any]) -> Path:
     path = folder / "changed.pt"
-    torch.save(own.checkpoint_of(small_network(), "algebraic") | changes, path)
+    torch.save(checkpoint.checkpoint_of(small_network(), "algebraic") | changes, path)
     return path
 
 
@@ -108,9 +114,9 @@ def test_contents_that_do_not_fit_together_are_refused(
 
 
 def test_a_network_that_biml_no_longer_has_is_told_from_damage(tmp_path: Path, capsys) -> None:
-    contents = own.checkpoint_of(small_network(), "algebraic", training={"options": {}})
+    contents = checkpoint.checkpoint_of(small_network(), "algebraic", training={"options": {}})
     contents["architecture"] = "fast"
-    own.save_checkpoint(tmp_path / "old.pt", contents)
+    checkpoint.save_checkpoint(tmp_path / "old.pt", contents)
     write_safetensors(tmp_path / "export.safetensors", contents)
     train = ("train", "--quiet", "--fn_out_model")
     for name, command in (
@@ -127,7 +133,7 @@ def test_a_network_that_biml_no_longer_has_is_told_from_damage(tmp_path: Path, c
 
 
 def test_a_checkpoint_without_weights_is_refused(tmp_path: Path) -> None:
-    contents = own.checkpoint_of(small_network(), "algebraic")
+    contents = checkpoint.checkpoint_of(small_network(), "algebraic")
     del contents["weights"]
     torch.save(contents, tmp_path / "net.pt")
     with pytest.raises(FormatError, match="lacks weights"):
@@ -136,7 +142,7 @@ def test_a_checkpoint_without_weights_is_refused(tmp_path: Path) -> None:
 
 def test_another_vocabulary_is_refused_with_both_named(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
-    own.save_checkpoint(path, own.checkpoint_of(small_network(), "algebraic"))
+    checkpoint.save_checkpoint(path, checkpoint.checkpoint_of(small_network(), "algebraic"))
     assert load_model(path, vocabulary=PUBLISHED).episode_type == "algebraic"
     with pytest.raises(UsageError, match=r"another vocabulary.*blicket.*thrice.*algebraic"):
         load_model(path, vocabulary=Vocabulary.from_words_and_symbols(["1", "thrice"], ["1"]))
@@ -162,7 +168,9 @@ def test_truncated_and_damaged_files_give_an_error_or_a_model(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("damaged")
-    own.save_checkpoint(folder / "net.pt", own.checkpoint_of(small_network(), "algebraic"))
+    checkpoint.save_checkpoint(
+        folder / "net.pt", checkpoint.checkpoint_of(small_network(), "algebraic")
+    )
     text = bytearray((folder / "net.pt").read_bytes())
     if data.draw(st.booleans()):
         text = text[: data.draw(st.integers(0, len(text) - 1))]

@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from biml.checkpoints.model import load_model
-from biml.checkpoints.restricted import Lang, safe_torch_load
 from biml.episodes.episode import Episode, Example
 from biml.errors import FormatError
-from biml.networks.paper import Seq2SeqConfig, Seq2SeqTransformer
+from biml.networks.checkpoint import Lang, load_model, safe_torch_load
+from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 from biml.vocabulary import Vocabulary
 
 

@@ -4,13 +4,13 @@ from random import Random
 
 import pytest
 
-from biml.episodes.draw import MAX_SIMPLE_LENGTH, sample_single_function_episode
+from biml.episodes.curriculum import STAGES, STUDY_QUERIES_KEPT
+from biml.episodes.datasets import canonical_grammars, is_gold_grammar, validation_episodes
 from biml.episodes.episode import Episode
-from biml.episodes.lessons import STUDY_QUERIES_KEPT, STAGES
-from biml.episodes.locate import DataFolders
-from biml.episodes.sources import canonical_grammars, is_gold_grammar, validation_episodes
-from biml.episodes.types import EPISODE_TYPES, episode_type
+from biml.episodes.registry import EPISODE_TYPES, episode_type
+from biml.episodes.sampling import MAX_SIMPLE_LENGTH, sample_single_function_episode
 from biml.grammar import MetaGrammar
+from biml.paths import DataFolders
 
 CLEAN = 18000
 AFTER_LESSONS = sum(lesson.n_episodes for lesson in STAGES)

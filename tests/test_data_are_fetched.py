@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from biml.commands.main import run_single_command
-from biml.data.fetch import fetch
-from biml.data.kinds import RESOURCES
-from biml.data.place import download
+from biml.cli.main import run_single_command
 from biml.errors import BimlError, UsageError
+from biml.human.download import download, fetch
+from biml.human.resources import RESOURCES
 
 BODY = bytes(range(256)) * 4000
 

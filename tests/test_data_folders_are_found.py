@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from biml.episodes.locate import DataFolders, SearchPath, default_search_paths
 from biml.errors import BimlError, UsageError
+from biml.paths import DataFolders, SearchPath, default_search_paths
 
 
 def places(*folders: Path) -> tuple[SearchPath, ...]:

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from biml.episodes.draw import sample_episode, sample_examples
 from biml.episodes.episode import Episode
+from biml.episodes.sampling import sample_episode, sample_examples
 from biml.errors import BimlError
 from biml.grammar import GOLD, Grammar, MetaGrammar
 from biml.rng import generator

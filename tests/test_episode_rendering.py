@@ -2,10 +2,10 @@
 
 import re
 
-from biml.episodes.circles import Palette
-from biml.episodes.episode import COLOURS, Episode, Example
-from biml.episodes.render import terminal, terminal_symbols
+from biml.episodes.episode import Episode, Example, terminal, terminal_symbols
+from biml.episodes.palette import Palette
 from biml.grammar import Grammar
+from biml.grammar.meta_grammar import COLOURS
 
 EPISODE = Episode(
     study=(Example(("dax", "lug"), ("RED", "PINK")), Example(("dax",), ("RED",))),

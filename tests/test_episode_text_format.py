@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biml.episodes.episode import COLOURS, WORDS, Episode, Example
-from biml.episodes.text import format_episode, parse_episode, read_episode, write_episode
+from biml.episodes.episode import Episode, Example
+from biml.episodes.text_format import format_episode, parse_episode, read_episode, write_episode
 from biml.errors import BimlError, FormatError
 from biml.grammar import GOLD, Grammar
+from biml.grammar.meta_grammar import COLOURS, WORDS
 
 GOOD = """*SUPPORT*
 IN: dax OUT: RED
@@ -179,7 +180,7 @@ _examples = st.builds(
     Example,
     st.lists(_names, min_size=1, max_size=3).map(tuple),
     st.lists(_names, min_size=1, max_size=3).map(tuple),
-    copied=st.just(False),
+    in_study=st.just(False),
 )
 
 

@@ -7,24 +7,25 @@ from random import Random
 
 import pytest
 
-from biml.episodes.draw import sample_episode
-from biml.episodes.episode import COLOURS, WORDS, Episode, Example
-from biml.episodes.text import read_episode
+from biml.episodes.episode import Episode, Example
+from biml.episodes.sampling import sample_episode
+from biml.episodes.text_format import read_episode
 from biml.episodes.transforms import (
     add_biases,
     add_noise,
     add_slips,
-    swap_random_arguments,
-    keep_study,
     append_study_queries,
+    keep_study,
     remap,
     shuffle_study,
+    swap_random_arguments,
     undo_remapping,
 )
 from biml.errors import UsageError
 from biml.grammar import GOLD, Grammar, MetaGrammar, isomorphic
 from biml.grammar.gold import GOLD_QUERIES, GOLD_STUDY
-from biml.grammar.slips import SlipRates
+from biml.grammar.meta_grammar import COLOURS, WORDS
+from biml.grammar.perturbations import SlipRates
 from biml.rng import generator
 
 

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from biml.episodes.episode import COLOURS, Episode, Example
-from biml.episodes.folder import read_episodes
-from biml.episodes.locate import DataFolders
-from biml.episodes.text import read_episode
+from biml.episodes.episode import Episode, Example
+from biml.episodes.packed import read_episodes
+from biml.episodes.registry import EPISODE_TYPES, EpisodeType, episode_type
+from biml.episodes.text_format import read_episode
 from biml.episodes.transforms import undo_remapping
-from biml.episodes.types import EPISODE_TYPES, EpisodeType, episode_type
 from biml.errors import BimlError, UsageError
+from biml.grammar.meta_grammar import COLOURS
+from biml.paths import DataFolders
 
 FOLDS = range(1, 6)
 NAMES = {

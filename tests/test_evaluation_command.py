@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from biml.behaviour.files import read_responses
-from biml.checkpoints import own
-from biml.commands.main import main
-from biml.data.experiment_folder import write_experiment
-from biml.data.experiment_table import read_response_table
-from biml.episodes.types import EPISODE_TYPES, PUBLISHED_VOCAB
+from biml.analysis.responses import read_responses
+from biml.cli.main import main
+from biml.episodes.registry import EPISODE_TYPES, PUBLISHED_VOCAB
+from biml.human.experiment import write_experiment
+from biml.human.readers import read_response_table
+from biml.networks import checkpoint
 from evaluation_toys import small_network
 from experiment_toys import write_table, write_text
 
@@ -19,8 +19,9 @@ from experiment_toys import write_table, write_text
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A current directory with `out_models/toy.pt`, which was trained on few_shot_gold."""
-    own.save_checkpoint(
-        tmp_path / "out_models" / "toy.pt", own.checkpoint_of(small_network(), "few_shot_gold")
+    checkpoint.save_checkpoint(
+        tmp_path / "out_models" / "toy.pt",
+        checkpoint.checkpoint_of(small_network(), "few_shot_gold"),
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BIML_DATA", raising=False)
@@ -142,8 +143,8 @@ def test_a_page_shows_ten_drawn_answers_for_each_of_a_persons(folder, shared, ca
 def test_samples_may_be_as_long_as_the_longest_answer(folder, shared, tmp_path) -> None:
     endless = small_network()
     endless.out.bias.data[PUBLISHED_VOCAB.output.eos] = -1000
-    own.save_checkpoint(
-        tmp_path / "out_models" / "endless.pt", own.checkpoint_of(endless, "few_shot_human")
+    checkpoint.save_checkpoint(
+        tmp_path / "out_models" / "endless.pt", checkpoint.checkpoint_of(endless, "few_shot_human")
     )
 
     def drawn(*options: object) -> set[int]:
@@ -275,7 +276,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(
         raise AssertionError("the work began")
 
     for name in ("log_prob", "respond", "sample"):
-        monkeypatch.setattr(f"biml.evaluation.network_responder.NetworkResponder.{name}", work)
+        monkeypatch.setattr(f"biml.evaluation.network.NetworkResponder.{name}", work)
     Path("folder.csv").mkdir()
     Path("folder.csv/link").symlink_to("nowhere")
     Path("blocked").write_text("a file")
@@ -325,8 +326,8 @@ def test_help_needs_no_torch() -> None:
     import sys
 
     code = (
-        "import sys; from biml.commands.main import door\n"
-        "try: door('eval', ['--help'])\n"
+        "import sys; from biml.cli.main import run_single_command\n"
+        "try: run_single_command('eval', ['--help'])\n"
         "except SystemExit: pass\n"
         "assert 'torch' not in sys.modules"
     )

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from biml.episodes.episode import COLOURS, Episode
-from biml.evaluation.decode import greedy_decode
-from biml.evaluation.exact import teacher_forced_exact_match
-from biml.evaluation.lapsing import Lapsing
-from biml.evaluation.network_responder import NetworkResponder
+from biml.episodes.episode import Episode
+from biml.evaluation.likelihood import Lapsing
+from biml.evaluation.network import NetworkResponder, greedy_decode, teacher_forced_exact_match
+from biml.evaluation.symbolic import Oracle
+from biml.grammar.meta_grammar import COLOURS
 from biml.rng import generator
-from biml.symbolic import Oracle
 from evaluation_toys import example, random_episodes, small_network
 
 
@@ -44,7 +43,7 @@ def test_a_full_lapse_draws_every_symbol_and_the_end_alike(make) -> None:
     responder = NetworkResponder(make()) if make else Oracle()
     episode = Episode((), (example("dax", "RED"),), pool=COLOURS[:3] if make else None)
     if make is None:
-        from biml.episodes.recipes import gold_episode
+        from biml.episodes.registry import gold_episode
         from biml.grammar import GOLD
 
         responder, episode = Oracle(symbols=GOLD.symbols), gold_episode()

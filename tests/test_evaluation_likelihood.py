@@ -6,29 +6,30 @@ import numpy as np
 import pytest
 
 from biml.episodes.episode import Episode
-from biml.episodes.locate import DataFolders
-from biml.episodes.types import episode_type
+from biml.episodes.registry import episode_type
 from biml.errors import UsageError
-from biml.evaluation.accuracy import Accuracy, accuracy
-from biml.evaluation.answers import (
+from biml.evaluation.accuracy import (
+    Accuracy,
+    accuracy,
     greedy_responses,
-    sampled_responses,
-    sample_autoregressively,
     max_response_length,
     max_target_length,
+    sample_autoregressively,
+    sampled_responses,
 )
 from biml.evaluation.likelihood import (
     LAPSE_GRID,
     TokenScores,
-    fit_lapse,
     apply_lapse,
+    fit_lapse,
     likelihood,
     score_passes,
     score_repeats,
 )
-from biml.evaluation.network_responder import NetworkResponder
+from biml.evaluation.network import NetworkResponder
 from biml.grammar import GOLD, Grammar
 from biml.grammar.gold import GOLD_QUERIES
+from biml.paths import DataFolders
 from evaluation_toys import Oracle, example
 
 
@@ -44,7 +45,7 @@ def people(shared: Path):
 
 @pytest.fixture
 def legacy(shared: Path) -> NetworkResponder:
-    from biml.checkpoints.model import load_model
+    from biml.networks.checkpoint import load_model
 
     return NetworkResponder(load_model(shared / "legacy" / "net-legacy-vanilla.pt").network)
 
@@ -89,7 +90,7 @@ def test_the_fit_takes_the_rate_with_the_best_mean_over_passes() -> None:
 
 
 def test_symbolic_oracle_gives_people_the_published_likelihood(oracle: Oracle, people) -> None:
-    (scores,) = score_repeats(oracle, people.presented, 1)
+    (scores,) = score_repeats(oracle, people.repeat, 1)
     assert sum(len(episode.queries) for episode in people.repeat(0)) == 217
     assert len(scores.log_prob) == 990
     assert scores.total(0.13) == pytest.approx(-536.1, abs=0.05)
@@ -100,7 +101,7 @@ def test_symbolic_oracle_gives_people_the_published_likelihood(oracle: Oracle, p
 def test_passes_are_scored_together_and_in_order(oracle: Oracle, people) -> None:
     done: list[int] = []
     together = score_repeats(
-        oracle, people.presented, 5, queries_per_chunk=500, progress=done.append
+        oracle, people.repeat, 5, queries_per_chunk=500, progress=done.append
     )
     assert done == [3, 5]
     assert oracle.asked == [30, 20]

@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from biml.episodes.episode import COLOURS, Episode, Example
+from biml.episodes.episode import Episode, Example
 from biml.errors import UsageError
-from biml.evaluation.decode import greedy_decode, sample_decode
-from biml.evaluation.network_responder import NetworkResponder
-from biml.evaluation.questions import deduplicate
-from biml.evaluation.score import response_log_probs
+from biml.evaluation.network import (
+    NetworkResponder,
+    deduplicate,
+    greedy_decode,
+    response_log_probs,
+    sample_decode,
+)
+from biml.grammar.meta_grammar import COLOURS
 from evaluation_toys import example, random_episodes, small_network
 
 NETWORK = small_network()
@@ -156,7 +160,7 @@ def test_questions_that_differ_in_study_order_or_pool_are_apart() -> None:
 
 
 def test_people_gave_46_answers_to_10_questions(shared) -> None:
-    from biml.episodes.folder import read_episodes
+    from biml.episodes.packed import read_episodes
 
     episodes = read_episodes(shared / "data_human" / "few_shot" / "val_behavior")
     assert sum(len(episode.queries) for episode in episodes) == 217

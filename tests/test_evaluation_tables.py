@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from biml.behaviour import few_shot, files, open_ended, probes
-from biml.behaviour.people import few_shot_grammar
-from biml.checkpoints import own
-from biml.commands.main import main
-from biml.episodes.locate import DataFolders
+from biml.analysis import few_shot, open_ended, probes, responses
+from biml.analysis.people import few_shot_grammar
+from biml.cli.main import main
+from biml.networks import checkpoint
+from biml.paths import DataFolders
 from evaluation_toys import small_network
 from experiment_toys import OPEN, SHEETS, write_table, write_text
 
@@ -21,8 +21,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
     monkeypatch.delenv("BIML_DATA", raising=False)
-    own.save_checkpoint(
-        Path("out_models/toy.pt"), own.checkpoint_of(small_network(), "few_shot_gold")
+    checkpoint.save_checkpoint(
+        Path("out_models/toy.pt"), checkpoint.checkpoint_of(small_network(), "few_shot_gold")
     )
     write_table(Path("r.csv"))
     write_text(Path("study.txt"))
@@ -55,7 +55,7 @@ def test_parts_of_a_log_likelihood_add_up(folder, capsys) -> None:
         assert sum(found.values()) == pytest.approx(plain["loglike"], abs=1e-4)
     assert by_item["loglike"] == pytest.approx(plain["loglike"], abs=1e-4)
     assert by_item["loglike_sd"] == pytest.approx(plain["loglike_sd"], abs=1e-4)
-    table = files.pd.read_csv("ll.csv")
+    table = responses.pd.read_csv("ll.csv")
     assert table["participant"].tolist() == ["Ann", "Bo/b"] * 2
     assert table["log_likelihood"].sum() == pytest.approx(plain["loglike"], abs=1e-4)
 
@@ -87,7 +87,7 @@ def test_a_bounded_lapse_is_no_worse_than_the_grids(folder, capsys) -> None:
 def test_drawn_few_shot_answers_as_a_table(folder, capsys) -> None:
     assert evaluate("--sample_html", "--samples_out", "s.csv") == 0
     assert "s.csv (40 rows)" in capsys.readouterr().out
-    table = files.read_responses("s.csv")
+    table = responses.read_responses("s.csv")
     assert table["item"].value_counts().to_dict() == {"one": 20, "two": 20}
     assert set(table["model"]) == {"toy"}
     grammar = few_shot_grammar(DataFolders(folder / "mine"))
@@ -97,10 +97,10 @@ def test_drawn_few_shot_answers_as_a_table(folder, capsys) -> None:
 def test_drawn_answer_sheets_and_trials_as_tables(folder, shared, capsys) -> None:
     options = ("--sample_iterative", "--samples_out", "s.parquet", "--episodes", 3)
     assert evaluate(*options, kind="open_end_freeform") == 0
-    assert open_ended.pattern_rates(files.read_responses("s.parquet"))["sheets"].tolist() == [3]
+    assert open_ended.pattern_rates(responses.read_responses("s.parquet"))["sheets"].tolist() == [3]
     options = ("--sample_html", "--samples_out", "p.csv", "--episodes", 2)
     assert evaluate(*options, kind="probe_human", data=shared) == 0
-    assert probes.consistency_rates(files.read_responses("p.csv"))["responses"].tolist() == [
+    assert probes.consistency_rates(responses.read_responses("p.csv"))["responses"].tolist() == [
         2 * 220
     ]
     page = (folder / "out_models" / "toy_probe_human_samples.html").read_text()

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from biml.commands.main import run_single_command
+from biml.cli.main import run_single_command
 from biml.episodes import generate as generate_module
-from biml.episodes.folder import read_episodes
+from biml.episodes.datasets import training_episodes, validation_episodes
 from biml.episodes.generate import DatasetSpec, generate
-from biml.episodes.locate import DataFolders
-from biml.episodes.sources import training_episodes, validation_episodes
+from biml.episodes.packed import read_episodes
 from biml.errors import BimlError, UsageError
+from biml.paths import DataFolders
 
 SOME = DatasetSpec(train=30, val=4, seed=7)
 

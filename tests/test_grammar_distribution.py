@@ -7,7 +7,7 @@ import pytest
 
 from biml.errors import UsageError
 from biml.grammar import Grammar, MetaGrammar
-from biml.grammar.meta import COLOURS, CONCATENATION, WORDS
+from biml.grammar.meta_grammar import COLOURS, CONCATENATION, WORDS
 from biml.rng import generator
 
 N = 4000

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biml.grammar import GOLD, Grammar, MetaGrammar, Rule, equivalent, isomorphic
-from biml.grammar.meta import COLOURS, WORDS
+from biml.grammar.meta_grammar import COLOURS, WORDS
 
 SEEDS = st.integers(0, 2**32)
 

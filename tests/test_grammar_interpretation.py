@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biml.episodes.text import read_episode
+from biml.episodes.text_format import read_episode
 from biml.grammar import GOLD, Grammar, GrammarError, Rule
 from biml.grammar.gold import GOLD_QUERIES, GOLD_STUDY
 from plain_reference import plain

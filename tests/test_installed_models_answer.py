@@ -4,13 +4,11 @@ import statistics
 
 import pytest
 
-from biml.checkpoints.cards import read_card
-from biml.checkpoints.model import load_model
-from biml.checkpoints.shipped import PRETRAINED
-from biml.episodes.locate import DataFolders
-from biml.episodes.types import episode_type
-from biml.evaluation.exact import teacher_forced_exact_match
-from biml.evaluation.find import resolve_model
+from biml.episodes.registry import episode_type
+from biml.evaluation.network import teacher_forced_exact_match
+from biml.networks.checkpoint import load_model
+from biml.networks.pretrained import read_card
+from biml.paths import PRETRAINED, DataFolders, resolve_model
 
 RENAMINGS = 20
 

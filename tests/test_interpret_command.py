@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from biml.commands import interpret
-from biml.commands.main import main
+from biml.cli import interpret
+from biml.cli.main import main
 
 RULES = "dax -> RED\nu1 lug -> [u1] [u1]\nu1 x1 -> [u1] [x1]\n"
 
@@ -100,7 +100,7 @@ def test_a_file_that_the_system_refuses_is_named(
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "/some/folder")
 
-    monkeypatch.setattr("biml.commands.interpret.read_grammar", refuse)
+    monkeypatch.setattr("biml.cli.interpret.read_grammar", refuse)
     assert main(["interpret", "--grammar", rules, "dax"]) == 1
     assert capsys.readouterr().err == "error: /some/folder: Permission denied\n"
 

@@ -39,7 +39,7 @@ def test_no_part_depends_on_itself_through_others() -> None:
     order = list(TopologicalSorter(dependencies()).static_order())
 
     assert order.index("grammar") < order.index("episodes") < order.index("networks")
-    assert order.index("evaluation") < order.index("behaviour") < order.index("report")
+    assert order.index("evaluation") < order.index("analysis") < order.index("report")
 
 
 def test_grammars_and_episodes_know_nothing_of_torch() -> None:

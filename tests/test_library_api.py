@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import biml
-from biml.checkpoints import own
+from biml.networks import checkpoint
 from evaluation_toys import small_network
 
 STUDY = [("dax", "RED"), ("wif", "BLUE"), ("dax fep", "RED RED RED")]
@@ -17,7 +17,7 @@ STUDY = [("dax", "RED"), ("wif", "BLUE"), ("dax fep", "RED RED RED")]
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> biml.Model:
     path = tmp_path / "out_models" / "toy.pt"
-    own.save_checkpoint(path, own.checkpoint_of(small_network(), "algebraic"))
+    checkpoint.save_checkpoint(path, checkpoint.checkpoint_of(small_network(), "algebraic"))
     monkeypatch.chdir(tmp_path)
     return biml.load("toy")
 

@@ -7,27 +7,27 @@ from random import Random
 
 import pytest
 
-from biml.episodes import folder as folder_module
-from biml.episodes.draw import sample_episode
-from biml.episodes.episode import Episode
-from biml.episodes.folder import EpisodeFolderDataset, read_episodes
-from biml.episodes.generate import DatasetSpec, generate
-from biml.episodes.locate import DataFolders
-from biml.episodes.sources import (
+from biml.episodes import packed as folder_module
+from biml.episodes.datasets import (
     FolderDataset,
     StreamDataset,
-    sample_with_exclusions,
-    sample_validation_set,
     canonical_grammars,
     is_gold_grammar,
-    training_episodes,
     matches_published_spec,
+    sample_validation_set,
+    sample_with_exclusions,
+    training_episodes,
     validation_episodes,
 )
-from biml.episodes.text import write_episode
-from biml.episodes.types import EPISODE_TYPES
+from biml.episodes.episode import Episode
+from biml.episodes.generate import DatasetSpec, generate
+from biml.episodes.packed import EpisodeFolderDataset, read_episodes
+from biml.episodes.registry import EPISODE_TYPES
+from biml.episodes.sampling import sample_episode
+from biml.episodes.text_format import write_episode
 from biml.errors import BimlError, FormatError
 from biml.grammar import GOLD, Grammar, MetaGrammar, equivalent
+from biml.paths import DataFolders
 from biml.rng import generator
 
 SMALL_WORLD = MetaGrammar(

@@ -10,28 +10,25 @@ from typing import Any
 import pytest
 import torch
 
-from biml.checkpoints import shipped
-from biml.checkpoints.cards import read_card
-from biml.checkpoints.export import write_safetensors
-from biml.checkpoints.model import load_model
-from biml.commands.models import METRIC_NAMES
+from biml import paths
+from biml.cli.models import METRIC_NAMES
+from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, Example
-from biml.episodes.locate import DataFolders
-from biml.episodes.present import EvaluationSet
-from biml.episodes.types import CANONICAL_VOCAB, EPISODE_TYPES, EpisodeType
+from biml.episodes.registry import CANONICAL_VOCAB, EPISODE_TYPES, EpisodeType
 from biml.errors import UsageError
-from biml.evaluation.measure import (
+from biml.evaluation.accuracy import (
     CARD_BENCHMARKS,
     count_changed_responses,
-    exact_match_metrics,
     evaluate_for_card,
+    exact_match_metrics,
 )
-from biml.lineage.card import build_release
-from biml.lineage.curves import training_segments
-from biml.networks.paper import Seq2SeqConfig, Seq2SeqTransformer
+from biml.evaluation.cards import build_release, reproduction_command, training_segments
+from biml.networks.checkpoint import load_model
+from biml.networks.pretrained import read_card, write_safetensors
+from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
+from biml.paths import DataFolders
 from biml.training.config import RuntimeConfig
-from biml.training.recipe import reproduction_command
-from biml.training.run import train
+from biml.training.trainer import train
 from evaluation_toys import small_network
 from training_toys import OPTIONS, open_toys
 
@@ -46,8 +43,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_seven_models_have_trainable_types_with_known_data() -> None:
-    assert len(shipped.PRETRAINED) == 7
-    assert all(EPISODE_TYPES[kind].training for kind in shipped.PRETRAINED.values())
+    assert len(paths.PRETRAINED) == 7
+    assert all(EPISODE_TYPES[kind].training for kind in paths.PRETRAINED.values())
     for row in EPISODE_TYPES.values():
         assert bool(row.data_source) == bool(row.training)
     for name in ("joint", "open_end_human_cross3", "probe_human_w_pool"):

@@ -8,14 +8,13 @@ import pytest
 import torch
 
 import biml
-from biml.checkpoints import own, shipped
-from biml.checkpoints.cards import read_card
-from biml.checkpoints.export import write_safetensors
-from biml.checkpoints.model import load_model
-from biml.commands.main import main
-from biml.episodes.locate import DataFolders
+from biml import paths
+from biml.cli.main import main
 from biml.errors import BimlError, UsageError
-from biml.evaluation.find import resolve_model
+from biml.networks import checkpoint
+from biml.networks.checkpoint import load_model
+from biml.networks.pretrained import read_card, write_safetensors
+from biml.paths import DataFolders, resolve_model
 from evaluation_toys import small_network
 
 FIGURES = {
@@ -50,15 +49,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("BIML_DATA", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr(shipped, "PRETRAINED_FOLDER", tmp_path / "installed" / "models")
+    monkeypatch.setattr(paths, "PRETRAINED_FOLDER", tmp_path / "installed" / "models")
     return tmp_path / "home"
 
 
 @pytest.fixture
 def top() -> Path:
     """The file of an installed `net-BIML-top`."""
-    path = shipped.PRETRAINED_FOLDER / "net-BIML-top.safetensors"
-    contents = own.checkpoint_of(small_network(), "algebraic+biases")
+    path = paths.PRETRAINED_FOLDER / "net-BIML-top.safetensors"
+    contents = checkpoint.checkpoint_of(small_network(), "algebraic+biases")
     write_safetensors(path, {**contents, "card": CARD}, torch.float16)
     return path
 
@@ -75,7 +74,7 @@ def test_a_file_of_that_name_goes_first(top: Path, home: Path, tmp_path: Path) -
     released = tmp_path / "data" / "out_models" / "net-BIML-top.pt"
     mine = home / "mine" / "net-BIML-top.pt"
     for path in (released, mine):
-        own.save_checkpoint(path, own.checkpoint_of(small_network(), "algebraic"))
+        checkpoint.save_checkpoint(path, checkpoint.checkpoint_of(small_network(), "algebraic"))
     data = DataFolders(tmp_path / "data")
     assert resolve_model("net-BIML-top.pt", home / "mine", data) == mine
     assert resolve_model("net-BIML-top.pt", home / "empty", data) == released
@@ -93,8 +92,8 @@ def test_evaluation_says_that_it_took_the_shipped_model(top: Path, capsys) -> No
     first = capsys.readouterr().out.splitlines()[0]
     assert str(top) in first
     assert f"shipped with biml {biml.__version__}" in first
-    own.save_checkpoint(
-        Path("out_models/net-BIML-top.pt"), own.checkpoint_of(small_network(), "algebraic")
+    checkpoint.save_checkpoint(
+        Path("out_models/net-BIML-top.pt"), checkpoint.checkpoint_of(small_network(), "algebraic")
     )
     assert main(["eval", "--fn_out_model", "net-BIML-top.pt", *options]) == 0
     assert "shipped" not in capsys.readouterr().out
@@ -124,7 +123,9 @@ def test_a_run_can_start_from_it(top: Path, home: Path) -> None:
         *("train", "--init", "net-BIML-top.pt", "--fn_out_model", "mine.pt", "--quiet"),
         *("--nsteps", "1", "--batch_size", "2", "--workers", "1"),
     ]) == 0  # fmt: skip
-    (ancestor,) = own.load_native_checkpoint(home / "out_models" / "mine.pt")["info"]["ancestors"]
+    (ancestor,) = checkpoint.load_native_checkpoint(home / "out_models" / "mine.pt")["info"][
+        "ancestors"
+    ]
     assert ancestor["file"] == "net-BIML-top.safetensors"
     assert ancestor["sha256"] == read_card(top)["sha256"]
 
@@ -164,7 +165,9 @@ def test_a_card_that_is_no_json_is_named(top: Path, capsys) -> None:
 
 
 def test_an_exported_model_is_checked_as_well(home: Path) -> None:
-    write_safetensors(home / "net.safetensors", own.checkpoint_of(small_network(), "algebraic"))
+    write_safetensors(
+        home / "net.safetensors", checkpoint.checkpoint_of(small_network(), "algebraic")
+    )
     text = (home / "net.safetensors").read_bytes()
     load_model(home / "net.safetensors")
     (home / "net.safetensors").write_bytes(text[:-3])
@@ -177,7 +180,7 @@ def test_an_exported_model_is_checked_as_well(home: Path) -> None:
 
 def test_models_are_listed_with_their_figures(top: Path, capsys) -> None:
     copy = top.with_name("net-BIML-copy-top.safetensors")
-    write_safetensors(copy, own.checkpoint_of(small_network(), "retrieve"))
+    write_safetensors(copy, checkpoint.checkpoint_of(small_network(), "retrieve"))
     assert main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:3] == ["model", "trained", "on"]

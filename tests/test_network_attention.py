@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from biml.networks.attention import attention, sdpa
-from biml.networks.dropout import NO_DROPOUT, Dropout, apply_mask
+from biml.networks.attention import NO_DROPOUT, Dropout, apply_mask, attention, sdpa
 
 CASES = [
     pytest.param(7, 7, None, False, id="everything seen"),
@@ -119,13 +118,13 @@ def test_a_mask_keeps_values_bit_for_bit() -> None:
 
 PROGRAM = """
 import resource, torch
-from biml.networks.memory import keep_freed_memory
+from biml.training.hardware import tune_malloc
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(20):
         torch.zeros(2**24)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-agreed = keep_freed_memory()
+agreed = tune_malloc()
 faults()
 print(agreed, faults())
 """

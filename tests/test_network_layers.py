@@ -3,13 +3,14 @@
 import torch
 from torch.autograd import gradcheck
 
-from biml.networks.layers import RMSNormLinear, rms_normalize
-from biml.networks.rotary import (
+from biml.networks.staged_layers import (
     MAX_PERIOD,
-    SplitHeads,
     ApplyRotary,
-    split_half_layout,
+    RMSNormLinear,
+    SplitHeads,
+    rms_normalize,
     rotary_angles,
+    split_half_layout,
 )
 
 HEADS, WIDTH = 2, 12

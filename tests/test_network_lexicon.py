@@ -7,13 +7,12 @@ import torch
 from torch import Tensor
 
 from biml.episodes.episode import Episode, Example
-from biml.episodes.types import PUBLISHED_VOCAB
-from biml.networks.dropout import NO_DROPOUT as NOTHING_DROPPED
-from biml.networks.entries import NO_SLOT, build_lexicon_index
-from biml.networks.lexicon import LexiconExchange, slot_lookup
-from biml.networks.rows import RaggedRows
-from biml.networks.staged import StagedNetwork
-from biml.networks.staged_config import StagedConfig
+from biml.episodes.registry import PUBLISHED_VOCAB
+from biml.networks.attention import NO_DROPOUT as NOTHING_DROPPED
+from biml.networks.batching import RaggedRows
+from biml.networks.staged import LexiconExchange, StagedNetwork, slot_lookup
+from biml.networks.staged_batch import NO_SLOT, build_lexicon_index
+from biml.networks.staged_layers import StagedConfig
 
 SMALL = StagedConfig(
     nlayers_encoder=2, nlayers_query=2, nlayers_decoder=2, nheads=2, emb_size=16, ff_mult=2

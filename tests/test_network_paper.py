@@ -6,16 +6,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from biml.episodes.episode import COLOURS, WORDS, Episode, Example
+from biml.episodes.episode import Episode, Example
 from biml.errors import UsageError
-from biml.networks.paper import (
+from biml.grammar.meta_grammar import COLOURS, WORDS
+from biml.networks.registry import ARCHITECTURES, architecture, build_network
+from biml.networks.seq2seq import (
+    Seq2SeqBatch,
     Seq2SeqConfig,
     Seq2SeqTransformer,
     mimetic_init,
     sinusoidal_positions,
 )
-from biml.networks.sequences import Seq2SeqBatch
-from biml.networks.table import ARCHITECTURES, architecture, build_network
 from biml.rng import generator
 from biml.vocabulary import Vocabulary
 

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from biml.episodes.episode import Episode, Example
-from biml.episodes.explain import add_grammar_labels
-from biml.episodes.locate import DataFolders
-from biml.episodes.types import PUBLISHED_VOCAB, episode_type
+from biml.episodes.registry import PUBLISHED_VOCAB, episode_type
+from biml.episodes.transforms import add_grammar_labels
 from biml.errors import UsageError
 from biml.networks.attention import attention
 from biml.networks.staged import StagedNetwork
-from biml.networks.staged_config import StagedConfig
+from biml.networks.staged_layers import StagedConfig
+from biml.paths import DataFolders
 
 SMALL = StagedConfig(
     nlayers_encoder=2, nlayers_query=2, nlayers_decoder=2, nheads=2, emb_size=16, ff_mult=2

@@ -8,21 +8,21 @@ from random import Random
 
 import pytest
 
-from biml.commands.main import main
-from biml.episodes import sources
+from biml.cli.main import main
+from biml.episodes import datasets
+from biml.episodes.curriculum import curriculum_stages
+from biml.episodes.datasets import StreamDataset, sample_validation_set
 from biml.episodes.episode import Episode
-from biml.episodes.folder import read_episodes
 from biml.episodes.generate import DatasetSpec, generate
-from biml.episodes.lessons import curriculum_stages
-from biml.episodes.locate import DataFolders
-from biml.episodes.novel_rules import sample_novel_rule_episode, sample_novel_rule_episodes
-from biml.episodes.sources import StreamDataset, sample_validation_set
-from biml.episodes.text import format_episode
-from biml.episodes.types import episode_type
+from biml.episodes.packed import read_episodes
+from biml.episodes.registry import episode_type
+from biml.episodes.sampling import sample_novel_rule_episode, sample_novel_rule_episodes
+from biml.episodes.text_format import format_episode
 from biml.grammar import Grammar, MetaGrammar
-from biml.grammar.flip import all_argument_swaps
-from biml.grammar.novel import HELD_OUT_PATTERNS, has_held_out_rule, with_rhs_pattern
-from biml.grammar.rules import Rule
+from biml.grammar.grammar import Rule
+from biml.grammar.meta_grammar import HELD_OUT_PATTERNS, has_held_out_rule, with_rhs_pattern
+from biml.grammar.perturbations import all_argument_swaps
+from biml.paths import DataFolders
 from biml.rng import generator
 
 LONG = MetaGrammar(p_stop=0.0)
@@ -126,7 +126,7 @@ def test_no_way_of_drawing_for_training_gives_a_held_out_rule(tmp_path: Path) ->
 
 def test_lessons_are_drawn_from_such_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(sources, "has_held_out_rule", lambda grammar: asked.append(grammar))
+    monkeypatch.setattr(datasets, "has_held_out_rule", lambda grammar: asked.append(grammar))
     for part, end in curriculum_stages(DataFolders(), 0):
         assert part.episode(end - 1).grammar is asked.pop()
 
@@ -146,10 +146,12 @@ def test_the_validation_set_is_as_it_was_before_rules_were_held_out() -> None:
 
 
 def test_the_command_line_asks_about_them(tmp_path: Path, capsys) -> None:
-    from biml.checkpoints import own
+    from biml.networks import checkpoint
     from evaluation_toys import small_network
 
-    own.save_checkpoint(tmp_path / "toy.pt", own.checkpoint_of(small_network(), "algebraic"))
+    checkpoint.save_checkpoint(
+        tmp_path / "toy.pt", checkpoint.checkpoint_of(small_network(), "algebraic")
+    )
     where = ["--dir_model", str(tmp_path), "--fn_out_model", "toy.pt"]
     assert main(["eval", *where, "--max", "--episode_type", "novel_rules", "--episodes", "4"]) == 0
     told = capsys.readouterr().out

@@ -7,10 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from biml.behaviour import few_shot, files, open_ended, probes
-from biml.behaviour.compare import likelihood_differences
-from biml.behaviour.likelihoods import summed_by, log_likelihoods
-from biml.behaviour.people import (
+from biml.analysis import few_shot, open_ended, probes, responses
+from biml.analysis.comparison import likelihood_differences
+from biml.analysis.people import (
     few_shot_grammar,
     few_shot_grammars,
     is_custom_experiment,
@@ -18,20 +17,23 @@ from biml.behaviour.people import (
     people_open_ended,
     people_probes,
 )
-from biml.behaviour.samples import sample_few_shot, sample_open_ended, sample_probes
-from biml.data.experiment import HumanExperiment
-from biml.data.experiment_folder import write_experiment
-from biml.data.experiment_table import read_response_table
-from biml.data.experiment_texts import read_episode_files
-from biml.episodes.locate import DataFolders
-from biml.episodes.recipes import FEW_SHOT_FOLDER, PROBE_FOLDER
-from biml.episodes.steps import drop_undefined_responses
-from biml.episodes.types import episode_type
+from biml.analysis.scoring import (
+    log_likelihoods,
+    sample_few_shot,
+    sample_open_ended,
+    sample_probes,
+    summed_by,
+)
+from biml.episodes.registry import FEW_SHOT_FOLDER, PROBE_FOLDER, episode_type
+from biml.episodes.transforms import drop_undefined_responses
 from biml.errors import BimlError, UsageError
+from biml.evaluation.symbolic import symbolic_model
 from biml.grammar import GOLD, Grammar
-from biml.reproduce.analysis import probe_tables
+from biml.human.experiment import HumanExperiment, write_experiment
+from biml.human.readers import read_episode_files, read_response_table
+from biml.paths import DataFolders
 from biml.reproduce.published import PAPER_MODEL_OF, compare_with_published
-from biml.symbolic import symbolic_model
+from biml.reproduce.tables import probe_tables
 from evaluation_toys import small_network
 from experiment_toys import ANSWERS, OPEN, SHEETS, STUDY, TRIAL, write_table, write_text
 
@@ -48,7 +50,7 @@ def own(tmp_path: Path) -> DataFolders:
 
 
 def network():
-    from biml.evaluation.network_responder import NetworkResponder
+    from biml.evaluation.network import NetworkResponder
 
     return NetworkResponder(small_network())
 
@@ -58,7 +60,7 @@ def network():
 
 def test_published_few_shot_answers_as_a_table_give_the_published_figures(shared, tmp_path) -> None:
     published = people_few_shot(DataFolders(shared))
-    files.write_responses(published[["item", "query", "response"]], tmp_path / "responses.csv")
+    responses.write_responses(published[["item", "query", "response"]], tmp_path / "responses.csv")
     study = shared / "data_human" / "few_shot" / "val_gold" / "mini_scan.txt"
     data = put(read_response_table(tmp_path / "responses.csv", study), tmp_path / "data")
     people = people_few_shot(data)
@@ -80,7 +82,7 @@ def test_published_probes_as_a_table_with_participants(shared, tmp_path) -> None
     # Nobody knows who answered; here the n-th answers to all trials are taken for one person's.
     known = published.assign(participant="P" + published["sample"].astype("string"))
     columns = ["participant", "item", "query", "response"]
-    files.write_responses(known[columns], tmp_path / "responses.parquet")
+    responses.write_responses(known[columns], tmp_path / "responses.parquet")
     study = shared / "data_human" / "data_behavior_probes" / "val"
     data = put(read_response_table(tmp_path / "responses.parquet", study), tmp_path / "data")
     people = people_probes(data)
@@ -290,7 +292,7 @@ def test_answers_in_episode_files(tmp_path: Path) -> None:
 
 def test_the_tidy_table_beside_the_files_is_a_table_of_responses(own: DataFolders) -> None:
     path = own.require("data_human") / "few_shot" / "val_behavior" / "responses.csv"
-    table = files.read_responses(path)
+    table = responses.read_responses(path)
     assert table["participant"].tolist() == ["Ann", "Bo/b"] * 2
     assert table["correct"].tolist() == [True, False, True, False]
 

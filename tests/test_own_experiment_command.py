@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from biml.behaviour.people import people_few_shot, people_open_ended
-from biml.commands.main import main
-from biml.episodes.locate import DataFolders
+from biml.analysis.people import people_few_shot, people_open_ended
+from biml.cli.main import main
+from biml.paths import DataFolders
 from experiment_toys import ANSWERS, HEADER, OPEN, SHEETS, write_table, write_text
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from biml.behaviour import files
-from biml.checkpoints import own
-from biml.commands.main import main
+from biml.analysis import responses
+from biml.cli.main import main
+from biml.networks import checkpoint
 from evaluation_toys import small_network
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "own-experiment.md"
@@ -34,8 +34,8 @@ def follow(kind: str, text: str) -> list[str]:
         if command == "train":
             # Training takes a minute, so here an untrained network stands for what it makes.
             name = options[options.index("--fn_out_model") + 1]
-            contents = own.checkpoint_of(small_network(), "algebraic+biases")
-            own.save_checkpoint(Path("out_models") / name, contents)
+            contents = checkpoint.checkpoint_of(small_network(), "algebraic+biases")
+            checkpoint.save_checkpoint(Path("out_models") / name, contents)
         else:
             alone = ["--workers", "1"] if command in ("generate", "reproduce") else []
             assert main([command, *options, *alone]) == 0, line
@@ -61,6 +61,6 @@ def test_what_the_document_says_can_be_done(
     assert "12 answers of 3 participants to 4 items" in shown
     assert "By participant:" in shown
     assert "reversing_errors" in shown
-    assert len(files.read_responses("samples.csv")) == 120
+    assert len(responses.read_responses("samples.csv")) == 120
     assert "P2" in Path("loglikes.csv").read_text("utf-8")
     assert Path("my-report/index.html").is_file()

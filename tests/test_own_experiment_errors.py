@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from biml.commands.main import main
-from biml.episodes.locate import DataFolders
-from biml.episodes.types import episode_type
+from biml.cli.main import main
+from biml.episodes.registry import episode_type
 from biml.errors import BimlError, FormatError
+from biml.paths import DataFolders
 from experiment_toys import ANSWERS, HEADER, OPEN, SHEETS, STUDY, TRIAL, write_table, write_text
 
 

@@ -4,19 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from biml.commands.main import main
-from biml.episodes import types
-from biml.episodes.folder import read_episodes
-from biml.episodes.lessons import STAGES, curriculum_stages
-from biml.episodes.locate import DataFolders
-from biml.episodes.sources import (
+from biml.cli.main import main
+from biml.episodes import registry
+from biml.episodes.curriculum import STAGES, curriculum_stages
+from biml.episodes.datasets import (
     StreamDataset,
-    sample_with_exclusions,
     holdout_grammars,
+    sample_with_exclusions,
     training_episodes,
 )
+from biml.episodes.packed import read_episodes
 from biml.errors import BimlError
 from biml.grammar import Grammar, MetaGrammar, isomorphic
+from biml.paths import DataFolders
 from experiment_toys import STUDY, write_table, write_text
 
 SMALL = MetaGrammar(n_primitives=2, n_functions=1, max_rhs=2, max_input=4, n_study=3, n_query=2)
@@ -86,7 +86,7 @@ def mine(monkeypatch: pytest.MonkeyPatch) -> MetaGrammar:
     shown: dict = {}
     exec(section.split("```python\n")[1].split("```")[0], shown)
     for row in shown["rows"]:
-        monkeypatch.setitem(types.EPISODE_TYPES, row.name, row)
+        monkeypatch.setitem(registry.EPISODE_TYPES, row.name, row)
     return shown["MINE"]
 
 
@@ -113,7 +113,7 @@ def test_a_language_of_more_words_trains_and_scores(mine, capsys) -> None:
 
 
 def test_lessons_are_in_the_words_of_the_language(mine) -> None:
-    row = types.episode_type("mine")
+    row = registry.episode_type("mine")
     training = row.open_curriculum(DataFolders(defaults=()), 0, n_algebraic=4000)
     for index in (0, 2000, 3600, 5000):
         words = {word for query in training.episode(index).queries for word in query.input}

@@ -2,12 +2,12 @@
 
 import pytest
 
-from biml.episodes.locate import DataFolders
-from biml.episodes.types import PUBLISHED_VOCAB, episode_type
-from biml.networks.pieces import balanced_micro_batches
+from biml.episodes.registry import PUBLISHED_VOCAB, episode_type
+from biml.networks.batching import balanced_micro_batches
 from biml.networks.staged import StagedNetwork
-from biml.networks.staged_config import StagedConfig
-from biml.training.batches import assign_micro_batches
+from biml.networks.staged_layers import StagedConfig
+from biml.paths import DataFolders
+from biml.training.step import assign_micro_batches
 
 
 def cut(sizes: list[int], max_tokens: int, at_least: int = 1) -> list[list[int]]:

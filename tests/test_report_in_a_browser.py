@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from biml.report import write_report
+from biml.report.page import write_report
 from report_toys import answers, number_tables, write_toy
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")

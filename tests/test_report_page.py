@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from biml.behaviour.responses import response_table
-from biml.commands.main import main
-from biml.report import write_report
+from biml.analysis.responses import response_table
+from biml.cli.main import main
 from biml.report.figures import FIGURE_NAMES
-from biml.results.tables import TABLES
+from biml.report.page import write_report
+from biml.report.schemas import TABLES
 from report_toys import answers, number_tables, write_toy
 
 VOID = {"meta", "link", "input", "br", "img"}
@@ -193,7 +193,7 @@ def test_a_task_of_another_name_has_a_section_of_its_own(tmp_path: Path) -> None
 
 
 def test_many_different_answers_are_folded_and_the_rarest_only_counted(tmp_path: Path) -> None:
-    from biml.behaviour.responses import response_table
+    from biml.analysis.responses import response_table
 
     row = {"model": "net", "task": "few_shot", "item": "q", "query": "q"}
     rows = [{**row, "response": f"R{n}"} for n in range(40)]

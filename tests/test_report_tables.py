@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from biml.behaviour.responses import response_table
-from biml.commands.main import main
+from biml.analysis.responses import response_table
+from biml.cli.main import main
 from biml.errors import FormatError
-from biml.results.folder import read_results
-from biml.results.tables import TABLES
+from biml.report.results import read_results
+from biml.report.schemas import TABLES
 from report_toys import number_tables, write_toy
 
 

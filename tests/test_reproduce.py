@@ -7,19 +7,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from biml.checkpoints import own
 from biml.episodes.generate import DatasetSpec, generate
-from biml.episodes.locate import DataFolders, SearchPath
 from biml.errors import BimlError, UsageError
 from biml.grammar import MetaGrammar
-from biml.reproduce.assemble import ReproductionSpec
+from biml.networks import checkpoint
+from biml.paths import DataFolders, SearchPath
+from biml.report.results import Results, coerce_types
+from biml.report.schemas import TABLES
 from biml.reproduce.experiments import EXPERIMENTS, select_experiments
-from biml.reproduce.plan import plan_jobs
+from biml.reproduce.models import find_models
 from biml.reproduce.published import compare_with_published
-from biml.reproduce.run import reproduce
-from biml.reproduce.subjects import find_models
-from biml.results.folder import Results, coerce_types
-from biml.results.tables import TABLES
+from biml.reproduce.run import plan_jobs, reproduce
+from biml.reproduce.tables import ReproductionSpec
 from evaluation_toys import small_network
 from reproduce_toys import RecordingListener, store
 
@@ -121,8 +120,8 @@ def test_models_for_different_people_are_not_compared_though_there_are_as_many(
     models: Path, shared: Path, place: Path, tmp_path: Path
 ) -> None:
     for fold in (1, 2):
-        held_out = own.checkpoint_of(small_network(fold), f"open_end_human_cross{fold}")
-        own.save_checkpoint(tmp_path / f"fold{fold}.pt", held_out)
+        held_out = checkpoint.checkpoint_of(small_network(fold), f"open_end_human_cross{fold}")
+        checkpoint.save_checkpoint(tmp_path / f"fold{fold}.pt", held_out)
     data = DataFolders(shared)
     subjects = find_models(["fold1", "fold2"], tmp_path, data)
     wanted = ReproductionSpec(subjects, select_experiments(["table1"]), data, quick=True)
@@ -288,7 +287,7 @@ def test_accuracies_on_other_validation_episodes_stand_beside_no_published_ones(
 def test_a_network_of_another_language_takes_no_part_and_says_so(
     shared: Path, tmp_path: Path
 ) -> None:
-    from biml.networks.paper import Seq2SeqTransformer
+    from biml.networks.seq2seq import Seq2SeqTransformer
     from biml.vocabulary import Vocabulary
     from evaluation_toys import SMALL
 
@@ -297,7 +296,7 @@ def test_a_network_of_another_language_takes_no_part_and_says_so(
     )
     data = DataFolders(shared)
     for kind in ("algebraic", "joint", "probe_human_w_pool"):
-        own.save_checkpoint(tmp_path / "other.pt", own.checkpoint_of(other, kind))
+        checkpoint.save_checkpoint(tmp_path / "other.pt", checkpoint.checkpoint_of(other, kind))
         subjects = find_models(["other"], tmp_path, data)
         with pytest.raises(UsageError, match="other knows another vocabulary"):
             plan_jobs(ReproductionSpec(subjects, select_experiments(None), data))

@@ -10,22 +10,22 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from biml.commands.main import main
-from biml.commands.reproduce_console import ReproduceConsole
-from biml.episodes.locate import DataFolders, SearchPath
+from biml.cli.main import main
+from biml.cli.reproduce import ReproduceConsole
 from biml.errors import UsageError
-from biml.report import FIGURE_FILES
-from biml.reproduce.assemble import ReproductionSpec
-from biml.reproduce.experiments import EXPERIMENTS, select_experiments
-from biml.results.folder import (
+from biml.evaluation.symbolic import SYMBOLIC
+from biml.paths import DataFolders, SearchPath
+from biml.report.page import FIGURE_FILES
+from biml.report.results import (
     Results,
     check_output_folder,
-    is_up_to_date,
     coerce_types,
+    is_up_to_date,
     write_results,
 )
-from biml.results.tables import TABLES
-from biml.symbolic import SYMBOLIC
+from biml.report.schemas import TABLES
+from biml.reproduce.experiments import EXPERIMENTS, select_experiments
+from biml.reproduce.tables import ReproductionSpec
 from process_toys import await_end, descendants_of
 
 
@@ -56,7 +56,7 @@ def test_workers_end_with_a_command_that_is_killed(
     words = ["reproduce", "few-shot", "--models", "net-BIML-top", "net-BIML-joint-top"]
     folders = ["--data_dir", str(shared), "--out", str(tmp_path / "out")]
     command = subprocess.Popen(
-        [sys.executable, "-m", "biml.commands.main", *words, "--workers", "2", *folders],
+        [sys.executable, "-m", "biml.cli.main", *words, "--workers", "2", *folders],
         env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
         stderr=subprocess.PIPE,
         text=True,

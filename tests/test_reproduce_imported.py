@@ -8,28 +8,25 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from biml.behaviour.samples import sample_few_shot
-from biml.checkpoints import own
-from biml.commands.main import main
-from biml.data.experiment_folder import write_experiment
-from biml.data.experiment_table import read_response_table
-from biml.data.experiment_texts import read_episode_files
-from biml.episodes.answerers import RESPONSES_FILE
-from biml.episodes.locate import DataFolders
-from biml.episodes.recipes import FEW_SHOT_FOLDER
-from biml.episodes.types import episode_type
+from biml.analysis.scoring import sample_few_shot
+from biml.cli.main import main
+from biml.episodes.registry import FEW_SHOT_FOLDER, episode_type
+from biml.episodes.text_format import RESPONSES_FILE
 from biml.errors import BimlError
-from biml.evaluation.answers import max_response_length
-from biml.reproduce.assemble import ReproductionSpec
+from biml.evaluation.accuracy import max_response_length
+from biml.evaluation.symbolic import symbolic_model
+from biml.human.experiment import write_experiment
+from biml.human.readers import read_episode_files, read_response_table
+from biml.networks import checkpoint
+from biml.paths import DataFolders
+from biml.report.results import Results, read_results
+from biml.report.schemas import PEOPLE, TABLES
+from biml.reproduce.cache import ResultCache
 from biml.reproduce.experiments import select_experiments
-from biml.reproduce.likelihoods import SCORED_TABLE
-from biml.reproduce.plan import plan_jobs
-from biml.reproduce.run import reproduce
-from biml.reproduce.store import ResultCache
-from biml.reproduce.subjects import find_models
-from biml.results.folder import Results, read_results
-from biml.results.tables import PEOPLE, TABLES
-from biml.symbolic import symbolic_model
+from biml.reproduce.measurements import SCORED_TABLE
+from biml.reproduce.models import find_models
+from biml.reproduce.run import plan_jobs, reproduce
+from biml.reproduce.tables import ReproductionSpec
 from evaluation_toys import small_network
 from experiment_toys import ANSWERS, OPEN, SHEETS, STUDY, write_table, write_text
 
@@ -111,8 +108,8 @@ def test_one_person_makes_no_interval_of_differences(tmp_path) -> None:
 @pytest.mark.parametrize(("people", "folds"), [(6, ["1", "2", "3", "4", "5", "all"]), (4, [""])])
 def test_open_ended_answers_alone_and_of_few_people(tmp_path, people: int, folds) -> None:
     data = imported(tmp_path, write_text(tmp_path / "open.txt", OPEN), SHEETS[: 3 * people])
-    own.save_checkpoint(
-        tmp_path / "net.pt", own.checkpoint_of(small_network(), "open_end_human_all")
+    checkpoint.save_checkpoint(
+        tmp_path / "net.pt", checkpoint.checkpoint_of(small_network(), "open_end_human_all")
     )
     asked = wanted(data, tmp_path, "biases", "net", of=["table1"])
     table = results_of(asked, tmp_path).tables["likelihoods"].set_index("model")
@@ -182,7 +179,7 @@ def test_answers_longer_than_published_ones_are_drawn_to_their_end(tmp_path) -> 
 
 
 def test_gold_answers_of_any_length_can_be_right(tmp_path, monkeypatch) -> None:
-    import biml.reproduce.measures as measures
+    import biml.reproduce.measurements as measures
 
     asked_for = []
     exact = measures.teacher_forced_exact_match
@@ -195,7 +192,9 @@ def test_gold_answers_of_any_length_can_be_right(tmp_path, monkeypatch) -> None:
     study = STUDY.replace("IN: blick twice OUT: ▲ ▲", f"IN: {'blick ' * 12} OUT: {'▲ ' * 12}")
     rows = [("Ann", "long", " ".join(["blick"] * 12), "▲")]
     data = imported(tmp_path, write_text(tmp_path / "study.txt", study), rows)
-    own.save_checkpoint(tmp_path / "net.pt", own.checkpoint_of(small_network(), "algebraic"))
+    checkpoint.save_checkpoint(
+        tmp_path / "net.pt", checkpoint.checkpoint_of(small_network(), "algebraic")
+    )
     units, _ = plan_jobs(wanted(data, tmp_path, "net", of=["few-shot"]))
     (gold,) = [unit for unit in units if unit.measurement == "gold"]
     gold.run()

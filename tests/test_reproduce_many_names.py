@@ -6,18 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from biml.checkpoints import own
-from biml.commands.main import main
-from biml.data.experiment_folder import write_experiment
-from biml.data.experiment_table import read_response_table
-from biml.episodes.locate import DataFolders
-from biml.reproduce.assemble import ReproductionSpec
-from biml.reproduce.experiments import select_experiments
-from biml.reproduce.names import vocabulary_overflow
-from biml.reproduce.plan import plan_jobs
-from biml.reproduce.subjects import find_models
-from biml.results.folder import Results, read_results
-from biml.results.tables import PEOPLE
+from biml.cli.main import main
+from biml.human.experiment import write_experiment
+from biml.human.readers import read_response_table
+from biml.networks import checkpoint
+from biml.paths import DataFolders
+from biml.report.results import Results, read_results
+from biml.report.schemas import PEOPLE
+from biml.reproduce.experiments import select_experiments, vocabulary_overflow
+from biml.reproduce.models import find_models
+from biml.reproduce.run import plan_jobs
+from biml.reproduce.tables import ReproductionSpec
 from evaluation_toys import small_network
 from experiment_toys import ANSWERS, OPEN, SHEETS, STUDY, write_table, write_text
 
@@ -81,7 +80,9 @@ def test_open_ended_answers_may_use_every_symbol_that_there_is(tmp_path: Path) -
 
 def test_networks_that_know_too_few_names_are_left_out_and_told(tmp_path: Path, capsys) -> None:
     imported(tmp_path, WIDE)
-    own.save_checkpoint(tmp_path / "net.pt", own.checkpoint_of(small_network(), "algebraic"))
+    checkpoint.save_checkpoint(
+        tmp_path / "net.pt", checkpoint.checkpoint_of(small_network(), "algebraic")
+    )
     results = reproduced(tmp_path, "table1", "--models", "net", "oracle")
     assert results.tables["likelihoods"]["model"].tolist() == ["oracle"]
     why = "knows 9 words and 6 symbols, but the few-shot task has 11 words"
@@ -94,7 +95,9 @@ def test_networks_that_know_too_few_names_are_left_out_and_told(tmp_path: Path, 
 def test_tasks_of_few_names_are_asked_beside_one_of_too_many(tmp_path: Path) -> None:
     imported(tmp_path, STUDY)
     data = imported(tmp_path, WIDE_OPEN, WIDE_SHEETS)
-    own.save_checkpoint(tmp_path / "net.pt", own.checkpoint_of(small_network(), "joint"))
+    checkpoint.save_checkpoint(
+        tmp_path / "net.pt", checkpoint.checkpoint_of(small_network(), "joint")
+    )
     subjects = find_models(["net"], tmp_path, data)
     units, _ = plan_jobs(
         ReproductionSpec(subjects, select_experiments(["table1", "open-ended"]), data, quick=True)

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from biml.checkpoints import own
-from biml.checkpoints.shipped import is_pretrained
-from biml.episodes.locate import DataFolders
 from biml.errors import UsageError
-from biml.reproduce.subjects import find_models
+from biml.networks import checkpoint
+from biml.paths import DataFolders, is_pretrained
+from biml.reproduce.models import find_models
 from evaluation_toys import small_network
 
 
@@ -18,7 +17,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kinds = {"mlc": "algebraic+biases", "joint-top": "joint"}
     kinds |= {f"joint-cross{fold}": f"joint_cross{fold}" for fold in range(1, 6)}
     for name, kind in kinds.items():
-        own.save_checkpoint(folder / f"{name}.pt", own.checkpoint_of(small_network(), kind))
+        checkpoint.save_checkpoint(
+            folder / f"{name}.pt", checkpoint.checkpoint_of(small_network(), kind)
+        )
     return folder
 
 

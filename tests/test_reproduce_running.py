@@ -6,18 +6,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from biml.checkpoints import own
-from biml.episodes.locate import DataFolders, SearchPath
 from biml.errors import BimlError
-from biml.reproduce import store as store_of_units
-from biml.reproduce.assemble import ReproductionSpec, build_tables
+from biml.networks import checkpoint
+from biml.paths import DataFolders, SearchPath
+from biml.report.results import Results, coerce_types
+from biml.report.schemas import TABLES
+from biml.reproduce import cache as store_of_units
 from biml.reproduce.experiments import select_experiments
-from biml.reproduce.measures import MEASUREMENTS
-from biml.reproduce.plan import plan_jobs
-from biml.reproduce.run import reproduce
-from biml.reproduce.subjects import find_models
-from biml.results.folder import Results, coerce_types
-from biml.results.tables import TABLES
+from biml.reproduce.measurements import MEASUREMENTS
+from biml.reproduce.models import find_models
+from biml.reproduce.run import plan_jobs, reproduce
+from biml.reproduce.tables import ReproductionSpec, build_tables
 from evaluation_toys import small_network
 from reproduce_toys import RecordingListener, store
 
@@ -38,7 +37,9 @@ def test_a_second_call_computes_nothing_and_leaves_the_folder(
 def test_what_changed_is_computed_anew_and_nothing_else(
     results: Results, wanted: ReproductionSpec, place: Path, models: Path, tmp_path: Path
 ) -> None:
-    own.save_checkpoint(models / "mlc.pt", own.checkpoint_of(small_network(77), "algebraic+biases"))
+    checkpoint.save_checkpoint(
+        models / "mlc.pt", checkpoint.checkpoint_of(small_network(77), "algebraic+biases")
+    )
     try:
         changed = find_models(["mlc", "oracle"], models, wanted.data)
         told = RecordingListener()
@@ -53,8 +54,8 @@ def test_what_changed_is_computed_anew_and_nothing_else(
         )
         assert set(told.units) == {("few_shot_likelihood", "mlc"), ("novel_rules", "mlc")}
     finally:
-        own.save_checkpoint(
-            models / "mlc.pt", own.checkpoint_of(small_network(0), "algebraic+biases")
+        checkpoint.save_checkpoint(
+            models / "mlc.pt", checkpoint.checkpoint_of(small_network(0), "algebraic+biases")
         )
 
 

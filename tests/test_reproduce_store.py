@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from biml.reproduce.store import MANIFEST, ResultCache
-from biml.results.tables import TABLES
+from biml.report.schemas import TABLES
+from biml.reproduce.cache import MANIFEST, ResultCache
 
 GROUPS = pd.DataFrame([("net", "all", 50.0)], columns=["model", "group", "accuracy"])
 

@@ -10,29 +10,26 @@ from typing import Any
 import numpy as np
 import pytest
 
+from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, Example
-from biml.episodes.locate import DataFolders
-from biml.episodes.present import EvaluationSet
-from biml.episodes.recipes import gold_episode
+from biml.episodes.registry import episode_type, gold_episode
 from biml.episodes.transforms import add_biases, add_slips
-from biml.episodes.types import episode_type
 from biml.errors import UsageError
-from biml.evaluation.lapsing import Lapsing
-from biml.evaluation.likelihood import apply_lapse, likelihood, score_repeats
-from biml.grammar import GOLD, Grammar
-from biml.grammar.flip import all_argument_swaps, iconic_grammar
-from biml.grammar.slips import SlipRates
-from biml.rng import generator
-from biml.symbolic import (
+from biml.evaluation.likelihood import Lapsing, apply_lapse, likelihood, score_repeats
+from biml.evaluation.symbolic import (
     SYMBOLIC,
     BiasOracle,
+    MixtureOracle,
     OpenEndedBiasModel,
     Oracle,
+    ResponseMixture,
     SlipOracle,
     symbolic_model,
 )
-from biml.symbolic.mixed import MixtureOracle
-from biml.symbolic.mixture import ResponseMixture
+from biml.grammar import GOLD, Grammar
+from biml.grammar.perturbations import SlipRates, all_argument_swaps, iconic_grammar
+from biml.paths import DataFolders
+from biml.rng import generator
 
 SMALL = Grammar.parse(
     """
@@ -215,7 +212,7 @@ def test_the_mixture_agrees_with_draws_of_the_changed_targets_of_training(
     words = ("2", "after", "3", "surround", "DAX")
     right = Example(words, GOLD.interpret(words))
     asked = replace(gold_episode(), queries=(right,) * draws)
-    drawn = Counter(q.symbols for q in change(asked, rng, symbols=GOLD.symbols).queries)
+    drawn = Counter(q.output for q in change(asked, rng, symbols=GOLD.symbols).queries)
     answers = model.response_distribution(gold_episode(), words)
     assert set(drawn) <= set(answers)
     for answer, p in answers.items():

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from biml.episodes.episode import Episode, Example
-from biml.episodes.locate import DataFolders
-from biml.episodes.types import episode_type
+from biml.episodes.registry import episode_type
 from biml.evaluation.likelihood import likelihood, score_repeats
-from biml.symbolic import OpenEndedBiasModel
+from biml.evaluation.symbolic import OpenEndedBiasModel
+from biml.paths import DataFolders
 
 MODEL = OpenEndedBiasModel(symbols=("R", "G", "B"))
 

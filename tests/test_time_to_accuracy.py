@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from biml.checkpoints import own
-from biml.episodes.types import PUBLISHED_VOCAB
-from biml.networks.paper import Seq2SeqConfig, Seq2SeqTransformer
+from biml.episodes.registry import PUBLISHED_VOCAB
+from biml.networks import checkpoint
+from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 
 ROW = {"seed": 0, "fall": 0, "minutes": 10.0, "novel": 90.0, "gold": 50.0}
 
@@ -55,7 +55,7 @@ def test_a_course_goes_on_from_means_of_its_ends_and_counts_from_its_beginning(
         """Leave a model whose weights are 2, 4, 8 …, and a history of ten minutes."""
         asked.append(arguments)
         model = tmp_path / arguments[arguments.index("--fn_out_model") + 1]
-        own.save_checkpoint(model, toy(float(2 ** len(asked))))
+        checkpoint.save_checkpoint(model, toy(float(2 ** len(asked))))
         history = benchmark_module.RunPaths(model).history
         history.write_text(
             '{"step": 1, "episodes": 1000, "seconds": 600, "train_loss": 1, "val_loss": 1,'
@@ -81,7 +81,8 @@ def test_a_course_goes_on_from_means_of_its_ends_and_counts_from_its_beginning(
     assert began[0] == tmp_path / "seed3.pt"
     assert "--init" not in asked[0]
     assert {
-        value.mean().item() for value in own.load_native_checkpoint(began[1])["weights"].values()
+        value.mean().item()
+        for value in checkpoint.load_native_checkpoint(began[1])["weights"].values()
     } == {3.0}
     assert len({call[call.index("--seed") + 1] for call in asked}) == 3
 
@@ -98,4 +99,4 @@ def toy(weight: float) -> dict[str, Any]:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.fill_(weight)
-    return own.checkpoint_of(network, "algebraic+biases")
+    return checkpoint.checkpoint_of(network, "algebraic+biases")

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from biml.episodes.locate import DataFolders
-from biml.episodes.types import episode_type
+from biml.episodes.registry import episode_type
 from biml.errors import UsageError
-from biml.training import course, schedule
-from biml.training.config import RuntimeConfig, TrainingConfig
-from biml.training.course import fingerprint
-from biml.training.presets import resolve_options
-from biml.training.run import train
+from biml.paths import DataFolders
+from biml.training import resume as resume_module
+from biml.training import schedule
+from biml.training.config import RuntimeConfig, TrainingConfig, resolve_options
+from biml.training.resume import fingerprint
+from biml.training.trainer import train
 from training_toys import OPTIONS, ToySource, open_toys
 
 PAPER = TrainingConfig(episode_type="algebraic+biases", nsteps=1000)
@@ -21,7 +21,7 @@ FAST = TrainingConfig(**resolve_options({"preset": "fast", "episode_type": "alge
 
 
 def longer_lessons() -> tuple:
-    return tuple(replace(one, n_episodes=one.n_episodes + 1) for one in course.STAGES)
+    return tuple(replace(one, n_episodes=one.n_episodes + 1) for one in resume_module.STAGES)
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,8 @@ def longer_lessons() -> tuple:
     [
         (schedule, "SECOND_CYCLE_LR_FACTOR", 0.3),
         (schedule, "WARMUP_FRACTION", 0.01),
-        (course, "MUON_LR_FACTOR", 20.0),
-        (course, "STAGES", longer_lessons()),
+        (resume_module, "MUON_LR_FACTOR", 20.0),
+        (resume_module, "STAGES", longer_lessons()),
     ],
     ids=["second rise of the rate", "warm-up", "rate of matrices", "lessons"],
 )
@@ -70,12 +70,12 @@ def begun(tmp_path: Path) -> Path:
     return model
 
 
-def resume(model: Path) -> None:
+def resume_run(model: Path) -> None:
     train(model, {}, runtime=RuntimeConfig(workers=1), resume=True, open_training_data=open_toys)
 
 
 def test_a_run_goes_on_by_the_recipe_that_it_began_with(begun: Path) -> None:
-    resume(begun)
+    resume_run(begun)
 
 
 def test_a_run_of_another_recipe_is_refused_with_what_to_do_instead(
@@ -84,7 +84,7 @@ def test_a_run_of_another_recipe_is_refused_with_what_to_do_instead(
     before = begun.read_bytes()
     monkeypatch.setattr(schedule, "WARMUP_START", 0.5)
     with pytest.raises(UsageError, match=r"another recipe.*--init \S+net\.pt.*version of biml"):
-        resume(begun)
+        resume_run(begun)
     assert begun.read_bytes() == before
 
 
@@ -93,4 +93,4 @@ def test_a_run_that_does_not_say_its_recipe_is_refused_likewise(begun: Path) -> 
     del contents["training"]["recipe"]
     torch.save(contents, begun)
     with pytest.raises(UsageError, match=r"does not say by which recipe.*--init \S+net\.pt"):
-        resume(begun)
+        resume_run(begun)

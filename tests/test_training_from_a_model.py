@@ -6,23 +6,22 @@ from typing import Any
 import pytest
 import torch
 
-from biml.checkpoints import own
-from biml.checkpoints.export import write_safetensors
-from biml.checkpoints.model import load_checkpoint
-from biml.checkpoints.shipped import list_pretrained
-from biml.commands.main import main
-from biml.episodes.episode import COLOURS, WORDS
-from biml.episodes.lessons import STAGES
-from biml.episodes.locate import DataFolders
-from biml.episodes.types import CANONICAL_VOCAB, episode_type
+from biml.cli.main import main
+from biml.episodes.curriculum import STAGES
+from biml.episodes.registry import CANONICAL_VOCAB, episode_type
 from biml.errors import UsageError
-from biml.networks.paper import Seq2SeqConfig, Seq2SeqTransformer
+from biml.grammar.meta_grammar import COLOURS, WORDS
+from biml.networks import checkpoint
+from biml.networks.checkpoint import load_checkpoint
+from biml.networks.pretrained import write_safetensors
+from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 from biml.networks.staged import StagedNetwork
-from biml.networks.staged_config import StagedConfig
-from biml.training.beginning import provenance, load_initial_network, options_from_checkpoint
+from biml.networks.staged_layers import StagedConfig
+from biml.paths import DataFolders, list_pretrained
 from biml.training.config import RuntimeConfig
-from biml.training.run import train
-from biml.training.watch import StepInfo, TrainingCallback
+from biml.training.metrics import StepInfo, TrainingCallback
+from biml.training.setup import load_initial_network, options_from_checkpoint, provenance
+from biml.training.trainer import train
 from biml.vocabulary import Vocabulary
 from training_toys import OPTIONS, open_toys, same_weights, weights_of
 
@@ -60,13 +59,13 @@ def test_sizes_come_from_the_model_and_dropout_from_the_run(model: Path, tmp_pat
     options = FREE | {"init": str(model), "nsteps": 1, "dropout": 0.25}
     outcome = train(tmp_path / "second.pt", options, runtime=ALONE, open_training_data=open_toys)
     assert (outcome.config.emb_size, outcome.config.nlayers_encoder) == (16, 1)
-    sizes = own.load_native_checkpoint(tmp_path / "second.pt")["config"]
+    sizes = checkpoint.load_native_checkpoint(tmp_path / "second.pt")["config"]
     assert (sizes["emb_size"], sizes["ff_mult"], sizes["dropout"]) == (16, 1, 0.25)
 
 
 def test_heads_are_those_of_the_model_though_no_option_names_them(tmp_path: Path) -> None:
     network = StagedNetwork(SMALL, Vocabulary.from_words_and_symbols(WORDS, COLOURS))
-    own.save_checkpoint(tmp_path / "net.pt", own.checkpoint_of(network, "algebraic"))
+    checkpoint.save_checkpoint(tmp_path / "net.pt", checkpoint.checkpoint_of(network, "algebraic"))
     again = load_initial_network(tmp_path / "net.pt", network.vocabulary, 0.1)
     assert (again.config.nheads, again.config.dropout) == (2, 0.1)
 
@@ -76,7 +75,7 @@ def test_a_checkpoint_says_what_its_run_started_from(model: Path, tmp_path: Path
     for one, before, seed in ((second, model, 6), (third, second, 7)):
         options = FREE | {"init": str(before), "nsteps": 2, "seed": seed}
         train(one, options, runtime=ALONE, open_training_data=open_toys)
-    info = own.load_native_checkpoint(third)["info"]
+    info = checkpoint.load_native_checkpoint(third)["info"]
     assert [ancestor["file"] for ancestor in info["ancestors"]] == ["first.pt", "second.pt"]
     assert [ancestor["options"]["seed"] for ancestor in info["ancestors"]] == [5, 6]
     assert [ancestor["step"] for ancestor in info["ancestors"]] == [3, 2]
@@ -119,7 +118,7 @@ def test_an_interrupted_run_goes_on_without_the_model_that_it_started_from(
     model.unlink()
     train(parted, {}, runtime=ALONE, resume=True, open_training_data=open_toys)
     assert same_weights(whole, parted)
-    assert own.load_native_checkpoint(parted)["info"]["ancestors"][0]["file"] == "first.pt"
+    assert checkpoint.load_native_checkpoint(parted)["info"]["ancestors"][0]["file"] == "first.pt"
 
 
 def test_lessons_are_skipped_but_clean_targets_come_first() -> None:
@@ -157,7 +156,7 @@ def test_options_that_contradict_the_model_are_named(
 
 def test_a_preset_that_is_named_must_be_for_the_models_network(tmp_path: Path) -> None:
     network = StagedNetwork(SMALL, Vocabulary.from_words_and_symbols(WORDS, COLOURS))
-    own.save_checkpoint(tmp_path / "net.pt", own.checkpoint_of(network, "algebraic"))
+    checkpoint.save_checkpoint(tmp_path / "net.pt", checkpoint.checkpoint_of(network, "algebraic"))
     assert options_from_checkpoint(tmp_path / "net.pt", {})["arch"] == "staged"
     assert options_from_checkpoint(tmp_path / "net.pt", {"preset": "fast"})["nlayers_decoder"] == 1
     with pytest.raises(UsageError, match="--preset paper trains another network"):
@@ -184,16 +183,16 @@ def run(tmp_path: Path, *options: str) -> int:
 def small(tmp_path: Path, vocabulary: Vocabulary) -> Path:
     path = tmp_path / "old.pt"
     network = Seq2SeqTransformer(Seq2SeqConfig(1, 1, 2, 16, 1), vocabulary, seed=4)
-    own.save_checkpoint(path, own.checkpoint_of(network, "algebraic"))
+    checkpoint.save_checkpoint(path, checkpoint.checkpoint_of(network, "algebraic"))
     return path
 
 
 def test_the_command_finds_the_model_as_evaluation_does(tmp_path: Path) -> None:
     old = small(tmp_path, Vocabulary.from_words_and_symbols(WORDS, COLOURS))
-    write_safetensors(tmp_path / "other.safetensors", own.load_native_checkpoint(old))
+    write_safetensors(tmp_path / "other.safetensors", checkpoint.load_native_checkpoint(old))
     options = ("--init", "other", "--nsteps", "1", "--batch_size", "2")
     assert run(tmp_path, *options, "--episode_type", "algebraic") == 0
-    contents = own.load_native_checkpoint(tmp_path / "net.pt")
+    contents = checkpoint.load_native_checkpoint(tmp_path / "net.pt")
     assert contents["config"]["nheads"] == 2
     assert contents["info"]["ancestors"][0]["file"] == "other.safetensors"
 

@@ -7,19 +7,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from biml.episodes.datasets import with_grammar_labels
 from biml.episodes.episode import Episode, Example
-from biml.episodes.explain import add_grammar_labels, with_grammar_labels
-from biml.episodes.locate import DataFolders
-from biml.episodes.types import PUBLISHED_VOCAB, episode_type
+from biml.episodes.registry import PUBLISHED_VOCAB, episode_type
+from biml.episodes.transforms import add_grammar_labels
 from biml.errors import UsageError
 from biml.grammar import GOLD, Grammar, Rule
-from biml.networks.guidance import MEANING_WEIGHT, AuxiliaryLoss, n_meaning_logits
-from biml.networks.guides import AuxLabels, rule_label
-from biml.networks.layers import RMSNormLinear
+from biml.networks.auxiliary_loss import MEANING_WEIGHT, AuxiliaryLoss, n_meaning_logits
 from biml.networks.staged import StagedNetwork
-from biml.networks.staged_config import StagedConfig
+from biml.networks.staged_batch import AuxLabels, rule_label
+from biml.networks.staged_layers import RMSNormLinear, StagedConfig
+from biml.paths import DataFolders
 from biml.training.config import TrainingConfig
-from biml.training.material import open_training_data
+from biml.training.setup import open_training_data
 
 SMALL = StagedConfig(
     nlayers_encoder=1, nlayers_query=1, nlayers_decoder=3, nheads=2, emb_size=16, ff_mult=2

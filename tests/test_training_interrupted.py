@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from biml.checkpoints import own
-from biml.commands.main import run_single_command
-from biml.episodes.draw import sample_episode
-from biml.episodes.text import write_episode
+from biml.cli.main import run_single_command
+from biml.episodes.sampling import sample_episode
+from biml.episodes.text_format import write_episode
 from biml.grammar import MetaGrammar
+from biml.networks import checkpoint
 from biml.rng import generator
-from biml.training.history import read_metrics
+from biml.training.metrics import read_metrics
 from process_toys import await_file, python
 from training_toys import same_weights
 
@@ -172,9 +172,9 @@ def test_a_best_model_is_not_replaced_unasked_either(tmp_path: Path, data: Path,
 def test_a_damaged_training_state_is_named(
     whole: Path, data: Path, tmp_path: Path, capsys, damage: object
 ) -> None:
-    contents = own.load_native_checkpoint(whole)
+    contents = checkpoint.load_native_checkpoint(whole)
     contents["training"]["optimizer"] = damage
-    own.save_checkpoint(tmp_path / "net.pt", contents)
+    checkpoint.save_checkpoint(tmp_path / "net.pt", contents)
     before = (tmp_path / "net.pt").read_bytes()
     assert run_single_command("train", options(tmp_path, data, ["--resume"])) == 1
     assert "net.pt: its training state cannot be read" in capsys.readouterr().err

@@ -7,16 +7,14 @@ import torch
 
 from biml.episodes.episode import Episode
 from biml.errors import BimlError, UsageError
-from biml.evaluation.decode import greedy_decode
+from biml.evaluation.network import greedy_decode
 from biml.networks.base import EpisodeNetwork
-from biml.training.batches import build_step_batch, assign_micro_batches
 from biml.training.config import RuntimeConfig, TrainingConfig
-from biml.training.history import read_metrics
-from biml.training.learner import TrainStep
-from biml.training.run import RunResult, default_micro_batch_tokens, train
+from biml.training.distributed import ProcessGroup
+from biml.training.metrics import TrainingCallback, read_metrics
+from biml.training.step import TrainStep, assign_micro_batches, build_step_batch
+from biml.training.trainer import RunResult, default_micro_batch_tokens, train
 from biml.training.validation import Validation
-from biml.training.watch import TrainingCallback
-from biml.training.workers import ProcessGroup
 from training_toys import OPTIONS, open_toys, presented, same_weights, weights_of
 
 ALONE = RuntimeConfig(workers=1)

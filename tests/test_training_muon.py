@@ -2,7 +2,7 @@
 
 import torch
 
-from biml.training.muon import NS_COEFFICIENTS, NS_STEPS, Muon, newton_schulz
+from biml.training.optim import NS_COEFFICIENTS, NS_STEPS, Muon, newton_schulz
 
 SHAPES = ((16, 16), (48, 16), (16, 48), (16, 16), (16, 48))
 

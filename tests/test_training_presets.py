@@ -11,14 +11,13 @@ import pytest
 import torch
 from rich.console import Console
 
-from biml.commands.main import main
-from biml.commands.train_console import TrainConsole
+from biml.cli.main import main
+from biml.cli.train import TrainConsole
 from biml.errors import UsageError
-from biml.training.config import RuntimeConfig, TrainingConfig
-from biml.training.presets import PRESETS, resolve_options
-from biml.training.run import train
+from biml.training.config import PRESETS, RuntimeConfig, TrainingConfig, resolve_options
+from biml.training.metrics import RunInfo, StepInfo, TrainingCallback
 from biml.training.schedule import learning_rate
-from biml.training.watch import StepInfo, RunInfo, TrainingCallback
+from biml.training.trainer import train
 from training_toys import OPTIONS, open_toys
 
 
@@ -134,7 +133,7 @@ def test_a_signal_while_the_pace_is_measured_does_not_change_the_length(
         assert not asked_to_stop()
         return 0.5
 
-    monkeypatch.setattr("biml.training.run.measure_step_time", measured)
+    monkeypatch.setattr("biml.training.trainer.measure_step_time", measured)
     options = {name: value for name, value in OPTIONS.items() if name not in ("nsteps", "nepochs")}
     outcome = train(
         tmp_path / "net.pt",

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from biml.errors import BimlError
-from biml.training.batches import Source
 from biml.training.config import RuntimeConfig, TrainingConfig
-from biml.training.material import TrainingData
-from biml.training.run import train
+from biml.training.setup import TrainingData
+from biml.training.step import Source
+from biml.training.trainer import train
 from process_toys import await_end, await_file, children_of
 from training_toys import OPTIONS, open_toys, weights_of
 
@@ -24,9 +24,9 @@ import sys
 from pathlib import Path
 from test_training_processes import MANY_PIECES
 from training_toys import open_toys
-from biml.training.config import Conduct
-from biml.training.run import train
-outcome = train(Path(sys.argv[1]), MANY_PIECES, conduct=Conduct(), open_material=open_toys)
+from biml.training.config import RuntimeConfig
+from biml.training.trainer import train
+outcome = train(Path(sys.argv[1]), MANY_PIECES, runtime=RuntimeConfig(), open_training_data=open_toys)
 print("steps:", outcome.step)
 """
 
@@ -111,13 +111,13 @@ import sys
 from pathlib import Path
 from test_training_processes import MANY_PIECES
 from training_toys import open_toys
-from biml.training import run
+from biml.training import trainer
 first = os.environ["RANK"] == "0"
-run.pick_precision = lambda device: "bf16" if first else "fp32"
-run.max_tokens = lambda arch, device, precision: 200 if first else 100_000
+trainer.pick_precision = lambda device: "bf16" if first else "fp32"
+trainer.default_micro_batch_tokens = lambda arch, device, precision: 200 if first else 100_000
 for unsaid in ("precision", "max_tokens"):
     del MANY_PIECES[unsaid]
-outcome = run.train(Path(sys.argv[1]), MANY_PIECES, open_material=open_toys)
+outcome = trainer.train(Path(sys.argv[1]), MANY_PIECES, open_training_data=open_toys)
 sys.stdout.write(f"{outcome.config.precision} {outcome.config.max_tokens}\\n")
 """
 
@@ -134,21 +134,21 @@ import sys
 from pathlib import Path
 from test_training_processes import LONGER
 from training_toys import open_toys
-from biml.training.learner import Learner
-from biml.training.run import train
+from biml.training.step import TrainStep
+from biml.training.trainer import train
 
-whole_step = Learner.step
+whole_step = TrainStep.step
 
-def step(learner, *asked):
-    if learner.done == 1 and os.environ["RANK"] == "1":
+def step(optimisation, *asked):
+    if optimisation.steps_done == 1 and os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGTERM)
-    return whole_step(learner, *asked)
+    return whole_step(optimisation, *asked)
 
 model = Path(sys.argv[1])
 resume = model.exists()
 if not resume:
-    Learner.step = step
-outcome = train(model, LONGER, resume=resume, open_material=open_toys)
+    TrainStep.step = step
+outcome = train(model, LONGER, resume=resume, open_training_data=open_toys)
 sys.stdout.write(f"{outcome.step}\\n")
 """
 LONGER = MANY_PIECES | {"nsteps": 12}

@@ -5,17 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from biml.commands.main import run_single_command
+from biml.cli.main import run_single_command
 from biml.errors import UsageError
-from biml.networks.table import ARCHITECTURES
-from biml.training.config import LR_SCHEDULES, TrainingConfig, check_resume_options
-from biml.training.optimizers import MUON_LR_FACTOR
-from biml.training.presets import PRESETS
+from biml.networks.registry import ARCHITECTURES
+from biml.training.config import LR_SCHEDULES, PRESETS, TrainingConfig, check_resume_options
+from biml.training.optim import MUON_LR_FACTOR
 from biml.training.schedule import (
     SECOND_CYCLE_LR_FACTOR,
-    learning_rate,
     is_log_step,
     is_validation_step,
+    learning_rate,
 )
 from training_toys import OPTIONS
 
@@ -182,8 +181,8 @@ def test_the_help_says_what_the_tables_have(capsys, monkeypatch) -> None:
 
 def test_the_help_needs_no_torch() -> None:
     code = (
-        "import sys; from biml.commands.main import door\n"
-        "try: door('train', ['--help'])\n"
+        "import sys; from biml.cli.main import run_single_command\n"
+        "try: run_single_command('train', ['--help'])\n"
         "except SystemExit: pass\n"
         "assert 'torch' not in sys.modules"
     )

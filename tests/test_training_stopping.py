@@ -13,10 +13,10 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from biml.commands.train_console import TrainConsole
+from biml.cli.train import TrainConsole
 from biml.training.config import TrainingConfig
-from biml.training.stopping import graceful_shutdown
-from biml.training.watch import RunInfo
+from biml.training.distributed import graceful_shutdown
+from biml.training.metrics import RunInfo
 
 
 class StruckByCtrlC(io.RawIOBase):
@@ -87,7 +87,7 @@ import threading
 from datetime import timedelta
 import torch
 from torch import distributed as dist
-from biml.training.stopping import stop_on_signals
+from biml.training.distributed import graceful_shutdown
 
 def join(rank):
     groups[rank] = dist.ProcessGroupGloo(store, rank, 2, timedelta(minutes=5))
@@ -97,14 +97,14 @@ other = threading.Thread(target=join, args=(1,))
 other.start()
 join(0)
 other.join()
-with stop_on_signals(lambda text: print(text, flush=True)):
+with graceful_shutdown(lambda text: print(text, flush=True)):
     print("waiting", flush=True)
     groups[0].allreduce([torch.zeros(1)]).wait()  # in which the other never takes part
 """
 
 UNREAD = """
 import os
-from biml.training.stopping import stop_on_signals
+from biml.training.distributed import graceful_shutdown
 
 def write():
     while True:
@@ -115,7 +115,7 @@ def tell(text):
     write()
 
 _, unread = os.pipe()
-with stop_on_signals(tell):
+with graceful_shutdown(tell):
     print("waiting", flush=True)
     write()
 """

@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 
-from biml.episodes.draw import sample_episode
-from biml.episodes.episode import COLOURS, WORDS, Episode, Example
+from biml.episodes.episode import Episode, Example
+from biml.episodes.sampling import sample_episode
 from biml.grammar import MetaGrammar
-from biml.networks.paper import Seq2SeqConfig, Seq2SeqTransformer
+from biml.grammar.meta_grammar import COLOURS, WORDS
+from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 from biml.rng import generator
 from biml.training.config import TrainingConfig
-from biml.training.material import TrainingData
+from biml.training.setup import TrainingData
 from biml.vocabulary import Vocabulary
 
 OPTIONS: dict[str, Any] = {

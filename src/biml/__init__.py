@@ -16,23 +16,30 @@ from typing import TYPE_CHECKING, Any
 from biml.version import __version__
 
 if TYPE_CHECKING:
-    from biml.episodes.draw import sample_episode
-    from biml.episodes.episode import COLOURS, WORDS, Episode, Example
-    from biml.episodes.text import format_episode, parse_episode, read_episode, write_episode
-    from biml.episodes.types import EPISODE_TYPES, episode_type
+    from biml.episodes.episode import Episode, Example
+    from biml.episodes.registry import EPISODE_TYPES, episode_type
+    from biml.episodes.sampling import sample_episode
+    from biml.episodes.text_format import format_episode, parse_episode, read_episode, write_episode
     from biml.errors import BimlError, FormatError, UsageError
-    from biml.evaluation.model import Model, load
+    from biml.evaluation.api import Model, load
     from biml.evaluation.responder import Responder
     from biml.grammar import GOLD, Grammar, GrammarError, MetaGrammar, Rule
+    from biml.grammar.meta_grammar import COLOURS, WORDS
     from biml.rng import generator
 
 _EXPORTS = {
-    "biml.episodes.draw": ("draw_episode",),
-    "biml.episodes.episode": ("COLOURS", "WORDS", "Episode", "Example"),
-    "biml.episodes.text": ("format_episode", "parse_episode", "read_episode", "write_episode"),
-    "biml.episodes.types": ("EPISODE_TYPES", "episode_type"),
+    "biml.episodes.sampling": ("sample_episode",),
+    "biml.episodes.episode": ("Episode", "Example"),
+    "biml.grammar.meta_grammar": ("COLOURS", "WORDS"),
+    "biml.episodes.text_format": (
+        "format_episode",
+        "parse_episode",
+        "read_episode",
+        "write_episode",
+    ),
+    "biml.episodes.registry": ("EPISODE_TYPES", "episode_type"),
     "biml.errors": ("BimlError", "FormatError", "UsageError"),
-    "biml.evaluation.model": ("Model", "load"),
+    "biml.evaluation.api": ("Model", "load"),
     "biml.evaluation.responder": ("Responder",),
     "biml.grammar": ("GOLD", "Grammar", "GrammarError", "MetaGrammar", "Rule"),
     "biml.rng": ("generator",),
@@ -56,13 +63,13 @@ __all__ = [
     "Rule",
     "UsageError",
     "__version__",
-    "sample_episode",
     "episode_type",
     "format_episode",
     "generator",
     "load",
     "parse_episode",
     "read_episode",
+    "sample_episode",
     "write_episode",
 ]
 

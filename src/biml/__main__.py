@@ -2,7 +2,7 @@
 
 import sys
 
-from biml.commands.main import main
+from biml.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,7 +5,15 @@ from dataclasses import dataclass, field
 
 from biml.errors import UsageError
 
+UNDEFINED = "undefined_action"
+"""Stands for a symbol that is none of the episode's own."""
+
+
+# === Symbols and their numbers, in the order of the released checkpoints.
+
+
 SOS, EOS, PAD = "SOS", "EOS", "PAD"
+
 IO = "IO"
 """Stands between the input and the output of a study example in the source sequence."""
 
@@ -80,7 +88,7 @@ class Vocabulary:
     def from_words_and_symbols(cls, words: Sequence[str], outputs: Sequence[str]) -> "Vocabulary":
         """The published order: the sorted set of words, outputs and IO; outputs as they are given.
 
-        >>> from biml.episodes.episode import COLOURS, WORDS
+        >>> from biml.grammar.meta_grammar import COLOURS, WORDS
         >>> v = Vocabulary.from_words_and_symbols(WORDS, COLOURS)
         >>> len(v.input), len(v.output), v.input.symbols[:3]
         (19, 9, ('BLUE', 'GREEN', 'IO'))

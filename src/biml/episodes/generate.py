@@ -11,21 +11,21 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from biml.episodes.episode import Episode
-from biml.episodes.sources import (
+from biml.episodes.datasets import (
     HOLDOUT_FOLDER,
-    SPEC_FILE,
     PER_EPOCH,
+    SPEC_FILE,
     VALIDATION_EPISODES,
     StreamDataset,
-    spec_json,
-    sample_validation_set,
     canonical_grammars,
+    sample_validation_set,
+    spec_json,
 )
-from biml.episodes.text import format_episode
+from biml.episodes.episode import Episode
+from biml.episodes.text_format import format_episode
 from biml.errors import BimlError, FormatError, UsageError
-from biml.files import atomic_directory
 from biml.grammar import MetaGrammar
+from biml.io import atomic_directory
 
 _CHUNK_SIZE = 500
 """Episodes that a worker writes between two reports."""

@@ -5,18 +5,35 @@ examples, change the queries' targets by biases and then by noise, and show the 
 queries too. Biases and noise leave copied queries alone, so that they may also come last.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from random import Random
 
-from biml.episodes.episode import COLOURS, Episode, Example, Remapping
-from biml.errors import UsageError
+from biml.episodes.episode import Episode, Example, GrammarLabels, Remapping, SourcePositions
+from biml.errors import BimlError, UsageError
 from biml.grammar import Grammar
-from biml.grammar.flip import swap_arguments, is_binary_function
-from biml.grammar.slips import HUMAN_RATES, SlipRates, sample_perturbed_grammar
+from biml.grammar.meta_grammar import COLOURS, WORDS
+from biml.grammar.perturbations import (
+    HUMAN_RATES,
+    SlipRates,
+    is_binary_function,
+    sample_perturbed_grammar,
+    swap_arguments,
+)
+from biml.vocabulary import UNDEFINED
 
-UNDEFINED = "undefined_action"
-"""Stands for a symbol that is none of the episode's own."""
+Transform = Callable[[Episode, Random], Episode]
+"""One change to an episode, such as shuffling its study examples."""
+
+
+def apply_transforms(transforms: Sequence[Transform], episode: Episode, rng: Random) -> Episode:
+    """The episode after all steps, in order."""
+    for step in transforms:
+        episode = step(episode, rng)
+    return episode
+
+
+# === Changes to episodes before they are shown: each a function from episode to episode.
 
 
 def shuffle_study(episode: Episode, rng: Random) -> Episode:
@@ -257,3 +274,143 @@ def _sample_names(
             f"the {len(new_names)} to rename them to ({' '.join(new_names)})"
         )
     return dict(zip(old_names, rng.sample(new_names, len(old_names)), strict=True))
+
+
+# === The steps that episode types are composed of, each a function of an episode and a generator.
+
+
+def subsample_study(max_ns: int, min_ns: int = 0) -> Transform:
+    """Keep a random number of study examples between the bounds (or all, where they are fewer)."""
+
+    def step(episode: Episode, rng: Random) -> Episode:
+        return keep_study(episode, min_ns, min(max_ns, len(episode.study)), rng)
+
+    return step
+
+
+def add_study_queries(episode: Episode, rng: Random) -> Episode:
+    """Ask for the study examples as well (the copy task)."""
+    return append_study_queries(episode)
+
+
+def only_study_queries(episode: Episode, rng: Random) -> Episode:
+    """Ask for the study examples and nothing else."""
+    return append_study_queries(replace(episode, queries=()))
+
+
+def limit_study_queries(limit: int) -> Transform:
+    """Ask for a few of the study examples only, drawn at random."""
+
+    def step(episode: Episode, rng: Random) -> Episode:
+        copied = [number for number, query in enumerate(episode.queries) if query.in_study]
+        left_out = set(rng.sample(copied, max(0, len(copied) - limit)))
+        kept = [query for number, query in enumerate(episode.queries) if number not in left_out]
+        return replace(episode, queries=tuple(kept))
+
+    return step
+
+
+def remap_to(words: Sequence[str], symbols: Sequence[str]) -> Transform:
+    """Give words and symbols random ones of these names."""
+    return lambda episode, rng: remap(episode, words, symbols, rng)
+
+
+remap_published = remap_to(WORDS, COLOURS)
+"""Give words and symbols random ones of the published names."""
+
+
+def drop_study(episode: Episode, rng: Random) -> Episode:
+    """Show no study examples (basic seq2seq)."""
+    return replace(episode, study=())
+
+
+def drop_undefined_responses(episode: Episode, rng: Random) -> Episode:
+    """Leave out responses with a symbol that the canonical vocabulary does not have."""
+    return replace(episode, queries=tuple(q for q in episode.queries if UNDEFINED not in q.output))
+
+
+# === What an episode's grammar tells beside its targets, to guide a network in training.
+
+
+def add_grammar_labels(episode: Episode) -> Episode:
+    """The episode with what its grammar tells, where it has one.
+
+    >>> grammar = Grammar.parse("dax -> RED\\nwif -> BLUE\\nu1 fep u2 -> [u2] [u1] [u2]")
+    >>> query = Example(("dax", "fep", "wif"), ("BLUE", "RED", "BLUE"))
+    >>> noisy = Example(("dax", "fep", "wif"), ("BLUE", "PINK", "BLUE"))
+    >>> add_grammar_labels(Episode((), (query, noisy), grammar=grammar)).grammar_labels.queries
+    ((2, 0, 2), None)
+    """
+    grammar = episode.grammar
+    if grammar is None:
+        return episode
+    rules = {rule.words[0]: rule for rule in grammar.rules if len(rule.words) == 1}
+    study, queries = (
+        _source_positions(grammar, episode.study),
+        _source_positions(grammar, episode.queries),
+    )
+    return replace(episode, grammar_labels=GrammarLabels(study, queries, rules))
+
+
+def _source_positions(grammar: Grammar, examples: Sequence[Example]) -> tuple[SourcePositions, ...]:
+    symbols = {rule.lhs[0]: rule.rhs[0] for rule in grammar.primitives}
+    places = grammar.interpreter.source_positions(example.input for example in examples)
+    return tuple(
+        found
+        if found is not None and [symbols[example.input[i]] for i in found] == list(example.output)
+        else None
+        for example, found in zip(examples, places, strict=True)
+    )
+
+
+# === The open-ended task: seven inputs that each participant answered without any study example.
+
+
+MAX_RANDOM_STUDY = 6
+
+
+def shuffle_queries(episode: Episode, rng: Random) -> Episode:
+    """Put the queries in a random order."""
+    return replace(episode, queries=tuple(rng.sample(episode.queries, len(episode.queries))))
+
+
+def random_study_query_split(episode: Episode, rng: Random) -> Episode:
+    """Make a random 0 to 6 of the pairs study examples and the others queries."""
+    pairs = rng.sample(episode.queries, len(episode.queries))
+    n = rng.randint(0, min(MAX_RANDOM_STUDY, len(pairs) - 1))
+    return replace(episode, study=tuple(pairs[:n]), queries=tuple(pairs[n:]))
+
+
+def autoregressive_episodes(episode: Episode) -> Iterator[Episode]:
+    """An episode for each query, in order, whose study examples are the earlier pairs.
+
+    All have the participant's name, so that their log-likelihoods can be added up.
+
+    >>> from biml.episodes.episode import Example
+    >>> a, b = Example(("dax",), ("RED",)), Example(("lug",), ("BLUE",))
+    >>> [(len(e.study), e.queries[0].input) for e in autoregressive_episodes(Episode((), (a, b)))]
+    [(0, ('dax',)), (1, ('lug',))]
+    """
+    for i, query in enumerate(episode.queries):
+        study = (*episode.study, *episode.queries[:i])
+        yield replace(episode, study=study, queries=(query,))
+
+
+# === The probe task: one small study set, one query, and a pool of symbols to answer with.
+
+
+def add_pool_to_study(episode: Episode, rng: Random) -> Episode:
+    """Show the pool as one more study example, whose input is empty and whose output is the pool.
+
+    The pool's symbols come in random order, as files list first those that the study examples use,
+    which would give them away.
+
+    Raises:
+        BimlError: the episode has no pool.
+    """
+    if episode.pool is None:
+        raise BimlError(
+            f"{episode.name}: a probe trial must list its 'allowed outputs:' below '*GRAMMAR*'"
+        )
+    pool = Example((), tuple(rng.sample(episode.pool, len(episode.pool))))
+    return replace(episode, study=(*episode.study, pool))

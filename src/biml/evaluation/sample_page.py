@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from html import escape
 
-from biml.episodes.circles import CSS, Palette
+from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode
-from biml.episodes.present import EvaluationSet
-from biml.episodes.transforms import UNDEFINED, undo_remapping
+from biml.episodes.palette import CSS, Palette
+from biml.episodes.transforms import undo_remapping
 from biml.errors import UsageError
-from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Response, Responder
+from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder, Response
 from biml.rng import derive_seed
+from biml.vocabulary import UNDEFINED
 
 SAMPLES_PER_RESPONSE = 10
 """Drawn answers for each of a person's, as published."""

@@ -1,10 +1,9 @@
 """Interpretation grammars and the meta-grammar that draws them."""
 
-from biml.grammar.compare import equivalent, isomorphic
+from biml.grammar.equivalence import equivalent, isomorphic
 from biml.grammar.gold import GOLD
-from biml.grammar.grammar import Grammar
-from biml.grammar.meta import MetaGrammar
-from biml.grammar.rules import GrammarError, Rule
+from biml.grammar.grammar import Grammar, GrammarError, Rule
+from biml.grammar.meta_grammar import MetaGrammar
 
 __all__ = [
     "GOLD",

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -118,3 +118,21 @@ class EpisodeNetwork(nn.Module, ABC):
 
         Keys and values are cached in `memory`, which is changed in place.
         """
+
+
+# === Batches on their way to the device that computes.
+
+
+T = TypeVar("T")
+
+
+def to_device(batch: T, device: torch.device) -> T:
+    """A dataclass of tensors, and of such dataclasses, on a device; whatever else it has stays."""
+    there: dict[str, Any] = {}
+    for field in fields(batch):  # type: ignore[arg-type]
+        value = getattr(batch, field.name)
+        if isinstance(value, Tensor):
+            there[field.name] = value.to(device, non_blocking=True)
+        elif hasattr(value, "to"):
+            there[field.name] = value.to(device)
+    return replace(batch, **there)  # type: ignore[type-var]

@@ -1,6 +1,7 @@
 """The staged network: study examples are read, then queries, then answers are found."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -8,34 +9,128 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from biml.episodes.episode import Episode
-from biml.networks.answer_memory import StagedState
-from biml.networks.attention import attention
-from biml.networks.base import EpisodeNetwork
-from biml.networks.dropout import NO_DROPOUT as NOTHING_DROPPED
-from biml.networks.dropout import Dropout
-from biml.networks.encoded import (
+from biml.networks.attention import NO_DROPOUT as NOTHING_DROPPED
+from biml.networks.attention import Dropout, attention
+from biml.networks.auxiliary_loss import AuxiliaryLoss, n_meaning_logits
+from biml.networks.base import DecoderState, EpisodeNetwork
+from biml.networks.batching import RaggedRows
+from biml.networks.staged_batch import (
     MAX_POSITION,
     N_POSITIONS,
+    LexiconIndex,
+    StagedBatch,
+    collate_staged,
+    encode_episode,
     output_to_input_ids,
     split_episodes,
-    encode_episode,
 )
-from biml.networks.guidance import AuxiliaryLoss, n_meaning_logits
-from biml.networks.layers import (
-    KeyValue,
-    SelfAttentionBlock,
+from biml.networks.staged_layers import (
+    MLP_INIT_SCALE,
+    OUT_INIT_SCALE,
+    ApplyRotary,
+    CosSin,
     CrossAttentionBlock,
+    FeedForward,
+    KeyValue,
     RMSNormLinear,
+    SelfAttentionBlock,
+    StagedConfig,
     StudyMemory,
+    causal_answer_mask,
+    fan_in_init,
+    padding_mask,
+    rms_normalize,
+    rotary_angles,
+    split_half_layout,
     split_heads,
+    within_example_mask,
 )
-from biml.networks.lexicon import LEXICON_INIT_SCALE, LexiconExchange, slot_lookup
-from biml.networks.masks import causal_answer_mask, within_example_mask, padding_mask
-from biml.networks.rotary import ApplyRotary, CosSin, split_half_layout, rotary_angles
-from biml.networks.rows import RaggedRows
-from biml.networks.staged_batch import StagedBatch, collate_staged
-from biml.networks.staged_config import StagedConfig
 from biml.vocabulary import IO, Vocabulary
+
+LEXICON_INIT_SCALE = 0.5
+"""How much of an entry is added to the uses of its word at first."""
+
+
+class LexiconExchange(nn.Module):
+    """The uses of each word add to its entry what they have found, and learn what it holds.
+
+    Each head takes a weighted mean over a word's uses, at first nearly alike, so that those that
+    tell more can count for more. Nothing is dropped here in training.
+    """
+
+    def __init__(self, config: StagedConfig) -> None:
+        super().__init__()
+        width = config.emb_size
+        self.norm_uses = RMSNormLinear(width)
+        self.weigh = nn.Parameter(fan_in_init(config.nheads, width) * MLP_INIT_SCALE)
+        rotation = torch.linalg.qr(torch.randn(width, width))[0].contiguous()
+        self.value = nn.Parameter(rotation)
+        self.out = nn.Parameter(rotation.t().contiguous() * OUT_INIT_SCALE)
+        self.norm_feed = RMSNormLinear(width)
+        self.feed = FeedForward(config)
+        self.norm_told = RMSNormLinear(width)
+        self.told = nn.Parameter(torch.eye(width) * LEXICON_INIT_SCALE)
+
+    def aggregate(self, x: Tensor, slots: Tensor, index: LexiconIndex) -> Tensor:
+        """The entries with what the uses of their words have found.
+
+        Args:
+            x: study tokens [tokens, width].
+            held: entries so far [entries + 1, width].
+        """
+        tokens = rms_normalize(index.uses.to_padded(x))
+        used = index.uses.mask[..., None]
+        weights = F.linear(tokens, self.norm_uses.fold_scale(self.weigh)).float()
+        weights = weights.masked_fill(~used, -1e9).softmax(1)
+        weights = (weights * used).to(tokens.dtype)
+        values = F.linear(tokens, self.norm_uses.fold_scale(self.value))
+        values = values.unflatten(-1, (weights.shape[-1], -1))
+        slots = slots + F.linear((values * weights[..., None]).sum(1).flatten(1), self.out)
+        return slots + self.feed(slots, self.norm_feed)
+
+    def broadcast(self, slots: Tensor, index: LexiconIndex) -> Tensor:
+        """What the entries tell each study token [tokens, width]; 0 for those of no word."""
+        return slot_lookup(self.norm_told(slots, self.told), index.study_slots)
+
+
+def slot_lookup(slots: Tensor, slot_ids: Tensor) -> Tensor:
+    """Rows of entries [entries + 1, width] for tokens [..]; 0 for those of no word."""
+    return F.embedding(slot_ids, slots * _used_slot_mask(slots), padding_idx=len(slots) - 1)
+
+
+def _used_slot_mask(slots: Tensor) -> Tensor:
+    """1 for each entry, 0 for the spare one."""
+    there = torch.ones(len(slots), 1, dtype=slots.dtype, device=slots.device)
+    there[-1] = 0
+    return there
+
+
+# === What the staged network keeps of study examples, query and answer between decoding steps.
+
+
+@dataclass
+class StagedState(DecoderState):
+    """What answering goes on from, a row for each query.
+
+    Attributes:
+        shown: the study examples.
+        known: keys and values of the query and the answer so far, for each decoder layer.
+        seen: BoolTensor [rows, tokens of `known`], those that are not padding.
+        words: LongTensor [rows], words of each query.
+        recent: [rows, kernel // 2, width], the latest tokens as embedded; 0 before the first.
+        step: symbols answered so far.
+    """
+
+    study: StudyMemory
+    cache: list[KeyValue]
+    mask: Tensor
+    query_lengths: Tensor
+    recent: Tensor
+    step: int = 0
+
+
+# === The staged network: study examples are read, then queries, then answers are found.
+
 
 CROSS_ATTENTION_LAYER = 1
 """The layer of queries, and of answers, that looks things up in the study examples."""

@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-import biml.behaviour  # noqa: F401  (says what to install where pandas is missing)
+import biml.analysis  # noqa: F401  (reports a missing pandas)
 from biml.errors import BimlError
 
 if not find_spec("jinja2"):

@@ -11,17 +11,21 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from biml.episodes.circles import CSS
+from biml.episodes.palette import CSS
 from biml.errors import FormatError
-from biml.files import atomic_write
-from biml.report import figures, numbers
-from biml.report.answers import ResponseSection, few_shot_responses, probe_responses
-from biml.report.columns import ModelColumn, model_columns
-from biml.report.drawing import RenderedFigure, colour, inline_svg
-from biml.report.grids import format_number
-from biml.report.sheets import OpenEndedSection, open_ended_responses
-from biml.report.words import label
-from biml.results.folder import Results, exclusions_by_reason, read_results
+from biml.io import atomic_write
+from biml.report import figures
+from biml.report.answers import (
+    OpenEndedSection,
+    ResponseSection,
+    few_shot_responses,
+    open_ended_responses,
+    probe_responses,
+)
+from biml.report.figures import RenderedFigure, colour, inline_svg
+from biml.report.html_tables import ModelColumn, format_number, label, model_columns
+from biml.report.tables import TABLE_FUNCTIONS
+from biml.report.results import Results, exclusions_by_reason, read_results
 
 PAGE_FILE = "index.html"
 
@@ -112,7 +116,7 @@ def _template_values(
         answers, others = _response_sections(tables, everyone), _custom_tasks(tables, everyone)
     except FormatError as error:
         raise FormatError(error.problem, source=str(source / "responses.csv")) from None
-    grids = {make.__name__: make(tables, everyone) for make in numbers.TABLE_FUNCTIONS}
+    grids = {make.__name__: make(tables, everyone) for make in TABLE_FUNCTIONS}
     shows = {
         ("few-shot", "Few-shot task"): "few_shot" in answers
         or grids["few_shot"]

@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from biml.results.tables import PEOPLE, TABLES
+from biml.report.schemas import PEOPLE, TABLES
 
 MLC, JOINT, ALGEBRAIC, COPY = "MLC", "MLC (joint)", "MLC (algebraic only)", "MLC (copy only)"
+
 OPEN_ENDED, PROBES = "MLC (open-ended)", "MLC (probes)"
+
 VANILLA, ORACLE = "basic seq2seq", "symbolic (oracle)"
 
 PAPER_MODEL_OF = {
@@ -232,7 +234,6 @@ STATISTICS = (
         algebraic=99.4,
     ),
 )
-
 
 TASKS_WITHOUT_PEOPLE = ("novel_rules",)
 """Tasks that are the same whoever the people are; validation is not, which is drawn for them."""

@@ -2,7 +2,7 @@
 
 import math
 
-from biml.episodes.types import episode_type
+from biml.episodes.registry import episode_type
 from biml.training.config import TrainingConfig
 
 WARMUP_START = 1e-4

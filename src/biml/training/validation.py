@@ -9,8 +9,8 @@ from torch import Tensor
 
 from biml.episodes.episode import Episode
 from biml.networks.base import Batch, EpisodeNetwork
-from biml.training.batches import autocast, assign_micro_batches
-from biml.training.workers import ProcessGroup
+from biml.training.distributed import ProcessGroup
+from biml.training.step import assign_micro_batches, autocast
 
 
 @dataclass(frozen=True)

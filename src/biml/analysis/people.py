@@ -1,0 +1,169 @@
+"""People's responses in the three tasks, from the published data or an imported experiment."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from hashlib import blake2b
+from itertools import accumulate
+
+import pandas as pd
+
+from biml.analysis import few_shot, probes
+from biml.analysis.responses import file_stem, responses_from_episodes
+from biml.episodes.datasets import EvaluationSet
+from biml.episodes.episode import Episode
+from biml.episodes.registry import FEW_SHOT_FOLDER, episode_type
+from biml.episodes.registry import PROBE_FOLDER as PROBE_FOLDER
+from biml.episodes.text_format import ambiguous_item_error, format_episode
+from biml.errors import BimlError
+from biml.grammar import GOLD, Grammar
+from biml.paths import DataFolders
+
+FEW_SHOT, OPEN_ENDED, PROBES = "few_shot", "open_ended", "probes"
+
+TASK_FOLDERS = {FEW_SHOT: FEW_SHOT_FOLDER, OPEN_ENDED: "open_ended_all", PROBES: PROBE_FOLDER}
+"""Where the answers of each task lie in `data_human`; an imported experiment has some of them."""
+
+PUBLISHED_DIGESTS = {
+    "few_shot_human": "2181cb34132e3d4f3087196e90c7b444",
+    "open_end_human_all": "9eb86b57d968c29e1af4a3279aa3a868",
+    "probe_human": "922c043ef87c4a09030b33cbd3816ac6",
+}
+"""Digests of the published answers, by the episode type that asks them (`answers_digest`)."""
+
+FOLDS = (1, 2, 3, 4, 5)
+"""Parts of the open-ended participants, each held out from the training of one model."""
+
+
+def lacks_task(data: DataFolders, task: str) -> bool:
+    """Whether there are human data, but none of this task."""
+    human = data.get("data_human")
+    return human is not None and not (human / TASK_FOLDERS[task]).is_dir()
+
+
+def has_cv_folds(data: DataFolders) -> bool:
+    """Whether the open-ended participants are parted; fewer than five of an own task are not."""
+    human = data.get("data_human")
+    return human is not None and all((human / f"open_ended_cross{k}").is_dir() for k in FOLDS)
+
+
+def people_few_shot(data: DataFolders) -> pd.DataFrame:
+    """The responses to the queries of the few-shot task; in the published data 217 to 10.
+
+    Each is labelled by the grammar of its own file where that holds one, as imported ones do.
+
+    Raises:
+        BimlError: there are no human data; the message says how to get them.
+    """
+    evaluation = _evaluation_set("few_shot_human", data)
+    responses = _human_table(evaluation, FEW_SHOT)
+    return annotate_by_file(responses, evaluation, [len(e.queries) for e in evaluation.episodes])
+
+
+def annotate_by_file(
+    responses: pd.DataFrame, evaluation: EvaluationSet, responses_per_file: Sequence[int]
+) -> pd.DataFrame:
+    """Few-shot responses with `target`, `correct` and `error_type`, by the grammar of each file.
+
+    Args:
+        responses: those to the first file, then those to the second, and so on.
+        counts: how many responses there are to each file.
+    """
+    ends = accumulate(responses_per_file)
+    labelled = [
+        few_shot.annotate_errors(responses.iloc[end - count : end], episode.grammar or GOLD)
+        for episode, count, end in zip(evaluation.episodes, responses_per_file, ends, strict=True)
+    ]
+    return pd.concat(labelled)
+
+
+def few_shot_grammar(data: DataFolders) -> Grammar:
+    """The grammar of the few-shot task, which its measures take: the gold one if data hold none.
+
+    Raises:
+        BimlError: there are no human data, or study sets are of different grammars.
+    """
+    episodes = _evaluation_set("few_shot_human", data).episodes
+    grammars = {str(episode.grammar or GOLD): episode for episode in episodes}
+    if len(grammars) > 1:
+        first, second, *_ = [file_stem(episode.name) for episode in grammars.values()]
+        raise BimlError(
+            f"{first} and {second} are of different grammars; "
+            "few_shot_grammars has one for each item, which measures take as well"
+        )
+    return next(iter(grammars.values())).grammar or GOLD
+
+
+def few_shot_grammars(data: DataFolders) -> dict[str, Grammar]:
+    """The grammar of each item of the few-shot task, which its measures take, too.
+
+    Raises:
+        BimlError: there are no human data, or an item has two grammars.
+    """
+    evaluation = _evaluation_set("few_shot_human", data)
+    found: dict[str, Grammar] = {}
+    for episode in evaluation.episodes:
+        grammar = episode.grammar or GOLD
+        told = evaluation.respondents.get(episode.name, ())
+        names = [who.item for who in told] or [" ".join(query.input) for query in episode.queries]
+        for item in names:
+            if str(found.setdefault(item, grammar)) != str(grammar):
+                raise ambiguous_item_error(item, file_stem(episode.name))
+    return found
+
+
+def people_open_ended(data: DataFolders) -> pd.DataFrame:
+    """The answers of each participant of the open-ended task; in the published data 7 of 29.
+
+    Raises:
+        BimlError: there are no human data; the message says how to get them.
+    """
+    return _human_table(
+        _evaluation_set("open_end_human_all", data), OPEN_ENDED, file_holds="participant"
+    )
+
+
+def people_probes(data: DataFolders) -> pd.DataFrame:
+    """The answers to each of the probe trials; in the published data 22 to each of 12.
+
+    Raises:
+        BimlError: there are no human data; the message says how to get them.
+    """
+    return probes.annotate_targets(
+        _human_table(_evaluation_set("probe_human", data), PROBES, file_holds="trial")
+    )
+
+
+def is_custom_experiment(data: DataFolders) -> bool:
+    """Whether the human data are of an experiment of one's own (`biml data import`).
+
+    They are unless all their answers are the published ones: a folder that was copied or edited may
+    have lost the table that tells who answered.
+    """
+    for name, published in PUBLISHED_DIGESTS.items():
+        with suppress(BimlError):
+            found = _evaluation_set(name, data)
+            if found.respondents or responses_digest(found.episodes) != published:
+                return True
+    return False
+
+
+def responses_digest(episodes: Iterable[Episode]) -> str:
+    """A digest of what was studied and answered, in whatever order and files."""
+    texts = [
+        format_episode(
+            replace(e, study=tuple(sorted(e.study)), queries=tuple(sorted(e.queries)), grammar=None)
+        )
+        for e in episodes
+    ]
+    return blake2b("".join(sorted(texts)).encode(), digest_size=16).hexdigest()
+
+
+def _evaluation_set(name: str, data: DataFolders) -> EvaluationSet:
+    return episode_type(name).open_evaluation(data, 0)
+
+
+def _human_table(evaluation: EvaluationSet, task: str, file_holds: str = "query") -> pd.DataFrame:
+    return responses_from_episodes(
+        evaluation.episodes, task, file_holds=file_holds, respondents=evaluation.respondents
+    )

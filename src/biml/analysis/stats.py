@@ -1,0 +1,142 @@
+"""Logistic regression, also with an intercept of its own for each participant."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize
+from scipy.special import expit, logsumexp
+from scipy.stats import norm
+from statsmodels.genmod.families import Binomial
+from statsmodels.genmod.generalized_linear_model import GLM
+from statsmodels.tools.numdiff import approx_hess
+
+QUADRATURE_NODES = 15
+"""Points of the quadrature over participants' intercepts, placed where each one's lie."""
+
+MAX_NEWTON_STEPS = 100
+"""Of the search for where those are; halving alone would need fewer than this."""
+
+RANDOM_INTERCEPT_SD = "sd(group)"
+"""The term that is the standard deviation of groups' intercepts."""
+
+_MAX_STANDARD_ERROR = 50.0
+"""A standard error above this, in log-odds, says that the data do not bound the estimate."""
+
+
+def logistic_regression(
+    outcome: pd.Series, predictors: pd.DataFrame, *, groups: pd.Series | None = None
+) -> pd.DataFrame:
+    """Fit log-odds = intercept + predictors, by maximum likelihood.
+
+    Args:
+        outcome: whether it happened, a row each.
+        predictors: numbers, a column each.
+        groups: who gave each row; their intercepts are drawn from one normal distribution, whose
+            standard deviation is fitted too. The likelihood integrates over them by adaptive
+            Gauss-Hermite quadrature (Pinheiro & Bates 1995).
+    Returns:
+        A row for each `term` (`intercept`, the predictors, and `sd(group)`): `estimate` and
+        `standard_error` in log-odds, `z`, two-sided `p` of Wald's test, and the 95% interval `low`
+        to `high`. A standard deviation has no `z` and `p`, as Wald's test fails at its bound of
+        zero, and its interval ends there. All are missing (NaN) for data that bound no estimate,
+        such as an outcome that never changes; those of a predictor that never changes, or that
+        follows from the ones before it, are missing alone, and the others are fitted without it.
+    """
+    y = outcome.to_numpy(dtype=float)
+    x = np.column_stack([np.ones(len(y)), predictors.to_numpy(dtype=float)])
+    terms = ["intercept", *map(str, predictors.columns)]
+    if groups is not None:
+        terms.append(RANDOM_INTERCEPT_SD)
+    found = np.full((2, len(terms)), np.nan)
+    kept = np.ones(len(terms), dtype=bool)
+    kept[: x.shape[1]] = _independent_columns(x)
+    if len(set(y.tolist())) > 1:
+        found[:, kept] = _fit(y, x[:, kept[: x.shape[1]]], groups)
+    return _coefficient_table(terms, *found)
+
+
+def _independent_columns(x: np.ndarray) -> np.ndarray:
+    """Which columns do not follow from those before them."""
+    ranks = [np.linalg.matrix_rank(x[:, :columns]) for columns in range(x.shape[1] + 1)]
+    return np.diff(ranks) > 0
+
+
+def _fit(y: np.ndarray, x: np.ndarray, groups: pd.Series | None) -> np.ndarray:
+    """Estimates and standard errors [2, terms]; all NaN where the data do not bound one of them."""
+    # Separated data are told by missing values, not by warnings.
+    with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
+        plain = GLM(y, x, family=Binomial()).fit()
+    estimates, errors = np.asarray(plain.params), np.asarray(plain.bse)
+    if np.all(errors < _MAX_STANDARD_ERROR) and groups is not None:
+        codes, _ = pd.factorize(groups)
+        estimates, errors = _fit_random_intercept(y, x, codes, estimates)
+    found = np.stack((estimates, errors))
+    return found if np.all(errors < _MAX_STANDARD_ERROR) else np.full_like(found, np.nan)
+
+
+def _fit_random_intercept(
+    y: np.ndarray, x: np.ndarray, group: np.ndarray, start: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Estimates and standard errors of the coefficients and of the groups' standard deviation."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(QUADRATURE_NODES)
+    # Of the normal density around each group's own mode, which is divided out again.
+    log_weights = np.log(weights / weights.sum()) + nodes**2 / 2
+
+    def cost(parameters: np.ndarray) -> float:
+        fixed, sd = x @ parameters[:-1], parameters[-1]
+        mode, width = _posterior_modes(y, fixed, group, sd)
+        likelihood = []
+        for node, log_weight in zip(nodes, log_weights, strict=True):
+            at = mode + width * node
+            log_odds = fixed + sd * at[group]
+            rows = y * log_odds - np.logaddexp(0, log_odds)
+            likelihood.append(np.bincount(group, rows) - at**2 / 2 + log_weight)
+        return -float((logsumexp(likelihood, axis=0) + np.log(width)).sum())
+
+    found = minimize(cost, np.append(start, 0.5), method="BFGS").x
+    found[-1] = abs(found[-1])  # Nodes are symmetric, so that its sign means nothing.
+    variances = np.diag(np.linalg.pinv(approx_hess(found, cost)))
+    return found, np.sqrt(np.where(variances > 0, variances, np.nan))
+
+
+def _posterior_modes(
+    y: np.ndarray, fixed: np.ndarray, group: np.ndarray, sd: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where each group's standardised intercept is likeliest, and how wide it is around there.
+
+    Newton's method, kept between bounds, as its steps go far astray where answers are all alike.
+    """
+    rows = np.bincount(group)
+    high = abs(sd) * rows + 1.0
+    low, mode = -high, np.zeros(len(rows))
+    for _ in range(MAX_NEWTON_STEPS):
+        p = expit(fixed + sd * mode[group])
+        slope = np.bincount(group, sd * (y - p)) - mode
+        curvature = np.bincount(group, sd**2 * p * (1 - p)) + 1
+        low, high = np.where(slope > 0, mode, low), np.where(slope > 0, high, mode)
+        to = mode + slope / curvature
+        to = np.where((to > low) & (to < high), to, (low + high) / 2)
+        done = np.abs(to - mode).max() < 1e-10
+        mode = to
+        if done:
+            break
+    return mode, curvature**-0.5
+
+
+def _coefficient_table(terms: list[str], estimates: np.ndarray, errors: np.ndarray) -> pd.DataFrame:
+    bounded = np.array(terms) == RANDOM_INTERCEPT_SD
+    z = np.where(bounded, np.nan, estimates / errors)
+    reach = norm.ppf(0.975) * errors
+    low = estimates - reach
+    return pd.DataFrame(
+        {
+            "term": terms,
+            "estimate": estimates,
+            "standard_error": errors,
+            "z": z,
+            "p": 2 * norm.sf(np.abs(z)),
+            "low": np.where(bounded, np.maximum(low, 0), low),
+            "high": estimates + reach,
+        }
+    )

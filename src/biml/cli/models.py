@@ -1,0 +1,263 @@
+"""`biml models`: the trained models that come with biml, and their cards."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from biml.errors import BimlError, UsageError
+from biml.networks import checkpoint
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SUMMARY = "List the trained models that come with biml, or show the card of one."
+
+# The labels stand here too because `evaluation.measure` would load PyTorch.
+METRIC_NAMES = {
+    "gold": "gold few-shot queries, exact answers",
+    "validation": "validation episodes, exact answers",
+    "novel_rules": "rules never met in training, exact answers",
+    "few_shot_human": "people's few-shot answers",
+    "open_ended": "people's open-ended answers",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="show the card of this model")
+    parser.add_argument("--json", action="store_true", help="the card as it is in its file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """List the models, or show one; exit code 1 where one is damaged."""
+    from rich.console import Console
+
+    from biml.paths import list_pretrained
+
+    console = Console(highlight=False)
+    if args.name is not None:
+        return _show_model(args.name, args.json, console)
+    if args.json:
+        raise UsageError("--json shows one card; name a model")
+    paths = list_pretrained()
+    if not paths:
+        console.print(
+            "No trained models come with this installation of biml. Train one with `biml train`, "
+            "or fetch the released ones with `biml data download models`."
+        )
+        return 0
+    return _list_models(paths, console)
+
+
+def _list_models(paths: list[Path], console: "Console") -> int:
+    from rich.table import Table
+    from rich.text import Text
+
+    # Narrow enough for 80 columns.
+    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
+    for heading in ("model", "trained on"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("gold", "novel", "copied", "new rules", "log lik.", "lapse"):
+        table.add_column(heading, justify="right")
+    problems = []
+    for path in paths:
+        try:
+            contents = _verified_card(path)
+        except BimlError as error:
+            problems.append(str(error))
+            table.add_row(path.stem, Text("damaged", "bold red"))
+            continue
+        figures = _as_mapping(_as_mapping(contents.get("card")).get("figures"))
+        validation = _as_mapping(figures.get("validation"))
+        table.add_row(
+            path.stem,
+            str(contents.get("episode_type", "?")),
+            _format_percent(_as_mapping(figures.get("gold")).get("novel")),
+            _format_percent(validation.get("novel")),
+            _format_percent(validation.get("copied")),
+            _format_percent(_as_mapping(figures.get("novel_rules")).get("novel")),
+            *_format_likelihood(_as_mapping(figures.get("few_shot_human"))),
+        )
+    console.print(table)
+    console.print(
+        "\nPercent of the likeliest answers that are exact: to gold few-shot queries, to novel and "
+        "copied queries of validation episodes, and about rules never met in training. "
+        "Log-likelihood of people's few-shot answers, and its lapse rate. "
+        "`biml models NAME` shows more.",
+        style="dim",
+    )
+    for problem in problems:
+        console.print(f"error: {problem}", style="red", markup=False)
+    return 1 if problems else 0
+
+
+def _show_model(name: str, as_json: bool, console: "Console") -> int:
+    from rich.table import Table
+    from rich.text import Text
+
+    from biml.paths import list_pretrained, pretrained_path
+
+    path = pretrained_path(name)
+    if path is None:
+        known = ", ".join(path.stem for path in list_pretrained()) or "none"
+        raise UsageError(f"no model {name!r} comes with biml; installed are: {known}")
+    contents = _verified_card(path)
+    if as_json:
+        print(json.dumps(contents, indent=2))
+        return 0
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in _card_lines(path, contents):
+        table.add_row(key, Text(value))
+    console.print(table)
+    return 0
+
+
+def _verified_card(path: Path) -> dict[str, Any]:
+    """The card of a model whose weights are sound."""
+    from biml.networks.pretrained import read_bytes, read_card, verify_checksum
+
+    card = read_card(path)
+    verify_checksum(read_bytes(path), card, path)
+    return card
+
+
+def _card_lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is shown of a card, in order."""
+    card = _as_mapping(contents.get("card"))
+    sizes = ", ".join(f"{k} {v}" for k, v in _as_mapping(contents.get("config")).items())
+    lines = [
+        ("model", str(card.get("name", path.stem))),
+        ("file", str(path)),
+        ("trained on", f"{contents.get('episode_type')}: {card.get('data') or 'unknown data'}"),
+        ("network", f"{contents.get('architecture')} ({sizes})"),
+        ("command", str(card.get("command") or "unknown")),
+    ]
+    lines += [
+        ("started from", f"{one['file']}: {one.get('command') or one.get('episode_type')}")
+        for one in card.get("started_from") or ()
+    ]
+    lines += [
+        (label, f"{card[key]:,}" if isinstance(card[key], int | float) else str(card[key]))
+        for key, label in (
+            ("seed", "seed"),
+            ("minutes", "minutes"),
+            ("episodes", "episodes"),
+            ("hardware", "hardware"),
+            ("torch", "PyTorch"),
+            ("biml", "biml"),
+            ("note", "note"),
+        )
+        if card.get(key) is not None
+    ]
+    figures, skipped = _as_mapping(card.get("figures")), _as_mapping(card.get("skipped"))
+    for name, label in METRIC_NAMES.items():
+        if name in figures:
+            lines.append((name, f"{_format_metrics(figures[name])} ({label})"))
+        elif name in skipped:
+            lines.append((name, f"not measured: {skipped[name]}"))
+    if card.get("p_lapse") is not None:
+        lines.append(("lapse", f"{card['p_lapse']:g} fits people best (--ll_p_lapse)"))
+    rounding = _as_mapping(card.get("rounding"))
+    if rounding:
+        changed, answers = rounding["changed_answers"], rounding["answers"]
+        lines.append(("float16", f"changed {changed:,} of {answers:,} of the likeliest answers"))
+    lines.append(("sha256", str(contents.get("sha256"))))
+    return lines
+
+
+def _format_metrics(metrics: Mapping[str, Any]) -> str:
+    if "log_likelihood" in metrics:
+        return (
+            f"log-likelihood {metrics['log_likelihood']:.1f} (SD {metrics['sd']:.1f}, "
+            f"{metrics['passes']} passes), {metrics['symbols']} symbols, lapse {metrics['p_lapse']:g}"
+        )
+    shares = [
+        f"{name} {_format_percent(metrics[name])}%"
+        for name in ("novel", "copied")
+        if name in metrics
+    ]
+    return f"{', '.join(shares)}, {metrics['episodes']} episodes"
+
+
+def _format_percent(value: Any) -> str:
+    return "–" if not isinstance(value, int | float) else f"{value:.1f}"
+
+
+def _format_likelihood(metrics: Mapping[str, Any]) -> tuple[str, str]:
+    if "log_likelihood" not in metrics:
+        return "–", "–"
+    return f"{metrics['log_likelihood']:.0f}", f"{metrics['p_lapse']:g}"
+
+
+def _as_mapping(value: Any) -> Mapping[str, Any]:
+    """The value, or nothing where a card is not as it should be."""
+    return value if isinstance(value, Mapping) else {}
+
+
+# === `biml export`: a trained network to and from safetensors.
+
+
+EXPORT_SUMMARY = "Convert a trained network to or from safetensors."
+
+
+def configure_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source",
+        metavar="SRC",
+        help="a trained model, .pt (ours or released) or .safetensors, found as `biml eval` finds "
+        "it",
+    )
+    parser.add_argument(
+        "destination",
+        metavar="DEST",
+        help="NAME.safetensors (the card NAME.json is written beside it) or NAME.pt",
+    )
+    parser.add_argument(
+        "--dtype", choices=("float32", "float16"), default="float32", help="default: %(default)s"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace DEST if it exists")
+    parser.add_argument(
+        "--dir_model",
+        default="out_models",
+        metavar="FOLDER",
+        help="where SRC is looked for first (%(default)s)",
+    )
+    parser.add_argument(
+        "--data_dir", type=Path, metavar="FOLDER", help="where to look for data folders first"
+    )
+
+
+def run_export(args: argparse.Namespace) -> None:
+    from biml.networks.checkpoint import load_checkpoint
+    from biml.networks.pretrained import DTYPES, cast_weights, write_safetensors
+    from biml.paths import DataFolders, card_path, resolve_model
+
+    destination = Path(args.destination)
+    if destination.suffix not in (".pt", ".safetensors"):
+        raise UsageError(f"{destination}: the name must end in .safetensors or .pt")
+    written = [destination]
+    if destination.suffix == ".safetensors":
+        written.append(card_path(destination))
+    for path in written:
+        if path.exists() and not args.overwrite:
+            raise UsageError(f"{path} exists; add --overwrite to replace it")
+    source = resolve_model(args.source, args.dir_model, DataFolders(args.data_dir))
+    if any(path.exists() and path.samefile(source) for path in written):
+        raise UsageError(f"{source} would be replaced by its own export; give another name")
+    contents = load_checkpoint(source)
+    checkpoint.network_from_checkpoint(
+        contents, str(source)
+    )  # an export of what cannot be loaded is of no use
+    if destination.suffix == ".safetensors":
+        write_safetensors(destination, contents, DTYPES[args.dtype])
+    else:
+        contents.pop("training", None)
+        checkpoint.save_checkpoint(
+            destination,
+            contents | {"weights": cast_weights(contents["weights"], DTYPES[args.dtype])},
+        )
+    print(f"wrote {' and '.join(map(str, written))} from {source}")

@@ -1,0 +1,221 @@
+"""Folders of episode files; large ones are read once into one compact file."""
+
+import json
+import mmap
+import os
+import sys
+import zlib
+from array import array
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+
+from biml.episodes.episode import Episode
+from biml.episodes.text_format import format_episode, parse_episode, read_episode
+from biml.errors import BimlError
+from biml.io import atomic_write
+from biml.paths import StatusCallback, ignore_status, user_cache_folder
+
+CACHE_MIN_FILES = 1000
+"""Folders of fewer files are simply read each time."""
+
+_CACHE_FORMAT = f"biml episodes 1 {sys.byteorder}"
+
+_DICTIONARY_BYTES = 2**15
+
+
+def read_episodes(
+    path: Path,
+    *,
+    words: Collection[str] | None = None,
+    symbols: Collection[str] | None = None,
+) -> tuple[Episode, ...]:
+    """All `*.txt` episodes of a folder, in the order of their names.
+
+    Args:
+        path: the folder.
+        words: the input words that are known; any word if not given.
+        symbols: the output symbols that are known; any symbol if not given.
+
+    Raises:
+        BimlError: no such folder, or no episode in it.
+        FormatError: a file is malformed; the message names it and the line.
+    """
+    return tuple(
+        read_episode(path / name, words=words, symbols=symbols) for name, _, _ in _list_files(path)
+    )
+
+
+@dataclass(frozen=True)
+class EpisodeFolderDataset:
+    """The episodes of a large folder in compact memory, read when they are asked for.
+
+    Attributes:
+        path: the folder.
+        names: its file names, sorted.
+    """
+
+    path: Path
+    names: tuple[str, ...] = field(repr=False)
+    packed: "CompressedTexts" = field(repr=False)
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        words: Collection[str] | None = None,
+        symbols: Collection[str] | None = None,
+        cache: Path | None = None,
+        report: StatusCallback = ignore_status,
+    ) -> "EpisodeFolderDataset":
+        """Read the folder, or what was kept of it.
+
+        The first time every file is read and checked, and all texts are kept compressed in one
+        file of the user's cache folder. That file belongs to the names, sizes and times of change
+        of the episode files, so that a changed folder is read anew.
+
+        Args:
+            path: the folder.
+            words: the input words that are known; any word if not given.
+            symbols: the output symbols that are known; any symbol if not given.
+            cache: the folder to keep the compact file in; the user's cache folder by default.
+            report: told before a long reading starts.
+
+        Raises:
+            BimlError: no such folder, or no episode in it.
+            FormatError: a file is malformed; the message names it and the line.
+        """
+        listing = _list_files(path)
+        names = tuple(name for name, _, _ in listing)
+        digest = _digest(path, listing, words, symbols)
+        kept = (cache or user_cache_folder() / "episodes") / f"{_digest(path)}.packed"
+        packed = CompressedTexts.load(kept, digest)
+        if packed is None:
+            if len(names) >= CACHE_MIN_FILES:
+                report(f"reading {path} for the first time ({len(names):,} files) ...")
+            packed = CompressedTexts.pack(_validated_texts(path, names, words, symbols))
+            if len(names) >= CACHE_MIN_FILES:
+                packed.save(kept, digest, report)
+        return cls(path, names, packed)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Episode:
+        return parse_episode(self.packed[index], source=str(self.path / self.names[index]))
+
+
+FileListing = Sequence[tuple[str, int, int]]
+"""Name, size in bytes and time of change in nanoseconds of each episode file, sorted by name."""
+
+
+def _list_files(path: Path) -> FileListing:
+    try:
+        with os.scandir(path) as entries:
+            found = []
+            for entry in entries:
+                if entry.name.endswith(".txt") and not entry.name.startswith("."):
+                    about = entry.stat()
+                    found.append((entry.name, about.st_size, about.st_mtime_ns))
+    except OSError as error:
+        raise BimlError(f"{path}: not a readable folder ({error.strerror or error})") from error
+    if not found:
+        raise BimlError(
+            f"{path}: no episode file (*.txt) in this folder; "
+            "check its name, or remove the folder if it is not needed"
+        )
+    return sorted(found)
+
+
+def _digest(path: Path, *what: object) -> str:
+    return blake2b(repr((str(path.resolve()), *what)).encode(), digest_size=16).hexdigest()
+
+
+def _validated_texts(
+    path: Path,
+    names: Sequence[str],
+    words: Collection[str] | None,
+    symbols: Collection[str] | None,
+) -> Iterator[str]:
+    for name in names:
+        yield format_episode(read_episode(path / name, words=words, symbols=symbols))
+
+
+@dataclass(frozen=True)
+class CompressedTexts:
+    """Many short texts, each compressed on its own with a dictionary that all share.
+
+    About 250 bytes an episode; mapped from its file where it has one, so that several processes
+    share the memory.
+    """
+
+    offsets: "array[int]"
+    dictionary: bytes
+    data: "bytes | mmap.mmap"
+    data_start: int = 0
+    file: Path | None = None
+
+    @classmethod
+    def pack(cls, texts: Iterator[str]) -> "CompressedTexts":
+        """Compress all texts; the first few hundred make the dictionary."""
+        first = [text.encode() for _, text in zip(range(200), texts, strict=False)]
+        dictionary = b"".join(first)[-_DICTIONARY_BYTES:]
+        ends, body = [], bytearray()
+
+        def add(text: bytes) -> None:
+            packer = zlib.compressobj(6, zdict=dictionary)
+            body.extend(packer.compress(text) + packer.flush())
+            ends.append(len(body))
+
+        for text in first:
+            add(text)
+        for later in texts:
+            add(later.encode())
+        return cls(array("Q", ends), dictionary, bytes(body))
+
+    def __getitem__(self, index: int) -> str:
+        begin = self.offsets[index - 1] if index else 0
+        piece = self.data[self.data_start + begin : self.data_start + self.offsets[index]]
+        try:
+            return zlib.decompressobj(zdict=self.dictionary).decompress(piece).decode()
+        except zlib.error as error:
+            raise BimlError(f"{self.file}: damaged; remove this file and start again") from error
+
+    def save(self, file: Path, digest: str, report: StatusCallback) -> None:
+        """Keep the texts; where that is impossible they stay in this process's memory."""
+        header = {
+            "format": _CACHE_FORMAT,
+            "digest": digest,
+            "count": len(self.offsets),
+            "dictionary": len(self.dictionary),
+            "body": len(self.data),
+        }
+        try:
+            with atomic_write(file) as out:
+                out.write(json.dumps(header).encode() + b"\n")
+                out.write(self.offsets.tobytes())
+                out.write(self.dictionary)
+                out.write(self.data)
+        except BimlError as error:
+            report(f"could not keep the episodes for the next start: {error}")
+
+    @classmethod
+    def load(cls, file: Path, digest: str) -> "CompressedTexts | None":
+        """What was kept under this digest; None where there is nothing, or it is incomplete."""
+        try:
+            with open(file, "rb") as opened:
+                line = opened.readline(4096)
+                header = json.loads(line)
+                if (header["format"], header["digest"]) != (_CACHE_FORMAT, digest):
+                    return None
+                mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+            ends_at = len(line) + 8 * header["count"]
+            start = ends_at + header["dictionary"]
+            if len(mapped) != start + header["body"]:
+                return None
+            ends = array("Q", mapped[len(line) : ends_at])
+            return cls(ends, mapped[ends_at:start], mapped, start, file)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None

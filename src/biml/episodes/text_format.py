@@ -1,0 +1,290 @@
+"""Who gave which answer: `responses.csv` beside the episode files of an imported experiment.
+
+The text format of episodes has no place for participants or for names of items. The published files
+do without; `biml data import` keeps them in this table.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from biml.episodes.episode import Episode, Example
+from biml.errors import BimlError, FormatError
+from biml.grammar import Grammar
+from biml.io import atomic_write, read_text
+
+SUPPORT, QUERY, GRAMMAR = "*SUPPORT*", "*QUERY*", "*GRAMMAR*"
+
+ALLOWED_OUTPUTS = "allowed outputs:"
+
+
+def read_episode(
+    path: str | os.PathLike[str],
+    *,
+    words: Collection[str] | None = None,
+    symbols: Collection[str] | None = None,
+) -> Episode:
+    """Read an episode file; see `parse_episode`. Its name is the file's.
+
+    Raises:
+        FormatError: the file is not UTF-8 or does not have the format.
+        BimlError: the file cannot be read.
+    """
+    return parse_episode(read_text(path), source=str(path), words=words, symbols=symbols)
+
+
+def write_episode(path: str | os.PathLike[str], episode: Episode) -> None:
+    """Write an episode file; what stood there before stays until the new one is complete.
+
+    Raises:
+        BimlError: it cannot be written.
+    """
+    with atomic_write(path) as file:
+        file.write(format_episode(episode).encode())
+
+
+def parse_episode(
+    text: str,
+    *,
+    source: str = "<text>",
+    words: Collection[str] | None = None,
+    symbols: Collection[str] | None = None,
+) -> Episode:
+    """Read an episode in the published format.
+
+    The study section may be empty; the grammar section may be empty, hold the rules, or hold
+    `allowed outputs:` and a line of symbols (which become the episode's pool). Blank lines and
+    blanks around a line do not matter.
+
+    Args:
+        text: what the file holds.
+        source: the file's name, for messages and as the episode's name.
+        words: the input words that are known; any word if not given.
+        symbols: the output symbols that are known; any symbol if not given.
+
+    Raises:
+        FormatError: a heading is missing or misplaced, an example is malformed, a word or symbol
+            is unknown, a rule is invalid, or there is no query.
+    """
+    lines = [line.strip() for line in text.splitlines()]
+    support, query, grammar = _find_headings(lines, source)
+    study = _parse_examples(lines, support, query, source, words, symbols)
+    queries = _parse_examples(lines, query, grammar, source, words, symbols)
+    if not queries:
+        raise FormatError(
+            "no query; write at least one line 'IN: … OUT: …' below it",
+            source=source,
+            line=query + 1,
+        )
+    rules, pool = _parse_grammar_section(lines, grammar, source)
+    return Episode(tuple(study), tuple(queries), grammar=rules, pool=pool, name=source)
+
+
+def format_episode(episode: Episode) -> str:
+    """The episode in the published format, such as `parse_episode` reads.
+
+    Its name, remapping and marks of copied queries have no place there; and a presented episode
+    may hold what is not read back, such as a study example without input.
+    """
+    lines = [
+        SUPPORT,
+        *map(_format_example, episode.study),
+        "",
+        QUERY,
+        *map(_format_example, episode.queries),
+    ]
+    lines += ["", GRAMMAR]
+    if episode.grammar is not None:
+        lines.append(str(episode.grammar))
+    if episode.pool is not None:
+        lines += [ALLOWED_OUTPUTS, " ".join(episode.pool)]
+    return "\n".join(lines) + "\n"
+
+
+def _format_example(example: Example) -> str:
+    return f"IN: {' '.join(example.input)} OUT: {' '.join(example.output)}"
+
+
+def _find_headings(lines: list[str], source: str) -> tuple[int, int, int]:
+    """Where the three headings stand (counted from 0), each once, in order, the first on top."""
+    if not any(lines):
+        raise FormatError("the file is empty; an episode is expected", source=source)
+    places = []
+    for heading in (SUPPORT, QUERY, GRAMMAR):
+        if lines.count(heading) != 1:
+            problem = "stands twice" if heading in lines else "is missing"
+            raise FormatError(
+                f"the line '{heading}' {problem}; an episode file has the sections {SUPPORT}, "
+                f"{QUERY} and {GRAMMAR}, and this one may be cut off or be something else",
+                source=source,
+            )
+        places.append(lines.index(heading))
+    support, query, grammar = places
+    if not support < query < grammar:
+        raise FormatError(
+            f"the sections must come in the order {SUPPORT}, {QUERY}, {GRAMMAR}",
+            source=source,
+            line=min(query, grammar) + 1,
+        )
+    for number in range(support):
+        if lines[number]:
+            raise FormatError(f"text before '{SUPPORT}'; remove it", source=source, line=number + 1)
+    return support, query, grammar
+
+
+def _parse_examples(
+    lines: list[str],
+    start: int,
+    end: int,
+    source: str,
+    words: Collection[str] | None,
+    symbols: Collection[str] | None,
+) -> list[Example]:
+    """The examples between two headings."""
+    examples = []
+    for number in range(start + 1, end):
+        items = lines[number].split()
+        if not items:
+            continue
+        problem = _example_problem(items, words, symbols)
+        if problem:
+            raise FormatError(problem, source=source, line=number + 1)
+        out = items.index("OUT:")
+        examples.append(Example(tuple(items[1:out]), tuple(items[out + 1 :])))
+    return examples
+
+
+def _example_problem(
+    items: list[str], words: Collection[str] | None, symbols: Collection[str] | None
+) -> str | None:
+    """What is wrong with the line `IN: … OUT: …`, or None."""
+    if items[0] != "IN:" or items.count("IN:") != 1:
+        return f"expected one 'IN:' at the start of the line, found '{' '.join(items)[:60]}'"
+    if items.count("OUT:") != 1:
+        return "expected one 'OUT:' between the input and the output; write 'IN: dax OUT: RED'"
+    out = items.index("OUT:")
+    if out == 1:
+        return "the input is empty; write words between 'IN:' and 'OUT:'"
+    if out == len(items) - 1:
+        return "the output is empty; write symbols after 'OUT:'"
+    for known, kind, found in (
+        (words, "word", items[1:out]),
+        (symbols, "symbol", items[out + 1 :]),
+    ):
+        if known is not None:
+            for item in found:
+                if item not in known:
+                    return f"unknown {kind} '{item}'; known are: {' '.join(known)}"
+    return None
+
+
+def _parse_grammar_section(
+    lines: list[str], heading: int, source: str
+) -> tuple[Grammar | None, tuple[str, ...] | None]:
+    """The grammar and the pool below the last heading, where there are any."""
+    end = len(lines)
+    pool = None
+    for number in range(heading + 1, len(lines)):
+        if lines[number].startswith(ALLOWED_OUTPUTS):
+            end = number
+            symbols = " ".join(
+                [lines[number].removeprefix(ALLOWED_OUTPUTS), *lines[number + 1 :]]
+            ).split()
+            if not symbols or len(set(symbols)) != len(symbols):
+                problem = "names a symbol twice" if symbols else "is empty"
+                raise FormatError(
+                    f"the list after '{ALLOWED_OUTPUTS}' {problem}; name each symbol once",
+                    source=source,
+                    line=number + 1,
+                )
+            pool = tuple(symbols)
+            break
+    rules = "\n".join(lines[heading + 1 : end])
+    if not rules.strip():
+        return None, pool
+    return Grammar.parse(rules, source=source, first_line=heading + 2), pool
+
+
+# === Who gave which answer: `responses.csv` beside the episode files of an imported experiment.
+
+
+RESPONSES_FILE = "responses.csv"
+
+RESPONSE_COLUMNS = ("file", "item", "participant", "query", "response", "target")
+"""Of the table: a row for each answer, in the order of the files and of their queries."""
+
+
+class Respondent(NamedTuple):
+    """Of one answer: the name of its item, and who gave it (empty where unknown)."""
+
+    item: str
+    participant: str
+
+
+Respondents = Mapping[str, tuple[Respondent, ...]]
+"""For each episode, by its name, who gave the answers that its queries hold, in their order."""
+
+
+def read_respondents(folder: Path, episodes: Iterable[Episode]) -> Respondents:
+    """What `responses.csv` says of the episodes of a folder; nothing where there is none.
+
+    Raises:
+        FormatError: it cannot be read, or tells of other answers than the episode files.
+    """
+    path = folder / RESPONSES_FILE
+    if not path.is_file():
+        return {}
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    if missing := [name for name in RESPONSE_COLUMNS if name not in (reader.fieldnames or ())]:
+        raise FormatError(
+            f"lacks the column {missing[0]}; {_REIMPORT_HINT}", source=str(path), line=1
+        )
+    rows: dict[str, list[dict[str, str]]] = {}
+    for row in reader:
+        rows.setdefault(str(row["file"]), []).append(row)
+    found = {}
+    for episode in episodes:
+        file = Path(episode.name).name
+        told = rows.get(file, [])
+        given = [(" ".join(q.input), " ".join(q.output)) for q in episode.queries]
+        if given != [(row["query"], row["response"]) for row in told]:
+            raise FormatError(
+                f"tells of other answers than {file}; {_REIMPORT_HINT}", source=str(path)
+            )
+        found[episode.name] = tuple(Respondent(r["item"], r["participant"]) for r in told)
+    return found
+
+
+def format_respondents(
+    files: Iterable[tuple[str, Episode, Sequence[Respondent]]],
+    targets: Mapping[str, str],
+) -> str:
+    """The table as text.
+
+    Args:
+        sheets: file name, episode and who gave its answers.
+        targets: the right answer to each item, where there is one.
+    """
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(RESPONSE_COLUMNS)
+    for file, episode, answerers in files:
+        for query, (item, who) in zip(episode.queries, answerers, strict=True):
+            words, symbols = " ".join(query.input), " ".join(query.output)
+            writer.writerow((file, item, who, words, symbols, targets.get(item, "")))
+    return out.getvalue()
+
+
+_REIMPORT_HINT = "import the experiment again: biml data import, with --overwrite"
+
+
+def ambiguous_item_error(item: str, file: str) -> BimlError:
+    """That measures would not know by which of two grammars to judge an item's answers."""
+    return BimlError(
+        f"the item {item!r} stands in files of different grammars, of which {file} is one; "
+        "give it a name for each of them: biml data import TABLE --study FOLDER, with the files "
+        "named after the items"
+    )

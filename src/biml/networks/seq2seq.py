@@ -1,0 +1,326 @@
+"""The network of Lake & Baroni (2023): a standard post-norm sequence-to-sequence transformer."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from biml.episodes.episode import Episode, Example
+from biml.errors import UsageError
+from biml.networks.attention import NO_DROPOUT, Dropout, attention
+from biml.networks.base import DecoderState, EpisodeNetwork, to_device
+from biml.networks.batching import balanced_micro_batches, pad_tensor
+from biml.vocabulary import IO, SOS, Vocabulary
+
+
+@dataclass
+class Seq2SeqBatch:
+    """Queries with their study examples, one row each, padded behind.
+
+    Attributes:
+        source: LongTensor [rows, S], `query | in IO out | in IO out | … EOS`, PAD behind.
+        lengths: LongTensor [rows], tokens of `source` that are not PAD.
+        decoder_input: LongTensor [rows, T], SOS and the target symbols, PAD behind.
+        target: LongTensor [rows, T], the target symbols and EOS, PAD behind.
+        origin: for each row its (episode, query) numbers in the episodes that were collated.
+    """
+
+    source: Tensor
+    lengths: Tensor
+    decoder_input: Tensor
+    target: Tensor
+    indices: list[tuple[int, int]]
+
+    def to(self, device: torch.device) -> "Seq2SeqBatch":
+        return to_device(self, device)
+
+    @property
+    def n_tokens(self) -> int:
+        """Work of a training pass, in source tokens with padding."""
+        return self.source.numel()
+
+
+class EncodedQuery(NamedTuple):
+    """One query as numbers, not yet padded."""
+
+    source: list[int]
+    target: list[int]
+    indices: tuple[int, int]
+
+
+def source_symbols(query: Example, study: Sequence[Example]) -> list[str]:
+    """The source sequence: the query, then the study examples, each closed by the separator.
+
+    SOS doubles as the separator `|`. It follows the query where there is no study example too, as
+    in the basic seq2seq model; the released models were trained so.
+
+    >>> dax, wif = Example(("dax",), ("RED",)), Example(("wif", "lug"), ("RED", "BLUE"))
+    >>> " ".join(source_symbols(wif, [dax]))
+    'wif lug SOS dax IO RED SOS EOS'
+    >>> " ".join(source_symbols(wif, []))
+    'wif lug SOS EOS'
+    """
+    shown = [[*words, IO, *symbols, SOS] for words, symbols, _ in study]
+    return [*query.input, SOS, *chain.from_iterable(shown), "EOS"]
+
+
+def encode_queries(episodes: Sequence[Episode], vocabulary: Vocabulary) -> Iterator[EncodedQuery]:
+    """All queries of the episodes; the study examples of each are numbered once.
+
+    Raises:
+        UsageError: a symbol is not in the vocabulary.
+    """
+    words, symbols = vocabulary.input, vocabulary.output
+    for e, episode in enumerate(episodes):
+        try:
+            study = words.encode(source_symbols(Example((), ()), episode.study))
+            for q, query in enumerate(episode.queries):
+                source = words.encode(query.input) + study
+                yield EncodedQuery(source, symbols.encode(query.output), (e, q))
+        except UsageError as error:
+            raise UsageError(f"{episode.name or f'episode {e}'}: {error}") from None
+
+
+def pad_batch(rows: Sequence[EncodedQuery], vocabulary: Vocabulary) -> Seq2SeqBatch:
+    """Pad the rows to the longest of them."""
+    output = vocabulary.output
+    lengths = [len(row.source) for row in rows]
+    return Seq2SeqBatch(
+        source=pad_tensor([row.source for row in rows], vocabulary.input.pad),
+        lengths=torch.tensor(lengths, dtype=torch.int64),
+        decoder_input=pad_tensor([[output.sos, *row.target] for row in rows], output.pad),
+        target=pad_tensor([[*row.target, output.eos] for row in rows], output.pad),
+        indices=[row.indices for row in rows],
+    )
+
+
+def split_by_length(
+    rows: Sequence[EncodedQuery], max_tokens: int, min_batches: int = 1
+) -> list[list[EncodedQuery]]:
+    """Rows of like length in pieces of at most `max_tokens` source tokens with padding."""
+    rows = sorted(rows, key=lambda row: (len(row.source), len(row.target)))
+    return balanced_micro_batches(rows, lambda row: len(row.source), max_tokens, min_batches)
+
+
+# === The network of Lake & Baroni (2023): a standard post-norm sequence-to-sequence transformer.
+
+
+@dataclass(frozen=True)
+class Seq2SeqConfig:
+    """Sizes of the network; the defaults are the published ones (1,393,801 parameters)."""
+
+    nlayers_encoder: int = 3
+    nlayers_decoder: int = 3
+    nheads: int = 8
+    emb_size: int = 128
+    ff_mult: int = 4
+    dropout: float = 0.1
+    activation: str = "gelu"
+
+    @property
+    def head_size(self) -> int:
+        return self.emb_size // self.nheads
+
+    def __post_init__(self) -> None:
+        for name in ("nlayers_encoder", "nlayers_decoder", "nheads", "emb_size", "ff_mult"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}, but must be at least 1")
+        if self.emb_size % 2 or self.emb_size % self.nheads:
+            raise UsageError(
+                f"emb_size {self.emb_size} must be even and a multiple of nheads {self.nheads}"
+            )
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"dropout is {self.dropout}, but must be at least 0 and below 1")
+        if self.activation not in ("gelu", "relu"):
+            raise UsageError(f"activation {self.activation!r} is neither 'gelu' nor 'relu'")
+
+
+@dataclass
+class Seq2SeqState(DecoderState):
+    """Keys and values of the decoder, each [rows, heads, tokens, head size].
+
+    Attributes:
+        source: (keys, values) of the encoded source, for each layer.
+        answer: (keys, values) of the answer so far, for each layer; None before the first step.
+        lengths: LongTensor [rows], source tokens that are not padding.
+        step: decoder tokens read so far.
+    """
+
+    source: list[tuple[Tensor, Tensor]]
+    cache: list[tuple[Tensor, Tensor] | None]
+    lengths: Tensor
+    step: int = 0
+
+
+class Seq2SeqTransformer(EpisodeNetwork):
+    """Source sequence → encoder → decoder → logits (paper, Methods, 'Architecture and optimizer').
+
+    The weights are those of `nn.Transformer`, with its initialisation and its names, so that
+    released checkpoints load; the forward pass below computes the same function faster.
+
+    Args:
+        config: the sizes.
+        vocabulary: input and output symbols.
+        seed: draws the initial weights; the global generator is left as it is.
+    """
+
+    positions: Tensor
+
+    def __init__(self, config: Seq2SeqConfig, vocabulary: Vocabulary, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.vocabulary = vocabulary
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.transformer = nn.Transformer(
+                d_model=config.emb_size,
+                nhead=config.nheads,
+                num_encoder_layers=config.nlayers_encoder,
+                num_decoder_layers=config.nlayers_decoder,
+                dim_feedforward=config.emb_size * config.ff_mult,
+                activation=config.activation,
+                batch_first=True,
+            )
+            self.input_embedding = nn.Embedding(len(vocabulary.input), config.emb_size)
+            self.output_embedding = nn.Embedding(len(vocabulary.output), config.emb_size)
+            self.out = nn.Linear(config.emb_size, len(vocabulary.output))
+        self.register_buffer(
+            "positions", sinusoidal_positions(256, config.emb_size), persistent=False
+        )
+
+    # --- episodes to batches
+
+    def embedding_parameters(self) -> tuple[str, ...]:
+        return ("input_embedding.weight", "output_embedding.weight", "out.weight")
+
+    def collate(self, episodes: Sequence[Episode]) -> Seq2SeqBatch:
+        return pad_batch(list(encode_queries(episodes, self.vocabulary)), self.vocabulary)
+
+    def micro_batches(
+        self, episodes: Sequence[Episode], max_tokens: int, min_batches: int = 1
+    ) -> list[Seq2SeqBatch]:
+        rows = list(encode_queries(episodes, self.vocabulary))
+        return [
+            pad_batch(piece, self.vocabulary)
+            for piece in split_by_length(rows, max_tokens, min_batches)
+        ]
+
+    # --- training: all target symbols at once
+
+    def forward(self, batch: Seq2SeqBatch, generator: torch.Generator | None = None) -> Tensor:
+        drop = Dropout(self.config.dropout, generator) if self.training else NO_DROPOUT
+        source = self._encode(batch, drop)
+        x = self._embed(self.output_embedding, batch.decoder_input, 0, drop)
+        for layer in self.transformer.decoder.layers:
+            q, k, v = self._project_heads(
+                x, layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias
+            )
+            y = attention(q, k, v, causal=True, drop=drop)
+            x = layer.norm1(x + drop(self._merge_heads(layer.self_attn, y)))
+            query, pair = self._cross_projections(layer.multihead_attn)
+            (q,), (k, v) = self._project_heads(x, *query), self._project_heads(source, *pair)
+            y = attention(q, k, v, lengths=batch.lengths, drop=drop)
+            x = layer.norm2(x + drop(self._merge_heads(layer.multihead_attn, y)))
+            x = layer.norm3(x + drop(self._feed_forward(layer, x, drop)))
+        return self.out(self.transformer.decoder.norm(x)).float()
+
+    # --- decoding: one symbol at a time
+
+    @torch.no_grad()
+    def encode(self, batch: Seq2SeqBatch) -> Seq2SeqState:
+        source = self._encode(batch, NO_DROPOUT)
+        layers = self.transformer.decoder.layers
+        pairs = [
+            self._project_heads(source, *self._cross_projections(layer.multihead_attn)[1])
+            for layer in layers
+        ]
+        # Every step reads them all, so they are laid out once as attention wants them.
+        kept = [(k.contiguous(), v.contiguous()) for k, v in pairs]
+        return Seq2SeqState(kept, [None] * len(layers), batch.lengths)
+
+    @torch.no_grad()
+    def decode_step(self, state: Seq2SeqState, tokens: Tensor) -> Tensor:
+        x = self._embed(self.output_embedding, tokens[:, None], state.step, NO_DROPOUT)
+        for i, layer in enumerate(self.transformer.decoder.layers):
+            q, k, v = self._project_heads(
+                x, layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias
+            )
+            before = state.cache[i]
+            if before is not None:
+                k, v = torch.cat((before[0], k), 2), torch.cat((before[1], v), 2)
+            state.cache[i] = (k, v)
+            x = layer.norm1(x + self._merge_heads(layer.self_attn, attention(q, k, v)))
+            (q,) = self._project_heads(x, *self._cross_projections(layer.multihead_attn)[0])
+            y = attention(q, *state.source[i], lengths=state.lengths)
+            x = layer.norm2(x + self._merge_heads(layer.multihead_attn, y))
+            x = layer.norm3(x + self._feed_forward(layer, x, NO_DROPOUT))
+        state.step += 1
+        return self.out(self.transformer.decoder.norm(x)).float()[:, 0]
+
+    # --- the pieces, in the order in which data passes them
+
+    def _encode(self, batch: Seq2SeqBatch, drop: Dropout) -> Tensor:
+        x = self._embed(self.input_embedding, batch.source, 0, drop)
+        for layer in self.transformer.encoder.layers:
+            q, k, v = self._project_heads(
+                x, layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias
+            )
+            y = attention(q, k, v, lengths=batch.lengths, drop=drop)
+            x = layer.norm1(x + drop(self._merge_heads(layer.self_attn, y)))
+            x = layer.norm2(x + drop(self._feed_forward(layer, x, drop)))
+        return self.transformer.encoder.norm(x)
+
+    def _embed(self, embedding: nn.Embedding, tokens: Tensor, start: int, drop: Dropout) -> Tensor:
+        end = start + tokens.shape[1]
+        if end > len(self.positions):
+            self.positions = sinusoidal_positions(2 * end, self.config.emb_size).to(self.positions)
+        return drop(embedding(tokens) + self.positions[start:end])
+
+    def _cross_projections(self, block: Any) -> list[tuple[Tensor, Tensor]]:
+        """Weights and biases of the query, and those of the key and the value."""
+        width = self.config.emb_size
+        parts = (block.in_proj_weight, block.in_proj_bias)
+        weight, bias = (part.split([width, 2 * width]) for part in parts)
+        return list(zip(weight, bias, strict=True))
+
+    def _project_heads(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+        """Projections of `x`, as many as the weights hold: [rows, heads, tokens, head size]."""
+        y = F.linear(x, weight, bias).unflatten(-1, (-1, self.config.nheads, self.config.head_size))
+        return y.transpose(1, 3).unbind(2)
+
+    def _merge_heads(self, block: Any, heads: Tensor) -> Tensor:
+        """The output projection of the heads put side by side: [rows, tokens, width]."""
+        return block.out_proj(heads.transpose(1, 2).flatten(2))
+
+    def _feed_forward(self, layer: Any, x: Tensor, drop: Dropout) -> Tensor:
+        activation = F.gelu if self.config.activation == "gelu" else F.relu
+        return layer.linear2(drop(activation(layer.linear1(x))))
+
+
+def mimetic_init(network: Seq2SeqTransformer) -> None:
+    """Let the key projections start as the query projections are, in every attention.
+
+    So attention begins as "find the same token" ("mimetic initialization", Trockman & Kolter 2023);
+    the published network does not.
+    """
+    width = network.config.emb_size
+    with torch.no_grad():
+        for block in network.modules():
+            if isinstance(block, nn.MultiheadAttention):
+                query, key, _ = block.in_proj_weight.split(width)
+                key.copy_(query)
+
+
+def sinusoidal_positions(length: int, width: int) -> Tensor:
+    """Sinusoidal positions [length, width]: sines in even places, cosines in odd ones."""
+    position = torch.arange(length)[:, None]
+    rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000) / width))
+    table = torch.empty(length, width)
+    table[:, 0::2] = torch.sin(position * rate)
+    table[:, 1::2] = torch.cos(position * rate)
+    return table
