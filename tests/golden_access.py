@@ -96,7 +96,7 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
 
 def parse_published(name: str, argv: Sequence[str]) -> dict[str, Any]:
     """The parsed options of `python train.py …` or `python eval.py …`, without functions."""
-    args = vars(commands._parser_of(name).parse_args(list(argv)))
+    args = vars(commands._single_command_parser(name).parse_args(list(argv)))
     return {name: value for name, value in args.items() if not callable(value)}
 
 

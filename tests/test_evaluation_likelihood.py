@@ -100,9 +100,7 @@ def test_symbolic_oracle_gives_people_the_published_likelihood(oracle: Oracle, p
 
 def test_passes_are_scored_together_and_in_order(oracle: Oracle, people) -> None:
     done: list[int] = []
-    together = score_repeats(
-        oracle, people.repeat, 5, queries_per_chunk=500, progress=done.append
-    )
+    together = score_repeats(oracle, people.repeat, 5, queries_per_chunk=500, progress=done.append)
     assert done == [3, 5]
     assert oracle.asked == [30, 20]
     alone = [score_passes(oracle, [people.repeat(repeat)])[0] for repeat in range(5)]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from biml.cli.main import main
-from biml.cli.reproduce import ReproduceConsole
+from biml.cli.reproduce_console import ReproduceConsole
 from biml.errors import UsageError
 from biml.evaluation.symbolic import SYMBOLIC
 from biml.paths import DataFolders, SearchPath

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from biml.cli.main import main
-from biml.cli.train import TrainConsole
+from biml.cli.train_console import TrainConsole
 from biml.errors import UsageError
 from biml.training.config import PRESETS, RuntimeConfig, TrainingConfig, resolve_options
 from biml.training.metrics import RunInfo, StepInfo, TrainingCallback

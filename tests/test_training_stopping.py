@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from biml.cli.train import TrainConsole
+from biml.cli.train_console import TrainConsole
 from biml.training.config import TrainingConfig
 from biml.training.distributed import graceful_shutdown
 from biml.training.metrics import RunInfo

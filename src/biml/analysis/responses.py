@@ -1,4 +1,4 @@
-"""The tidy table of responses, one row each: what every measure of behaviour starts from.
+r"""The tidy table of responses, one row each: what every measure of behaviour starts from.
 
 | column | meaning |
 | --- | --- |

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biml.cli import eval_output
 from biml.errors import UsageError
 from biml.io import check_writable
 
@@ -246,6 +245,8 @@ def _write_likelihood_tables(
     scored: "list[ScoredResponse]",
     p_lapse: float,
 ) -> dict[str, Any]:
+
+    from biml.cli import eval_output
 
     table = eval_output.log_likelihood_table(task, scored, p_lapse)
     if args.ll_out:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biml.errors import BimlError, UsageError
-from biml.networks import checkpoint
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -232,7 +231,7 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
 
 
 def run_export(args: argparse.Namespace) -> None:
-    from biml.networks.checkpoint import load_checkpoint
+    from biml.networks.checkpoint import load_checkpoint, network_from_checkpoint, save_checkpoint
     from biml.networks.pretrained import DTYPES, cast_weights, write_safetensors
     from biml.paths import DataFolders, card_path, resolve_model
 
@@ -249,14 +248,14 @@ def run_export(args: argparse.Namespace) -> None:
     if any(path.exists() and path.samefile(source) for path in written):
         raise UsageError(f"{source} would be replaced by its own export; give another name")
     contents = load_checkpoint(source)
-    checkpoint.network_from_checkpoint(
+    network_from_checkpoint(
         contents, str(source)
     )  # an export of what cannot be loaded is of no use
     if destination.suffix == ".safetensors":
         write_safetensors(destination, contents, DTYPES[args.dtype])
     else:
         contents.pop("training", None)
-        checkpoint.save_checkpoint(
+        save_checkpoint(
             destination,
             contents | {"weights": cast_weights(contents["weights"], DTYPES[args.dtype])},
         )

@@ -60,7 +60,7 @@ def novel_rules_evaluation(data: DataFolders, seed: int) -> EvaluationSet:
     return EvaluationSet(sample_novel_rule_episodes(), (shuffle_study,), seed)
 
 
-# === How episode types get their episodes: from the meta-grammar, the gold episode, people's answers.
+# === How episode types get their episodes: from the meta-grammar, the gold episode, people's an
 
 
 TrainingFactory = Callable[[DataFolders, int], TrainingEpisodes]
@@ -250,7 +250,7 @@ def interleaved(**parts: TrainingFactory) -> TrainingFactory:
     return open_it
 
 
-# === All episode types: one row each, read by the command line, the documentation and the tests.
+# === All episode types: one row each, read by the command line, the documentation and the tests
 
 
 PUBLISHED_VOCAB = Vocabulary.from_words_and_symbols(WORDS, COLOURS)

@@ -276,7 +276,7 @@ def _sample_names(
     return dict(zip(old_names, rng.sample(new_names, len(old_names)), strict=True))
 
 
-# === The steps that episode types are composed of, each a function of an episode and a generator.
+# === The steps that episode types are composed of, each a function of an episode and a generato
 
 
 def subsample_study(max_ns: int, min_ns: int = 0) -> Transform:
@@ -363,7 +363,7 @@ def _source_positions(grammar: Grammar, examples: Sequence[Example]) -> tuple[So
     )
 
 
-# === The open-ended task: seven inputs that each participant answered without any study example.
+# === The open-ended task: seven inputs that each participant answered without any study example
 
 
 MAX_RANDOM_STUDY = 6

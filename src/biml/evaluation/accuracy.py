@@ -152,7 +152,7 @@ def accuracy(
     >>> from biml.episodes.episode import Example
     >>> episode = Episode((), (Example(("dax",), ("RED",)), Example(("wif",), ("BLUE",))))
     >>> accuracy([episode], [[("RED",), ("PINK",)]], in_study=False)
-    Accuracy(mean=50.0, sd=0.0, episodes=1)
+    Accuracy(mean=50.0, sd=0.0, n_episodes=1)
     """
     right = [
         [answer == query.output for query, answer in zip(episode.queries, given, strict=True)]
@@ -183,7 +183,7 @@ def exact_match_rate(
     return Accuracy(float(np.mean(shares)), sd, len(shares))
 
 
-# === The figures of a model that its card states: the paper's, as far as they can be asked of it.
+# === The figures of a model that its card states: the paper's, as far as they can be asked of i
 
 
 DEFAULT_REPEATS = 10

@@ -161,7 +161,7 @@ def fit_lapse(scores: Sequence[TokenScores], grid: Iterable[float] = LAPSE_GRID)
     return max((likelihood(scores, p) for p in grid), key=lambda found: found.mean)
 
 
-# === A responder that lapses: what sampled answers need, as likelihoods have `likelihood.lapse`.
+# === A responder that lapses: what sampled answers need, as likelihoods have `likelihood.lapse`
 
 
 @runtime_checkable

@@ -304,7 +304,7 @@ def sum_duplicates(weighted: Iterable[tuple[Response, float]]) -> dict[Response,
     return answers
 
 
-# === An oracle that errs in ways that can be counted: the gold grammar's answer and others, mixed.
+# === An oracle that errs in ways that can be counted: the gold grammar's answer and others, mix
 
 
 @dataclass(frozen=True)

@@ -187,7 +187,7 @@ def preview(names: Iterable[str], limit: int = 10) -> str:
     return ", ".join(f"'{name}'" for name in listed[:limit]) + more
 
 
-# === What is right in a few-shot task of one's own: its grammar, or one that lists the right answers.
+# === What is right in a few-shot task of one's own: its grammar, or one that lists the right an
 
 
 def with_target_grammars(study: Sequence[Episode]) -> list[Episode]:

@@ -107,7 +107,7 @@ def split_by_length(
     return balanced_micro_batches(rows, lambda row: len(row.source), max_tokens, min_batches)
 
 
-# === The network of Lake & Baroni (2023): a standard post-norm sequence-to-sequence transformer.
+# === The network of Lake & Baroni (2023): a standard post-norm sequence-to-sequence transformer
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from biml.report.answers import (
 )
 from biml.report.figures import RenderedFigure, colour, inline_svg
 from biml.report.html_tables import ModelColumn, format_number, label, model_columns
-from biml.report.tables import TABLE_FUNCTIONS
 from biml.report.results import Results, exclusions_by_reason, read_results
+from biml.report.tables import TABLE_FUNCTIONS
 
 PAGE_FILE = "index.html"
 

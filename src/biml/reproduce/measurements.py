@@ -30,8 +30,19 @@ from biml.evaluation.likelihood import LAPSE_GRID, Lapsing, fit_lapse, likelihoo
 from biml.evaluation.network import NetworkResponder, teacher_forced_exact_match
 from biml.evaluation.responder import Responder
 from biml.report.schemas import Table
-from biml.reproduce import experiments
-from biml.reproduce.experiments import MeasurementContext, Tables, task_symbols
+from biml.reproduce.context import (
+    MeasurementContext,
+    Tables,
+    ineligible_for_few_shot,
+    ineligible_for_few_shot_samples,
+    ineligible_for_gold_accuracy,
+    ineligible_for_open_ended,
+    ineligible_for_open_ended_samples,
+    ineligible_for_probes,
+    ineligible_for_sampled_grammars,
+    probe_episode_type,
+    task_symbols,
+)
 from biml.reproduce.models import EvaluatedModel, has_vocabulary
 
 SCORED_TABLE = Table(
@@ -87,7 +98,7 @@ def open_ended_likelihood(context: MeasurementContext) -> Tables:
 
 def probe_likelihood(context: MeasurementContext) -> Tables:
     """Of people's answers to the probe trials, each of symbols of the trial's pool."""
-    kind = experiments.probe_episode_type(context.model)
+    kind = probe_episode_type(context.model)
     evaluation = episode_type(kind).open_evaluation(context.data, context.workload.seed)
     passes = context.workload.few_shot_passes
     scored = score_responses(context.model.responder(), evaluation, repeats=passes)
@@ -183,7 +194,7 @@ def _likelihood_tables(
     return tables
 
 
-# === What is measured of one model at a time: one row each, the units that are kept and shared out.
+# === What is measured of one model at a time: one row each, the units that are kept and shared
 
 
 @dataclass(frozen=True)
@@ -266,7 +277,7 @@ def open_ended_samples(context: MeasurementContext) -> Tables:
 
 def probe_samples(context: MeasurementContext) -> Tables:
     """Drawn answers to the probe trials; the pool is shown to whom it was shown in training."""
-    kind, times = experiments.probe_episode_type(context.model), context.workload.probe_times
+    kind, times = probe_episode_type(context.model), context.workload.probe_times
     drawn = scoring.sample_probes(
         _responder_with_lapse(context),
         samples_per_response=times,
@@ -290,7 +301,7 @@ _MEASUREMENTS = (
         "likelihood, few-shot",
         2,
         few_shot_likelihood,
-        experiments.ineligible_for_few_shot,
+        ineligible_for_few_shot,
         ("few_shot_passes", "seed"),
         cost=13,
         task=FEW_SHOT,
@@ -300,7 +311,7 @@ _MEASUREMENTS = (
         "likelihood, open-ended",
         3,
         open_ended_likelihood,
-        experiments.ineligible_for_open_ended,
+        ineligible_for_open_ended,
         ("open_ended_passes", "seed"),
         cost=70,
         task=OPEN_ENDED,
@@ -310,7 +321,7 @@ _MEASUREMENTS = (
         "likelihood, probes",
         2,
         probe_likelihood,
-        experiments.ineligible_for_probes,
+        ineligible_for_probes,
         ("few_shot_passes", "seed"),
         cost=10,
         task=PROBES,
@@ -320,7 +331,7 @@ _MEASUREMENTS = (
         "greedy answers, gold",
         2,
         partial(exact_match_accuracy, "few_shot_gold"),
-        experiments.ineligible_for_gold_accuracy,
+        ineligible_for_gold_accuracy,
         ("episodes", "seed"),
         cost=2,
         task=FEW_SHOT,
@@ -330,7 +341,7 @@ _MEASUREMENTS = (
         "greedy answers, validation",
         2,
         partial(exact_match_accuracy, "validation"),
-        experiments.ineligible_for_sampled_grammars,
+        ineligible_for_sampled_grammars,
         ("episodes", "seed"),
         data=("data_algebraic/val",),
         cost=4,
@@ -340,7 +351,7 @@ _MEASUREMENTS = (
         "greedy answers, novel rules",
         2,
         partial(exact_match_accuracy, "novel_rules"),
-        experiments.ineligible_for_sampled_grammars,
+        ineligible_for_sampled_grammars,
         ("episodes", "seed"),
         data=(),
         cost=3,
@@ -350,7 +361,7 @@ _MEASUREMENTS = (
         "samples, few-shot",
         2,
         few_shot_samples,
-        experiments.ineligible_for_few_shot_samples,
+        ineligible_for_few_shot_samples,
         ("few_shot_times", "seed"),
         cost=10,
         lapse_from="few_shot_likelihood",
@@ -361,7 +372,7 @@ _MEASUREMENTS = (
         "samples, open-ended",
         2,
         open_ended_samples,
-        experiments.ineligible_for_open_ended_samples,
+        ineligible_for_open_ended_samples,
         ("response_sets", "seed"),
         cost=2,
         lapse_from="open_ended_likelihood",
@@ -372,7 +383,7 @@ _MEASUREMENTS = (
         "samples, probes",
         2,
         probe_samples,
-        experiments.ineligible_for_probes,
+        ineligible_for_probes,
         ("probe_times", "seed"),
         cost=3,
         lapse_from="probe_likelihood",

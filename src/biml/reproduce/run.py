@@ -38,8 +38,7 @@ from biml.report.results import (
 )
 from biml.report.schemas import PEOPLE, TABLES
 from biml.reproduce.cache import ResultCache, cache_key, data_digest
-from biml.reproduce.experiments import (
-    Experiment,
+from biml.reproduce.context import (
     JobResult,
     JobResults,
     MeasurementContext,
@@ -47,6 +46,7 @@ from biml.reproduce.experiments import (
     vocabulary_overflow,
     workload,
 )
+from biml.reproduce.experiments import Experiment
 from biml.reproduce.measurements import MEASUREMENTS, SCORED_TABLE
 from biml.reproduce.models import has_vocabulary
 from biml.reproduce.tables import ReproductionSpec, build_tables, incomparable_models

@@ -28,7 +28,8 @@ from biml.paths import DataFolders
 from biml.report.results import Exclusion
 from biml.report.schemas import PEOPLE
 from biml.reproduce.cache import ResultCache, cache_key, data_digest
-from biml.reproduce.experiments import Experiment, JobResults, Tables
+from biml.reproduce.context import JobResults, Tables
+from biml.reproduce.experiments import Experiment
 from biml.reproduce.measurements import MEASUREMENTS
 from biml.reproduce.models import EvaluatedModel
 from biml.reproduce.published import ORACLE, PAPER_MODEL_OF, compare_with_published

@@ -176,7 +176,7 @@ class Job(Protocol):
 def init_process_group(job: Job, device: torch.device, n_processes: int) -> Iterator[ProcessGroup]:
     """The team of this process: of torchrun's processes if it started us, else of `workers`.
 
-    Other processes than this one run `job.take_part(team)`; this one does what the caller does
+    Other processes than this one run `job.run(team)`; this one does what the caller does
     inside the `with` block, and takes the others with it when it leaves.
 
     Raises:
@@ -341,7 +341,7 @@ def worker_main() -> None:
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     _init_gloo(dist.TCPStore("127.0.0.1", port, is_master=False), rank, size)
     try:
-        job.take_part(ProcessGroup(torch.device("cpu"), rank, size))
+        job.run(ProcessGroup(torch.device("cpu"), rank, size))
     except BimlError as error:
         sys.exit(f"{error}")
     except (MemoryError, RuntimeError) as error:

@@ -111,7 +111,7 @@ def dump_failed_batch(error: DivergedError, paths: RunPaths, config: TrainingCon
     return folder
 
 
-# === What a run learns from beyond its options: its data, and the recipe that the code has for them.
+# === What a run learns from beyond its options: its data, and the recipe that the code has for
 
 
 FAR_INDEX = 10**9
@@ -231,7 +231,7 @@ def _digest(*values: Any) -> str:
     return blake2b(repr(values).encode(), digest_size=8).hexdigest()
 
 
-# === A run in a file: what a checkpoint holds beyond the weights, and how a run goes on from it.
+# === A run in a file: what a checkpoint holds beyond the weights, and how a run goes on from it
 
 
 @dataclass
