@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from biml.version import __version__
 
 if TYPE_CHECKING:
+    from biml.analysis.measures import register_measure
     from biml.episodes.episode import Episode, Example
     from biml.episodes.registry import EPISODE_TYPES, episode_type
     from biml.episodes.sampling import sample_episode
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from biml.rng import generator
 
 _EXPORTS = {
+    "biml.analysis.measures": ("register_measure",),
     "biml.episodes.sampling": ("sample_episode",),
     "biml.episodes.episode": ("Episode", "Example"),
     "biml.grammar.meta_grammar": ("COLOURS", "WORDS"),
@@ -69,6 +71,7 @@ __all__ = [
     "load",
     "parse_episode",
     "read_episode",
+    "register_measure",
     "sample_episode",
     "write_episode",
 ]

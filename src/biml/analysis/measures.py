@@ -1,0 +1,229 @@
+"""Measures of behaviour: the table of built-in ones, and how to register another.
+
+A measure is a function from a table of responses (columns: `biml.analysis.responses`) to a number
+or a table. `biml reproduce` computes each measure of a task for people and for every model; the
+page and the results table `measures` show registered ones beside those built in.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from biml.analysis import comparison, few_shot, open_ended, probes
+from biml.analysis.few_shot import GrammarOrGrammars
+from biml.analysis.people import FEW_SHOT, OPEN_ENDED, PROBES
+from biml.errors import BimlError, UsageError
+from biml.grammar import GOLD
+
+ComputeMeasure = Callable[..., float | pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class BehaviourMeasure:
+    """One measure of behaviour.
+
+    Attributes:
+        name: its key, such as `error_rates`.
+        task: the responses it applies to: `few_shot`, `open_ended`, `probes` or a custom task.
+        label: a few words for tables and figures.
+        summary: one line that says what it measures, with units.
+        compute: takes the responses of one model (or people) to the task.
+        across_models: `compute` takes the responses of people and all models together instead, and
+            returns a table with the column `model`.
+        uses_grammar: `compute` also takes the grammar, or the grammar of each item.
+        builtin: it has tables of its own in the results, so the table `measures` omits it.
+    """
+
+    name: str
+    task: str
+    label: str
+    summary: str
+    compute: ComputeMeasure
+    across_models: bool = False
+    uses_grammar: bool = False
+    builtin: bool = False
+
+
+_builtin = partial(BehaviourMeasure, builtin=True)
+
+_BUILTIN = (
+    _builtin(
+        "item_accuracy",
+        FEW_SHOT,
+        "accuracy by item",
+        "Percent of correct responses to each query (Fig. 2).",
+        few_shot.item_accuracy,
+        uses_grammar=True,
+    ),
+    _builtin(
+        "accuracy_by_complexity",
+        FEW_SHOT,
+        "accuracy by complexity",
+        "Mean percent correct over all, simple, complex and long items.",
+        few_shot.accuracy_by_group,
+        uses_grammar=True,
+    ),
+    _builtin(
+        "error_rates",
+        FEW_SHOT,
+        "error rates",
+        "Percent of errors that are one-to-one, and of possible iconic errors that are iconic.",
+        few_shot.error_rates,
+        uses_grammar=True,
+    ),
+    _builtin(
+        "item_correlation",
+        FEW_SHOT,
+        "item correlation with people",
+        "Pearson's r between a model's and people's item accuracies, with a noise ceiling.",
+        comparison.item_correlation,
+        across_models=True,
+        uses_grammar=True,
+    ),
+    _builtin(
+        "response_patterns",
+        OPEN_ENDED,
+        "response patterns",
+        "Percent of response sets that are perfect, one-to-one, iconic or mutually exclusive.",
+        open_ended.pattern_rates,
+    ),
+    _builtin(
+        "probe_consistency",
+        PROBES,
+        "probe consistency",
+        "Percent of responses consistent with the bias that each kind of trial probes.",
+        probes.consistency_rates,
+    ),
+    _builtin(
+        "mutual_exclusivity",
+        PROBES,
+        "mutual exclusivity",
+        "Percent consistent with mutual exclusivity, by counter-examples and pool size.",
+        probes.mutual_exclusivity,
+    ),
+    _builtin(
+        "mutual_exclusivity_regression",
+        PROBES,
+        "mutual-exclusivity regression",
+        "Log-odds of mutual exclusivity for each counter-example and symbol of the pool.",
+        probes.mutual_exclusivity_regression,
+    ),
+)
+
+MEASURES: dict[str, BehaviourMeasure] = {row.name: row for row in _BUILTIN}
+"""By name; `register_measure` adds to it."""
+
+
+def register_measure(
+    name: str, *, task: str, label: str = "", summary: str = "", across_models: bool = False
+) -> Callable[[ComputeMeasure], ComputeMeasure]:
+    """Register the decorated function as a measure of behaviour.
+
+    Without `across_models` the function takes the responses of one model and returns a number or a
+    table; with it, the responses of people (model `people`) and all models, and it returns a table
+    with the column `model`.
+
+    Raises:
+        UsageError: a measure of this name exists.
+
+    >>> @register_measure("mean_length", task="few_shot", label="symbols per response")
+    ... def mean_length(responses):
+    ...     return responses["response"].str.split().str.len().mean()
+    >>> from biml.analysis.responses import response_table
+    >>> rows = [{"item": "a", "query": "dax", "response": "RED RED"}]
+    >>> measure_values(MEASURES.pop("mean_length"), response_table(rows))["value"].tolist()
+    [2.0]
+    """
+
+    def register(compute: ComputeMeasure) -> ComputeMeasure:
+        if name in MEASURES:
+            raise UsageError(f"there is a measure {name!r} already; choose another name")
+        lines = (compute.__doc__ or "").strip().splitlines()
+        MEASURES[name] = BehaviourMeasure(
+            name,
+            task,
+            label or name.replace("_", " "),
+            summary or next(iter(lines), ""),
+            compute,
+            across_models,
+        )
+        return compute
+
+    return register
+
+
+def measures_of(task: str, *, builtin: bool | None = None) -> list[BehaviourMeasure]:
+    """The measures of a task; only built-in or only registered ones if `builtin` is given."""
+    return [
+        measure
+        for measure in MEASURES.values()
+        if measure.task == task and builtin in (None, measure.builtin)
+    ]
+
+
+def measure_table(
+    measure: BehaviourMeasure, responses: pd.DataFrame, grammar: GrammarOrGrammars = GOLD
+) -> pd.DataFrame:
+    """The measure's table for people and models, with the column `model` first.
+
+    A measure that returns a number has the columns `model` and `value`.
+
+    Raises:
+        BimlError: the measure fails, or returns something else; the message names it.
+    """
+    extra = (grammar,) if measure.uses_grammar else ()
+    if measure.across_models:
+        table = _compute(measure, responses, *extra)
+        if "model" not in table:
+            raise UsageError(
+                f"the measure {measure.name!r} takes the responses of all models, so it must "
+                "return a table with the column 'model'"
+            )
+        return table
+    tables = []
+    for model, rows in responses.groupby("model", sort=False):
+        table = _compute(measure, rows, *extra).drop(columns="model", errors="ignore")
+        table.insert(0, "model", model)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def measure_values(
+    measure: BehaviourMeasure, responses: pd.DataFrame, grammar: GrammarOrGrammars = GOLD
+) -> pd.DataFrame:
+    """The measure in long form: columns `measure`, `task`, `model`, `group` and `value`.
+
+    Each numeric column of each row of its table is one value; `group` joins the row's texts and,
+    unless the column is called `value`, the column's name.
+    """
+    table = measure_table(measure, responses, grammar)
+    numeric = list(map(str, table.select_dtypes(["number", "bool"]).columns))
+    texts = [str(name) for name in table if name not in (*numeric, "model")]
+    rows = []
+    for row in table.to_dict("records"):
+        for name in numeric:
+            parts = [str(row[text]) for text in texts] + ([] if name == "value" else [name])
+            group = " ".join(filter(None, parts))
+            rows.append((measure.name, measure.task, row["model"], group, row[name]))
+    frame = pd.DataFrame(rows, columns=["measure", "task", "model", "group", "value"])
+    return frame.astype({"value": "float64"})
+
+
+def _compute(measure: BehaviourMeasure, *arguments: Any) -> pd.DataFrame:
+    """Its table; a number becomes a table of one row with the column `value`."""
+    try:
+        result = measure.compute(*arguments)
+        if isinstance(result, pd.DataFrame):
+            return result
+        return pd.DataFrame({"value": [float(result)]})
+    except BimlError:
+        raise
+    except Exception as error:  # code of a plugin may raise anything
+        raise BimlError(
+            f"the measure {measure.name!r} failed on {measure.task} responses "
+            f"({type(error).__name__}: {error}); it must return a number or a table made from the "
+            "columns listed in biml.analysis.responses"
+        ) from error
