@@ -36,7 +36,7 @@ def main() -> None:
     stream = StreamDataset(meta, 1, canonical_grammars(sample_validation_set(meta, 0)))
     tasks: dict[str, Callable[[int], Episode]] = {
         "draw an episode": lambda i: sample_episode(meta, generator(1, "train", i)),
-        "the same with exclusions": stream.episode,
+        "the same with exclusions": stream.__getitem__,
     }
     best = dict.fromkeys(tasks, float("inf"))
     for _ in range(ROUNDS):

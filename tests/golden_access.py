@@ -124,7 +124,7 @@ def _folders(data: Path | None) -> DataFolders:
 def training(name: str, data: Path | None, seed: int, numbers: range) -> list[Episode]:
     """Training episodes of a type, by their numbers from the start of a run."""
     source = episode_type(name).open_training(_folders(data), seed)
-    return [source.episode(number) for number in numbers]
+    return [source[number] for number in numbers]
 
 
 def curriculum(name: str, data: Path | None, seed: int, numbers: range) -> list[Episode]:
@@ -132,7 +132,7 @@ def curriculum(name: str, data: Path | None, seed: int, numbers: range) -> list[
     source = episode_type(name).open_curriculum(_folders(data), seed, 120, 200)
     if episode_type(name).supports_grammar_labels:
         source = with_grammar_labels(source)
-    return [source.episode(number) for number in numbers]
+    return [source[number] for number in numbers]
 
 
 def evaluation(name: str, data: Path | None, seed: int, passes: int = 1) -> list[Episode]:

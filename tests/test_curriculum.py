@@ -27,7 +27,7 @@ def curriculum(name: str = "algebraic+biases"):
 def test_lessons_have_fewer_functions_and_shorter_inputs(
     index: int, functions: int, words: int
 ) -> None:
-    episode = curriculum().episode(index)
+    episode = curriculum()[index]
     assert episode.grammar is not None
     assert len(episode.grammar.functions) == functions
     assert max(len(example.input) for example in episode.study) <= words
@@ -37,7 +37,7 @@ def test_every_target_is_right_before_biases_come_in_and_some_are_wrong_after() 
     source = curriculum()
 
     def wrong(indices: range) -> int:
-        episodes = [source.episode(index) for index in indices]
+        episodes = [source[index] for index in indices]
         return sum(
             query.output != episode.grammar.interpret(query.input)
             for episode in episodes
@@ -52,11 +52,11 @@ def test_every_target_is_right_before_biases_come_in_and_some_are_wrong_after() 
 def test_at_the_end_come_the_presentations_of_plain_training_and_harder_ones_alike() -> None:
     source = curriculum()
     plain = episode_type("algebraic+biases").open_training(DataFolders(), 0)
-    assert source.per_epoch == plain.per_epoch
+    assert len(source) == len(plain)
     wrong = [0, 0, 0]
     for number in range(CLEAN // 3, CLEAN // 3 + 30):
-        usual, long, deduced = (source.episode(3 * number + kind) for kind in range(3))
-        assert usual == plain.episode(number)
+        usual, long, deduced = (source[3 * number + kind] for kind in range(3))
+        assert usual == plain[number]
         assert all(len(query.input) > MAX_SIMPLE_LENGTH for query in long.queries)
         assert max(len(query.input) for query in deduced.queries) <= MAX_SIMPLE_LENGTH
         for kind, episode in enumerate((usual, long, deduced)):
@@ -71,7 +71,7 @@ def test_at_the_end_come_the_presentations_of_plain_training_and_harder_ones_ali
 def test_nothing_comes_in_late_where_training_has_neither_biases_nor_noise() -> None:
     source = curriculum("algebraic")
     for end in (CLEAN, CLEAN + 3000):
-        usual, long, deduced = (source.episode(end + kind) for kind in range(3))
+        usual, long, deduced = (source[end + kind] for kind in range(3))
         assert sum(query.in_study for query in usual.queries) == STUDY_QUERIES_KEPT
         assert all(len(query.input) > MAX_SIMPLE_LENGTH for query in long.queries)
         assert max(len(query.input) for query in deduced.queries) <= MAX_SIMPLE_LENGTH
@@ -81,8 +81,8 @@ def test_lessons_end_where_biases_come_in() -> None:
     kind = episode_type("algebraic+biases")
     source = kind.open_curriculum(DataFolders(), 0, 1000, 15000)
     plain = kind.open_training(DataFolders(), 0)
-    assert source.episode(1002).study == plain.episode(334).study
-    assert all(len(source.episode(index).study) == 8 for index in (0, 100, 600))
+    assert source[1002].study == plain[334].study
+    assert all(len(source[index].study) == 8 for index in (0, 100, 600))
 
 
 def test_grammars_of_validation_and_gold_are_held_out_of_every_stage() -> None:
@@ -90,7 +90,7 @@ def test_grammars_of_validation_and_gold_are_held_out_of_every_stage() -> None:
     source = curriculum()
     for first in (0, 600, AFTER_LESSONS, CLEAN):
         for index in range(first, first + 50):
-            grammar = source.episode(index).grammar
+            grammar = source[index].grammar
             assert grammar is not None
             assert grammar.canonical() not in held
             assert not is_gold_grammar(grammar)
@@ -100,9 +100,7 @@ def test_types_that_draw_no_grammars_are_trained_as_they_are(shared) -> None:
     data = DataFolders(shared)
     for name in ("few_shot_vanilla", "open_end_human_all"):
         kind = EPISODE_TYPES[name]
-        assert kind.open_curriculum(data, 0, CLEAN).episode(3) == kind.open_training(
-            data, 0
-        ).episode(3)
+        assert kind.open_curriculum(data, 0, CLEAN)[3] == kind.open_training(data, 0)[3]
 
 
 def test_plain_uses_show_every_primitive_and_ask_for_other_uses_of_the_same_functions() -> None:
@@ -122,7 +120,7 @@ def test_plain_uses_show_every_primitive_and_ask_for_other_uses_of_the_same_func
 
 def after_lessons(kind: int) -> list[Episode]:
     source = curriculum()
-    return [source.episode(AFTER_LESSONS + 3 * turn + kind) for turn in range(20)]
+    return [source[AFTER_LESSONS + 3 * turn + kind] for turn in range(20)]
 
 
 def test_a_clean_episode_asks_for_a_few_study_examples() -> None:
@@ -164,10 +162,10 @@ def test_lessons_leave_most_of_a_short_run_to_the_episodes_of_its_type() -> None
     kind = episode_type("algebraic")
     run = 4000
     source = kind.open_curriculum(DataFolders(), 0, run, run)
-    assert len(source.episode(round(0.31 * run)).study) == 14
+    assert len(source[round(0.31 * run)].study) == 14
     functions = []
     for index in (0, round(0.15 * run), round(0.29 * run)):
-        grammar = source.episode(index).grammar
+        grammar = source[index].grammar
         assert grammar is not None
         functions.append(len(grammar.functions))
     assert functions == [1, 1, 3]
@@ -176,4 +174,4 @@ def test_lessons_leave_most_of_a_short_run_to_the_episodes_of_its_type() -> None
 def test_a_model_that_is_to_copy_is_never_asked_anything_else() -> None:
     source = curriculum("retrieve")
     for index in (0, AFTER_LESSONS, CLEAN):
-        assert all(query.in_study for query in source.episode(index).queries)
+        assert all(query.in_study for query in source[index].queries)

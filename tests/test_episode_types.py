@@ -59,7 +59,7 @@ def asked(name: str, data: DataFolders, repeat: int = 0) -> list[Episode]:
 
 def trained(name: str, data: DataFolders, n: int, seed: int = 1) -> list[Episode]:
     training = EPISODE_TYPES[name].open_training(data, seed)
-    return [training.episode(i) for i in range(n)]
+    return [training[i] for i in range(n)]
 
 
 def queries(episodes: list[Episode]) -> list[Example]:
@@ -126,17 +126,17 @@ def test_presentations_are_pure_and_in_the_types_vocabulary(
     row: EpisodeType, data: DataFolders
 ) -> None:
     training = row.open_training(data, 3)
-    episodes = [training.episode(i) for i in range(12)]
+    episodes = [training[i] for i in range(12)]
     again = row.open_training(data, 3)
-    assert [again.episode(i) for i in reversed(range(12))] == episodes[::-1]
+    assert [again[i] for i in reversed(range(12))] == episodes[::-1]
     for episode in episodes:
         for example in (*episode.study, *episode.queries):
             row.vocabulary.input.encode(example.input)
             row.vocabulary.output.encode(example.output)
-    assert training.per_epoch == (200 if row.name == "few_shot_vanilla" else 100_000)
+    assert len(training) == (200 if row.name == "few_shot_vanilla" else 100_000)
     if row.name != "few_shot_vanilla":
         other = row.open_training(data, 4)
-        assert [other.episode(i) for i in range(12)] != episodes
+        assert [other[i] for i in range(12)] != episodes
 
 
 def test_copies_are_the_study_examples_and_keep_their_targets(data: DataFolders) -> None:
@@ -269,7 +269,7 @@ def test_held_out_participants_are_not_trained_on(data: DataFolders, kind: str) 
         name = f"{kind}_cross{fold}"
         training = EPISODE_TYPES[name].open_training(data, 1)
         # Every third presentation of a joint training is of the open-ended task.
-        met = {Path(training.episode(i).name).name for i in range(2, 602, 3)}
+        met = {Path(training[i].name).name for i in range(2, 602, 3)}
         held = {Path(episode.name).name for episode in asked(name, data)}
         assert len(met | held) == 29
         assert not met & held

@@ -55,8 +55,8 @@ def grammars(episodes: list[Episode]) -> list[Grammar]:
 def test_without_a_folder_episodes_are_drawn_without_end(tmp_path: Path) -> None:
     nothing = DataFolders(tmp_path, ())
     stream = training_episodes(nothing, 5)
-    assert stream.episode(10**9) == training_episodes(nothing, 5).episode(10**9)
-    assert stream.episode(0) != stream.episode(1) != training_episodes(nothing, 6).episode(1)
+    assert stream[10**9] == training_episodes(nothing, 5)[10**9]
+    assert stream[0] != stream[1] != training_episodes(nothing, 6)[1]
     assert len(validation_episodes(nothing)) == 200
 
 
@@ -112,12 +112,12 @@ def test_the_drawn_validation_set_is_the_same_for_every_seed(tmp_path: Path) -> 
 
 def test_a_folder_is_gone_through_once_an_epoch_in_a_new_order(published: DataFolders) -> None:
     source = training_episodes(published, 5)
-    assert source.per_epoch == 60
-    epochs = [[source.episode(60 * epoch + i).name for i in range(60)] for epoch in range(2)]
+    assert len(source) == 60
+    epochs = [[source[60 * epoch + i].name for i in range(60)] for epoch in range(2)]
     assert sorted(epochs[0]) == sorted(epochs[1])
     assert len(set(epochs[0])) == 60
     assert epochs[0] != epochs[1] != sorted(epochs[1])
-    assert source.episode(77) == training_episodes(published, 5).episode(77)
+    assert source[77] == training_episodes(published, 5)[77]
     assert len(validation_episodes(published)) == 20
 
 
@@ -133,7 +133,7 @@ def test_the_stream_meets_no_validation_grammar_and_no_gold_one() -> None:
     free, kept = (StreamDataset(SMALL_WORLD, 1, h) for h in (frozenset(), held))
 
     def met(stream: StreamDataset) -> int:
-        drawn = grammars([stream.episode(i) for i in range(200)])
+        drawn = grammars([stream[i] for i in range(200)])
         return sum(
             equivalent(grammar, one) for grammar in drawn for one in grammars(list(validation))
         )
@@ -144,12 +144,12 @@ def test_the_stream_meets_no_validation_grammar_and_no_gold_one() -> None:
 
 def test_exclusion_holds_for_any_order_of_rules_and_names_of_variables() -> None:
     stream = StreamDataset(MetaGrammar(), 1)
-    episode = stream.episode(0)
+    episode = stream[0]
     assert episode.grammar is not None
     text = str(Grammar(episode.grammar.rules[::-1]))
     other = Grammar.parse(text.replace("x1", "x9").replace("u1", "u9"))
     held = canonical_grammars([Episode((), (), grammar=other)])
-    assert StreamDataset(MetaGrammar(), 1, held).episode(0) != episode
+    assert StreamDataset(MetaGrammar(), 1, held)[0] != episode
 
 
 def test_gold_is_never_drawn_under_any_name() -> None:
@@ -171,7 +171,7 @@ def test_gold_is_never_drawn_under_any_name() -> None:
 def test_a_world_whose_every_grammar_is_held_out_ends_with_an_error() -> None:
     every = [sample_episode(SMALL_WORLD, generator(0, i)) for i in range(500)]
     with pytest.raises(BimlError, match="held out"):
-        StreamDataset(SMALL_WORLD, 1, canonical_grammars(every)).episode(0)
+        StreamDataset(SMALL_WORLD, 1, canonical_grammars(every))[0]
 
 
 def test_a_large_folder_is_read_once_and_anew_when_it_changed(
@@ -245,5 +245,5 @@ def test_order_of_an_epoch_does_not_depend_on_what_was_asked_before(
 ) -> None:
     opened = EpisodeFolderDataset.open(published.require("data_algebraic") / "train")
     straight = FolderDataset(opened, 1)
-    names = [straight.episode(i).name for i in range(180)]
-    assert [straight.episode(i).name for i in reversed(range(180))] == names[::-1]
+    names = [straight[i].name for i in range(180)]
+    assert [straight[i].name for i in reversed(range(180))] == names[::-1]

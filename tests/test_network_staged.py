@@ -25,7 +25,7 @@ SMALL = StagedConfig(
 
 def episodes(count: int = 4) -> list[Episode]:
     source = episode_type("algebraic").open_training(DataFolders(), seed=3)
-    return [source.episode(index) for index in range(count)]
+    return [source[index] for index in range(count)]
 
 
 @pytest.fixture

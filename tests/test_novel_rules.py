@@ -118,7 +118,7 @@ def test_no_way_of_drawing_for_training_gives_a_held_out_rule(tmp_path: Path) ->
     assert any(held_out(episode.grammar) for episode in free[0])
 
     stream = StreamDataset(LONG, 5)
-    assert not any(held_out(stream.episode(i).grammar) for i in range(400))
+    assert not any(held_out(stream[i].grammar) for i in range(400))
     generate(DatasetSpec(200, 1, seed=2, meta_grammar=LONG), tmp_path / "set", workers=1)
     written = read_episodes(tmp_path / "set" / "train")
     assert not any(held_out(episode.grammar) for episode in written)
@@ -128,14 +128,14 @@ def test_lessons_are_drawn_from_such_streams(monkeypatch: pytest.MonkeyPatch) ->
     asked = []
     monkeypatch.setattr(datasets, "has_held_out_rule", lambda grammar: asked.append(grammar))
     for part, end in curriculum_stages(DataFolders(), 0):
-        assert part.episode(end - 1).grammar is asked.pop()
+        assert part[end - 1].grammar is asked.pop()
 
 
 def test_biased_targets_follow_no_held_out_rule_either() -> None:
     """Biases exchange the arguments of rules, so mirror images are held out as well."""
     stream = StreamDataset(LONG, 6)
     for index in range(200):
-        grammar = stream.episode(index).grammar
+        grammar = stream[index].grammar
         assert grammar is not None
         assert not any(map(held_out, all_argument_swaps(grammar)))
 

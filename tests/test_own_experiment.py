@@ -262,7 +262,7 @@ def test_open_ended_sheets_of_a_table(tmp_path: Path) -> None:
     drawn = sample_open_ended(network(), data, model="net", n_sets=2)
     assert sorted(drawn["item"].unique()) == ["blick toma", "wug", "wug blick"]
     training = episode_type("open_end_human_cross2").open_training(data, 0)
-    assert training.episode(0).queries
+    assert training[0].queries
 
 
 def test_trials_with_pools_of_a_table(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_the_sizes_of_a_language_are_options_of_generate(capsys) -> None:
 def test_a_grammar_of_ones_own_is_held_out_under_any_renaming() -> None:
     def drawn(apart: tuple[Grammar, ...]) -> list[Grammar]:
         stream = StreamDataset(SMALL, 0, held_out_isomorphic=apart)
-        return [stream.episode(i).grammar for i in range(150)]
+        return [stream[i].grammar for i in range(150)]
 
     assert any(isomorphic(grammar, TWICE) for grammar in drawn(()))
     assert not any(isomorphic(grammar, TWICE) for grammar in drawn((TWICE,)))
@@ -65,7 +65,7 @@ def test_what_a_set_holds_apart_is_known_to_training() -> None:
     assert apart == Grammar.parse(STUDY.split("*GRAMMAR*\n")[1])
     for part, _ in curriculum_stages(data, 0):
         assert part.source.held_out_isomorphic == (apart,)
-    assert training_episodes(data, 0).per_epoch == 20
+    assert len(training_episodes(data, 0)) == 20
 
 
 def test_a_file_to_hold_apart_needs_a_grammar(capsys) -> None:
@@ -116,7 +116,7 @@ def test_lessons_are_in_the_words_of_the_language(mine) -> None:
     row = registry.episode_type("mine")
     training = row.open_curriculum(DataFolders(defaults=()), 0, n_algebraic=4000)
     for index in (0, 2000, 3600, 5000):
-        words = {word for query in training.episode(index).queries for word in query.input}
+        words = {word for query in training[index].queries for word in query.input}
         assert words <= set(mine.words)
-    first = training.episode(0)
+    first = training[0]
     assert len(first.study) == STAGES[0].meta_grammar.n_study

@@ -41,7 +41,7 @@ def test_fewer_items_than_pieces_stand_alone() -> None:
 def test_a_small_batch_of_the_staged_network_is_shared_evenly() -> None:
     network = StagedNetwork(StagedConfig(), PUBLISHED_VOCAB)
     source = episode_type("algebraic").open_training(DataFolders(), seed=3)
-    shown = [source.episode(index) for index in range(32)]
+    shown = [source[index] for index in range(32)]
     for max_tokens in (5120, 7000, 8000, 10240):
         pieces = network.micro_batches(shown, max_tokens, 2)
         hands = assign_micro_batches(pieces, 2)

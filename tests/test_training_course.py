@@ -58,9 +58,7 @@ def test_episodes_of_another_kind_in_the_course_of_a_run_are_another_recipe() ->
 
 def test_other_data_are_other_data() -> None:
     assert fingerprint(PAPER, ToySource(0)).data != fingerprint(PAPER, ToySource(1)).data
-    assert (
-        fingerprint(PAPER, ToySource(0)).data != fingerprint(PAPER, ToySource(0, per_epoch=9)).data
-    )
+    assert fingerprint(PAPER, ToySource(0)).data != fingerprint(PAPER, ToySource(0, 9)).data
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def test_lessons_are_skipped_but_clean_targets_come_first() -> None:
     kind, clean = episode_type("algebraic+biases"), 50
     source = kind.open_curriculum(DataFolders(), 0, clean, with_stages=False)
     plain = kind.open_training(DataFolders(), 0)
-    episodes = [source.episode(index) for index in range(clean)]
+    episodes = [source[index] for index in range(clean)]
     assert clean < STAGES[0].n_episodes
     assert all(e.grammar is not None and len(e.grammar.functions) == 3 for e in episodes)
     assert all(
@@ -134,7 +134,7 @@ def test_lessons_are_skipped_but_clean_targets_come_first() -> None:
         if e.grammar
         for query in e.queries
     )
-    assert source.episode(51).study == plain.episode(17).study
+    assert source[51].study == plain[17].study
 
 
 @pytest.mark.parametrize(

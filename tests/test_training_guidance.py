@@ -44,7 +44,7 @@ def test_a_symbol_that_stands_for_no_primitive_has_no_origin() -> None:
 def test_origins_of_drawn_episodes_give_their_targets_back() -> None:
     source = with_grammar_labels(episode_type("algebraic").open_training(DataFolders(), seed=3))
     for index in range(30):
-        episode = source.episode(index)
+        episode = source[index]
         told = episode.grammar_labels
         assert episode.grammar is not None
         assert told is not None
@@ -59,7 +59,7 @@ def test_targets_that_biases_or_noise_changed_are_not_explained() -> None:
     source = episode_type("algebraic+biases").open_training(DataFolders(), seed=3)
     unknown = known = 0
     for index in range(30):
-        episode = add_grammar_labels(source.episode(index))
+        episode = add_grammar_labels(source[index])
         assert episode.grammar is not None
         assert episode.grammar_labels is not None
         for query, places in zip(episode.queries, episode.grammar_labels.queries, strict=True):
@@ -105,7 +105,7 @@ def test_guides_of_an_episode_are_the_same_in_any_batch() -> None:
     network = StagedNetwork(SMALL, PUBLISHED_VOCAB)
     source = with_grammar_labels(episode_type("algebraic").open_training(DataFolders(), seed=3))
     bare = Episode(EPISODE.study, EPISODE.queries)
-    first = source.episode(0)
+    first = source[0]
     alone, batch = (network.collate(e) for e in ([EPISODE], [first, bare, EPISODE]))
     assert alone.aux_labels is not None
     assert batch.aux_labels is not None
@@ -170,7 +170,7 @@ def test_meanings_are_scored_by_their_cross_entropies() -> None:
 def test_a_guided_network_learns_where_to_look_and_what_words_mean() -> None:
     source = with_grammar_labels(episode_type("algebraic").open_training(DataFolders(), seed=3))
     network = StagedNetwork(SMALL, PUBLISHED_VOCAB, seed=1).train()
-    batch = network.collate([source.episode(index) for index in range(4)])
+    batch = network.collate([source[index] for index in range(4)])
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     losses = []
     for _ in range(30):
@@ -209,4 +209,4 @@ def test_guidance_is_refused_where_a_network_has_no_use_for_it(tmp_path: Path) -
 )
 def test_types_that_must_learn_no_rules_are_told_none(name: str, told: bool) -> None:
     material = open_training_data(TrainingConfig(episode_type=name, arch="staged", guide=0.3), None)
-    assert (material.source.episode(0).grammar_labels is not None) == told
+    assert (material.source[0].grammar_labels is not None) == told

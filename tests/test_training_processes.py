@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from biml.episodes.datasets import EpisodeDataset
 from biml.errors import BimlError
 from biml.training.config import RuntimeConfig, TrainingConfig
 from biml.training.setup import TrainingData
-from biml.training.step import Source
 from biml.training.trainer import train
 from process_toys import await_end, await_file, children_of
 from training_toys import OPTIONS, open_toys, weights_of
@@ -169,19 +169,22 @@ def test_a_run_of_torchrun_that_one_process_was_told_to_stop_goes_on(tmp_path: P
 class FailsElsewhere:
     """Ends every process but that of the tests when it is asked for an episode of a later step."""
 
-    source: Source
+    source: EpisodeDataset
     home: int
     how: str
-    per_epoch: int = 10
+    description: str = "toys"
 
-    def episode(self, index: int):
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int):
         if index >= 4 and os.getpid() != self.home:
             if self.how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             if self.how == "memory":
                 torch.empty(2**60, dtype=torch.uint8)
             raise ValueError("a worker's own mistake")
-        return self.source.episode(index)
+        return self.source[index]
 
 
 @dataclass(frozen=True)

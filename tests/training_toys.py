@@ -34,10 +34,13 @@ class ToySource:
     """Drawn episodes, one study example of each also asked."""
 
     seed: int
-    per_epoch: int = 10
-    origin: str = "toys"
+    episodes_per_epoch: int = 10
+    description: str = "toys"
 
-    def episode(self, index: int) -> Episode:
+    def __len__(self) -> int:
+        return self.episodes_per_epoch
+
+    def __getitem__(self, index: int) -> Episode:
         return presented(self.seed, "train", index)
 
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biml.episodes.datasets import PER_EPOCH, VALIDATION_EPISODES
+from biml.episodes.datasets import EPISODES_PER_EPOCH, VALIDATION_EPISODES
 from biml.errors import UsageError
 from biml.grammar import MetaGrammar
 from biml.grammar.meta_grammar import MIN_VALUES
@@ -255,7 +255,7 @@ def configure_generate(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s in the current directory)",
     )
     for part, number, what in (
-        ("train", PER_EPOCH, "training"),
+        ("train", EPISODES_PER_EPOCH, "training"),
         ("val", VALIDATION_EPISODES, "validation"),
     ):
         parser.add_argument(

@@ -109,8 +109,8 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
         loaded.network, batch_size=args.batch_size, precision=args.precision
     )
     console.header(path, loaded, kind)
-    if evaluation.origin and (why := data.fallback_note("data_human")):
-        console.warn(f"Episodes are from {evaluation.origin}, as {why}")
+    if evaluation.description and (why := data.fallback_note("data_human")):
+        console.warn(f"Episodes are from {evaluation.description}, as {why}")
     if kind.name in WITHOUT_TARGETS and (args.ll or args.fit_lapse or args.max or args.sample):
         console.warn(
             f"{kind.name} has placeholders for targets, so likelihood and accuracy mean little; "

@@ -1,28 +1,24 @@
-"""A curriculum: short lessons before the episodes of a type, clean targets before biased ones.
+"""A curriculum: easier episodes at the start of training, biased and noisy targets only later.
 
-Trained plainly, a network sits long on a plateau before it retrieves anything from the study
-examples. With few functions and short inputs retrieval is what there is to learn, and it takes a
-few hundred small steps; docs/fast.md has the measurements.
+Trained on its own episodes alone, a network stays long on a plateau before it retrieves anything
+from the study examples. With few functions and short inputs, retrieval is all there is to learn,
+and it takes a few hundred small steps (measurements: docs/fast.md).
 """
 
 from dataclasses import dataclass, replace
 
 from biml.episodes.datasets import (
-    VALIDATION_SEED,
+    EpisodeDataset,
     EpisodeSampler,
-    Further,
-    HeldOut,
     InterleavedDataset,
     StreamDataset,
-    TrainingEpisodes,
     TransformedDataset,
     canonical_grammars,
     holdout_grammars,
     mixture_seed,
-    sample_validation_set,
+    transform_further,
     validation_episodes,
 )
-from biml.episodes.episode import Episode
 from biml.episodes.sampling import (
     MAX_SIMPLE_LENGTH,
     sample_episode,
@@ -36,13 +32,13 @@ from biml.episodes.transforms import (
     limit_study_queries,
     shuffle_study,
 )
-from biml.grammar import Grammar, MetaGrammar
+from biml.grammar import MetaGrammar
 from biml.paths import DataFolders
 
 
 @dataclass(frozen=True)
 class CurriculumStage:
-    """A number of presentations of episodes that are easier than those of the method."""
+    """A curriculum stage: n episodes from an easier meta-grammar."""
 
     n_episodes: int
     meta_grammar: MetaGrammar
@@ -50,50 +46,24 @@ class CurriculumStage:
 
 
 STAGES = (
-    # To find a word in the study examples and say its symbol.
+    # Find a word in the study examples and output its symbol.
     CurriculumStage(600, MetaGrammar(n_functions=1, max_input=4, n_study=8, n_query=8)),
-    # To tell a function's two arguments apart, which takes several hops from query to answer.
+    # Tell a function's two arguments apart, which takes several steps of attention.
     CurriculumStage(
         3000,
         MetaGrammar(n_functions=1, p_one_argument=0.15, n_study=8, n_query=8),
         sampler=sample_single_function_episode,
     ),
-    # The same with several functions, to find the right one.
+    # The same with several functions: find the right one.
     CurriculumStage(1800, MetaGrammar(p_one_argument=0.3), sampler=sample_single_function_episode),
 )
 
-STUDY_QUERIES_KEPT = 4
-"""Study examples that a clean episode asks for after the lessons; all would be more than half of
-its queries."""
-
-
-@dataclass(frozen=True)
-class SequentialDataset:
-    """Several kinds of training one after another.
-
-    Attributes:
-        parts: the kinds, each with the number of the first presentation that is not its own; None
-            for the last, which goes on for ever.
-    """
-
-    parts: tuple[tuple[TrainingEpisodes, int | None], ...]
-
-    @property
-    def per_epoch(self) -> int:
-        return self.parts[-1][0].per_epoch
-
-    @property
-    def origin(self) -> str:
-        before = len(self.parts) - 1
-        return f"{self.parts[-1][0].origin}, after {before} other kind{'s' * (before > 1)}"
-
-    def episode(self, index: int) -> Episode:
-        part = next(part for part, end in self.parts if end is None or index < end)
-        return part.episode(index)
-
-
 MAX_CURRICULUM_FRACTION = 0.3
-"""The most of a run that lessons take; they are shortened alike where a run is short."""
+"""The stages' largest share of a run; in shorter runs all are shortened in proportion."""
+
+STUDY_QUERIES_KEPT = 4
+"""Study-example queries of an episode after the stages and before biases; all of them would be more
+than half of its queries."""
 
 
 def curriculum_stages(
@@ -103,90 +73,77 @@ def curriculum_stages(
     n_episodes: int | None = None,
     n_algebraic: int | None = None,
     query_transform: Transform = add_study_queries,
-) -> tuple[tuple[TrainingEpisodes, int], ...]:
-    """The easier kinds, as parts of `InOrder`.
-
-    Their grammars are of the meta-grammar, in part with fewer functions. Those of validation and
-    the gold grammar are held out of them as of all training.
+) -> tuple[tuple[EpisodeDataset, int], ...]:
+    """The stages, as parts of a `SequentialDataset`.
 
     Args:
-        own: the meta-grammar of a language of one's own, whose words and symbols lessons take.
-        presentations: of the whole run; None for one that is long enough.
-        clean: the most that lessons may take in all; None for any number.
-        asked: makes the queries of an episode.
+        custom_meta: the meta-grammar of another language, whose words and symbols are used.
+        n_episodes: episodes of the whole run; None for a run that is long enough.
+        n_algebraic: the most episodes that the stages have in all; None for no limit.
+        query_transform: makes the queries of an episode.
     """
-    held, apart = _held_out_grammars(data, custom_meta)
+    total = sum(stage.n_episodes for stage in STAGES)
+    limits = [float(total), total if n_algebraic is None else n_algebraic]
+    if n_episodes is not None:
+        limits.append(MAX_CURRICULUM_FRACTION * n_episodes)
+    fraction = min(limits) / total
     parts = []
-    whole = sum(lesson.n_episodes for lesson in STAGES)
-    most = [whole if n_episodes is None else MAX_CURRICULUM_FRACTION * n_episodes]
-    part = min(
-        1.0, *(limit / whole for limit in (*most, whole if n_algebraic is None else n_algebraic))
-    )
     end = 0
-    for number, lesson in enumerate(STAGES):
-        end += round(part * lesson.n_episodes)
-        meta = _clip_sizes(custom_meta, lesson.meta_grammar) if custom_meta else lesson.meta_grammar
-        lesson_seed = mixture_seed(seed, f"lesson {number}")
-        source = StreamDataset(
-            meta, lesson_seed, held, held_out_isomorphic=apart, sampler=lesson.sampler
-        )
-        parts.append((TransformedDataset(source, (shuffle_study, query_transform), seed), end))
+    for number, stage in enumerate(STAGES):
+        end += round(fraction * stage.n_episodes)
+        meta = _clip_sizes(custom_meta, stage.meta_grammar) if custom_meta else stage.meta_grammar
+        stage_seed = mixture_seed(seed, f"lesson {number}")
+        stream = _stream(data, meta, custom_meta, stage_seed, stage.sampler)
+        parts.append((TransformedDataset(stream, (shuffle_study, query_transform), seed), end))
     return tuple(parts)
 
 
 def with_hard_episodes(
-    episodes: TrainingEpisodes,
+    episodes: EpisodeDataset,
     data: DataFolders,
     seed: int,
     custom_meta: MetaGrammar | None = None,
     corruptions: tuple[Transform, ...] = (),
-) -> TrainingEpisodes:
-    """Episodes of a type, and two kinds that ask for what takes longest to learn.
+) -> EpisodeDataset:
+    """Interleave a type's episodes with two kinds that train what is learned last.
 
-    Of three episodes, one asks for long inputs alone (most queries of the method are short), and
-    one for the meaning of words that its study examples do not show plainly. Of the first kind's
-    study examples, which are learned first, only a few are asked for until the end. A language
-    whose inputs are all plain has no harder ones.
+    One has long inputs only (most queries of the method are short); the other asks for the meaning
+    of words that its study examples show only in combination. A language of short inputs, or
+    without functions, has neither.
 
     Args:
-        own: as for `lessons`.
-        late: what changes the targets of the harder ones, as it does those of the first kind.
+        custom_meta: the meta-grammar of another language.
+        corruptions: biases and noise of the hard episodes' targets. Without them the type's own
+            episodes keep only a few study-example queries, which are learned first.
     """
-    held, apart = _held_out_grammars(data, custom_meta)
     meta = custom_meta or MetaGrammar()
-    parts = [
-        episodes
-        if corruptions
-        else Further(episodes, limit_study_queries(STUDY_QUERIES_KEPT), seed)
-    ]
-    kinds: list[tuple[str, EpisodeSampler]] = []
+    parts = [episodes]
+    if not corruptions:
+        parts = [transform_further(episodes, limit_study_queries(STUDY_QUERIES_KEPT), seed)]
     if meta.n_functions and meta.max_input > MAX_SIMPLE_LENGTH:
-        kinds = [
+        for name, sampler in (
             ("compositions", sample_long_query_episode),
             ("deductions", sample_inference_episode),
-        ]
-    for name, draw in kinds:
-        source = StreamDataset(
-            meta, mixture_seed(seed, name), held, held_out_isomorphic=apart, sampler=draw
-        )
-        parts.append(TransformedDataset(source, (shuffle_study, *corruptions), seed))
+        ):
+            stream = _stream(data, meta, custom_meta, mixture_seed(seed, name), sampler)
+            parts.append(TransformedDataset(stream, (shuffle_study, *corruptions), seed))
     return InterleavedDataset(tuple(parts))
 
 
-def _held_out_grammars(
-    data: DataFolders, custom_meta: MetaGrammar | None
-) -> tuple[HeldOut, tuple[Grammar, ...]]:
-    """Grammars that no episode of training may have."""
-    validation = (
-        sample_validation_set(custom_meta, VALIDATION_SEED)
-        if custom_meta
-        else validation_episodes(data)
-    )
-    return canonical_grammars(validation), holdout_grammars(data)
+def _stream(
+    data: DataFolders,
+    meta: MetaGrammar,
+    custom_meta: MetaGrammar | None,
+    seed: int,
+    sampler: EpisodeSampler,
+) -> StreamDataset:
+    """A stream without the grammars that are held out of all training."""
+    held_out = canonical_grammars(validation_episodes(data, custom_meta))
+    return StreamDataset(meta, seed, held_out, holdout_grammars(data), sampler)
 
 
 def _clip_sizes(custom_meta: MetaGrammar, stage_meta: MetaGrammar) -> MetaGrammar:
-    """A language of one's own in the size of a lesson, or in its own where that is smaller."""
+    """A custom meta-grammar with the sizes of a stage where these are smaller."""
     names = ("n_functions", "max_input", "n_study", "n_query")
     sizes = {name: min(getattr(custom_meta, name), getattr(stage_meta, name)) for name in names}
     return replace(custom_meta, **sizes)

@@ -12,8 +12,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from biml.episodes.datasets import (
+    EPISODES_PER_EPOCH,
     HOLDOUT_FOLDER,
-    PER_EPOCH,
     SPEC_FILE,
     VALIDATION_EPISODES,
     StreamDataset,
@@ -47,7 +47,7 @@ class DatasetSpec:
         UsageError: a number that cannot be.
     """
 
-    train: int = PER_EPOCH
+    train: int = EPISODES_PER_EPOCH
     val: int = VALIDATION_EPISODES
     seed: int = 0
     meta_grammar: MetaGrammar = field(default_factory=MetaGrammar)
@@ -129,7 +129,7 @@ def _episode_path(folder: Path, part: str, number: int) -> Path:
 
 def _write_chunk(stream: StreamDataset, folder: Path, numbers: range) -> int:
     for number in numbers:
-        text = format_episode(stream.episode(number))
+        text = format_episode(stream[number])
         with open(
             _episode_path(folder, "train", number), "w", encoding="utf-8", newline="\n"
         ) as file:

@@ -9,20 +9,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from biml.episodes.curriculum import SequentialDataset, curriculum_stages, with_hard_episodes
+from biml.episodes.curriculum import curriculum_stages, with_hard_episodes
 from biml.episodes.datasets import (
-    VALIDATION_SEED,
     EpisodeDataset,
     EvaluationSet,
     InterleavedDataset,
     RandomChoiceDataset,
-    StreamDataset,
-    TrainingEpisodes,
+    SequentialDataset,
     TransformedDataset,
-    canonical_grammars,
-    holdout_grammars,
     mixture_seed,
-    sample_validation_set,
     training_episodes,
     validation_episodes,
 )
@@ -63,7 +58,7 @@ def novel_rules_evaluation(data: DataFolders, seed: int) -> EvaluationSet:
 # === How episode types get their episodes: from the meta-grammar, the gold episode, people's an
 
 
-TrainingFactory = Callable[[DataFolders, int], TrainingEpisodes]
+TrainingFactory = Callable[[DataFolders, int], EpisodeDataset]
 
 EvaluationFactory = Callable[[DataFolders, int], EvaluationSet]
 
@@ -131,13 +126,8 @@ def meta_training(*transforms: Transform, meta: MetaGrammar | None = None) -> Tr
             the published language, whose episodes may also lie in `data_algebraic`.
     """
 
-    def open_it(data: DataFolders, seed: int) -> TrainingEpisodes:
-        source: EpisodeDataset
-        if meta is None:
-            source = training_episodes(data, seed)
-        else:
-            held = canonical_grammars(sample_validation_set(meta, VALIDATION_SEED))
-            source = StreamDataset(meta, seed, held, held_out_isomorphic=holdout_grammars(data))
+    def open_it(data: DataFolders, seed: int) -> EpisodeDataset:
+        source = training_episodes(data, seed, meta)
         return TransformedDataset(source, (shuffle_study, *transforms), seed)
 
     return open_it
@@ -147,10 +137,7 @@ def validation_set(*transforms: Transform, meta: MetaGrammar | None = None) -> E
     """The meta-validation episodes, study shuffled, then the steps; `meta` as for `algebraic`."""
 
     def open_it(data: DataFolders, seed: int) -> EvaluationSet:
-        episodes = (
-            sample_validation_set(meta, VALIDATION_SEED) if meta else validation_episodes(data)
-        )
-        return EvaluationSet(episodes, (shuffle_study, *transforms), seed)
+        return EvaluationSet(validation_episodes(data, meta), (shuffle_study, *transforms), seed)
 
     return open_it
 
@@ -169,7 +156,7 @@ def gold_set_from_data(*transforms: Transform, n_copies: int) -> EvaluationFacto
 
     def open_it(data: DataFolders, seed: int) -> EvaluationSet:
         origin = str(data.get("data_human") or "the published task")
-        return EvaluationSet(gold_episodes(data) * n_copies, transforms, seed, origin=origin)
+        return EvaluationSet(gold_episodes(data) * n_copies, transforms, seed, description=origin)
 
     return open_it
 
@@ -194,7 +181,7 @@ def human_responses(
             query_repeats=query_repeats,
             varies=varies,
             respondents=who,
-            origin=str(path),
+            description=str(path),
         )
 
     return open_it
@@ -213,7 +200,7 @@ def participant_sequences(folder: str) -> EvaluationFactory:
             expand=autoregressive_episodes,
             group_by_participant=True,
             respondents=read_respondents(path, episodes),
-            origin=str(path),
+            description=str(path),
         )
 
     return open_it
@@ -222,19 +209,19 @@ def participant_sequences(folder: str) -> EvaluationFactory:
 def random_human_training(folder: str, *transforms: Transform) -> TrainingFactory:
     """A random file of one folder of the human data for each presentation, then the steps."""
 
-    def open_it(data: DataFolders, seed: int) -> TrainingEpisodes:
+    def open_it(data: DataFolders, seed: int) -> EpisodeDataset:
         path = human_folder(data, folder)
         return TransformedDataset(
-            RandomChoiceDataset(read_episodes(path), seed, origin=str(path)), transforms, seed
+            RandomChoiceDataset(read_episodes(path), seed, description=str(path)), transforms, seed
         )
 
     return open_it
 
 
-def gold_pairs_training(data: DataFolders, seed: int) -> TrainingEpisodes:
+def gold_pairs_training(data: DataFolders, seed: int) -> EpisodeDataset:
     """The 14 gold study pairs without any study context; each presentation is all of them."""
     gold = RandomChoiceDataset(
-        (gold_episode(),), seed, VANILLA_PER_EPOCH, "the gold study examples"
+        (gold_episode(),), seed, "the gold study examples", VANILLA_PER_EPOCH
     )
     return TransformedDataset(gold, (only_study_queries, drop_study), seed)
 
@@ -242,7 +229,7 @@ def gold_pairs_training(data: DataFolders, seed: int) -> TrainingEpisodes:
 def interleaved(**parts: TrainingFactory) -> TrainingFactory:
     """The parts in equal shares, each with draws of its own."""
 
-    def open_it(data: DataFolders, seed: int) -> TrainingEpisodes:
+    def open_it(data: DataFolders, seed: int) -> EpisodeDataset:
         return InterleavedDataset(
             tuple(part(data, mixture_seed(seed, name)) for name, part in parts.items())
         )
@@ -307,7 +294,7 @@ class EpisodeType:
         """Whether a curriculum has something to bring in late; else `training` is `clean`."""
         return self.supports_grammar_labels and self.training is not self.algebraic_training
 
-    def open_training(self, data: DataFolders, seed: int) -> TrainingEpisodes:
+    def open_training(self, data: DataFolders, seed: int) -> EpisodeDataset:
         """All presentations of a training run.
 
         Raises:
@@ -330,7 +317,7 @@ class EpisodeType:
         n_episodes: int | None = None,
         *,
         with_stages: bool = True,
-    ) -> TrainingEpisodes:
+    ) -> EpisodeDataset:
         """All presentations of a training run that begins with easier ones.
 
         First come lessons (unless the model has passed them already), then the type's episodes
@@ -345,7 +332,7 @@ class EpisodeType:
         training = self.open_training(data, seed)
         if self.algebraic_training is None:
             return training
-        first: tuple[tuple[TrainingEpisodes, int], ...] = ()
+        first: tuple[tuple[EpisodeDataset, int], ...] = ()
         if with_stages:
             asked = only_study_queries if self.study_queries_only else add_study_queries
             first = curriculum_stages(data, seed, self.meta_grammar, n_episodes, n_algebraic, asked)

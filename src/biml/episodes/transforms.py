@@ -332,7 +332,7 @@ def drop_undefined_responses(episode: Episode, rng: Random) -> Episode:
 # === What an episode's grammar tells beside its targets, to guide a network in training.
 
 
-def add_grammar_labels(episode: Episode) -> Episode:
+def add_grammar_labels(episode: Episode, rng: Random | None = None) -> Episode:
     """The episode with what its grammar tells, where it has one.
 
     >>> grammar = Grammar.parse("dax -> RED\\nwif -> BLUE\\nu1 fep u2 -> [u2] [u1] [u2]")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from biml.episodes.curriculum import MAX_CURRICULUM_FRACTION, STAGES
+from biml.episodes.datasets import EpisodeDataset
 from biml.episodes.episode import Example
 from biml.episodes.text_format import write_episode
 from biml.errors import BimlError, FormatError, UsageError
@@ -22,7 +23,7 @@ from biml.training.hardware import device_name
 from biml.training.metrics import LogEntry
 from biml.training.optim import MAX_GRAD_NORM, MUON_LR_FACTOR
 from biml.training.schedule import learning_rate
-from biml.training.step import DivergedError, Source, TrainStep
+from biml.training.step import DivergedError, TrainStep
 
 
 @dataclass(frozen=True)
@@ -152,13 +153,13 @@ class RunFingerprint:
     schedule: str | None
 
 
-def fingerprint(config: TrainingConfig, source: Source) -> RunFingerprint:
+def fingerprint(config: TrainingConfig, source: EpisodeDataset) -> RunFingerprint:
     """The course of a run with these options and training episodes.
 
     The data are those far beyond any curriculum; the recipe is learning rates, lessons and episodes
     in the course of the run, all of them as they come, whatever code they come from.
     """
-    steps = config.total_steps(source.per_epoch)
+    steps = config.total_steps(len(source))
     whole = config.episodes_seen(steps, steps)
     rates = [f"{learning_rate(point / LR_SAMPLES, config):.9g}" for point in range(LR_SAMPLES)]
     beside = (MUON_LR_FACTOR, MAX_GRAD_NORM) if config.optimizer == "muon" else ()
@@ -175,7 +176,7 @@ def fingerprint(config: TrainingConfig, source: Source) -> RunFingerprint:
         _sample_episodes(source, part * whole // EPISODE_SAMPLES) for part in range(EPISODE_SAMPLES)
     ]
     return RunFingerprint(
-        data=_digest(source.per_epoch, _sample_episodes(source, FAR_INDEX)),
+        data=_digest(len(source), _sample_episodes(source, FAR_INDEX)),
         schedule=_digest(rates, beside, table, shown),
     )
 
@@ -216,8 +217,8 @@ def check_fingerprint(
         )
 
 
-def _sample_episodes(source: Source, start: int) -> list[Any]:
-    episodes = [source.episode(start + number) for number in range(EPISODES_PER_SAMPLE)]
+def _sample_episodes(source: EpisodeDataset, start: int) -> list[Any]:
+    episodes = [source[start + number] for number in range(EPISODES_PER_SAMPLE)]
     return [
         (_hashed(episode.study), _hashed(episode.queries), episode.pool) for episode in episodes
     ]

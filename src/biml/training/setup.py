@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from biml.episodes.datasets import training_episodes, with_grammar_labels
+from biml.episodes.datasets import EpisodeDataset, training_episodes, with_grammar_labels
 from biml.episodes.episode import Episode
 from biml.episodes.registry import episode_type
 from biml.errors import FormatError, UsageError
@@ -18,7 +18,6 @@ from biml.networks.seq2seq import Seq2SeqTransformer, mimetic_init
 from biml.paths import DataFolders
 from biml.rng import derive_seed
 from biml.training.config import TrainingConfig, cli_name, preset_supports
-from biml.training.step import Source
 from biml.vocabulary import Vocabulary
 
 SIZE_OPTIONS = {
@@ -148,7 +147,7 @@ class TrainingData:
     """
 
     network: EpisodeNetwork
-    source: Source
+    source: EpisodeDataset
     validation: Sequence[Episode]
     data_description: str
 
@@ -191,7 +190,7 @@ def open_training_data(config: TrainingConfig, data_dir: Path | None) -> Trainin
     folders = DataFolders(data_dir)
     source = kind.open_training(folders, config.seed)
     if config.curriculum:
-        steps = config.total_steps(source.per_epoch)
+        steps = config.total_steps(len(source))
         presentations = config.episodes_seen(steps, steps)
         clean = config.episodes_seen(round(steps * config.clean_share), steps)
         source = kind.open_curriculum(
@@ -203,7 +202,7 @@ def open_training_data(config: TrainingConfig, data_dir: Path | None) -> Trainin
         if kind.supports_grammar_labels:
             source = with_grammar_labels(source)
     validation = kind.open_evaluation(folders, config.seed).repeat(0)
-    return TrainingData(network, source, validation, source.origin)
+    return TrainingData(network, source, validation, source.description)
 
 
 def network_config(config: TrainingConfig) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from biml.episodes.datasets import EpisodeDataset
 from biml.episodes.episode import Episode
 from biml.errors import BimlError
 from biml.networks.base import Batch, EpisodeNetwork
@@ -17,15 +18,6 @@ from biml.training.config import TrainingConfig
 from biml.training.distributed import ProcessGroup
 from biml.training.optim import OPTIMIZERS
 from biml.training.schedule import learning_rate
-
-
-class Source(Protocol):
-    """An endless sequence of presented episodes, each a pure function of its number."""
-
-    @property
-    def per_epoch(self) -> int: ...
-
-    def episode(self, index: int) -> Episode: ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +36,7 @@ class StepBatch:
 
 
 def build_step_batch(
-    source: Source,
+    source: EpisodeDataset,
     network: EpisodeNetwork,
     step: int,
     indices: range,
@@ -56,7 +48,7 @@ def build_step_batch(
     Every process assembles the same whole batch: with the paper's network that costs less than one
     percent of a step, and saves all communication about it.
     """
-    episodes = tuple(source.episode(index) for index in indices)
+    episodes = tuple(source[index] for index in indices)
     return StepBatch(
         step, episodes, network.micro_batches(episodes, micro_batch_tokens, min_batches)
     )
@@ -132,13 +124,17 @@ class TrainStep:
     """
 
     def __init__(
-        self, network: EpisodeNetwork, source: Source, config: TrainingConfig, group: ProcessGroup
+        self,
+        network: EpisodeNetwork,
+        source: EpisodeDataset,
+        config: TrainingConfig,
+        group: ProcessGroup,
     ) -> None:
         assert config.precision is not None
         assert config.max_tokens is not None
         self.network = network.to(group.device)
         self.steps_done = 0
-        self.total_steps = config.total_steps(source.per_epoch)
+        self.total_steps = config.total_steps(len(source))
         self._source = source
         self._config = config
         self._group = group
