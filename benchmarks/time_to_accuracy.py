@@ -1,20 +1,20 @@
-"""From scratch to the published accuracy: how long it takes on this machine.
+"""Time to the published accuracy, training from scratch on this machine.
 
-For each seed, `biml train --preset fast` from random weights; then the novel queries of the 200
-validation episodes over time, and at the end the novel queries of the gold few-shot task under 100
-renamings, both answered greedily. Written are a table of the curves (CSV), the figures at each end
-(CSV) and a figure (PNG). The last lines are medians over seeds.
+For each seed, `biml train --preset fast` from random weights. Measured are greedy exact-match
+accuracy on the novel queries of the 200 validation episodes, over time, and on the novel queries of
+the gold few-shot task under 100 remappings, at the end. Writes the learning curves (curves.csv),
+the final metrics (runs.csv) and a figure (time_to_accuracy.png), and prints medians over seeds.
 
     python benchmarks/time_to_accuracy.py [--seeds 0 1 2] [--minutes 60] [--out FOLDER]
-                                          [--falls MINUTES MINUTES …]
+                                          [--finetune_minutes MINUTES MINUTES …]
 
-Where a run ends short of both figures (the published one of novel queries, 99% of gold ones) it
-goes on by `--falls`: further runs with biases and noise all along, whose rate falls again from half
-the height, the first from the run's end, the others from the mean of the weights at the last two.
+A run that reaches neither or only one of the two criteria (the published accuracy on novel queries,
+99% of gold queries) continues with fine-tuning runs of `--finetune_minutes`: with biases and noise
+throughout and a new learning-rate decay from half the peak rate. The first starts from the end of
+the run, each later one from the average of the weights of the last two.
 
-A run that was stopped goes on, with the options that it began with; one that is complete is only
-evaluated. Minutes are those of training with validation, as the runs themselves count them; those
-of a fall include what came before it.
+An interrupted run is resumed with its own options; a complete one is only evaluated. Minutes are
+those of training and validation, and those of a fine-tuning run include all before it.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from average import averaged
+from average_weights import average_weights
 from biml.cli.main import main as biml
 from biml.episodes.registry import episode_type
 from biml.evaluation.network import teacher_forced_exact_match
@@ -39,80 +39,99 @@ from biml.training.metrics import LogEntry, read_metrics
 from biml.training.resume import RunPaths
 
 PUBLISHED = {"algebraic+biases": 95.3, "algebraic_noise": 94.7}
-"""Percent of novel validation queries that the published networks answer (paper, supplement)."""
+"""Accuracy of the published networks on novel validation queries, in percent (supplement)."""
 
 GOLD = 99.0
-"""Percent of gold few-shot queries to be answered as well."""
+"""Required accuracy on gold few-shot queries, in percent."""
 
-FALL = ["--batch_size", "48", "--batch_growth", "1", "--clean_share", "0", "--lr", "0.0005"]
+FINETUNING_OPTIONS = [
+    "--batch_size",
+    "48",
+    "--batch_growth",
+    "1",
+    "--clean_share",
+    "0",
+    "--lr",
+    "0.0005",
+]
 
-CURVE = ("seed", "fall", "minutes", "episodes", "copied", "novel", "train_loss", "val_loss")
-END = ("seed", "fall", "minutes", "episodes", "copied", "novel", "gold")
+CURVE = ("seed", "finetuning", "minutes", "episodes", "study", "novel", "train_loss", "val_loss")
+END = ("seed", "finetuning", "minutes", "episodes", "study", "novel", "gold")
 
 Row = dict[str, Any]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--falls", type=float, nargs="*", default=[], metavar="MINUTES")
-    parser.add_argument("--episode_type", default="algebraic+biases", choices=PUBLISHED)
-    parser.add_argument("--max_tokens", type=int, help="(as in training)")
-    parser.add_argument("--out", type=Path, default=Path("time_to_accuracy"))
+    option = parser.add_argument
+    option("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one run each (%(default)s)")
+    option("--minutes", type=float, default=60, help="length of the first run (%(default)g)")
+    option(
+        *("--finetune_minutes", "--falls"),
+        type=float,
+        nargs="*",
+        default=[],
+        metavar="MINUTES",
+        help="length of each fine-tuning run (--falls is the old spelling)",
+    )
+    option("--episode_type", default="algebraic+biases", choices=PUBLISHED)
+    option("--max_tokens", type=int, help="size of a micro-batch, as for `biml train`")
+    option("--out", type=Path, default=Path("time_to_accuracy"), help="folder (%(default)s)")
     args = parser.parse_args()
     published = PUBLISHED[args.episode_type]
     curves: list[Row] = []
     ends: list[Row] = []
     for seed in args.seeds:
-        for curve, end in course(seed, args):
+        for curve, end in run_seed(seed, args):
             curves += curve
             ends.append(end)
-            print(" ".join(f"{name} {shown(value)}" for name, value in end.items()), flush=True)
-            if there(end, published):
+            print(*(f"{name} {format_value(value)}" for name, value in end.items()), flush=True)
+            if reaches_criteria(end, published):
                 break
     write(args.out / "curves.csv", CURVE, curves)
     write(args.out / "runs.csv", END, ends)
     with atomic_write(args.out / "time_to_accuracy.png") as file:
-        drawn(curves, published).savefig(file, format="png", dpi=150)
+        plot(curves, published).savefig(file, format="png", dpi=150)
     for text, minutes in medians(args.seeds, curves, ends, published).items():
-        print(f"median minutes to {text}: {shown(minutes)}")
+        print(f"median minutes to {text}: {format_value(minutes)}")
 
 
-def course(seed: int, args: argparse.Namespace) -> Iterator[tuple[list[Row], Row]]:
-    """Train a seed, then each fall when it is asked for: the curve of each part, and its end."""
-    parts: list[Path] = []
+def run_seed(seed: int, args: argparse.Namespace) -> Iterator[tuple[list[Row], Row]]:
+    """Train, then fine-tune as often as the caller iterates; yield each curve and its end."""
+    models: list[Path] = []
     before: Row = {"minutes": 0.0, "episodes": 0}
-    for fall, minutes in enumerate([args.minutes, *args.falls]):
-        model = args.out / (f"seed{seed}-fall{fall}.pt" if fall else f"seed{seed}.pt")
-        own_options = ["--max_tokens", str(args.max_tokens)] if args.max_tokens else []
-        if fall and not model.exists():
-            own_options += ["--init", str(start(parts, model)), *FALL]
-        train(model, args.episode_type, minutes, seed + 1000 * fall, own_options)
-        parts.append(model)
+    for n, minutes in enumerate([args.minutes, *args.finetune_minutes]):
+        model = args.out / (f"seed{seed}-finetune{n}.pt" if n else f"seed{seed}.pt")
+        if (old := args.out / f"seed{seed}-fall{n}.pt").exists():
+            model = old  # of an earlier version
+        options = ["--max_tokens", str(args.max_tokens)] if args.max_tokens else []
+        if n and not model.exists():
+            options += ["--init", str(initial_model(models, model)), *FINETUNING_OPTIONS]
+        train(model, args.episode_type, minutes, seed + 1000 * n, options)
+        models.append(model)
         lines = [line for line in read_metrics(RunPaths(model).history) if "val_loss" in line]
-        curve = [point(line, before) | {"seed": seed, "fall": fall} for line in lines]
+        curve = [point(line, before) | {"seed": seed, "finetuning": n} for line in lines]
         before = {name: curve[-1][name] for name in before}
         end = {name: curve[-1][name] for name in END if name != "gold"}
         yield curve, end | {"gold": gold(model)}
 
 
-def start(parts: Sequence[Path], fall: Path) -> Path:
-    """What a fall begins from: the end before it, or the mean of the two before it, written."""
-    if len(parts) == 1:
-        return parts[0]
-    mean = fall.with_name(f"{fall.stem}-start.pt")
-    checkpoint.save_checkpoint(mean, averaged(list(parts[-2:])))
-    return mean
+def initial_model(models: Sequence[Path], finetuned: Path) -> Path:
+    """The model that fine-tuning starts from; an average of the last two is written."""
+    if len(models) == 1:
+        return models[0]
+    average = finetuned.with_name(f"{finetuned.stem}-start.pt")
+    checkpoint.save_checkpoint(average, average_weights(list(models[-2:])))
+    return average
 
 
-def train(model: Path, kind: str, minutes: float, seed: int, own_options: Sequence[str]) -> None:
-    """Train or go on; a complete run is left as it is."""
+def train(model: Path, kind: str, minutes: float, seed: int, more: Sequence[str]) -> None:
+    """Train or resume; a complete run stays as it is."""
     options = ["--fn_out_model", model.name, "--dir_model", str(model.parent)]
     if model.exists():
         code = biml(["train", *options, "--resume"])
     else:
-        recipe = ["--preset", "fast", "--episode_type", kind, *own_options]
+        recipe = ["--preset", "fast", "--episode_type", kind, *more]
         length = ["--minutes", str(minutes), "--seed", str(seed)]
         code = biml(["train", *recipe, *length, *options])
     if code:
@@ -120,11 +139,11 @@ def train(model: Path, kind: str, minutes: float, seed: int, own_options: Sequen
 
 
 def point(line: LogEntry, before: Mapping[str, Any]) -> Row:
-    """One validation of a part, its minutes and episodes counted from the very beginning."""
+    """One validation; minutes and episodes include those of earlier runs."""
     return {
         "minutes": round(before["minutes"] + (line["seconds"] or 0) / 60, 2),
         "episodes": before["episodes"] + (line["episodes"] or 0),
-        "copied": line["accuracy_copied"],
+        "study": line["accuracy_copied"],
         "novel": line["accuracy_novel"],
         "train_loss": line["train_loss"],
         "val_loss": line["val_loss"],
@@ -132,31 +151,33 @@ def point(line: LogEntry, before: Mapping[str, Any]) -> Row:
 
 
 def gold(model: Path) -> float:
-    """Percent of the gold task's novel queries, under 100 renamings, answered exactly."""
+    """Exact-match accuracy on novel gold queries under 100 remappings, in percent."""
     loaded = load_model(model)
-    asked = episode_type("few_shot_gold").open_evaluation(DataFolders(), 0).repeat(0)
-    right = teacher_forced_exact_match(loaded.network, asked)
+    episodes = episode_type("few_shot_gold").open_evaluation(DataFolders(), 0).repeat(0)
+    matches = teacher_forced_exact_match(loaded.network, episodes)
     novel = [
-        verdict
-        for episode, verdicts in zip(asked, right, strict=True)
-        for query, verdict in zip(episode.queries, verdicts, strict=True)
+        match
+        for episode, of_episode in zip(episodes, matches, strict=True)
+        for query, match in zip(episode.queries, of_episode, strict=True)
         if not query.in_study
     ]
     return 100 * sum(novel) / len(novel)
 
 
-def there(end: Row, published: float) -> bool:
-    """Whether an end has the accuracy that the run is for."""
+def reaches_criteria(end: Row, published: float) -> bool:
+    """Whether both accuracies are high enough."""
     return bool(end["novel"] >= published and end["gold"] >= GOLD)
 
 
 def medians(
     seeds: Sequence[int], curves: Sequence[Row], ends: Sequence[Row], published: float
 ) -> dict[str, float | None]:
-    """Minutes in the median over seeds; a seed that did not get there counts as taking for ever."""
+    """Median minutes over seeds; a seed that does not reach a criterion counts as infinite."""
     reached = {
         f"{published}% of novel queries": [at for at in curves if at["novel"] >= published],
-        f"that and {GOLD:g}% of gold queries": [end for end in ends if there(end, published)],
+        f"that and {GOLD:g}% of gold queries": [
+            end for end in ends if reaches_criteria(end, published)
+        ],
     }
     found: dict[str, float | None] = {}
     for text, rows in reached.items():
@@ -169,7 +190,7 @@ def medians(
     return found
 
 
-def shown(value: float | None) -> str:
+def format_value(value: float | None) -> str:
     return "not reached" if value is None else f"{value:g}"
 
 
@@ -182,7 +203,7 @@ def write(path: Path, names: tuple[str, ...], rows: list[dict[str, Any]]) -> Non
         file.write(text.getvalue().encode())
 
 
-def drawn(curves: list[dict[str, Any]], published: float) -> Figure:
+def plot(curves: list[dict[str, Any]], published: float) -> Figure:
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
     for seed in dict.fromkeys(at["seed"] for at in curves):

@@ -11,7 +11,7 @@ from biml.episodes.sampling import sample_episode, sample_examples
 from biml.errors import BimlError
 from biml.grammar import GOLD, Grammar, MetaGrammar
 from biml.rng import generator
-from plain_reference import plain
+from reference_interpreter import draw_episode, interpret
 
 META = MetaGrammar()
 N = 1500
@@ -40,7 +40,7 @@ def test_outputs_are_those_of_the_grammar_interpreted_plainly(episodes: list[Epi
     for episode in episodes[:300]:
         assert episode.grammar is not None
         for example in (*episode.study, *episode.queries):
-            assert example.output == plain.interpret(episode.grammar, example.input)
+            assert example.output == interpret(episode.grammar, example.input)
             assert example.output == episode.grammar.interpret(example.input)
 
 
@@ -57,7 +57,7 @@ def test_examples_are_distributed_as_in_plain_drawing(episodes: list[Episode]) -
         sides = ([len(e.input) for e in examples], [len(e.output) for e in examples])
         return [(Counter(side), len(side)) for side in sides]
 
-    plainly = [plain.draw_episode(META, generator(4, i)) for i in range(400)]
+    plainly = [draw_episode(META, generator(4, i)) for i in range(400)]
     for (ours, n), (theirs, m) in zip(shares(episodes), shares(plainly), strict=True):
         for length in range(1, 9):
             p = ours[length] / n

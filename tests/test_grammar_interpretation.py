@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from biml.episodes.text_format import read_episode
 from biml.grammar import GOLD, Grammar, GrammarError, Rule
 from biml.grammar.gold import GOLD_QUERIES, GOLD_STUDY
-from plain_reference import plain
+from reference_interpreter import interpret
 
 
 def outputs(grammar: Grammar, *inputs: str) -> list[str]:
@@ -176,4 +176,4 @@ def test_agrees_with_plain_interpretation_of_any_grammar(
     some_rules: list[Rule], words: list[str]
 ) -> None:
     grammar = Grammar(tuple(some_rules))
-    assert grammar.interpret(words) == plain.interpret(grammar, tuple(words))
+    assert grammar.interpret(words) == interpret(grammar, tuple(words))

@@ -124,7 +124,7 @@ class SlipRates:
 
 
 HUMAN_RATES = SlipRates()
-"""Rates at which people's few-shot answers are likeliest (`benchmarks/slip_rates.py`)."""
+"""Rates at which people's few-shot answers are likeliest (`benchmarks/fit_slip_rates.py`)."""
 
 
 def sample_perturbed_grammar(variants: Sequence[RuleVariants], rng: Random) -> Grammar | None:

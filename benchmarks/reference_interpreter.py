@@ -1,6 +1,6 @@
-"""Interpretation and drawing written down plainly, with tuples of words and nothing remembered.
+"""Reference interpreter and episode sampler: plain tuples of words, no caching.
 
-What `draw_episode.py` measures against, and what the tests compare the library's answers with.
+`sample_episode.py` measures the library's speed against it, and tests compare outputs with it.
 """
 
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ Words = tuple[str, ...]
 
 
 def interpret(grammar: Grammar, words: Words, longest: int = 10_000) -> Words:
-    """The output of the first rule that matches all words; the words themselves if none does.
+    """Apply the first rule that matches all words, recursively; stop beyond `longest` symbols.
 
-    Not continued beyond `longest` symbols.
+    Words that no rule matches are returned as they are.
     """
     for rule in grammar.rules:
         for bound in matches(rule.lhs, rule.lhs_pattern, words):
@@ -31,7 +31,7 @@ def interpret(grammar: Grammar, words: Words, longest: int = 10_000) -> Words:
 
 
 def matches(lhs: Words, kinds: str, words: Words) -> Iterator[dict[str, Words]]:
-    """All ways to match, those first in which earlier variables take more words."""
+    """Yield all variable bindings, longest bindings of earlier variables first."""
     if not lhs:
         if not words:
             yield {}
@@ -43,12 +43,12 @@ def matches(lhs: Words, kinds: str, words: Words) -> Iterator[dict[str, Words]]:
                 yield {lhs[0]: words[:length], **rest}
 
 
-def draw_episode(meta: MetaGrammar, rng: Random) -> Episode:
-    """An episode of the same distribution as the library's; a grammar that runs dry never ends."""
+def sample_episode(meta: MetaGrammar, rng: Random) -> Episode:
+    """Sample from the library's distribution; never returns if a grammar has too few inputs."""
     grammar = meta.sample_grammar(rng)
     outputs: dict[Words, Words] = {}
     while len(outputs) < meta.n_study + meta.n_query:
-        words = draw_input(grammar, "x1", rng, meta.max_input)
+        words = sample_input(grammar, "x1", rng, meta.max_input)
         if len(words) <= meta.max_input and words not in outputs:
             output = interpret(grammar, words, meta.max_output)
             if len(output) <= meta.max_output:
@@ -59,8 +59,8 @@ def draw_episode(meta: MetaGrammar, rng: Random) -> Episode:
     return Episode(tuple(study), tuple(queries), grammar=grammar)
 
 
-def draw_input(grammar: Grammar, item: str, rng: Random, longest: int) -> Words:
-    """What a variable of the PCFG becomes; not continued far beyond the longest wanted."""
+def sample_input(grammar: Grammar, item: str, rng: Random, longest: int) -> Words:
+    """Expand a variable of the PCFG; stop soon after `longest` words."""
     primitives: list[Rule] = list(grammar.primitives)
     longer = [rule for rule in grammar.rules if len(rule.lhs) > 1]
     rule = rng.choice([None, *longer]) if item[0] == "x" else None
@@ -69,5 +69,5 @@ def draw_input(grammar: Grammar, item: str, rng: Random, longest: int) -> Words:
     words: Words = ()
     for part, kind in zip(rule.lhs, rule.lhs_pattern, strict=True):
         if len(words) <= longest:
-            words += (part,) if kind == "." else draw_input(grammar, part, rng, longest)
+            words += (part,) if kind == "." else sample_input(grammar, part, rng, longest)
     return words

@@ -1,13 +1,13 @@
-"""The mean of several checkpoints' weights, as the maintainer's script makes it."""
+"""Weight averaging of several checkpoints (`benchmarks/average_weights.py`)."""
 
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import average_weights
 from biml.networks import checkpoint
 from biml.networks.checkpoint import load_checkpoint
 from biml.networks.pretrained import DTYPES, write_safetensors
@@ -15,15 +15,6 @@ from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 from biml.training.config import RuntimeConfig
 from biml.training.trainer import train
 from training_toys import OPTIONS, open_toys, weights_of
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
-
-@pytest.fixture
-def average(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    monkeypatch.delitem(sys.modules, "average", raising=False)
-    return import_module("average")
 
 
 @pytest.fixture
@@ -35,8 +26,8 @@ def runs(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_the_mean_of_two_models_has_the_facts_of_the_last(average, runs: list[Path]) -> None:
-    contents = average.averaged(runs)
+def test_the_average_keeps_the_facts_of_the_last_checkpoint(runs: list[Path]) -> None:
+    contents = average_weights.average_weights(runs)
     one, other = map(weights_of, runs)
     for name, mean in contents["weights"].items():
         torch.testing.assert_close(mean, (one[name] + other[name]) / 2)
@@ -46,26 +37,26 @@ def test_the_mean_of_two_models_has_the_facts_of_the_last(average, runs: list[Pa
     assert "training" not in contents
 
 
-def test_a_model_counts_as_often_as_it_is_named_and_may_be_exported(
-    average, runs: list[Path], tmp_path: Path
+def test_a_repeated_checkpoint_counts_repeatedly_and_may_be_exported(
+    runs: list[Path], tmp_path: Path
 ) -> None:
     exported = tmp_path / "one.safetensors"
     write_safetensors(exported, load_checkpoint(runs[0]), DTYPES["float32"])
-    contents = average.averaged([exported, runs[0], runs[1]])
+    contents = average_weights.average_weights([exported, runs[0], runs[1]])
     one, other = map(weights_of, runs)
     for name, mean in contents["weights"].items():
         torch.testing.assert_close(mean, (2 * one[name] + other[name]) / 3)
 
 
-def test_models_of_another_network_are_refused(
-    average, runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+def test_checkpoints_of_different_networks_are_refused(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     wider = Seq2SeqTransformer(Seq2SeqConfig(1, 1, emb_size=24, ff_mult=1), own_vocabulary(runs[0]))
     checkpoint.save_checkpoint(tmp_path / "wider.pt", checkpoint.checkpoint_of(wider, "algebraic"))
     arguments = [str(runs[0]), str(tmp_path / "wider.pt"), "--out", str(tmp_path / "mean.pt")]
-    monkeypatch.setattr(sys, "argv", ["average.py", *arguments])
-    assert average.main() == 2
-    assert "one.pt is of another network than" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["average_weights.py", *arguments])
+    assert average_weights.main() == 2
+    assert "wider.pt" in capsys.readouterr().err
     assert not (tmp_path / "mean.pt").exists()
 
 

@@ -1,16 +1,18 @@
-"""What a network that learned its training targets perfectly would answer in the few-shot task.
+"""Samples of an ideal learner: one that has learned its training targets perfectly.
 
-`algebraic+biases` and `algebraic+slips` show targets that are now and then wrong. Here they are
-drawn for the queries that people answered, by the same functions, and measured as samples are:
-accuracy in percent, errors that are one-to-one and iconic, and the correlation with people over
-items; and people's answers have a log-likelihood by the mixture that targets are drawn from. Beside
-them stand people and, if named, models. So one sees how much of a difference from people is the
-recipe's, and how much that of a model.
+The episode types `algebraic+biases` and `algebraic+slips` corrupt some of their targets. Here the
+same corruptions are sampled for the queries of the human few-shot task and analysed as samples of
+a model are: accuracy and error patterns in percent, and the item correlation with people. The
+log-likelihood of the human responses is that under the mixture which targets are sampled from.
+People and, if named, models are analysed in the same way. This separates how much of a difference
+from people is due to the training targets and how much to the model.
 
-    python benchmarks/biased_targets.py [MODEL ...] [--times 200] [--samples 10] [--data_dir FOLDER]
+    python benchmarks/ideal_learner_samples.py [MODEL …] [--times 200] [--samples 10]
+                                               [--data_dir FOLDER]
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,26 +38,26 @@ from biml.grammar import GOLD
 from biml.grammar.meta_grammar import COLOURS
 from biml.paths import DataFolders
 
-SHOWN_BY = {"algebraic+biases": "oracle-biases", "algebraic+slips": "oracle-slips"}
-"""Episode types, and the symbolic model that knows the mixture of their targets but for noise."""
+MIXTURES = {"algebraic+biases": "oracle-biases", "algebraic+slips": "oracle-slips"}
+"""Episode types and the symbolic model with the same mixture of targets, but without noise."""
 
 SYMBOLS = (*GOLD.symbols, *COLOURS[len(GOLD.symbols) :])
-"""As many as there are in training, those of the gold grammar by their canonical names."""
+"""As many symbols as in training; those of the gold grammar have their canonical names."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", metavar="MODEL")
     parser.add_argument(
-        "--times", type=int, default=200, help="targets for each of people's answers (%(default)s)"
+        "--times", type=int, default=200, help="samples per human response (%(default)s)"
     )
     parser.add_argument(
         "--samples",
         type=int,
         default=SAMPLES_PER_RESPONSE,
-        help="the same of each model (%(default)s)",
+        help="samples per human response of each model (%(default)s)",
     )
-    parser.add_argument("--data_dir", type=Path, help="where data_human lies")
+    parser.add_argument("--data_dir", type=Path, help="folder that contains data_human")
     args = parser.parse_args()
     data = DataFolders(args.data_dir)
     networks = {name: biml.load(name).responder for name in args.models}
@@ -63,10 +65,10 @@ def main() -> None:
         sample_few_shot(network, data, model=name, samples_per_response=args.samples)
         for name, network in networks.items()
     ]
-    drawn = [pd.DataFrame(targets(data, args.times, name)) for name in SHOWN_BY]
-    responses = pd.concat([people_few_shot(data), *drawn, *samples])
-    mixtures = {name: symbolic_model(model).build() for name, model in SHOWN_BY.items()}
-    measured = [
+    ideal = [pd.DataFrame(sample_targets(data, args.times, name)) for name in MIXTURES]
+    responses = pd.concat([people_few_shot(data), *ideal, *samples])
+    mixtures = {name: symbolic_model(model).build() for name, model in MIXTURES.items()}
+    tables = [
         table.set_index("model")
         for table in (
             accuracy_by_group(responses, by=["model"]),
@@ -75,44 +77,43 @@ def main() -> None:
             pd.DataFrame(likelihoods(data, {**mixtures, **networks})),
         )
     ]
-    print(pd.concat(measured, axis=1).round(2).to_string(), end="\n\n")
+    print(pd.concat(tables, axis=1).round(2).to_string(), end="\n\n")
     items = item_accuracy(responses, by=["model"])
     print(items.pivot(index="item", columns="model", values="accuracy").round(1).to_string())
 
 
-def targets(data: DataFolders, times: int, name: str) -> Iterator[dict[str, str]]:
-    """Targets as an episode type shows them in training, one row each.
-
-    Args:
-        times: so many for each of people's answers.
-        name: of the episode type.
-    """
+def sample_targets(data: DataFolders, n: int, name: str) -> Iterator[dict[str, str]]:
+    """Sample `n` training targets of an episode type per human response, one row each."""
     rng = Random(0)
     for episode in episode_type("few_shot_human").open_evaluation(data, 0).episodes:
-        right = replace(
+        algebraic = replace(
             episode,
             grammar=GOLD,
             queries=tuple([Example(q.input, GOLD.interpret(q.input)) for q in episode.queries]),
         )
-        for _ in range(times):
-            shown = right
-            for step in episode_type(name).corruptions:
-                shown = step(shown, rng, symbols=SYMBOLS)
-            for query in shown.queries:
+        for _ in range(n):
+            corrupted = algebraic
+            for corrupt in episode_type(name).corruptions:
+                corrupted = corrupt(corrupted, rng, symbols=SYMBOLS)
+            for query in corrupted.queries:
                 words, response = " ".join(query.input), " ".join(query.output)
                 yield {"model": name, "item": words, "query": words, "response": response}
 
 
 def likelihoods(data: DataFolders, responders: dict[str, Responder]) -> Iterator[dict[str, object]]:
-    """That of people's answers by each, at the lapse rate that fits best."""
+    """Compute the log-likelihood of the human responses at the best-fitting lapse rate."""
     human = episode_type("few_shot_human").open_evaluation(data, 0)
     for name, responder in responders.items():
-        found = fit_lapse(score_repeats(responder, human.repeat, DEFAULT_REPEATS))
-        yield {"model": name, "log_likelihood": found.mean, "lapse": found.p_lapse}
+        fit = fit_lapse(score_repeats(responder, human.repeat, DEFAULT_REPEATS))
+        yield {"model": name, "log_likelihood": fit.mean, "p_lapse": fit.p_lapse}
 
 
 if __name__ == "__main__":
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except BimlError as error:
         sys.exit(f"error: {error}")

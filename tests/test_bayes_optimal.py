@@ -1,43 +1,35 @@
-"""The learner that weighs all grammars: what fits study examples, and how likely it is."""
+"""The Bayes-optimal learner: which grammars fit the study examples, with what probability."""
 
 from collections import Counter
-from importlib import import_module
-from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
+import bayes_optimal
 from biml.episodes.episode import Episode, Example
 from biml.episodes.sampling import sample_episode
 from biml.grammar import MetaGrammar
-
-
-@pytest.fixture
-def ceiling(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
-    return import_module("ceiling")
 
 
 def example(words: str, symbols: str) -> Example:
     return Example(tuple(words.split()), tuple(symbols.split()))
 
 
-def test_right_sides_are_as_likely_as_they_are_drawn(ceiling: Any) -> None:
+def test_right_hand_sides_have_the_probability_of_sampling_them() -> None:
     rng = Random(0)
     drawn: dict[int, Counter] = {1: Counter(), 2: Counter()}
     for _ in range(8000):
         for rule in MetaGrammar().sample_grammar(rng).functions:
             drawn[len(rule.lhs) - 1][tuple(rule.rhs_template)] += 1
     for arity, counts in drawn.items():
-        chances = ceiling.right_sides(arity)
+        chances = bayes_optimal.right_hand_sides(arity)
         assert sum(chances.values()) == pytest.approx(1)
         for template, chance in sorted(chances.items(), key=lambda item: -item[1])[:6]:
             share = counts[template] / counts.total()
             assert share == pytest.approx(chance, abs=4 * (chance / counts.total()) ** 0.5)
 
 
-def test_the_grammar_of_an_episode_is_among_those_that_fit(ceiling: Any) -> None:
+def test_the_grammar_of_an_episode_is_among_the_consistent_ones() -> None:
     for seed in range(12):
         episode = sample_episode(MetaGrammar(), Random(seed))
         shown = {word for each in episode.study for word in each.input}
@@ -50,28 +42,28 @@ def test_the_grammar_of_an_episode_is_among_those_that_fit(ceiling: Any) -> None
         }
         found = [
             fitting
-            for fitting in ceiling.fitting(episode.study, [query.input for query in queries])
+            for fitting in bayes_optimal.consistent_grammars(
+                episode.study, [query.input for query in queries]
+            )
             if dict(fitting.templates) == true
             and all(
-                tree and ceiling.value(tree, fitting.symbols, true) == query.output
+                tree and bayes_optimal.value(tree, fitting.symbols, true) == query.output
                 for tree, query in zip(fitting.trees, queries, strict=True)
             )
         ]
         assert found
 
 
-def test_a_learner_is_as_sure_of_an_answer_as_the_grammars_that_give_it_are_likely(
-    ceiling: Any,
-) -> None:
+def test_confidence_is_the_posterior_of_the_grammars_that_agree() -> None:
     study = (example("dax", "RED"), example("wif", "BLUE"), example("dax fep wif", "RED BLUE RED"))
     asked = (
         example("wif fep dax", "BLUE RED BLUE"),
         example("lug", "GREEN"),
         example("dax wif fep wif", "RED BLUE BLUE BLUE"),
     )
-    first, unknown, longer = ceiling.learn(Episode(study, asked))
-    assert (first.symbols, first.weight) == (("BLUE", "RED", "BLUE"), pytest.approx(1))
+    first, unknown, longer = bayes_optimal.respond(Episode(study, asked))
+    assert (first.symbols, first.probability) == (("BLUE", "RED", "BLUE"), pytest.approx(1))
     assert unknown.symbols is None
     # The first argument is one word or any string, each as likely: so is where `dax` belongs.
     assert " ".join(longer.symbols) in ("RED BLUE BLUE BLUE", "RED BLUE BLUE RED BLUE")
-    assert longer.weight == pytest.approx(0.5)
+    assert longer.probability == pytest.approx(0.5)

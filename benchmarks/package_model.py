@@ -1,13 +1,13 @@
-"""Make a model that comes with biml: float16 weights and a card with measured figures.
+"""Package a pretrained model: float16 weights and a model card with its metrics.
 
-    python benchmarks/make_model.py CHECKPOINT NAME [--data_dir FOLDER] [--note TEXT]
+    python benchmarks/package_model.py CHECKPOINT NAME [--data_dir FOLDER] [--note TEXT]
 
-The files NAME.safetensors and NAME.json go to src/biml/models, or to another --folder, which is how
-to measure a model of one's own: NAME is then the shipped one of the same episode type. The figures
-are those of the rounded weights: exact answers to 100 gold episodes, 200 validation episodes and
-130 episodes of rules never met in training, and the log-likelihood of people's answers over 10
-passes at the lapse rate that fits best. What cannot be asked of a model is left out, and the card
-says why. It takes two minutes.
+Writes NAME.safetensors and NAME.json to src/biml/models or to --folder; use the latter to measure
+a model of your own, with NAME the pretrained model of the same episode type. The metrics are those
+of the rounded weights: exact-match accuracy on 100 gold episodes, 200 validation episodes and 130
+episodes with held-out rules, and the log-likelihood of the human responses, averaged over 10
+repeats at the best-fitting lapse rate. The card gives the reason for every metric that does not
+apply. Takes two minutes.
 """
 
 import argparse
@@ -27,20 +27,26 @@ FACTS = ("command", "minutes", "hardware", "note")
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", type=Path, help="a trained model")
     parser.add_argument("name", help=f"one of {', '.join(PRETRAINED)}")
     parser.add_argument(
-        "--folder", type=Path, default=PRETRAINED_FOLDER, help="where to write (%(default)s)"
+        "--folder", type=Path, default=PRETRAINED_FOLDER, help="output folder (%(default)s)"
     )
-    parser.add_argument("--data_dir", type=Path, help="where data_human lies")
-    parser.add_argument("--passes", type=int, default=DEFAULT_REPEATS, help="(%(default)s)")
-    parser.add_argument("--overwrite", action="store_true", help="replace the model")
+    parser.add_argument("--data_dir", type=Path, help="folder that contains data_human")
+    parser.add_argument(
+        "--repeats",
+        "--passes",
+        type=int,
+        default=DEFAULT_REPEATS,
+        help="random orders and remappings (%(default)s)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing model")
     for fact in FACTS:
         kind = float if fact == "minutes" else str
-        parser.add_argument(f"--{fact}", type=kind, help="for the card, instead of what it knows")
+        parser.add_argument(f"--{fact}", type=kind, help="value for the card")
     args = parser.parse_args()
     try:
-        path = make(args)
+        path = package(args)
     except BimlError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -48,24 +54,27 @@ def main() -> int:
     return biml(["models", args.name]) if path.parent == PRETRAINED_FOLDER else 0
 
 
-def make(args: argparse.Namespace) -> Path:
-    """Write the two files; the name of the first."""
+def package(args: argparse.Namespace) -> Path:
+    """Write both files and return the path of the weights."""
     if args.name not in PRETRAINED:
-        raise UsageError(f"no model {args.name!r} comes with biml, but {', '.join(PRETRAINED)}")
+        raise UsageError(
+            f"{args.name} is no pretrained model; choose one of {', '.join(PRETRAINED)}"
+        )
     path = args.folder / f"{args.name}.safetensors"
     if path.exists() and not args.overwrite:
         raise UsageError(f"{path} exists; add --overwrite to replace it")
     trained_on = load_checkpoint(args.checkpoint)["episode_type"]
     if trained_on != PRETRAINED[args.name]:
         raise UsageError(
-            f"{args.name} is trained on {PRETRAINED[args.name]}, but {args.checkpoint} on {trained_on}"
+            f"{args.name} is trained on {PRETRAINED[args.name]}, "
+            f"but {args.checkpoint} on {trained_on}"
         )
     contents = build_release(
         args.checkpoint,
         args.name,
         DataFolders(args.data_dir),
         facts={fact: getattr(args, fact) for fact in FACTS if getattr(args, fact) is not None},
-        repeats=args.passes,
+        repeats=args.repeats,
         progress=lambda text: print(f"measuring: {text}", flush=True),
     )
     write_safetensors(path, contents, DTYPES["float16"])

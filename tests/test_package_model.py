@@ -3,13 +3,13 @@
 import json
 import sys
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import package_model
 from biml import paths
 from biml.cli.models import METRIC_NAMES
 from biml.episodes.datasets import EvaluationSet
@@ -175,15 +175,12 @@ def test_exact_answers_may_be_longer_than_ten_symbols() -> None:
     assert found["novel"] == 100
 
 
-def test_the_maintainers_script_writes_both_files(
+def test_package_model_writes_weights_and_card(
     checkpoint: Path, shared: Path, few: None, tmp_path: Path, monkeypatch, capsys
 ) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
-    make_model = import_module("make_model")
-
     def make(*argv: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["make_model.py", *map(str, argv)])
-        return make_model.main()
+        monkeypatch.setattr(sys, "argv", ["package_model.py", *map(str, argv)])
+        return package_model.main()
 
     where = ("--folder", tmp_path / "made", "--data_dir", shared, "--passes", 1)
     assert make(checkpoint, "net-BIML-joint-top", *where) == 0
