@@ -1,183 +1,143 @@
-"""Reading zip archives and local folders alike, trusting neither."""
+"""Safe reading and unpacking of zip archives and local folders from untrusted sources."""
 
 import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, cast
 
 from biml.errors import BimlError, FormatError
 from biml.human.resources import ByteCallback, DataResource
 from biml.paths import card_path
 
+OpenFile = Callable[[], BinaryIO]
+
 _COPY_CHUNK = 2**18
 
 
-class FileSource(Protocol):
-    """Named files that can be read: a zip archive, a folder or a single file."""
+@dataclass(frozen=True)
+class FileSource:
+    """The regular files of a zip archive, a folder, or a single file.
 
-    name: str
-
-    def files(self) -> list[PurePosixPath]:
-        """Relative paths of all plain files, sorted, none of them leading out."""
-        ...
-
-    def open(self, file: PurePosixPath) -> BinaryIO: ...
-
-    def close(self) -> None: ...
-
-
-class ZipSource:
-    """The plain files of a zip archive.
-
-    Raises:
-        FormatError: damaged, encrypted, or with a path that leads out of the target.
+    Attributes:
+        name: for messages.
+        files: functions that open each file, by relative path, sorted; none leads outside.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
-        self.name = name
-        try:
-            self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
-            raise FormatError(f"not a readable zip archive ({error})", source=self.name) from error
-        self._infos = {self._checked(info): info for info in self._zip.infolist()}
+    name: str
+    files: Mapping[PurePosixPath, OpenFile]
 
-    def _checked(self, info: zipfile.ZipInfo) -> PurePosixPath:
-        path = PurePosixPath(info.filename.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in info.filename:
-            raise FormatError(
-                f"the archive has a file {info.filename!r} that would land outside the target "
-                "folder; nothing was unpacked. Do not trust where it came from.",
-                source=self.name,
-            )
-        return path
 
-    def files(self) -> list[PurePosixPath]:
-        return sorted(path for path, info in self._infos.items() if _is_regular(info, path))
+@contextmanager
+def open_source(path: Path, name: str | None = None) -> Iterator[FileSource]:
+    """Open a zip archive, a folder, or a single checkpoint (itself a zip, but never unpacked).
 
-    def open(self, file: PurePosixPath) -> BinaryIO:
-        return cast(BinaryIO, self._zip.open(self._infos[file]))
+    Raises:
+        FormatError: the archive is damaged, or has a path that leads outside the target folder.
+        BimlError: there is no such file, or a network in safetensors format has no card beside it.
+    """
+    name = name or str(path)
+    if not path.exists():
+        raise BimlError(f"{path}: no such file or folder")
+    if path.suffix.lower() != ".zip":
+        yield FileSource(name, {file: partial(_open, p) for file, p in _local_files(path)})
+        return
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise FormatError(f"not a readable zip archive ({error})", source=name) from error
+    with archive:
+        members = {_safe_path(info, name): info for info in archive.infolist()}
+        yield FileSource(
+            name,
+            {
+                file: cast(OpenFile, partial(archive.open, info))
+                for file, info in sorted(members.items())
+                if _is_regular(info, file)
+            },
+        )
 
-    def close(self) -> None:
-        self._zip.close()
+
+def _safe_path(info: zipfile.ZipInfo, source: str) -> PurePosixPath:
+    path = PurePosixPath(info.filename.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in info.filename:
+        raise FormatError(
+            f"the archive contains {info.filename!r}, which would be written outside the target "
+            "folder; nothing was unpacked. Do not trust its origin.",
+            source=source,
+        )
+    return path
 
 
 def _is_regular(info: zipfile.ZipInfo, path: PurePosixPath) -> bool:
     """False for folders, symbolic links, devices, and what macOS adds to archives."""
     kind = stat.S_IFMT(info.external_attr >> 16)
-    odd = path.parts[:1] == ("__MACOSX",) or path.name.startswith("._")
-    return not info.is_dir() and kind in (0, stat.S_IFREG) and not odd
+    from_macos = path.parts[:1] == ("__MACOSX",) or path.name.startswith("._")
+    return not info.is_dir() and kind in (0, stat.S_IFREG) and not from_macos
 
 
-class DirectorySource:
-    """The plain files of a local folder, or one local file; an exported network with its card.
-
-    Raises:
-        BimlError: a network in safetensors format has no card beside it.
-    """
-
-    def __init__(self, path: Path, name: str) -> None:
-        self.name = name
-        path = path.resolve()
-        self._only = _with_model_card(path) if path.is_file() else None
-        self._root = path.parent if path.is_file() else path
-
-    def files(self) -> list[PurePosixPath]:
-        if self._only is not None:
-            return [PurePosixPath(file.name) for file in self._only]
-        found = []
-        for folder, _, names in os.walk(self._root):
-            inside = Path(folder).relative_to(self._root)
-            found += [
-                PurePosixPath(self._root.name, *inside.parts, name)
-                for name in names
-                if not os.path.islink(os.path.join(folder, name))
-            ]
-        return sorted(found)
-
-    def open(self, file: PurePosixPath) -> BinaryIO:
-        # Paths begin with the folder's own name, by which some contents are told apart.
-        parts = file.parts if self._only is not None else file.parts[1:]
-        return open(self._root.joinpath(*parts), "rb")
-
-    def close(self) -> None:
-        pass
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb")
 
 
-def _with_model_card(path: Path) -> list[Path]:
-    if path.suffix != ".safetensors":
-        return [path]
-    card = card_path(path)
-    if not card.is_file():
-        raise BimlError(
-            f"{path}: its card {card.name} is missing, which says what network this is; "
-            "copy it here too (`biml export` writes both)"
-        )
-    return [card, path]
-
-
-def open_source(path: Path, name: str | None = None) -> FileSource:
-    """A zip archive, a folder, or a single checkpoint (itself a zip, which is not unpacked).
-
-    Args:
-        name: how messages call it, where that is not its path.
-
-    Raises:
-        BimlError: nothing is there, it is not readable, or a network's card is missing.
-    """
-    if not path.exists():
-        raise BimlError(f"{path}: no such file or folder")
-    made = ZipSource if path.suffix.lower() == ".zip" else DirectorySource
-    return made(path, name or str(path))
+def _local_files(path: Path) -> list[tuple[PurePosixPath, Path]]:
+    """Regular files, sorted; the relative paths of a folder's files begin with its own name."""
+    path = path.resolve()
+    if path.is_dir():
+        walked = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+        files = sorted(file for file in walked if not file.is_symlink())
+    else:
+        files = [path]
+        if path.suffix == ".safetensors":
+            files.insert(0, card_path(path))
+            if not files[0].is_file():
+                raise BimlError(
+                    f"{path}: its card {files[0].name} is missing, which describes the network; "
+                    "copy it here too (`biml export` writes both)"
+                )
+    return [(PurePosixPath(file.relative_to(path.parent).as_posix()), file) for file in files]
 
 
 def unpack(
     source: FileSource,
-    kind: DataResource,
+    resource: DataResource,
     root: PurePosixPath,
     target: Path,
     progress: ByteCallback = lambda done, total: None,
 ) -> int:
-    """Write the files of `kind` that lie under `root` into the empty folder `target`.
+    """Write a resource's files under `root` into the empty folder `target`; return their number.
 
-    Sizes are counted while reading, whatever the archive says of itself.
-
-    Returns:
-        The number of files.
+    Sizes are counted while reading, whatever the archive declares.
 
     Raises:
         FormatError: too many files, too large, or damaged.
-        BimlError: cannot be written.
     """
-    wanted = [
-        file
-        for file in source.files()
-        if file.is_relative_to(root) and file.suffix in kind.suffixes
-    ]
-    if len(wanted) > kind.max_files:
-        raise _too_large_error(source, f"{len(wanted):,} files, more than the {kind.max_files:,}")
-    left = kind.max_bytes
-    for done, file in enumerate(wanted):
-        place = target.joinpath(*file.relative_to(root).parts)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with _read_errors(source, file) as stream, open(place, "xb") as out:
-            while piece := stream.read(_COPY_CHUNK):
-                left -= len(piece)
+    files = [f for f in source.files if f.is_relative_to(root) and f.suffix in resource.suffixes]
+    if len(files) > resource.max_files:
+        raise _too_large_error(source, f"{len(files):,} files", resource.max_files)
+    left = resource.max_bytes
+    for done, file in enumerate(files, 1):
+        path = target.joinpath(*file.relative_to(root).parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _read_errors(source, file), source.files[file]() as stream, open(path, "xb") as out:
+            while chunk := stream.read(_COPY_CHUNK):
+                left -= len(chunk)
                 if left < 0:
-                    raise _too_large_error(source, f"more than the {kind.max_bytes:,} bytes")
-                out.write(piece)
-        progress(done + 1, len(wanted))
-    return len(wanted)
+                    raise _too_large_error(source, "too many bytes", resource.max_bytes)
+                out.write(chunk)
+        progress(done, len(files))
+    return len(files)
 
 
 @contextmanager
-def _read_errors(source: FileSource, file: PurePosixPath) -> Iterator[BinaryIO]:
+def _read_errors(source: FileSource, file: PurePosixPath) -> Iterator[None]:
     try:
-        with source.open(file) as stream:
-            yield stream
+        yield
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise FormatError(
             f"{file} in it cannot be unpacked ({error}); fetch the archive again",
@@ -185,24 +145,26 @@ def _read_errors(source: FileSource, file: PurePosixPath) -> Iterator[BinaryIO]:
         ) from error
 
 
-def _too_large_error(source: FileSource, what: str) -> FormatError:
-    return FormatError(f"{what} that it may hold; nothing was unpacked", source=source.name)
+def _too_large_error(source: FileSource, what: str, limit: int) -> FormatError:
+    return FormatError(
+        f"{what}, more than the {limit:,} allowed; nothing was unpacked", source=source.name
+    )
 
 
-def merge_into(made: Path, target: Path, *, overwrite: bool) -> tuple[int, tuple[str, ...]]:
-    """Move the files of `made` into `target`, which may hold others.
+def merge_into(new: Path, target: Path, *, overwrite: bool) -> tuple[int, tuple[str, ...]]:
+    """Move the files of `new` into `target`, which may hold others.
 
     Returns:
-        How many were moved, and the names of those that were there already and stay as they are.
+        How many were moved, and the names of existing files that were left unchanged.
     """
     kept = []
     moved = 0
-    for file in sorted(path for path in made.rglob("*") if path.is_file()):
-        place = target / file.relative_to(made)
-        if place.exists() and not overwrite:
-            kept.append(str(file.relative_to(made)))
+    for file in sorted(path for path in new.rglob("*") if path.is_file()):
+        path = target / file.relative_to(new)
+        if path.exists() and not overwrite:
+            kept.append(str(file.relative_to(new)))
             continue
-        place.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(file, place)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(file, path)
         moved += 1
     return moved, tuple(kept)

@@ -1,4 +1,4 @@
-"""Which data are on this machine, and where."""
+"""Downloading, importing and listing data: resumable HTTP, safe unpacking, verification."""
 
 import hashlib
 import http.client
@@ -9,7 +9,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
@@ -23,14 +23,21 @@ from biml.paths import MODEL_SUFFIXES, DataFolders, user_cache_folder
 
 _DOWNLOAD_CHUNK = 2**18
 
+ProgressFactory = Callable[[str, str], ByteCallback]
+"""Called with the stage that begins and its unit (bytes, files); returns its callback."""
+
+
+def _no_progress(stage: str, unit: str) -> ByteCallback:
+    return lambda done, total: None
+
 
 class _ConnectionLostError(Exception):
-    """The connection ended early; what has come is kept."""
+    """The connection ended early; the bytes received so far are kept."""
 
 
 @dataclass(frozen=True)
 class _PartialDownload:
-    """An unfinished download: its bytes, and beside them what they are the beginning of."""
+    """An unfinished download, with its address and version in a JSON file beside it."""
 
     file: Path
     url: str
@@ -40,7 +47,7 @@ class _PartialDownload:
         return self.file.with_name(self.file.name + ".json")
 
     def resumable(self) -> tuple[int, str]:
-        """Bytes at hand and the validator of the version they belong to; (0, "") to start anew."""
+        """Bytes received and the validator of their version; (0, "") to start anew."""
         try:
             note = json.loads(self.validator_file.read_text("utf-8"))
             if note["url"] == self.url and note["validator"]:
@@ -55,6 +62,26 @@ class _PartialDownload:
             self.file.touch()
         with atomic_write(self.validator_file) as note:
             note.write(json.dumps({"url": self.url, "validator": validator}).encode())
+
+    def check_size(self, size: int, max_bytes: int) -> None:
+        if size > max_bytes:
+            self.discard()
+            raise BimlError(
+                f"{self.url}: more than {max_bytes:,} bytes, far larger than expected; "
+                "check the address given in --url"
+            )
+
+    def check_sha256(self, expected: str | None) -> None:
+        if expected is None:
+            return
+        with open(self.file, "rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+        if actual != expected:
+            self.discard()
+            raise BimlError(
+                f"{self.url}: the file has the checksum {actual}, not {expected}; it was removed. "
+                "Try again, or give another address in --url."
+            )
 
     def discard(self) -> None:
         self.file.unlink(missing_ok=True)
@@ -72,26 +99,24 @@ def fetch(
     pause: float = 1.0,
     timeout: float = 30.0,
 ) -> None:
-    """Download `url` to the file `target`, going on with an earlier attempt where that is safe.
+    """Download `url` to the file `target`, resuming an earlier attempt where that is safe.
 
-    An earlier attempt is only continued where the server gave a strong ETag or a date by which it
-    can tell that the file is still the same (`If-Range`); otherwise it starts anew.
+    It is safe where the server gave a strong ETag or a date by which it can tell that the file is
+    unchanged (`If-Range`); otherwise the download starts anew.
 
     Args:
-        sha256: what the file must have, where known.
-        max_bytes: a larger file is refused.
-        attempts: how many connections in a row may break off without bringing anything.
+        attempts: give up after so many consecutive connections that brought nothing.
         pause: seconds before the second attempt; doubled each time.
-
+        timeout: seconds.
     Raises:
-        UsageError: the address is not one of http or https.
-        BimlError: no connection, the server refuses, the file is not the expected one, disk full,
-            the folder of `target` cannot be used.
+        UsageError: the address is not http or https.
+        BimlError: no connection, the server refuses, too large, wrong checksum, or the folder of
+            `target` cannot be written.
     """
     if not _is_web_address(url):
         raise UsageError(
-            f"{url}: not a web address; write one as http://HOST/PATH or https://HOST/PATH, with "
-            "%-codes for blanks and foreign letters; for a local file use `biml data import PATH`"
+            f"{url}: not a web address; write http://HOST/PATH or https://HOST/PATH, with %-codes "
+            "for blanks and non-ASCII letters; for a local file use `biml data import PATH`"
         )
     part = _PartialDownload(target.with_name(target.name + ".part"), url)
     with _write_errors(target.parent):
@@ -106,11 +131,11 @@ def fetch(
             failures = 1 if part.resumable()[0] > before else failures + 1
             if failures >= attempts:
                 raise BimlError(
-                    f"{url}: {error}. Run the same command again to go on from there, or download "
-                    "it in another way and run `biml data import FILE`."
+                    f"{url}: {error}. Run the same command again to resume, or download the file "
+                    "in another way and run `biml data import FILE`."
                 ) from error
             time.sleep(pause * 2 ** (failures - 1))
-    _verify(part, sha256)
+    part.check_sha256(sha256)
     os.replace(part.file, target)
     part.discard()
 
@@ -126,123 +151,79 @@ def _is_web_address(url: str) -> bool:
 
 @contextmanager
 def _write_errors(path: Path) -> Iterator[None]:
-    """Tell what is wrong with files on this machine apart from what is wrong with a connection."""
+    """Report failing local files apart from failing connections."""
     try:
         yield
     except OSError as error:
         raise BimlError(
             f"{path}: could not be written ({error.strerror or error}). Free some space there, or "
-            "name another folder for unfinished downloads in the environment variable "
-            "XDG_CACHE_HOME, and run the same command again."
+            "set the environment variable XDG_CACHE_HOME to another folder for unfinished "
+            "downloads, and run the same command again."
         ) from error
 
 
 def _resume(part: _PartialDownload, max_bytes: int, progress: ByteCallback, timeout: float) -> None:
-    have, validator = part.resumable()
+    done, validator = part.resumable()
     headers = {"User-Agent": "biml", "Accept-Encoding": "identity"}
-    if have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": validator}
+    if done:
+        headers |= {"Range": f"bytes={done}-", "If-Range": validator}
     try:
         request = urllib.request.Request(part.url, headers=headers)
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            if not (answer.status == 206 and _check_offset(answer, have)):
-                have = 0
-                part.begin(_validator(answer))
-            length = answer.headers.get("Content-Length", "")
-            total = have + int(length) if length.isdecimal() else None
-            _check_size(total or 0, max_bytes, part)
-            _receive(answer, part, have, total, max_bytes, progress)
+        with urllib.request.urlopen(request, timeout=timeout) as reply:
+            offset = reply.headers.get("Content-Range") or ""
+            if not (reply.status == 206 and offset.startswith(f"bytes {done}-")):
+                done = 0
+                part.begin(_validator(reply))
+            length = reply.headers.get("Content-Length", "")
+            total = done + int(length) if length.isdecimal() else None
+            part.check_size(total or 0, max_bytes)
+            _receive(reply, part, done, total, max_bytes, progress)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:
             part.discard()
-            raise _ConnectionLostError(
-                "the server has another version than the one begun"
-            ) from error
+            raise _ConnectionLostError("the file on the server has changed") from error
+        reason = f"the server replied {error.code} {error.reason}"
         if error.code >= 500:
-            raise _ConnectionLostError(f"the server answers {error.code} {error.reason}") from error
+            raise _ConnectionLostError(reason) from error
         raise BimlError(
-            f"{part.url}: the server answers {error.code} {error.reason}. If the file has moved, "
-            "give its address in --url, or download it and run `biml data import FILE`."
+            f"{part.url}: {reason}. If the file has moved, give its address in --url, or download "
+            "it and run `biml data import FILE`."
         ) from error
     except urllib.error.URLError as error:
         raise _ConnectionLostError(f"no connection ({error.reason})") from error
     except (http.client.HTTPException, OSError) as error:
-        raise _ConnectionLostError(f"the connection broke off ({error})") from error
+        raise _ConnectionLostError(f"the connection was lost ({error})") from error
 
 
 def _receive(
-    answer: http.client.HTTPResponse,
+    reply: http.client.HTTPResponse,
     part: _PartialDownload,
-    have: int,
+    done: int,
     total: int | None,
     max_bytes: int,
     progress: ByteCallback,
 ) -> None:
-    progress(have, total)
-    while piece := answer.read(_DOWNLOAD_CHUNK):
+    progress(done, total)
+    while chunk := reply.read(_DOWNLOAD_CHUNK):
         with _write_errors(part.file), open(part.file, "ab") as file:
-            file.write(piece)
-        have += len(piece)
-        _check_size(have, max_bytes, part)
-        progress(have, total)
-    if total is not None and have < total:
-        raise _ConnectionLostError(f"the connection broke off after {have:,} of {total:,} bytes")
+            file.write(chunk)
+        done += len(chunk)
+        part.check_size(done, max_bytes)
+        progress(done, total)
+    if total is not None and done < total:
+        raise _ConnectionLostError(f"the connection was lost after {done:,} of {total:,} bytes")
 
 
-def _check_offset(answer: http.client.HTTPResponse, have: int) -> bool:
-    return (answer.headers.get("Content-Range") or "").startswith(f"bytes {have}-")
-
-
-def _validator(answer: http.client.HTTPResponse) -> str:
-    """What tells versions of the file apart; empty where nothing does so safely (RFC 9110)."""
-    tag = answer.headers.get("ETag") or ""
-    return tag if tag.startswith('"') else answer.headers.get("Last-Modified") or ""
-
-
-def _check_size(size: int, max_bytes: int, part: _PartialDownload) -> None:
-    if size > max_bytes:
-        part.discard()
-        raise BimlError(
-            f"{part.url}: more than {max_bytes:,} bytes, far larger than expected; "
-            "check the address given in --url"
-        )
-
-
-def _verify(part: _PartialDownload, sha256: str | None) -> None:
-    if sha256 is None:
-        return
-    with open(part.file, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
-        part.discard()
-        raise BimlError(
-            f"{part.url}: what came has the checksum {found}, not {sha256}; it was removed. "
-            "Try again, or another address in --url."
-        )
-
-
-# === Putting downloaded or imported data where every command finds them.
-
-
-ProgressFactory = Callable[[str, str], ByteCallback]
-"""Told the stage that begins and its unit (bytes, files); answers with what to report to."""
-
-
-def _no_progress(stage: str, unit: str) -> ByteCallback:
-    return lambda done, total: None
+def _validator(reply: http.client.HTTPResponse) -> str:
+    """The header that identifies the file's version; empty where none is safe (RFC 9110)."""
+    tag = reply.headers.get("ETag") or ""
+    return tag if tag.startswith('"') else reply.headers.get("Last-Modified") or ""
 
 
 @dataclass(frozen=True)
 class InstallResult:
-    """What was put in place.
-
-    Attributes:
-        kind: which data.
-        folder: where they are now.
-        files: how many files were written.
-        kept: names of files that were there already and were left alone.
-    """
+    """The folder of an installed resource, the number of new files, and the files left as is."""
 
     resource: DataResource
     folder: Path
@@ -258,22 +239,21 @@ def download(
     overwrite: bool = False,
     progress_factory: ProgressFactory = _no_progress,
 ) -> InstallResult:
-    """Fetch the archive of `kind` and unpack it into `destination / kind.folder`.
+    """Fetch the archive of a resource and unpack it into `destination / resource.folder`.
 
     Raises:
-        UsageError: it is there already and `overwrite` is not set, or no web address is given.
+        UsageError: the folder exists and `overwrite` is not set, or the address is not http(s).
         BimlError: no connection, not found, wrong checksum, unsafe archive, disk full.
     """
     _check_absent(resource, destination, overwrite)
     address = url or resource.url
-    name = blake2b(address.encode(), digest_size=8).hexdigest()
-    archive = user_cache_folder() / "downloads" / f"{resource.name}-{name}.zip"
-    # A checksum belongs to the published archive; a mirror may have packed the same files anew.
-    checksum = resource.sha256 if url is None else None
+    digest = blake2b(address.encode(), digest_size=8).hexdigest()
+    archive = user_cache_folder() / "downloads" / f"{resource.name}-{digest}.zip"
     fetch(
         address,
         archive,
-        sha256=checksum,
+        # A checksum belongs to the published archive; a mirror may have repacked the same files.
+        sha256=resource.sha256 if url is None else None,
         max_bytes=resource.max_download,
         progress=progress_factory(f"fetching {resource.name}", "bytes"),
     )
@@ -299,35 +279,33 @@ def import_path(
     progress_factory: ProgressFactory = _no_progress,
     source_name: str | None = None,
 ) -> InstallResult:
-    """Put a local zip archive, folder or checkpoint in place, telling by its contents what it is.
+    """Install a local zip archive, folder or checkpoint, recognised by its contents.
 
     Args:
-        expected: what it has to be; anything where None.
-        shown: how messages call it, where that is not its path.
-
+        source_name: for messages, instead of the path.
     Raises:
-        FormatError: not recognised, damaged or unsafe, or a model in it cannot be read; nothing was
-            put in place.
-        UsageError: the data are there already and `overwrite` is not set.
+        FormatError: not recognised or not `expected`, damaged or unsafe, or with an unreadable
+            model; nothing was installed.
+        UsageError: the folder exists and `overwrite` is not set.
     """
-    with closing(open_source(path, source_name)) as source:
-        found = identify(source.files())
-        if found is None or expected not in (None, found[0]):
-            raise FormatError(_unrecognised_error(expected), source=source.name)
-        kind, root = found
-        _check_absent(kind, destination, overwrite)
-        folder = destination / kind.folder
-        progress = progress_factory(f"unpacking {kind.name}", "files")
-        if kind.merge:
-            return _install(source, kind, root, folder, overwrite, progress)
-        with atomic_directory(folder, overwrite=overwrite) as made:
-            files = unpack(source, kind, root, made, progress)
-        return InstallResult(kind, folder, files)
+    with open_source(path, source_name) as source:
+        match = identify(list(source.files))
+        if match is None or expected not in (None, match[0]):
+            raise FormatError(_unrecognised(expected), source=source.name)
+        resource, root = match
+        _check_absent(resource, destination, overwrite)
+        folder = destination / resource.folder
+        progress = progress_factory(f"unpacking {resource.name}", "files")
+        if resource.merge:
+            return _merge(source, resource, root, folder, overwrite, progress)
+        with atomic_directory(folder, overwrite=overwrite) as new:
+            files = unpack(source, resource, root, new, progress)
+        return InstallResult(resource, folder, files)
 
 
-def _install(
+def _merge(
     source: FileSource,
-    kind: DataResource,
+    resource: DataResource,
     root: PurePosixPath,
     folder: Path,
     overwrite: bool,
@@ -335,25 +313,21 @@ def _install(
 ) -> InstallResult:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as made:
-            unpack(source, kind, root, Path(made), progress)
-            _check_models(Path(made), source.name)
-            moved, kept = merge_into(Path(made), folder, overwrite=overwrite)
+        with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as new:
+            unpack(source, resource, root, Path(new), progress)
+            _check_models(Path(new), source.name)
+            moved, kept = merge_into(Path(new), folder, overwrite=overwrite)
     except OSError as error:
         raise BimlError(
             f"{folder}: could not be written ({error.strerror or error}). "
             "Free some space or choose another folder with --dest."
         ) from error
-    return InstallResult(kind, folder, moved, kept)
+    return InstallResult(resource, folder, moved, kept)
 
 
 def _check_models(folder: Path, source: str) -> None:
-    """Make sure that the models in a folder, unpacked from `source`, can be read.
-
-    Raises:
-        FormatError: one of them cannot; the message names it.
-    """
-    from biml.networks.checkpoint import load_checkpoint  # loads PyTorch, which data do without
+    """Make sure that every model in a folder can be read; a FormatError names the first failure."""
+    from biml.networks.checkpoint import load_checkpoint  # loads PyTorch
 
     for file in sorted(folder.rglob("*")):
         if file.suffix in MODEL_SUFFIXES:
@@ -361,61 +335,52 @@ def _check_models(folder: Path, source: str) -> None:
                 load_checkpoint(file)
             except BimlError as error:
                 problem = str(error).replace(f"{folder}{os.sep}", "")
-                raise FormatError(f"nothing was put in place; {problem}", source=source) from None
+                raise FormatError(f"nothing was installed; {problem}", source=source) from None
 
 
-def _unrecognised_error(expected: DataResource | None) -> str:
+def _unrecognised(expected: DataResource | None) -> str:
     if expected is not None:
         return (
-            f"holds no {expected.description} ({expected.folder}); nothing was put in place. "
+            f"contains no {expected.description} ({expected.folder}); nothing was installed. "
             "Check the address or the file."
         )
-    known = "; ".join(f"{kind.folder}: {kind.description}" for kind in RESOURCES.values())
+    known = "; ".join(f"{row.folder}: {row.description}" for row in RESOURCES.values())
     return (
-        f"not recognised; what can be imported is: {known}; an experiment of your own: a table of "
-        "answers (.csv, with --study) or a folder of episode files"
+        f"not recognised; can import {known}; a custom experiment: a table of responses (.csv or "
+        ".parquet, with --study) or a folder of episode files"
     )
 
 
-def _check_absent(kind: DataResource, destination: Path, overwrite: bool) -> None:
-    folder = destination / kind.folder
-    if folder.exists() and not overwrite and not kind.merge:
-        raise UsageError(f"{folder} is there already; --overwrite replaces it")
-
-
-# === Which data are on this machine, and where.
+def _check_absent(resource: DataResource, destination: Path, overwrite: bool) -> None:
+    folder = destination / resource.folder
+    if folder.exists() and not overwrite and not resource.merge:
+        raise UsageError(f"{folder} exists already; --overwrite replaces it")
 
 
 @dataclass(frozen=True)
 class ResourceStatus:
-    """Whether one kind of data is found.
+    """The folder in use for a resource (None if missing), its number of files and their bytes."""
 
-    Attributes:
-        folder: the folder that commands use; None where there is none.
-        files: how many of its files belong to this kind.
-        size: their size together, in bytes.
-    """
-
-    kind: DataResource
+    resource: DataResource
     folder: Path | None
     files: int = 0
     size: int = 0
 
 
 def resource_status(data: DataFolders) -> list[ResourceStatus]:
-    """One row for each kind of data, found in the order in which every command searches."""
-    return [_status_of(kind, data.get(kind.folder)) for kind in RESOURCES.values()]
+    """The status of each resource, in the search order of every command."""
+    return [_status_of(row, data.get(row.folder)) for row in RESOURCES.values()]
 
 
-def _status_of(kind: DataResource, folder: Path | None) -> ResourceStatus:
+def _status_of(resource: DataResource, folder: Path | None) -> ResourceStatus:
     if folder is None:
-        return ResourceStatus(kind, None)
+        return ResourceStatus(resource, None)
     sizes = []
     for inside, _, _ in os.walk(folder):
         with os.scandir(inside) as entries:
             sizes += [
                 entry.stat().st_size
                 for entry in entries
-                if entry.is_file() and entry.name.endswith(kind.suffixes)
+                if entry.is_file() and entry.name.endswith(resource.suffixes)
             ]
-    return ResourceStatus(kind, folder, len(sizes), sum(sizes))
+    return ResourceStatus(resource, folder, len(sizes), sum(sizes))

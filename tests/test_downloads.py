@@ -1,4 +1,4 @@
-"""Downloads against a server on this machine that can break off, refuse and lie."""
+"""Downloads from a local server that can lose connections, refuse and send wrong data."""
 
 import hashlib
 import io
@@ -28,7 +28,7 @@ class Server(ThreadingHTTPServer):
     ranges = True
     status = 200
     break_after: list[int]
-    asked: list[dict[str, str]]
+    requests: list[dict[str, str]]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -39,7 +39,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         server = self.server
-        server.asked.append(dict(self.headers))
+        server.requests.append(dict(self.headers))
         if server.status != 200:
             self.send_error(server.status)
             return
@@ -63,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[Server]:
     made = Server(("127.0.0.1", 0), Handler)
-    made.break_after, made.asked = [], []
+    made.break_after, made.requests = [], []
     thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield made
@@ -91,10 +91,10 @@ def get(server: Server, target: Path, **options: object) -> bytes:
 
 
 def ranges(server: Server) -> list[str | None]:
-    return [headers.get("Range") for headers in server.asked]
+    return [headers.get("Range") for headers in server.requests]
 
 
-def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
+def test_a_lost_connection_is_resumed(server: Server, tmp_path: Path) -> None:
     server.break_after = [300_000, 200_000]
     seen: list[int] = []
     got = get(server, tmp_path / "file", progress=lambda done, total: seen.append(done))
@@ -105,9 +105,7 @@ def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Pa
     assert sorted(path.name for path in tmp_path.glob("file*")) == ["file"]
 
 
-def test_a_later_command_goes_on_with_what_an_earlier_one_left(
-    server: Server, tmp_path: Path
-) -> None:
+def test_a_later_command_resumes_an_unfinished_download(server: Server, tmp_path: Path) -> None:
     server.break_after = [400_000, 0, 0]
     with pytest.raises(BimlError, match="same command again"):
         get(server, tmp_path / "file", attempts=2)
@@ -117,7 +115,9 @@ def test_a_later_command_goes_on_with_what_an_earlier_one_left(
     assert ranges(server)[-1] == "bytes=400000-"
 
 
-def test_a_file_that_changed_meanwhile_is_fetched_anew(server: Server, tmp_path: Path) -> None:
+def test_a_file_that_changed_on_the_server_is_downloaded_anew(
+    server: Server, tmp_path: Path
+) -> None:
     server.break_after = [400_000, 0]
     with pytest.raises(BimlError):
         get(server, tmp_path / "file", attempts=1)
@@ -125,13 +125,15 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(server: Server, tmp_path:
     assert get(server, tmp_path / "file") == BODY[::-1]
 
 
-def test_a_server_without_ranges_sends_all_again(server: Server, tmp_path: Path) -> None:
+def test_a_server_without_range_requests_sends_the_whole_file_again(
+    server: Server, tmp_path: Path
+) -> None:
     server.ranges = False
     server.break_after = [400_000]
     assert get(server, tmp_path / "file") == BODY
 
 
-def test_without_a_way_to_tell_versions_apart_all_is_sent_again(
+def test_without_a_version_header_the_whole_file_is_sent_again(
     server: Server, tmp_path: Path
 ) -> None:
     server.tag = None
@@ -140,36 +142,36 @@ def test_without_a_way_to_tell_versions_apart_all_is_sent_again(
     assert ranges(server) == [None, None]
 
 
-def test_a_missing_file_says_so_and_what_to_do(server: Server, tmp_path: Path) -> None:
+def test_error_404_names_the_remedies(server: Server, tmp_path: Path) -> None:
     server.status = 404
     with pytest.raises(BimlError, match="404") as caught:
         get(server, tmp_path / "file")
     assert "--url" in str(caught.value)
     assert "biml data import" in str(caught.value)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
-def test_a_failing_server_is_asked_again(server: Server, tmp_path: Path) -> None:
+def test_server_errors_are_retried(server: Server, tmp_path: Path) -> None:
     server.status = 503
     with pytest.raises(BimlError, match="503"):
         get(server, tmp_path / "file", attempts=3)
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
 
 
-def test_a_wrong_checksum_leaves_nothing(server: Server, tmp_path: Path) -> None:
+def test_a_file_with_a_wrong_checksum_is_removed(server: Server, tmp_path: Path) -> None:
     with pytest.raises(BimlError, match="checksum"):
         get(server, tmp_path / "file", sha256="0" * 64)
     assert not list(tmp_path.glob("file*"))
     assert get(server, tmp_path / "file", sha256=hashlib.sha256(BODY).hexdigest()) == BODY
 
 
-def test_a_file_far_too_large_is_refused(server: Server, tmp_path: Path) -> None:
+def test_a_file_larger_than_the_limit_is_rejected(server: Server, tmp_path: Path) -> None:
     with pytest.raises(BimlError, match="larger than expected"):
         fetch(address(server), tmp_path / "file", max_bytes=1000, pause=0)
     assert not list(tmp_path.glob("file*"))
 
 
-def test_offline_says_so_and_names_the_way_round(tmp_path: Path) -> None:
+def test_without_a_connection_the_error_names_the_import_command(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/file"
@@ -184,30 +186,30 @@ def test_offline_says_so_and_names_the_way_round(tmp_path: Path) -> None:
         *("http://host/my file", "http://höst/file"),
     ],
 )
-def test_only_web_addresses_are_fetched(tmp_path: Path, url: str) -> None:
+def test_addresses_other_than_http_are_rejected(tmp_path: Path, url: str) -> None:
     with pytest.raises(UsageError, match=r"not a web address.*biml data import"):
         fetch(url, tmp_path / "folder" / "file", max_bytes=10)
     assert not (tmp_path / "folder").exists()
 
 
-def test_a_cache_folder_that_cannot_be_used_is_told_with_the_remedy(
+def test_an_unusable_cache_folder_is_an_error_that_names_the_variable(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "XDG_CACHE_HOME").write_text("a file")
     assert run_single_command("data", ["download", "human", "--url", address(server)]) == 1
     error = capsys.readouterr().err
     assert "downloads: could not be written (Not a directory)" in error
-    assert "in the environment variable XDG_CACHE_HOME" in error
-    assert not server.asked
+    assert "XDG_CACHE_HOME" in error
+    assert not server.requests
 
 
-def test_a_file_that_cannot_be_written_is_not_taken_for_a_broken_connection(
+def test_a_file_that_cannot_be_written_is_not_reported_as_a_lost_connection(
     server: Server, tmp_path: Path
 ) -> None:
     (tmp_path / "file.part").mkdir()
     with pytest.raises(BimlError, match=r"file\.part: could not be written"):
         get(server, tmp_path / "file")
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def human_archive(shared: Path) -> bytes:
@@ -220,7 +222,7 @@ def human_archive(shared: Path) -> bytes:
     return packed.getvalue()
 
 
-def test_human_data_are_taken_out_of_the_repositorys_archive(
+def test_human_data_are_extracted_from_the_repository_archive(
     server: Server, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.body = human_archive(shared)
@@ -242,7 +244,7 @@ def test_human_data_are_taken_out_of_the_repositorys_archive(
     assert "--overwrite" in capsys.readouterr().err
 
 
-def test_an_archive_of_something_else_is_not_put_in_place(server: Server, tmp_path: Path) -> None:
+def test_an_unrecognised_archive_is_not_installed(server: Server, tmp_path: Path) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("readme.txt", "hello")

@@ -1,4 +1,4 @@
-"""Importing local archives and folders: what they are is told by contents, and none can do harm."""
+"""Importing local archives and folders: recognised by contents, and none can do harm."""
 
 import dataclasses
 import stat
@@ -19,7 +19,7 @@ from evaluation_toys import small_network
 EPISODES = {"data/train/000001.txt": "a", "data/val/000001.txt": "b"}
 
 
-def packed(path: Path, files: dict[str, str]) -> Path:
+def make_zip(path: Path, files: dict[str, str]) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in files.items():
             archive.writestr(name, text)
@@ -27,18 +27,20 @@ def packed(path: Path, files: dict[str, str]) -> Path:
 
 
 @pytest.mark.parametrize(
-    "evil", ["../out.txt", "data/../../out.txt", "/tmp/out.txt", "..\\out.txt", "C:/out.txt"]
+    "bad_path", ["../out.txt", "data/../../out.txt", "/tmp/out.txt", "..\\out.txt", "C:/out.txt"]
 )
-def test_a_path_that_leads_out_is_refused_as_a_whole(tmp_path: Path, evil: str) -> None:
-    archive = packed(tmp_path / "x.zip", {**EPISODES, evil: "gotcha"})
+def test_an_archive_with_a_path_outside_the_target_is_rejected(
+    tmp_path: Path, bad_path: str
+) -> None:
+    archive = make_zip(tmp_path / "x.zip", {**EPISODES, bad_path: "gotcha"})
     with pytest.raises(FormatError, match="outside"):
         import_path(archive, tmp_path / "dest")
     assert not list(tmp_path.rglob("out.txt"))
     assert not (tmp_path / "dest").exists()
 
 
-def test_symbolic_links_are_not_unpacked(tmp_path: Path) -> None:
-    archive = packed(tmp_path / "x.zip", EPISODES)
+def test_symbolic_links_are_not_unmake_zip(tmp_path: Path) -> None:
+    archive = make_zip(tmp_path / "x.zip", EPISODES)
     with zipfile.ZipFile(archive, "a") as more:
         link = zipfile.ZipInfo("data/train/000002.txt")
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -47,12 +49,14 @@ def test_symbolic_links_are_not_unpacked(tmp_path: Path) -> None:
     assert not (tmp_path / "dest" / "data_algebraic" / "train" / "000002.txt").exists()
 
 
-def test_an_archive_that_swells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_that_unpacks_to_too_much_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = dataclasses.replace(RESOURCES["episodes"], max_bytes=100_000, max_files=3)
     monkeypatch.setitem(RESOURCES, "episodes", small)
-    bomb = packed(tmp_path / "x.zip", {**EPISODES, "data/train/000002.txt": "0" * 10**7})
+    bomb = make_zip(tmp_path / "x.zip", {**EPISODES, "data/train/000002.txt": "0" * 10**7})
     assert bomb.stat().st_size < 20_000
-    many = packed(
+    many = make_zip(
         tmp_path / "y.zip", {**EPISODES, **{f"data/train/{i:06}.txt": "" for i in range(2, 9)}}
     )
     for archive in (bomb, many):
@@ -61,8 +65,8 @@ def test_an_archive_that_swells_is_refused(tmp_path: Path, monkeypatch: pytest.M
         assert not list((tmp_path / "dest").iterdir())
 
 
-def test_damage_inside_leaves_what_was_there(tmp_path: Path) -> None:
-    archive = packed(tmp_path / "x.zip", {**EPISODES, "data/val/000002.txt": "xyz" * 1000})
+def test_a_damaged_archive_leaves_existing_data_unchanged(tmp_path: Path) -> None:
+    archive = make_zip(tmp_path / "x.zip", {**EPISODES, "data/val/000002.txt": "xyz" * 1000})
     import_path(archive, tmp_path / "dest")
     whole = archive.read_bytes()
     at = whole.index(b"data/val/000002.txt") + len("data/val/000002.txt") + 2
@@ -73,8 +77,8 @@ def test_damage_inside_leaves_what_was_there(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "dest").iterdir()] == ["data_algebraic"]
 
 
-def test_what_is_there_is_only_replaced_when_asked(tmp_path: Path) -> None:
-    archive = packed(tmp_path / "x.zip", EPISODES)
+def test_existing_data_are_replaced_only_with_overwrite(tmp_path: Path) -> None:
+    archive = make_zip(tmp_path / "x.zip", EPISODES)
     placed = import_path(archive, tmp_path / "dest")
     (placed.folder / "train" / "000009.txt").write_text("mine")
     with pytest.raises(UsageError, match="--overwrite"):
@@ -84,9 +88,7 @@ def test_what_is_there_is_only_replaced_when_asked(tmp_path: Path) -> None:
     assert not (placed.folder / "train" / "000009.txt").exists()
 
 
-def test_a_folder_of_human_data_is_recognised_wherever_it_lies(
-    shared: Path, tmp_path: Path
-) -> None:
+def test_human_data_are_recognised_at_any_depth(shared: Path, tmp_path: Path) -> None:
     for given in (shared / "data_human", shared):
         placed = import_path(given, tmp_path / given.name)
         assert placed.resource.name == "human"
@@ -99,7 +101,7 @@ def test_a_folder_of_episodes_is_recognised(shared: Path, tmp_path: Path) -> Non
     assert (placed.resource.name, placed.files) == ("episodes", 80)
 
 
-def test_checkpoints_join_those_that_are_there(shared: Path, tmp_path: Path) -> None:
+def test_checkpoints_are_added_to_existing_ones(shared: Path, tmp_path: Path) -> None:
     name = "net-legacy-vanilla.pt"
     placed = import_path(shared / "legacy" / name, tmp_path)
     assert (placed.resource.name, placed.files) == ("models", 1)
@@ -110,7 +112,7 @@ def test_checkpoints_join_those_that_are_there(shared: Path, tmp_path: Path) -> 
     assert (tmp_path / "out_models" / name).exists()
 
 
-def test_an_export_comes_with_its_card(tmp_path: Path) -> None:
+def test_an_exported_network_is_imported_with_its_card(tmp_path: Path) -> None:
     contents = checkpoint.checkpoint_of(small_network(), "algebraic")
     write_safetensors(tmp_path / "net.safetensors", contents, torch.float32)
     (tmp_path / "other.json").write_text("{}")
@@ -120,19 +122,19 @@ def test_an_export_comes_with_its_card(tmp_path: Path) -> None:
     assert load_model(placed.folder / "net.safetensors").episode_type == "algebraic"
 
 
-def test_an_export_without_its_card_is_refused(tmp_path: Path) -> None:
+def test_an_exported_network_without_its_card_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "net.safetensors").write_text("weights")
-    with pytest.raises(BimlError, match=r"its card net\.json is missing.* copy it here"):
+    with pytest.raises(BimlError, match=r"net\.json"):
         import_path(tmp_path / "net.safetensors", tmp_path / "dest")
     assert not (tmp_path / "dest").exists()
 
 
-def test_a_file_that_is_no_model_is_refused_as_a_whole(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_is_rejected(tmp_path: Path) -> None:
     alone = tmp_path / "models" / "garbage.pt"
     alone.parent.mkdir()
     alone.write_bytes(bytes(range(256)) * 20)
-    archive = packed(tmp_path / "models.zip", {"garbage.pt": "no model"})
-    refusal = r"nothing was put in place; garbage\.pt: is damaged, truncated or not a checkpoint"
+    archive = make_zip(tmp_path / "models.zip", {"garbage.pt": "no model"})
+    refusal = r"nothing was installed; garbage\.pt"
     for given in (alone, alone.parent, archive):
         with pytest.raises(FormatError, match=refusal) as caught:
             import_path(given, tmp_path / "dest")
@@ -140,7 +142,7 @@ def test_a_file_that_is_no_model_is_refused_as_a_whole(tmp_path: Path) -> None:
         assert not list((tmp_path / "dest").iterdir())
 
 
-def test_what_is_not_known_or_not_there_says_so(tmp_path: Path) -> None:
+def test_unknown_missing_and_broken_files_give_clear_errors(tmp_path: Path) -> None:
     with pytest.raises(BimlError, match="no such file"):
         import_path(tmp_path / "absent", tmp_path)
     (tmp_path / "empty").mkdir()
