@@ -11,7 +11,7 @@ from biml.episodes.sampling import sample_episode, sample_examples
 from biml.errors import BimlError
 from biml.grammar import GOLD, Grammar, MetaGrammar
 from biml.rng import generator
-from reference_interpreter import draw_episode, interpret
+from reference_interpreter import interpret
 
 META = MetaGrammar()
 N = 1500
