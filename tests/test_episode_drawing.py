@@ -12,6 +12,7 @@ from biml.errors import BimlError
 from biml.grammar import GOLD, Grammar, MetaGrammar
 from biml.rng import generator
 from reference_interpreter import interpret
+from reference_interpreter import sample_episode as sample_reference_episode
 
 META = MetaGrammar()
 N = 1500
@@ -57,7 +58,7 @@ def test_examples_are_distributed_as_in_plain_drawing(episodes: list[Episode]) -
         sides = ([len(e.input) for e in examples], [len(e.output) for e in examples])
         return [(Counter(side), len(side)) for side in sides]
 
-    plainly = [draw_episode(META, generator(4, i)) for i in range(400)]
+    plainly = [sample_reference_episode(META, generator(4, i)) for i in range(400)]
     for (ours, n), (theirs, m) in zip(shares(episodes), shares(plainly), strict=True):
         for length in range(1, 9):
             p = ours[length] / n
