@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from biml.episodes.episode import Episode
 from biml.episodes.sampling import sample_episode
-from biml.episodes.transforms import append_study_queries
+from biml.episodes.transforms import add_study_queries
 from biml.grammar import MetaGrammar
 from biml.grammar.meta_grammar import COLOURS, WORDS
 from biml.networks.seq2seq import (
@@ -92,7 +92,7 @@ def main() -> None:
     network = Seq2SeqTransformer(Seq2SeqConfig(), VOCABULARY).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, betas=(0.9, 0.95))
     episodes: list[Episode] = [
-        append_study_queries(sample_episode(MetaGrammar(), generator(0, "benchmark", i)))
+        add_study_queries(sample_episode(MetaGrammar(), generator(0, "benchmark", i)))
         for i in range(args.episodes)
     ]
     began = time.perf_counter()

@@ -16,7 +16,7 @@ from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode
 from biml.episodes.registry import episode_type
 from biml.episodes.text_format import Respondent
-from biml.episodes.transforms import remap_published, undo_remapping
+from biml.episodes.transforms import remap, undo_remapping
 from biml.evaluation.accuracy import max_response_length, sample_autoregressively
 from biml.evaluation.likelihood import Likelihood, TokenScores, apply_lapse, likelihood
 from biml.evaluation.responder import Responder
@@ -267,9 +267,7 @@ def open_evaluation_set(
     evaluation = episode_type(episode_type_name).open_evaluation(data, seed)
     if not own_names:
         return evaluation
-    return replace(
-        evaluation, transforms=tuple(s for s in evaluation.transforms if s is not remap_published)
-    )
+    return replace(evaluation, transforms=tuple(s for s in evaluation.transforms if s is not remap))
 
 
 def sample_few_shot(

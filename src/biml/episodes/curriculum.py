@@ -6,6 +6,7 @@ and it takes a few hundred small steps (measurements: docs/fast.md).
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from biml.episodes.datasets import (
     EpisodeDataset,
@@ -117,9 +118,10 @@ def with_hard_episodes(
             episodes keep only a few study-example queries, which are learned first.
     """
     meta = custom_meta or MetaGrammar()
-    parts = [episodes]
     if not corruptions:
-        parts = [transform_further(episodes, limit_study_queries(STUDY_QUERIES_KEPT), seed)]
+        few_study_queries = partial(limit_study_queries, limit=STUDY_QUERIES_KEPT)
+        episodes = transform_further(episodes, few_study_queries, seed)
+    parts = [episodes]
     if meta.n_functions and meta.max_input > MAX_SIMPLE_LENGTH:
         for name, sampler in (
             ("compositions", sample_long_query_episode),

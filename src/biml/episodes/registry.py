@@ -37,7 +37,7 @@ from biml.episodes.transforms import (
     drop_undefined_responses,
     only_study_queries,
     random_study_query_split,
-    remap_published,
+    remap,
     shuffle_queries,
     shuffle_study,
     subsample_study,
@@ -195,7 +195,7 @@ def participant_sequences(folder: str) -> EvaluationFactory:
         episodes = read_episodes(path)
         return EvaluationSet(
             episodes,
-            (shuffle_queries, remap_published),
+            (shuffle_queries, remap),
             seed,
             expand=autoregressive_episodes,
             group_by_participant=True,
@@ -379,14 +379,14 @@ _SLIPS_AND_NOISE: tuple[Transform, ...] = (add_slips, partial(add_noise, p=0.03)
 
 def _open_ended_training(folder: str) -> TrainingFactory:
     return random_human_training(
-        f"{folder}/train", random_study_query_split, add_study_queries, remap_published
+        f"{folder}/train", random_study_query_split, add_study_queries, remap
     )
 
 
 def _joint_training(folder: str, *transforms: Transform) -> TrainingFactory:
     return interleaved(
         mlc=meta_training(*transforms),
-        any_study=meta_training(subsample_study(14), *transforms),
+        any_study=meta_training(partial(subsample_study, max_n=14), *transforms),
         open_ended=_open_ended_training(folder),
     )
 
@@ -454,22 +454,20 @@ _ROWS = (
         "few_shot_gold",
         "the correct answers of the human few-shot task, under 100 renamings",
         evaluation=gold_set_from_data(
-            shuffle_study, add_study_queries, remap_published, n_copies=N_REMAPPINGS
+            shuffle_study, add_study_queries, remap, n_copies=N_REMAPPINGS
         ),
         remaps=True,
     ),
     EpisodeType(
         "few_shot_human",
         "people's answers in the few-shot task",
-        evaluation=human_responses(FEW_SHOT_FOLDER, shuffle_study, remap_published),
+        evaluation=human_responses(FEW_SHOT_FOLDER, shuffle_study, remap),
         remaps=True,
     ),
     EpisodeType(
         "few_shot_human_mult10",
         "the same, every answer ten times over",
-        evaluation=human_responses(
-            FEW_SHOT_FOLDER, shuffle_study, remap_published, query_repeats=10
-        ),
+        evaluation=human_responses(FEW_SHOT_FOLDER, shuffle_study, remap, query_repeats=10),
         remaps=True,
     ),
     EpisodeType(
@@ -530,15 +528,13 @@ _ROWS = (
     EpisodeType(
         "open_end_freeform",
         "the open-ended inputs, to be answered one by one from nothing",
-        evaluation=human_responses(
-            _FREEFORM_FOLDER, shuffle_queries, remap_published, n_copies=N_REMAPPINGS
-        ),
+        evaluation=human_responses(_FREEFORM_FOLDER, shuffle_queries, remap, n_copies=N_REMAPPINGS),
         remaps=True,
     ),
     EpisodeType(
         "probe_human",
         "people's answers in the probe task, ten times over, answers limited to a pool",
-        evaluation=human_responses(PROBE_FOLDER, shuffle_study, remap_published, query_repeats=10),
+        evaluation=human_responses(PROBE_FOLDER, shuffle_study, remap, query_repeats=10),
         remaps=True,
         restrict_to_pool=True,
     ),
@@ -548,11 +544,9 @@ _ROWS = (
         "probe_human_w_pool",
         "the probe task with the pool shown as a study example, trained on people's answers",
         data_source="people's answers in the probe task",
-        training=random_human_training(
-            PROBE_FOLDER, add_pool_to_study, shuffle_study, remap_published
-        ),
+        training=random_human_training(PROBE_FOLDER, add_pool_to_study, shuffle_study, remap),
         evaluation=human_responses(
-            PROBE_FOLDER, add_pool_to_study, shuffle_study, remap_published, query_repeats=10
+            PROBE_FOLDER, add_pool_to_study, shuffle_study, remap, query_repeats=10
         ),
         remaps=True,
         restrict_to_pool=True,
