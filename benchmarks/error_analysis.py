@@ -95,7 +95,7 @@ def reordered(grammar: Grammar) -> Iterator[Grammar]:
 
 
 def fits(grammar: Grammar, episode: Episode) -> bool:
-    return all(grammar.interpret(words) == symbols for words, symbols, _ in episode.study)
+    return all(grammar.interpret(words) == symbols for words, symbols, *_ in episode.study)
 
 
 if __name__ == "__main__":

@@ -181,6 +181,8 @@ _examples = st.builds(
     st.lists(_names, min_size=1, max_size=3).map(tuple),
     st.lists(_names, min_size=1, max_size=3).map(tuple),
     in_study=st.just(False),
+    item=st.just(""),
+    participant=st.just(""),
 )
 
 

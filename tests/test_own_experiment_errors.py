@@ -212,7 +212,7 @@ def test_a_table_that_no_longer_fits_its_files_is_told(capsys) -> None:
     assert main(["data", "import", path, "--study", "study.txt", "--dest", "out"]) == 0
     file = Path("out/data_human/few_shot/val_behavior/00.txt")
     file.write_text(file.read_text("utf-8").replace("twice OUT: ▲ ■", "twice OUT: ■"), "utf-8")
-    with pytest.raises(FormatError, match=r"csv: tells of other answers than 00.txt; ") as caught:
+    with pytest.raises(FormatError, match=r"responses\.csv: .*00\.txt; ") as caught:
         episode_type("few_shot_human").open_evaluation(DataFolders(Path("out"), defaults=()), 0)
     remedy = "import the experiment again: biml data import, with --overwrite"
     assert str(caught.value).endswith(remedy)

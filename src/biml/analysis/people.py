@@ -1,10 +1,9 @@
 """People's responses in the three tasks, from the published data or an imported experiment."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import blake2b
-from itertools import accumulate
 
 import pandas as pd
 
@@ -57,24 +56,7 @@ def people_few_shot(data: DataFolders) -> pd.DataFrame:
     """
     evaluation = _evaluation_set("few_shot_human", data)
     responses = _human_table(evaluation, FEW_SHOT)
-    return annotate_by_file(responses, evaluation, [len(e.queries) for e in evaluation.episodes])
-
-
-def annotate_by_file(
-    responses: pd.DataFrame, evaluation: EvaluationSet, responses_per_file: Sequence[int]
-) -> pd.DataFrame:
-    """Few-shot responses with `target`, `correct` and `error_type`, by the grammar of each file.
-
-    Args:
-        responses: those to the first file, then those to the second, and so on.
-        counts: how many responses there are to each file.
-    """
-    ends = accumulate(responses_per_file)
-    labelled = [
-        few_shot.annotate_errors(responses.iloc[end - count : end], episode.grammar or GOLD)
-        for episode, count, end in zip(evaluation.episodes, responses_per_file, ends, strict=True)
-    ]
-    return pd.concat(labelled)
+    return few_shot.annotate_errors(responses, grammars_by_item(evaluation))
 
 
 def few_shot_grammar(data: DataFolders) -> Grammar:
@@ -100,13 +82,19 @@ def few_shot_grammars(data: DataFolders) -> dict[str, Grammar]:
     Raises:
         BimlError: there are no human data, or an item has two grammars.
     """
-    evaluation = _evaluation_set("few_shot_human", data)
+    return grammars_by_item(_evaluation_set("few_shot_human", data))
+
+
+def grammars_by_item(evaluation: EvaluationSet) -> dict[str, Grammar]:
+    """The grammar of each item: that of its file, or the gold one where the file has none.
+
+    Raises:
+        BimlError: an item has two grammars.
+    """
     found: dict[str, Grammar] = {}
     for episode in evaluation.episodes:
         grammar = episode.grammar or GOLD
-        told = evaluation.respondents.get(episode.name, ())
-        names = [who.item for who in told] or [" ".join(query.input) for query in episode.queries]
-        for item in names:
+        for item in dict.fromkeys(q.item or " ".join(q.input) for q in episode.queries):
             if str(found.setdefault(item, grammar)) != str(grammar):
                 raise ambiguous_item_error(item, file_stem(episode.name))
     return found
@@ -118,9 +106,7 @@ def people_open_ended(data: DataFolders) -> pd.DataFrame:
     Raises:
         BimlError: there are no human data; the message says how to get them.
     """
-    return _human_table(
-        _evaluation_set("open_end_human_all", data), OPEN_ENDED, file_holds="participant"
-    )
+    return _human_table(_evaluation_set("open_end_human_all", data), OPEN_ENDED)
 
 
 def people_probes(data: DataFolders) -> pd.DataFrame:
@@ -129,9 +115,7 @@ def people_probes(data: DataFolders) -> pd.DataFrame:
     Raises:
         BimlError: there are no human data; the message says how to get them.
     """
-    return probes.annotate_targets(
-        _human_table(_evaluation_set("probe_human", data), PROBES, file_holds="trial")
-    )
+    return probes.annotate_targets(_human_table(_evaluation_set("probe_human", data), PROBES))
 
 
 def is_custom_experiment(data: DataFolders) -> bool:
@@ -143,7 +127,7 @@ def is_custom_experiment(data: DataFolders) -> bool:
     for name, published in PUBLISHED_DIGESTS.items():
         with suppress(BimlError):
             found = _evaluation_set(name, data)
-            if found.respondents or responses_digest(found.episodes) != published:
+            if found.is_imported or responses_digest(found.episodes) != published:
                 return True
     return False
 
@@ -163,7 +147,10 @@ def _evaluation_set(name: str, data: DataFolders) -> EvaluationSet:
     return episode_type(name).open_evaluation(data, 0)
 
 
-def _human_table(evaluation: EvaluationSet, task: str, file_holds: str = "query") -> pd.DataFrame:
+def _human_table(evaluation: EvaluationSet, task: str) -> pd.DataFrame:
     return responses_from_episodes(
-        evaluation.episodes, task, file_holds=file_holds, respondents=evaluation.respondents
+        evaluation.episodes,
+        task,
+        with_study=task == PROBES or (task == FEW_SHOT and evaluation.is_imported),
+        sample_per_episode=evaluation.group_by_participant,
     )

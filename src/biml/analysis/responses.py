@@ -23,13 +23,11 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
 from biml.episodes.episode import EXAMPLE_SEP, PAIR_SEP, Episode, Example
-from biml.episodes.text_format import Respondents
 from biml.errors import BimlError, FormatError, UsageError
 from biml.io import atomic_write
 from biml.vocabulary import UNDEFINED
@@ -91,33 +89,31 @@ def responses_from_episodes(
     task: str,
     *,
     model: str = PEOPLE,
-    file_holds: str = "query",
-    respondents: Respondents = MappingProxyType({}),
+    with_study: bool = False,
+    sample_per_episode: bool = False,
 ) -> pd.DataFrame:
     """The queries of episodes in canonical names as responses, such as people's in the data files.
 
     Args:
-        by: what a file is: `query`, answers to one query or several by unknown people; `trial`, the
-            same, with a study set and a pool of its own, so that the file names the item; or
-            `participant`, one person's answer sheet.
-        answerers: of an imported experiment: the item of each answer and who gave it.
+        with_study: fill the columns `study` and `pool` too.
+        sample_per_episode: an episode is one response set, and shares one `sample` number.
     """
     rows: list[dict[str, object]] = []
     for number, episode in enumerate(episodes):
-        name = file_stem(episode.name)
-        extra: dict[str, object] = {}
-        if file_holds == "trial":
-            extra = {"item": name, **trial_columns(episode)}
-        elif file_holds == "participant":
-            extra = {"participant": name, "sample": number}
-        told = respondents.get(episode.name, (None,) * len(episode.queries))
-        if episode.name in respondents and file_holds == "query":
-            extra = trial_columns(episode)
-        for query, who in zip(episode.queries, told, strict=True):
+        extra: dict[str, object] = trial_columns(episode) if with_study else {}
+        if sample_per_episode:
+            extra["sample"] = number
+        for query in episode.queries:
             words = " ".join(query.input)
-            row = {"item": words, "query": words, "response": " ".join(query.output)}
-            known = who._asdict() if who else {}
-            rows.append({"model": model, "task": task, **row, **extra, **known})
+            row = {
+                "model": model,
+                "task": task,
+                "item": query.item or words,
+                "participant": query.participant,
+                "query": words,
+                "response": " ".join(query.output),
+            }
+            rows.append(row | extra)
     return response_table(rows)
 
 

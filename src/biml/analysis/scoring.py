@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 
-from biml.analysis import probes
-from biml.analysis.people import FEW_SHOT, OPEN_ENDED, PROBES, annotate_by_file
+from biml.analysis import few_shot, probes
+from biml.analysis.people import FEW_SHOT, OPEN_ENDED, PROBES, grammars_by_item
 from biml.analysis.responses import file_stem, response_table, trial_columns
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode
 from biml.episodes.registry import episode_type
-from biml.episodes.text_format import Respondent
 from biml.episodes.transforms import remap, undo_remapping
 from biml.evaluation.accuracy import max_response_length, sample_autoregressively
 from biml.evaluation.likelihood import Likelihood, TokenScores, apply_lapse, likelihood
@@ -26,8 +25,8 @@ from biml.paths import DataFolders
 RESPONSE_KEYS = ["task", "item", "participant", "sample"]
 """What tells one scored response from another."""
 
-_FileQueryResponse = tuple[str, str, str]
-"""File, query and response."""
+_ResponseKey = tuple[str, str, str, str, str]
+"""File, item, participant, query and response in canonical names."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,9 @@ def score_responses(
     """
     repeats = repeats if evaluation.varies else 1
     evaluation = replace(evaluation, query_repeats=1)
-    identify = _respondent_lookup(evaluation)
-    found: dict[tuple[_FileQueryResponse, int], ScoredResponse] = {}
+    numbers = _sample_numbers(evaluation)
+    items_by_file = _contexts_differ(evaluation.episodes)
+    found: dict[tuple[_ResponseKey, int], ScoredResponse] = {}
     waiting: list[list[Episode]] = []
     for repeat in range(repeats):
         waiting.append(evaluation.repeat(repeat))
@@ -87,21 +87,22 @@ def score_responses(
             continue
         log_probs = iter(responder.log_prob([e for episodes in waiting for e in episodes]))
         for episodes in waiting:
-            seen: dict[_FileQueryResponse, int] = defaultdict(int)
+            seen: dict[_ResponseKey, int] = defaultdict(int)
             for episode in episodes:
                 choices = len(responder.symbols if episode.pool is None else episode.pool) + 1
                 for query, log_prob in zip(episode.queries, next(log_probs), strict=True):
                     words = " ".join(words_in_original_names(episode, query.input))
                     response = " ".join(undo_remapping(episode, query.output))
-                    said = (episode.name, words, response)
+                    said = (episode.name, query.item, query.participant, words, response)
                     # Passes may differ in the order of a person's answers to the same query.
                     key = (said, seen[said])
                     seen[said] += 1
                     if key not in found:
-                        answerer, number = identify(*said)
                         found[key] = ScoredResponse(
-                            **answerer._asdict(),
-                            sample=number,
+                            item=query.item
+                            or (file_stem(episode.name) if items_by_file else words),
+                            participant=query.participant,
+                            sample=numbers(*said),
                             query=words,
                             response=response,
                             n_symbols=choices,
@@ -206,37 +207,22 @@ def fit_lapse_bounded(scores: Sequence[TokenScores]) -> Likelihood:
     return likelihood(scores, float(found.x))
 
 
-def _respondent_lookup(
-    evaluation: EvaluationSet,
-) -> Callable[[str, str, str], tuple[Respondent, int]]:
-    """Item, participant and number of one answer after another, given file, query and response.
-
-    In an imported experiment items and participants are as its table has them.
-    """
-    by_trial = _contexts_differ(evaluation.episodes)
-    numbers: dict[tuple[str, str], count[int]] = defaultdict(count)
-
-    def numbered(name: str, words: str, who: Respondent | None = None) -> tuple[Respondent, int]:
-        item, person = (
-            file_stem(name) if by_trial else words,
-            file_stem(name) if evaluation.group_by_participant else "",
-        )
-        return who or Respondent(item, person), next(numbers[name, words])
-
-    # By the response as well, because an episode type may leave out some.
-    told: dict[_FileQueryResponse, list[tuple[Respondent, int]]] = defaultdict(list)
+def _sample_numbers(evaluation: EvaluationSet) -> Callable[[str, str, str, str, str], int]:
+    """Number of one response after another among those to its query in the file, in file order."""
+    counts: dict[tuple[str, str], count[int]] = defaultdict(count)
+    numbers: dict[_ResponseKey, list[int]] = defaultdict(list)
     for episode in evaluation.episodes:
-        known = evaluation.respondents.get(episode.name) or (None,) * len(episode.queries)
-        for query, who in zip(episode.queries, known, strict=False):
+        for query in episode.queries:
             words, response = " ".join(query.input), " ".join(query.output)
-            told[episode.name, words, response].append(numbered(episode.name, words, who))
+            # By the response as well, because an episode type may leave out some.
+            key = (episode.name, query.item, query.participant, words, response)
+            numbers[key].append(next(counts[episode.name, words]))
 
-    def identity(name: str, words: str, response: str) -> tuple[Respondent, int]:
-        if left := told.get((name, words, response)):
-            return left.pop(0)
-        return numbered(name, words)
+    def number(file: str, item: str, participant: str, words: str, response: str) -> int:
+        left = numbers.get((file, item, participant, words, response))
+        return left.pop(0) if left else next(counts[file, words])
 
-    return identity
+    return number
 
 
 def _contexts_differ(episodes: Sequence[Episode]) -> bool:
@@ -313,14 +299,18 @@ def few_shot_table(
 ) -> pd.DataFrame:
     """What `draw_items` drew, as a table with `target`, `correct` and `error_type`."""
     rows = [
-        {"item": name, "query": words, "response": " ".join(answer), "sample": number}
+        {
+            "item": episode.queries[0].item or words,
+            "query": words,
+            "response": " ".join(answer),
+            "sample": number,
+        }
         for item, episode in zip(items, evaluation.episodes, strict=True)
         for words in [" ".join(item.words)]
-        for name in [item_name(episode, evaluation, words)]
         for number, answer in enumerate(item.model_counts.elements())
     ]
-    counts = [item.model_counts.total() for item in items]
-    return annotate_by_file(_model_response_table(rows, model, seed, FEW_SHOT), evaluation, counts)
+    responses = _model_response_table(rows, model, seed, FEW_SHOT)
+    return few_shot.annotate_errors(responses, grammars_by_item(evaluation))
 
 
 def sample_probes(
@@ -361,7 +351,7 @@ def probe_table(
     """What `draw_items` drew of trials with pools, as a table."""
     rows = [
         {
-            "item": item_name(episode, evaluation, file_stem(episode.name)),
+            "item": episode.queries[0].item,
             "query": " ".join(item.words),
             "response": " ".join(answer),
             "sample": number,
@@ -421,12 +411,6 @@ def open_ended_table(
             response = " ".join(undo_remapping(sheet, answer))
             rows.append({"item": words, "query": words, "response": response, "sample": number})
     return _model_response_table(rows, model, seed, OPEN_ENDED)
-
-
-def item_name(episode: Episode, evaluation: EvaluationSet, default: str) -> str:
-    """The item that a file of one query asks, by the name it has in an imported experiment."""
-    told = evaluation.respondents.get(episode.name)
-    return told[0].item if told else default
 
 
 def words_in_original_names(episode: Episode, words: tuple[str, ...]) -> tuple[str, ...]:

@@ -171,7 +171,9 @@ def _print_status(data: DataFolders) -> None:
         if row.folder is None:
             print(f"{row.resource.name:<9} missing: biml data download {row.resource.name}")
         else:
-            print(f"{row.resource.name:<9} {row.files:,} files, {_megabytes(row.size)} in {row.folder}")
+            print(
+                f"{row.resource.name:<9} {row.files:,} files, {_megabytes(row.size)} in {row.folder}"
+            )
     print("searched, in this order:")
     for place in data.search_paths:
         print(f"  {place.folder} ({place.origin})")

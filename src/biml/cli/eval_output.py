@@ -193,7 +193,8 @@ class EvalConsole:
         """Study examples and queries; wrong answers are marked and followed by their targets."""
         for number, (episode, given) in enumerate(zip(episodes, answers, strict=True), 1):
             self._heading(number, episode)
-            lines = Counter(zip(episode.queries, given, strict=True))
+            queries = [query._replace(item="", participant="") for query in episode.queries]
+            lines = Counter(zip(queries, given, strict=True))
             for (query, answer), times in lines.items():
                 right = answer == query.output
                 line = _listing_line(episode, "copied" if query.in_study else "novel", query.input)
@@ -284,10 +285,7 @@ def require_participants(task: EvalTask) -> None:
     Raises:
         UsageError: they do not.
     """
-    told = [who for answers in task.evaluation.respondents.values() for who in answers]
-    if not (
-        task.evaluation.group_by_participant or (told and all(who.participant for who in told))
-    ):
+    if not all(query.participant for e in task.evaluation.episodes for query in e.queries):
         raise UsageError(
             "--by participant needs to know who answered, which these data do not say; "
             "an experiment of your own can (biml data import, column participant)"

@@ -16,7 +16,6 @@ from typing import Protocol
 from biml.episodes.episode import Episode
 from biml.episodes.packed import EpisodeFolderDataset, read_episodes
 from biml.episodes.sampling import sample_episode
-from biml.episodes.text_format import Respondents
 from biml.episodes.transforms import Transform, add_grammar_labels, apply_transforms
 from biml.errors import BimlError
 from biml.grammar import GOLD, Grammar, MetaGrammar, isomorphic
@@ -233,7 +232,7 @@ class EvaluationSet:
         varies: whether one repeat differs from the next.
         group_by_participant: episodes of one name are parts of one response set, whose
             log-likelihoods add up.
-        respondents: who gave the responses of an imported experiment; empty for published data.
+        is_imported: the responses are of an imported experiment, not of the published data.
         description: where they come from, if that depends on `data_human`; else empty.
     """
 
@@ -244,7 +243,7 @@ class EvaluationSet:
     expand: Callable[[Episode], Iterable[Episode]] = lambda episode: (episode,)
     varies: bool = True
     group_by_participant: bool = False
-    respondents: Respondents = field(default_factory=dict, repr=False)
+    is_imported: bool = False
     description: str = ""
 
     def repeat(self, index: int) -> list[Episode]:

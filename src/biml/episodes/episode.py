@@ -15,14 +15,19 @@ PAIR_SEP, EXAMPLE_SEP = "->", "|"
 
 
 class Example(NamedTuple):
-    """Input words and the output symbols they stand for.
+    """Input words and output symbols: a study example, or a query with its target or response.
 
-    `copied` marks a query that is also a study example (the copy task, paper Methods).
+    Attributes:
+        in_study: the query is also a study example (the copy task, paper Methods).
+        item: of a human response, the name of its query or trial; else empty.
+        participant: of a human response, who gave it; empty where unknown.
     """
 
     input: tuple[str, ...]
     output: tuple[str, ...]
     in_study: bool = False
+    item: str = ""
+    participant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +130,7 @@ def terminal_symbols(symbols: Sequence[str]) -> str:
 
 def html(episode: Episode) -> str:
     """The episode as an HTML table, one example a row, for a notebook."""
-    shown = [symbols for _, examples in _example_sections(episode) for _, symbols, _ in examples]
+    shown = [symbols for _, examples in _example_sections(episode) for _, symbols, *_ in examples]
     palette = Palette.for_symbols(symbol for row in [*shown, episode.pool or ()] for symbol in row)
     rows = []
     for title, examples in _example_sections(episode):

@@ -7,12 +7,18 @@ import sys
 import zlib
 from array import array
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 
-from biml.episodes.episode import Episode
-from biml.episodes.text_format import format_episode, parse_episode, read_episode
+from biml.episodes.episode import Episode, Example
+from biml.episodes.text_format import (
+    RESPONSES_FILE,
+    format_episode,
+    parse_episode,
+    read_episode,
+    read_responses,
+)
 from biml.errors import BimlError
 from biml.io import atomic_write
 from biml.paths import StatusCallback, ignore_status, user_cache_folder
@@ -44,6 +50,29 @@ def read_episodes(
     """
     return tuple(
         read_episode(path / name, words=words, symbols=symbols) for name, _, _ in _list_files(path)
+    )
+
+
+def read_human_episodes(path: Path, *, file_holds: str = "query") -> tuple[Episode, ...]:
+    """Read a folder of human responses; each query carries its item and its participant.
+
+    An imported experiment has them in `responses.csv`. The published folders do not: there an item
+    is named by its query, or by its file where a file is a `trial` with a study set of its own; the
+    participant is known where a file holds the responses of one `participant`.
+    """
+    episodes = read_episodes(path)
+    if (path / RESPONSES_FILE).is_file():
+        return read_responses(path, episodes)
+
+    def identified(episode: Episode, query: Example) -> Example:
+        name = Path(episode.name).stem
+        return query._replace(
+            item=name if file_holds == "trial" else " ".join(query.input),
+            participant=name if file_holds == "participant" else "",
+        )
+
+    return tuple(
+        replace(e, queries=tuple(identified(e, query) for query in e.queries)) for e in episodes
     )
 
 

@@ -22,9 +22,9 @@ from biml.episodes.datasets import (
     validation_episodes,
 )
 from biml.episodes.episode import Episode, Example
-from biml.episodes.packed import read_episodes
+from biml.episodes.packed import read_episodes, read_human_episodes
 from biml.episodes.sampling import sample_novel_rule_episodes
-from biml.episodes.text_format import RESPONSES_FILE, read_respondents
+from biml.episodes.text_format import RESPONSES_FILE
 from biml.episodes.transforms import (
     Transform,
     add_biases,
@@ -167,20 +167,19 @@ def human_responses(
     n_copies: int = 1,
     query_repeats: int = 1,
     varies: bool = True,
+    file_holds: str = "query",
 ) -> EvaluationFactory:
     """The files of one folder of the human data, then the steps; every query `times` over."""
 
     def open_it(data: DataFolders, seed: int) -> EvaluationSet:
         path = human_folder(data, folder)
-        episodes = read_episodes(path)
-        who = read_respondents(path, episodes)
         return EvaluationSet(
-            episodes * n_copies,
+            read_human_episodes(path, file_holds=file_holds) * n_copies,
             transforms,
             seed,
             query_repeats=query_repeats,
             varies=varies,
-            respondents=who,
+            is_imported=(path / RESPONSES_FILE).is_file(),
             description=str(path),
         )
 
@@ -192,14 +191,13 @@ def participant_sequences(folder: str) -> EvaluationFactory:
 
     def open_it(data: DataFolders, seed: int) -> EvaluationSet:
         path = human_folder(data, folder)
-        episodes = read_episodes(path)
         return EvaluationSet(
-            episodes,
+            read_human_episodes(path, file_holds="participant"),
             (shuffle_queries, remap),
             seed,
             expand=autoregressive_episodes,
             group_by_participant=True,
-            respondents=read_respondents(path, episodes),
+            is_imported=(path / RESPONSES_FILE).is_file(),
             description=str(path),
         )
 
@@ -534,7 +532,9 @@ _ROWS = (
     EpisodeType(
         "probe_human",
         "people's answers in the probe task, ten times over, answers limited to a pool",
-        evaluation=human_responses(PROBE_FOLDER, shuffle_study, remap, query_repeats=10),
+        evaluation=human_responses(
+            PROBE_FOLDER, shuffle_study, remap, query_repeats=10, file_holds="trial"
+        ),
         remaps=True,
         restrict_to_pool=True,
     ),
@@ -546,7 +546,12 @@ _ROWS = (
         data_source="people's answers in the probe task",
         training=random_human_training(PROBE_FOLDER, add_pool_to_study, shuffle_study, remap),
         evaluation=human_responses(
-            PROBE_FOLDER, add_pool_to_study, shuffle_study, remap, query_repeats=10
+            PROBE_FOLDER,
+            add_pool_to_study,
+            shuffle_study,
+            remap,
+            query_repeats=10,
+            file_holds="trial",
         ),
         remaps=True,
         restrict_to_pool=True,

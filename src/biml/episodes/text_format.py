@@ -7,9 +7,9 @@ do without; `biml data import` keeps them in this table.
 import csv
 import io
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from biml.episodes.episode import Episode, Example
 from biml.errors import BimlError, FormatError
@@ -217,64 +217,52 @@ RESPONSE_COLUMNS = ("file", "item", "participant", "query", "response", "target"
 """Of the table: a row for each answer, in the order of the files and of their queries."""
 
 
-class Respondent(NamedTuple):
-    """Of one answer: the name of its item, and who gave it (empty where unknown)."""
-
-    item: str
-    participant: str
-
-
-Respondents = Mapping[str, tuple[Respondent, ...]]
-"""For each episode, by its name, who gave the answers that its queries hold, in their order."""
-
-
-def read_respondents(folder: Path, episodes: Iterable[Episode]) -> Respondents:
-    """What `responses.csv` says of the episodes of a folder; nothing where there is none.
+def read_responses(folder: Path, episodes: Iterable[Episode]) -> tuple[Episode, ...]:
+    """Return a folder's episodes with the items and participants of its `responses.csv`.
 
     Raises:
-        FormatError: it cannot be read, or tells of other answers than the episode files.
+        FormatError: the table is malformed, or its responses are not those of the episode files.
     """
     path = folder / RESPONSES_FILE
-    if not path.is_file():
-        return {}
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
     if missing := [name for name in RESPONSE_COLUMNS if name not in (reader.fieldnames or ())]:
         raise FormatError(
             f"lacks the column {missing[0]}; {_REIMPORT_HINT}", source=str(path), line=1
         )
-    rows: dict[str, list[dict[str, str]]] = {}
+    rows_by_file: dict[str, list[dict[str, str]]] = {}
     for row in reader:
-        rows.setdefault(str(row["file"]), []).append(row)
-    found = {}
+        rows_by_file.setdefault(str(row["file"]), []).append(row)
+    identified = []
     for episode in episodes:
         file = Path(episode.name).name
-        told = rows.get(file, [])
+        rows = rows_by_file.get(file, [])
         given = [(" ".join(q.input), " ".join(q.output)) for q in episode.queries]
-        if given != [(row["query"], row["response"]) for row in told]:
+        if given != [(row["query"], row["response"]) for row in rows]:
             raise FormatError(
-                f"tells of other answers than {file}; {_REIMPORT_HINT}", source=str(path)
+                f"its responses differ from those of {file}; {_REIMPORT_HINT}", source=str(path)
             )
-        found[episode.name] = tuple(Respondent(r["item"], r["participant"]) for r in told)
-    return found
+        queries = tuple(
+            query._replace(item=row["item"], participant=row["participant"])
+            for query, row in zip(episode.queries, rows, strict=True)
+        )
+        identified.append(replace(episode, queries=queries))
+    return tuple(identified)
 
 
-def format_respondents(
-    files: Iterable[tuple[str, Episode, Sequence[Respondent]]],
-    targets: Mapping[str, str],
-) -> str:
-    """The table as text.
+def format_responses(files: Iterable[tuple[str, Episode]], targets: Mapping[str, str]) -> str:
+    """Return the text of `responses.csv`, given file names with their episodes.
 
     Args:
-        sheets: file name, episode and who gave its answers.
-        targets: the right answer to each item, where there is one.
+        targets: the correct response to each item, where there is one.
     """
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(RESPONSE_COLUMNS)
-    for file, episode, answerers in files:
-        for query, (item, who) in zip(episode.queries, answerers, strict=True):
+    for file, episode in files:
+        for query in episode.queries:
             words, symbols = " ".join(query.input), " ".join(query.output)
-            writer.writerow((file, item, who, words, symbols, targets.get(item, "")))
+            target = targets.get(query.item, "")
+            writer.writerow((file, query.item, query.participant, words, symbols, target))
     return out.getvalue()
 
 

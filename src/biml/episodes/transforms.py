@@ -368,7 +368,9 @@ def autoregressive_episodes(episode: Episode) -> Iterator[Episode]:
     [(0, ('dax',)), (1, ('lug',))]
     """
     for i, query in enumerate(episode.queries):
-        study = (*episode.study, *episode.queries[:i])
+        # Without item and participant, so that participants of equal responses share a study set.
+        earlier = [Example(pair.input, pair.output) for pair in episode.queries[:i]]
+        study = (*episode.study, *earlier)
         yield replace(episode, study=study, queries=(query,))
 
 

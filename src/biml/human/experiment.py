@@ -14,10 +14,9 @@ from biml.episodes.registry import FEW_SHOT_FOLDER
 from biml.episodes.registry import PROBE_FOLDER as PROBE_FOLDER
 from biml.episodes.text_format import (
     RESPONSES_FILE,
-    Respondent,
     ambiguous_item_error,
     format_episode,
-    format_respondents,
+    format_responses,
 )
 from biml.episodes.transforms import symbols_used
 from biml.errors import BimlError, FormatError, UsageError
@@ -38,13 +37,15 @@ class ResponseFile:
 
     Attributes:
         name: of the file, without its ending.
-        episode: study examples, and the answers as queries.
-        answerers: item and participant of each answer.
+        episode: study examples, and the responses as queries with their items and participants.
     """
 
     name: str
     episode: Episode
-    respondents: tuple[Respondent, ...]
+
+    @property
+    def responses(self) -> tuple[Example, ...]:
+        return self.episode.queries
 
 
 @dataclass(frozen=True)
@@ -69,21 +70,21 @@ class HumanExperiment:
     @property
     def participants(self) -> tuple[str, ...]:
         """Those who are known, in order of their first answers."""
-        names = (who.participant for sheet in self.files for who in sheet.respondents)
+        names = (who.participant for sheet in self.files for who in sheet.responses)
         return tuple(dict.fromkeys(filter(None, names)))
 
     @property
     def n_anonymous(self) -> int:
         """How many answers do not say who gave them."""
-        return sum(not who.participant for sheet in self.files for who in sheet.respondents)
+        return sum(not who.participant for sheet in self.files for who in sheet.responses)
 
     @property
     def items(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(who.item for sheet in self.files for who in sheet.respondents))
+        return tuple(dict.fromkeys(who.item for sheet in self.files for who in sheet.responses))
 
     @property
     def n_responses(self) -> int:
-        return sum(len(sheet.respondents) for sheet in self.files)
+        return sum(len(sheet.responses) for sheet in self.files)
 
     @property
     def vocabulary_overflow(self) -> str:
@@ -121,6 +122,9 @@ class ResponseRow:
     @property
     def query(self) -> str:
         return " ".join(self.input)
+
+    def as_query(self) -> Example:
+        return Example(self.input, self.output, item=self.item, participant=self.participant)
 
     def error(self, source: str, problem: str) -> FormatError:
         """An error that says where this answer stands."""
@@ -231,7 +235,7 @@ def lookup_grammar(pairs: Iterable[Example], source: str) -> Grammar:
     wug twice -> ■ ■
     """
     known: dict[tuple[str, ...], tuple[str, ...]] = {}
-    for words, symbols, _ in pairs:
+    for words, symbols, *_ in pairs:
         if known.setdefault(words, symbols) != symbols:
             raise FormatError(
                 f"'{' '.join(words)}' stands for '{' '.join(known[words])}' and for "
@@ -258,7 +262,7 @@ def check_grammar(episode: Episode, pairs: Iterable[Example]) -> None:
     Raises:
         FormatError: it has none, or gives other answers.
     """
-    for words, symbols, _ in pairs:
+    for words, symbols, *_ in pairs:
         made = target_of(episode, words)
         if made != symbols:
             raise FormatError(
@@ -354,7 +358,7 @@ def _task_folders(task: str) -> list[str]:
 def _episode_folders(experiment: HumanExperiment) -> Iterator[EpisodeFolder]:
     sheets = experiment.files
     shown = tuple(
-        ResponseFile(f"{n:02}", episode, ()) for n, episode in enumerate(experiment.study_episodes)
+        ResponseFile(f"{n:02}", episode) for n, episode in enumerate(experiment.study_episodes)
     )
     if experiment.task == FEW_SHOT:
         yield EpisodeFolder(FEW_SHOT_FOLDER, sheets)
@@ -386,9 +390,9 @@ def _write_folder(folder: EpisodeFolder, made: Path, experiment: HumanExperiment
     target.mkdir(parents=True)
     for sheet in folder.files:
         (target / f"{sheet.name}.txt").write_text(format_episode(sheet.episode), "utf-8")
-    if any(sheet.respondents for sheet in folder.files):
-        rows = [(f"{sheet.name}.txt", sheet.episode, sheet.respondents) for sheet in folder.files]
-        text = format_respondents(rows, _targets(folder.files, experiment.task))
+    if any(query.item for sheet in folder.files for query in sheet.responses):
+        rows = [(f"{sheet.name}.txt", sheet.episode) for sheet in folder.files]
+        text = format_responses(rows, _targets(folder.files, experiment.task))
         (target / RESPONSES_FILE).write_text(text, "utf-8", newline="")
 
 
@@ -404,7 +408,7 @@ def _targets(files: Sequence[ResponseFile], task: str) -> dict[str, str]:
         if sheet.episode.grammar is None:
             raise BimlError(f"{sheet.name}: a few-shot item without a grammar")
         answer = sheet.episode.grammar.interpret(sheet.episode.queries[0].input)
-        item, grammar = sheet.respondents[0].item, str(sheet.episode.grammar)
+        item, grammar = sheet.responses[0].item, str(sheet.episode.grammar)
         if grammars.setdefault(item, grammar) != grammar:
             raise ambiguous_item_error(item, sheet.name)
         found[item] = " ".join(answer)

@@ -7,7 +7,7 @@ from pathlib import Path
 from biml.analysis.responses import RawRows, read_rows, validate_rows
 from biml.episodes.episode import Episode, Example
 from biml.episodes.packed import read_episodes
-from biml.episodes.text_format import QUERY, SUPPORT, Respondent, read_episode
+from biml.episodes.text_format import QUERY, SUPPORT, read_episode
 from biml.episodes.transforms import symbols_used
 from biml.errors import BimlError, FormatError
 from biml.human.experiment import (
@@ -100,8 +100,8 @@ def _experiment_with_study_per_item(
         mine = [line for line in responses if line.item == name]
         _check_rows(mine, source, episode)
         sheets.append(_response_file(name, episode, mine))
-    unanswered = tuple(sheet.name for sheet in sheets if not sheet.respondents)
-    answered = tuple(sheet for sheet in sheets if sheet.respondents)
+    unanswered = tuple(sheet.name for sheet in sheets if not sheet.responses)
+    answered = tuple(sheet for sheet in sheets if sheet.responses)
     return HumanExperiment(task, answered, tuple(study) if task == FEW_SHOT else (), unanswered)
 
 
@@ -176,7 +176,7 @@ def _check_all_queries_answered(
     for sheet in files:
         answered = {query.input for query in sheet.episode.queries}
         if missing := [" ".join(words) for words in queries if words not in answered]:
-            gaps.append(f"{sheet.respondents[0].participant} does not answer {preview(missing)}")
+            gaps.append(f"{sheet.responses[0].participant} does not answer {preview(missing)}")
     if gaps:
         more = f"; {len(gaps) - 5} more lack answers" if len(gaps) > 5 else ""
         raise FormatError(
@@ -253,10 +253,9 @@ def _check_rows(responses: Sequence[ResponseRow], source: str, study_episode: Ep
 def _response_file(
     name: str, study_episode: Episode, responses: Sequence[ResponseRow]
 ) -> ResponseFile:
-    answers = tuple(Example(line.input, line.output) for line in responses)
-    who = tuple(Respondent(line.item, line.participant) for line in responses)
+    answers = tuple(line.as_query() for line in responses)
     grammar = study_episode.grammar if study_episode.study else None
-    return ResponseFile(name, replace(study_episode, queries=answers, grammar=grammar), who)
+    return ResponseFile(name, replace(study_episode, queries=answers, grammar=grammar))
 
 
 def _unanswered_queries(
@@ -301,8 +300,8 @@ def read_episode_files(folder: Path) -> HumanExperiment:
         known = _known_symbols(episode, task)
         for line in lines:
             check_response(line, episode.name, known)
-        who = tuple(Respondent(line.item, line.participant) for line in lines)
-        sheets.append(ResponseFile(Path(episode.name).stem, episode, who))
+        answers = tuple(line.as_query() for line in lines)
+        sheets.append(ResponseFile(Path(episode.name).stem, replace(episode, queries=answers)))
     if task == FEW_SHOT:
         return HumanExperiment(task, tuple(sheets), tuple(map(_with_target, episodes)))
     if task == PROBES:
@@ -345,7 +344,7 @@ def _episode_rows(episode: Episode, task: str) -> list[ResponseRow]:
     name = Path(episode.name).stem
     firsts: dict[tuple[str, ...], ResponseRow] = {}
     lines = []
-    for number, (words, symbols, _) in zip(numbers, episode.queries, strict=True):
+    for number, (words, symbols, *_) in zip(numbers, episode.queries, strict=True):
         item = name if task == PROBES else " ".join(words)
         who = name if task == OPEN_ENDED else ""
         line = ResponseRow("line", number, item, who, words, symbols)

@@ -65,7 +65,7 @@ def source_symbols(query: Example, study: Sequence[Example]) -> list[str]:
     >>> " ".join(source_symbols(wif, []))
     'wif lug SOS EOS'
     """
-    shown = [[*words, IO, *symbols, SOS] for words, symbols, _ in study]
+    shown = [[*words, IO, *symbols, SOS] for words, symbols, *_ in study]
     return [*query.input, SOS, *chain.from_iterable(shown), "EOS"]
 
 

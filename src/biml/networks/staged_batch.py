@@ -157,12 +157,12 @@ def encode_aux_labels(
     told = episode.grammar_labels or nothing
     meanings = [rule_label(told.rules.get(word), vocabulary.output) for word in slot_words]
     guides = EpisodeAuxLabels([IGNORE_INDEX], [], meanings)
-    for (words, symbols, _), origins in zip(episode.study, told.study, strict=True):
+    for (words, symbols, *_), origins in zip(episode.study, told.study, strict=True):
         start = len(guides.study_alignment)
         guides.study_alignment.extend([IGNORE_INDEX] * (len(words) + 1))
         guides.study_alignment.extend(_alignment(origins, len(symbols), start))
         guides.study_alignment.append(IGNORE_INDEX)
-    for (words, symbols, _), origins in zip(episode.queries, told.queries, strict=True):
+    for (words, symbols, *_), origins in zip(episode.queries, told.queries, strict=True):
         guides.answer_alignment.extend(_alignment(origins, len(symbols)))
         guides.answer_alignment.append(IGNORE_INDEX if origins is None else len(words))
     return guides
@@ -284,13 +284,13 @@ def encode_episode(index: int, episode: Episode, vocabulary: Vocabulary) -> Enco
     """
     read, write = vocabulary.input, vocabulary.output
     try:
-        shown = dict.fromkeys(word for words, _, _ in episode.study for word in words)
+        shown = dict.fromkeys(word for example in episode.study for word in example.input)
         known = {word: entry for entry, word in enumerate(shown)}
         guides = encode_aux_labels(episode, known, vocabulary)
         encoded = EncodedEpisode(
             index, [read.sos], [SEP_POSITION], [0], [], [], [], [], [NO_SLOT], [], guides
         )
-        for place, (words, symbols, _) in enumerate(episode.study):
+        for place, (words, symbols, *_) in enumerate(episode.study):
             encoded.study_tokens.extend(read.encode((*words, IO, *symbols)))
             encoded.study_tokens.append(read.sos)
             encoded.study_positions.extend(_example_positions(len(words), len(symbols)))
@@ -298,7 +298,7 @@ def encode_episode(index: int, episode: Episode, vocabulary: Vocabulary) -> Enco
             entries = [known[word] for word in words]
             encoded.study_slots.extend([*entries, *[NO_SLOT] * (len(symbols) + 2)])
             encoded.example_ids.extend([place] * (len(words) + len(symbols) + 2))
-        for words, symbols, _ in episode.queries:
+        for words, symbols, *_ in episode.queries:
             encoded.query_tokens.extend(read.encode((*words, IO, *symbols)))
             encoded.query_positions.extend(query_positions(len(words), len(symbols) + 1))
             encoded.query_slots.extend([known.get(word, NO_SLOT) for word in words])

@@ -108,7 +108,7 @@ def probe_likelihood(context: MeasurementContext) -> Tables:
 
 def _within_sample(trained_on_task: bool, evaluation: EvaluationSet) -> bool | None:
     """Nobody knows whether a model was trained on imported people."""
-    return None if trained_on_task and evaluation.respondents else trained_on_task
+    return None if trained_on_task and evaluation.is_imported else trained_on_task
 
 
 def _responders_by_fold(
