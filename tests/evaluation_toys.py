@@ -78,5 +78,5 @@ class Oracle:
     def respond(self, episodes, max_length=10):
         return [[self._answer(e, q)[:max_length] for q in e.queries] for e in episodes]
 
-    def sample(self, episodes, *, seed, n=1, max_length=10):
+    def sample(self, episodes, *, seed, n=1, max_length=10, p_lapse=0.0):
         return [[[a] * n for a in one] for one in self.respond(episodes, max_length)]

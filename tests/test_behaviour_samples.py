@@ -25,7 +25,7 @@ from biml.episodes.episode import Episode, Example
 from biml.episodes.registry import episode_type
 from biml.episodes.transforms import autoregressive_episodes, shuffle_queries
 from biml.errors import UsageError
-from biml.evaluation.likelihood import Lapsing, fit_lapse, likelihood, score_repeats
+from biml.evaluation.likelihood import fit_lapse, likelihood, score_repeats
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.symbolic import BiasOracle, OpenEndedBiasModel, Oracle
 from biml.networks.checkpoint import load_model
@@ -71,7 +71,7 @@ def test_the_oracle_draws_only_right_answers_and_lapses_only_with_a_lapse(
 ) -> None:
     drawn = sample_few_shot(Oracle(), data, model="oracle", samples_per_response=1)
     assert few_shot.accuracy_by_group(drawn)["all"].tolist() == [100]
-    drawn = sample_few_shot(Lapsing(Oracle(), 0.13), data, model="lapsing", samples_per_response=1)
+    drawn = sample_few_shot(Oracle(), data, model="lapsing", samples_per_response=1, p_lapse=0.13)
     # A response of n symbols is right if n + 1 choices are: (0.87 + 0.13 / 7)^(n + 1).
     right = [(0.87 + 0.13 / 7) ** (len(t.split()) + 1) for t in drawn["target"]]
     assert drawn["correct"].mean() == pytest.approx(np.mean(right), abs=0.1)

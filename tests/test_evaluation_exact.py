@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from biml.episodes.episode import Episode
-from biml.evaluation.likelihood import Lapsing
 from biml.evaluation.network import NetworkResponder, greedy_decode, teacher_forced_exact_match
 from biml.evaluation.symbolic import Oracle
 from biml.grammar.meta_grammar import COLOURS
@@ -48,7 +47,7 @@ def test_a_full_lapse_draws_every_symbol_and_the_end_alike(make) -> None:
 
         responder, episode = Oracle(symbols=GOLD.symbols), gold_episode()
     choices = len(episode.pool or responder.symbols) + 1
-    drawn = Lapsing(responder, 1.0).sample([episode], seed=1, n=1500)[0][0]
+    drawn = responder.sample([episode], seed=1, n=1500, p_lapse=1.0)[0][0]
     first = [answer[0] if answer else "" for answer in drawn]
     counts = np.array([first.count(s) for s in dict.fromkeys(first)])
     assert len(counts) == choices

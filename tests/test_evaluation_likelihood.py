@@ -200,7 +200,7 @@ def test_each_drawn_answer_becomes_a_study_example() -> None:
 
         symbols = ("RED",)
 
-        def sample(self, episodes, *, seed, n=1, max_length=10):
+        def sample(self, episodes, *, seed, n=1, max_length=10, p_lapse=0.0):
             assert n == 1
             return [[[("RED",) * len(episode.study)]] for episode in episodes]
 

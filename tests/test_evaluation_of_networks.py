@@ -196,7 +196,7 @@ def test_no_more_episodes_than_the_batch_size_are_computed_together(monkeypatch)
 @pytest.mark.parametrize("rate", [-0.1, 1.5, float("nan")])
 def test_samples_lapse_with_a_probability(rate: float) -> None:
     with pytest.raises(UsageError, match="probability from 0 to 1"):
-        NetworkResponder(NETWORK).sample_with_lapse([Episode((), ())], rate, seed=0)
+        NetworkResponder(NETWORK).sample([Episode((), ())], p_lapse=rate, seed=0)
 
 
 def test_batch_size_and_precision_change_little_or_nothing() -> None:

@@ -15,11 +15,10 @@ from biml.episodes.episode import Episode, Example
 from biml.episodes.registry import episode_type, gold_episode
 from biml.episodes.transforms import add_biases, add_slips
 from biml.errors import UsageError
-from biml.evaluation.likelihood import Lapsing, apply_lapse, likelihood, score_repeats
+from biml.evaluation.likelihood import apply_lapse, likelihood, score_passes, score_repeats
 from biml.evaluation.symbolic import (
     SYMBOLIC,
     BiasOracle,
-    MixtureOracle,
     OpenEndedBiasModel,
     Oracle,
     ResponseMixture,
@@ -204,7 +203,7 @@ def test_flipped_outputs_that_are_too_long_fall_back_to_the_right_one() -> None:
     ],
 )
 def test_the_mixture_agrees_with_draws_of_the_changed_targets_of_training(
-    change: Any, model: MixtureOracle
+    change: Any, model: Oracle
 ) -> None:
     """Each answer's frequency in 20,000 draws is within 5 standard errors."""
     draws, rng = 20_000, generator(0, "biases")
@@ -229,17 +228,19 @@ def test_samples_have_the_frequencies_of_the_mixture_and_depend_on_the_seed_alon
 
 @pytest.mark.parametrize("p_lapse", [0.0, 0.3])
 def test_lapsing_samples_have_the_probabilities_that_lapsing_scores_say(p_lapse: float) -> None:
-    model = Lapsing(BiasOracle(symbols=SYMBOLS), p_lapse)
+    model = BiasOracle(symbols=SYMBOLS)
     asked = episode("a f b", symbols="B A")
     ((scored,),) = model.log_prob([asked])
-    ((drawn,),) = model.sample([asked], seed=0, n=4000)
-    assert drawn.count(("B", "A")) / 4000 == pytest.approx(exp(scored.sum()), abs=0.03)
+    ((drawn,),) = model.sample([asked], seed=0, n=4000, p_lapse=p_lapse)
+    expected = exp(apply_lapse(scored, p_lapse, len(SYMBOLS) + 1).sum())
+    assert drawn.count(("B", "A")) / 4000 == pytest.approx(expected, abs=0.03)
 
 
 def test_answers_stay_within_a_pool_and_a_lapse_counts_its_symbols() -> None:
     asked = replace(episode("a"), pool=("B", "A"))
-    ((scored,),) = Lapsing(Oracle(symbols=SYMBOLS), 0.3).log_prob([asked])
-    np.testing.assert_allclose(np.exp(scored), [0.7 + 0.1, 0.7 + 0.1])
+    (scores,) = score_passes(Oracle(symbols=SYMBOLS), [[asked]])
+    lapsed = apply_lapse(scores.log_prob, 0.3, scores.n_symbols)
+    np.testing.assert_allclose(np.exp(lapsed), [0.7 + 0.1, 0.7 + 0.1])
     with pytest.raises(UsageError, match="not among those to choose from"):
         Oracle(symbols=SYMBOLS).respond([replace(episode("a"), pool=("B", "C"))])
 
@@ -255,7 +256,7 @@ def test_the_grammar_is_renamed_with_the_episode(human: EvaluationSet) -> None:
 
 def test_a_grammar_that_does_not_fit_the_study_examples_is_refused() -> None:
     asked = replace(episode("a"), grammar=None, name="new.txt")
-    with pytest.raises(UsageError, match=r"new\.txt holds no grammar.*does not give"):
+    with pytest.raises(UsageError, match=r"new\.txt.*grammar"):
         Oracle(symbols=SYMBOLS).log_prob([asked])
     assert Oracle(grammar=SMALL, symbols=SYMBOLS).respond([asked]) == [[("A",)]]
 
@@ -278,7 +279,7 @@ def test_a_known_symbol_outside_the_pool_is_impossible() -> None:
 @pytest.mark.parametrize("rate", [-0.1, 1.5, float("nan")])
 def test_samples_lapse_with_a_probability(rate: float) -> None:
     with pytest.raises(UsageError, match="probability from 0 to 1"):
-        Lapsing(Oracle(symbols=SYMBOLS), rate).sample([episode("a")], seed=0)
+        Oracle(symbols=SYMBOLS).sample([episode("a")], seed=0, p_lapse=rate)
 
 
 def test_flips_leave_all_other_rules_alone() -> None:
@@ -294,5 +295,5 @@ def test_flips_leave_all_other_rules_alone() -> None:
 
 def test_symbolic_models_are_found_by_name() -> None:
     assert [symbolic_model(name).build().symbols[0] for name in SYMBOLIC] == ["RED"] * len(SYMBOLIC)
-    with pytest.raises(UsageError, match="choose one of oracle, oracle-biases, oracle-slips"):
+    with pytest.raises(UsageError, match="oracle, oracle-biases, oracle-slips"):
         symbolic_model("orakel")

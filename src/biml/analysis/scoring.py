@@ -263,6 +263,7 @@ def sample_few_shot(
     model: str,
     samples_per_response: int = SAMPLES_PER_RESPONSE,
     seed: int = 0,
+    p_lapse: float = 0.0,
     max_length: int | None = None,
     kind: str = "few_shot_human",
     own_names: bool = False,
@@ -288,6 +289,7 @@ def sample_few_shot(
         evaluation,
         seed=seed,
         samples_per_response=samples_per_response,
+        p_lapse=p_lapse,
         max_length=most,
         progress=progress,
     )
@@ -320,6 +322,7 @@ def sample_probes(
     model: str,
     samples_per_response: int = SAMPLES_PER_RESPONSE,
     seed: int = 0,
+    p_lapse: float = 0.0,
     max_length: int | None = None,
     kind: str = "probe_human",
     progress: CountCallback = lambda done: None,
@@ -339,6 +342,7 @@ def sample_probes(
         evaluation,
         seed=seed,
         samples_per_response=samples_per_response,
+        p_lapse=p_lapse,
         max_length=most,
         progress=progress,
     )
@@ -370,6 +374,7 @@ def sample_open_ended(
     model: str,
     n_sets: int = N_RESPONSE_SETS,
     seed: int = 0,
+    p_lapse: float = 0.0,
     max_length: int | None = None,
     own_names: bool = False,
     progress: CountCallback = lambda done: None,
@@ -392,7 +397,9 @@ def sample_open_ended(
         sheets += evaluation.repeat(next(passes))
     del sheets[n_sets:]
     most = max_length or max_response_length(evaluation.episodes)
-    answers = sample_autoregressively(responder, sheets, most, seed=seed, progress=progress)
+    answers = sample_autoregressively(
+        responder, sheets, most, seed=seed, p_lapse=p_lapse, progress=progress
+    )
     return open_ended_table(sheets, answers, model=model, seed=seed)
 
 

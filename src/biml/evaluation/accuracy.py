@@ -55,7 +55,9 @@ def greedy_responses(
     """The responder's best answer to each query of each episode."""
     answers: list[list[Response]] = []
     for start in range(0, len(episodes), EPISODES_PER_CHUNK):
-        answers += responder.respond(episodes[start : start + EPISODES_PER_CHUNK], max_length)
+        answers += responder.respond(
+            episodes[start : start + EPISODES_PER_CHUNK], max_length=max_length
+        )
         progress(len(answers))
     return answers
 
@@ -84,6 +86,7 @@ def sample_autoregressively(
     max_length: int,
     *,
     seed: int,
+    p_lapse: float = 0.0,
     progress: CountCallback = no_progress,
 ) -> list[list[Response]]:
     """Drawn answers to queries in turn, each pair becoming a study example for the next.
@@ -101,7 +104,7 @@ def sample_autoregressively(
             for n in asking
         ]
         turn_seed = derive_seed(seed, "turn", turn)
-        several = responder.sample(asked, seed=turn_seed, max_length=max_length)
+        several = responder.sample(asked, seed=turn_seed, max_length=max_length, p_lapse=p_lapse)
         for n, episode, ((answer,),) in zip(asking, asked, several, strict=True):
             answers[n].append(answer)
             study[n].append(Example(episode.queries[0].input, answer))

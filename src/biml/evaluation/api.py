@@ -88,7 +88,7 @@ class Model:
         """The answers to several queries about the same study examples, computed together."""
         queries = list(queries)
         episode = self._episode(study, [(query, ()) for query in queries])
-        (answers,) = self.responder.respond([episode], max_length)
+        (answers,) = self.responder.respond([episode], max_length=max_length)
         return [
             _same_form_as(query, answer) for query, answer in zip(queries, answers, strict=True)
         ]

@@ -1,52 +1,113 @@
-"""What everything that answers can do, whether a network or a symbolic model."""
+"""The protocol of every model that answers queries, whether a network or a symbolic model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from biml.episodes.episode import Episode
+from biml.errors import UsageError
 
 Response = tuple[str, ...]
 
 DEFAULT_MAX_LENGTH = 10
-"""Symbols that an answer may have by default, as published."""
+"""Symbols of the longest response by default, as published."""
 
 
 class Responder(Protocol):
-    """Answers the queries of episodes, given their study examples; a lapse is put on top of it.
+    """A model of responses to the queries of episodes, given their study examples.
 
-    Likelihoods, behaviour and reports see nothing but this. A model is added by writing one class.
+    Likelihoods, analyses and reports use nothing else of a model. A lapse is added to the model's
+    probabilities: with probability λ a symbol is any of the choices or the end, equally likely.
     """
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """The output symbols it chooses from; a lapse picks one of them or the end."""
+        """The output symbols to choose from, where an episode has no pool."""
 
-    def log_prob(self, episodes: Sequence[Episode]) -> list[list[np.ndarray]]:
+    def log_prob(self, episodes: Sequence[Episode], /) -> list[list[np.ndarray]]:
         """For each episode and query the natural log-probabilities of the target's symbols.
 
-        Each array has one number a symbol and one for the end (EOS) last; no lapse is in them. A
-        symbol that the episode's pool does not have is impossible (-inf).
+        Each array has one number per symbol and one for the end (EOS) last, without a lapse. A
+        symbol outside the episode's pool has -inf.
 
         Raises:
-            UsageError: this responder does not know a symbol.
+            UsageError: a symbol is unknown to this model.
         """
 
     def respond(
-        self, episodes: Sequence[Episode], max_length: int = DEFAULT_MAX_LENGTH
+        self, episodes: Sequence[Episode], /, *, max_length: int = DEFAULT_MAX_LENGTH
     ) -> list[list[Response]]:
-        """For each episode and query the best answer, cut at `max_length` symbols.
+        """For each episode and query the best response, cut at `max_length` symbols.
 
-        Targets are not looked at.
+        The queries' targets must not be used.
         """
 
     def sample(
         self,
         episodes: Sequence[Episode],
+        /,
         *,
         seed: int,
         n: int = 1,
         max_length: int = DEFAULT_MAX_LENGTH,
+        p_lapse: float = 0.0,
     ) -> list[list[list[Response]]]:
-        """For each episode and query `n` drawn answers; the same for the same seed."""
+        """For each episode and query `n` sampled responses; the same for the same seed.
+
+        After a lapse the model continues from the symbols given so far.
+        """
+
+
+def check_lapse(p_lapse: float) -> None:
+    """Raise UsageError unless a lapse rate is a probability."""
+    if not 0 <= p_lapse <= 1:
+        raise UsageError(f"a lapse rate is a probability from 0 to 1, not {p_lapse}")
+
+
+@dataclass(frozen=True)
+class SymbolicModel:
+    """A responder with a name: a symbolic model, or one added by `register_responder`.
+
+    Attributes:
+        name: as `--models` and `--fn_out_model` take it.
+        title: as the paper calls it, or would.
+        summary: one line.
+        tasks: the tasks that it can do: `few-shot`, `open-ended`.
+        build: makes the responder; with `symbols=`, one that responds in these.
+    """
+
+    name: str
+    title: str
+    summary: str
+    tasks: tuple[str, ...]
+    build: Callable[..., Responder]
+
+
+SYMBOLIC: dict[str, SymbolicModel] = {}
+"""Responders by name; files of networks are found by `biml.paths.resolve_model`."""
+
+
+def register_responder(
+    name: str,
+    factory: Callable[..., Responder],
+    summary: str,
+    *,
+    title: str = "",
+    tasks: Iterable[str] = ("few-shot", "open-ended"),
+) -> None:
+    """Make a responder available by name to `biml.load`, `--fn_out_model` and `--models`.
+
+    Args:
+        factory: makes the responder; it must accept `symbols=`, the output symbols to respond in
+            where the data have others than the published colours.
+        summary: one line for listings.
+        title: for reports; by default the name.
+        tasks: the tasks that it can do, of `few-shot` and `open-ended`.
+    Raises:
+        UsageError: the name is taken.
+    """
+    if name in SYMBOLIC:
+        raise UsageError(f"a responder called {name!r} is registered already; choose another name")
+    SYMBOLIC[name] = SymbolicModel(name, title or name, summary, tuple(tasks), factory)

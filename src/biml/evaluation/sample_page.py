@@ -46,6 +46,7 @@ def sample_items(
     *,
     seed: int,
     samples_per_response: int = SAMPLES_PER_RESPONSE,
+    p_lapse: float = 0.0,
     max_length: int = DEFAULT_MAX_LENGTH,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[SampledItem]:
@@ -81,6 +82,7 @@ def sample_items(
             [episode for _, episode in some],
             seed=derive_seed(seed, "page", start),
             max_length=max_length,
+            p_lapse=p_lapse,
         )
         for (item, episode), ((answer,),) in zip(some, drawn, strict=True):
             model[item][undo_remapping(episode, answer)] += 1

@@ -6,10 +6,11 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol, Self, TypeVar
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from biml.episodes.episode import Episode
-from biml.vocabulary import Vocabulary
+from biml.vocabulary import TokenVocab, Vocabulary
 
 
 class Batch(Protocol):
@@ -136,3 +137,44 @@ def to_device(batch: T, device: torch.device) -> T:
         elif hasattr(value, "to"):
             there[field.name] = value.to(device)
     return replace(batch, **there)  # type: ignore[type-var]
+
+
+def output_mask(
+    pools: Sequence[tuple[str, ...] | None], vocabulary: Vocabulary, *, special: bool = True
+) -> Bool[Tensor, "rows symbols"]:
+    """Mask the output entries that a response must not use (True: masked).
+
+    Args:
+        pools: for each row the symbols that its response may use; None: any.
+        special: mask SOS and PAD too, to which the softmax leaves a trace of probability.
+    """
+    output = vocabulary.output
+    masks: dict[tuple[str, ...] | None, Tensor] = {}
+    for pool in dict.fromkeys(pools):
+        masks[pool] = torch.full((len(output),), pool is not None)
+        if pool is not None:
+            masks[pool][[*output.encode(pool), output.eos]] = False
+        if special:
+            masks[pool][[output.sos, output.pad]] = True
+    return torch.stack([masks[pool] for pool in pools])
+
+
+def exact_match(
+    logits: Float[Tensor, "rows time symbols"],
+    target: Int[Tensor, "rows time"],
+    mask: Bool[Tensor, "rows symbols"],
+    output: TokenVocab,
+    max_length: int | None = None,
+) -> Bool[Tensor, " rows"]:
+    """Whether greedy decoding would give each target, from teacher-forced logits.
+
+    It would if and only if the most probable symbol is right after every correct prefix. A response
+    is cut at `max_length` symbols, where it needs no EOS.
+    """
+    best = logits.masked_fill(mask[:, None], -torch.inf).argmax(-1)
+    ignored = target == output.pad
+    if max_length is not None:
+        positions = torch.arange(target.shape[1], device=target.device)
+        ignored = ignored | ((positions == max_length) & (target == output.eos))
+        best[:, max_length:] = output.pad
+    return ((best == target) | ignored).all(1)

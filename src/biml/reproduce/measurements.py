@@ -26,7 +26,7 @@ from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode
 from biml.episodes.registry import PUBLISHED_VOCAB, episode_type
 from biml.evaluation.accuracy import exact_match_rate, max_response_length
-from biml.evaluation.likelihood import LAPSE_GRID, Lapsing, fit_lapse, likelihood
+from biml.evaluation.likelihood import LAPSE_GRID, fit_lapse, likelihood
 from biml.evaluation.network import NetworkResponder, teacher_forced_exact_match
 from biml.evaluation.responder import Responder
 from biml.report.schemas import Table
@@ -255,7 +255,7 @@ def few_shot_samples(context: MeasurementContext) -> Tables:
     """Drawn answers to the few-shot queries."""
     symbols = task_symbols(context, FEW_SHOT)
     drawn = scoring.sample_few_shot(
-        _responder_with_lapse(context, symbols),
+        context.model.responder(symbols),
         samples_per_response=context.workload.few_shot_times,
         own_names=bool(symbols),
         **_sampling_options(context),
@@ -267,7 +267,7 @@ def open_ended_samples(context: MeasurementContext) -> Tables:
     """Drawn answer sheets of the open-ended task."""
     symbols = task_symbols(context, OPEN_ENDED)
     drawn = scoring.sample_open_ended(
-        _responder_with_lapse(context, symbols),
+        context.model.responder(symbols),
         n_sets=context.workload.response_sets,
         own_names=bool(symbols),
         **_sampling_options(context),
@@ -279,7 +279,7 @@ def probe_samples(context: MeasurementContext) -> Tables:
     """Drawn answers to the probe trials; the pool is shown to whom it was shown in training."""
     kind, times = probe_episode_type(context.model), context.workload.probe_times
     drawn = scoring.sample_probes(
-        _responder_with_lapse(context),
+        context.model.responder(),
         samples_per_response=times,
         kind=kind,
         **_sampling_options(context),
@@ -287,12 +287,13 @@ def probe_samples(context: MeasurementContext) -> Tables:
     return {"responses": drawn}
 
 
-def _responder_with_lapse(context: MeasurementContext, symbols: tuple[str, ...] = ()) -> Lapsing:
-    return Lapsing(context.model.responder(symbols), context.p_lapse)
-
-
 def _sampling_options(context: MeasurementContext) -> dict[str, Any]:
-    return {"data": context.data, "model": context.model.name, "seed": context.workload.seed}
+    return {
+        "data": context.data,
+        "model": context.model.name,
+        "seed": context.workload.seed,
+        "p_lapse": context.p_lapse,
+    }
 
 
 _MEASUREMENTS = (

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from biml.episodes.episode import Episode
-from biml.networks.base import Batch, EpisodeNetwork
+from biml.networks.base import Batch, EpisodeNetwork, exact_match, output_mask
 from biml.training.distributed import ProcessGroup
 from biml.training.step import assign_micro_batches, autocast
 
@@ -77,15 +77,16 @@ class Validation:
             batch = piece.batch.to(self._group.device)
             with autocast(self._group.device, self._precision):
                 logits = network(batch)
-            pad = network.vocabulary.output.pad
+            output = network.vocabulary.output
             sums[0] += F.cross_entropy(
-                logits.flatten(0, 1), batch.target.flatten(), ignore_index=pad, reduction="sum"
+                logits.flatten(0, 1),
+                batch.target.flatten(),
+                ignore_index=output.pad,
+                reduction="sum",
             )
-            beyond = batch.target == pad
-            sums[1] += (~beyond).sum()
+            sums[1] += (batch.target != output.pad).sum()
             forbidden = piece.forbidden.to(self._group.device)
-            answers = logits.masked_fill(forbidden[:, None], -torch.inf).argmax(-1)
-            exact = ((answers == batch.target) | beyond).all(1)
+            exact = exact_match(logits, batch.target, forbidden, output)
             copied = piece.in_study.to(self._group.device)
             for place, kind in ((2, ~copied), (4, copied)):
                 sums[place] += (exact & kind).sum()
@@ -98,14 +99,8 @@ class Validation:
 
 
 def _annotate(batch: Batch, episodes: Sequence[Episode], network: EpisodeNetwork) -> _MicroBatch:
-    output = network.vocabulary.output
-    forbidden = torch.zeros(len(batch.indices), len(output), dtype=torch.bool)
-    forbidden[:, [output.sos, output.pad]] = True
-    for row, (episode, _) in enumerate(batch.indices):
-        pool = episodes[episode].pool
-        if pool is not None:
-            forbidden[row, : len(output.symbols)] = True
-            forbidden[row, output.encode(pool)] = False
+    pools = [episodes[episode].pool for episode, _ in batch.indices]
+    forbidden = output_mask(pools, network.vocabulary)
     copied = [episodes[episode].queries[query].in_study for episode, query in batch.indices]
     return _MicroBatch(batch, torch.tensor(copied, dtype=torch.bool), forbidden)
 
