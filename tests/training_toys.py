@@ -47,7 +47,7 @@ class ToySource:
 def presented(*path: Any) -> Episode:
     seed, *rest = path
     episode = sample_episode(MetaGrammar(), generator(seed, *rest))
-    words, symbols, _ = episode.study[0]
+    words, symbols, *_ = episode.study[0]
     return replace(episode, queries=(Example(words, symbols, True), *episode.queries[:3]))
 
 
