@@ -18,12 +18,13 @@ from biml.version import __version__
 if TYPE_CHECKING:
     from biml.analysis.measures import register_measure
     from biml.episodes.episode import Episode, Example
-    from biml.episodes.registry import EPISODE_TYPES, episode_type
+    from biml.episodes.registry import EPISODE_TYPES, episode_type, register_episode_type
     from biml.episodes.sampling import sample_episode
     from biml.episodes.text_format import format_episode, parse_episode, read_episode, write_episode
     from biml.errors import BimlError, FormatError, UsageError
     from biml.evaluation.api import Model, load
     from biml.evaluation.responder import Responder
+    from biml.evaluation.symbolic import register_responder
     from biml.grammar import GOLD, Grammar, GrammarError, MetaGrammar, Rule
     from biml.grammar.meta_grammar import COLOURS, WORDS
     from biml.rng import generator
@@ -39,10 +40,11 @@ _EXPORTS = {
         "read_episode",
         "write_episode",
     ),
-    "biml.episodes.registry": ("EPISODE_TYPES", "episode_type"),
+    "biml.episodes.registry": ("EPISODE_TYPES", "episode_type", "register_episode_type"),
     "biml.errors": ("BimlError", "FormatError", "UsageError"),
     "biml.evaluation.api": ("Model", "load"),
     "biml.evaluation.responder": ("Responder",),
+    "biml.evaluation.symbolic": ("register_responder",),
     "biml.grammar": ("GOLD", "Grammar", "GrammarError", "MetaGrammar", "Rule"),
     "biml.rng": ("generator",),
 }
@@ -71,7 +73,9 @@ __all__ = [
     "load",
     "parse_episode",
     "read_episode",
+    "register_episode_type",
     "register_measure",
+    "register_responder",
     "sample_episode",
     "write_episode",
 ]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from biml import plugins
 from biml.analysis import comparison, few_shot, open_ended, probes
 from biml.analysis.few_shot import GrammarOrGrammars
 from biml.analysis.people import FEW_SHOT, OPEN_ENDED, PROBES
@@ -139,10 +140,8 @@ def register_measure(
     """
 
     def register(compute: ComputeMeasure) -> ComputeMeasure:
-        if name in MEASURES:
-            raise UsageError(f"there is a measure {name!r} already; choose another name")
         lines = (compute.__doc__ or "").strip().splitlines()
-        MEASURES[name] = BehaviourMeasure(
+        row = BehaviourMeasure(
             name,
             task,
             label or name.replace("_", " "),
@@ -150,6 +149,7 @@ def register_measure(
             compute,
             across_models,
         )
+        plugins.register(MEASURES, "measure", name, row)
         return compute
 
     return register

@@ -8,7 +8,8 @@ from importlib import import_module
 from types import FrameType
 from typing import Any
 
-from biml.errors import OUT_OF_MEMORY, BimlError, is_out_of_memory
+from biml import plugins
+from biml.errors import OUT_OF_MEMORY, BimlError, UsageError, is_out_of_memory
 
 COMMANDS = {
     "train": ("train", "SUMMARY", "configure", "run"),
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         summary, configure, run = _command(name)
         command = commands.add_parser(name, help=summary, description=summary)
         configure(command)
+        _add_plugin_option(command)
         command.set_defaults(run=run)
     return parser
 
@@ -64,8 +66,46 @@ def _single_command_parser(name: str) -> argparse.ArgumentParser:
     summary, configure, run = _command(name)
     parser = argparse.ArgumentParser(prog=f"{name}.py", description=summary)
     configure(parser)
+    _add_plugin_option(parser)
     parser.set_defaults(run=run)
     return parser
+
+
+def _add_plugin_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--plugin",
+        type=plugins.load,
+        action="append",
+        default=argparse.SUPPRESS,
+        metavar="FILE",
+        help="run this Python file (or import this module), which registers episode types, "
+        "architectures, responders or measures; may be repeated",
+    )
+
+
+def load_plugins(argv: Sequence[str]) -> list[str]:
+    """Load the plugins that a command line names; return its other words.
+
+    They are loaded before the parser is built, so that its choices and help have them.
+
+    Raises:
+        BimlError: a plugin fails, or --plugin lacks its value.
+    """
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option == "--plugin":
+            value = value if equals else next(words, "")
+            if not value:
+                raise UsageError("--plugin needs a Python file or a module name")
+            plugins.load(value)
+        elif word == "--":
+            rest += [word, *words]
+        else:
+            rest.append(word)
+    plugins.load_installed()
+    return rest
 
 
 def _command(name: str) -> tuple[str, Any, Any]:
@@ -100,6 +140,7 @@ def _exit_on_signal(number: int, frame: FrameType | None) -> None:
 
 def _exit_code(parser: Callable[[], argparse.ArgumentParser], argv: Sequence[str] | None) -> int:
     try:
+        argv = load_plugins(sys.argv[1:] if argv is None else argv)
         args = parser().parse_args(argv)
         return int(args.run(args) or 0)
     except BimlError as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from biml import plugins
 from biml.episodes.curriculum import curriculum_stages, with_hard_episodes
 from biml.episodes.datasets import (
     EpisodeDataset,
@@ -362,8 +363,21 @@ def episode_type(name: str) -> EpisodeType:
         UsageError: there is none; the message lists them all.
     """
     if name not in EPISODE_TYPES:
-        raise UsageError(f"unknown episode type {name!r}; choose one of {', '.join(EPISODE_TYPES)}")
+        plugins.load_installed()
+    if name not in EPISODE_TYPES:
+        known = f"unknown episode type {name!r}; choose one of {', '.join(EPISODE_TYPES)}"
+        raise UsageError(plugins.hint("episode type", name) or known)
     return EPISODE_TYPES[name]
+
+
+def register_episode_type(row: EpisodeType) -> EpisodeType:
+    """Add an episode type to those that commands and the report know; see `biml.plugins`.
+
+    Raises:
+        UsageError: the name is taken.
+    """
+    plugins.register(EPISODE_TYPES, "episode type", row.name, row)
+    return row
 
 
 _ALGEBRAIC = meta_training(add_study_queries)

@@ -1,6 +1,6 @@
 """The protocol of every model that answers queries, whether a network or a symbolic model."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,7 +68,7 @@ def check_lapse(p_lapse: float) -> None:
 
 @dataclass(frozen=True)
 class SymbolicModel:
-    """A responder with a name: a symbolic model, or one added by `register_responder`.
+    """A responder with a name: a symbolic model, or one added by `biml.register_responder`.
 
     Attributes:
         name: as `--models` and `--fn_out_model` take it.
@@ -87,27 +87,3 @@ class SymbolicModel:
 
 SYMBOLIC: dict[str, SymbolicModel] = {}
 """Responders by name; files of networks are found by `biml.paths.resolve_model`."""
-
-
-def register_responder(
-    name: str,
-    factory: Callable[..., Responder],
-    summary: str,
-    *,
-    title: str = "",
-    tasks: Iterable[str] = ("few-shot", "open-ended"),
-) -> None:
-    """Make a responder available by name to `biml.load`, `--fn_out_model` and `--models`.
-
-    Args:
-        factory: makes the responder; it must accept `symbols=`, the output symbols to respond in
-            where the data have others than the published colours.
-        summary: one line for listings.
-        title: for reports; by default the name.
-        tasks: the tasks that it can do, of `few-shot` and `open-ended`.
-    Raises:
-        UsageError: the name is taken.
-    """
-    if name in SYMBOLIC:
-        raise UsageError(f"a responder called {name!r} is registered already; choose another name")
-    SYMBOLIC[name] = SymbolicModel(name, title or name, summary, tuple(tasks), factory)

@@ -7,7 +7,7 @@ All are `TokenwiseModel`s: they define the probabilities of the next symbol, and
 
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -15,16 +15,17 @@ from itertools import product
 import numpy as np
 from jaxtyping import Float
 
+from biml import plugins
 from biml.episodes.episode import Episode, Example
 from biml.episodes.transforms import primitive_meanings
 from biml.errors import UsageError
 from biml.evaluation.responder import (
     DEFAULT_MAX_LENGTH,
     SYMBOLIC,
+    Responder,
     Response,
     SymbolicModel,
     check_lapse,
-    register_responder,
 )
 from biml.grammar import GOLD, Grammar
 from biml.grammar.meta_grammar import COLOURS
@@ -399,31 +400,59 @@ def symbolic_model(name: str) -> SymbolicModel:
         UsageError: there is none; the message lists them all.
     """
     if name not in SYMBOLIC:
+        plugins.load_installed()
+    if name not in SYMBOLIC:
         raise UsageError(f"unknown symbolic model {name!r}; choose one of {', '.join(SYMBOLIC)}")
     return SYMBOLIC[name]
 
 
-register_responder(
-    "oracle", Oracle, "the gold grammar's output", title="Symbolic (oracle)", tasks=["few-shot"]
+_BUILTIN = (
+    SymbolicModel(
+        "oracle", "Symbolic (oracle)", "the gold grammar's output", ("few-shot",), Oracle
+    ),
+    SymbolicModel(
+        "oracle-biases",
+        "Symbolic (oracle/biases)",
+        "the gold grammar's output, mixed with one-to-one and argument-swapped responses",
+        ("few-shot",),
+        BiasOracle,
+    ),
+    SymbolicModel(
+        "oracle-slips",
+        "Symbolic (oracle/slips)",
+        "the gold grammar's output, with rule-level errors that are likelier in longer queries",
+        ("few-shot",),
+        SlipOracle,
+    ),
+    SymbolicModel(
+        "biases",
+        "Symbolic (biases)",
+        "each word as it was translated before, a new word to an unused colour",
+        ("open-ended",),
+        OpenEndedBiasModel,
+    ),
 )
-register_responder(
-    "oracle-biases",
-    BiasOracle,
-    "the gold grammar's output, mixed with one-to-one and argument-swapped responses",
-    title="Symbolic (oracle/biases)",
-    tasks=["few-shot"],
-)
-register_responder(
-    "oracle-slips",
-    SlipOracle,
-    "the gold grammar's output, with rule-level errors that are likelier in longer queries",
-    title="Symbolic (oracle/slips)",
-    tasks=["few-shot"],
-)
-register_responder(
-    "biases",
-    OpenEndedBiasModel,
-    "each word as it was translated before, a new word to an unused colour",
-    title="Symbolic (biases)",
-    tasks=["open-ended"],
-)
+SYMBOLIC |= {row.name: row for row in _BUILTIN}
+
+
+def register_responder(
+    name: str,
+    factory: Callable[..., Responder],
+    summary: str,
+    *,
+    title: str = "",
+    tasks: Iterable[str] = ("few-shot", "open-ended"),
+) -> None:
+    """Make a responder available by name to `biml.load`, `--fn_out_model` and `--models`.
+
+    Args:
+        factory: makes the responder; it must accept `symbols=`, the output symbols to respond in
+            where the data have others than the published colours.
+        summary: one line for listings.
+        title: for reports; by default the name.
+        tasks: the tasks that it can do, of `few-shot` and `open-ended`.
+    Raises:
+        UsageError: the name is taken.
+    """
+    row = SymbolicModel(name, title or name, summary, tuple(tasks), factory)
+    plugins.register(SYMBOLIC, "responder", name, row)

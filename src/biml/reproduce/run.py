@@ -14,6 +14,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Protocol
 
+from biml import plugins
 from biml.analysis.people import (
     FEW_SHOT,
     TASK_FOLDERS,
@@ -205,7 +206,9 @@ def _job_pool(workers: int) -> Iterator[Callable[[Callable[[], Tables]], Future[
         return
     before = set(multiprocessing.active_children())
     # Started afresh rather than forked: PyTorch has threads.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_init_worker)
+    pool = ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=_init_worker, initargs=(plugins.loaded(),)
+    )
 
     def start(run: Callable[[], Tables]) -> Future[Tables]:
         with _ignore_sigint():
@@ -238,7 +241,7 @@ def _run_inline(run: Callable[[], Tables]) -> Future[Tables]:
     return future
 
 
-def _init_worker() -> None:
+def _init_worker(plugin_sources: Sequence[str]) -> None:
     """One thread each: two processes of one are faster than one process of two."""
     import torch
 
@@ -248,6 +251,8 @@ def _init_worker() -> None:
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     prepare_cpu()
     torch.set_num_threads(1)
+    for source in plugin_sources:
+        plugins.load(source)
 
 
 def _exit_with_parent() -> None:

@@ -25,6 +25,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from biml import plugins
 from biml.errors import OUT_OF_MEMORY, BimlError, UsageError, is_out_of_memory
 from biml.training.hardware import prepare_cpu
 
@@ -268,6 +269,7 @@ class _LocalWorkers:
 
     def send(self, job: Job, size: int) -> None:
         for number, process in enumerate(self.processes):
+            self._send_object(process, plugins.loaded())
             self._send_object(process, (job, number + 1, size))
         for process in self.processes:
             assert process.stdout is not None
@@ -332,6 +334,8 @@ def _start_workers(job: Job, n_processes: int) -> Iterator[_LocalWorkers]:
 
 def worker_main() -> None:
     """What a started process does: it reads its job from standard input and takes part in it."""
+    for source in pickle.load(sys.stdin.buffer):
+        plugins.load(source)
     job, rank, size = pickle.load(sys.stdin.buffer)
     prepare_cpu()
     torch.set_num_threads(1)
