@@ -125,7 +125,7 @@ def test_source_and_target_sequences_are_the_published_ones() -> None:
     batch = network.collate(
         [Episode(study, (Example(("dax",), ("RED",)),)), Episode((), (Example(("dax",), ()),))]
     )
-    names = [*PUBLISHED.input.symbols, "SOS", "EOS", "PAD"]
+    names = [*PUBLISHED.input.names, "SOS", "EOS", "PAD"]
     rows = [" ".join(names[token] for token in row) for row in batch.source.tolist()]
     assert rows[0] == "dax SOS wif lug IO RED BLUE SOS IO PINK SOS EOS"
     assert rows[1].split() == ["dax", "SOS", "EOS", *["PAD"] * 9]

@@ -1,5 +1,10 @@
-"""Symbols and their numbers, in the order of the released checkpoints."""
+"""Vocabularies: words and symbols with their token ids, and the reserved tokens beside them.
 
+Reserved tokens are objects, equal to no word or symbol, so that a corpus may have a word "EOS" or
+"IO". Token ids are in the order of the released checkpoints.
+"""
+
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -9,88 +14,160 @@ UNDEFINED = "undefined_action"
 """Stands for a symbol that is none of the episode's own."""
 
 
-# === Symbols and their numbers, in the order of the released checkpoints.
+class ReservedToken:
+    """A token that stands for no word or symbol; pickled by reference to its global name."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> str:
+        return self.name
 
 
-SOS, EOS, PAD = "SOS", "EOS", "PAD"
+SOS, EOS, PAD = ReservedToken("SOS"), ReservedToken("EOS"), ReservedToken("PAD")
 
-IO = "IO"
+IO = ReservedToken("IO")
 """Stands between the input and the output of a study example in the source sequence."""
+
+Token = str | ReservedToken
 
 
 @dataclass(frozen=True)
 class TokenVocab:
-    """An ordered set of symbols, followed by SOS, EOS and PAD.
+    """Ordered tokens, followed by SOS, EOS and PAD.
 
     >>> colours = TokenVocab(("RED", "BLUE"))
     >>> colours.encode(["BLUE", "RED"]), colours.eos, len(colours)
     ([1, 0], 3, 5)
     """
 
-    symbols: tuple[str, ...]
-    index: dict[str, int] = field(init=False, repr=False, compare=False)
+    tokens: tuple[Token, ...]
+    index: dict[Token, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        every = (*self.symbols, SOS, EOS, PAD)
-        if len(set(every)) != len(every):
-            raise UsageError(f"a vocabulary names a symbol twice: {' '.join(self.symbols)}")
-        object.__setattr__(self, "index", {symbol: i for i, symbol in enumerate(every)})
+        every = (*self.tokens, SOS, EOS, PAD)
+        object.__setattr__(self, "index", {token: i for i, token in enumerate(every)})
+        if len(self.index) != len(every):
+            raise UsageError(f"a vocabulary names a symbol twice: {' '.join(self.names)}")
 
     def __len__(self) -> int:
-        return len(self.symbols) + 3
+        return len(self.tokens) + 3
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Words and symbols, without reserved tokens."""
+        return tuple([token for token in self.tokens if isinstance(token, str)])
+
+    @property
+    def names(self) -> list[str]:
+        """The tokens as checkpoints list them; see `Vocabulary.from_names`."""
+        return [str(token) for token in self.tokens]
 
     @property
     def sos(self) -> int:
-        return len(self.symbols)
+        return len(self.tokens)
 
     @property
     def eos(self) -> int:
-        return len(self.symbols) + 1
+        return len(self.tokens) + 1
 
     @property
     def pad(self) -> int:
-        return len(self.symbols) + 2
+        return len(self.tokens) + 2
 
-    def encode(self, symbols: Iterable[str]) -> list[int]:
-        """Numbers of the symbols.
+    def encode(self, tokens: Iterable[Token]) -> list[int]:
+        """Return token ids.
 
         Raises:
-            UsageError: a symbol is not in this vocabulary.
+            UsageError: a token is not in this vocabulary.
         """
         index = self.index
         try:
-            return [index[symbol] for symbol in symbols]
+            return [index[token] for token in tokens]
         except KeyError as error:
             raise UsageError(
-                f"the symbol {error.args[0]!r} is not in this model's vocabulary "
+                f"the symbol '{error.args[0]}' is not in this model's vocabulary "
                 f"({' '.join(self.symbols)})"
             ) from None
 
     def decode(self, ids: Sequence[int]) -> tuple[str, ...]:
-        """Symbols up to the first EOS; SOS and PAD are shown by name where a model gave them."""
-        every = (*self.symbols, SOS, EOS, PAD)
+        """Return the symbols up to the first EOS; a reserved token that no symbol is named like
+        appears by its name, else in angle brackets."""
+        every = (*self.tokens, SOS, EOS, PAD)
         out = []
         for number in ids:
             if number == self.eos:
                 break
-            out.append(every[number])
+            token = every[number]
+            if not isinstance(token, str):
+                token = f"<{token}>" if token.name in self.index else token.name
+            out.append(token)
         return tuple(out)
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The input and the output language of a network."""
+    """The input and the output tokens of a network; its input has the output symbols too."""
 
     input: TokenVocab
     output: TokenVocab
 
     @classmethod
     def from_words_and_symbols(cls, words: Sequence[str], outputs: Sequence[str]) -> "Vocabulary":
-        """The published order: the sorted set of words, outputs and IO; outputs as they are given.
+        """Order as published: words, outputs and IO sorted by name; outputs as they are given.
 
         >>> from biml.grammar.meta_grammar import COLOURS, WORDS
         >>> v = Vocabulary.from_words_and_symbols(WORDS, COLOURS)
-        >>> len(v.input), len(v.output), v.input.symbols[:3]
-        (19, 9, ('BLUE', 'GREEN', 'IO'))
+        >>> len(v.input), len(v.output), v.input.tokens[:3]
+        (19, 9, ('BLUE', 'GREEN', IO))
         """
-        return cls(TokenVocab(tuple(sorted({*words, *outputs, IO}))), TokenVocab(tuple(outputs)))
+        names = sorted({*words, *outputs})
+        # Before a word of that name, so that `from_names` can tell them apart.
+        place = bisect_left(names, IO.name)
+        return cls(TokenVocab((*names[:place], IO, *names[place:])), TokenVocab(tuple(outputs)))
+
+    @classmethod
+    def from_names(cls, input_names: Sequence[str], output_names: Sequence[str]) -> "Vocabulary":
+        """Read the lists of a checkpoint, in which the first "IO" of the input is the token IO.
+
+        >>> v = Vocabulary.from_words_and_symbols(["IO", "jump"], ["JUMP", "EOS"])
+        >>> v.input.names, v == Vocabulary.from_names(v.input.names, v.output.names)
+        (['EOS', 'IO', 'IO', 'JUMP', 'jump'], True)
+        """
+        tokens: list[Token] = list(input_names)
+        if IO.name in tokens:
+            tokens[tokens.index(IO.name)] = IO
+        return cls(TokenVocab(tuple(tokens)), TokenVocab(tuple(output_names)))
+
+    def missing(self, other: "Vocabulary") -> tuple[str, ...]:
+        """Return the words and symbols of another vocabulary that this one lacks."""
+        return tuple(
+            dict.fromkeys(
+                symbol
+                for mine, theirs in ((self.input, other.input), (self.output, other.output))
+                for symbol in theirs.symbols
+                if symbol not in mine.index
+            )
+        )
+
+    def covers(self, other: "Vocabulary") -> bool:
+        """Whether a model of this vocabulary can be queried in another one, a subset of it."""
+        return not self.missing(other)
+
+    def require(self, other: "Vocabulary", model: str) -> None:
+        """Check that `model`, which has this vocabulary, can be queried in another one.
+
+        Raises:
+            UsageError: it lacks words or symbols; the message names them.
+        """
+        if missing := self.missing(other):
+            listed = " ".join(missing[:10]) + (" …" if len(missing) > 10 else "")
+            raise UsageError(
+                f"{model}: its vocabulary lacks {listed}; choose a model trained with these words "
+                "and symbols, or an episode type in this model's vocabulary"
+            )

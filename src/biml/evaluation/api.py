@@ -12,7 +12,7 @@ from biml.evaluation.network import NetworkResponder
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH
 from biml.networks.checkpoint import load_model
 from biml.paths import resolve_model
-from biml.vocabulary import IO, Vocabulary
+from biml.vocabulary import Vocabulary
 
 SymbolsLike = str | Sequence[str]
 """`"dax fep"` or `["dax", "fep"]`."""
@@ -141,7 +141,7 @@ class Model:
         example = Example(_tokens(words), _tokens(symbols))
         known = self.vocabulary
         for word in example.input:
-            if word == IO or word not in known.input.symbols:
+            if word not in known.input.symbols:
                 raise UsageError(
                     f"the word {word!r} is not known to this model; {self._known_symbols}"
                 )
@@ -155,7 +155,7 @@ class Model:
     @property
     def _known_symbols(self) -> str:
         symbols = self.vocabulary.output.symbols
-        words = [w for w in self.vocabulary.input.symbols if w != IO and w not in symbols]
+        words = [w for w in self.vocabulary.input.symbols if w not in symbols]
         return f"words: {' '.join(words)}; output symbols: {' '.join(symbols)}"
 
 

@@ -20,7 +20,7 @@ from biml.networks.base import EpisodeNetwork
 from biml.networks.pretrained import read_safetensors
 from biml.networks.registry import architecture, architecture_name, build_network
 from biml.networks.seq2seq import Seq2SeqConfig, sinusoidal_positions
-from biml.vocabulary import TokenVocab, Vocabulary
+from biml.vocabulary import Vocabulary
 
 
 class Lang:
@@ -110,9 +110,11 @@ def convert_mlc_checkpoint(contents: dict[str, Any], source: str) -> dict[str, A
         FormatError: something is missing or does not fit together.
     """
     try:
-        vocabulary = Vocabulary(
-            *(_token_vocab(contents["langs"][key]) for key in ("input", "output"))
-        )
+        langs = [contents["langs"][key] for key in ("input", "output")]
+        vocabulary = Vocabulary.from_names(*(lang.symbols for lang in langs))
+        for lang, tokens in zip(langs, (vocabulary.input, vocabulary.output), strict=True):
+            if lang.symbol2index != {str(token): i for token, i in tokens.index.items()}:
+                raise ValueError("its symbols are not numbered in order with SOS, EOS, PAD behind")
         config = Seq2SeqConfig(
             nlayers_encoder=contents["nlayers_encoder"],
             nlayers_decoder=contents["nlayers_decoder"],
@@ -135,13 +137,6 @@ def convert_mlc_checkpoint(contents: dict[str, Any], source: str) -> dict[str, A
         raise FormatError(f"the checkpoint lacks {error}", source=source) from None
     except (TypeError, AttributeError, ValueError, UsageError) as error:
         raise FormatError(f"not what the published code writes ({error})", source=source) from None
-
-
-def _token_vocab(lang: Lang) -> TokenVocab:
-    language = TokenVocab(tuple(lang.symbols))
-    if lang.symbol2index != language.index:
-        raise ValueError("its symbols are not numbered in order with SOS, EOS, PAD behind")
-    return language
 
 
 def _convert_weights(weights: dict[str, Any], width: int) -> dict[str, Tensor]:
@@ -181,8 +176,8 @@ def checkpoint_dict(
         "architecture": architecture,
         "config": asdict(config),
         "vocabulary": {
-            "input": list(vocabulary.input.symbols),
-            "output": list(vocabulary.output.symbols),
+            "input": vocabulary.input.names,
+            "output": vocabulary.output.names,
         },
         "episode_type": episode_type,
         "weights": dict(weights),
@@ -275,7 +270,7 @@ def network_from_checkpoint(
     """
     try:
         words, outputs = (contents["vocabulary"][side] for side in ("input", "output"))
-        vocabulary = Vocabulary(TokenVocab(tuple(words)), TokenVocab(tuple(outputs)))
+        vocabulary = Vocabulary.from_names(words, outputs)
         network = build_network(contents["architecture"], contents["config"], vocabulary)
         network.load_state_dict(contents["weights"])
     except (RuntimeError, KeyError, TypeError, AttributeError, ValueError, BimlError) as error:

@@ -15,7 +15,7 @@ from biml.errors import UsageError
 from biml.networks.attention import NO_DROPOUT, Dropout, attention
 from biml.networks.base import DecoderState, EpisodeNetwork, to_device
 from biml.networks.batching import balanced_micro_batches, pad_tensor
-from biml.vocabulary import IO, SOS, Vocabulary
+from biml.vocabulary import EOS, IO, SOS, Token, Vocabulary
 
 
 @dataclass
@@ -53,20 +53,20 @@ class EncodedQuery(NamedTuple):
     indices: tuple[int, int]
 
 
-def source_symbols(query: Example, study: Sequence[Example]) -> list[str]:
+def source_symbols(query: Example, study: Sequence[Example]) -> list[Token]:
     """The source sequence: the query, then the study examples, each closed by the separator.
 
     SOS doubles as the separator `|`. It follows the query where there is no study example too, as
     in the basic seq2seq model; the released models were trained so.
 
     >>> dax, wif = Example(("dax",), ("RED",)), Example(("wif", "lug"), ("RED", "BLUE"))
-    >>> " ".join(source_symbols(wif, [dax]))
+    >>> " ".join(map(str, source_symbols(wif, [dax])))
     'wif lug SOS dax IO RED SOS EOS'
-    >>> " ".join(source_symbols(wif, []))
+    >>> " ".join(map(str, source_symbols(wif, [])))
     'wif lug SOS EOS'
     """
-    shown = [[*words, IO, *symbols, SOS] for words, symbols, *_ in study]
-    return [*query.input, SOS, *chain.from_iterable(shown), "EOS"]
+    pairs: list[tuple[Token, ...]] = [(*e.input, IO, *e.output, SOS) for e in study]
+    return [*query.input, SOS, *chain.from_iterable(pairs), EOS]
 
 
 def encode_queries(episodes: Sequence[Episode], vocabulary: Vocabulary) -> Iterator[EncodedQuery]:
