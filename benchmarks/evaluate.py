@@ -18,7 +18,8 @@ from statistics import median
 import torch
 
 from biml.episodes.episode import Episode
-from biml.episodes.registry import PUBLISHED_VOCAB, episode_type
+from biml.episodes.episode_type import PUBLISHED_VOCAB
+from biml.episodes.registry import episode_type
 from biml.evaluation.network import NetworkResponder
 from biml.networks.base import EpisodeNetwork
 from biml.networks.checkpoint import load_model

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from biml.episodes.episode import Episode, Example
-from biml.episodes.registry import PUBLISHED_VOCAB
+from biml.episodes.episode_type import PUBLISHED_VOCAB
 from biml.grammar.meta_grammar import COLOURS, WORDS
 from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 

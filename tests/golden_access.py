@@ -13,7 +13,8 @@ from biml.cli import main as commands
 from biml.cli.train import TRAINING_OPTIONS
 from biml.episodes.datasets import with_grammar_labels
 from biml.episodes.episode import Episode
-from biml.episodes.registry import EPISODE_TYPES, PUBLISHED_VOCAB, episode_type
+from biml.episodes.episode_type import PUBLISHED_VOCAB
+from biml.episodes.registry import EPISODE_TYPES, episode_type
 from biml.episodes.sampling import sample_episode
 from biml.episodes.text_format import write_episode
 from biml.evaluation.network import NetworkResponder

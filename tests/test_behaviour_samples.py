@@ -23,7 +23,7 @@ from biml.analysis.scoring import (
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, Example
 from biml.episodes.registry import episode_type
-from biml.episodes.transforms import autoregressive_episodes, shuffle_queries
+from biml.episodes.transforms import shuffle_queries
 from biml.errors import UsageError
 from biml.evaluation.likelihood import fit_lapse, likelihood, score_repeats
 from biml.evaluation.network import NetworkResponder
@@ -137,8 +137,7 @@ def test_two_answers_to_one_query_are_scored_apart_in_whatever_order_they_are_sh
         (Episode((), pairs, name="p1.txt"),),
         (shuffle_queries,),
         seed=0,
-        expand=autoregressive_episodes,
-        group_by_participant=True,
+        autoregressive=True,
     )
     found = log_likelihoods(
         OpenEndedBiasModel(), sheet, model="b", task="open_ended", p_lapse=0.1, repeats=20

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from biml.episodes.episode import Episode, Example
+from biml.episodes.episode_type import EpisodeType
 from biml.episodes.packed import read_episodes
-from biml.episodes.registry import EPISODE_TYPES, EpisodeType, episode_type
+from biml.episodes.registry import EPISODE_TYPES, episode_type
 from biml.episodes.text_format import read_episode
-from biml.episodes.transforms import undo_remapping
+from biml.episodes.transforms import remap, undo_remapping
 from biml.errors import BimlError, UsageError
 from biml.grammar.meta_grammar import COLOURS
 from biml.paths import DataFolders
@@ -109,7 +110,9 @@ def test_passes_are_pure_and_differ_where_they_say_so(row: EpisodeType, data: Da
     assert row.open_evaluation(data, 1).repeat(0) == first
     assert (evaluation.repeat(1) != first) == evaluation.varies
     assert (row.open_evaluation(data, 2).repeat(0) != first) == evaluation.varies
-    assert all((episode.remapping is not None) == row.remaps for episode in first)
+    assert all(
+        (episode.remapping is not None) == (remap in evaluation.transforms) for episode in first
+    )
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -235,7 +238,7 @@ def test_participants_are_scored_one_query_after_another(
     data: DataFolders, shared: Path, folder: str, people: int
 ) -> None:
     evaluation = EPISODE_TYPES[f"open_end_human_{folder}"].open_evaluation(data, 1)
-    assert evaluation.group_by_participant
+    assert evaluation.autoregressive
     sheets = defaultdict(list)
     for episode in evaluation.repeat(0):
         sheets[episode.name].append(episode)
@@ -302,7 +305,6 @@ def test_probe_answers_stay_within_the_renamed_pool(data: DataFolders) -> None:
         assert len(episode.queries) == 220
         assert episode.pool is not None
         assert {s for query in episode.queries for s in query.output} <= set(episode.pool)
-    assert EPISODE_TYPES["probe_human"].restrict_to_pool
 
 
 def test_the_pool_can_be_shown_as_a_study_example_without_input(data: DataFolders) -> None:

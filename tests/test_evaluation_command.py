@@ -8,7 +8,8 @@ import pytest
 
 from biml.analysis.responses import read_responses
 from biml.cli.main import main
-from biml.episodes.registry import EPISODE_TYPES, PUBLISHED_VOCAB
+from biml.episodes.episode_type import FEW_SHOT, FEW_SHOT_GOLD, OPEN_ENDED, PROBES, PUBLISHED_VOCAB
+from biml.episodes.registry import EPISODE_TYPES
 from biml.human.experiment import write_experiment
 from biml.human.readers import read_response_table
 from biml.networks import checkpoint
@@ -78,7 +79,12 @@ def test_the_same_seed_gives_the_same_figures(folder, shared, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [n for n, row in EPISODE_TYPES.items() if not n.endswith("vanilla") and row.remaps]
+    "name",
+    [
+        name
+        for name, row in EPISODE_TYPES.items()
+        if row.evaluation_task in (FEW_SHOT, FEW_SHOT_GOLD, OPEN_ENDED, PROBES) and row.uses_study
+    ],
 )
 def test_every_human_episode_type_is_evaluated(folder, shared, capsys, name: str) -> None:
     data = ("--data_dir", shared, "--episode_type", name)

@@ -42,7 +42,7 @@ def test_a_full_lapse_draws_every_symbol_and_the_end_alike(make) -> None:
     responder = NetworkResponder(make()) if make else Oracle()
     episode = Episode((), (example("dax", "RED"),), pool=COLOURS[:3] if make else None)
     if make is None:
-        from biml.episodes.registry import gold_episode
+        from biml.episodes.sources import gold_episode
         from biml.grammar import GOLD
 
         responder, episode = Oracle(symbols=GOLD.symbols), gold_episode()

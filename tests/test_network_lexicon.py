@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from biml.episodes.episode import Episode, Example
-from biml.episodes.registry import PUBLISHED_VOCAB
+from biml.episodes.episode_type import PUBLISHED_VOCAB
 from biml.networks.attention import NO_DROPOUT as NOTHING_DROPPED
 from biml.networks.batching import RaggedRows
 from biml.networks.staged import LexiconExchange, StagedNetwork, slot_lookup

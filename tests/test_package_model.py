@@ -14,7 +14,8 @@ from biml import paths
 from biml.cli.models import METRIC_NAMES
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, Example
-from biml.episodes.registry import CANONICAL_VOCAB, EPISODE_TYPES, EpisodeType
+from biml.episodes.episode_type import CANONICAL_VOCAB, EpisodeType
+from biml.episodes.registry import EPISODE_TYPES
 from biml.errors import UsageError
 from biml.evaluation.accuracy import (
     CARD_BENCHMARKS,
@@ -46,10 +47,10 @@ def test_the_seven_models_have_trainable_types_with_known_data() -> None:
     assert len(paths.PRETRAINED) == 7
     assert all(EPISODE_TYPES[kind].training for kind in paths.PRETRAINED.values())
     for row in EPISODE_TYPES.values():
-        assert bool(row.data_source) == bool(row.training)
+        assert bool(row.data_sources) == bool(row.training)
     for name in ("joint", "open_end_human_cross3", "probe_human_w_pool"):
-        assert "people's answers" in EPISODE_TYPES[name].data_source
-    assert "people" not in EPISODE_TYPES["algebraic+biases"].data_source
+        assert "people's answers" in " ".join(EPISODE_TYPES[name].data_sources)
+    assert "people" not in " ".join(EPISODE_TYPES["algebraic+biases"].data_sources)
 
 
 @pytest.fixture

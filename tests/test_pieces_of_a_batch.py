@@ -2,7 +2,8 @@
 
 import pytest
 
-from biml.episodes.registry import PUBLISHED_VOCAB, episode_type
+from biml.episodes.episode_type import PUBLISHED_VOCAB
+from biml.episodes.registry import episode_type
 from biml.networks.batching import balanced_micro_batches
 from biml.networks.staged import StagedNetwork
 from biml.networks.staged_layers import StagedConfig

@@ -10,7 +10,8 @@ import pytest
 
 from biml.analysis.scoring import sample_few_shot
 from biml.cli.main import main
-from biml.episodes.registry import FEW_SHOT_FOLDER, episode_type
+from biml.episodes.registry import episode_type
+from biml.episodes.sources import FEW_SHOT_FOLDER
 from biml.episodes.text_format import RESPONSES_FILE
 from biml.errors import BimlError
 from biml.evaluation.accuracy import max_response_length

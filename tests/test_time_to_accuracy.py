@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import time_to_accuracy
-from biml.episodes.registry import PUBLISHED_VOCAB
+from biml.episodes.episode_type import PUBLISHED_VOCAB
 from biml.networks import checkpoint
 from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 

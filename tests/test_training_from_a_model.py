@@ -8,7 +8,8 @@ import torch
 
 from biml.cli.main import main
 from biml.episodes.curriculum import STAGES
-from biml.episodes.registry import CANONICAL_VOCAB, episode_type
+from biml.episodes.episode_type import CANONICAL_VOCAB
+from biml.episodes.registry import episode_type
 from biml.errors import UsageError
 from biml.grammar.meta_grammar import COLOURS, WORDS
 from biml.networks import checkpoint

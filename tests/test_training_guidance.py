@@ -9,7 +9,8 @@ import torch.nn.functional as F
 
 from biml.episodes.datasets import with_grammar_labels
 from biml.episodes.episode import Episode, Example
-from biml.episodes.registry import PUBLISHED_VOCAB, episode_type
+from biml.episodes.episode_type import PUBLISHED_VOCAB
+from biml.episodes.registry import episode_type
 from biml.episodes.transforms import add_grammar_labels
 from biml.errors import UsageError
 from biml.grammar import GOLD, Grammar, Rule

@@ -15,7 +15,7 @@ import pandas as pd
 from biml import plugins
 from biml.analysis import comparison, few_shot, open_ended, probes
 from biml.analysis.few_shot import GrammarOrGrammars
-from biml.analysis.people import FEW_SHOT, OPEN_ENDED, PROBES
+from biml.episodes.episode_type import FEW_SHOT, OPEN_ENDED, PROBES
 from biml.errors import BimlError, UsageError
 from biml.grammar import GOLD
 

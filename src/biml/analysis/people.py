@@ -11,14 +11,13 @@ from biml.analysis import few_shot, probes
 from biml.analysis.responses import file_stem, responses_from_episodes
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode
-from biml.episodes.registry import FEW_SHOT_FOLDER, episode_type
-from biml.episodes.registry import PROBE_FOLDER as PROBE_FOLDER
+from biml.episodes.episode_type import FEW_SHOT, FOLDS, OPEN_ENDED, PROBES
+from biml.episodes.registry import episode_type
+from biml.episodes.sources import FEW_SHOT_FOLDER, PROBE_FOLDER
 from biml.episodes.text_format import ambiguous_item_error, format_episode
 from biml.errors import BimlError
 from biml.grammar import GOLD, Grammar
 from biml.paths import DataFolders
-
-FEW_SHOT, OPEN_ENDED, PROBES = "few_shot", "open_ended", "probes"
 
 TASK_FOLDERS = {FEW_SHOT: FEW_SHOT_FOLDER, OPEN_ENDED: "open_ended_all", PROBES: PROBE_FOLDER}
 """Where the answers of each task lie in `data_human`; an imported experiment has some of them."""
@@ -29,9 +28,6 @@ PUBLISHED_DIGESTS = {
     "probe_human": "922c043ef87c4a09030b33cbd3816ac6",
 }
 """Digests of the published answers, by the episode type that asks them (`answers_digest`)."""
-
-FOLDS = (1, 2, 3, 4, 5)
-"""Parts of the open-ended participants, each held out from the training of one model."""
 
 
 def lacks_task(data: DataFolders, task: str) -> bool:
@@ -152,5 +148,5 @@ def _human_table(evaluation: EvaluationSet, task: str) -> pd.DataFrame:
         evaluation.episodes,
         task,
         with_study=task == PROBES or (task == FEW_SHOT and evaluation.is_imported),
-        sample_per_episode=evaluation.group_by_participant,
+        sample_per_episode=evaluation.autoregressive,
     )

@@ -10,12 +10,13 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 
 from biml.analysis import few_shot, probes
-from biml.analysis.people import FEW_SHOT, OPEN_ENDED, PROBES, grammars_by_item
+from biml.analysis.people import grammars_by_item
 from biml.analysis.responses import file_stem, response_table, trial_columns
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode
+from biml.episodes.episode_type import FEW_SHOT, OPEN_ENDED, PROBES
 from biml.episodes.registry import episode_type
-from biml.episodes.transforms import remap, undo_remapping
+from biml.episodes.transforms import undo_remapping
 from biml.evaluation.accuracy import max_response_length, sample_autoregressively
 from biml.evaluation.likelihood import Likelihood, TokenScores, apply_lapse, likelihood
 from biml.evaluation.responder import Responder
@@ -251,9 +252,7 @@ def open_evaluation_set(
         BimlError: there are no human data; the message says how to get them.
     """
     evaluation = episode_type(episode_type_name).open_evaluation(data, seed)
-    if not own_names:
-        return evaluation
-    return replace(evaluation, transforms=tuple(s for s in evaluation.transforms if s is not remap))
+    return evaluation.in_original_names() if own_names else evaluation
 
 
 def sample_few_shot(

@@ -294,7 +294,7 @@ def _report_accuracy(
     if args.verbose:
         console.list_answers(episodes, answers)
     figures: dict[str, float | int] = {}
-    by_name = task.evaluation.group_by_participant
+    by_name = task.evaluation.autoregressive
     retrieve = accuracy(episodes, answers, in_study=True, group_by_participant=by_name)
     novel = accuracy(episodes, answers, in_study=False, group_by_participant=by_name)
     if retrieve is not None:

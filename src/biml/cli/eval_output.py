@@ -17,7 +17,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from biml.analysis import responses
-from biml.analysis.people import FEW_SHOT, OPEN_ENDED, PROBES
 from biml.analysis.scoring import (
     ScoredResponse,
     few_shot_table,
@@ -28,7 +27,8 @@ from biml.analysis.scoring import (
 )
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, terminal_symbols
-from biml.episodes.registry import EpisodeType, episode_type
+from biml.episodes.episode_type import OPEN_ENDED, PROBES, EpisodeType
+from biml.episodes.registry import episode_type
 from biml.episodes.transforms import undo_remapping
 from biml.errors import UsageError
 from biml.evaluation.accuracy import Accuracy, max_response_length
@@ -41,9 +41,6 @@ from biml.networks.checkpoint import LoadedModel, load_model
 from biml.paths import DataFolders, is_pretrained, resolve_model
 from biml.training.hardware import pick_device
 from biml.version import __version__
-
-WITHOUT_TARGETS = ("open_end_freeform",)
-"""Episode types whose targets only say which names there are; no answer to them is right."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,9 @@ class EvalTask:
 
     def max_response_length(self, requested: int | None) -> int:
         """Symbols that an answer may have: as many as wanted, or as the data need."""
-        return requested or max_response_length(self.evaluation.episodes)
+        return requested or max_response_length(
+            self.evaluation.episodes, self.episode_type.max_output
+        )
 
     def response_sets(self) -> list[Episode]:
         """Episodes of the open-ended task as people saw them: all queries, nothing to study.
@@ -74,13 +73,12 @@ class EvalTask:
         Raises:
             UsageError: another task.
         """
-        whole = replace(self.evaluation, expand=lambda episode: (episode,)).repeat(0)
-        if not self.episode_type.remaps or any(episode.study for episode in whole):
+        if self.episode_type.evaluation_task != OPEN_ENDED:
             raise UsageError(
                 "--sample_iterative is for the open-ended task, such as "
                 f"--episode_type open_end_freeform, not for {self.episode_type.name}"
             )
-        return whole
+        return replace(self.evaluation, autoregressive=False).repeat(0)
 
 
 def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask:
@@ -111,7 +109,7 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
     console.header(path, loaded, kind)
     if evaluation.description and (why := data.fallback_note("data_human")):
         console.warn(f"Episodes are from {evaluation.description}, as {why}")
-    if kind.name in WITHOUT_TARGETS and (args.ll or args.fit_lapse or args.max or args.sample):
+    if not kind.has_targets and (args.ll or args.fit_lapse or args.max or args.sample):
         console.warn(
             f"{kind.name} has placeholders for targets, so likelihood and accuracy mean little; "
             "--sample_iterative is made for it"
@@ -271,11 +269,7 @@ def log_likelihood_table(
     task: EvalTask, scored: Sequence[ScoredResponse], p_lapse: float
 ) -> pd.DataFrame:
     """A row for each given answer."""
-    name = FEW_SHOT
-    if task.evaluation.group_by_participant:
-        name = OPEN_ENDED
-    elif task.episode_type.restrict_to_pool:
-        name = PROBES
+    name = task.episode_type.evaluation_task or task.episode_type.name
     return to_table(scored, model=task.path.stem, task=name, p_lapse=p_lapse)
 
 
@@ -323,7 +317,7 @@ def write_table(console: "EvalConsole", table: pd.DataFrame, path: Path, what: s
 
 def sampled_item_table(task: EvalTask, items: Sequence[SampledItem], seed: int) -> pd.DataFrame:
     """Drawn answers to the few-shot or the probe task."""
-    tabulate_items = probe_table if task.episode_type.restrict_to_pool else few_shot_table
+    tabulate_items = probe_table if task.episode_type.evaluation_task == PROBES else few_shot_table
     return tabulate_items(items, task.evaluation, model=task.path.stem, seed=seed)
 
 

@@ -16,7 +16,14 @@ from typing import Protocol
 from biml.episodes.episode import Episode
 from biml.episodes.packed import EpisodeFolderDataset, read_episodes
 from biml.episodes.sampling import sample_episode
-from biml.episodes.transforms import Transform, add_grammar_labels, apply_transforms
+from biml.episodes.transforms import (
+    DETERMINISTIC,
+    Transform,
+    add_grammar_labels,
+    apply_transforms,
+    autoregressive_episodes,
+    remap,
+)
 from biml.errors import BimlError
 from biml.grammar import GOLD, Grammar, MetaGrammar, isomorphic
 from biml.grammar.grammar import CanonicalRule
@@ -228,32 +235,39 @@ class EvaluationSet:
     Attributes:
         episodes: as the data hold them.
         query_repeats: times that each query of an episode is presented in one repeat.
-        expand: turns each presented episode into those that are really asked.
-        varies: whether one repeat differs from the next.
-        group_by_participant: episodes of one name are parts of one response set, whose
-            log-likelihoods add up.
+        autoregressive: each query is presented alone, with the earlier ones as study examples; the
+            parts have the name of their episode, which is one participant's response set.
         is_imported: the responses are of an imported experiment, not of the published data.
-        description: where they come from, if that depends on `data_human`; else empty.
+        description: where the episodes come from, if that depends on `data_human`; else empty.
     """
 
     episodes: tuple[Episode, ...]
     transforms: tuple[Transform, ...]
     seed: int
     query_repeats: int = 1
-    expand: Callable[[Episode], Iterable[Episode]] = lambda episode: (episode,)
-    varies: bool = True
-    group_by_participant: bool = False
+    autoregressive: bool = False
     is_imported: bool = False
     description: str = ""
 
+    @property
+    def varies(self) -> bool:
+        """Whether one repeat differs from the next."""
+        return not DETERMINISTIC.issuperset(self.transforms)
+
     def repeat(self, index: int) -> list[Episode]:
         """The presented episodes of one repeat, a pure function of seed and index."""
-        found: list[Episode] = []
+        presented: list[Episode] = []
         for number, episode in enumerate(self.episodes):
             rng = generator(self.seed, "evaluate", index, number)
-            shown = apply_transforms(self.transforms, episode, rng)
-            found += self.expand(replace(shown, queries=shown.queries * self.query_repeats))
-        return found
+            episode = apply_transforms(self.transforms, episode, rng)
+            episode = replace(episode, queries=episode.queries * self.query_repeats)
+            presented += autoregressive_episodes(episode) if self.autoregressive else (episode,)
+        return presented
+
+    def in_original_names(self) -> "EvaluationSet":
+        """The same without remapping to the published words and symbols."""
+        kept = tuple(t for t in self.transforms if getattr(t, "func", t) is not remap)
+        return replace(self, transforms=kept)
 
 
 def sample_with_exclusions(

@@ -8,7 +8,15 @@ import numpy as np
 
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, Example
-from biml.episodes.registry import EpisodeType, episode_type
+from biml.episodes.episode_type import (
+    FEW_SHOT,
+    FEW_SHOT_GOLD,
+    NOVEL_RULES,
+    OPEN_ENDED,
+    VALIDATION,
+    EpisodeType,
+)
+from biml.episodes.registry import evaluation_type
 from biml.evaluation.likelihood import fit_lapse, score_repeats
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder, Response
@@ -27,10 +35,10 @@ def no_progress(done: int) -> None:
     """Progress that nobody watches."""
 
 
-def max_response_length(episodes: Iterable[Episode]) -> int:
-    """Symbols that an answer may have: 10 as published, or as many as a longer one has.
+def max_response_length(episodes: Iterable[Episode], default: int = DEFAULT_MAX_LENGTH) -> int:
+    """The most symbols of a response: `default` (published: 10), or more where targets are longer.
 
-    Longer may be a right answer, by the grammar of its episode, and one that the episode holds.
+    Targets are those that the episodes hold and those of the episodes' grammars.
     """
     lengths = [
         len(answer)
@@ -38,7 +46,7 @@ def max_response_length(episodes: Iterable[Episode]) -> int:
         for query in episode.queries
         for answer in (query.output, *_grammar_response(episode, query.input))
     ]
-    return max([DEFAULT_MAX_LENGTH, *lengths])
+    return max([default, *lengths])
 
 
 def _grammar_response(episode: Episode, words: tuple[str, ...]) -> list[Response]:
@@ -206,7 +214,7 @@ def exact_match_metrics(
     figure: Metrics = {}
     for name, copied in (("novel", False), ("copied", True)):
         found = accuracy(
-            episodes, answers, in_study=copied, group_by_participant=evaluation.group_by_participant
+            episodes, answers, in_study=copied, group_by_participant=evaluation.autoregressive
         )
         if found is not None:
             figure |= {
@@ -236,38 +244,26 @@ class Benchmark:
     Attributes:
         name: its key on the card.
         label: for people.
-        kinds: episode types that it can be measured on; the first whose symbols a model knows.
+        task: that it is measured on, in the vocabulary of the model.
         take: measures it.
     """
 
     name: str
     label: str
-    episode_types: tuple[str, ...]
+    task: str
     evaluate: Callable[[EpisodeNetwork, EvaluationSet, int], Metrics]
 
     def episode_type_for(self, network: EpisodeNetwork) -> EpisodeType | None:
         """The episode type to ask this network, if there is one."""
-        fitting = (
-            k for k in map(episode_type, self.episode_types) if k.vocabulary == network.vocabulary
-        )
-        return next(fitting, None)
+        return evaluation_type(self.task, network.vocabulary)
 
 
 CARD_BENCHMARKS = (
-    Benchmark(
-        "gold", "gold few-shot queries", ("few_shot_gold", "few_shot_vanilla"), exact_match_metrics
-    ),
-    Benchmark("validation", "validation episodes", ("algebraic",), exact_match_metrics),
-    Benchmark("novel_rules", "rules never met in training", ("novel_rules",), exact_match_metrics),
-    Benchmark(
-        "few_shot_human",
-        "people's few-shot answers",
-        ("few_shot_human", "human_vanilla"),
-        log_likelihood_metrics,
-    ),
-    Benchmark(
-        "open_ended", "people's open-ended answers", ("open_end_human_all",), log_likelihood_metrics
-    ),
+    Benchmark("gold", "gold few-shot queries", FEW_SHOT_GOLD, exact_match_metrics),
+    Benchmark("validation", "validation episodes", VALIDATION, exact_match_metrics),
+    Benchmark("novel_rules", "rules never met in training", NOVEL_RULES, exact_match_metrics),
+    Benchmark("few_shot_human", "people's few-shot answers", FEW_SHOT, log_likelihood_metrics),
+    Benchmark("open_ended", "people's open-ended answers", OPEN_ENDED, log_likelihood_metrics),
 )
 
 

@@ -225,10 +225,7 @@ def _training_facts(
     options = info.get("options", contents.get("training", {}).get("options", {}))
     line = [*info.get("ancestors", ()), {**info, "episode_type": contents["episode_type"]}]
     sources = dict.fromkeys(
-        part
-        for one in line
-        for part in episode_type(one["episode_type"]).data_source.split("; ")
-        if part
+        part for one in line for part in episode_type(one["episode_type"]).data_sources
     )
     return {
         "command": reproduction_command(options, f"{name}.pt") if options else None,

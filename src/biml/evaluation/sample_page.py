@@ -59,9 +59,7 @@ def sample_items(
         UsageError: the episodes are of another kind.
     """
     episodes = evaluation.episodes
-    if evaluation.group_by_participant or any(
-        len({q.input for q in e.queries}) != 1 for e in episodes
-    ):
+    if evaluation.autoregressive or any(len({q.input for q in e.queries}) != 1 for e in episodes):
         raise UsageError(
             "drawn answers are shown beside people's where each file has one query, "
             "as those of few_shot_human have"

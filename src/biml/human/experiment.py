@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from biml.episodes.episode import EXAMPLE_SEP, PAIR_SEP, Episode, Example
-from biml.episodes.registry import FEW_SHOT_FOLDER
-from biml.episodes.registry import PROBE_FOLDER as PROBE_FOLDER
+from biml.episodes.sources import FEW_SHOT_FOLDER, PROBE_FOLDER
 from biml.episodes.text_format import (
     RESPONSES_FILE,
     ambiguous_item_error,

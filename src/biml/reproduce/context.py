@@ -6,9 +6,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from biml.analysis.people import FEW_SHOT, OPEN_ENDED, PROBES
 from biml.episodes.episode import Episode
-from biml.episodes.registry import CANONICAL_VOCAB, PUBLISHED_VOCAB, episode_type
+from biml.episodes.episode_type import (
+    CANONICAL_VOCAB,
+    FEW_SHOT,
+    OPEN_ENDED,
+    PROBES,
+    PUBLISHED_VOCAB,
+)
+from biml.episodes.registry import episode_type
 from biml.episodes.transforms import symbols_used
 from biml.errors import BimlError
 from biml.evaluation.sample_page import SAMPLES_PER_RESPONSE

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from biml.analysis import scoring
-from biml.analysis.people import FEW_SHOT, FOLDS, OPEN_ENDED, PROBES, has_cv_folds
+from biml.analysis.people import has_cv_folds
 from biml.analysis.scoring import (
     ScoredResponse,
     open_evaluation_set,
@@ -24,7 +24,8 @@ from biml.analysis.scoring import (
 )
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode
-from biml.episodes.registry import PUBLISHED_VOCAB, episode_type
+from biml.episodes.episode_type import FEW_SHOT, FOLDS, OPEN_ENDED, PROBES, PUBLISHED_VOCAB
+from biml.episodes.registry import episode_type
 from biml.evaluation.accuracy import exact_match_rate, max_response_length
 from biml.evaluation.likelihood import LAPSE_GRID, fit_lapse, likelihood
 from biml.evaluation.network import NetworkResponder, teacher_forced_exact_match

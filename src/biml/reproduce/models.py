@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 
-from biml.analysis.people import FOLDS
 from biml.analysis.responses import PEOPLE
+from biml.episodes.episode_type import FOLDS
 from biml.errors import UsageError
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.responder import Responder

@@ -16,14 +16,13 @@ from typing import Protocol
 
 from biml import plugins
 from biml.analysis.people import (
-    FEW_SHOT,
     TASK_FOLDERS,
     few_shot_grammars,
     has_cv_folds,
     is_custom_experiment,
     lacks_task,
 )
-from biml.episodes.registry import CANONICAL_VOCAB
+from biml.episodes.episode_type import CANONICAL_VOCAB, FEW_SHOT
 from biml.errors import BimlError, FormatError, UsageError
 from biml.grammar.meta_grammar import COLOURS, WORDS
 from biml.io import atomic_directory

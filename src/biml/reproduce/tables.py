@@ -12,7 +12,6 @@ from biml.analysis import few_shot, open_ended, probes
 from biml.analysis.comparison import item_correlation, likelihood_differences
 from biml.analysis.few_shot import GrammarOrGrammars, percent
 from biml.analysis.people import (
-    FEW_SHOT,
     few_shot_grammars,
     is_custom_experiment,
     lacks_task,
@@ -22,6 +21,7 @@ from biml.analysis.people import (
 )
 from biml.analysis.scoring import RESPONSE_KEYS
 from biml.episodes.datasets import matches_published_spec
+from biml.episodes.episode_type import FEW_SHOT
 from biml.errors import BimlError
 from biml.evaluation.cards import training_segments
 from biml.paths import DataFolders
