@@ -12,7 +12,8 @@ import pytest
 import biml
 from biml import plugins
 from biml.cli.main import load_plugins, main
-from biml.episodes.registry import EPISODE_TYPES, EpisodeType
+from biml.episodes.episode_type import EpisodeType
+from biml.episodes.registry import EPISODE_TYPES
 from biml.errors import BimlError, UsageError
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
