@@ -1,4 +1,4 @@
-"""docs/own-experiment.md: its files are written and its commands run, in their order."""
+"""docs/custom-experiment.md: its files are written and its commands run, in their order."""
 
 import re
 import shlex
@@ -11,7 +11,7 @@ from biml.cli.main import main
 from biml.networks import checkpoint
 from evaluation_toys import small_network
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "own-experiment.md"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "custom-experiment.md"
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -67,7 +67,7 @@ class TrainConsole(NullConsole):
                 and config.preset == "paper"
                 and config.init is None
             ):
-                self._print("--preset fast is a recipe for machines like this one (docs/fast.md)")
+                self._print("--preset fast is a recipe for machines like this one (docs/staged-network.md)")
         if start.steps_done >= start.total_steps:
             self._print("This run is complete already; there is nothing left to do.")
         elif self._live is not None:

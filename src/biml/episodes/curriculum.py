@@ -2,7 +2,7 @@
 
 Trained on its own episodes alone, a network stays long on a plateau before it retrieves anything
 from the study examples. With few functions and short inputs, retrieval is all there is to learn,
-and it takes a few hundred small steps (measurements: docs/fast.md).
+and it takes a few hundred small steps (measurements: docs/training-log.md).
 """
 
 from dataclasses import dataclass, replace

@@ -271,7 +271,7 @@ class AttentionWeights(nn.Module):
     """Queries look for keys; both projections start equal, and what is found is passed on as it is.
 
     So attention begins as "find the same token and add what stands there", of which retrieval in
-    several hops is made ("mimetic initialization", Trockman & Kolter 2023); docs/fast.md has what
+    several hops is made ("mimetic initialization", Trockman & Kolter 2023); docs/training-log.md has what
     that is worth here.
     """
 

@@ -130,7 +130,7 @@ def _newton_schulz_factor(gram: Tensor) -> Tensor:
 
 
 MUON_LR_FACTOR = 12.0
-"""Muon's learning rate, in those of AdamW beside it; docs/fast.md has what others gave."""
+"""Muon's learning rate, in those of AdamW beside it; docs/training-log.md has what others gave."""
 
 MAX_GRAD_NORM = 1.0
 """Largest norm of the gradient beside Muon, whose steps do not depend on the gradient's size."""

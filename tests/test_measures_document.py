@@ -1,4 +1,4 @@
-"""docs/behaviour.md: its examples run as they stand, one after another."""
+"""docs/measures.md: its examples run as they stand, one after another."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "behaviour.md"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "measures.md"
 
 
 def test_what_the_document_says_can_be_done(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
