@@ -28,7 +28,7 @@ from biml.report.results import read_results
 from biml.rng import generator
 from biml.training.config import TrainingConfig, resolve_options
 
-DEST_RENAMES: dict[str, str] = {}
+DEST_RENAMES: dict[str, str] = {"apart": "holdout_grammar"}
 """Names of parsed options and of fields of a run's configuration: old to new."""
 
 VALUE_RENAMES: dict[tuple[str, Any], Any] = {}

@@ -102,8 +102,8 @@ def test_an_end_halfway_leaves_what_was_there(
         ["--workers", "0"],
         ["--train", "many"],
         ["--max_rhs", "1"],
-        ["--study", "-1"],
-        ["--queries", "0"],
+        ["--n_study", "-1"],
+        ["--n_query", "0"],
     ],
 )
 def test_impossible_numbers_are_misuse(
@@ -130,12 +130,12 @@ def test_the_command_says_where_it_went(
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        (["--primitives", "7"], "--primitives is 7, but must be 1 to 6"),
-        (["--primitives", "0"], "--primitives is 0, but must be 1 to 6"),
-        (["--functions", "9"], "--functions is 9, but must be 0 to 8"),
+        (["--n_primitives", "7"], "--n_primitives is 7, but must be 1 to 6"),
+        (["--n_primitives", "0"], "--n_primitives is 0, but must be 1 to 6"),
+        (["--functions", "9"], "--n_functions is 9, but must be 0 to 8"),
         (
-            ["--primitives", "5", "--functions", "5"],
-            "--primitives 5 and --functions 5 need 10 words, but there are 9",
+            ["--n_primitives", "5", "--functions", "5"],
+            "--n_primitives 5 and --n_functions 5 need 10 words, but there are 9",
         ),
     ],
 )
@@ -155,5 +155,5 @@ def test_the_help_states_the_limits_and_what_the_files_depend_on(
         run_single_command("generate", ["--help"])
     shown = capsys.readouterr().out
     assert "words with a symbol of their own, 1 to 6 (4)" in shown
-    assert "--primitives and --functions are at most 9 together" in shown
+    assert "--n_primitives and --n_functions are at most 9 together" in shown
     assert "depend on this and the options here, not on --workers" in shown

@@ -20,14 +20,12 @@ def rules(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_prints_the_output_of_each_input_one_a_line(
-    rules: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_prints_one_output_per_line(rules: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["interpret", "--grammar", rules, "dax lug", "dax dax lug", "wif"]) == 0
     assert capsys.readouterr().out == "RED RED\nRED RED RED\nwif\n"
 
 
-def test_reads_inputs_from_standard_input_where_none_is_given(
+def test_reads_standard_input_without_arguments(
     rules: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"dax lug\n\n  wif dax")))
@@ -35,7 +33,7 @@ def test_reads_inputs_from_standard_input_where_none_is_given(
     assert capsys.readouterr().out == "RED RED\n\nwif RED\n"
 
 
-def test_a_byte_order_mark_before_standard_input_is_no_part_of_a_word(
+def test_a_byte_order_mark_of_standard_input_is_skipped(
     rules: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = "dax lug\r\nwif\n".encode("utf-8-sig")
@@ -55,7 +53,7 @@ def test_standard_input_that_is_not_utf8_is_an_error_with_its_line(
     assert "error: standard input, line 2: not UTF-8 text; convert" in streams.err
 
 
-def test_an_episode_file_gives_its_grammar(
+def test_the_grammar_of_an_episode_file_is_used(
     shared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = shared / "data_human" / "few_shot" / "val_gold" / "mini_scan.txt"
@@ -68,7 +66,7 @@ def test_an_episode_file_gives_its_grammar(
     [
         ("dax -> RED\nu1 lug -> [x1]\n", "line 2: the right side"),
         ("", "no rule"),
-        ("*SUPPORT*\n*QUERY*\n*GRAMMAR*\n\n", "line 3: nothing stands below"),
+        ("*SUPPORT*\n*QUERY*\n*GRAMMAR*\n\n", "line 3: there are no rules"),
         ("*SUPPORT*\n*QUERY*\n*GRAMMAR*\ndax RED\n", "line 4: 'dax RED' is not a rule"),
         ("x1 -> [x1]", "bad.txt: the rule 'x1 -> [x1]' calls itself without end; leave"),
         (f"x1 -> {'RED ' * 10_001}", "bad.txt: the output runs over 10,000 symbols"),
@@ -90,11 +88,11 @@ def test_a_missing_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "none.txt: cannot be read" in capsys.readouterr().err
 
 
-def test_it_says_what_it_does() -> None:
+def test_help_describes_the_command() -> None:
     assert interpret.SUMMARY.endswith(".")
 
 
-def test_a_file_that_the_system_refuses_is_named(
+def test_an_unreadable_file_is_named_in_the_error(
     rules: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -105,7 +103,7 @@ def test_a_file_that_the_system_refuses_is_named(
     assert capsys.readouterr().err == "error: /some/folder: Permission denied\n"
 
 
-def test_python_runs_the_package_as_it_runs_the_program(rules: str) -> None:
+def test_python_dash_m_biml_runs_the_program(rules: str) -> None:
     command = [sys.executable, "-m", "biml", "interpret", "--grammar", rules, "dax lug"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "RED RED\n")

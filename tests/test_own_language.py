@@ -40,7 +40,7 @@ def test_the_sizes_of_a_language_are_options_of_generate(capsys) -> None:
         assert (len(episode.study), len(episode.queries)) == (9, 4)
         assert max(len(query.input) for query in episode.queries) <= 5
     assert main(["generate", *few, "--functions", "7", "--out", "other"]) == 2
-    assert "--functions 7 need 11 words, but there are 9" in capsys.readouterr().err
+    assert "--n_functions 7 need 11 words, but there are 9" in capsys.readouterr().err
 
 
 def test_a_grammar_of_ones_own_is_held_out_under_any_renaming() -> None:
@@ -103,7 +103,7 @@ def test_a_language_of_more_words_trains_and_scores(mine, capsys) -> None:
     write_text(Path("study.txt"), more.replace("IN: toma OUT", f"IN: {everything} OUT"))
     write_table(Path("r.csv"))
     assert main(["data", "import", "r.csv", "--study", "study.txt", "--dest", "mine"]) == 0
-    assert "vocabulary of your own" in capsys.readouterr().out
+    assert "custom vocabulary" in capsys.readouterr().out
     ask = ("eval", "--fn_out_model", "mine.pt", "--data_dir", "mine", "--ll")
     assert main([*ask, "--episode_type", "mine_human"]) == 0
     assert "Log-likelihood" in capsys.readouterr().out

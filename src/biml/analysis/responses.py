@@ -1,41 +1,43 @@
-r"""The tidy table of responses, one row each: what every measure of behaviour starts from.
+r"""The table of responses, one per row: the input of every measure of behaviour.
 
 | column | meaning |
 | --- | --- |
-| model | who answered: `people`, or a model's name |
-| seed | of the model's training run or draws; missing for people |
-| task | `few_shot`, `open_ended`, `probes`, or a name of your own |
-| item | the query or trial, by a name that all who answered it share |
-| participant | who answered, where known; else empty |
-| sample | number of the answer among those to this item, or of the answer sheet |
-| query, response | words and symbols in canonical names, with blanks between |
-| target | the right answer, where there is one; else empty |
-| correct | whether response and target are the same; missing without a target |
-| error_type | of a wrong few-shot answer: `one-to-one`, `iconic`, both or `other` |
-| study | the study examples, where the table tells (probes): `p1 -> c1 \| p2 -> c1` |
-| pool | the symbols that an answer may use, where limited |
+| model | `people`, or the name of a model |
+| seed | of the model's training run or samples; missing for people |
+| task | `few_shot`, `open_ended`, `probes`, or a custom task |
+| item | name of the query or trial, the same for all participants and models |
+| participant | where known; else empty |
+| sample | number of the response among those to the item, or of the response set |
+| query, response | words and symbols in canonical names, separated by blanks |
+| target | the correct response, where there is one; else empty |
+| correct | whether response and target are equal; missing without a target |
+| error_type | of a wrong few-shot response: `one-to-one`, `iconic`, both or `other` |
+| study | the study examples, where given (probes): `p1 -> c1 \| p2 -> c1` |
+| pool | the symbols that a response may use, where restricted |
+
+>>> made = response_table([{"item": "a", "query": "dax", "response": "RED", "target": "RED"}])
+>>> made["model"].tolist(), made["sample"].tolist(), made["correct"].tolist()
+(['people'], [0], [True])
 """
 
-import csv
-import io
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Final
 
 import pandas as pd
 
+from biml.analysis.typed_tables import read_typed_table, table_bytes, table_suffix
 from biml.episodes.episode import EXAMPLE_SEP, PAIR_SEP, Episode, Example
-from biml.errors import BimlError, FormatError, UsageError
+from biml.errors import FormatError
 from biml.io import atomic_write
 from biml.vocabulary import UNDEFINED
 
-PEOPLE = "people"
+PEOPLE: Final = "people"
 
 REQUIRED_COLUMNS = ("item", "query", "response")
-"""Columns that a table must have; the others have defaults."""
+"""Columns that a file must have; the others have defaults."""
 
 RESPONSE_COLUMNS: dict[str, tuple[str, object]] = {
     "model": ("string", PEOPLE),
@@ -52,31 +54,31 @@ RESPONSE_COLUMNS: dict[str, tuple[str, object]] = {
     "study": ("string", ""),
     "pool": ("string", ""),
 }
-"""Type and default of each column, in their order."""
+"""Type and default of each column, in order."""
+
+COLUMN_ALIASES: dict[str, str] = {}
+"""Older names of columns that are still read."""
 
 RESPONSE_SET_KEYS = ["model", "seed", "task", "participant", "sample"]
-"""What answers of one sheet share (the open-ended task)."""
-
-ResponseRow = Mapping[str, object]
+"""Columns that the responses of one response set share (open-ended task)."""
 
 
-def response_table(rows: Iterable[ResponseRow]) -> pd.DataFrame:
-    """Rows as a table with all columns in their order and types.
+def response_table(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
+    """A table of responses with all columns in their order and types.
 
-    Where no row has a `sample`, answers of the same person share one number, and answers of unknown
-    people to the same item are counted. `correct` follows from `response` and `target`.
-
-    >>> made = response_table([{"item": "a", "query": "dax", "response": "RED", "target": "RED"}])
-    >>> made["model"].tolist(), made["sample"].tolist(), made["correct"].tolist()
-    (['people'], [0], [True])
+    If no row has a `sample`, the responses of one participant share a number, and responses of
+    unknown participants to the same item are counted. `correct` follows from `response` and
+    `target`.
     """
     given = list(rows)
-    values = {
-        name: [default if row.get(name) is None else row[name] for row in given]
-        for name, (_, default) in RESPONSE_COLUMNS.items()
-    }
     frame = pd.DataFrame(
-        {name: pd.Series(v, dtype=_column_type(name)) for name, v in values.items()}
+        {
+            name: pd.Series(
+                [default if row.get(name) is None else row[name] for row in given],
+                dtype=kind,
+            )
+            for name, (kind, default) in RESPONSE_COLUMNS.items()
+        }
     )
     if not any("sample" in row for row in given):
         frame["sample"] = _sample_numbers(frame)
@@ -92,11 +94,11 @@ def responses_from_episodes(
     with_study: bool = False,
     sample_per_episode: bool = False,
 ) -> pd.DataFrame:
-    """The queries of episodes in canonical names as responses, such as people's in the data files.
+    """The queries of episodes (in canonical names), such as human data files, as responses.
 
     Args:
-        with_study: fill the columns `study` and `pool` too.
-        sample_per_episode: an episode is one response set, and shares one `sample` number.
+        with_study: also fill the columns `study` and `pool`.
+        sample_per_episode: an episode is one response set, with one `sample` number.
     """
     rows: list[dict[str, object]] = []
     for number, episode in enumerate(episodes):
@@ -118,16 +120,13 @@ def responses_from_episodes(
 
 
 def trial_columns(episode: Episode) -> dict[str, object]:
-    """Study examples and pool of a probe trial, as the columns `study` and `pool` hold them."""
+    """Study examples and allowed outputs of a trial, as the columns `study` and `pool`."""
     pairs = (f"{' '.join(e.input)} {PAIR_SEP} {' '.join(e.output)}" for e in episode.study)
     return {"study": f" {EXAMPLE_SEP} ".join(pairs), "pool": " ".join(episode.pool or ())}
 
 
 def study_examples(text: str) -> tuple[Example, ...]:
-    """What the column `study` says.
-
-    Raises:
-        FormatError: it is not written as that column is.
+    """Parse the column `study`; a FormatError if it is malformed.
 
     >>> study_examples("p1 -> c1 | p2 -> c2 c2")[1].output
     ('c2', 'c2')
@@ -144,82 +143,25 @@ def study_examples(text: str) -> tuple[Example, ...]:
     return tuple(examples)
 
 
-def validate_rows(
-    rows: Iterable[tuple[int, ResponseRow]],
-    *,
-    source: str,
-    unit: str = "line",
-    words: Collection[str] | None = None,
-    symbols: Collection[str] | None = None,
-    remedy: str = "",
-) -> None:
-    """Make sure that rows can be responses.
-
-    Args:
-        rows: each with its line in the source.
-        source, place: for messages; `place` says what the numbers are.
-        words, symbols: those that are known; any if not given. `undefined_action` always is.
-        remedy: what to do about an unknown symbol, for messages.
-    Raises:
-        FormatError: an empty query or item, an unknown word or symbol, or a second answer by the
-            same participant (or with the same sample number) to the same item.
-    """
-    seen: dict[tuple[object, ...], int] = {}
-    for number, row in rows:
-        problem = _row_problem(row, words, symbols, remedy)
-        person = row.get("participant") or None
-        if not problem and (person or row.get("sample") is not None):
-            who = f"participant {person}" if person else f"sample {row.get('sample')}"
-            about = [row.get(name) for name in ("model", "seed", "task", "item")]
-            first = seen.setdefault((*about, who), number)
-            if first != number:
-                problem = (
-                    f"{who} answers item '{row['item']}' a second time (first on {unit} {first}); "
-                    "keep one of the two, or tell them apart by another participant"
-                )
-        if problem:
-            raise FormatError(problem, source=source, line=number, unit=unit)
-
-
 def equal_responses(responses: pd.DataFrame) -> pd.Series:
-    """Whether response and target have the same symbols, with whatever blanks between."""
+    """Whether response and target consist of the same symbols."""
     pairs = zip(responses["response"], responses["target"], strict=True)
     same = [tokens(response) == tokens(target) for response, target in pairs]
     return pd.Series(same, responses.index, dtype="boolean")
 
 
 def file_stem(name: str) -> str:
-    """A file's name without folders and ending."""
+    """The name of an episode file without folders and suffix."""
     return name.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".txt")
 
 
 def tokens(text: str) -> tuple[str, ...]:
-    """Words or symbols of one cell."""
+    """The words or symbols of a cell."""
     return tuple(text.split())
 
 
-def _row_problem(
-    row: ResponseRow, words: Collection[str] | None, symbols: Collection[str] | None, remedy: str
-) -> str | None:
-    """What is wrong with the contents of a row, or None."""
-    query = tokens(str(row["query"] or ""))
-    if not query:
-        return "the query is empty; write its words, with blanks between"
-    if not str(row.get("item") or "").strip():
-        return "the item is empty; name it, for example by its query"
-    known = None if symbols is None else [*symbols, UNDEFINED]
-    checks = [("word", query, words)]
-    checks += [("symbol", tokens(str(row.get(c) or "")), known) for c in ("response", "target")]
-    for kind, found, allowed in checks:
-        for one in found:
-            if allowed is not None and one not in allowed:
-                more = f"; {remedy}" if remedy and kind == "symbol" else ""
-                return f"unknown {kind} '{one}'; known are: {' '.join(allowed)}{more}"
-    return None
-
-
 def _sample_numbers(frame: pd.DataFrame) -> list[int]:
-    """Sample numbers where none are given."""
+    """Number the responses of a table without sample numbers."""
     people: dict[object, dict[str, int]] = defaultdict(dict)
     answers: dict[object, int] = defaultdict(int)
     numbers = []
@@ -234,48 +176,11 @@ def _sample_numbers(frame: pd.DataFrame) -> list[int]:
     return numbers
 
 
-def _column_type(name: str) -> Any:
-    return RESPONSE_COLUMNS[name][0]
-
-
-# === Tables of responses as CSV or Parquet files.
-
-
-TABLE_SUFFIXES = (".csv", ".parquet")
-
-NUMERIC_COLUMNS = ("seed", "sample")
-
-
-@dataclass(frozen=True)
-class RawRows:
-    """The rows of a file of responses, whose contents are yet to be checked.
-
-    Attributes:
-        numbered: each row with its number.
-        place: what the numbers are: `line` of a CSV file or `row`.
-        columns: the names of all columns of the file, those that are left out as well.
-    """
-
-    numbered: list[tuple[int, dict[str, object]]]
-    unit: str
-    columns: tuple[str, ...]
-
-
 def write_responses(responses: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Write a table; what stood there before stays until the new one is complete.
-
-    Raises:
-        UsageError: the path ends in neither `.csv` nor `.parquet`.
-        BimlError: it cannot be written.
-    """
-    ending = _table_suffix(path)
-    buffer = io.BytesIO()
-    if ending == ".csv":
-        responses.to_csv(buffer, index=False, lineterminator="\n")
-    else:
-        responses.to_parquet(buffer, index=False)
+    """Write a table to a `.csv` or `.parquet` file; an existing file is replaced at the end."""
+    contents = table_bytes(responses, table_suffix(path))
     with atomic_write(path) as file:
-        file.write(buffer.getvalue())
+        file.write(contents)
 
 
 def read_responses(
@@ -284,169 +189,132 @@ def read_responses(
     words: Collection[str] | None = None,
     symbols: Collection[str] | None = None,
 ) -> pd.DataFrame:
-    """Read responses, a table that `write` wrote or one of your own.
+    """Read responses from a `.csv` or `.parquet` file.
 
-    A file needs the columns `item`, `query` and `response`; `participant` says who answered, and
-    the others have defaults. Columns of other names are left out. Blank lines may stand anywhere,
-    and Excel's `sep=,` on top.
+    The columns `item`, `query` and `response` are required; the others have defaults. Unknown
+    columns are ignored, and `correct` is computed anew.
 
     Args:
-        words: the input words that are known; any word if not given.
-        symbols: the output symbols that are known; any symbol if not given.
+        words, symbols: the known input words and output symbols; any if not given.
     Raises:
-        UsageError: the path ends in neither `.csv` nor `.parquet`.
-        FormatError: a column is missing, or is named with other capitals or blanks; a number or a
-            text is none, a query or an item is empty, a word or symbol is unknown, or a participant
-            answers an item twice. The message names file and line.
+        UsageError: the path has another suffix.
+        FormatError: a column is missing or misspelled, a cell has the wrong type, a query or item
+            is empty, a word or symbol is unknown, or a participant has two responses to an item.
         BimlError: the file cannot be read.
     """
-    rows = read_rows(path)
-    validate_rows(rows.numbered, source=str(path), unit=rows.unit, words=words, symbols=symbols)
-    return response_table(row for _, row in rows.numbered)
+    rows, _ = read_rows(path)
+    check_rows(rows, words=words, symbols=symbols and (*symbols, UNDEFINED))
+    return response_table(row.cells for row in rows)
 
 
-def read_rows(path: str | os.PathLike[str]) -> RawRows:
-    """The rows of a file of responses, whose contents are yet to be checked.
+@dataclass(frozen=True)
+class FileRow:
+    """A row of a file of responses: its non-empty cells, and its position for messages."""
 
+    cells: Mapping[str, object]
+    source: str
+    number: int
+    unit: str = "line"
+
+    @property
+    def item(self) -> str:
+        return str(self.cells.get("item", ""))
+
+    @property
+    def participant(self) -> str:
+        return str(self.cells.get("participant", ""))
+
+    @property
+    def input(self) -> tuple[str, ...]:
+        return tokens(str(self.cells.get("query", "")))
+
+    @property
+    def output(self) -> tuple[str, ...]:
+        return tokens(str(self.cells.get("response", "")))
+
+    def error(self, problem: str) -> FormatError:
+        return FormatError(problem, source=self.source, line=self.number, unit=self.unit)
+
+
+def read_rows(path: str | os.PathLike[str]) -> tuple[list[FileRow], tuple[str, ...]]:
+    """The rows of a file of responses before `check_rows`, and the names of its columns."""
+    types = {name: kind.replace("int64", "Int64") for name, (kind, _) in RESPONSE_COLUMNS.items()}
+    del types["correct"]
+    table = read_typed_table(path, types, required=REQUIRED_COLUMNS, aliases=COLUMN_ALIASES)
+    if table.frame.empty:
+        raise FormatError("there is no response in it", source=table.source)
+    rows = []
+    for number, row in zip(table.numbers, table.frame.to_dict("records"), strict=True):
+        cells = {str(n): " ".join(c.split()) if isinstance(c, str) else c for n, c in row.items()}
+        # An empty cell means unknown, except that a response may really be empty.
+        given = {n: c for n, c in cells.items() if n == "response" or not (c is pd.NA or c == "")}
+        rows.append(FileRow(given, table.source, number, table.unit))
+    return rows, table.columns
+
+
+def check_rows(
+    rows: Iterable[FileRow],
+    *,
+    words: Collection[str] | None = None,
+    symbols: Collection[str] | None = None,
+    max_length: int | None = None,
+    remedy: str = "",
+) -> None:
+    """Make sure that rows are valid responses.
+
+    Args:
+        words, symbols: the known ones; any if not given.
+        max_length: if given, a response must have from one to so many symbols.
+        remedy: for an unknown symbol.
     Raises:
-        UsageError, FormatError, BimlError: as for `read`.
+        FormatError: the query, the item or (with `max_length`) the response is empty, a word or
+            symbol is unknown, or a participant (or sample number) has two responses to an item.
     """
-    ending = _table_suffix(path)
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise BimlError(f"{path}: cannot be read ({error.strerror or error})") from error
-    rows = (_csv_rows if ending == ".csv" else _parquet_rows)(data, str(path))
-    if not rows.numbered:
-        raise FormatError("there is no response in it", source=str(path))
-    return rows
+    first_rows: dict[tuple[object, ...], FileRow] = {}
+    for row in rows:
+        if problem := _row_problem(row, words, symbols, max_length, remedy):
+            raise row.error(problem)
+        sample = row.cells.get("sample")
+        if row.participant or sample is not None:
+            who = f"participant {row.participant}" if row.participant else f"sample {sample}"
+            key = (*(row.cells.get(name) for name in ("model", "seed", "task", "item")), who)
+            first = first_rows.setdefault(key, row)
+            if first is not row:
+                raise row.error(
+                    f"{who} answers item '{row.item}' a second time (first on {row.unit} "
+                    f"{first.number}); keep one of the two, or give them different participants"
+                )
 
 
-def _csv_rows(data: bytes, source: str) -> RawRows:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise FormatError("not UTF-8 text; save it as UTF-8", source=source, line=line) from None
-    if "\0" in text:
-        raise FormatError("not a text file; save the table as CSV", source=source)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = _header(reader)
-        _check_columns(header, source, max(reader.line_num, 1))
-        rows = [
-            (reader.line_num, _csv_row(header, cells, source, reader.line_num))
-            for cells in reader
-            if any(cell.strip() for cell in cells)
-        ]
-        return RawRows(rows, "line", tuple(header))
-    except csv.Error as error:
-        raise FormatError(
-            f"not a well-formed CSV row ({error})", source=source, line=reader.line_num
-        ) from None
-
-
-def _header(reader: Iterator[list[str]]) -> list[str]:
-    """The names of the columns; blank lines may stand above, and Excel's `sep=,`."""
-    for cells in reader:
-        if "".join(cells).strip() not in ("", "sep="):
-            return [name.strip() for name in cells]
-    return []
-
-
-def _csv_row(header: list[str], cells: list[str], source: str, line: int) -> dict[str, object]:
-    if len(cells) != len(header):
-        raise FormatError(
-            f"{len(cells)} cells under {len(header)} column names; "
-            "put a cell that has a comma in it between double quotes",
-            source=source,
-            line=line,
+def _row_problem(
+    row: FileRow,
+    words: Collection[str] | None,
+    symbols: Collection[str] | None,
+    max_length: int | None,
+    remedy: str,
+) -> str:
+    """What is wrong with the contents of a row, or an empty text."""
+    if not row.input:
+        return "the query is empty; write its words, separated by blanks"
+    if not row.item:
+        return "the item is empty; name it, for example by its query"
+    if max_length is not None and not row.output:
+        return (
+            "the response is empty; leave the row out, or write "
+            f"{UNDEFINED} for a response outside the symbols"
         )
-    row: dict[str, object] = {}
-    for name, cell in zip(header, cells, strict=True):
-        cell = " ".join(cell.split())
-        # An empty cell means nothing is known, except that a response may really be empty.
-        if name in RESPONSE_COLUMNS and name != "correct" and (cell or name == "response"):
-            try:
-                row[name] = _cell_value(name, cell)
-            except ValueError as error:
-                raise FormatError(str(error), source=source, line=line) from None
-    return {**_EMPTY_CELLS, **row}
-
-
-_EMPTY_CELLS = {"query": "", "item": ""}
-"""What is missing is empty, so that `check` says so."""
-
-
-def _cell_value(name: str, cell: object) -> object:
-    """A cell of a column as what it has to be: a whole number or text.
-
-    Raises:
-        ValueError: it is neither; the message says what it is.
-    """
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)  # other programs keep whole numbers beside empty cells as 3.0
-    if name not in NUMERIC_COLUMNS:
-        if isinstance(cell, str | int):
-            return " ".join(str(cell).split())
-        raise ValueError(f"the {name} {cell!r} is not text")
-    try:
-        if isinstance(cell, str | int):
-            return int(cell)
-    except ValueError:
-        pass
-    raise ValueError(f"the {name} '{cell}' is not a whole number")
-
-
-def _parquet_rows(data: bytes, source: str) -> RawRows:
-    try:
-        frame = pd.read_parquet(io.BytesIO(data))
-    except (ValueError, OSError) as error:  # pyarrow's errors are kinds of these
-        raise FormatError(
-            f"not a Parquet file, or a damaged one ({str(error).splitlines()[0]})", source=source
-        ) from None
-    _check_columns(map(str, frame.columns), source)
-    known = [name for name in frame.columns if name in RESPONSE_COLUMNS and name != "correct"]
-    cells = frame[known].astype(object).where(frame[known].notna(), None).to_dict("records")
-    rows: list[tuple[int, dict[str, object]]] = []
-    for number, row in enumerate(cells, 1):
-        try:
-            found = {str(n): _cell_value(str(n), c) for n, c in row.items() if c is not None}
-        except ValueError as error:
-            raise FormatError(str(error), source=source, line=number, unit="row") from None
-        rows.append((number, {**_EMPTY_CELLS, **found}))
-    return RawRows(rows, "row", tuple(map(str, frame.columns)))
-
-
-def _check_columns(names: Iterable[str], source: str, line: int | None = None) -> None:
-    have = list(names)
-    for name in have:
-        meant = name.strip().lower()
-        if meant != name and meant in RESPONSE_COLUMNS:
-            raise FormatError(
-                f"a column is named {name!r}; if it holds the {meant}, name it {meant!r}, else "
-                "something else",
-                source=source,
-                line=line,
-            )
-    missing = [name for name in REQUIRED_COLUMNS if name not in have]
-    if missing:
-        hint = ""
-        if len(have) == 1 and any(mark in have[0] for mark in ";\t"):
-            hint = "; its cells seem to be parted by something else than commas"
-        raise FormatError(
-            f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
-            f"it has {', '.join(map(repr, have)) or 'none'}{hint}",
-            source=source,
-            line=line,
+    if max_length is not None and len(row.output) > max_length:
+        return (
+            f"the response has {len(row.output)} symbols, more than the {max_length} allowed; "
+            "correct it or leave it out"
         )
-    twice = {name for name in have if have.count(name) > 1}
-    if twice:
-        raise FormatError(f"two columns are named {min(twice)!r}", source=source, line=line)
-
-
-def _table_suffix(path: str | os.PathLike[str]) -> str:
-    ending = Path(path).suffix.lower()
-    if ending not in TABLE_SUFFIXES:
-        raise UsageError(f"{path}: a table of responses ends in {' or '.join(TABLE_SUFFIXES)}")
-    return ending
+    target = tokens(str(row.cells.get("target", "")))
+    for kind, found, known in (
+        ("word", row.input, words),
+        ("symbol", row.output + target, symbols),
+    ):
+        for token in found:
+            if known is not None and token not in known:
+                more = f"; {remedy}" if remedy and kind == "symbol" else ""
+                return f"unknown {kind} '{token}'; known are: {' '.join(known)}{more}"
+    return ""

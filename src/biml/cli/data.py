@@ -1,8 +1,9 @@
-"""`biml data`: fetch, import and list human data, episodes and trained networks."""
+"""`biml data`, `biml generate` and `biml episode-types`: the data of training and evaluation."""
 
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,168 +16,158 @@ from biml.paths import DataFolders, user_data_folder
 
 if TYPE_CHECKING:
     from biml.human.download import InstallResult
-    from biml.human.resources import ByteCallback
+    from biml.human.experiment import HumanExperiment
 
-SUMMARY = "Fetch, import and list human data, published episodes and trained networks."
+SUMMARY = "Download, import and list human data, published episodes and trained networks."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
-    fetch = actions.add_parser("download", help="fetch from the published address")
-    fetch.add_argument(
+    download = actions.add_parser("download", help="download from the published address")
+    download.add_argument(
         "kind",
         metavar="|".join(RESOURCES),
         choices=tuple(RESOURCES),
         help="; ".join(f"{row.name}: {row.description}" for row in RESOURCES.values()),
     )
-    fetch.add_argument("--url", help="another address of the same zip archive")
+    download.add_argument("--url", help="another address of the same zip archive")
 
     local = actions.add_parser(
         "import",
-        help="take from a local zip archive, folder or checkpoint; or an experiment of your own",
-        description="Takes a local zip archive, folder or checkpoint. An experiment of your own is "
-        "a table of answers (CSV or Parquet with the columns participant, item, query, response) "
-        "with --study, or a folder of episode files with answers as queries.",
+        help="import a local zip archive, folder or checkpoint, or a custom experiment",
+        description="Imports a local zip archive, folder or checkpoint. A custom experiment is a "
+        "table of responses (CSV or Parquet with the columns participant, item, query, response) "
+        "with --study, or a folder of episode files whose queries are the responses.",
     )
     local.add_argument("path", metavar="PATH", type=Path)
     local.add_argument(
         "--study",
         type=Path,
         metavar="PATH",
-        help="for a table of answers: an episode file with the study examples and the queries, or "
-        "a folder of them named after the items; a file without study examples makes an "
+        help="for a table of responses: an episode file with the study examples and the queries, "
+        "or a folder of them named after the items; a file without study examples makes an "
         "open-ended task",
     )
 
-    place = f"where to put it (default: the user's data folder, {user_data_folder()}"
-    for action, more in ((fetch, ")"), (local, "; for an experiment of your own NAME-data)")):
-        action.add_argument("--dest", type=Path, metavar="FOLDER", help=place + more)
-        action.add_argument("--overwrite", action="store_true", help="replace what is there")
+    default = f"where to put the data (default: the user's data folder, {user_data_folder()}"
+    for action, end in ((download, ")"), (local, "; for a custom experiment NAME-data)")):
+        action.add_argument("--dest", type=Path, metavar="FOLDER", help=default + end)
+        action.add_argument("--overwrite", action="store_true", help="replace existing data")
 
-    listing = actions.add_parser("status", help="show what is found where")
-    listing.add_argument("--data_dir", type=Path, metavar="FOLDER", help="a folder to search first")
+    status = actions.add_parser("status", help="list which data are found where")
+    status.add_argument("--data_dir", type=Path, metavar="FOLDER", help="a folder to search first")
 
 
-def run(args: argparse.Namespace) -> int | None:
-    from biml.human.download import import_path
+def run(args: argparse.Namespace) -> None:
+    from biml.human.download import download, import_path
 
     if args.action == "status":
         _print_status(DataFolders(args.data_dir))
-        return None
-    if args.action == "import" and _is_custom_experiment(args):
+        return
+    if args.action == "import" and _is_custom_experiment(args.path, args.study):
         _import_experiment(args)
-        return None
+        return
     destination = args.dest or user_data_folder()
     with _ProgressBars() as bars:
-        if args.action == "download":
-            placed = _download(args, destination, bars)
-        else:
-            placed = import_path(
+        if args.action == "import":
+            result = import_path(
                 args.path, destination, overwrite=args.overwrite, progress_factory=bars.add
             )
-    _print_installed(placed, args.dest)
-    return None
-
-
-def _download(
-    args: argparse.Namespace, destination: Path, bars: "_ProgressBars"
-) -> "InstallResult":
-    from biml.human.download import download
-
-    try:
-        return download(
-            resource(args.kind),
-            destination,
-            url=args.url,
-            overwrite=args.overwrite,
-            progress_factory=bars.add,
-        )
-    except KeyboardInterrupt:
-        bars.stop()
-        print(
-            "stopped; the same command goes on from here where the server allows", file=sys.stderr
-        )
-        raise
+        else:
+            try:
+                result = download(
+                    resource(args.kind),
+                    destination,
+                    url=args.url,
+                    overwrite=args.overwrite,
+                    progress_factory=bars.add,
+                )
+            except KeyboardInterrupt:
+                bars.stop()
+                print("stopped; the same command resumes where the server allows", file=sys.stderr)
+                raise
+    _print_installed(result, args.dest)
 
 
 def _print_installed(result: "InstallResult", dest: Path | None) -> None:
     print(f"{result.resource.name}: {result.files:,} files in {result.folder}")
     if result.kept:
-        print(f"left as they were (--overwrite replaces them): {', '.join(result.kept)}")
+        print(f"left unchanged (--overwrite replaces them): {', '.join(result.kept)}")
     if dest is not None and DataFolders().get(result.resource.folder) != result.folder:
         print(f"other commands find it with --data_dir {dest} or BIML_DATA={dest}")
 
 
-def _is_custom_experiment(args: argparse.Namespace) -> bool:
-    """Whether it is an experiment of one's own that is imported.
-
-    Raises:
-        UsageError: a study is given without a table of answers, or a table without a study.
-    """
+def _is_custom_experiment(path: Path, study: Path | None) -> bool:
+    """Whether a path is a custom experiment; a UsageError unless `--study` goes with a table."""
+    from biml.analysis.typed_tables import TABLE_SUFFIXES
     from biml.human.readers import is_episode_folder
 
-    table = args.path.suffix.lower() in (".csv", ".parquet")
-    if args.study is not None and not table:
+    is_table = path.suffix.lower() in TABLE_SUFFIXES
+    if study is not None and not is_table:
         raise UsageError(
-            "--study goes with a table of answers (.csv or .parquet); "
-            "episode files hold their study examples"
+            "--study goes with a table of responses (.csv or .parquet); "
+            "episode files contain their study examples"
         )
-    if table and args.study is None:
+    if is_table and study is None:
         raise UsageError(
-            f"{args.path}: to know what was studied, give --study an episode file (or a folder of "
-            "them, one for each item); for an open-ended task one without study examples"
+            f"{path}: give --study an episode file with the study examples (or a folder of them, "
+            "one per item); for an open-ended task, a file without study examples"
         )
-    return table or is_episode_folder(args.path)
+    return is_table or is_episode_folder(path)
 
 
 def _import_experiment(args: argparse.Namespace) -> None:
-    from biml.human.experiment import TASK_EPISODE_TYPES, write_experiment
+    from biml.human.experiment import write_experiment
+    from biml.human.readers import read_episode_files, read_response_table
 
     if args.study is None:
-        from biml.human.readers import read_episode_files
-
-        found = read_episode_files(args.path)
+        experiment = read_episode_files(args.path)
     else:
-        from biml.human.readers import read_response_table
-
-        found = read_response_table(args.path, args.study)
-    name = Path(os.path.abspath(args.path)).stem  # `.` has none of its own
+        experiment = read_response_table(args.path, args.study)
+    name = Path(os.path.abspath(args.path)).stem  # `.` has no name
     destination = args.dest or Path(f"{name}-data")
-    folder = write_experiment(found, destination, overwrite=args.overwrite)
-    who = f"{len(found.participants)} participants" if found.participants else "unknown people"
-    items = f"{len(found.items)} items"
-    print(f"{found.task}: {found.n_responses:,} answers of {who} to {items} in {folder}")
-    if found.participants and found.n_anonymous:
-        print(
-            f"note: who answered is not told of {found.n_anonymous}, so that nothing can be broken "
-            "down by participant"
-        )
-    if found.ignored:
-        told = "" if found.participants else "; who answered is read from a column participant"
-        print(f"ignored columns: {', '.join(found.ignored)}{told}")
-    if found.unanswered:
-        print(f"without any answer: {', '.join(found.unanswered)}")
-    if found.vocabulary_overflow:
-        print(f"note: {found.vocabulary_overflow}; train one with a vocabulary of your own")
+    folder = write_experiment(experiment, destination, overwrite=args.overwrite)
+    _print_imported(experiment, folder, destination)
+
+
+def _print_imported(experiment: "HumanExperiment", folder: Path, destination: Path) -> None:
+    from biml.human.experiment import TASK_EPISODE_TYPES
+
+    participants = len(experiment.participants)
     print(
-        f"ask with --data_dir {destination} --episode_type {' or '.join(TASK_EPISODE_TYPES[found.task])}"
+        f"{experiment.task.replace('_', '-')}: {len(experiment.responses):,} responses of "
+        f"{f'{participants} participants' if participants else 'unknown participants'} to "
+        f"{len(experiment.items)} items in {folder}"
     )
+    if participants and experiment.n_anonymous:
+        print(
+            f"note: {experiment.n_anonymous} responses have no participant; results cannot be "
+            "split by participant"
+        )
+    if experiment.ignored:
+        hint = "" if participants else "; the column that names the participant is participant"
+        print(f"ignored columns: {', '.join(experiment.ignored)}{hint}")
+    if experiment.unanswered:
+        print(f"items without responses: {', '.join(experiment.unanswered)}")
+    if experiment.vocabulary_overflow:
+        print(f"note: {experiment.vocabulary_overflow}; train a model with a custom vocabulary")
+    types = " or ".join(TASK_EPISODE_TYPES[experiment.task])
+    print(f"evaluate models with --data_dir {destination} --episode_type {types}")
 
 
 def _print_status(data: DataFolders) -> None:
     from biml.human.download import resource_status
 
     for row in resource_status(data):
+        name = row.resource.name
         if row.folder is None:
-            print(f"{row.resource.name:<9} missing: biml data download {row.resource.name}")
+            print(f"{name:<9} missing: biml data download {name}")
         else:
-            print(
-                f"{row.resource.name:<9} {row.files:,} files, {_megabytes(row.size)} in {row.folder}"
-            )
+            print(f"{name:<9} {row.files:,} files, {_megabytes(row.size)} in {row.folder}")
     print("searched, in this order:")
-    for place in data.search_paths:
-        print(f"  {place.folder} ({place.origin})")
+    for path in data.search_paths:
+        print(f"  {path.folder} ({path.origin})")
 
 
 def _megabytes(size: int) -> str:
@@ -184,7 +175,7 @@ def _megabytes(size: int) -> str:
 
 
 class _ProgressBars:
-    """One bar on standard error for each stage, in bytes while fetching, in files afterwards."""
+    """A bar on standard error for each stage, in bytes or files."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -204,46 +195,43 @@ class _ProgressBars:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        self.stop()
 
     def stop(self) -> None:
         self._bars.stop()
 
-    def add(self, name: str, unit: str) -> "ByteCallback":
+    def add(self, name: str, unit: str) -> Callable[[int, int | None], None]:
         task = self._bars.add_task(name, total=None, done="")
-        shown = _megabytes if unit == "bytes" else f"{{:,}} {unit}".format
+        amount = _megabytes if unit == "bytes" else f"{{:,}} {unit}".format
 
         def report(done: int, total: int | None) -> None:
-            self._bars.update(task, completed=done, total=total, done=shown(done))
+            self._bars.update(task, completed=done, total=total, done=amount(done))
 
         return report
 
 
-# === `biml generate`: write a meta-training set.
-
-
 PUBLISHED_META_GRAMMAR = MetaGrammar()
 
-MAX_WORDS, MAX_SYMBOLS = len(PUBLISHED_META_GRAMMAR.words), len(PUBLISHED_META_GRAMMAR.symbols)
+MAX_WORDS = len(PUBLISHED_META_GRAMMAR.words)
 
 MAX_VALUES = {
-    "n_primitives": MAX_SYMBOLS,
+    "n_primitives": len(PUBLISHED_META_GRAMMAR.symbols),
     "n_functions": MAX_WORDS - MIN_VALUES["n_primitives"],
 }
 
 META_GRAMMAR_OPTIONS = (
-    ("--primitives", "n_primitives", "words with a symbol of their own"),
-    ("--functions", "n_functions", "function words"),
-    ("--max_rhs", "max_rhs", "longest right side of a function"),
-    ("--max_input", "max_input", "longest input in words"),
-    ("--max_output", "max_output", "longest output in symbols"),
-    ("--study", "n_study", "study examples of an episode"),
-    ("--queries", "n_query", "queries of an episode"),
+    ("n_primitives", "primitives", "words with a symbol of their own"),
+    ("n_functions", "functions", "function words"),
+    ("max_rhs", "", "longest right-hand side of a function"),
+    ("max_input", "", "longest input in words"),
+    ("max_output", "", "longest output in symbols"),
+    ("n_study", "study", "study examples per episode"),
+    ("n_query", "queries", "queries per episode"),
 )
-"""Options, the fields of `MetaGrammar` that they set, and what they mean."""
+"""Fields of `MetaGrammar`, the older spellings of their options, and their meaning."""
 
 GENERATE_SUMMARY = (
-    "Write a set of meta-training and validation episodes, drawn from the meta-grammar."
+    "Write a set of meta-training and validation episodes, sampled from the meta-grammar."
 )
 
 
@@ -256,7 +244,7 @@ def configure_generate(parser: argparse.ArgumentParser) -> None:
         help="the folder to write; training finds it by the name data_algebraic "
         "(default: %(default)s in the current directory)",
     )
-    for part, number, what in (
+    for part, number, kind in (
         ("train", EPISODES_PER_EPOCH, "training"),
         ("val", VALIDATION_EPISODES, "validation"),
     ):
@@ -265,7 +253,7 @@ def configure_generate(parser: argparse.ArgumentParser) -> None:
             type=int,
             default=number,
             metavar="N",
-            help=f"{what} episodes (default: %(default)s)",
+            help=f"number of {kind} episodes (default: %(default)s)",
         )
     parser.add_argument(
         "--seed",
@@ -275,50 +263,57 @@ def configure_generate(parser: argparse.ArgumentParser) -> None:
         help="the files depend on this and the options here, not on --workers (default: 0)",
     )
     meta = parser.add_argument_group(
-        "the meta-grammar that grammars are drawn from",
-        f"With the published words, --primitives and --functions are at most {MAX_WORDS} together.",
+        "the meta-grammar that grammars are sampled from",
+        f"With the published words, --n_primitives and --n_functions are at most {MAX_WORDS} "
+        "together.",
     )
-    for option, name, what in META_GRAMMAR_OPTIONS:
+    for name, old, meaning in META_GRAMMAR_OPTIONS:
         meta.add_argument(
-            option,
+            f"--{name}",
+            *([f"--{old}"] if old else []),
+            dest=old or name,
             type=int,
             default=getattr(PUBLISHED_META_GRAMMAR, name),
             metavar="N",
-            help=f"{what}, {_option_range(name)} (%(default)s)",
+            help=f"{meaning}, {_option_range(name)} (%(default)s)"
+            + (f"; --{old} is the older spelling" if old else ""),
         )
     meta.add_argument(
+        "--holdout_grammar",
         "--apart",
         type=Path,
         action="append",
         default=[],
         metavar="FILE",
         help="an episode file, such as the study file of an experiment, whose grammar is held out "
-        "of training whatever its words and symbols are called; may be given several times",
+        "of training under any remapping of its words and symbols; may be given several times; "
+        "--apart is the older spelling",
     )
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="processes (default: one for each core)"
+        "--workers", type=int, metavar="N", help="processes (default: one per core)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a folder that is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing folder")
 
 
-def run_generate(args: argparse.Namespace) -> int | None:
+def run_generate(args: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from biml.episodes.generate import DatasetSpec, generate
     from biml.episodes.text_format import read_episode
 
-    _check_meta_options(args)
-    meta = MetaGrammar(
-        **{name: getattr(args, option[2:]) for option, name, _ in META_GRAMMAR_OPTIONS}
+    spec = DatasetSpec(
+        args.train,
+        args.val,
+        args.seed,
+        _meta_grammar(args),
+        tuple(map(read_episode, args.holdout_grammar)),
     )
-    apart = tuple(map(read_episode, args.apart))
-    wanted = DatasetSpec(args.train, args.val, args.seed, meta, apart)
     columns = ("writing episodes", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=args.train + args.val)
         generate(
-            wanted,
+            spec,
             args.out,
             workers=args.workers,
             overwrite=args.overwrite,
@@ -327,27 +322,45 @@ def run_generate(args: argparse.Namespace) -> int | None:
     print(f"{args.train:,} training and {args.val:,} validation episodes in {args.out.resolve()}")
     if args.out.name != "data_algebraic":
         print("training looks for a folder called data_algebraic; rename it to be found")
-    return None
 
 
-def _check_meta_options(args: argparse.Namespace) -> None:
-    """Refuse numbers that no grammar has.
-
-    Raises:
-        UsageError: names the option and what it can be.
-    """
-    for option, name, _ in META_GRAMMAR_OPTIONS:
-        value = getattr(args, option[2:])
+def _meta_grammar(args: argparse.Namespace) -> MetaGrammar:
+    """The meta-grammar of the options; a UsageError names an option that is out of range."""
+    values = {name: getattr(args, old or name) for name, old, _ in META_GRAMMAR_OPTIONS}
+    for name, value in values.items():
         if not MIN_VALUES[name] <= value <= MAX_VALUES.get(name, value):
-            raise UsageError(f"{option} is {value}, but must be {_option_range(name)}")
-    needed = args.primitives + args.functions
-    if needed > MAX_WORDS:
+            raise UsageError(f"--{name} is {value}, but must be {_option_range(name)}")
+    n_primitives, n_functions = values["n_primitives"], values["n_functions"]
+    if n_primitives + n_functions > MAX_WORDS:
         raise UsageError(
-            f"--primitives {args.primitives} and --functions {args.functions} need {needed} words, "
-            f"but there are {MAX_WORDS}; lower one of the two"
+            f"--n_primitives {n_primitives} and --n_functions {n_functions} need "
+            f"{n_primitives + n_functions} words, but there are {MAX_WORDS}; lower one of the two"
         )
+    return MetaGrammar(**values)
 
 
 def _option_range(name: str) -> str:
     low = MIN_VALUES[name]
     return f"{low} to {MAX_VALUES[name]}" if name in MAX_VALUES else f"at least {low}"
+
+
+EPISODE_TYPES_SUMMARY = "List the episode types: what models are trained and evaluated on."
+
+
+def configure_episode_types(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME", help="show only this episode type")
+
+
+def run_episode_types(args: argparse.Namespace) -> None:
+    from biml.episodes.registry import EPISODE_TYPES, episode_type
+
+    rows = EPISODE_TYPES.values() if args.name is None else (episode_type(args.name),)
+    for row in rows:
+        print(row.name)
+        print(f"    {row.summary}")
+        trained_on = f"trains on {', '.join(row.data_sources) or 'its own data'}"
+        print(f"    {trained_on if row.training else 'evaluation only'}")
+        if row.tasks:
+            print(f"    models can be evaluated on: {', '.join(row.tasks)}")
+        if row.requirements:
+            print(f"    needs the data: {', '.join(row.requirements)} (see `biml data status`)")

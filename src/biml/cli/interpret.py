@@ -1,4 +1,4 @@
-"""`biml interpret`: what a grammar says that inputs stand for."""
+"""`biml interpret`: the outputs that a grammar gives to inputs."""
 
 import argparse
 import sys
@@ -10,30 +10,29 @@ from biml.errors import FormatError
 from biml.grammar import Grammar, GrammarError
 from biml.io import read_text
 
-SUMMARY = "Print the output that a grammar gives to each input, one a line."
+SUMMARY = "Print the output that a grammar gives to each input, one per line."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options to a parser."""
     parser.add_argument(
         "--grammar",
         required=True,
         type=Path,
         metavar="FILE",
-        help="rules, one a line, such as 'u1 lug x1 -> [x1] [u1]'; or an episode file, of which "
-        "the grammar is used",
+        help="rules, one per line, such as 'u1 lug x1 -> [x1] [u1]'; or an episode file with a "
+        "grammar",
     )
     parser.add_argument(
         "inputs",
         nargs="*",
         metavar="INPUT",
-        help="words in one argument, such as 'dax lug wif'; standard input (UTF-8), one input a "
-        "line, where none is given",
+        help="words in one argument, such as 'dax lug wif'; without any, one input per line of "
+        "standard input (UTF-8)",
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print one line for each input; an empty input gives an empty line."""
+    """Print one line per input; an empty input gives an empty line."""
     grammar = read_grammar(args.grammar)
     inputs: Iterable[str] = args.inputs or _stdin_lines()
     for number, line in enumerate(inputs, 1):
@@ -50,19 +49,14 @@ def _stdin_lines() -> Iterator[str]:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
             raise FormatError(
-                "not UTF-8 text; convert to UTF-8 what is piped in",
+                "not UTF-8 text; convert the input to UTF-8",
                 source="standard input",
                 line=number,
             ) from None
 
 
 def read_grammar(path: Path) -> Grammar:
-    """The grammar in a file of rules, or in the last section of an episode file.
-
-    Raises:
-        FormatError: there is no valid grammar in it.
-        BimlError: the file cannot be read.
-    """
+    """The grammar in a file of rules, or in the last section of an episode file."""
     text = read_text(path)
     lines = text.splitlines()
     start = 0
@@ -71,7 +65,7 @@ def read_grammar(path: Path) -> Grammar:
             start = number
     if start and not any(line.strip() for line in lines[start:]):
         raise FormatError(
-            f"nothing stands below '{GRAMMAR}'; this episode has no grammar",
+            f"there are no rules below '{GRAMMAR}'; name a file with a grammar",
             source=str(path),
             line=start,
         )

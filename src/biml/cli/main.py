@@ -1,69 +1,97 @@
-"""The `biml` command: one subcommand a module of this package."""
+"""The `biml` command: its subcommands, exit codes and signals."""
 
 import argparse
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from types import FrameType
-from typing import Any
 
 from biml import plugins
 from biml.errors import OUT_OF_MEMORY, BimlError, UsageError, is_out_of_memory
+from biml.version import __version__
 
-COMMANDS = {
-    "train": ("train", "SUMMARY", "configure", "run"),
-    "eval": ("eval", "SUMMARY", "configure", "run"),
-    "generate": ("data", "GENERATE_SUMMARY", "configure_generate", "run_generate"),
-    "data": ("data", "SUMMARY", "configure", "run"),
-    "interpret": ("interpret", "SUMMARY", "configure", "run"),
-    "export": ("models", "EXPORT_SUMMARY", "configure_export", "run_export"),
-    "models": ("models", "SUMMARY", "configure", "run"),
-    "reproduce": ("reproduce", "SUMMARY", "configure", "run"),
-    "report": ("reproduce", "REPORT_SUMMARY", "configure_report", "run_report"),
-}
-"""For each command its module of this package, and in it the help line, options and action."""
+Configure = Callable[[argparse.ArgumentParser], None]
+Run = Callable[[argparse.Namespace], int | None]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand, defined by `SUMMARY`, `configure` and `run` of a module of this package.
+
+    A module's further commands have their name in these: `EXPORT_SUMMARY`, `configure_export`, …
+    """
+
+    name: str
+    module: str
+    further: bool = False
+
+    def load(self) -> tuple[str, Configure, Run]:
+        """Its help line, and the functions that add its options and run it."""
+        module = import_module(f"biml.cli.{self.module}")
+        name = self.name.replace("-", "_")
+        prefix, suffix = (f"{name.upper()}_", f"_{name}") if self.further else ("", "")
+        attributes = (f"{prefix}SUMMARY", f"configure{suffix}", f"run{suffix}")
+        summary, configure, run = (getattr(module, attribute) for attribute in attributes)
+        return summary, configure, run
+
+
+COMMANDS = (
+    Command("train", "train"),
+    Command("eval", "eval"),
+    Command("generate", "data", further=True),
+    Command("data", "data"),
+    Command("episode-types", "data", further=True),
+    Command("interpret", "interpret"),
+    Command("export", "models", further=True),
+    Command("models", "models"),
+    Command("reproduce", "reproduce"),
+    Command("report", "reproduce", further=True),
+)
 
 INTERRUPTED = 128 + signal.SIGINT
-"""The exit code after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, as in shells."""
 
 TERMINATION_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-"""What service managers and closed terminals send; Windows has no SIGHUP."""
+"""Sent by service managers and closed terminals; Windows has no SIGHUP."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `biml COMMAND …`; the exit code is 0, 1 for a failure or 2 for misuse.
 
-    Without `argv` it is the program itself, which ends after this.
+    Without `argv` this is the whole program, which ends afterwards.
     """
     return _run_program(_parser, argv)
 
 
 def run_single_command(name: str, argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand as a program of its own, as the published `train.py` and `eval.py` are."""
+    """Run one subcommand as a program, as the published `train.py` and `eval.py` are."""
     return _run_program(lambda: _single_command_parser(name), argv)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="biml",
-        description="Behaviorally-Informed Meta-Learning: train, evaluate and compare models of "
-        "few-shot compositional learning.",
+        description="Meta-Learning for Compositionality (MLC, BIML): train, evaluate and compare "
+        "models of few-shot compositional learning.",
     )
+    parser.add_argument("--version", action="version", version=f"biml {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMANDS:
-        summary, configure, run = _command(name)
-        command = commands.add_parser(name, help=summary, description=summary)
-        configure(command)
-        _add_plugin_option(command)
-        command.set_defaults(run=run)
+    for command in COMMANDS:
+        summary, configure, run = command.load()
+        subparser = commands.add_parser(command.name, help=summary, description=summary)
+        configure(subparser)
+        _add_plugin_option(subparser)
+        subparser.set_defaults(run=run)
     return parser
 
 
 def _single_command_parser(name: str) -> argparse.ArgumentParser:
-    summary, configure, run = _command(name)
+    (command,) = (command for command in COMMANDS if command.name == name)
+    summary, configure, run = command.load()
     parser = argparse.ArgumentParser(prog=f"{name}.py", description=summary)
     configure(parser)
     _add_plugin_option(parser)
@@ -108,33 +136,26 @@ def load_plugins(argv: Sequence[str]) -> list[str]:
     return rest
 
 
-def _command(name: str) -> tuple[str, Any, Any]:
-    module, *attributes = COMMANDS[name]
-    source = import_module(f"biml.cli.{module}")
-    summary, configure, run = (getattr(source, attribute) for attribute in attributes)
-    return summary, configure, run
-
-
 def _run_program(parser: Callable[[], argparse.ArgumentParser], argv: Sequence[str] | None) -> int:
     if argv is None:
         install_signal_handlers()
     code = _exit_code(parser, argv)
     if argv is None and code == INTERRUPTED:
-        # Python takes a while to end, and would show where in that another Ctrl-C struck.
+        # Python takes a while to exit; another Ctrl-C would print a traceback.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     return code
 
 
 def install_signal_handlers() -> None:
-    """Let signals end the program as errors do, so that it leaves nothing half-written."""
+    """Let signals end the program like errors, so that it leaves nothing half-written."""
     for number in TERMINATION_SIGNALS:
-        if signal.getsignal(number) is signal.SIG_DFL:  # under nohup one is ignored, and stays so
+        if signal.getsignal(number) is signal.SIG_DFL:  # under nohup SIGHUP stays ignored
             signal.signal(number, _exit_on_signal)
 
 
 def _exit_on_signal(number: int, frame: FrameType | None) -> None:
     for each in TERMINATION_SIGNALS:
-        signal.signal(each, signal.SIG_IGN)  # a second one would disturb the clearing away
+        signal.signal(each, signal.SIG_IGN)  # a second one would disturb the cleanup
     raise SystemExit(128 + number)
 
 
@@ -149,7 +170,7 @@ def _exit_code(parser: Callable[[], argparse.ArgumentParser], argv: Sequence[str
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output went away (`biml … | head`); there is nobody left to tell.
+        # The reader of the output has closed the pipe (`biml … | head`).
         sys.stderr.close()
         return 1
     except (MemoryError, RuntimeError) as error:
@@ -158,7 +179,7 @@ def _exit_code(parser: Callable[[], argparse.ArgumentParser], argv: Sequence[str
         print(f"error: {OUT_OF_MEMORY}", file=sys.stderr)
         return 1
     except OSError as error:
-        # Such as a folder that may not be read, where nothing nearer knew what to say.
+        # For example, a folder without read permission.
         where = "" if error.filename is None else f"{error.filename}: "
         print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         return 1

@@ -1,15 +1,12 @@
-"""An experiment of one's own: what people answered and what they had studied.
-
-`experiment_table` reads it from a table of answers, `experiment_texts` from episode files, and
-`experiment_folder` writes it as a folder like that of the published human data.
-"""
+"""A custom experiment: human responses to one task, its grammars, and its episode files."""
 
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from biml.episodes.episode import EXAMPLE_SEP, PAIR_SEP, Episode, Example
+from biml.episodes.episode_type import FEW_SHOT, FOLDS, OPEN_ENDED, PROBES
 from biml.episodes.sources import FEW_SHOT_FOLDER, PROBE_FOLDER
 from biml.episodes.text_format import (
     RESPONSES_FILE,
@@ -24,181 +21,91 @@ from biml.grammar.meta_grammar import COLOURS, WORDS
 from biml.io import atomic_directory, check_creatable, read_text
 from biml.vocabulary import UNDEFINED
 
-FEW_SHOT, OPEN_ENDED, PROBES = "few-shot", "open-ended", "probes"
-
-MAX_RESPONSE_LENGTH = 50
-"""Symbols of an answer; a longer one is more likely a slip than an answer."""
-
-
-@dataclass(frozen=True)
-class ResponseFile:
-    """One episode file of people's answers.
-
-    Attributes:
-        name: of the file, without its ending.
-        episode: study examples, and the responses as queries with their items and participants.
-    """
-
-    name: str
-    episode: Episode
-
-    @property
-    def responses(self) -> tuple[Example, ...]:
-        return self.episode.queries
+TASK_EPISODE_TYPES = {
+    FEW_SHOT: ("few_shot_human", "few_shot_gold"),
+    OPEN_ENDED: ("open_end_human_all", "open_end_freeform"),
+    PROBES: ("probe_human",),
+}
+"""The episode types that evaluate a model on each task."""
 
 
 @dataclass(frozen=True)
 class HumanExperiment:
-    """People's answers in one task.
+    """Human responses to one task.
 
     Attributes:
-        task: `few-shot`, `open-ended` or `probes`.
-        sheets: one for each item, or in the open-ended task for each participant.
-        shown: the right answers of the few-shot task, a file for each study set; what free-form
-            sampling of the open-ended task starts from, one file; nothing for probes.
-        unanswered: items that nobody answered.
-        ignored: columns of the table of answers that nothing was read from.
+        task: `few_shot`, `open_ended` or `probes`.
+        episodes: one for each item, or each participant of the open-ended task; the queries are the
+            responses with their items and participants, and the name is that of the file to write.
+        study_episodes: few-shot: the correct responses for each study set; open-ended: one episode
+            from which models sample free-form responses; empty for probes.
+        unanswered: items without responses.
+        ignored: columns of the table that were not read.
     """
 
     task: str
-    files: tuple[ResponseFile, ...]
+    episodes: tuple[Episode, ...]
     study_episodes: tuple[Episode, ...] = ()
     unanswered: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 
     @property
+    def responses(self) -> list[Example]:
+        return [query for episode in self.episodes for query in episode.queries]
+
+    @property
     def participants(self) -> tuple[str, ...]:
-        """Those who are known, in order of their first answers."""
-        names = (who.participant for sheet in self.files for who in sheet.responses)
-        return tuple(dict.fromkeys(filter(None, names)))
+        """The known participants, in order of their first responses."""
+        return tuple(dict.fromkeys(q.participant for q in self.responses if q.participant))
 
     @property
     def n_anonymous(self) -> int:
-        """How many answers do not say who gave them."""
-        return sum(not who.participant for sheet in self.files for who in sheet.responses)
+        """The number of responses without a participant."""
+        return sum(not query.participant for query in self.responses)
 
     @property
     def items(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(who.item for sheet in self.files for who in sheet.responses))
-
-    @property
-    def n_responses(self) -> int:
-        return sum(len(sheet.responses) for sheet in self.files)
+        return tuple(dict.fromkeys(query.item for query in self.responses))
 
     @property
     def vocabulary_overflow(self) -> str:
-        """Why models of the published words and symbols cannot take it; empty if they can."""
-        for sheet in self.files:
-            words, symbols = symbols_used(sheet.episode)
-            for names, most, kind in ((words, WORDS, "words"), (symbols, COLOURS, "symbols")):
-                if len(names) > len(most):
-                    fewer = f" ({len(most) - 1} symbols where somebody answers {UNDEFINED})"
+        """Why models with the published vocabulary cannot be evaluated; empty if they can."""
+        for episode in self.episodes:
+            words, symbols = symbols_used(episode)
+            for used, known, kind in ((words, WORDS, "words"), (symbols, COLOURS, "symbols")):
+                if len(used) > len(known):
+                    fewer = f" ({len(COLOURS) - 1} symbols if responses contain {UNDEFINED})"
                     return (
-                        f"{sheet.name}.txt has {len(names)} {kind} ({' '.join(names)}), more than "
-                        f"models of the published {len(WORDS)} words and {len(COLOURS)} colours "
-                        f"can take{fewer if UNDEFINED in names else ''}"
+                        f"{episode.name}.txt has {len(used)} {kind} ({' '.join(used)}), more than "
+                        f"the {len(WORDS)} words and {len(COLOURS)} colours of models with the "
+                        f"published vocabulary{fewer if UNDEFINED in used else ''}"
                     )
         return ""
 
 
-@dataclass(frozen=True)
-class ResponseRow:
-    """One answer, and where it stands.
-
-    Attributes:
-        place, number: such as `line`, 3.
-        item, participant: their names; empty where unknown.
-        words, symbols: the query and the response.
-    """
-
-    unit: str
-    number: int
-    item: str
-    participant: str
-    input: tuple[str, ...]
-    output: tuple[str, ...]
-
-    @property
-    def query(self) -> str:
-        return " ".join(self.input)
-
-    def as_query(self) -> Example:
-        return Example(self.input, self.output, item=self.item, participant=self.participant)
-
-    def error(self, source: str, problem: str) -> FormatError:
-        """An error that says where this answer stands."""
-        return FormatError(problem, source=source, line=self.number, unit=self.unit)
-
-
-def check_response(row: ResponseRow, source: str, known: Collection[str] | None) -> None:
-    """Make sure that a response has a length that it can have, and known symbols.
-
-    Args:
-        known: the symbols that it may have; any if None.
-    Raises:
-        FormatError: it has not; the message names the line.
-    """
-    if not row.output:
-        raise row.error(
-            source,
-            f"the response is empty; leave the row out, or write {UNDEFINED} for an answer that "
-            "is no symbol",
-        )
-    if len(row.output) > MAX_RESPONSE_LENGTH:
-        raise row.error(
-            source,
-            f"the response has {len(row.output)} symbols, more than the {MAX_RESPONSE_LENGTH} that an answer "
-            "may have; mend it or leave it out",
-        )
-    for symbol in row.output:
-        if known is not None and symbol not in known:
-            raise row.error(source, f"unknown symbol '{symbol}'; known are: {' '.join(known)}")
-
-
-INCOMPLETE_HINT = (
-    "in an open-ended task each participant answers all queries, and is judged by the whole sheet; "
-    "add what is missing, or leave the participant out"
-)
-"""What to do about a sheet that lacks answers, for messages."""
-
-
 def check_reserved_tokens(episode: Episode) -> None:
-    """Make sure that no word or symbol of a file is what tables part study examples by.
-
-    Raises:
-        FormatError: one is; the message names the line.
-    """
+    """Make sure that a file does not use the separators of the column `study` as tokens."""
     words, symbols = symbols_used(episode)
-    for mark in (PAIR_SEP, EXAMPLE_SEP):
-        if mark in (*words, *symbols):
+    for separator in (PAIR_SEP, EXAMPLE_SEP):
+        if separator in (*words, *symbols):
             lines = [line.split() for line in read_text(episode.name).splitlines()]
-            places = [number for number, items in enumerate(lines, 1) if mark in items]
-            # Rules have arrows too; examples stand above them, and allowed outputs below.
-            examples = [number for number in places if lines[number - 1][0] == "IN:"]
+            numbers = [number for number, items in enumerate(lines, 1) if separator in items]
+            # Rules contain arrows too; examples stand above them, and allowed outputs below.
+            examples = [number for number in numbers if lines[number - 1][0] == "IN:"]
             raise FormatError(
-                f"'{mark}' cannot be a word or symbol, as study examples in tables are parted by "
-                "it; give it another name, here and in the answers",
+                f"'{separator}' cannot be a word or symbol, because it separates study examples in "
+                "tables; give it another name, here and in the responses",
                 source=episode.name,
-                line=next(iter([*examples, *reversed(places)]), None),
+                line=next(iter([*examples, *reversed(numbers)]), None),
             )
-
-
-def preview(names: Iterable[str], limit: int = 10) -> str:
-    """The first few names, for messages."""
-    listed = list(names)
-    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
-    return ", ".join(f"'{name}'" for name in listed[:limit]) + more
-
-
-# === What is right in a few-shot task of one's own: its grammar, or one that lists the right an
 
 
 def with_target_grammars(study: Sequence[Episode]) -> list[Episode]:
     """The study files of a few-shot task, each with a grammar that gives its examples.
 
     Files without a grammar get one that lists their pairs as rules without variables: those of all
-    files, so that the task has one grammar, unless they contradict each other or are too many names
-    for a model.
+    files, so that the task has one grammar, unless they contradict each other or exceed the
+    vocabulary of a model.
 
     Raises:
         FormatError: a grammar does not give an example of its file, or pairs contradict each other.
@@ -208,47 +115,41 @@ def with_target_grammars(study: Sequence[Episode]) -> list[Episode]:
             check_grammar(episode, (*episode.study, *episode.queries))
     if all(episode.grammar is not None for episode in study):
         return list(study)
-    every = Episode((), tuple(pair for e in study for pair in (*e.study, *e.queries)))
-    words, symbols = symbols_used(every)
-    agree = len({pair.input for pair in every.queries}) == len(set(every.queries))
-    joint = agree and len(words) <= len(WORDS) and len(symbols) <= len(COLOURS)
+    pairs = tuple(pair for e in study for pair in (*e.study, *e.queries))
+    words, symbols = symbols_used(Episode((), pairs))
+    consistent = len({p.input for p in pairs}) == len({(p.input, p.output) for p in pairs})
+    joint = consistent and len(words) <= len(WORDS) and len(symbols) <= len(COLOURS)
     return [
-        replace(
-            episode,
-            grammar=episode.grammar
-            or lookup_grammar(
-                every.queries if joint else (*episode.study, *episode.queries), episode.name
-            ),
-        )
-        for episode in study
+        replace(e, grammar=e.grammar or lookup_grammar(pairs if joint else own, e.name))
+        for e, own in ((e, (*e.study, *e.queries)) for e in study)
     ]
 
 
 def lookup_grammar(pairs: Iterable[Example], source: str) -> Grammar:
-    """A grammar of one rule a pair.
+    """A grammar with one rule per pair.
 
     Raises:
-        FormatError: two pairs contradict each other, or a word cannot stand in a rule.
+        FormatError: two pairs contradict each other, or a word is not allowed in a rule.
 
     >>> print(lookup_grammar([Example(("wug", "twice"), ("■", "■"))], "here"))
     wug twice -> ■ ■
     """
-    known: dict[tuple[str, ...], tuple[str, ...]] = {}
+    outputs: dict[tuple[str, ...], tuple[str, ...]] = {}
     for words, symbols, *_ in pairs:
-        if known.setdefault(words, symbols) != symbols:
+        if outputs.setdefault(words, symbols) != symbols:
             raise FormatError(
-                f"'{' '.join(words)}' stands for '{' '.join(known[words])}' and for "
-                f"'{' '.join(symbols)}'; keep the right one",
+                f"'{' '.join(words)}' has the outputs '{' '.join(outputs[words])}' and "
+                f"'{' '.join(symbols)}'; keep the correct one",
                 source=source,
             )
     try:
-        rules = tuple(Rule(words, symbols) for words, symbols in known.items())
+        rules = tuple(Rule(words, symbols) for words, symbols in outputs.items())
     except GrammarError as error:
         raise FormatError(str(error), source=source) from None
     for rule in rules:
         if rule.variables:
             raise FormatError(
-                f"the word '{rule.variables[0]}' looks like a variable, u or x and a number; "
+                f"the word '{rule.variables[0]}' looks like a variable (u or x and a number); "
                 "rename it",
                 source=source,
             )
@@ -256,31 +157,23 @@ def lookup_grammar(pairs: Iterable[Example], source: str) -> Grammar:
 
 
 def check_grammar(episode: Episode, pairs: Iterable[Example]) -> None:
-    """Make sure that the grammar of a file gives its pairs.
-
-    Raises:
-        FormatError: it has none, or gives other answers.
-    """
+    """Make sure that the grammar of a file gives these pairs."""
     for words, symbols, *_ in pairs:
-        made = target_of(episode, words)
-        if made != symbols:
+        target = target_of(episode, words)
+        if target != symbols:
             raise FormatError(
-                f"its grammar makes '{' '.join(made)}' of '{' '.join(words)}', not "
-                f"'{' '.join(symbols)}'; mend the rules or the example",
+                f"its grammar gives '{' '.join(target)}' for '{' '.join(words)}', not "
+                f"'{' '.join(symbols)}'; correct the rules or the example",
                 source=episode.name,
             )
 
 
 def target_of(episode: Episode, words: Sequence[str]) -> tuple[str, ...]:
-    """What the grammar of a file makes of an input.
-
-    Raises:
-        FormatError: it has none, or one that does not come to an end.
-    """
+    """The output of a file's grammar; a FormatError if it has none, or one that never ends."""
     if episode.grammar is None:
         raise FormatError(
-            "nothing tells which answers are right; write the rules below *GRAMMAR*, or import a "
-            "table of answers with --study",
+            "the correct responses are unknown; write the rules below *GRAMMAR*, or import a table "
+            "of responses with --study",
             source=episode.name,
         )
     try:
@@ -289,126 +182,85 @@ def target_of(episode: Episode, words: Sequence[str]) -> tuple[str, ...]:
         raise FormatError(f"'{' '.join(words)}': {error}", source=episode.name) from None
 
 
-# === Writing an experiment as a folder of episode files like that of the published human data.
-
-
-N_FOLDS = 5
-"""Parts of the open-ended participants, each held out from one training (paper, Methods)."""
-
-TASK_EPISODE_TYPES = {
-    FEW_SHOT: ("few_shot_human", "few_shot_gold"),
-    OPEN_ENDED: ("open_end_human_all", "open_end_freeform"),
-    PROBES: ("probe_human",),
-}
-"""The episode types by which each task is asked."""
-
-
-@dataclass(frozen=True)
-class EpisodeFolder:
-    """One folder of episode files inside `data_human`, and its files."""
-
-    folder: str
-    files: tuple[ResponseFile, ...]
-
-
 def write_experiment(
     experiment: HumanExperiment, destination: Path, *, overwrite: bool = False
 ) -> Path:
-    """Write `destination/data_human/…`, where every command finds it with `--data_dir destination`.
+    """Write the folder `destination/data_human`, which `--data_dir destination` finds.
 
-    Other tasks that are in that folder already stay as they are.
+    Other tasks in that folder stay unchanged.
 
-    Returns:
-        The folder `data_human`.
     Raises:
-        UsageError: the task is there already and `overwrite` is not set, or nothing can be put
-            there.
-        BimlError: the folder cannot be written; what was there is unchanged.
+        UsageError: the task exists and `overwrite` is not set, or `destination` cannot be used.
+        BimlError: the folder cannot be written, and is unchanged; or an item has two grammars.
     """
     folder = destination / "data_human"
     check_creatable(folder)
-    ours = _task_folders(experiment.task)
-    for name in ours:
+    replaced = _task_folders(experiment.task)
+    for name in replaced:
         if (folder / name).exists() and not overwrite:
             raise UsageError(
-                f"{folder / name} is there already; --overwrite replaces it, --dest names another "
+                f"{folder / name} exists already; --overwrite replaces it, --dest names another "
                 "folder"
             )
-    with atomic_directory(folder, overwrite=True) as made:
+    targets = _targets(experiment)
+    with atomic_directory(folder, overwrite=True) as new:
         if folder.is_dir():
             shutil.copytree(
                 folder,
-                made,
+                new,
                 dirs_exist_ok=True,
-                ignore=lambda at, names: ours if Path(at) == folder else (),
+                ignore=lambda at, names: replaced if Path(at) == folder else (),
             )
-        for part in _episode_folders(experiment):
-            _write_folder(part, made, experiment)
+        for name, episodes in _episode_folders(experiment):
+            _write_folder(new / name, episodes, targets)
     return folder
 
 
 def _task_folders(task: str) -> list[str]:
     """The folders of `data_human` that belong to a task."""
     if task == OPEN_ENDED:
-        return ["open_ended_all", *(f"open_ended_cross{n + 1}" for n in range(N_FOLDS))]
+        return ["open_ended_all", *(f"open_ended_cross{fold}" for fold in FOLDS)]
     return [(FEW_SHOT_FOLDER if task == FEW_SHOT else PROBE_FOLDER).split("/")[0]]
 
 
-def _episode_folders(experiment: HumanExperiment) -> Iterator[EpisodeFolder]:
-    sheets = experiment.files
-    shown = tuple(
-        ResponseFile(f"{n:02}", episode) for n, episode in enumerate(experiment.study_episodes)
-    )
+def _episode_folders(experiment: HumanExperiment) -> Iterator[tuple[str, Sequence[Episode]]]:
+    episodes = experiment.episodes
+    study = [replace(e, name=f"{n:02}") for n, e in enumerate(experiment.study_episodes)]
     if experiment.task == FEW_SHOT:
-        yield EpisodeFolder(FEW_SHOT_FOLDER, sheets)
-        yield EpisodeFolder("few_shot/val_gold", shown)
+        yield FEW_SHOT_FOLDER, episodes
+        yield "few_shot/val_gold", study
     elif experiment.task == PROBES:
-        yield EpisodeFolder(PROBE_FOLDER, sheets)
+        yield PROBE_FOLDER, episodes
     else:
-        yield from _train_val_folders("open_ended_all", shown, sheets, sheets)
-        for fold in range(N_FOLDS if len(sheets) >= N_FOLDS else 0):
-            held = sheets[fold::N_FOLDS]
-            train = tuple(sheet for sheet in sheets if sheet not in held)
-            yield from _train_val_folders(f"open_ended_cross{fold + 1}", shown, train, held)
+        folds = [("open_ended_all", episodes, episodes)]
+        for n, fold in enumerate(FOLDS if len(episodes) >= len(FOLDS) else ()):
+            held_out = episodes[n :: len(FOLDS)]
+            train = tuple(e for i, e in enumerate(episodes) if i % len(FOLDS) != n)
+            folds.append((f"open_ended_cross{fold}", train, held_out))
+        for name, train, val in folds:
+            yield f"{name}/mock", study
+            yield f"{name}/train", train
+            yield f"{name}/val", val
 
 
-def _train_val_folders(
-    folder: str,
-    mock: tuple[ResponseFile, ...],
-    train: tuple[ResponseFile, ...],
-    val: tuple[ResponseFile, ...],
-) -> list[EpisodeFolder]:
-    return [
-        EpisodeFolder(f"{folder}/{n}", s)
-        for n, s in (("mock", mock), ("train", train), ("val", val))
-    ]
+def _write_folder(folder: Path, episodes: Sequence[Episode], targets: dict[str, str]) -> None:
+    folder.mkdir(parents=True)
+    for episode in episodes:
+        (folder / f"{episode.name}.txt").write_text(format_episode(episode), "utf-8")
+    if any(query.item for episode in episodes for query in episode.queries):
+        text = format_responses(((f"{e.name}.txt", e) for e in episodes), targets)
+        (folder / RESPONSES_FILE).write_text(text, "utf-8", newline="")
 
 
-def _write_folder(folder: EpisodeFolder, made: Path, experiment: HumanExperiment) -> None:
-    target = made / folder.folder
-    target.mkdir(parents=True)
-    for sheet in folder.files:
-        (target / f"{sheet.name}.txt").write_text(format_episode(sheet.episode), "utf-8")
-    if any(query.item for sheet in folder.files for query in sheet.responses):
-        rows = [(f"{sheet.name}.txt", sheet.episode) for sheet in folder.files]
-        text = format_responses(rows, _targets(folder.files, experiment.task))
-        (target / RESPONSES_FILE).write_text(text, "utf-8", newline="")
-
-
-def _targets(files: Sequence[ResponseFile], task: str) -> dict[str, str]:
-    """The right answer to each item of a few-shot task.
-
-    Raises:
-        BimlError: a file has no grammar, or an item stands in files of different grammars.
-    """
-    found: dict[str, str] = {}
+def _targets(experiment: HumanExperiment) -> dict[str, str]:
+    """The correct response to each item of a few-shot task."""
+    targets: dict[str, str] = {}
     grammars: dict[str, str] = {}
-    for sheet in files if task == FEW_SHOT else ():
-        if sheet.episode.grammar is None:
-            raise BimlError(f"{sheet.name}: a few-shot item without a grammar")
-        answer = sheet.episode.grammar.interpret(sheet.episode.queries[0].input)
-        item, grammar = sheet.responses[0].item, str(sheet.episode.grammar)
-        if grammars.setdefault(item, grammar) != grammar:
-            raise ambiguous_item_error(item, sheet.name)
-        found[item] = " ".join(answer)
-    return found
+    for episode in experiment.episodes if experiment.task == FEW_SHOT else ():
+        if episode.grammar is None:
+            raise BimlError(f"{episode.name}: a few-shot item without a grammar")
+        query = episode.queries[0]
+        if grammars.setdefault(query.item, str(episode.grammar)) != str(episode.grammar):
+            raise ambiguous_item_error(query.item, episode.name)
+        targets[query.item] = " ".join(episode.grammar.interpret(query.input))
+    return targets

@@ -1,27 +1,20 @@
-"""An experiment from episode files that hold people's answers as queries."""
+"""Readers of custom experiments: a table of responses, or episode files with responses."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from biml.analysis.responses import RawRows, read_rows, validate_rows
+from biml.analysis.responses import FileRow, check_rows, read_rows
 from biml.episodes.episode import Episode, Example
+from biml.episodes.episode_type import FEW_SHOT, OPEN_ENDED, PROBES
 from biml.episodes.packed import read_episodes
 from biml.episodes.text_format import QUERY, SUPPORT, read_episode
 from biml.episodes.transforms import symbols_used
 from biml.errors import BimlError, FormatError
 from biml.human.experiment import (
-    FEW_SHOT,
-    INCOMPLETE_HINT,
-    OPEN_ENDED,
-    PROBES,
     HumanExperiment,
-    ResponseFile,
-    ResponseRow,
     check_grammar,
     check_reserved_tokens,
-    check_response,
-    preview,
     target_of,
     with_target_grammars,
 )
@@ -29,80 +22,77 @@ from biml.io import read_text
 from biml.vocabulary import UNDEFINED
 
 RESPONSE_TABLE_COLUMNS = ("item", "participant", "query", "response")
-"""Columns of a table of answers that an import reads."""
+"""The columns that are imported."""
+
+MAX_RESPONSE_LENGTH = 50
+"""In symbols; a longer response is more likely a typing error."""
+
+_INCOMPLETE_HINT = (
+    "in an open-ended task each participant responds to all queries, which are analysed together; "
+    "add the missing responses, or leave the participant out"
+)
 
 
 def read_response_table(path: Path, study: Path) -> HumanExperiment:
-    """Read a table of answers.
+    """Read a CSV or Parquet table of responses with its study examples.
 
     Args:
-        path: a CSV or Parquet file with the columns item, query, response and, where it is known
-            who answered (in the open-ended task always), participant.
-        study: an episode file, or a folder of them named after the items.
+        path: has the columns item, query, response and, where known (in the open-ended task
+            always), participant.
+        study: an episode file, or a folder of episode files named after the items.
     Raises:
         FormatError: either is malformed, or they do not fit each other; the message names file,
             line and remedy.
         BimlError: a file cannot be read.
     """
-    rows = read_rows(path)
-    ignored = tuple(name for name in rows.columns if name and name not in RESPONSE_TABLE_COLUMNS)
-    return replace(
-        _build_experiment(_table_rows(rows, str(path)), str(path), study), ignored=ignored
-    )
-
-
-def _table_rows(rows: RawRows, source: str) -> list[ResponseRow]:
-    lines = []
-    for number, row in rows.numbered:
-        item, who, query, response = (str(row.get(name) or "") for name in RESPONSE_TABLE_COLUMNS)
-        line = ResponseRow(
-            rows.unit, number, item, who, tuple(query.split()), tuple(response.split())
-        )
-        if not line.item:
-            raise line.error(source, "the item is empty; name it, for example by its query")
-        lines.append(line)
-    return lines
-
-
-def _build_experiment(
-    responses: Sequence[ResponseRow], source: str, study: Path
-) -> HumanExperiment:
+    table, columns = read_rows(path)
+    rows = [
+        replace(row, cells={n: c for n, c in row.cells.items() if n in RESPONSE_TABLE_COLUMNS})
+        for row in table
+    ]
+    for row in rows:
+        if not row.item:
+            raise row.error("the item is empty; name it, for example by its query")
     if study.is_dir():
         episodes = read_episodes(study)
         for episode in episodes:
             check_reserved_tokens(episode)
-        return _experiment_with_study_per_item(responses, source, episodes, study)
-    shown = read_episode(study)
-    check_reserved_tokens(shown)
-    if not shown.study and shown.pool is None:
-        return _open_ended_experiment(responses, source, shown)
-    return _experiment_with_one_study(responses, source, shown)
+        experiment = _with_study_per_item(rows, episodes, study)
+    else:
+        episode = read_episode(study)
+        check_reserved_tokens(episode)
+        open_ended = not episode.study and episode.pool is None
+        experiment = (_open_ended if open_ended else _with_one_study)(rows, episode)
+    ignored = tuple(name for name in columns if name and name not in RESPONSE_TABLE_COLUMNS)
+    return replace(experiment, ignored=ignored)
 
 
-def _experiment_with_study_per_item(
-    responses: Sequence[ResponseRow], source: str, study: Sequence[Episode], folder: Path
+def _with_study_per_item(
+    rows: Sequence[FileRow], study: Sequence[Episode], folder: Path
 ) -> HumanExperiment:
     task = _task_of_study(study)
     if task == FEW_SHOT:
         study = with_target_grammars(study)
-    shown = {Path(episode.name).stem: episode for episode in study}
-    _first_rows_by_query(responses, source, unique_queries=False)
-    for line in responses:
-        if line.item not in shown:
-            raise line.error(
-                source,
-                f"there is no study file {line.item}.txt for the item '{line.item}' in {folder}, "
-                f"which has {preview(f'{name}.txt' for name in shown)}; "
-                "name the item after its file, or add the file",
+    by_item = {Path(episode.name).stem: episode for episode in study}
+    _first_rows_by_query(rows, unique_queries=False)
+    for row in rows:
+        if row.item not in by_item:
+            raise row.error(
+                f"there is no study file {row.item}.txt for the item '{row.item}' in {folder}, "
+                f"which has {_preview(f'{name}.txt' for name in by_item)}; "
+                "name the item after its file, or add the file"
             )
-    sheets = []
-    for name, episode in shown.items():
-        mine = [line for line in responses if line.item == name]
-        _check_rows(mine, source, episode)
-        sheets.append(_response_file(name, episode, mine))
-    unanswered = tuple(sheet.name for sheet in sheets if not sheet.responses)
-    answered = tuple(sheet for sheet in sheets if sheet.responses)
-    return HumanExperiment(task, answered, tuple(study) if task == FEW_SHOT else (), unanswered)
+    episodes = []
+    for item, episode in by_item.items():
+        of_item = [row for row in rows if row.item == item]
+        _check_against_study(of_item, episode)
+        episodes.append(_response_episode(item, episode, of_item))
+    return HumanExperiment(
+        task,
+        tuple(episode for episode in episodes if episode.queries),
+        tuple(study) if task == FEW_SHOT else (),
+        tuple(episode.name for episode in episodes if not episode.queries),
+    )
 
 
 def _task_of_study(study: Sequence[Episode]) -> str:
@@ -110,7 +100,7 @@ def _task_of_study(study: Sequence[Episode]) -> str:
         if (episode.pool is None) != (study[0].pool is None):
             raise FormatError(
                 "only one of this file and the first one of its folder lists 'allowed outputs:'; "
-                "import items with a pool and items without one apart",
+                "import items with and without allowed outputs separately",
                 source=episode.name,
             )
         if not episode.study and episode.pool is None:
@@ -122,155 +112,117 @@ def _task_of_study(study: Sequence[Episode]) -> str:
     return FEW_SHOT if study[0].pool is None else PROBES
 
 
-def _experiment_with_one_study(
-    responses: Sequence[ResponseRow], source: str, study_episode: Episode
-) -> HumanExperiment:
-    task = FEW_SHOT if study_episode.pool is None else PROBES
+def _with_one_study(rows: Sequence[FileRow], study: Episode) -> HumanExperiment:
+    task = FEW_SHOT if study.pool is None else PROBES
     if task == FEW_SHOT:
-        (study_episode,) = with_target_grammars([study_episode])
-    asked = _first_rows_by_query(responses, source)
-    _check_rows(responses, source, study_episode)
-    answered = [
-        words for words in dict.fromkeys(q.input for q in study_episode.queries) if words in asked
+        (study,) = with_target_grammars([study])
+    answered = _first_rows_by_query(rows)
+    _check_against_study(rows, study)
+    queries = dict.fromkeys(query.input for query in study.queries)
+    episodes = [
+        _response_episode(f"{number:02}", study, [row for row in rows if row.input == query])
+        for number, query in enumerate(query for query in queries if query in answered)
     ]
-    sheets = [
-        _response_file(
-            f"{number:02}", study_episode, [line for line in responses if line.input == words]
-        )
-        for number, words in enumerate(answered)
-    ]
-    right = (study_episode,) if task == FEW_SHOT else ()
-    return HumanExperiment(task, tuple(sheets), right, _unanswered_queries(study_episode, asked))
+    unanswered = tuple(" ".join(query) for query in queries if query not in answered)
+    return HumanExperiment(task, tuple(episodes), (study,) if task == FEW_SHOT else (), unanswered)
 
 
-def _open_ended_experiment(
-    responses: Sequence[ResponseRow], source: str, study_episode: Episode
-) -> HumanExperiment:
-    """The open-ended task, in which the answers of a participant are one sheet."""
-    for line in responses:
-        if not line.participant:
-            raise line.error(
-                source,
+def _open_ended(rows: Sequence[FileRow], study: Episode) -> HumanExperiment:
+    for row in rows:
+        if not row.participant:
+            raise row.error(
                 "there is no participant; in an open-ended task (a study file without study "
-                "examples) the answers of each belong together",
+                "examples) the responses of each participant are analysed together"
             )
-    _first_rows_by_query(responses, source)
-    _check_rows(responses, source, study_episode)
-    people = dict.fromkeys(line.participant for line in responses)
-    sheets = [
-        _response_file(
-            f"{number:03}", study_episode, [line for line in responses if line.participant == who]
-        )
-        for number, who in enumerate(people)
+    _first_rows_by_query(rows)
+    _check_against_study(rows, study)
+    episodes = [
+        _response_episode(f"{number:03}", study, [row for row in rows if row.participant == name])
+        for number, name in enumerate(dict.fromkeys(row.participant for row in rows))
     ]
-    _check_all_queries_answered(sheets, source, study_episode)
-    return HumanExperiment(OPEN_ENDED, tuple(sheets), (study_episode,))
-
-
-def _check_all_queries_answered(
-    files: Sequence[ResponseFile], source: str, study_episode: Episode
-) -> None:
-    """Make sure that every participant answers each query of the study file."""
-    queries = dict.fromkeys(query.input for query in study_episode.queries)
+    queries = dict.fromkeys(query.input for query in study.queries)
     gaps = []
-    for sheet in files:
-        answered = {query.input for query in sheet.episode.queries}
-        if missing := [" ".join(words) for words in queries if words not in answered]:
-            gaps.append(f"{sheet.responses[0].participant} does not answer {preview(missing)}")
+    for episode in episodes:
+        answered = {query.input for query in episode.queries}
+        if missing := [" ".join(query) for query in queries if query not in answered]:
+            gaps.append(f"{episode.queries[0].participant} does not answer {_preview(missing)}")
     if gaps:
-        more = f"; {len(gaps) - 5} more lack answers" if len(gaps) > 5 else ""
+        more = f"; {len(gaps) - 5} more lack responses" if len(gaps) > 5 else ""
         raise FormatError(
-            f"{'; '.join(gaps[:5])}{more}; {INCOMPLETE_HINT}, or take a query that was not asked out of "
-            f"{study_episode.name}",
-            source=source,
+            f"{'; '.join(gaps[:5])}{more}; {_INCOMPLETE_HINT}, or remove from {study.name} a query "
+            "that participants did not see",
+            source=rows[0].source,
         )
+    return HumanExperiment(OPEN_ENDED, tuple(episodes), (study,))
 
 
 def _first_rows_by_query(
-    responses: Sequence[ResponseRow], source: str, *, unique_queries: bool = True
-) -> dict[tuple[str, ...], ResponseRow]:
-    """The first line of each query; an item asks one query.
+    rows: Sequence[FileRow], *, unique_queries: bool = True
+) -> dict[tuple[str, ...], FileRow]:
+    """The first row of each query, after checking that an item has one query.
 
     Args:
-        one_each: two items cannot ask the same query, as nothing else tells them apart.
+        unique_queries: two items must not have the same query, as they share a study set.
     """
-    queries: dict[str, ResponseRow] = {}
-    items: dict[tuple[str, ...], ResponseRow] = {}
-    for line in responses:
-        first = queries.setdefault(line.item, line)
-        if first.input != line.input:
-            raise line.error(
-                source,
-                f"the item '{line.item}' asks '{line.query}' here and '{first.query}' on "
-                f"{line.unit} {first.number}; an item is one query: mend the query, or name "
-                "another item",
+    by_item: dict[str, FileRow] = {}
+    by_query: dict[tuple[str, ...], FileRow] = {}
+    for row in rows:
+        first = by_item.setdefault(row.item, row)
+        query = " ".join(row.input)
+        if first.input != row.input:
+            raise row.error(
+                f"the item '{row.item}' has the query '{query}' here and '{' '.join(first.input)}' "
+                f"on {row.unit} {first.number}; an item is one query: correct the query, or name "
+                "another item"
             )
-        other = items.setdefault(line.input, line)
-        if unique_queries and other.item != line.item:
-            raise line.error(
-                source,
-                f"the items '{other.item}' ({line.unit} {other.number}) and '{line.item}' ask the "
-                f"same query '{line.query}'; give them one name",
+        other = by_query.setdefault(row.input, row)
+        if unique_queries and other.item != row.item:
+            raise row.error(
+                f"the items '{other.item}' ({row.unit} {other.number}) and '{row.item}' have the "
+                f"same query '{query}'; give them one name"
             )
-    return items
+    return by_query
 
 
-def _check_rows(responses: Sequence[ResponseRow], source: str, study_episode: Episode) -> None:
-    """Make sure that answers can be answers to what was shown."""
-    words, symbols = symbols_used(study_episode)
-    rows = [
-        {
-            "item": line.item,
-            "participant": line.participant,
-            "query": line.query,
-            "response": " ".join(line.output),
-        }
-        for line in responses
-    ]
-    numbers = [line.number for line in responses]
-    place = responses[0].unit if responses else ""
-    validate_rows(
-        zip(numbers, rows, strict=True),
-        source=source,
-        unit=place,
+def _check_against_study(rows: Sequence[FileRow], study: Episode) -> None:
+    """Make sure that rows are possible responses to the queries of a study file."""
+    words, symbols = symbols_used(study)
+    check_rows(
+        rows,
         words=words,
-        symbols=symbols,
-        remedy="mend it, or let every symbol that people could use stand in an output or rule of "
-        f"{study_episode.name}",
+        symbols=(*symbols, UNDEFINED) if study.pool is None else study.pool,
+        max_length=MAX_RESPONSE_LENGTH,
+        remedy="correct it, or make sure that every possible symbol occurs in an output or rule of "
+        f"{study.name}",
     )
-    asked = dict.fromkeys(query.input for query in study_episode.queries)
-    for line in responses:
-        if line.input not in asked:
-            raise line.error(
-                source,
-                f"'{line.query}' is no query of {study_episode.name}, which asks "
-                f"{preview(' '.join(words) for words in asked)}; mend it, or add it there below "
-                f"{QUERY}",
+    queries = dict.fromkeys(query.input for query in study.queries)
+    for row in rows:
+        if row.input not in queries:
+            raise row.error(
+                f"'{' '.join(row.input)}' is no query of {study.name}, which has "
+                f"{_preview(' '.join(query) for query in queries)}; correct it, or add it there "
+                f"below {QUERY}"
             )
-        check_response(line, source, study_episode.pool)
 
 
-def _response_file(
-    name: str, study_episode: Episode, responses: Sequence[ResponseRow]
-) -> ResponseFile:
-    answers = tuple(line.as_query() for line in responses)
-    grammar = study_episode.grammar if study_episode.study else None
-    return ResponseFile(name, replace(study_episode, queries=answers, grammar=grammar))
+def _response_episode(name: str, study: Episode, rows: Sequence[FileRow]) -> Episode:
+    grammar = study.grammar if study.study else None
+    return replace(study, name=name, queries=tuple(map(_as_query, rows)), grammar=grammar)
 
 
-def _unanswered_queries(
-    study_episode: Episode, answered: dict[tuple[str, ...], ResponseRow]
-) -> tuple[str, ...]:
-    return tuple(
-        " ".join(query.input) for query in study_episode.queries if query.input not in answered
-    )
+def _as_query(row: FileRow) -> Example:
+    return Example(row.input, row.output, item=row.item, participant=row.participant)
 
 
-# === An experiment from episode files that hold people's answers as queries.
+def _preview(names: Iterable[str], limit: int = 10) -> str:
+    """The first few names, for messages."""
+    listed = list(names)
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(f"'{name}'" for name in listed[:limit]) + more
 
 
 def is_episode_folder(path: Path) -> bool:
-    """Whether a path is a folder with episode files right in it."""
+    """Whether a path is a folder that contains episode files."""
     try:
         return path.is_dir() and any(
             file.read_bytes().lstrip(b"\xef\xbb\xbf \t\r\n").startswith(SUPPORT.encode())
@@ -281,33 +233,35 @@ def is_episode_folder(path: Path) -> bool:
 
 
 def read_episode_files(folder: Path) -> HumanExperiment:
-    """Read a folder of episode files that hold answers as queries.
+    """Read a folder of episode files whose queries are the responses.
 
-    In files with study examples nobody knows who answered, and each file asks one query. In the
-    open-ended task, whose files have no study examples, a file is one participant's sheet and has
-    its name.
+    In the open-ended task, whose files have no study examples, a file is one participant with its
+    name. In the other tasks participants are unknown, and each file has one query.
 
     Raises:
-        FormatError: a file is malformed, the files are of several kinds, or a sheet lacks answers.
+        FormatError: a file is malformed, files belong to different tasks, or responses are missing.
         BimlError: a file cannot be read.
     """
-    episodes = read_episodes(folder)
-    task = _common_task(episodes)
-    sheets = []
-    for episode in episodes:
+    files = read_episodes(folder)
+    task = _common_task(files)
+    episodes = []
+    for episode in files:
         check_reserved_tokens(episode)
-        lines = _episode_rows(episode, task)
-        known = _known_symbols(episode, task)
-        for line in lines:
-            check_response(line, episode.name, known)
-        answers = tuple(line.as_query() for line in lines)
-        sheets.append(ResponseFile(Path(episode.name).stem, replace(episode, queries=answers)))
+        rows = _episode_rows(episode, task)
+        symbols = episode.pool
+        if task == FEW_SHOT:
+            check_grammar(episode, episode.study)
+            symbols = (*symbols_used(replace(episode, queries=()))[1], UNDEFINED)
+        check_rows(rows, symbols=symbols, max_length=MAX_RESPONSE_LENGTH)
+        name = Path(episode.name).stem
+        episodes.append(replace(episode, name=name, queries=tuple(map(_as_query, rows))))
+    study: Sequence[Episode] = ()
     if task == FEW_SHOT:
-        return HumanExperiment(task, tuple(sheets), tuple(map(_with_target, episodes)))
-    if task == PROBES:
-        return HumanExperiment(task, tuple(sheets))
-    _check_equal_query_counts(episodes)
-    return HumanExperiment(task, tuple(sheets), episodes[:1])
+        study = [_with_target(episode) for episode in files]
+    elif task == OPEN_ENDED:
+        _check_equal_query_counts(files)
+        study = files[:1]
+    return HumanExperiment(task, tuple(episodes), tuple(study))
 
 
 def _common_task(episodes: Sequence[Episode]) -> str:
@@ -317,61 +271,47 @@ def _common_task(episodes: Sequence[Episode]) -> str:
     for episode, task in zip(episodes, tasks, strict=True):
         if task != tasks[0]:
             raise FormatError(
-                f"is of the {task} task, by its study examples and 'allowed outputs:', but "
-                f"{Path(episodes[0].name).name} is of the {tasks[0]} task; import the two apart",
+                f"belongs to the {task} task, by its study examples and 'allowed outputs:', but "
+                f"{Path(episodes[0].name).name} to the {tasks[0]} task; import them separately",
                 source=episode.name,
             )
     return tasks[0]
 
 
 def _check_equal_query_counts(episodes: Sequence[Episode]) -> None:
-    """Make sure that no sheet has fewer answers than another; each may have words of its own."""
-    most = max(len(sheet.queries) for sheet in episodes)
-    for sheet in episodes:
-        if len(sheet.queries) < most:
+    """Make sure that no participant has fewer responses; their words may differ."""
+    most = max(len(episode.queries) for episode in episodes)
+    for episode in episodes:
+        if len(episode.queries) < most:
             raise FormatError(
-                f"the participant answers {len(sheet.queries)} of the {most} queries that others "
-                f"answer; {INCOMPLETE_HINT}",
-                source=sheet.name,
+                f"the participant answers {len(episode.queries)} of the {most} queries that others "
+                f"answer; {_INCOMPLETE_HINT}",
+                source=episode.name,
             )
 
 
-def _episode_rows(episode: Episode, task: str) -> list[ResponseRow]:
-    """The answers of a file, with the lines on which they stand."""
-    texts = [line.strip() for line in read_text(episode.name).splitlines()]
-    start = texts.index(QUERY)
-    numbers = [n for n, text in enumerate(texts, 1) if n > start and text.startswith("IN:")]
+def _episode_rows(episode: Episode, task: str) -> list[FileRow]:
+    """The responses of a file with their lines."""
+    lines = [line.strip() for line in read_text(episode.name).splitlines()]
+    start = lines.index(QUERY)
+    numbers = [n for n, line in enumerate(lines, 1) if n > start and line.startswith("IN:")]
     name = Path(episode.name).stem
-    firsts: dict[tuple[str, ...], ResponseRow] = {}
-    lines = []
-    for number, (words, symbols, *_) in zip(numbers, episode.queries, strict=True):
-        item = name if task == PROBES else " ".join(words)
-        who = name if task == OPEN_ENDED else ""
-        line = ResponseRow("line", number, item, who, words, symbols)
-        first = firsts.setdefault(words, line)
-        if task == OPEN_ENDED and first is not line:
-            raise line.error(
-                episode.name,
-                f"the participant answers '{item}' a second time (first on line {first.number}); "
-                "keep one of the two",
-            )
-        if task != OPEN_ENDED and len(firsts) > 1:
-            raise line.error(
-                episode.name, "a second query; an item is a file of its own, with one query"
-            )
-        lines.append(line)
-    return lines
-
-
-def _known_symbols(episode: Episode, task: str) -> tuple[str, ...] | None:
-    """The symbols that answers may have; None where nothing tells."""
-    if task == FEW_SHOT:
-        check_grammar(episode, episode.study)
-        return (*symbols_used(replace(episode, queries=()))[1], UNDEFINED)
-    return episode.pool
+    rows = []
+    for number, query in zip(numbers, episode.queries, strict=True):
+        words = " ".join(query.input)
+        cells = {
+            "item": name if task == PROBES else words,
+            "participant": name if task == OPEN_ENDED else "",
+            "query": words,
+            "response": " ".join(query.output),
+        }
+        rows.append(FileRow(cells, episode.name, number))
+        if task != OPEN_ENDED and query.input != episode.queries[0].input:
+            raise rows[-1].error("a second query; each item is a file of its own, with one query")
+    return rows
 
 
 def _with_target(episode: Episode) -> Episode:
-    """The file's query with its right answer."""
+    """The file's query with its correct response."""
     words = episode.queries[0].input
     return replace(episode, queries=(Example(words, target_of(episode, words)),))

@@ -49,7 +49,7 @@ def test_few_shot_errors(data: DataFolders) -> None:
     assert row["iconic_percent"] == pytest.approx(23.3, abs=0.05)
 
 
-def test_error_types_stand_in_the_table(data: DataFolders) -> None:
+def test_human_responses_have_error_types(data: DataFolders) -> None:
     errors = people_few_shot(data).query("not correct")["error_type"]
     counts = errors.value_counts().to_dict()
     assert counts == {"other": 25, "one-to-one": 9, "iconic": 6, "one-to-one iconic": 1}
@@ -79,7 +79,7 @@ def test_probes(data: DataFolders) -> None:
     assert percent["trade-off"] == 50
 
 
-def test_only_concatenation_has_a_right_answer(data: DataFolders) -> None:
+def test_only_concatenation_trials_have_targets(data: DataFolders) -> None:
     responses = people_probes(data)
     right = responses[responses["target"] != ""]
     assert right["item"].unique().tolist() == [
@@ -94,7 +94,7 @@ def test_only_concatenation_has_a_right_answer(data: DataFolders) -> None:
     assert probes.annotate_targets(twice)["correct"].sum() == 124
 
 
-def test_mutual_exclusivity_fades_with_counter_examples_and_a_larger_pool(
+def test_mutual_exclusivity_decreases_with_counter_examples_and_pool_size(
     data: DataFolders,
 ) -> None:
     responses = people_probes(data)
@@ -106,7 +106,7 @@ def test_mutual_exclusivity_fades_with_counter_examples_and_a_larger_pool(
     assert (terms.loc[["counter_examples", "pool_size"], "p"] < 0.05).all()
 
 
-def test_without_human_data_the_message_names_the_command_that_fetches_them(
+def test_without_human_data_the_error_names_the_download_command(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(BimlError, match="biml data download human"):

@@ -1,4 +1,4 @@
-"""`biml data import`: where an experiment goes, and what the command tells of it."""
+"""`biml data import` of a custom experiment: where it goes and what the command prints."""
 
 from pathlib import Path
 
@@ -10,13 +10,15 @@ from biml.paths import DataFolders
 from experiment_toys import ANSWERS, HEADER, OPEN, SHEETS, write_table, write_text
 
 
-def test_the_command_says_where_it_is_and_how_to_ask(tmp_path, monkeypatch, capsys) -> None:
+def test_the_command_prints_the_folder_and_how_to_evaluate_models(
+    tmp_path, monkeypatch, capsys
+) -> None:
     monkeypatch.chdir(tmp_path)
     write_table(Path("responses.csv"))
     write_text(Path("study.txt"))
     assert main(["data", "import", "responses.csv", "--study", "study.txt"]) == 0
     shown = capsys.readouterr().out
-    assert "few-shot: 4 answers of 2 participants to 2 items" in shown
+    assert "few-shot: 4 responses of 2 participants to 2 items" in shown
     assert "--data_dir responses-data --episode_type few_shot_human" in shown
     open_study = write_text(Path("open.txt"), OPEN)
     write_table(Path("sheets.csv"), SHEETS)
@@ -32,22 +34,22 @@ def test_the_command_says_where_it_is_and_how_to_ask(tmp_path, monkeypatch, caps
     assert [p.name for p in Path("responses-data").iterdir()] == ["data_human"]
 
 
-def test_an_answer_by_nobody_is_told_where_others_have_a_participant(
+def test_responses_without_a_participant_are_counted_in_a_note(
     tmp_path, monkeypatch, capsys
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_text(Path("study.txt"))
     write_table(Path("r.csv"), [("", *ANSWERS[0][1:]), *ANSWERS[1:]])
     assert main(["data", "import", "r.csv", "--study", "study.txt"]) == 0
-    assert "note: who answered is not told of 1, so that" in capsys.readouterr().out
+    assert "note: 1 responses have no participant" in capsys.readouterr().out
 
 
-def test_columns_that_nothing_is_read_from_are_told(tmp_path, monkeypatch, capsys) -> None:
+def test_ignored_columns_are_listed(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     write_text(Path("study.txt"))
     more = ["data", "import", "r.csv", "--study", "study.txt", "--overwrite"]
     for header, told in (
-        (("subject", "item", "query", "response"), "ignored columns: subject; who answered is"),
+        (("subject", "item", "query", "response"), "ignored columns: subject; the column"),
         ((*HEADER, "age", "", "target"), "ignored columns: age, target"),
     ):
         rows = [(*row, "30", "1", "")[: len(header)] for row in ANSWERS]
@@ -55,13 +57,13 @@ def test_columns_that_nothing_is_read_from_are_told(tmp_path, monkeypatch, capsy
         assert main(more) == 0
         (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("ignored")]
         assert told in line
-        assert line.endswith("a column participant") == (header[0] == "subject")
+        assert line.endswith("is participant") == (header[0] == "subject")
     write_table(Path("r.csv"))
     assert main(more) == 0
     assert "ignored" not in capsys.readouterr().out
 
 
-def test_more_words_than_published_models_know_are_told(tmp_path, monkeypatch, capsys) -> None:
+def test_more_words_than_published_models_know_are_reported(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     words = " ".join(f"w{n}" for n in range(10))
     write_text(Path("open.txt"), OPEN.replace("wug blick", words).replace("blick toma", "w1"))
@@ -70,18 +72,18 @@ def test_more_words_than_published_models_know_are_told(tmp_path, monkeypatch, c
     assert main(["data", "import", "r.csv", "--study", "open.txt"]) == 0
     shown = capsys.readouterr().out
     assert "11 words" in shown
-    assert "vocabulary of your own" in shown
+    assert "custom vocabulary" in shown
 
 
-def test_items_that_nobody_answered_are_told(tmp_path, monkeypatch, capsys) -> None:
+def test_items_without_responses_are_listed(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     write_text(Path("study.txt"))
     write_table(Path("r.csv"), ANSWERS[:1])
     assert main(["data", "import", "r.csv", "--study", "study.txt"]) == 0
-    assert "without any answer: blick then toma\n" in capsys.readouterr().out
+    assert "items without responses: blick then toma\n" in capsys.readouterr().out
 
 
-def test_the_note_says_that_undefined_action_counts_as_a_symbol(
+def test_undefined_action_counts_as_a_symbol_of_the_vocabulary(
     tmp_path, monkeypatch, capsys
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -94,11 +96,11 @@ def test_the_note_says_that_undefined_action_counts_as_a_symbol(
         if symbols == 6:
             assert "note:" not in shown
         else:
-            assert "has 7 symbols (A B C D ▲ ■ undefined_action), more than models" in shown
-            assert "(5 symbols where somebody answers undefined_action); train one" in shown
+            assert "has 7 symbols (A B C D ▲ ■ undefined_action), more than" in shown
+            assert "(5 symbols if responses contain undefined_action); train" in shown
 
 
-def test_a_folder_is_imported_by_its_own_name_from_within_it(tmp_path, monkeypatch) -> None:
+def test_the_current_folder_is_imported_under_its_own_name(tmp_path, monkeypatch) -> None:
     write_text(tmp_path / "sheets" / "one.txt", OPEN)
     monkeypatch.chdir(tmp_path / "sheets")
     assert main(["data", "import", "."]) == 0
@@ -106,7 +108,7 @@ def test_a_folder_is_imported_by_its_own_name_from_within_it(tmp_path, monkeypat
     assert not Path("-data").exists()
 
 
-def test_only_an_import_has_a_folder_of_its_own_name(capsys, monkeypatch) -> None:
+def test_only_import_has_a_default_folder_named_after_the_file(capsys, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     for action, told in (("download", False), ("import", True)):
         with pytest.raises(SystemExit):

@@ -43,7 +43,7 @@ def follow(kind: str, text: str) -> list[str]:
     return run
 
 
-def test_what_the_document_says_can_be_done(
+def test_the_commands_of_the_document_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -58,7 +58,7 @@ def test_what_the_document_says_can_be_done(
     assert run == ["interpret", "generate", "train", "data", "eval", "eval", "eval", "reproduce"]
     shown = capsys.readouterr().out
     assert "● ▲ ▲" in shown
-    assert "12 answers of 3 participants to 4 items" in shown
+    assert "12 responses of 3 participants to 4 items" in shown
     assert "By participant:" in shown
     assert "reversing_errors" in shown
     assert len(responses.read_responses("samples.csv")) == 120

@@ -56,7 +56,7 @@ def sheet(text: str) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
         ("DAX surround DAX after DAX thrice", "DAX DAX DAX DAX DAX DAX", ""),
     ],
 )
-def test_kinds_of_error(query: str, response: str, expected: str) -> None:
+def test_error_types(query: str, response: str, expected: str) -> None:
     assert few_shot.annotate_errors(answers((query, response)))["error_type"].tolist() == [expected]
 
 
@@ -70,13 +70,13 @@ def test_kinds_of_error(query: str, response: str, expected: str) -> None:
         ("dax kiki wif", "BLUE BLUE RED", "other"),  # flipped, but kiki does not reverse
     ],
 )
-def test_errors_are_seen_from_any_grammar(query: str, response: str, expected: str) -> None:
+def test_error_types_with_another_grammar(query: str, response: str, expected: str) -> None:
     labelled = few_shot.annotate_errors(answers((query, response)), REVERSING)
     assert labelled["error_type"].tolist() == [expected]
     assert labelled["target"].tolist() == [" ".join(REVERSING.interpret(query.split()))]
 
 
-def test_symbols_are_compared_whatever_blanks_stand_between() -> None:
+def test_blanks_between_symbols_do_not_matter() -> None:
     made = response_table([{"item": "a", "query": "a", "response": "DAX  3", "target": " DAX 3"}])
     assert made["correct"].tolist() == [True]
     labelled = few_shot.annotate_errors(
@@ -90,7 +90,7 @@ def test_symbols_are_compared_whatever_blanks_stand_between() -> None:
     assert (probe["correct"], probe["error_type"]) == (True, "")
 
 
-def test_only_queries_with_a_reversing_function_can_be_answered_iconically() -> None:
+def test_iconic_errors_need_an_argument_reversing_function() -> None:
     responses = answers(("dax fep wif", "RED BLUE RED"), ("dax kiki wif", "RED"), ("dax", "RED"))
     (row,) = few_shot.error_rates(responses, REVERSING).to_dict("records")
     assert (row["errors"], row["reversing_errors"], row["iconic"]) == (2, 1, 1)
@@ -106,7 +106,7 @@ def test_accuracy_is_averaged_over_items_and_not_over_responses() -> None:
     assert row == {"model": "people", "all": 50, "simple": 100, "complex": 0, "six_long": 0}
 
 
-def test_models_and_runs_are_kept_apart() -> None:
+def test_models_and_seeds_are_separate_groups() -> None:
     right, wrong = ("DAX thrice", "DAX DAX DAX"), ("DAX thrice", "DAX")
     both = pd.concat(
         [answers(right), answers(wrong, model="net", seed=1), answers(right, model="net", seed=2)]
@@ -144,7 +144,7 @@ def test_exact_permutation_p_by_brute_force() -> None:
     assert permutation_p(x, y, np.random.default_rng(0)) == (sum(as_much) / 120, 120)
 
 
-def test_drawn_permutations_come_near_the_exact_p(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sampled_permutations_approximate_the_exact_p(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = np.arange(7.0), np.array([0.0, 2, 1, 5, 3, 4, 9])
     exact, _ = permutation_p(x, y, np.random.default_rng(0))
     monkeypatch.setattr("biml.analysis.comparison.MAX_EXACT_PERMUTATION_ITEMS", 6)
@@ -207,7 +207,7 @@ PERFECT = "a: R; b a: G R; a c a: R B R"
         ("a: R; b: G; a: G", False, True, False, False),
     ],
 )
-def test_patterns_of_a_sheet(
+def test_patterns_of_a_response_set(
     text: str, perfect: bool, one_to_one: bool, iconic: bool, exclusive: bool
 ) -> None:
     pairs = sheet(text)
@@ -221,14 +221,14 @@ def test_patterns_of_a_sheet(
     st.dictionaries(st.sampled_from("abc"), st.text("RGB", min_size=1, max_size=3), min_size=3),
     st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=5),
 )
-def test_whatever_a_dictionary_made_is_found_to_be_iconic(
+def test_responses_from_a_dictionary_are_iconic(
     meanings: dict[str, str], queries: list[str]
 ) -> None:
     made = [(tuple(q), tuple("".join(meanings[w] for w in q))) for q in queries]
     assert open_ended.is_iconic(made)
 
 
-def test_sheets_are_told_apart_by_participant_or_by_sample() -> None:
+def test_response_sets_differ_by_participant_or_sample() -> None:
     rows = [("a", "R"), ("b a", "G R")]
     people = pd.concat([answers(*rows, participant=p) for p in ("p1", "p2")])
     drawn = pd.concat([answers(*rows, ("a b", "G R"), model="net", sample=s) for s in range(4)])

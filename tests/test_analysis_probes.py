@@ -31,7 +31,7 @@ def trial(study: str, pool: str, query: str) -> probes.Trial:
         ("", "c1 c2", "p3", ""),
     ],
 )
-def test_what_a_trial_asks(study: str, pool: str, query: str, kind: str) -> None:
+def test_kinds_of_trials(study: str, pool: str, query: str, kind: str) -> None:
     assert trial(study, pool, query).kind == kind
 
 
@@ -50,7 +50,7 @@ def test_what_a_trial_asks(study: str, pool: str, query: str, kind: str) -> None
         ("p1 -> c1 c1 | p2 -> c2", "p2 p1", "c2 c1", False),
     ],
 )
-def test_what_counts_as_consistent(study: str, query: str, response: str, consistent: bool) -> None:
+def test_consistent_responses(study: str, query: str, response: str, consistent: bool) -> None:
     asked = trial(study, "c1 c2", query)
     assert asked.is_consistent(tuple(response.split())) is consistent
 
@@ -64,7 +64,7 @@ def test_counter_examples_are_repeated_outputs() -> None:
     assert (row["counter_examples"], row["pool_size"], row["percent"]) == (2, 2, 50)
 
 
-def test_regression_wants_one_model_and_known_participants() -> None:
+def test_regression_needs_one_model_and_known_participants() -> None:
     responses = answers(("p2", "c1"), ("p2", "c2"), study="p1 -> c1", pool="c1 c2")
     with pytest.raises(UsageError, match="participant"):
         probes.mutual_exclusivity_regression(responses, participant_effect=True)
@@ -84,7 +84,7 @@ def test_regression_of_two_cells_is_their_log_odds() -> None:
     assert error == pytest.approx(math.sqrt(1 / 30 + 1 / 10 + 1 / 15 + 1 / 25), abs=1e-6)
 
 
-def test_regression_without_information_says_so_by_missing_values() -> None:
+def test_regression_without_information_gives_missing_values() -> None:
     x = pd.DataFrame({"x": [0, 0, 1, 1]})
     assert logistic_regression(pd.Series([True] * 4), x)["estimate"].isna().all()
     separated = logistic_regression(pd.Series([False, False, True, True]), x)
@@ -92,7 +92,7 @@ def test_regression_without_information_says_so_by_missing_values() -> None:
 
 
 @pytest.mark.parametrize("with_groups", [False, True])
-def test_a_predictor_that_tells_nothing_new_is_missing_alone(with_groups: bool) -> None:
+def test_only_a_redundant_predictor_is_missing(with_groups: bool) -> None:
     rng = np.random.default_rng(5)
     x = pd.DataFrame({"x": rng.integers(0, 3, 240)})
     outcome = pd.Series(rng.random(240) < 1 / (1 + np.exp(x["x"] - 1)))
@@ -104,14 +104,14 @@ def test_a_predictor_that_tells_nothing_new_is_missing_alone(with_groups: bool) 
     pd.testing.assert_frame_equal(found.loc[alone.index], alone)
 
 
-def test_participants_who_never_change_bound_no_estimate() -> None:
+def test_perfectly_separated_participants_give_missing_values() -> None:
     groups = pd.Series(np.repeat(np.arange(22), 6))
     x = pd.DataFrame({"x": np.tile([0, 1, 2], 44)})
     found = logistic_regression(groups % 2 == 0, x, groups=groups)
     assert found["estimate"].isna().all()
 
 
-def test_many_answers_of_each_participant_are_integrated_over_exactly(
+def test_random_intercepts_with_many_responses_are_integrated_accurately(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rng = np.random.default_rng(1)
@@ -125,7 +125,7 @@ def test_many_answers_of_each_participant_are_integrated_over_exactly(
         assert found[name].to_numpy() == pytest.approx(finer[name].to_numpy(), abs=2e-3)
 
 
-def test_participants_effects_are_recovered() -> None:
+def test_the_sd_of_participants_is_recovered() -> None:
     rng = np.random.default_rng(3)
     who, x = np.repeat(np.arange(120), 12), np.tile([0.0, 1, 2], 480)
     log_odds = 0.5 - 1.0 * x + 1.5 * rng.standard_normal(120)[who]
@@ -138,7 +138,7 @@ def test_participants_effects_are_recovered() -> None:
     assert abs(plain.loc["x", "estimate"]) < abs(found.loc["x", "estimate"])
 
 
-def test_participants_who_do_not_differ_change_nothing() -> None:
+def test_equal_participants_give_the_plain_regression() -> None:
     x = pd.DataFrame({"x": [0, 0, 0, 1, 1, 1] * 20})
     outcome = pd.Series([True, True, False, True, False, False] * 20)
     groups = pd.Series(np.repeat(np.arange(20), 6)).astype(str)

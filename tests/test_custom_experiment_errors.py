@@ -1,4 +1,4 @@
-"""What `biml data import` says of an experiment that cannot be right; nothing is written then."""
+"""Errors of `biml data import`: each names file, line and remedy, and nothing is written."""
 
 import re
 from pathlib import Path
@@ -45,15 +45,15 @@ GOOD = ANSWERS[0]
         (("Ann", "two", "blik then toma", "● ▲"), "unknown word 'blik'"),
         (("Ann", "one", "blick twice", "▲"), r"Ann answers item 'one' a second time .*line 2"),
         (("Ann", "two", "toma twice", "● ●"), r"'toma twice' is no query of study.txt"),
-        (("Bob", "one", "blick then toma", "●"), "the item 'one' asks .* on line 2"),
-        (("Bob", "other", "blick twice", "▲"), "'one' .line 2. and 'other' ask the same query"),
+        (("Bob", "one", "blick then toma", "●"), "the item 'one' has the query .* on line 2"),
+        (("Bob", "other", "blick twice", "▲"), "'one' .line 2. and 'other' have the same query"),
         (("Ann", "", "blick then toma", "● ▲"), "the item is empty"),
         (("Ann", "two", "", "● ▲"), "the query is empty"),
         (("Ann", "two", "blick then toma", ""), "the response is empty; leave the row out"),
         (("Ann", "two", "blick then toma", "▲ " * 51), "51 symbols, more than the 50"),
     ],
 )
-def test_a_row_that_cannot_be_an_answer_is_named_by_its_line(capsys, row, says) -> None:
+def test_an_invalid_response_is_reported_with_its_line(capsys, row, says) -> None:
     error = refused(capsys, table(GOOD, row), "--study", "study.txt")
     assert error.startswith("error: r.csv, line 3: ")
     assert re.search(says, error)
@@ -69,32 +69,32 @@ def test_missing_columns_empty_files_and_encodings(capsys) -> None:
     Path("r.csv").write_bytes("item,query,response\none,blick twice,caf\xe9\n".encode("latin-1"))
     assert "line 2: not UTF-8 text; save it as UTF-8" in refused(capsys, "r.csv", *study)
     Path("r.csv").write_text("item;query;response\none;blick twice;x\n")
-    assert "parted by something else than commas" in refused(capsys, "r.csv", *study)
+    assert "separated by something other than commas" in refused(capsys, "r.csv", *study)
     assert "missing.csv: cannot be read" in refused(capsys, "missing.csv", *study)
     assert "no.txt: cannot be read" in refused(capsys, table(GOOD), "--study", "no.txt")
 
 
-def test_a_table_needs_a_study_and_only_a_table_takes_one(capsys) -> None:
+def test_the_study_option_goes_with_a_table_only(capsys) -> None:
     assert "give --study" in refused(capsys, table(GOOD), code=2)
     assert "--study goes with a table" in refused(capsys, "trials", "--study", "study.txt", code=2)
 
 
-def test_an_open_ended_task_needs_to_know_who_answered(capsys) -> None:
+def test_an_open_ended_task_needs_participants(capsys) -> None:
     rows = [row[1:] for row in SHEETS]
     path = table(*rows, header=HEADER[1:])
     error = refused(capsys, path, "--study", "open.txt")
     assert "line 2: there is no participant" in error
 
 
-def test_an_open_ended_sheet_that_lacks_answers_is_told_with_who_and_what(capsys) -> None:
+def test_missing_open_ended_responses_are_listed(capsys) -> None:
     path = table(*SHEETS[:4], *SHEETS[6:8])
     error = refused(capsys, path, "--study", "open.txt")
     assert "r.csv: P1 does not answer 'wug blick', 'blick toma'; P2 does not answer" in error
-    assert "answer 'blick toma'; in an open-ended task each participant answers all" in error
-    assert "leave the participant out, or take a query that was not asked out of open.txt" in error
+    assert "answer 'blick toma'; in an open-ended task each participant" in error
+    assert "leave the participant out, or remove from open.txt a query" in error
     many = [row for row in SHEETS if row[1] != "wug"]
     error = refused(capsys, table(*many), "--study", "open.txt")
-    assert "P4 does not answer 'wug'; 1 more lack answers; in an open" in error
+    assert "P4 does not answer 'wug'; 1 more lack responses; in an open" in error
     write_text(Path("sheets") / "one.txt", OPEN)
     write_text(Path("sheets") / "two.txt", OPEN.replace("IN: wug OUT: ■\n", ""))
     error = refused(capsys, "sheets")
@@ -113,29 +113,29 @@ def test_an_open_ended_sheet_that_lacks_answers_is_told_with_who_and_what(capsys
         (OPEN.replace("toma", "|"), 6),
     ],
 )
-def test_what_parts_study_examples_in_tables_is_no_word_or_symbol(capsys, text, line) -> None:
+def test_separators_of_the_study_column_are_not_allowed_as_tokens(capsys, text, line) -> None:
     write_text(Path("trials") / "me.txt", text)
     for study in ("trials/me.txt", "trials"):
         error = refused(capsys, table(GOOD), "--study", study)
         assert f"me.txt, line {line}: '" in error
         assert "cannot be a word or symbol" in error
-        assert "give it another name, here and in the answers" in error
+        assert "give it another name, here and in the responses" in error
 
 
-def test_answers_in_episode_files_have_names_that_can_stand_in_tables(capsys) -> None:
+def test_separators_are_not_allowed_in_episode_files_either(capsys) -> None:
     write_text(Path("answers") / "one.txt", TRIAL.replace("▲", "|"))
     assert "one.txt, line 5: '|' cannot be a word or symbol" in refused(capsys, "answers")
 
 
-def test_a_symbol_that_the_study_file_does_not_have_is_told_with_the_remedy(capsys) -> None:
+def test_a_symbol_missing_from_the_study_file_is_reported_with_the_remedy(capsys) -> None:
     write_text(Path("open.txt"), OPEN.replace("■", "X").replace("▲", "X").replace("●", "X"))
     path = table(("P", "q", "wug", "RED"))
     error = refused(capsys, path, "--study", "open.txt")
-    assert "unknown symbol 'RED'; known are: X undefined_action; mend it, or let every" in error
-    assert "stand in an output or rule of open.txt" in error
+    assert "unknown symbol 'RED'; known are: X undefined_action; " in error
+    assert "in an output or rule of open.txt" in error
 
 
-def test_an_item_needs_a_study_file_of_its_name(capsys) -> None:
+def test_each_item_needs_a_study_file_of_its_name(capsys) -> None:
     path = table(("A", "you", "blick", "▲"))
     error = refused(capsys, path, "--study", "trials")
     assert "line 2: there is no study file you.txt" in error
@@ -149,19 +149,19 @@ def test_a_study_that_contradicts_itself(capsys) -> None:
         Path("study.txt"), STUDY.replace("IN: blick twice OUT: ▲ ▲", "IN: blick twice OUT: ▲")
     )
     error = refused(capsys, table(GOOD), "--study", "study.txt")
-    assert "its grammar makes '▲ ▲' of 'blick twice', not '▲'" in error
+    assert "its grammar gives '▲ ▲' for 'blick twice', not '▲'" in error
     no_rules = STUDY[: STUDY.index("wug ->")].replace(
         "IN: toma OUT: ●", "IN: toma OUT: ●\nIN: toma OUT: ■"
     )
     write_text(Path("study.txt"), no_rules)
     error = refused(capsys, table(GOOD), "--study", "study.txt")
-    assert "'toma' stands for '●' and for '■'" in error
+    assert "'toma' has the outputs '●' and '■'" in error
     write_text(Path("trials") / "few.txt", STUDY)
     error = refused(capsys, table(GOOD), "--study", "trials")
-    assert "import items with a pool and items without one apart" in error
+    assert "import items with and without allowed outputs separately" in error
 
 
-def test_a_grammar_that_does_not_end_is_named_by_its_file(capsys) -> None:
+def test_an_endless_grammar_is_reported_with_its_file(capsys) -> None:
     endless = STUDY.replace("u1 x1 -> [u1] [x1]", "x1 -> [x1]")
     write_text(Path("study.txt"), endless.replace("IN: wug OUT", "IN: wug wug OUT"))
     error = refused(capsys, table(GOOD), "--study", "study.txt")
@@ -171,32 +171,32 @@ def test_a_grammar_that_does_not_end_is_named_by_its_file(capsys) -> None:
     assert "a.txt: 'twice': the rule 'x1 -> [x1]' calls" in refused(capsys, "answers")
 
 
-def test_episode_files_that_cannot_be_one_task(capsys) -> None:
+def test_episode_files_of_different_tasks_are_rejected(capsys) -> None:
     answers = STUDY.replace("IN: blick then toma OUT: ● ▲", "")
     write_text(Path("answers") / "a.txt", answers)
     write_text(Path("answers") / "b.txt", OPEN)
-    assert "is of the open-ended task" in refused(capsys, "answers")
+    assert "belongs to the open_ended task" in refused(capsys, "answers")
     write_text(Path("answers") / "b.txt", STUDY)
     assert "b.txt, line 10: a second query" in refused(capsys, "answers")
     write_text(Path("answers") / "b.txt", answers[: answers.index("wug ->")])
-    assert "b.txt: nothing tells which answers are right" in refused(capsys, "answers")
+    assert "b.txt: the correct responses are unknown" in refused(capsys, "answers")
     write_text(Path("answers") / "b.txt", answers.replace("twice OUT: ▲ ▲", "twice OUT: ★"))
     assert "b.txt, line 9: unknown symbol '★'" in refused(capsys, "answers")
     for file in Path("answers").iterdir():
         file.unlink()
     write_text(Path("answers") / "p.txt", OPEN.replace("IN: wug blick", "IN: wug"))
-    assert "p.txt, line 5: the participant answers 'wug' a second time" in refused(
+    assert "p.txt, line 5: participant p answers item 'wug' a second time" in refused(
         capsys, "answers"
     )
 
 
-def test_an_output_folder_that_is_there_is_left_alone(capsys) -> None:
+def test_an_existing_experiment_is_not_overwritten(capsys) -> None:
     path = table(*ANSWERS)
     assert main(["data", "import", path, "--study", "study.txt", "--dest", "out"]) == 0
     kept = Path("out/data_human/few_shot/val_behavior/responses.csv")
     text = kept.read_text("utf-8")
     table(GOOD)
-    assert "is there already" in refused(capsys, path, "--study", "study.txt", code=2)
+    assert "exists already" in refused(capsys, path, "--study", "study.txt", code=2)
     Path("file").write_text("x")
     capsys.readouterr()
     assert main(["data", "import", path, "--study", "study.txt", "--dest", "file"]) == 2
@@ -207,7 +207,7 @@ def test_an_output_folder_that_is_there_is_left_alone(capsys) -> None:
     assert kept.read_text("utf-8") == text
 
 
-def test_a_table_that_no_longer_fits_its_files_is_told(capsys) -> None:
+def test_a_responses_csv_that_differs_from_its_files_is_rejected(capsys) -> None:
     path = table(*ANSWERS)
     assert main(["data", "import", path, "--study", "study.txt", "--dest", "out"]) == 0
     file = Path("out/data_human/few_shot/val_behavior/00.txt")
@@ -219,7 +219,7 @@ def test_a_table_that_no_longer_fits_its_files_is_told(capsys) -> None:
 
 
 @pytest.mark.parametrize("kind", ["probe_human", "open_end_human_all", "open_end_human_cross1"])
-def test_a_task_that_was_not_imported_is_told(kind: str) -> None:
+def test_a_task_that_was_not_imported_is_reported(kind: str) -> None:
     path = table(*ANSWERS)
     assert main(["data", "import", path, "--study", "study.txt", "--dest", "out"]) == 0
     with pytest.raises(BimlError, match="an imported experiment has those of its tasks"):

@@ -1,4 +1,4 @@
-"""The tidy table of responses: made, written, read, and refused with line and remedy."""
+"""The table of responses: built, written, read, and rejected with line and remedy."""
 
 import importlib.util
 import subprocess
@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "responses.csv"
 
 
-def test_a_csv_of_four_columns_is_enough(path: Path) -> None:
+def test_a_csv_needs_only_four_columns(path: Path) -> None:
     path.write_text(SMALL)
     found = read_responses(path)
     assert list(found.columns) == list(RESPONSE_COLUMNS)
@@ -40,7 +40,7 @@ def test_a_csv_of_four_columns_is_enough(path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
-def test_what_was_written_is_read(tmp_path: Path, ending: str) -> None:
+def test_written_tables_are_read_back(tmp_path: Path, ending: str) -> None:
     rows = [
         {"item": "a", "query": "dax", "response": "RED", "target": "RED", "seed": 3, "model": "m"},
         {"item": "a", "query": "dax", "response": "", "target": "RED", "error_type": "other"},
@@ -65,14 +65,16 @@ def test_what_was_written_is_read(tmp_path: Path, ending: str) -> None:
         max_size=5,
     )
 )
-def test_any_table_survives_csv(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:  # type: ignore[type-arg]
+def test_any_table_survives_a_csv_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, rows: list
+) -> None:  # type: ignore[type-arg]
     made = response_table({"item": i, "query": i, "response": r, "seed": s} for i, r, s in rows)
     path = tmp_path_factory.mktemp("csv") / "r.csv"
     write_responses(made, path)
     pd.testing.assert_frame_equal(read_responses(path), made)
 
 
-def test_correct_follows_from_the_target_whatever_a_file_says(path: Path) -> None:
+def test_the_column_correct_is_computed_from_the_target(path: Path) -> None:
     path.write_text("item,query,response,target,correct\na,dax,RED,BLUE,True\n")
     assert read_responses(path)["correct"].tolist() == [False]
 
@@ -81,12 +83,12 @@ def test_correct_follows_from_the_target_whatever_a_file_says(path: Path) -> Non
     ("text", "message"),
     [
         ("participant,item,answer\np1,a,RED\n", r"line 1: lacks the columns query, response"),
-        ("item;query;response\na;dax;RED\n", "parted by something else than commas"),
+        ("item;query;response\na;dax;RED\n", "separated by something other than commas"),
         ("", "lacks the columns item, query, response; it has none"),
         ("item,query,response\n", "no response in it"),
         ("item,item,query,response\na,a,dax,RED\n", "two columns are named 'item'"),
         ("\n\nitem,answer\na,RED\n", "line 3: lacks the columns query, response"),
-        ("sep=;\nitem;query;response\na;dax;RED\n", "parted by something else than commas"),
+        ("sep=;\nitem;query;response\na;dax;RED\n", "separated by something other than commas"),
         ("Item,query,response\na,dax,RED\n", "named 'Item'; if it holds the item, name it 'item'"),
         (
             "PARTICIPANT ,item,query,response\np1,a,dax,RED\n",
@@ -109,7 +111,7 @@ def test_correct_follows_from_the_target_whatever_a_file_says(path: Path) -> Non
         ),
     ],
 )
-def test_bad_files_are_refused_with_line_and_remedy(path: Path, text: str, message: str) -> None:
+def test_errors_in_csv_files_name_line_and_remedy(path: Path, text: str, message: str) -> None:
     path.write_text(text)
     with pytest.raises(FormatError, match=message) as caught:
         read_responses(path, words=("dax", "fep"), symbols=COLOURS)
@@ -117,7 +119,7 @@ def test_bad_files_are_refused_with_line_and_remedy(path: Path, text: str, messa
 
 
 @pytest.mark.parametrize("above", ["\n", " \n,,,\n", "sep=,\n", "\nsep=,\n\n", "sep=,,,\n"])
-def test_blank_lines_may_stand_above_the_names_of_columns(path: Path, above: str) -> None:
+def test_blank_lines_above_the_header_are_skipped(path: Path, above: str) -> None:
     path.write_text(above + SMALL)
     assert read_responses(path)["participant"].tolist() == ["p1", "p2"]
     path.write_text(above + SMALL + "p3,,dax,RED\n")
@@ -125,17 +127,17 @@ def test_blank_lines_may_stand_above_the_names_of_columns(path: Path, above: str
         read_responses(path)
 
 
-def test_columns_of_other_names_are_left_out(path: Path) -> None:
+def test_unknown_columns_are_ignored(path: Path) -> None:
     path.write_text("subject,item,query,response\np1,a,dax,RED\np2,a,dax,RED\n")
     assert read_responses(path)["participant"].tolist() == ["", ""]
 
 
-def test_a_colour_outside_the_task_is_no_unknown_symbol(path: Path) -> None:
+def test_undefined_action_is_a_known_symbol(path: Path) -> None:
     path.write_text("item,query,response\na,dax,undefined_action\n")
     assert read_responses(path, symbols=COLOURS)["response"].tolist() == ["undefined_action"]
 
 
-def test_other_files_are_refused(tmp_path: Path, path: Path) -> None:
+def test_unreadable_files_give_clear_errors(tmp_path: Path, path: Path) -> None:
     path.write_bytes(b"item,query,response\na,dax,\xff\n")
     with pytest.raises(FormatError, match="line 2: not UTF-8"):
         read_responses(path)
@@ -162,7 +164,7 @@ def test_other_files_are_refused(tmp_path: Path, path: Path) -> None:
         ("seed", "1.5", "row 2: the seed '1.5' is not a whole number"),
     ],
 )
-def test_bad_rows_of_a_parquet_file_are_named(tmp_path: Path, column, cell, message) -> None:
+def test_errors_in_parquet_files_name_the_row(tmp_path: Path, column, cell, message) -> None:
     good: dict[str, object] = {"item": "a", "query": "dax", "response": "RED"}
     rows = [{"sample": "1", "seed": "1", **good}, {**good, column: cell}]
     pd.DataFrame(rows).to_parquet(tmp_path / "r.parquet")
@@ -170,20 +172,20 @@ def test_bad_rows_of_a_parquet_file_are_named(tmp_path: Path, column, cell, mess
         read_responses(tmp_path / "r.parquet")
 
 
-def test_a_column_of_a_parquet_file_has_its_name_without_capitals_and_blanks(tmp_path) -> None:
+def test_misspelled_parquet_columns_are_rejected(tmp_path) -> None:
     rows = {" participant": ["p"], "item": ["a"], "query": ["dax"], "response": ["RED"]}
     pd.DataFrame(rows).to_parquet(tmp_path / "r.parquet")
     with pytest.raises(FormatError, match=r"parquet: a column is named ' participant'; if it"):
         read_responses(tmp_path / "r.parquet")
 
 
-def test_whole_numbers_of_a_parquet_file_may_stand_beside_empty_cells(tmp_path: Path) -> None:
+def test_parquet_columns_with_whole_numbers_stored_as_floats_are_read(tmp_path: Path) -> None:
     rows = {"item": [1, 2], "query": ["dax"] * 2, "response": ["RED", None], "seed": [3.0, None]}
     rows["participant"] = [7.0, None]
     pd.DataFrame(rows).to_parquet(tmp_path / "r.parquet")
     found = read_responses(tmp_path / "r.parquet")
     pd.DataFrame(rows | {"query": [1.5, 2.5]}).to_parquet(tmp_path / "other.parquet")
-    with pytest.raises(FormatError, match=r"row 1: the query 1\.5 is not text"):
+    with pytest.raises(FormatError, match=r"row 1: the query .1\.5. is not text"):
         read_responses(tmp_path / "other.parquet")
     assert found["seed"].tolist() == [3, pd.NA]
     assert found["participant"].tolist() == ["7", ""]
@@ -191,7 +193,7 @@ def test_whole_numbers_of_a_parquet_file_may_stand_beside_empty_cells(tmp_path: 
     assert found["response"].tolist() == ["RED", ""]
 
 
-def test_nothing_half_written_stands_where_writing_failed(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_partial_file(tmp_path: Path) -> None:
     made = response_table([{"item": "a", "query": "dax", "response": "RED"}])
     (tmp_path / "r.csv").mkdir()
     with pytest.raises(BimlError, match="could not be written"):
@@ -199,7 +201,7 @@ def test_nothing_half_written_stands_where_writing_failed(tmp_path: Path) -> Non
     assert [p.name for p in tmp_path.iterdir()] == ["r.csv"]
 
 
-def test_study_examples_that_cannot_be_read_are_refused() -> None:
+def test_malformed_study_examples_are_rejected() -> None:
     assert study_examples("") == ()
     for text in ("p1", "p1 -> ", " -> c1", "p1 -> c1 |  | p2 -> c2"):
         with pytest.raises(FormatError, match="should read like"):

@@ -53,7 +53,7 @@ def few_shot_loglikes(data: DataFolders) -> pd.DataFrame:
     )
 
 
-def test_few_shot_samples_are_so_many_times_peoples_in_canonical_names(data: DataFolders) -> None:
+def test_few_shot_samples_are_in_canonical_names(data: DataFolders) -> None:
     drawn = sample_few_shot(BiasOracle(), data, model="biased", samples_per_response=2, seed=1)
     people = people_few_shot(data)
     assert drawn.groupby("item").size().equals(2 * people.groupby("item").size())
@@ -66,7 +66,7 @@ def test_few_shot_samples_are_so_many_times_peoples_in_canonical_names(data: Dat
     pd.testing.assert_frame_equal(drawn, again)
 
 
-def test_the_oracle_draws_only_right_answers_and_lapses_only_with_a_lapse(
+def test_the_oracle_errs_only_with_a_lapse_rate(
     data: DataFolders,
 ) -> None:
     drawn = sample_few_shot(Oracle(), data, model="oracle", samples_per_response=1)
@@ -77,7 +77,7 @@ def test_the_oracle_draws_only_right_answers_and_lapses_only_with_a_lapse(
     assert drawn["correct"].mean() == pytest.approx(np.mean(right), abs=0.1)
 
 
-def test_open_ended_sheets_are_answered_from_nothing_in_turn(data: DataFolders) -> None:
+def test_open_ended_samples_are_autoregressive(data: DataFolders) -> None:
     drawn = sample_open_ended(OpenEndedBiasModel(), data, model="biases", n_sets=7)
     assert drawn.groupby("sample").size().tolist() == [7] * 7
     (row,) = open_ended.pattern_rates(drawn).to_dict("records")
@@ -89,7 +89,7 @@ def test_open_ended_sheets_are_answered_from_nothing_in_turn(data: DataFolders) 
     )
 
 
-def test_probe_samples_stay_within_the_pool_of_their_trial(data: DataFolders) -> None:
+def test_probe_samples_use_the_allowed_outputs_of_their_trial(data: DataFolders) -> None:
     drawn = sample_probes(OpenEndedBiasModel(), data, model="biases", samples_per_response=1)
     people = people_probes(data)
     assert drawn.groupby("item").size().equals(people.groupby("item").size())
@@ -101,7 +101,7 @@ def test_probe_samples_stay_within_the_pool_of_their_trial(data: DataFolders) ->
     assert shares["concatenation"] == pytest.approx(200 / 3)
 
 
-def test_likelihood_response_by_response_adds_up_to_the_whole(
+def test_log_likelihoods_of_responses_sum_to_the_total(
     few_shot_loglikes: pd.DataFrame,
 ) -> None:
     totals = summed_by(few_shot_loglikes, by=["model"]).set_index("model")
@@ -130,7 +130,7 @@ def test_likelihood_by_participant(data: DataFolders) -> None:
     assert people["symbols"].sum() == 795
 
 
-def test_two_answers_to_one_query_are_scored_apart_in_whatever_order_they_are_shown() -> None:
+def test_two_responses_to_one_query_are_scored_separately_in_any_order() -> None:
     given = (("dax", "RED"), ("dax", "BLUE RED"), ("lug", "BLUE"))
     pairs = tuple(Example(tuple(q.split()), tuple(a.split())) for q, a in given)
     sheet = EvaluationSet(
@@ -149,7 +149,7 @@ def test_two_answers_to_one_query_are_scored_apart_in_whatever_order_they_are_sh
     assert found["log_likelihood"].sum() == pytest.approx(whole.mean)
 
 
-def test_probe_trials_that_share_a_query_are_told_apart(data: DataFolders) -> None:
+def test_probe_trials_with_the_same_query_are_separate_items(data: DataFolders) -> None:
     evaluation = episode_type("probe_human").open_evaluation(data, 0)
     found = log_likelihoods(
         OpenEndedBiasModel(), evaluation, model="biases", task="probes", p_lapse=0.3
@@ -166,7 +166,9 @@ def test_the_best_lapse_is_no_worse_than_the_best_of_the_grid(data: DataFolders)
     assert best.mean == pytest.approx(-536.1, abs=0.1)
 
 
-def test_biases_explain_people_better_beyond_chance(few_shot_loglikes: pd.DataFrame) -> None:
+def test_the_biased_oracle_explains_people_better_beyond_chance(
+    few_shot_loglikes: pd.DataFrame,
+) -> None:
     (row,) = likelihood_differences(few_shot_loglikes, resamples=1000).to_dict("records")
     assert (row["model"], row["other"], row["unit"]) == ("oracle", "biased", "responses")
     assert row["difference"] == pytest.approx(-172.87, abs=0.1)
@@ -175,7 +177,9 @@ def test_biases_explain_people_better_beyond_chance(few_shot_loglikes: pd.DataFr
     assert row["units"] == 217
 
 
-def test_networks_go_the_same_way_as_symbolic_models(shared: Path, data: DataFolders) -> None:
+def test_networks_are_scored_and_sampled_like_symbolic_models(
+    shared: Path, data: DataFolders
+) -> None:
     network = load_model(shared / "legacy" / "net-legacy-vanilla.pt").network
     responder = NetworkResponder(network)
     drawn = sample_few_shot(
@@ -189,7 +193,7 @@ def test_networks_go_the_same_way_as_symbolic_models(shared: Path, data: DataFol
     assert found["log_likelihood"].sum() == pytest.approx(-1545.6965, abs=1e-3)
 
 
-def test_answers_to_probes_count_once_though_they_are_asked_ten_times(data: DataFolders) -> None:
+def test_repeated_queries_count_once(data: DataFolders) -> None:
     evaluation = episode_type("probe_human").open_evaluation(data, 0)
     assert sum(len(episode.queries) for episode in evaluation.repeat(0)) == 2640
     found = log_likelihoods(OpenEndedBiasModel(), evaluation, model="b", task="probes", p_lapse=0.3)
@@ -204,7 +208,7 @@ def test_answers_to_probes_count_once_though_they_are_asked_ten_times(data: Data
     assert whole.total(0.3) == pytest.approx(10 * found["log_likelihood"].sum())
 
 
-def test_nothing_scored_is_an_empty_table_with_its_columns(data: DataFolders) -> None:
+def test_an_empty_evaluation_gives_an_empty_table(data: DataFolders) -> None:
     nobody = replace(episode_type("few_shot_human").open_evaluation(data, 0), episodes=())
     found = log_likelihoods(Oracle(), nobody, model="oracle", task="few_shot")
     assert found.empty
@@ -231,7 +235,7 @@ def loglikes(model: str, values: dict[str, list[float]], by: str = "participant"
     return pd.DataFrame(rows)
 
 
-def test_the_bootstrap_draws_whole_participants() -> None:
+def test_the_bootstrap_resamples_whole_participants() -> None:
     """Two people who differ by +10 and -10: a sum of two draws is -20, 0 or 20."""
     both = pd.concat(
         [
@@ -245,7 +249,7 @@ def test_the_bootstrap_draws_whole_participants() -> None:
     assert (row["unit"], row["units"]) == ("participants", 2)
 
 
-def test_the_bootstrap_keeps_to_the_items() -> None:
+def test_the_bootstrap_resamples_within_items() -> None:
     """Items differ, responses to one item do not: drawing within items changes nothing."""
     both = pd.concat(
         [
@@ -258,7 +262,7 @@ def test_the_bootstrap_keeps_to_the_items() -> None:
 
 
 @pytest.mark.parametrize("by", ["participant", "item"])
-def test_one_unit_to_draw_again_makes_no_interval(by: str) -> None:
+def test_a_single_bootstrap_unit_has_no_interval(by: str) -> None:
     def both(given: dict[str, list[float]]) -> pd.DataFrame:
         other = {name: [value - 1 for value in values] for name, values in given.items()}
         return pd.concat([loglikes("a", given, by), loglikes("b", other, by)])
@@ -272,7 +276,7 @@ def test_one_unit_to_draw_again_makes_no_interval(by: str) -> None:
     assert (row["low"], row["high"], row["better"]) == (4, 4, 1)
 
 
-def test_each_task_is_drawn_by_its_own_unit_also_from_a_file(tmp_path: Path) -> None:
+def test_each_task_has_its_own_bootstrap_unit(tmp_path: Path) -> None:
     by_item = [
         loglikes(name, {"x": [value] * 5}, by="item").assign(task="few_shot")
         for name, value in (("a", -1.0), ("b", -2.0))
@@ -292,7 +296,7 @@ def test_each_task_is_drawn_by_its_own_unit_also_from_a_file(tmp_path: Path) -> 
     assert again == row
 
 
-def test_models_that_cannot_be_compared() -> None:
+def test_models_that_cannot_be_compared_are_rejected() -> None:
     a = loglikes("a", {"x": [-1.0, -2.0]}, by="item")
     with pytest.raises(UsageError, match="not scored on the same responses"):
         likelihood_differences(pd.concat([a, loglikes("b", {"x": [-1.0]}, by="item")]))

@@ -59,7 +59,7 @@ def network():
 # --- the published data, by way of the import
 
 
-def test_published_few_shot_answers_as_a_table_give_the_published_figures(shared, tmp_path) -> None:
+def test_published_few_shot_responses_imported_as_a_table(shared, tmp_path) -> None:
     published = people_few_shot(DataFolders(shared))
     responses.write_responses(published[["item", "query", "response"]], tmp_path / "responses.csv")
     study = shared / "data_human" / "few_shot" / "val_gold" / "mini_scan.txt"
@@ -78,7 +78,7 @@ def test_published_few_shot_answers_as_a_table_give_the_published_figures(shared
     assert scores["log_likelihood"].sum() == pytest.approx(-536.1, abs=0.05)
 
 
-def test_published_probes_as_a_table_with_participants(shared, tmp_path) -> None:
+def test_published_probes_imported_as_a_table_with_participants(shared, tmp_path) -> None:
     published = people_probes(DataFolders(shared))
     # Nobody knows who answered; here the n-th answers to all trials are taken for one person's.
     known = published.assign(participant="P" + published["sample"].astype("string"))
@@ -101,7 +101,7 @@ def test_published_probes_as_a_table_with_participants(shared, tmp_path) -> None
     assert drawn["item"].tolist() == people["item"].tolist()
 
 
-def test_published_open_ended_sheets_as_episode_files(shared, tmp_path) -> None:
+def test_published_open_ended_responses_imported_as_episode_files(shared, tmp_path) -> None:
     found = read_episode_files(shared / "data_human" / "open_ended_all" / "val")
     data = put(found, tmp_path / "data")
     published = people_open_ended(DataFolders(shared))
@@ -121,7 +121,7 @@ def test_published_open_ended_sheets_as_episode_files(shared, tmp_path) -> None:
 # --- an experiment in other words
 
 
-def test_people_have_targets_by_the_grammar_of_their_own_task(own: DataFolders) -> None:
+def test_targets_follow_the_grammar_of_the_experiment(own: DataFolders) -> None:
     people = people_few_shot(own)
     assert people["participant"].tolist() == ["Ann", "Bo/b"] * 2
     assert people["item"].tolist() == ["one", "one", "two", "two"]
@@ -154,7 +154,7 @@ def test_likelihood_by_item_and_by_participant(own: DataFolders) -> None:
     assert compared["units"].tolist() == [2]
 
 
-def test_participants_are_known_where_a_type_leaves_out_or_repeats_answers(own) -> None:
+def test_participants_stay_known_if_responses_are_dropped_or_repeated(own) -> None:
     rows = [*ANSWERS, ("Cy", "one", "blick twice", "undefined_action")]
     folder = own.data_dir.parent
     table = write_table(folder / "more.csv", [rows[4], *rows[:4]])
@@ -172,7 +172,7 @@ def test_participants_are_known_where_a_type_leaves_out_or_repeats_answers(own) 
         assert found.to_dict() == dict.fromkeys(given, 1)
 
 
-def test_the_gold_answers_are_those_of_the_experiment_that_is_named(own: DataFolders) -> None:
+def test_few_shot_gold_uses_the_grammar_of_the_experiment(own: DataFolders) -> None:
     evaluation = episode_type("few_shot_gold").open_evaluation(own, 0)
     assert len(evaluation.episodes) == 100
     queries = [" ".join(q.input) for q in evaluation.episodes[0].queries]
@@ -181,14 +181,14 @@ def test_the_gold_answers_are_those_of_the_experiment_that_is_named(own: DataFol
     assert published.episodes[0].grammar == GOLD
 
 
-def test_the_published_gold_episode_is_presented_alike_with_and_without_its_file(shared) -> None:
+def test_the_gold_episode_is_the_same_with_and_without_its_file(shared) -> None:
     with_file = episode_type("few_shot_gold").open_evaluation(DataFolders(shared, defaults=()), 3)
     without = episode_type("few_shot_gold").open_evaluation(DataFolders(defaults=()), 3)
     for one, other in zip(with_file.repeat(1), without.repeat(1), strict=True):
         assert one == other
 
 
-def test_drawn_answers_have_the_names_of_the_items(own: DataFolders) -> None:
+def test_sampled_responses_have_the_names_of_the_items(own: DataFolders) -> None:
     drawn = sample_few_shot(
         symbolic_model("oracle").build(), own, model="oracle", samples_per_response=3
     )
@@ -197,7 +197,7 @@ def test_drawn_answers_have_the_names_of_the_items(own: DataFolders) -> None:
     assert drawn["target"].unique().tolist() == ["▲ ▲", "● ▲"]
 
 
-def test_without_rules_the_right_answers_are_those_of_the_study_file(tmp_path: Path) -> None:
+def test_without_rules_the_targets_are_those_of_the_study_file(tmp_path: Path) -> None:
     text = STUDY[: STUDY.index("wug ->")]
     study = write_text(tmp_path / "study.txt", text)
     data = put(read_response_table(write_table(tmp_path / "r.csv"), study), tmp_path / "data")
@@ -210,7 +210,7 @@ def test_without_rules_the_right_answers_are_those_of_the_study_file(tmp_path: P
     assert set(drawn["item"]) == {"one", "two"}
 
 
-def test_files_that_ask_the_same_of_two_grammars_are_refused(tmp_path: Path) -> None:
+def test_one_item_with_two_grammars_is_rejected(tmp_path: Path) -> None:
     answered = STUDY.replace("IN: blick twice OUT: ▲ ▲\n", "")
     write_text(tmp_path / "study" / "one.txt", answered)
     other = answered.replace("wug then blick OUT: ▲ ■", "wug then blick OUT: ■ ▲")
@@ -221,7 +221,7 @@ def test_files_that_ask_the_same_of_two_grammars_are_refused(tmp_path: Path) -> 
     assert not list((tmp_path / "data").rglob("*.*"))
 
 
-def test_items_may_have_study_sets_of_their_own(tmp_path: Path) -> None:
+def test_items_may_have_different_study_sets(tmp_path: Path) -> None:
     one = write_text(tmp_path / "study" / "one.txt")
     other = STUDY.replace("wug then blick OUT: ▲ ■", "wug then blick OUT: ■ ▲")
     other = other.replace("x1 then x2 -> [x2] [x1]", "x1 then x2 -> [x1] [x2]")
@@ -248,7 +248,7 @@ def test_items_may_have_study_sets_of_their_own(tmp_path: Path) -> None:
     assert drawn["correct"].all()
 
 
-def test_open_ended_sheets_of_a_table(tmp_path: Path) -> None:
+def test_open_ended_responses_from_a_table(tmp_path: Path) -> None:
     study = write_text(tmp_path / "sheet.txt", OPEN)
     data = put(
         read_response_table(write_table(tmp_path / "r.csv", SHEETS), study), tmp_path / "data"
@@ -266,7 +266,7 @@ def test_open_ended_sheets_of_a_table(tmp_path: Path) -> None:
     assert training[0].queries
 
 
-def test_trials_with_pools_of_a_table(tmp_path: Path) -> None:
+def test_probe_trials_from_a_table(tmp_path: Path) -> None:
     write_text(tmp_path / "study" / "me.txt", TRIAL)
     rows = [("A", "me", "blick", "▲"), ("B", "me", "blick", "■")]
     data = put(
@@ -280,7 +280,7 @@ def test_trials_with_pools_of_a_table(tmp_path: Path) -> None:
     assert alone.task == "probes"
 
 
-def test_answers_in_episode_files(tmp_path: Path) -> None:
+def test_few_shot_responses_from_episode_files(tmp_path: Path) -> None:
     query = STUDY[: STUDY.index("IN: blick twice")] + "IN: blick twice OUT: ▲ ▲\n" * 3
     query += "IN: blick twice OUT: ■\n\n*GRAMMAR*\n" + STUDY.split("*GRAMMAR*\n")[1]
     write_text(tmp_path / "answers" / "a.txt", query)
@@ -291,14 +291,14 @@ def test_answers_in_episode_files(tmp_path: Path) -> None:
     assert gold.queries[0].output == ("▲", "▲")
 
 
-def test_the_tidy_table_beside_the_files_is_a_table_of_responses(own: DataFolders) -> None:
+def test_the_written_responses_csv_is_a_table_of_responses(own: DataFolders) -> None:
     path = own.require("data_human") / "few_shot" / "val_behavior" / "responses.csv"
     table = responses.read_responses(path)
     assert table["participant"].tolist() == ["Ann", "Bo/b"] * 2
     assert table["correct"].tolist() == [True, False, True, False]
 
 
-def test_answers_are_read_as_they_were_given(own: DataFolders) -> None:
+def test_responses_are_read_unchanged(own: DataFolders) -> None:
     people = people_few_shot(own)
     given = sorted((row[0], row[1], row[3]) for row in ANSWERS)
     found = sorted(zip(people["participant"], people["item"], people["response"], strict=True))
@@ -306,7 +306,9 @@ def test_answers_are_read_as_they_were_given(own: DataFolders) -> None:
     assert isinstance(few_shot_grammar(own), Grammar)
 
 
-def test_other_people_are_not_set_beside_the_published_ones(own: DataFolders, shared) -> None:
+def test_a_custom_experiment_is_not_compared_with_published_values(
+    own: DataFolders, shared
+) -> None:
     assert is_custom_experiment(own)
     assert not is_custom_experiment(DataFolders(shared))
     # Nor are they where nothing but their answers tells who they are.
@@ -333,7 +335,7 @@ def test_other_people_are_not_set_beside_the_published_ones(own: DataFolders, sh
 
 
 @pytest.mark.parametrize("task", [FEW_SHOT_FOLDER, "open_ended_all/val", PROBE_FOLDER])
-def test_published_people_are_known_by_all_their_answers(shared, tmp_path, task: str) -> None:
+def test_published_data_are_recognised_by_their_responses(shared, tmp_path, task: str) -> None:
     folder = tmp_path / "data_human" / task
     shutil.copytree(shared / "data_human" / task, folder)
     data = DataFolders(tmp_path, defaults=())
