@@ -121,8 +121,13 @@ class FolderDataset:
         return len(self.folder)
 
     def __getitem__(self, index: int) -> Episode:
-        epoch, position = divmod(index, len(self))
-        return self.folder[_epoch_order(self.seed, epoch, len(self))[position]]
+        return self.folder[shuffled_index(self.seed, index, len(self))]
+
+
+def shuffled_index(seed: int, index: int, n: int) -> int:
+    """The item at an index where all n items come once per epoch, each epoch in a new order."""
+    epoch, position = divmod(index, n)
+    return _epoch_order(seed, epoch, n)[position]
 
 
 @lru_cache(maxsize=4)
