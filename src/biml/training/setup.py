@@ -209,5 +209,8 @@ def network_config(config: TrainingConfig) -> dict[str, Any]:
     """The options of a run that the config of its architecture has, under its names."""
     options = {field: getattr(config, name) for name, field in SIZE_OPTIONS.items()}
     options["dropout"] = config.dropout
-    known = {field.name for field in fields(architecture(config.arch).config)}
+    known = {field.name: field.default for field in fields(architecture(config.arch).config)}
+    if isinstance(default := known.get("max_positions"), int):
+        kind = episode_type(config.episode_type)
+        options["max_positions"] = max(default, kind.max_input, kind.max_output + 1)
     return {name: value for name, value in options.items() if name in known}
