@@ -265,10 +265,10 @@ def test_misuse_is_refused_with_its_remedy(folder, capsys, options, says: str) -
     ("options", "says"),
     [
         (("--ll", "--ll_out", "out_models/toy.pt/t.csv"), "toy.pt is not a folder"),
-        (("--ll", "--ll_out", "folder.csv"), "folder.csv is there and is not a file"),
+        (("--ll", "--ll_out", "folder.csv"), "folder.csv is not a file"),
         (("--sample_html", "--samples_out", "folder.csv/link/t.csv"), "link is not a folder"),
-        (("--max", "--json", "folder.csv"), "folder.csv is there and is not a file"),
-        (("--max", "--json", "pipe"), "pipe is there and is not a file"),
+        (("--max", "--json", "folder.csv"), "folder.csv is not a file"),
+        (("--max", "--json", "pipe"), "pipe is not a file"),
         (
             ("--sample_html", "--fn_out_model", "net-BIML-top", "--dir_model", "blocked/models"),
             "blocked is not a folder",

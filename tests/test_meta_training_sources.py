@@ -28,6 +28,7 @@ from biml.episodes.text_format import write_episode
 from biml.errors import BimlError, FormatError
 from biml.grammar import GOLD, Grammar, MetaGrammar, equivalent
 from biml.paths import DataFolders
+from biml.progress import stage_lines
 from biml.rng import generator
 
 SMALL_WORLD = MetaGrammar(
@@ -183,7 +184,7 @@ def test_a_large_folder_is_read_once_and_anew_when_it_changed(
     lines: list[str] = []
 
     def opened() -> EpisodeFolderDataset:
-        return EpisodeFolderDataset.open(train, cache=cache, report=lines.append)
+        return EpisodeFolderDataset.open(train, cache=cache, progress=stage_lines(lines.append))
 
     first = opened()
     assert len(lines) == 1
@@ -218,7 +219,14 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     blocked.write_text("")
     lines: list[str] = []
     train = published.require("data_algebraic") / "train"
-    assert len(EpisodeFolderDataset.open(train, cache=blocked / "cache", report=lines.append)) == 60
+    assert (
+        len(
+            EpisodeFolderDataset.open(
+                train, cache=blocked / "cache", progress=stage_lines(lines.append)
+            )
+        )
+        == 60
+    )
     assert "could not keep" in lines[-1]
 
 

@@ -203,7 +203,7 @@ class OpenFailing:
     [
         ("raise", "a worker's own mistake"),
         ("kill", "ended by signal 9"),
-        ("memory", "failed:\nmemory does not suffice"),
+        ("memory", "failed:\nout of memory"),
     ],
 )
 def test_a_failing_process_ends_the_run_with_its_error(tmp_path: Path, how: str, told: str) -> None:

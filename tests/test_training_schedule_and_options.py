@@ -217,4 +217,4 @@ def test_every_option_that_differs_from_the_run_is_named_with_both_values() -> N
 def test_memory_that_does_not_suffice_is_told(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--fn_out_model", "a.pt", "--dir_model", str(tmp_path)]
     assert run_single_command("train", [*where, "--emb_size", str(2**20), "--workers", "1"]) == 1
-    assert "memory does not suffice" in capsys.readouterr().err
+    assert "out of memory" in capsys.readouterr().err

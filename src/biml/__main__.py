@@ -1,4 +1,4 @@
-"""`python -m biml COMMAND …`, which is `biml COMMAND …` where no such program is on the path."""
+"""`python -m biml`: the command line."""
 
 import sys
 

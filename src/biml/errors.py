@@ -2,23 +2,19 @@
 
 
 class BimlError(Exception):
-    """Something failed: a damaged file, a grammar that never ends, a full disk. Exit code 1."""
+    """A failure: a damaged file, a grammar without end, a full disk. Exit code 1."""
 
     exit_code = 1
 
 
 class UsageError(BimlError):
-    """Something was asked for in a way that cannot work, such as a wrong value. Exit code 2."""
+    """A misuse, such as an option's invalid value. Exit code 2."""
 
     exit_code = 2
 
 
 class FormatError(BimlError):
-    """A file or text does not have its format; the message names file, line and remedy.
-
-    Args:
-        place: what `line` counts, where that is not lines.
-    """
+    """A malformed file or text; the message names file, line (or other `unit`) and remedy."""
 
     def __init__(
         self, problem: str, *, source: str = "<text>", line: int | None = None, unit: str = "line"
@@ -30,13 +26,10 @@ class FormatError(BimlError):
         self.line = line
 
 
-OUT_OF_MEMORY = (
-    "memory does not suffice; a smaller --max_tokens or, on a CPU, fewer --workers need less, "
-    "and so does a smaller --batch_size or network"
-)
+OUT_OF_MEMORY = "out of memory; reduce --max_tokens, --batch_size or (on a CPU) --workers"
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error is Python's or PyTorch's of too little memory, on a CPU or a GPU."""
-    told = "allocate memory" in str(error) or "out of memory" in str(error)
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and told)
+    """Whether Python or PyTorch ran out of memory, on a CPU or a GPU."""
+    says_so = "allocate memory" in str(error) or "out of memory" in str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and says_so)

@@ -1,4 +1,4 @@
-"""What a JSON file says, each value of the kind that it should be."""
+"""Files: atomic writes of files and directories, text, and type-checked fields of JSON."""
 
 import json
 import os
@@ -12,13 +12,17 @@ from typing import BinaryIO, TypeVar
 
 from biml.errors import BimlError, FormatError, UsageError
 
+StrPath = str | os.PathLike[str]
+
+T = TypeVar("T")
+
 
 @contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`; on success rename it to `path`, else remove it.
+def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path`; rename it to `path` on success, else remove it.
 
     Raises:
-        BimlError: the folder cannot be written or the disk is full; `path` is as it was.
+        BimlError: the folder is not writable or the disk is full; `path` is unchanged.
     """
     target = Path(path)
     temporary: str | None = None
@@ -32,55 +36,19 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
     except OSError as error:
-        raise BimlError(
-            f"{target}: could not be written ({error.strerror or error}); "
-            "what was there before is unchanged. Free some space or choose another folder."
-        ) from error
+        raise _write_error(target, error) from error
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """Make sure that a file can be written, before the work whose result it is to hold.
-
-    Raises:
-        UsageError: something else than a file is there, or its folder can be neither made nor
-            written.
-    """
-    target = Path(path).absolute()
-    if os.path.lexists(target) and not os.path.isfile(target):
-        raise UsageError(f"{path} is there and is not a file; give another name")
-    check_creatable(path)
-
-
-def check_creatable(path: str | os.PathLike[str]) -> None:
-    """Make sure that something can be put at a path, as far as its folder goes.
-
-    Raises:
-        UsageError: the folder can be neither made nor written.
-    """
-    target = Path(path).absolute()
-    nearest = next(folder for folder in target.parents if os.path.lexists(folder))
-    if not nearest.is_dir():
-        raise UsageError(f"{path} cannot be written: {nearest} is not a folder; name another")
-    try:
-        # Permissions do not tell: root has them everywhere.
-        os.rmdir(tempfile.mkdtemp(dir=nearest, prefix=".biml."))
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {nearest} may not be changed "
-            f"({error.strerror or error}); name another"
-        ) from None
-
-
 @contextmanager
-def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; on success it takes the place of `path`, else it goes.
+def atomic_directory(path: StrPath, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; rename it to `path` on success, else remove it.
 
     Raises:
-        UsageError: something is at `path` already and `overwrite` is not set.
-        BimlError: the folder cannot be written or the disk is full; `path` is as it was.
+        UsageError: `path` exists and `overwrite` is not set.
+        BimlError: the folder is not writable or the disk is full; `path` is unchanged.
     """
     target = Path(path)
     if os.path.lexists(target) and not overwrite:
@@ -96,10 +64,7 @@ def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -
             os.replace(target, temporary / "old")
         os.replace(made, target)
     except OSError as error:
-        raise BimlError(
-            f"{target}: could not be written ({error.strerror or error}); "
-            "what was there before is unchanged. Free some space or choose another folder."
-        ) from error
+        raise _write_error(target, error) from error
     finally:
         if temporary is not None:
             if os.path.lexists(temporary / "old") and not os.path.lexists(target):
@@ -107,52 +72,40 @@ def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-# === What a JSON file says, each value of the kind that it should be.
-
-
-T = TypeVar("T")
-
-_KIND_NAMES = {
-    str: "a text",
-    int: "a whole number",
-    bool: "true or false",
-    list: "a list",
-}
-"""What is told of a value in the file that is something else."""
-
-
-def typed_field(mapping: object, name: str, kind: type[T]) -> T:
-    """What the file, or a part of it, says under a name.
+def check_writable(path: StrPath) -> None:
+    """Check that a file can be written, before the work whose result it will hold.
 
     Raises:
-        ValueError: nothing, or something of another kind.
+        UsageError: `path` is not a file, or its folder can be neither made nor written.
     """
-    if not isinstance(mapping, dict) or name not in mapping:
-        raise ValueError(f"'{name}' is missing")
-    value = mapping[name]
-    if type(value) is not kind:
-        raise ValueError(f"'{name}' is {json.dumps(value)}, but should be {_KIND_NAMES[kind]}")
-    return value
+    target = Path(path).absolute()
+    if os.path.lexists(target) and not os.path.isfile(target):
+        raise UsageError(f"{path} is not a file; choose another name")
+    check_creatable(path)
 
 
-def typed_rows(mapping: object, name: str, kind: type[T]) -> tuple[T, ...]:
-    """The rows of a list, each as a dataclass of texts."""
-    names = [one.name for one in fields(kind)]  # type: ignore[arg-type]
-    found = typed_field(mapping, name, list)
-    return tuple(kind(**{name: typed_field(row, name, str) for name in names}) for row in found)
+def check_creatable(path: StrPath) -> None:
+    """Check that something can be created at a path, as far as its parent folders go.
+
+    Raises:
+        UsageError: the folder can be neither made nor written.
+    """
+    target = Path(path).absolute()
+    nearest = next(folder for folder in target.parents if os.path.lexists(folder))
+    if not nearest.is_dir():
+        raise UsageError(f"{path} cannot be written: {nearest} is not a folder; choose another")
+    try:
+        # Not by permission bits, which mean nothing for root.
+        os.rmdir(tempfile.mkdtemp(dir=nearest, prefix=".biml."))
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {nearest} is not writable ({error.strerror or error}); "
+            "choose another folder"
+        ) from None
 
 
-# === biml.episodes.text_format
-
-
-def read_text(path: str | os.PathLike[str]) -> str:
-    """What a UTF-8 text file holds.
+def read_text(path: StrPath) -> str:
+    """Read a UTF-8 text file, with or without a byte-order mark.
 
     Raises:
         FormatError: the file is not UTF-8.
@@ -166,7 +119,44 @@ def read_text(path: str | os.PathLike[str]) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FormatError(
-            "not UTF-8 text; name a text file, or save this one as UTF-8",
+            "not UTF-8 text; choose a text file, or save this one as UTF-8",
             source=str(path),
             line=data.count(b"\n", 0, error.start) + 1,
         ) from None
+
+
+_KIND_NAMES = {str: "a text", int: "a whole number", bool: "true or false", list: "a list"}
+
+
+def typed_field(mapping: object, name: str, kind: type[T]) -> T:
+    """Return a field of a JSON object.
+
+    Raises:
+        ValueError: the field is missing or of another type.
+    """
+    if not isinstance(mapping, dict) or name not in mapping:
+        raise ValueError(f"'{name}' is missing")
+    value = mapping[name]
+    if type(value) is not kind:
+        raise ValueError(f"'{name}' is {json.dumps(value)}, but should be {_KIND_NAMES[kind]}")
+    return value
+
+
+def typed_rows(mapping: object, name: str, kind: type[T]) -> tuple[T, ...]:
+    """Return a JSON list of objects as instances of a dataclass whose fields are all strings."""
+    names = [one.name for one in fields(kind)]  # type: ignore[arg-type]
+    rows = typed_field(mapping, name, list)
+    return tuple(kind(**{name: typed_field(row, name, str) for name in names}) for row in rows)
+
+
+def _write_error(target: Path, error: OSError) -> BimlError:
+    return BimlError(
+        f"{target}: could not be written ({error.strerror or error}); the previous version is "
+        "unchanged. Free some space or choose another folder."
+    )
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

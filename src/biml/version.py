@@ -1,3 +1,3 @@
-"""Which biml this is; the package's metadata are made from it."""
+"""Version of biml, from which the package's metadata are made."""
 
 __version__ = "0.1.0"

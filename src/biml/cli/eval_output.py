@@ -39,6 +39,7 @@ from biml.evaluation.sample_page import SampledItem
 from biml.io import check_writable
 from biml.networks.checkpoint import LoadedModel, load_model
 from biml.paths import DataFolders, is_pretrained, resolve_model
+from biml.progress import stage_lines
 from biml.training.hardware import pick_device
 from biml.version import __version__
 
@@ -91,7 +92,7 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
     """
     kind = episode_type(args.episode_type) if args.episode_type else None
     device = pick_device(args.device)
-    data = DataFolders(args.data_dir, report=console.warn)
+    data = DataFolders(args.data_dir, progress=stage_lines(console.warn))
     path = resolve_model(args.fn_out_model, args.dir_model, data)
     loaded = load_model(path, device, vocabulary=kind.vocabulary if kind else None)
     if kind is None:

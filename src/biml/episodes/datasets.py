@@ -384,7 +384,7 @@ def training_episodes(
         apart = holdout_grammars(data)
         return StreamDataset(meta or MetaGrammar(), seed, held_out, held_out_isomorphic=apart)
     train = EpisodeFolderDataset.open(
-        folder / "train", words=WORDS, symbols=COLOURS, report=data.report
+        folder / "train", words=WORDS, symbols=COLOURS, progress=data.progress
     )
     return FolderDataset(train, seed)
 

@@ -1,4 +1,4 @@
-"""Folders of episode files; large ones are read once into one compact file."""
+"""Folders of episode files; a large one is cached as one compressed file."""
 
 import json
 import mmap
@@ -21,10 +21,11 @@ from biml.episodes.text_format import (
 )
 from biml.errors import BimlError
 from biml.io import atomic_write
-from biml.paths import StatusCallback, ignore_status, user_cache_folder
+from biml.paths import user_cache_folder
+from biml.progress import Progress, no_progress
 
 CACHE_MIN_FILES = 1000
-"""Folders of fewer files are simply read each time."""
+"""Smaller folders are read each time."""
 
 _CACHE_FORMAT = f"biml episodes 1 {sys.byteorder}"
 
@@ -37,15 +38,10 @@ def read_episodes(
     words: Collection[str] | None = None,
     symbols: Collection[str] | None = None,
 ) -> tuple[Episode, ...]:
-    """All `*.txt` episodes of a folder, in the order of their names.
-
-    Args:
-        path: the folder.
-        words: the input words that are known; any word if not given.
-        symbols: the output symbols that are known; any symbol if not given.
+    """Read all `*.txt` episodes of a folder, sorted by file name; see `parse_episode`.
 
     Raises:
-        BimlError: no such folder, or no episode in it.
+        BimlError: the folder does not exist or has no episode.
         FormatError: a file is malformed; the message names it and the line.
     """
     return tuple(
@@ -78,12 +74,7 @@ def read_human_episodes(path: Path, *, file_holds: str = "query") -> tuple[Episo
 
 @dataclass(frozen=True)
 class EpisodeFolderDataset:
-    """The episodes of a large folder in compact memory, read when they are asked for.
-
-    Attributes:
-        path: the folder.
-        names: its file names, sorted.
-    """
+    """The episodes of a large folder, compressed in memory and parsed when accessed."""
 
     path: Path
     names: tuple[str, ...] = field(repr=False)
@@ -97,36 +88,44 @@ class EpisodeFolderDataset:
         words: Collection[str] | None = None,
         symbols: Collection[str] | None = None,
         cache: Path | None = None,
-        report: StatusCallback = ignore_status,
+        progress: Progress = no_progress,
     ) -> "EpisodeFolderDataset":
-        """Read the folder, or what was kept of it.
+        """Read the folder, or its compressed copy in the cache.
 
-        The first time every file is read and checked, and all texts are kept compressed in one
-        file of the user's cache folder. That file belongs to the names, sizes and times of change
-        of the episode files, so that a changed folder is read anew.
+        The first time every file is read and checked. The copy is valid for the names, sizes and
+        modification times of the files, so that a changed folder is read again.
 
         Args:
-            path: the folder.
-            words: the input words that are known; any word if not given.
-            symbols: the output symbols that are known; any symbol if not given.
-            cache: the folder to keep the compact file in; the user's cache folder by default.
-            report: told before a long reading starts.
+            words, symbols: the known ones; any if None.
+            cache: the folder of the copy, by default in the user's cache folder.
 
         Raises:
-            BimlError: no such folder, or no episode in it.
+            BimlError: the folder does not exist or has no episode.
             FormatError: a file is malformed; the message names it and the line.
         """
         listing = _list_files(path)
         names = tuple(name for name, _, _ in listing)
         digest = _digest(path, listing, words, symbols)
-        kept = (cache or user_cache_folder() / "episodes") / f"{_digest(path)}.packed"
-        packed = CompressedTexts.load(kept, digest)
+        file = (cache or user_cache_folder() / "episodes") / f"{_digest(path)}.packed"
+        packed = CompressedTexts.load(file, digest)
         if packed is None:
-            if len(names) >= CACHE_MIN_FILES:
-                report(f"reading {path} for the first time ({len(names):,} files) ...")
-            packed = CompressedTexts.pack(_validated_texts(path, names, words, symbols))
-            if len(names) >= CACHE_MIN_FILES:
-                packed.save(kept, digest, report)
+            n = len(names)
+            large = n >= CACHE_MIN_FILES
+            stage = f"reading {path} for the first time ({n:,} files) ..." if large else ""
+
+            def texts() -> Iterator[str]:
+                for number, name in enumerate(names):
+                    if number % 1000 == 0 and large:
+                        progress(number, n, stage=stage, unit="files")
+                    yield format_episode(read_episode(path / name, words=words, symbols=symbols))
+
+            packed = CompressedTexts.pack(texts())
+            if large:
+                try:
+                    packed.save(file, digest)
+                except BimlError as error:
+                    problem = f"could not keep the episodes for the next start: {error}"
+                    progress(n, n, stage=problem, unit="files")
         return cls(path, names, packed)
 
     def __len__(self) -> int:
@@ -137,7 +136,7 @@ class EpisodeFolderDataset:
 
 
 FileListing = Sequence[tuple[str, int, int]]
-"""Name, size in bytes and time of change in nanoseconds of each episode file, sorted by name."""
+"""Name, size in bytes and modification time in nanoseconds of each episode file, by name."""
 
 
 def _list_files(path: Path) -> FileListing:
@@ -162,22 +161,11 @@ def _digest(path: Path, *what: object) -> str:
     return blake2b(repr((str(path.resolve()), *what)).encode(), digest_size=16).hexdigest()
 
 
-def _validated_texts(
-    path: Path,
-    names: Sequence[str],
-    words: Collection[str] | None,
-    symbols: Collection[str] | None,
-) -> Iterator[str]:
-    for name in names:
-        yield format_episode(read_episode(path / name, words=words, symbols=symbols))
-
-
 @dataclass(frozen=True)
 class CompressedTexts:
-    """Many short texts, each compressed on its own with a dictionary that all share.
+    """Many short texts, each compressed on its own with a shared dictionary.
 
-    About 250 bytes an episode; mapped from its file where it has one, so that several processes
-    share the memory.
+    About 250 bytes an episode. Mapped from a file, so that processes share the memory.
     """
 
     offsets: "array[int]"
@@ -188,7 +176,7 @@ class CompressedTexts:
 
     @classmethod
     def pack(cls, texts: Iterator[str]) -> "CompressedTexts":
-        """Compress all texts; the first few hundred make the dictionary."""
+        """Compress the texts; the first 200 make the dictionary."""
         first = [text.encode() for _, text in zip(range(200), texts, strict=False)]
         dictionary = b"".join(first)[-_DICTIONARY_BYTES:]
         ends, body = [], bytearray()
@@ -210,10 +198,10 @@ class CompressedTexts:
         try:
             return zlib.decompressobj(zdict=self.dictionary).decompress(piece).decode()
         except zlib.error as error:
-            raise BimlError(f"{self.file}: damaged; remove this file and start again") from error
+            raise BimlError(f"{self.file}: damaged; delete it and start again") from error
 
-    def save(self, file: Path, digest: str, report: StatusCallback) -> None:
-        """Keep the texts; where that is impossible they stay in this process's memory."""
+    def save(self, file: Path, digest: str) -> None:
+        """Write the texts to a file, which `load` maps into memory."""
         header = {
             "format": _CACHE_FORMAT,
             "digest": digest,
@@ -221,18 +209,15 @@ class CompressedTexts:
             "dictionary": len(self.dictionary),
             "body": len(self.data),
         }
-        try:
-            with atomic_write(file) as out:
-                out.write(json.dumps(header).encode() + b"\n")
-                out.write(self.offsets.tobytes())
-                out.write(self.dictionary)
-                out.write(self.data)
-        except BimlError as error:
-            report(f"could not keep the episodes for the next start: {error}")
+        with atomic_write(file) as out:
+            out.write(json.dumps(header).encode() + b"\n")
+            out.write(self.offsets.tobytes())
+            out.write(self.dictionary)
+            out.write(self.data)
 
     @classmethod
     def load(cls, file: Path, digest: str) -> "CompressedTexts | None":
-        """What was kept under this digest; None where there is nothing, or it is incomplete."""
+        """Map a file of this digest into memory; None if there is none, or it is incomplete."""
         try:
             with open(file, "rb") as opened:
                 line = opened.readline(4096)

@@ -16,6 +16,7 @@ from biml.networks.checkpoint import check_vocabulary, load_checkpoint
 from biml.networks.registry import architecture, build_network
 from biml.networks.seq2seq import Seq2SeqTransformer, mimetic_init
 from biml.paths import DataFolders
+from biml.progress import stage_lines
 from biml.rng import derive_seed
 from biml.training.config import TrainingConfig, cli_name, preset_supports
 from biml.vocabulary import Vocabulary
@@ -163,7 +164,7 @@ def warm_episode_cache(name: str, data_dir: Path | None, report: Callable[[str],
         FormatError: a file of the folder is malformed.
     """
     if episode_type(name).algebraic_training is not None:
-        training_episodes(DataFolders(data_dir, report=report), seed=0)
+        training_episodes(DataFolders(data_dir, progress=stage_lines(report)), seed=0)
 
 
 def open_training_data(config: TrainingConfig, data_dir: Path | None) -> TrainingData:

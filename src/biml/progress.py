@@ -1,0 +1,79 @@
+"""One progress protocol for everything that takes a while.
+
+Functions take `progress: Progress = no_progress` and call it with the amount of work done so far,
+`progress(done, total, stage="scoring", unit="repeats")`. Commands and notebooks show it:
+
+    with progress_bars() as progress:
+        generate(spec, folder, progress=progress)
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+
+class Progress(Protocol):
+    """Receives the progress of some work.
+
+    `total` is None where unknown. `stage` says what is being done; each stage counts from zero.
+    `unit` says what is counted, such as "files" or "bytes".
+    """
+
+    def __call__(
+        self, done: int, total: int | None = None, *, stage: str = "", unit: str = ""
+    ) -> None: ...
+
+
+def no_progress(done: int, total: int | None = None, *, stage: str = "", unit: str = "") -> None:
+    """Ignore progress."""
+
+
+def stage_lines(write: Callable[[str], object]) -> Progress:
+    """Return a listener that writes one line when a new stage begins.
+
+    >>> progress = stage_lines(print)
+    >>> progress(0, 9, stage="reading"); progress(9, 9, stage="reading"); progress(0, stage="done")
+    reading
+    done
+    """
+    seen: set[str] = set()
+
+    def show(done: int, total: int | None = None, *, stage: str = "", unit: str = "") -> None:
+        if stage and stage not in seen:
+            seen.add(stage)
+            write(stage)
+
+    return show
+
+
+@contextmanager
+def progress_bars(*, transient: bool = False) -> Iterator[Progress]:
+    """Show a bar on standard error for each stage; transient bars vanish and need a terminal."""
+    from rich import progress
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    bars = progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.TextColumn("{task.fields[count]}"),
+        progress.TimeRemainingColumn(),
+        console=console,
+        transient=transient,
+        disable=transient and not console.is_terminal,
+    )
+    tasks: dict[str, Any] = {}
+
+    def show(done: int, total: int | None = None, *, stage: str = "", unit: str = "") -> None:
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(stage, total=total, count="")
+        bars.update(tasks[stage], completed=done, total=total, count=_count(done, total, unit))
+
+    with bars:
+        yield show
+
+
+def _count(done: int, total: int | None, unit: str) -> str:
+    if unit == "bytes":
+        return f"{done / 1e6:,.1f} MB"
+    return f"{done:,}{'' if total is None else f'/{total:,}'} {unit}".rstrip()
