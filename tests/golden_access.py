@@ -34,13 +34,43 @@ DEST_RENAMES: dict[str, str] = {"apart": "holdout_grammar"}
 VALUE_RENAMES: dict[tuple[str, Any], Any] = {}
 """(Old name of an option, its old value) to the value that it is read as."""
 
-COLUMN_RENAMES: dict[str, str] = {}
+COLUMN_RENAMES: dict[str, str] = {
+    "figure": "statistic",
+    "ours": "reproduced",
+    "group": "complexity",
+    "lapse": "p_lapse",
+    "unit": "bootstrap_unit",
+    "part": "segment",
+    "six_long": "long_output",
+}
 """Columns of the tables of results: old to new."""
 
-TABLE_RENAMES: dict[str, str] = {}
+TABLE_RENAMES: dict[str, str] = {
+    "figures": "statistics",
+    "agreement": "item_correlation",
+    "groups": "accuracy_by_complexity",
+    "patterns": "response_patterns",
+}
 """Tables of results: old to new."""
 
-CELL_RENAMES: dict[tuple[str, str], str] = {}
+CELL_RENAMES: dict[tuple[str, str], str] = {
+    ("kind", "copied"): "study",
+    ("group", "six_long"): "long_output",
+    ("figure", "samples, six-long items (%)"): "samples, long-output items (%)",
+    ("figure", "sheets that are perfect (%)"): "response sets, perfect (%)",
+    ("figure", "sheets that are one-to-one (%)"): "response sets, one-to-one (%)",
+    ("figure", "sheets with iconic concatenation (%)"): ("response sets, iconic concatenation (%)"),
+    ("figure", "sheets with mutual exclusivity (%)"): "response sets, mutual exclusivity (%)",
+    ("figure", "errors that are one-to-one (%)"): "one-to-one errors (%)",
+    ("figure", "errors that are iconic, where a rule reverses (%)"): (
+        "iconic errors, of queries with a reversing rule (%)"
+    ),
+    ("figure", "its permutation p"): "item correlation, permutation p",
+    ("figure", "greedy, rules never met in training (%)"): "greedy, held-out rules (%)",
+    ("figure", "log-likelihood of open-ended responses seen in training"): (
+        "log-likelihood of open-ended responses, fitted to them"
+    ),
+}
 """(Old column, a text in it) to the text that is there now."""
 
 STATE_RENAMES: dict[str, str] = {}

@@ -8,10 +8,8 @@ import pytest
 from biml.networks import checkpoint
 from biml.paths import DataFolders
 from biml.report.results import Results, read_results
-from biml.report.schemas import TABLES
 from biml.reproduce.cache import ResultCache
 from biml.reproduce.experiments import select_experiments
-from biml.reproduce.measurements import SCORED_TABLE
 from biml.reproduce.models import find_models
 from biml.reproduce.run import Job, reproduce
 from biml.reproduce.tables import ReproductionSpec
@@ -48,7 +46,7 @@ class RecordingListener:
 
 
 def store(folder: Path) -> ResultCache:
-    return ResultCache({**TABLES, SCORED_TABLE.name: SCORED_TABLE}, folder / "kept")
+    return ResultCache(folder / "kept")
 
 
 @pytest.fixture(scope="session")

@@ -122,8 +122,8 @@ def test_items_without_function_words_are_neither_simple_nor_complex() -> None:
 
     right = (("DAX", "DAX"), ("DAX thrice", "DAX DAX DAX"), ("1 after 2 thrice", "2 2 2 1"))
     tables = few_shot_tables(answers(*right), GOLD, 0, 10)
-    assert tables["item_accuracies"]["group"].tolist() == ["", "simple", "complex"]
-    groups = tables["groups"].set_index("group")["accuracy"]
+    assert tables["item_accuracies"]["complexity"].tolist() == ["", "simple", "complex"]
+    groups = tables["accuracy_by_complexity"].set_index("complexity")["accuracy"]
     assert groups[["simple", "complex"]].tolist() == [100, 100]
 
 

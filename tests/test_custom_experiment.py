@@ -33,7 +33,8 @@ from biml.grammar import GOLD, Grammar
 from biml.human.experiment import HumanExperiment, write_experiment
 from biml.human.readers import read_episode_files, read_response_table
 from biml.paths import DataFolders
-from biml.reproduce.published import PAPER_MODEL_OF, compare_with_published
+from biml.reproduce.models import PAPER_MODEL_OF
+from biml.reproduce.published import compare_with_published
 from biml.reproduce.tables import probe_tables
 from evaluation_toys import small_network
 from experiment_toys import ANSWERS, OPEN, SHEETS, STUDY, TRIAL, write_table, write_text
@@ -315,7 +316,9 @@ def test_a_custom_experiment_is_not_compared_with_published_values(
     (own.require("data_human") / "few_shot" / "val_behavior" / "responses.csv").unlink()
     assert is_custom_experiment(own)
     tables = {
-        "groups": pd.DataFrame([{"model": "people", "group": "all", "accuracy": 50.0}]),
+        "accuracy_by_complexity": pd.DataFrame(
+            [{"model": "people", "complexity": "all", "accuracy": 50.0}]
+        ),
         "accuracies": pd.DataFrame(
             [
                 {"model": "net", "task": task, "kind": "novel", "mean": 90.0}
@@ -331,7 +334,7 @@ def test_a_custom_experiment_is_not_compared_with_published_values(
         assert set(found["model"]) == {"people", "net"}
         # Validation episodes, too, are of the language that is studied.
         assert len(stated) == (1 if imported else 3)
-        assert "greedy, rules never met in training (%)" in set(stated["figure"])
+        assert "greedy, held-out rules (%)" in set(stated["statistic"])
 
 
 @pytest.mark.parametrize("task", [FEW_SHOT_FOLDER, "open_ended_all/val", PROBE_FOLDER])

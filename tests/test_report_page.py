@@ -68,7 +68,7 @@ def text_of(page: str) -> str:
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", visible)).split())
 
 
-def test_the_page_is_whole_and_asks_for_nothing_from_elsewhere(page: str) -> None:
+def test_the_page_is_well_formed_and_self_contained(page: str) -> None:
     outline = Outline(page)
     assert outline.open == []
     assert outline.wrong == []
@@ -97,7 +97,7 @@ def test_figures_are_files_and_hostile_labels_stay_text_in_them(folder: Path) ->
     assert "&lt;script&gt;" in (folder / "figures" / "likelihoods.svg").read_text()
 
 
-def test_answers_are_counted_with_percentages_and_errors_marked(page: str) -> None:
+def test_responses_are_counted_with_percentages_and_error_types(page: str) -> None:
     row = page[page.index('<span class="query">3 after DAX<') :]
     people = text_of(row[: row.index("</td>")])
     assert people.startswith("3 after DAX 86% ✓ of 22 D 3 19 86.4% ✓ right")
@@ -106,13 +106,13 @@ def test_answers_are_counted_with_percentages_and_errors_marked(page: str) -> No
     assert 'aria-label="DAX 3"' in row
 
 
-def test_study_instructions_stand_at_the_side(page: str) -> None:
+def test_study_examples_stand_in_the_sidebar(page: str) -> None:
     aside = page[page.index("<aside") : page.index("</aside>")]
     assert "3 surround 1 after 2 2 3 1 3" in text_of(aside)
     assert aside.count("<dt>") >= 14
 
 
-def test_each_open_ended_sheet_is_a_card(page: str) -> None:
+def test_each_open_ended_response_set_is_a_card(page: str) -> None:
     assert page.count('<article class="card">') == 29 + 15
     first = page[page.index('<article class="card">') :]
     card = text_of(first[: first.index("</article>")])
@@ -123,12 +123,12 @@ def test_each_open_ended_sheet_is_a_card(page: str) -> None:
     )
 
 
-def test_probe_trials_say_what_was_shown_and_allowed(page: str) -> None:
+def test_probe_trials_list_study_examples_and_allowed_outputs(page: str) -> None:
     text = text_of(page)
     assert "p1 → c1 p2 from c1 c2 mutual exclusivity 91% ✓ of 22 c2 18 81.8% ✓" in text
 
 
-def test_published_figures_stand_below_ours(page: str) -> None:
+def test_published_values_stand_below_reproduced_ones(page: str) -> None:
     text = text_of(page)
     assert "80.7 paper 80.7 (0.0)" in text
     assert "82.5 paper 82.4 (+0.1)" in text
@@ -154,13 +154,13 @@ def test_the_same_tables_give_the_same_bytes(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "gone"),
     [
-        ("figures", "Published figures"),
+        ("statistics", "Published figures"),
         ("accuracies", "Exact answers"),
         ("learning_curves", "Training"),
     ],
 )
-def test_what_has_no_table_is_left_out(tmp_path: Path, table: str, gone: str) -> None:
-    tables = {name: number_tables()[name] for name in (table, "groups")}
+def test_a_section_without_its_table_is_left_out(tmp_path: Path, table: str, gone: str) -> None:
+    tables = {name: number_tables()[name] for name in (table, "accuracy_by_complexity")}
     write_report(write_toy(tmp_path / "r", tables))
     assert gone in (tmp_path / "r" / "index.html").read_text()
     (tmp_path / "r" / "tables" / f"{table}.csv").unlink()
@@ -178,7 +178,7 @@ def test_every_table_can_stand_alone(tmp_path: Path, table: str) -> None:
     assert Outline((tmp_path / "r" / "index.html").read_text()).wrong == []
 
 
-def test_a_task_of_another_name_has_a_section_of_its_own(tmp_path: Path) -> None:
+def test_a_custom_task_has_its_own_section(tmp_path: Path) -> None:
     rows = [
         {"item": "q", "query": "wug twice", "response": r, "target": "A A", "study": "wug -> A"}
         for r in ("A A", "A <b>")
@@ -192,7 +192,7 @@ def test_a_task_of_another_name_has_a_section_of_its_own(tmp_path: Path) -> None
     assert "A <b>" in text_of(page)
 
 
-def test_many_different_answers_are_folded_and_the_rarest_only_counted(tmp_path: Path) -> None:
+def test_many_different_responses_are_collapsed_and_the_rarest_only_counted(tmp_path: Path) -> None:
     from biml.analysis.responses import response_table
 
     row = {"model": "net", "task": "few_shot", "item": "q", "query": "q"}
@@ -211,7 +211,7 @@ def test_the_command_makes_the_page_again(folder: Path, capsys: pytest.CaptureFi
     assert (folder / "index.html").read_text() != "old"
 
 
-def test_a_query_of_unknown_length_is_drawn_like_the_others(tmp_path: Path) -> None:
+def test_a_query_of_unknown_output_length_is_plotted(tmp_path: Path) -> None:
     folder = write_toy(tmp_path / "r", number_tables())
     path = folder / "tables" / "item_accuracies.csv"
     path.write_text(path.read_text().replace("simple,False", "complex,"))
@@ -219,7 +219,7 @@ def test_a_query_of_unknown_length_is_drawn_like_the_others(tmp_path: Path) -> N
     assert (folder / "figures" / "item_accuracies.png").is_file()
 
 
-def test_a_model_for_one_fold_stands_beside_the_others_with_its_fold(tmp_path: Path) -> None:
+def test_a_model_of_one_fold_is_labelled_with_its_fold(tmp_path: Path) -> None:
     tables = number_tables()
     lone = pd.DataFrame(
         [("lone", "open_ended", "3", 200, 0.03, -190.0, 3.0, 182, 42, False)],
@@ -236,7 +236,7 @@ def test_a_model_for_one_fold_stands_beside_the_others_with_its_fold(tmp_path: P
     assert ">−925<" in drawn
 
 
-def test_rows_are_headed_by_what_tells_them_apart(page: str) -> None:
+def test_row_headers_identify_rows(page: str) -> None:
     heads = re.findall(r'<th scope="row">([^<]+)</th>', page)
     assert {"item correlation r", "P7", "1", "DAX thrice"} <= set(heads)
     assert not {"few-shot", "Few-shot task", "Open-ended task"} & set(heads)

@@ -13,8 +13,10 @@ from biml.report.results import read_results
 from biml.report.schemas import TABLES
 from report_toys import number_tables, write_toy
 
+GROUPS = "accuracy_by_complexity"
 
-def test_tables_that_a_spreadsheet_saved_are_read_as_before(tmp_path: Path) -> None:
+
+def test_tables_saved_by_a_spreadsheet_are_read(tmp_path: Path) -> None:
     row = {"task": "few_shot", "item": "q", "query": "q", "target": "R"}
     answers = response_table([{**row, "response": "R"}, {**row, "response": "TRUE"}])
     folder = write_toy(tmp_path / "r", {"responses": answers, **number_tables()})
@@ -30,7 +32,7 @@ def test_tables_that_a_spreadsheet_saved_are_read_as_before(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", [name for name in number_tables() if TABLES[name].keys])
-def test_two_rows_for_the_same_are_refused(tmp_path: Path, name: str) -> None:
+def test_two_rows_with_the_same_keys_are_refused(tmp_path: Path, name: str) -> None:
     folder = write_toy(tmp_path / "r", {name: number_tables()[name]})
     path = folder / "tables" / f"{name}.csv"
     header, *rows = path.read_text().splitlines()
@@ -40,11 +42,13 @@ def test_two_rows_for_the_same_are_refused(tmp_path: Path, name: str) -> None:
         read_results(folder)
 
 
-def test_a_line_is_counted_as_an_editor_does(tmp_path: Path) -> None:
-    folder = write_toy(tmp_path / "r", {"groups": number_tables()["groups"]})
-    path = folder / "tables" / "groups.csv"
-    path.write_text('model,group,accuracy\n\n"two\nlines",all,50\nnet,all,many\n')
-    with pytest.raises(FormatError, match=r"groups\.csv, line 5: the accuracy 'many' is no number"):
+def test_line_numbers_are_those_of_an_editor(tmp_path: Path) -> None:
+    folder = write_toy(
+        tmp_path / "r", {"accuracy_by_complexity": number_tables()["accuracy_by_complexity"]}
+    )
+    path = folder / "tables" / "accuracy_by_complexity.csv"
+    path.write_text('model,complexity,accuracy\n\n"two\nlines",all,50\nnet,all,many\n')
+    with pytest.raises(FormatError, match=r"csv, line 5: the accuracy 'many' is no number"):
         read_results(folder)
 
 
@@ -55,7 +59,7 @@ def damage(folder: Path, how: str) -> None:
     elif how == "broken json":
         about.write_text("{")
     elif how == "format as text":
-        about.write_text(about.read_text().replace('"format": 3', '"format": "3"'))
+        about.write_text(about.read_text().replace('"format": 4', '"format": "4"'))
     elif how == "label as number":
         about.write_text(about.read_text().replace('"Symbolic (oracle)"', "5"))
     elif how == "no models":
@@ -69,12 +73,14 @@ def damage(folder: Path, how: str) -> None:
         for path in tables.iterdir():
             path.unlink()
     elif how == "broken csv":
-        (tables / "groups.csv").write_text('model,group,accuracy\n"net,all\n')
+        (tables / "accuracy_by_complexity.csv").write_text('model,complexity,accuracy\n"net,all\n')
     elif how == "no number":
-        (tables / "groups.csv").write_text("model,group,accuracy\nnet,all,many\n")
+        (tables / "accuracy_by_complexity.csv").write_text(
+            "model,complexity,accuracy\nnet,all,many\n"
+        )
     elif how == "no whole number":
-        text = (tables / "patterns.csv").read_text()
-        (tables / "patterns.csv").write_text(text.replace(",65,100,", ",65.5,100,"))
+        text = (tables / "response_patterns.csv").read_text()
+        (tables / "response_patterns.csv").write_text(text.replace(",65,100,", ",65.5,100,"))
     elif how == "no flag":
         text = (tables / "item_accuracies.csv").read_text()
         (tables / "item_accuracies.csv").write_text(text.replace("False,94", "maybe,94"))
@@ -82,7 +88,7 @@ def damage(folder: Path, how: str) -> None:
         text = (tables / "item_accuracies.csv").read_text()
         (tables / "item_accuracies.csv").write_text(text + text.splitlines()[1])
     elif how == "no column":
-        (tables / "groups.csv").write_text("model,accuracy\nnet,50\n")
+        (tables / "accuracy_by_complexity.csv").write_text("model,accuracy\nnet,50\n")
     elif how == "study":
         frame = pd.read_csv(tables / "responses.csv", keep_default_na=False)
         frame.assign(study="p1 and c1").to_csv(tables / "responses.csv", index=False)
@@ -93,22 +99,22 @@ def damage(folder: Path, how: str) -> None:
     [
         ("another format", 1, ("results.json", "format 99", "biml reproduce")),
         ("broken json", 1, ("results.json", "damaged")),
-        ("format as text", 1, ("results.json", "'format' is \"3\", but should be a whole number")),
+        ("format as text", 1, ("results.json", "'format' is \"4\", but should be a whole number")),
         ("label as number", 1, ("results.json", "'label' is 5, but should be a text", "mend it")),
         ("no models", 1, ("results.json", "'models' is missing")),
         ("an answer twice", 1, ("responses.csv, line 3", "task 'probes', item 't'", "on line 2")),
         ("no json", 2, ("not a results folder", "biml reproduce")),
         ("no tables", 1, ("tables", "no table", "biml reproduce")),
-        ("broken csv", 1, ("groups.csv", "biml reproduce")),
-        ("no number", 1, ("groups.csv, line 2", "many", "biml reproduce")),
-        ("no whole number", 1, ("patterns.csv, line 4", "count '65.5'", "biml reproduce")),
-        ("no flag", 1, ("item_accuracies.csv, line 3", "six_long 'maybe'", "biml reproduce")),
+        ("broken csv", 1, ("accuracy_by_complexity.csv", "biml reproduce")),
+        ("no number", 1, ("accuracy_by_complexity.csv, line 2", "many", "biml reproduce")),
+        ("no whole number", 1, ("response_patterns.csv, line 4", "count '65.5'", "biml reproduce")),
+        ("no flag", 1, ("item_accuracies.csv, line 3", "long_output 'maybe'", "biml reproduce")),
         (
             "twice",
             1,
             ("item_accuracies.csv, line 5", "model 'people', item 'DAX thrice'", "first on line 2"),
         ),
-        ("no column", 1, ("groups.csv", "lacks the column group")),
+        ("no column", 1, ("accuracy_by_complexity.csv", "lacks the column complexity")),
         ("study", 1, ("responses.csv", "p1 and c1")),
     ],
 )

@@ -23,7 +23,7 @@ from evaluation_toys import small_network
 from reproduce_toys import RecordingListener, store
 
 
-def test_spreads_and_best_runs_are_told_where_the_paper_has_them(results: Results) -> None:
+def test_published_sds_and_best_runs_are_listed(results: Results) -> None:
     columns = ["published", "published_sd", "published_best"]
     mlc = figures(results, "mlc")[columns]
     assert mlc.loc["greedy, gold queries (%)"].tolist() == [92.9, 8.2, 100]
@@ -32,8 +32,8 @@ def test_spreads_and_best_runs_are_told_where_the_paper_has_them(results: Result
 
 
 def figures(results: Results, model: str) -> pd.DataFrame:
-    table = results.tables["figures"]
-    return table[table["model"] == model].set_index("figure")
+    table = results.tables["statistics"]
+    return table[table["model"] == model].set_index("statistic")
 
 
 def test_people_are_as_published(results: Results) -> None:
@@ -44,32 +44,32 @@ def test_people_are_as_published(results: Results) -> None:
 
 def test_symbolic_models_are_as_published(results: Results) -> None:
     oracle = figures(results, "oracle")
-    assert oracle.loc["log-likelihood of few-shot responses", "ours"] == pytest.approx(
+    assert oracle.loc["log-likelihood of few-shot responses", "reproduced"] == pytest.approx(
         -536.1, abs=0.05
     )
-    assert oracle.loc["lapse rate of few-shot responses", "ours"] == 0.13
+    assert oracle.loc["lapse rate of few-shot responses", "reproduced"] == 0.13
     biased = figures(results, "oracle-biases")
-    assert biased.loc["log-likelihood of few-shot responses", "ours"] == pytest.approx(
+    assert biased.loc["log-likelihood of few-shot responses", "reproduced"] == pytest.approx(
         -363.2, abs=0.05
     )
 
 
 def test_every_table_is_there_with_its_columns_and_people_first(results: Results) -> None:
-    assert set(results.tables) == set(TABLES)
+    assert set(results.tables) == set(TABLES) - {"measures"}  # none is registered
     for name, frame in results.tables.items():
         assert list(frame.columns) == list(TABLES[name].columns), name
     order = ["people", "mlc", "joint-top", "vanilla", "probed", "oracle", "oracle-biases"]
-    assert results.tables["groups"]["model"].drop_duplicates().tolist() == [
+    assert results.tables["accuracy_by_complexity"]["model"].drop_duplicates().tolist() == [
         name for name in order if name not in ("vanilla", "probed")
     ]
 
 
-def test_folds_are_scored_by_who_did_not_see_them_and_add_up(results: Results) -> None:
+def test_folds_are_scored_by_held_out_models_and_add_up(results: Results) -> None:
     table = results.tables["likelihoods"]
     folds = table[(table["task"] == "open_ended") & (table["model"] == "joint-top")]
     assert folds["fold"].tolist() == ["1", "2", "3", "4", "5", "all"]
     assert not folds["within_sample"].any()
-    assert folds["lapse"].nunique() == 1
+    assert folds["p_lapse"].nunique() == 1
     total = folds["log_likelihood"].iloc[5]
     assert folds["log_likelihood"].iloc[:5].sum() == pytest.approx(total)
     assert folds["responses"].tolist()[5] == 29 * 7
@@ -92,8 +92,8 @@ def test_without_folds_everybody_is_scored_within_sample(
     )
     (row,) = found.tables["likelihoods"].to_dict("records")
     assert (row["fold"], row["within_sample"], row["responses"]) == ("", True, 203)
-    (line,) = found.tables["figures"].to_dict("records")
-    assert line["figure"] == "log-likelihood of open-ended responses seen in training"
+    (line,) = found.tables["statistics"].to_dict("records")
+    assert line["statistic"] == "log-likelihood of open-ended responses, fitted to them"
     assert "comparisons" not in found.tables
 
 
@@ -109,10 +109,10 @@ def test_models_scored_on_other_responses_are_not_compared(results: Results) -> 
     assert row["low"] < row["difference"] < row["high"] < 0
 
 
-def test_who_was_scored_on_other_responses_is_told(results: Results) -> None:
-    told = [one for one in results.skipped if "other responses" in one.why]
-    assert [(one.model, one.experiment, one.part) for one in told] == [
-        ("vanilla", "table1", "differences from the others, few-shot")
+def test_models_scored_on_other_responses_are_listed(results: Results) -> None:
+    told = [one for one in results.exclusions if "other responses" in one.reason]
+    assert [(one.model, one.experiment, one.measurement) for one in told] == [
+        ("vanilla", "table1", "differences, few-shot")
     ]
 
 
@@ -130,10 +130,10 @@ def test_models_for_different_people_are_not_compared_though_there_are_as_many(
     )
     assert found.tables["likelihoods"]["responses"].tolist() == [42, 42]
     assert "comparisons" not in found.tables
-    assert [one.model for one in found.skipped if "other responses" in one.why] == ["fold2"]
+    assert [one.model for one in found.exclusions if "other responses" in one.reason] == ["fold2"]
 
 
-def test_a_range_that_was_published_is_met_inside_it() -> None:
+def test_the_difference_to_a_published_range_is_zero_inside_it() -> None:
     ours = {"a": -350.0, "b": -370.0, "c": -390.0}
     rows = [{"model": m, "task": "few_shot", "log_likelihood": of} for m, of in ours.items()]
     table = pd.DataFrame(rows, columns=list(TABLES["likelihoods"].columns))
@@ -144,32 +144,34 @@ def test_a_range_that_was_published_is_met_inside_it() -> None:
     assert found["difference"].tolist() == [10, 0, -10]
 
 
-def test_every_published_figure_has_a_line_where_the_papers_models_are_meant() -> None:
+def test_published_values_of_absent_models_can_be_listed() -> None:
     columns = {"people": "people", "mine": "MLC (joint)"}
     rows = [{"model": "mine", "task": "probes", "pattern": "iconic", "percent": 60.0}]
-    table = pd.DataFrame(rows, columns=list(TABLES["patterns"].columns))
-    lines = compare_with_published({"patterns": table}, columns, ["probes"], include_absent=True)
-    assert not lines.duplicated(list(TABLES["figures"].keys)).any()
-    found = coerce_types(lines, TABLES["figures"]).set_index(["figure", "model"])
+    table = pd.DataFrame(rows, columns=list(TABLES["response_patterns"].columns))
+    lines = compare_with_published(
+        {"response_patterns": table}, columns, ["probes"], include_absent=True
+    )
+    assert not lines.duplicated(list(TABLES["statistics"].keys)).any()
+    found = coerce_types(lines, TABLES["statistics"]).set_index(["statistic", "model"])
     probed = found.xs("MLC (probes)", level="model")
     assert probed["published"].tolist() == [68.6, 93.8, 53.2]
-    assert probed[["ours", "difference"]].isna().all(axis=None)
-    mine = found.xs("mine", level="model")["ours"]
+    assert probed[["reproduced", "difference"]].isna().all(axis=None)
+    mine = found.xs("mine", level="model")["reproduced"]
     assert mine.fillna(-1).tolist() == [-1, 60, -1]
     assert len(found) == 9
     # Nothing is told of figures that imported people cannot have.
     assert (
         len(
             compare_with_published(
-                {"patterns": table}, columns, ["probes"], True, include_absent=True
+                {"response_patterns": table}, columns, ["probes"], True, include_absent=True
             )
         )
         == 1
     )
-    assert len(compare_with_published({"patterns": table}, columns, ["probes"])) == 1
+    assert len(compare_with_published({"response_patterns": table}, columns, ["probes"])) == 1
 
 
-def test_what_is_published_of_models_that_are_not_here_is_shown_without_ours(
+def test_the_page_shows_published_values_of_absent_models(
     wanted: ReproductionSpec, tmp_path: Path
 ) -> None:
     some = tuple(s for s in wanted.models if s.name in ("joint-top", "oracle"))
@@ -180,12 +182,12 @@ def test_what_is_published_of_models_that_are_not_here_is_shown_without_ours(
         asked, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
     )
     lines = figures(found, "MLC (probes)")
-    assert lines["ours"].isna().all()
+    assert lines["reproduced"].isna().all()
     page = (tmp_path / "out" / "index.html").read_text("utf-8")
     assert re.search(r">–\s*<[^>]*>\s*paper 93\.8\s*<", page)
 
 
-def test_answers_to_probes_are_scored_too(results: Results) -> None:
+def test_responses_to_probes_are_scored(results: Results) -> None:
     table = results.tables["likelihoods"]
     rows = table[table["task"] == "probes"].set_index("model")
     assert rows.index.tolist() == ["joint-top", "probed"]
@@ -195,16 +197,15 @@ def test_answers_to_probes_are_scored_too(results: Results) -> None:
     assert pairs.loc["probes", ["model_a", "model_b"]].tolist() == ["joint-top", "probed"]
 
 
-def test_who_takes_no_part_is_told_with_the_reason(results: Results) -> None:
-    why = {(one.model, one.experiment): one.why for one in results.skipped if not one.part}
-    assert "not on the open-ended task" in why["mlc", "open-ended"]
-    assert "another vocabulary" in why["vanilla", "novel-rules"]
-    assert ("joint-top", "probes") not in why
-    assert ("vanilla", "few-shot") not in why  # its gold answers are measured
-    parts = {(one.model, one.experiment, one.part) for one in results.skipped}
-    assert ("vanilla", "few-shot", "greedy answers, validation") in parts
-    assert ("oracle", "few-shot", "greedy answers, gold") in parts
-    assert ("mlc", "table1", "likelihood, open-ended") in parts
+def test_exclusions_have_reasons(results: Results) -> None:
+    why = {(one.model, one.experiment, one.measurement): one.reason for one in results.exclusions}
+    assert "not on the open-ended task" in why["mlc", "open-ended", "samples, open-ended"]
+    assert "vocabulary" in why["vanilla", "novel-rules", "greedy responses, held-out rules"]
+    assert not any(model == "joint-top" for model, _, _ in why)
+    assert ("vanilla", "few-shot", "greedy responses, gold") not in why
+    assert ("vanilla", "few-shot", "greedy responses, validation") in why
+    assert ("oracle", "few-shot", "greedy responses, gold") in why
+    assert ("mlc", "table1", "likelihood, open-ended") in why
 
 
 def test_greedy_accuracies_and_samples_of_every_task(results: Results) -> None:
@@ -223,7 +224,7 @@ def test_greedy_accuracies_and_samples_of_every_task(results: Results) -> None:
 
 def test_the_page_and_what_was_run_stand_beside_the_tables(results: Results, place: Path) -> None:
     about = json.loads((place / "out" / "results.json").read_bytes())
-    assert about["format"] == 3
+    assert about["format"] == 4
     assert about["quick"] is True
     assert about["experiments"] == list(EXPERIMENTS)
     assert about["models"][0] == {"name": "mlc", "label": "BIML", "kind": "network"}
@@ -262,7 +263,7 @@ def test_without_human_data_the_message_names_the_command_and_novel_rules_still_
     assert (tmp_path / "out" / "tables" / "accuracies.csv").is_file()
 
 
-def test_accuracies_on_other_validation_episodes_stand_beside_no_published_ones(
+def test_accuracy_on_other_validation_episodes_has_no_published_value(
     results: Results, models: Path, shared: Path, tmp_path: Path
 ) -> None:
     def stated(found: Results) -> set[str]:
@@ -281,12 +282,10 @@ def test_accuracies_on_other_validation_episodes_stand_beside_no_published_ones(
         wanted, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
     )
     assert stated(found) == stated(results) & set(figures(found, "mlc").index) - {validation}
-    assert figures(found, "mlc").loc[validation, "ours"] >= 0
+    assert figures(found, "mlc").loc[validation, "reproduced"] >= 0
 
 
-def test_a_network_of_another_language_takes_no_part_and_says_so(
-    shared: Path, tmp_path: Path
-) -> None:
+def test_a_network_of_another_vocabulary_is_excluded(shared: Path, tmp_path: Path) -> None:
     from biml.networks.seq2seq import Seq2SeqTransformer
     from biml.vocabulary import Vocabulary
     from evaluation_toys import SMALL

@@ -29,7 +29,7 @@ from biml.reproduce.tables import ReproductionSpec
 from process_toys import await_end, descendants_of
 
 
-def test_the_command_shows_published_figures_beside_ours(
+def test_the_command_prints_published_and_reproduced_statistics(
     shared: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -37,7 +37,7 @@ def test_the_command_shows_published_figures_beside_ours(
     words = ["reproduce", "table1", "--models", "oracle", "biases", "--quick", "--workers", "1"]
     assert main([*words, "--data_dir", str(shared), "--out", str(out)]) == 0
     shown = capsys.readouterr()
-    assert f"People's answers: {shared / 'data_human'}\n" in shown.err
+    assert f"Human responses: {shared / 'data_human'}\n" in shown.err
     assert "-536.1" in shown.out
     assert "published" in shown.out
     assert str(out / "index.html") in shown.out
@@ -80,7 +80,7 @@ def test_workers_end_with_a_command_that_is_killed(
     await_end(workers, 60)
 
 
-def test_misuse_is_told_before_anything_is_written(
+def test_misuse_is_refused_before_anything_is_written(
     shared: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
     def fails(*words: str) -> str:
@@ -117,11 +117,11 @@ def test_misuse_is_told_before_anything_is_written(
     assert "is a link" in fails("--models", "oracle", "--out", str(link))
     assert link.is_symlink()
     message = fails("probes", "--models", "oracle", "--out", str(tmp_path / "new"))
-    assert "no model takes part" in message
+    assert "every model is excluded" in message
 
 
 @pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "Desktop.ini"])
-def test_what_a_file_manager_leaves_is_no_reason_to_refuse(tmp_path: Path, name: str) -> None:
+def test_files_of_file_managers_are_ignored(tmp_path: Path, name: str) -> None:
     check_output_folder(tmp_path, FIGURE_FILES)
     (tmp_path / name).touch()
     check_output_folder(tmp_path, FIGURE_FILES)
@@ -135,9 +135,9 @@ def test_what_a_file_manager_leaves_is_no_reason_to_refuse(tmp_path: Path, name:
 
 
 @pytest.mark.parametrize("mine", ["notes.txt", "tables/mine.csv", "figures/mine.png"])
-def test_what_is_not_of_a_reproduction_is_not_replaced(tmp_path: Path, mine: str) -> None:
+def test_a_folder_with_other_files_is_not_replaced(tmp_path: Path, mine: str) -> None:
     write_results(Results("0", True, 0, (), ("few-shot",)), tmp_path)
-    for name in ("tables/groups.csv", "figures/likelihoods.png"):
+    for name in ("tables/accuracy_by_complexity.csv", "figures/likelihoods.png"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
     check_output_folder(tmp_path, FIGURE_FILES)
@@ -148,44 +148,49 @@ def test_what_is_not_of_a_reproduction_is_not_replaced(tmp_path: Path, mine: str
 
 def test_names_in_brackets_are_shown_as_they_are(capsys, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
-    row = {"experiment": "few-shot", "figure": "its r", "model": "mine[v2]", "ours": 1.0}
+    row = {"experiment": "few-shot", "statistic": "its r", "model": "mine[v2]", "reproduced": 1.0}
     assert "mine[v2]" in shown_of([row], capsys)
 
 
 def test_a_range_is_shown_as_one(capsys, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
-    row = {"experiment": "table1", "figure": "log-likelihood", "model": "net", "ours": -350.05}
+    row = {
+        "experiment": "table1",
+        "statistic": "log-likelihood",
+        "model": "net",
+        "reproduced": -350.05,
+    }
     row |= {"published_low": -380.0, "published_high": -360.0, "difference": 9.95}
     (line,) = [line for line in shown_of([row], capsys).splitlines() if "net" in line]
     assert line.split() == ["log-likelihood", "net", "-380", "to", "-360", "-350.1", "+9.9"]
 
 
-def test_a_published_figure_without_ours_is_shown_with_dashes(capsys, monkeypatch) -> None:
+def test_a_published_statistic_that_was_not_reproduced_has_dashes(capsys, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
-    row = {"experiment": "probes", "figure": "iconic (%)", "model": "MLC", "published": 93.8}
+    row = {"experiment": "probes", "statistic": "iconic (%)", "model": "MLC", "published": 93.8}
     (line,) = [line for line in shown_of([row], capsys).splitlines() if "MLC" in line]
     assert line.split() == ["iconic", "(%)", "MLC", "93.8", "–", "–"]
 
 
 def shown_of(rows: list[dict[str, object]], capsys) -> str:
     frame = coerce_types(
-        pd.DataFrame(rows, columns=list(TABLES["figures"].columns)), TABLES["figures"]
+        pd.DataFrame(rows, columns=list(TABLES["statistics"].columns)), TABLES["statistics"]
     )
     console = ReproduceConsole()
-    console.results(Results("0", True, 0, (), ("few-shot",), (), {"figures": frame}), Path("out"))
+    console.results(
+        Results("0", True, 0, (), ("few-shot",), (), {"statistics": frame}), Path("out")
+    )
     return capsys.readouterr().out
 
 
-def test_whose_answers_are_reproduced_is_told_where_the_named_folder_has_none(
-    tmp_path: Path, capsys
-) -> None:
+def test_the_console_names_the_folder_of_the_human_data(tmp_path: Path, capsys) -> None:
     (tmp_path / "usual" / "data_human").mkdir(parents=True)
     (tmp_path / "named").mkdir()
     usual = (SearchPath(tmp_path / "usual", "usual"),)
     found = tmp_path / "usual" / "data_human"
     why = f"there is no data_human in {tmp_path / 'named'}"
     data = DataFolders(tmp_path / "named", usual)
-    for name, told in (("probes", f"People's answers: {found} ({why})\n"), ("novel-rules", "")):
+    for name, told in (("probes", f"Human responses: {found} ({why})\n"), ("novel-rules", "")):
         ReproduceConsole().header(ReproductionSpec((), select_experiments([name]), data))
         assert capsys.readouterr().err == f"Models: \n{told}"
 

@@ -21,10 +21,9 @@ from biml.human.readers import read_episode_files, read_response_table
 from biml.networks import checkpoint
 from biml.paths import DataFolders
 from biml.report.results import Results, read_results
-from biml.report.schemas import PEOPLE, TABLES
+from biml.report.schemas import PEOPLE
 from biml.reproduce.cache import ResultCache
 from biml.reproduce.experiments import select_experiments
-from biml.reproduce.measurements import SCORED_TABLE
 from biml.reproduce.models import find_models
 from biml.reproduce.run import plan_jobs, reproduce
 from biml.reproduce.tables import ReproductionSpec
@@ -33,7 +32,7 @@ from experiment_toys import ANSWERS, OPEN, SHEETS, STUDY, write_table, write_tex
 
 
 class Quiet:
-    """Is told, and says nothing."""
+    """A listener that does nothing."""
 
     def on_start(self, units: object) -> None: ...
 
@@ -64,35 +63,36 @@ def wanted(
 
 
 def results_of(asked: ReproductionSpec, folder: Path) -> Results:
-    store = ResultCache({**TABLES, SCORED_TABLE.name: SCORED_TABLE}, folder / "kept")
+    store = ResultCache(folder / "kept")
     reproduce(asked, folder / "out", workers=1, listener=Quiet(), cache=store)
     return read_results(folder / "out")
 
 
-def test_tasks_that_were_not_imported_are_left_out_and_told(few_shot_only, tmp_path) -> None:
+def test_tasks_that_were_not_imported_are_listed_as_exclusions(few_shot_only, tmp_path) -> None:
     asked = wanted(few_shot_only, tmp_path, "oracle", "biases")
     results = results_of(asked, tmp_path)
     assert set(results.tables["responses"]["task"]) == {"few_shot"}
-    assert set(results.tables["groups"]["model"]) == {"people", "oracle"}
-    absent = {(one.experiment, one.part) for one in results.skipped if one.model == PEOPLE}
+    assert set(results.tables["accuracy_by_complexity"]["model"]) == {"people", "oracle"}
+    absent = {
+        (one.experiment, one.measurement) for one in results.exclusions if one.model == PEOPLE
+    }
     assert absent == {
         ("table1", "likelihood, open-ended"),
-        ("open-ended", ""),
-        ("probes", ""),
+        ("open-ended", "samples, open-ended"),
+        ("probes", "likelihood, probes"),
+        ("probes", "samples, probes"),
     }
     assert "no open-ended task" in (tmp_path / "out" / "index.html").read_text("utf-8")
 
 
-def test_the_command_tells_what_is_missing_of_symbolic_models_too(
-    few_shot_only, tmp_path, monkeypatch, capsys
-) -> None:
+def test_the_command_prints_exclusions(few_shot_only, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     words = ["--models", "oracle", "--data_dir", str(few_shot_only.data_dir), "--quick"]
     out = ["--out", str(tmp_path / "out"), "--workers", "1"]
     assert main(["reproduce", "table1", "few-shot", *words, *out]) == 0
     shown = capsys.readouterr().err
-    assert "Not measured: table1 (likelihood, open-ended), as the data found have no" in shown
-    assert "oracle takes no part in few-shot (greedy answers, gold)" in shown
+    assert "Not measured: table1: likelihood, open-ended (these data have no" in shown
+    assert "few-shot: greedy responses, gold" in shown
 
 
 def test_one_person_makes_no_interval_of_differences(tmp_path) -> None:
@@ -107,7 +107,7 @@ def test_one_person_makes_no_interval_of_differences(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("people", "folds"), [(6, ["1", "2", "3", "4", "5", "all"]), (4, [""])])
-def test_open_ended_answers_alone_and_of_few_people(tmp_path, people: int, folds) -> None:
+def test_open_ended_responses_with_and_without_folds(tmp_path, people: int, folds) -> None:
     data = imported(tmp_path, write_text(tmp_path / "open.txt", OPEN), SHEETS[: 3 * people])
     checkpoint.save_checkpoint(
         tmp_path / "net.pt", checkpoint.checkpoint_of(small_network(), "open_end_human_all")
@@ -121,7 +121,7 @@ def test_open_ended_answers_alone_and_of_few_people(tmp_path, people: int, folds
     assert table.loc[["net"], "within_sample"].isna().all()
 
 
-def test_items_of_different_grammars_are_measured_each_by_its_own(tmp_path) -> None:
+def test_each_item_is_scored_by_its_own_grammar(tmp_path) -> None:
     other = STUDY.replace("wug then blick OUT: ▲ ■", "wug then blick OUT: ■ ▲")
     other = other.replace("x1 then x2 -> [x2] [x1]", "x1 then x2 -> [x1] [x2]")
     other = other.replace("IN: blick then toma OUT: ● ▲", "IN: blick then toma OUT: ▲ ●")
@@ -133,7 +133,7 @@ def test_items_of_different_grammars_are_measured_each_by_its_own(tmp_path) -> N
     assert items[items["model"] == "people"]["accuracy"].tolist() == [50, 50]
     answers = results.tables["responses"].set_index(["model", "item"]).sort_index()
     assert set(answers.loc[("people", "two"), "target"]) == {"▲ ●"}
-    assert items["group"].tolist() == ["simple"] * 4
+    assert items["complexity"].tolist() == ["simple"] * 4
 
 
 def test_an_item_of_two_grammars_is_refused_before_anything_is_computed(tmp_path) -> None:
@@ -154,19 +154,21 @@ def test_an_item_of_two_grammars_is_refused_before_anything_is_computed(tmp_path
     assert not (tmp_path / "kept").exists()
 
 
-def test_basic_seq2seq_is_asked_the_published_task_only(few_shot_only, shared, tmp_path) -> None:
+def test_basic_seq2seq_is_measured_on_the_published_task_only(
+    few_shot_only, shared, tmp_path
+) -> None:
     legacy = shared / "legacy" / "net-legacy-vanilla.pt"
     (tmp_path / "vanilla.pt").write_bytes(legacy.read_bytes())
     asked = wanted(few_shot_only, tmp_path, "vanilla", "oracle", of=["table1", "few-shot"])
     units, skipped = plan_jobs(asked)
     assert {unit.context.model.name for unit in units} == {"oracle"}
-    why = {one.part: one.why for one in skipped if one.model == "vanilla"}
+    why = {one.measurement: one.reason for one in skipped if one.model == "vanilla"}
     assert why["likelihood, few-shot"] == "knows only the words of the published task"
     published = wanted(DataFolders(shared), tmp_path, "vanilla", of=["table1", "few-shot"])
     assert {unit.measurement for unit in plan_jobs(published)[0]} == {"few_shot_likelihood", "gold"}
 
 
-def test_answers_longer_than_published_ones_are_drawn_to_their_end(tmp_path) -> None:
+def test_long_responses_are_sampled_to_their_end(tmp_path) -> None:
     words = " then ".join(["blick twice", "toma twice"] * 3)
     study = STUDY.replace("IN: blick then toma OUT: ● ▲", f"IN: {words} OUT: {'● ● ▲ ▲ ' * 3}")
     rows = [("Ann", "long", words, "▲")]
@@ -179,7 +181,7 @@ def test_answers_longer_than_published_ones_are_drawn_to_their_end(tmp_path) -> 
     assert drawn["correct"].all()
 
 
-def test_gold_answers_of_any_length_can_be_right(tmp_path, monkeypatch) -> None:
+def test_long_gold_responses_can_be_correct(tmp_path, monkeypatch) -> None:
     import biml.reproduce.measurements as measures
 
     asked_for = []

@@ -94,8 +94,11 @@ def test_several_processes_give_the_same(
     found = reproduce(
         part, tmp_path / "out", workers=2, listener=RecordingListener(), cache=store(tmp_path)
     )
+    name = "accuracy_by_complexity"
     ours, theirs = (
-        coerce_types(t["groups"], TABLES["groups"]).set_index(["model", "group"])["accuracy"]
+        coerce_types(t["accuracy_by_complexity"], TABLES["accuracy_by_complexity"]).set_index(
+            ["model", "complexity"]
+        )["accuracy"]
         for t in (found.tables, results.tables)
     )
     assert ours.to_dict() == {key: theirs[key] for key in ours.index}

@@ -5,16 +5,18 @@ from pathlib import Path
 
 from biml.errors import UsageError
 from biml.evaluation.symbolic import SYMBOLIC
-from biml.reproduce.experiments import ALL_EXPERIMENTS, EXPERIMENTS
+from biml.reproduce.experiments import ALL_EXPERIMENTS, EXPERIMENTS, select_experiments
 
 MAX_SEED = 2**63 - 1
-"""The largest that a column of whole numbers holds."""
+"""The largest that an integer column holds."""
 
 SUMMARY = "Reproduce the paper's behavioural results and write a report."
 
+REPORT_SUMMARY = "Make the page and figures of a results folder again from its tables."
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
+    """Add the options of `biml reproduce`."""
     option = parser.add_argument
     option(
         "experiments",
@@ -27,9 +29,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="NAME",
         help=f"model files, and the symbolic models {', '.join(SYMBOLIC)} "
-        "(the paper's models that are on this machine, and all symbolic ones)",
+        "(default: the installed models of the paper, and all symbolic ones)",
     )
-    option("--quick", action="store_true", help="a minute's version: fewer passes and samples")
+    option("--quick", action="store_true", help="takes a minute: fewer repeats and samples")
     option(
         "--out",
         type=Path,
@@ -37,27 +39,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="for the page, figures and tables (%(default)s)",
     )
-    option("--seed", type=int, default=0, metavar="N", help="of names, orders and draws (0)")
+    option("--seed", type=int, default=0, metavar="N", help="of remappings, orders, samples (0)")
     option(
         "--lapse_samples",
         action="store_true",
-        help="let networks lapse in samples too, at the rate that fits people best; the published "
-        "samples do not, and those of symbolic models always do",
+        help="let networks lapse in samples too, at the rate fitted to people; the published "
+        "samples do not lapse, and those of symbolic models always do",
     )
     option(
         "--dir_model",
         default="out_models",
         metavar="FOLDER",
-        help="where models are looked for first (%(default)s)",
+        help="searched for models first (%(default)s)",
     )
-    option("--data_dir", type=Path, metavar="FOLDER", help="where to look for data folders first")
+    option("--data_dir", type=Path, metavar="FOLDER", help="searched for data folders first")
     option("--workers", type=int, metavar="N", help="processes (one for each core)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Reproduce, and show every published figure beside ours."""
-    from biml.reproduce.experiments import ALL_EXPERIMENTS, EXPERIMENTS, select_experiments
-
+    """Run `biml reproduce`."""
     experiments = select_experiments(args.experiments)
     if args.workers is not None and args.workers < 1:
         raise UsageError(f"--workers is {args.workers}, but must be at least 1")
@@ -69,7 +69,6 @@ def run(args: argparse.Namespace) -> int:
 
     check_output_folder(args.out, FIGURE_FILES)
 
-    pass  # DROPPED
     from biml.cli.reproduce_console import ReproduceConsole
     from biml.paths import DataFolders
     from biml.reproduce.models import find_models
@@ -83,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     except UsageError:
         if misplaced := [n for n in args.models or () if n in (*EXPERIMENTS, ALL_EXPERIMENTS)]:
             raise UsageError(
-                f"there is no model {misplaced[0]!r}, but an experiment; name experiments before "
+                f"{misplaced[0]!r} is an experiment, not a model; name experiments before "
                 f"--models: biml reproduce {misplaced[0]} --models …"
             ) from None
         raise
@@ -96,20 +95,16 @@ def run(args: argparse.Namespace) -> int:
         lapse_samples=args.lapse_samples,
         include_absent=args.models is None,
     )
+    workers = args.workers or physical_cores()
     with ReproduceConsole() as console:
         console.header(spec)
-        results = reproduce(
-            spec, args.out, workers=args.workers or physical_cores(), listener=console
-        )
+        results = reproduce(spec, args.out, workers=workers, listener=console)
     console.results(results, args.out)
     return 0
 
 
-REPORT_SUMMARY = "Make the page and figures of a results folder again from its tables."
-
-
 def configure_report(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
+    """Add the options of `biml report`."""
     parser.add_argument(
         "folder",
         type=Path,
@@ -119,7 +114,7 @@ def configure_report(parser: argparse.ArgumentParser) -> None:
 
 
 def run_report(args: argparse.Namespace) -> None:
-    """Write the page and say where it is."""
+    """Run `biml report`."""
     from biml.report.page import PAGE_FILE, write_report
 
     write_report(args.folder)

@@ -1,4 +1,4 @@
-"""Console output of `biml reproduce`."""
+"""Console output of `biml reproduce`: progress on standard error, results on standard output."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from biml.report.results import Results, exclusions_by_reason
+from biml.report.results import Exclusion, Results
 from biml.report.schemas import PEOPLE
 from biml.reproduce.measurements import MEASUREMENTS
 from biml.reproduce.run import Job
@@ -19,7 +19,7 @@ from biml.reproduce.tables import ReproductionSpec
 
 
 class ReproduceConsole:
-    """Progress on standard error, results on standard output."""
+    """The listener of a reproduction that shows a progress bar and prints messages."""
 
     def __init__(self) -> None:
         self._stdout = Console(highlight=False)
@@ -50,35 +50,30 @@ class ReproduceConsole:
         self._bar.stop()
         if kind is KeyboardInterrupt:
             self.on_message(
-                "Interrupted. What was complete is kept: the same command goes on from there."
+                "Interrupted. Complete measurements are cached: the same command continues there."
             )
 
     def header(self, spec: ReproductionSpec) -> None:
-        """Say what is going to be done."""
-        names = ", ".join(subject.name for subject in spec.models)
-        self.on_message(f"Models: {names}")
-        asked = [name for experiment in spec.experiments for name in experiment.measurements]
+        """Print the models and where the human data are."""
+        self.on_message(f"Models: {', '.join(model.name for model in spec.models)}")
+        names = [name for experiment in spec.experiments for name in experiment.measurements]
         people = spec.data.get("data_human")
-        if people is not None and any("data_human" in MEASUREMENTS[name].data for name in asked):
-            why = spec.data.fallback_note("data_human")
-            self.on_message(f"People's answers: {people}{why and f' ({why})'}")
-        if spec.include_absent and all(subject.symbolic for subject in spec.models):
-            self.on_message(
-                "There is none of the paper's networks on this machine; name yours with --models."
-            )
-
-    # --- what the work tells
+        if people is not None and any("data_human" in MEASUREMENTS[name].data for name in names):
+            note = spec.data.fallback_note("data_human")
+            self.on_message(f"Human responses: {people}{note and f' ({note})'}")
+        if spec.include_absent and all(model.symbolic for model in spec.models):
+            self.on_message("None of the paper's networks is installed; name yours with --models.")
 
     def on_start(self, jobs: Sequence[Job]) -> None:
-        self._total = sum(unit.cost for unit in jobs)
+        self._total = sum(job.cost for job in jobs)
         if not jobs:
-            self.on_message("Nothing to compute: all results were kept from earlier calls.")
+            self.on_message("Nothing to compute: all results are cached.")
 
     def on_running(self, jobs: Sequence[Job]) -> None:
-        doing = " · ".join(
-            f"{unit.context.model.name}: {MEASUREMENTS[unit.measurement].summary}" for unit in jobs
+        running = " · ".join(
+            f"{job.context.model.name}: {MEASUREMENTS[job.measurement].summary}" for job in jobs
         )
-        self._bar.update(self._task, description=doing or "statistics and figures")
+        self._bar.update(self._task, description=running or "statistics and figures")
 
     def on_done(self, job: Job) -> None:
         self._complete += job.cost
@@ -87,39 +82,49 @@ class ReproduceConsole:
     def on_message(self, text: str) -> None:
         self._stderr.print(text, markup=False)
 
-    # --- at the end
-
     def results(self, results: Results, out: Path) -> None:
-        """Show the published figures beside ours, who took no part, and where everything is."""
-        for experiment, rows in results.tables["figures"].groupby("experiment", sort=False):
+        """Print published and reproduced statistics, exclusions, and the path of the page."""
+        for experiment, rows in results.tables["statistics"].groupby("experiment", sort=False):
             table = Table(title=str(experiment), title_justify="left", box=None, pad_edge=False)
-            table.add_column("figure")
+            table.add_column("statistic")
             table.add_column("model")
-            for name in ("published", "ours", "difference"):
+            for name in ("published", "reproduced", "difference"):
                 table.add_column(name, justify="right")
             last = ""
             for row in rows.itertuples():
-                name = str(row.figure)
+                name = str(row.statistic)
                 digits = 1 if "%" in name or "likelihood" in name else 3
-                numbers = [_published_text(row, digits), _format_number(row.ours, digits)]
-                difference = _format_number(row.difference, digits, sign=True)
-                words = [Text("" if name == last else name), Text(str(row.model))]
-                table.add_row(*words, *numbers, difference)
+                table.add_row(
+                    Text("" if name == last else name),
+                    Text(str(row.model)),
+                    _published_text(row, digits),
+                    _format_number(row.reproduced, digits),
+                    _format_number(row.difference, digits, sign=True),
+                )
                 last = name
             self._stdout.print(table)
             self._stdout.print()
-        self._print_exclusions(results)
+        for line in exclusion_lines(results.exclusions):
+            self.on_message(line)
         page = out / "index.html"
         where = f"Report: {page}" if page.is_file() else f"Results: {out}"
         self._stdout.print(where, markup=False, soft_wrap=True)
 
-    def _print_exclusions(self, results: Results) -> None:
-        """Which models took no part in what, and what the data have not."""
-        for (model, reason), experiments in exclusions_by_reason(results.skipped).items():
-            if model == PEOPLE:
-                self.on_message(f"Not measured: {', '.join(experiments)}, as {reason}")
-            else:
-                self.on_message(f"{model} takes no part in {', '.join(experiments)}: it {reason}")
+
+def exclusion_lines(exclusions: Sequence[Exclusion]) -> list[str]:
+    """A line for all models that are excluded from the same measurements for the same reason."""
+    columns: dict[tuple[str, str], list[str]] = {}
+    for one in exclusions:
+        columns.setdefault((one.model, one.reason), []).append(one.column)
+    models: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (model, reason), names in columns.items():
+        models.setdefault((reason, tuple(names)), []).append(model)
+    return [
+        f"Not measured: {'; '.join(names)} ({reason})"
+        if PEOPLE in excluded
+        else f"Excluded from {'; '.join(names)}: {', '.join(excluded)} ({reason})"
+        for (reason, names), excluded in models.items()
+    ]
 
 
 def _published_text(row: Any, digits: int) -> str:

@@ -1,14 +1,9 @@
 """Writing a meta-training set: folders `train` and `val` of drawn episodes."""
 
 import os
-import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 from biml.episodes.datasets import (
@@ -23,9 +18,10 @@ from biml.episodes.datasets import (
 )
 from biml.episodes.episode import Episode
 from biml.episodes.text_format import format_episode
-from biml.errors import BimlError, FormatError, UsageError
+from biml.errors import FormatError, UsageError
 from biml.grammar import MetaGrammar
 from biml.io import atomic_directory
+from biml.parallel import parallel_map
 
 _CHUNK_SIZE = 500
 """Episodes that a worker writes between two reports."""
@@ -117,10 +113,9 @@ def generate(
         ]
         done = spec.val
         task = partial(_write_chunk, stream, made)
-        with _parallel_map(min(workers, len(pieces)), task) as run:
-            for written in run(pieces):
-                done += written
-                progress(done, total)
+        for written in parallel_map(task, pieces, min(workers, len(pieces))):
+            done += written
+            progress(done, total)
 
 
 def _episode_path(folder: Path, part: str, number: int) -> Path:
@@ -135,33 +130,6 @@ def _write_chunk(stream: StreamDataset, folder: Path, numbers: range) -> int:
         ) as file:
             file.write(text)
     return len(numbers)
-
-
-@contextmanager
-def _parallel_map(
-    workers: int, task: Callable[[range], int]
-) -> Iterator[Callable[[list[range]], Iterator[int]]]:
-    """A `map` of the task over pieces of work, in this process or in several."""
-    if workers == 1:
-        yield partial(map, task)
-        return
-    pool = ProcessPoolExecutor(
-        workers,
-        # Started afresh rather than forked: the caller may have threads.
-        mp_context=get_context("spawn"),
-        # Ctrl-C reaches all processes; the parent alone decides what to do about it.
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    )
-    try:
-        yield partial(pool.map, task)
-    except BrokenProcessPool as error:
-        raise BimlError(
-            "a worker process was ended from outside, perhaps for want of memory; "
-            "try again with fewer --workers"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _n_cores() -> int:

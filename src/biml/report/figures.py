@@ -253,11 +253,11 @@ def likelihoods(tables: Tables, columns: tuple[ModelColumn, ...]) -> RenderedFig
 
 def _people_ceiling(tables: Tables) -> float | None:
     """Log-likelihood of people's few-shot responses by their own frequencies."""
-    table = tables.get("figures")
+    table = tables.get("statistics")
     if table is None:
         return None
     theirs = table[(table["experiment"] == "table1") & (table["model"] == PEOPLE)]
-    return None if theirs.empty else float(theirs["ours"].iloc[0])
+    return None if theirs.empty else float(theirs["reproduced"].iloc[0])
 
 
 def item_accuracies(tables: Tables, columns: tuple[ModelColumn, ...]) -> RenderedFigure | None:
@@ -269,7 +269,7 @@ def item_accuracies(tables: Tables, columns: tuple[ModelColumn, ...]) -> Rendere
     if not models:
         return None
     theirs = table[table["model"] == PEOPLE].set_index("item")["accuracy"]
-    agreement = tables.get("agreement", pd.DataFrame({"model": [], "r": []}))
+    agreement = tables.get("item_correlation", pd.DataFrame({"model": [], "r": []}))
     r_of: dict[str, float] = dict(zip(agreement["model"], agreement["r"], strict=True))
     across = 4 if len(models) in (4, 7, 8) or len(models) > 9 else 3
     figure, grid = subplots(len(models), 2.45, 2.5, columns=across)
@@ -277,12 +277,12 @@ def item_accuracies(tables: Tables, columns: tuple[ModelColumn, ...]) -> Rendere
         panel.plot([0, 100], [0, 100], color=TEXT_COLOUR, linewidth=0.8, linestyle=":")
         ours = table[table["model"] == model.name]
         for _, item in ours[ours["item"].isin(theirs.index)].iterrows():
-            long = pd.notna(item["six_long"]) and bool(item["six_long"])
+            long = pd.notna(item["long_output"]) and bool(item["long_output"])
             of_group = {"simple": "o", "complex": "*" if long else "s"}
             panel.plot(
                 float(item["accuracy"]),
                 float(theirs[item["item"]]),
-                marker=of_group.get(str(item["group"]), "D"),
+                marker=of_group.get(str(item["complexity"]), "D"),
                 markersize=10 if long else 7,
                 color=colour(model),
                 markeredgecolor=TEXT_COLOUR,
@@ -300,7 +300,7 @@ def item_accuracies(tables: Tables, columns: tuple[ModelColumn, ...]) -> Rendere
             ylabel="people: correct (%)",
         )
         panel.set_box_aspect(1)
-    others = "" if (table["group"] != "").all() else ", diamonds without function words"
+    others = "" if (table["complexity"] != "").all() else ", diamonds without function words"
     return render(
         figure,
         "item_accuracies",
@@ -312,7 +312,7 @@ def item_accuracies(tables: Tables, columns: tuple[ModelColumn, ...]) -> Rendere
 
 def open_ended_patterns(tables: Tables, columns: tuple[ModelColumn, ...]) -> RenderedFigure | None:
     """How often the patterns are there in people's and models' answer sheets."""
-    table = tables.get("patterns")
+    table = tables.get("response_patterns")
     if table is None or not (table["task"] == "open_ended").any():
         return None
     table = table[table["task"] == "open_ended"]
@@ -402,7 +402,7 @@ def learning_curves(tables: Tables, columns: tuple[ModelColumn, ...]) -> Rendere
         handles: list[Any] = []
         for column in shown:
             of_model = table[(table["model"] == column.name) & (table[loss] > 0)]
-            for part, rows in of_model.groupby("part", sort=False, dropna=False):
+            for part, rows in of_model.groupby("segment", sort=False, dropna=False):
                 panel.plot(
                     rows["episodes"].to_numpy(float),
                     rows[loss].to_numpy(float),

@@ -44,7 +44,7 @@ GROUP_LABELS = {
     "all": "All queries",
     "simple": "Simple",
     "complex": "Complex",
-    "six_long": "Six symbols long",
+    "long_output": "Long output",
 }
 
 ACCURACY_LABELS = {
@@ -53,7 +53,7 @@ ACCURACY_LABELS = {
     "novel_rules": "Novel rules",
 }
 
-QUERY_KIND_LABELS = {"novel": "new queries", "copied": "copied"}
+QUERY_KIND_LABELS = {"novel": "new queries", "study": "study examples"}
 
 LABELS = {"sd(group)": "SD of participants' intercepts"}
 """Names in tables that are no words."""
@@ -62,8 +62,8 @@ LABELS = {"sd(group)": "SD of participants' intercepts"}
 def label(name: str) -> str:
     """A name in a table for people.
 
-    >>> label("six_long")
-    'six long'
+    >>> label("long_output")
+    'long output'
     """
     return LABELS.get(name, name.replace("_", " "))
 

@@ -24,7 +24,7 @@ from biml.report.answers import (
 )
 from biml.report.figures import RenderedFigure, colour, inline_svg
 from biml.report.html_tables import ModelColumn, format_number, label, model_columns
-from biml.report.results import Results, exclusions_by_reason, read_results
+from biml.report.results import Results, exclusion_matrix, read_results
 from biml.report.tables import TABLE_FUNCTIONS
 
 PAGE_FILE = "index.html"
@@ -128,7 +128,7 @@ def _template_values(
         ("accuracy", "Exact answers"): grids["accuracies"],
         ("published", "Published figures"): grids["published"],
         ("training", "Training"): "learning_curves" in drawn,
-        ("missing", "What is missing"): results.skipped,
+        ("missing", "What is missing"): results.exclusions,
     }
     everything = [*answers.values(), *(task for _, task in others.values())]
     styles = {rule: None for task in everything for rule in task.palette.css.splitlines()}
@@ -142,7 +142,7 @@ def _template_values(
         "answers": answers,
         "others": others,
         "grids": grids,
-        "missing": exclusions_by_reason(results.skipped),
+        "missing": exclusion_matrix(results.exclusions),
     }
 
 

@@ -1,4 +1,4 @@
-"""A results folder: `results.json` says what was run, `tables/` holds the tables."""
+"""Results folders: `results.json` describes the run, `tables/` holds its tables."""
 
 import csv
 import json
@@ -11,21 +11,27 @@ import pandas as pd
 
 from biml.errors import BimlError, FormatError, UsageError
 from biml.io import atomic_write, check_creatable, typed_field, typed_rows
-from biml.report.schemas import TABLES, Table
+from biml.report.schemas import (
+    FORMAT_3_CELLS,
+    FORMAT_3_COLUMNS,
+    FORMAT_3_TABLES,
+    PEOPLE,
+    TABLES,
+    Table,
+)
 
-RESULTS_FORMAT = 3
-"""Raised whenever the tables have other columns than before."""
+RESULTS_FORMAT = 4
+"""Raised whenever tables or columns change; 3 (biml 0.1.0) is still read."""
+
+RESULT_FILES = ("results.json", "tables", "figures", "index.html")
+
+OS_FILES = (".ds_store", "thumbs.db", "desktop.ini")
+"""Lower-case names of files that file managers leave in any folder."""
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """One model of a results folder.
-
-    Attributes:
-        name: in the column `model` of every table.
-        label: for people.
-        kind: `network` or `symbolic`.
-    """
+    """A model: its name in the tables, its label for readers, `network` or `symbolic`."""
 
     name: str
     label: str
@@ -34,42 +40,72 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Exclusion:
-    """An experiment, or a part of one, that a model did not take part in.
+    """A measurement that was not made for a model.
 
     Attributes:
-        model: its name; `people` where the data lack the task, so that nobody takes part.
-        experiment: its name.
-        why: the reason.
-        part: what was not measured, in words; empty where it is all of the experiment.
+        model: its name; `people` where the data lack the task, so that no model is measured.
+        experiment: the experiment that the measurement belongs to.
+        measurement: its description; empty for the whole experiment (format 3 only).
+        reason: completes the sentence "the model …"; of people, a sentence of its own.
     """
 
     model: str
     experiment: str
+    measurement: str
+    reason: str
+
+    @property
+    def column(self) -> str:
+        """Experiment and measurement in one text."""
+        return f"{self.experiment}: {self.measurement}" if self.measurement else self.experiment
+
+    @property
+    def sentence(self) -> str:
+        """The reason as a sentence."""
+        text = self.reason if self.model == PEOPLE else f"the model {self.reason}"
+        return f"{text[:1].upper()}{text[1:]}."
+
+
+@dataclass(frozen=True)
+class _SkippedInFormat3:
+    model: str
+    experiment: str
     why: str
-    part: str = ""
+    part: str
 
 
-def exclusions_by_reason(exclusions: Iterable[Exclusion]) -> dict[tuple[str, str], list[str]]:
-    """For each model and reason the experiments, or parts of them, as a reader is told."""
-    places: dict[tuple[str, str], list[str]] = {}
-    for one in exclusions:
-        part = f" ({one.part})" if one.part else ""
-        places.setdefault((one.model, one.why), []).append(f"{one.experiment}{part}")
-    return places
+@dataclass(frozen=True)
+class ExclusionMatrix:
+    """Models in rows, measurements in columns; a cell is the number of its reason, 0 for none."""
+
+    columns: tuple[str, ...]
+    rows: dict[str, tuple[int, ...]]
+    reasons: tuple[str, ...]
+
+
+def exclusion_matrix(exclusions: Iterable[Exclusion]) -> ExclusionMatrix:
+    """The exclusions as one matrix, with each reason numbered from 1."""
+    every = list(exclusions)
+    columns = tuple(dict.fromkeys(one.column for one in every))
+    reasons = tuple(dict.fromkeys(one.sentence for one in every))
+    numbers = {(one.model, one.column): reasons.index(one.sentence) + 1 for one in every}
+    models = dict.fromkeys(one.model for one in every)
+    rows = {model: tuple(numbers.get((model, c), 0) for c in columns) for model in models}
+    return ExclusionMatrix(columns, rows, reasons)
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a results folder holds.
+    """The contents of a results folder.
 
     Attributes:
-        version: of the biml that made it.
-        quick: whether it is the minute's version, with fewer passes and samples.
-        seed: of all that is random in it.
-        models: in the order of their columns; people are not among them.
-        experiments: those that ran.
-        skipped: which models took no part in which of them or of their parts.
-        tables: by name, as `biml.report.schemas` has them.
+        version: of the biml that wrote it.
+        quick: whether it was made with fewer repeats and samples.
+        seed: of everything random.
+        models: in the order of their columns, without people.
+        experiments: names of those that ran.
+        exclusions: measurements that were not made, with reasons.
+        tables: by name, as in `biml.report.schemas`.
     """
 
     version: str
@@ -77,35 +113,26 @@ class Results:
     seed: int
     models: tuple[ModelInfo, ...]
     experiments: tuple[str, ...]
-    skipped: tuple[Exclusion, ...] = ()
+    exclusions: tuple[Exclusion, ...] = ()
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict, repr=False)
 
 
 def is_results(folder: Path) -> bool:
-    """Whether the folder is one that `write_results` wrote, in whatever version."""
+    """Whether `write_results` wrote the folder, in whatever version."""
     return (folder / "results.json").is_file() and (folder / "tables").is_dir()
 
 
-RESULT_FILES = ("results.json", "tables", "figures", "index.html")
-"""What a results folder may hold."""
-
-OS_FILES = (".ds_store", "thumbs.db", "desktop.ini")
-"""What file managers leave in any folder, in small letters."""
-
-
 def check_output_folder(folder: Path, figure_files: Collection[str]) -> None:
-    """Make sure that a results folder may be written there, in the place of an earlier one.
+    """Make sure that results may be written to a folder, over earlier results or as a new one.
 
     Args:
-        figures: the names of files that may be in its folder `figures`.
+        figure_files: names that may be in its folder `figures`.
     Raises:
-        UsageError: there is a file, a folder that holds something else, or one that cannot be
-            replaced, or nothing can be put there.
+        UsageError: it is a file, holds something else, or cannot be replaced or created.
     """
-    why = _is_fixed_format(folder)
-    if why:
+    if problem := _replacement_problem(folder):
         raise UsageError(
-            f"{folder} {why}, so that results cannot take its place; name another folder, such as "
+            f"{folder} {problem}, so that results cannot replace it; name another folder, such as "
             f"{folder / 'reproduction'}"
         )
     if folder.exists() and not folder.is_dir():
@@ -113,45 +140,40 @@ def check_output_folder(folder: Path, figure_files: Collection[str]) -> None:
     check_creatable(folder)
     if not folder.exists():
         return
-    inside = _relative_files(folder)
-    others = [name for name in inside if name not in RESULT_FILES]
-    for part, known in (("tables", {f"{name}.csv" for name in TABLES}), ("figures", figure_files)):
-        if part in inside and (folder / part).is_dir():
-            others += [
-                f"{part}/{name}" for name in _relative_files(folder / part) if name not in known
-            ]
-    if others or (inside and not is_results(folder)):
+    names = _file_names(folder)
+    foreign = [name for name in names if name not in RESULT_FILES]
+    table_files = {f"{name}.csv" for name in (*TABLES, *FORMAT_3_TABLES.values())}
+    for part, known in (("tables", table_files), ("figures", figure_files)):
+        if part in names and (folder / part).is_dir():
+            inside = _file_names(folder / part)
+            foreign += [f"{part}/{name}" for name in inside if name not in known]
+    if foreign or (names and not is_results(folder)):
         raise UsageError(
-            f"{folder} holds something else than results ({', '.join((others or inside)[:3])}), "
+            f"{folder} holds something else than results ({', '.join((foreign or names)[:3])}), "
             "which would be lost; name another folder"
         )
 
 
-def _is_fixed_format(folder: Path) -> str:
-    """Why the folder cannot be replaced; empty where it can."""
+def _replacement_problem(folder: Path) -> str:
+    """Why the folder cannot be replaced, or an empty text."""
     if folder.is_symlink():
         return "is a link"
     if Path.cwd().is_relative_to(folder.resolve()):
         return "is the current folder, or holds it"
-    return "is where a disk is mounted" if folder.is_mount() else ""
+    return "is a mount point" if folder.is_mount() else ""
 
 
 def write_results(results: Results, folder: Path) -> None:
-    """Write everything into a new folder.
-
-    Raises:
-        BimlError: it cannot be written.
-    """
+    """Write everything into a new folder."""
     for name, contents in _file_contents(results).items():
         with atomic_write(folder / name) as file:
             file.write(contents)
 
 
 def is_up_to_date(folder: Path, results: Results) -> bool:
-    """Whether exactly these results are in a folder."""
+    """Whether a folder holds exactly these results."""
     try:
-        here = set(_relative_files(folder / "tables"))
-        return here == {f"{name}.csv" for name in results.tables} and all(
+        return set(_file_names(folder / "tables")) == {f"{n}.csv" for n in results.tables} and all(
             (folder / n).read_bytes() == text for n, text in _file_contents(results).items()
         )
     except OSError:
@@ -159,11 +181,11 @@ def is_up_to_date(folder: Path, results: Results) -> bool:
 
 
 def read_results(folder: Path) -> Results:
-    """Read a results folder.
+    """Read a results folder of this format or of format 3.
 
     Raises:
-        UsageError: there is none.
-        FormatError: it is damaged, or from a biml with another format.
+        UsageError: it is none.
+        FormatError: it is damaged, or of another format.
     """
     path = folder / "results.json"
     if not is_results(folder):
@@ -173,16 +195,16 @@ def read_results(folder: Path) -> Results:
         )
     try:
         about = json.loads(path.read_bytes())
-        made_by = typed_field(about, "format", int)
-        if made_by == RESULTS_FORMAT:
+        results_format = typed_field(about, "format", int)
+        if results_format in (3, RESULTS_FORMAT):
             return Results(
                 version=typed_field(about, "version", str),
                 quick=typed_field(about, "quick", bool),
                 seed=typed_field(about, "seed", int),
                 models=typed_rows(about, "models", ModelInfo),
                 experiments=tuple(map(str, typed_field(about, "experiments", list))),
-                skipped=typed_rows(about, "skipped", Exclusion),
-                tables=_read_tables(folder / "tables"),
+                exclusions=_read_exclusions(about, results_format),
+                tables=_read_tables(folder / "tables", results_format),
             )
     except ValueError as error:
         raise FormatError(
@@ -191,73 +213,83 @@ def read_results(folder: Path) -> Results:
     except OSError as error:
         raise BimlError(f"{path}: cannot be read ({error.strerror or error})") from error
     raise FormatError(
-        f"has format {made_by}, this biml reads {RESULTS_FORMAT}; run `biml reproduce` again, or use the "
-        f"biml that made it ({about.get('version', 'unknown version')})",
+        f"has format {results_format}, this biml reads 3 and {RESULTS_FORMAT}; run `biml reproduce`"
+        f" again, or use the biml that made it ({about.get('version', 'unknown version')})",
         source=str(path),
     )
 
 
+def _read_exclusions(about: object, results_format: int) -> tuple[Exclusion, ...]:
+    if results_format == RESULTS_FORMAT:
+        return typed_rows(about, "exclusions", Exclusion)
+    skipped = typed_rows(about, "skipped", _SkippedInFormat3)
+    return tuple(Exclusion(s.model, s.experiment, s.part, s.why) for s in skipped)
+
+
+def _read_tables(folder: Path, results_format: int) -> dict[str, pd.DataFrame]:
+    old = results_format == 3
+    files = {name: FORMAT_3_TABLES.get(name, name) if old else name for name in TABLES}
+    paths = {name: folder / f"{file}.csv" for name, file in files.items()}
+    return {name: read_table(TABLES[name], p, old) for name, p in paths.items() if p.is_file()}
+
+
 def coerce_types(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
-    """The frame with the table's columns in their order and types; others are left out."""
+    """The frame with the columns of the table in their order and types, without others."""
     return pd.DataFrame(
         {name: frame[name].astype(kind) for name, kind in table.columns.items()}  # type: ignore[call-overload]
     ).reset_index(drop=True)
 
 
 def write_table(table: Table, frame: pd.DataFrame, path: Path) -> None:
-    """Write a frame that has the table's columns.
-
-    Raises:
-        BimlError: it cannot be written.
-    """
+    """Write a frame that has the columns of the table."""
     with atomic_write(path) as file:
-        file.write(_table_csv(table, frame))
+        file.write(_to_csv(table, frame))
 
 
-def read_table(table: Table, path: Path) -> pd.DataFrame:
+def read_table(table: Table, path: Path, format_3: bool = False) -> pd.DataFrame:
     """Read a table; empty cells are missing numbers, but empty texts.
 
     Raises:
-        FormatError: a column is missing, a number or a flag is none, or two rows have the same
-            keys; the message names file and line.
+        FormatError: a column is missing, a cell is not of its column's type, or two rows have
+            the same keys; the message names file and line.
     """
+    old_names = FORMAT_3_COLUMNS if format_3 else {}
     try:
-        # An answer may be empty, or say `NA`.
+        # A response may be empty, or be called `NA`.
         cells = pd.read_csv(path, dtype="string", keep_default_na=False, encoding="utf-8")
-        missing = [name for name in table.columns if name not in cells]
-        if missing:
-            raise ValueError(f"lacks the column {missing[0]}")
+        for name in table.columns:
+            if old_names.get(name, name) not in cells:
+                raise ValueError(f"lacks the column {old_names.get(name, name)}")
     except ValueError as error:  # pandas's own errors are kinds of it
         raise FormatError(
             f"damaged ({error}); run `biml reproduce` again", source=str(path)
         ) from None
-    columns = {name: _parse_column(cells[name], kind) for name, kind in table.columns.items()}
-    frame = pd.DataFrame(columns)
+    cells = cells.rename(columns={old_names.get(name, name): name for name in table.columns})
+    if format_3:
+        cells = cells.replace({c: of for c, of in FORMAT_3_CELLS.items() if c in cells})
+    frame = pd.DataFrame(
+        {name: _parse_column(cells[name], kind) for name, kind in table.columns.items()}
+    )
     _check_cells(table, cells, frame, path)
     _check_keys(table, frame, path)
     return coerce_types(frame, table)
 
 
-def _relative_files(folder: Path) -> list[str]:
+def _file_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name.lower() not in OS_FILES)
 
 
 def _file_contents(results: Results) -> dict[str, bytes]:
-    """What is in each file of a results folder; the tables come first."""
-    files = {f"tables/{n}.csv": _table_csv(TABLES[n], frame) for n, frame in results.tables.items()}
+    """The files of a results folder with their contents, tables first."""
+    files = {f"tables/{n}.csv": _to_csv(TABLES[n], frame) for n, frame in results.tables.items()}
     about = {"format": RESULTS_FORMAT, **asdict(replace(results, tables={}))}
     del about["tables"]
     text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
     return {**files, "results.json": text.encode()}
 
 
-def _table_csv(table: Table, frame: pd.DataFrame) -> bytes:
+def _to_csv(table: Table, frame: pd.DataFrame) -> bytes:
     return coerce_types(frame, table).to_csv(index=False, lineterminator="\n").encode()
-
-
-def _read_tables(folder: Path) -> dict[str, pd.DataFrame]:
-    paths = {name: folder / f"{name}.csv" for name in TABLES}
-    return {name: read_table(TABLES[name], p) for name, p in paths.items() if p.is_file()}
 
 
 def _parse_column(cells: pd.Series, kind: str) -> pd.Series:
@@ -284,9 +316,8 @@ def _check_cells(table: Table, cells: pd.DataFrame, frame: pd.DataFrame, path: P
         wrong = frame[name].isna() & ((cells[name] != "") | (kind == "int64"))
         if wrong.any():
             row = wrong.tolist().index(True)
-            raise _damaged_error(
-                path, row, f"the {name} '{cells[name].iloc[row]}' is {_CELL_PROBLEMS[kind]}"
-            )
+            problem = f"the {name} '{cells[name].iloc[row]}' is {_CELL_PROBLEMS[kind]}"
+            raise _damaged_row(path, row, problem)
 
 
 def _check_keys(table: Table, frame: pd.DataFrame, path: Path) -> None:
@@ -296,14 +327,13 @@ def _check_keys(table: Table, frame: pd.DataFrame, path: Path) -> None:
         first = seen.setdefault(key, row)
         if first != row:
             named = zip(table.keys, key, strict=True)
-            about = (
-                ", ".join(f"{name} '{value}'" for name, value in named if value) or "empty cells"
-            )
-            told = f"a second row for {about} (first on line {_line_of_row(path, first)})"
-            raise _damaged_error(path, row, told)
+            about = ", ".join(f"{name} '{value}'" for name, value in named if value)
+            first_line = _line_of_row(path, first)
+            problem = f"a second row for {about or 'empty cells'} (first on line {first_line})"
+            raise _damaged_row(path, row, problem)
 
 
-def _damaged_error(path: Path, row: int, problem: str) -> FormatError:
+def _damaged_row(path: Path, row: int, problem: str) -> FormatError:
     return FormatError(
         f"{problem}; mend it, or run `biml reproduce` again",
         source=str(path),

@@ -1,26 +1,40 @@
-"""The tables of a results folder: one row each, with the type of every column.
+"""Schemas of the tables of a results folder.
 
-`biml reproduce` writes them to `FOLDER/tables/NAME.csv`; a report reads nothing else. A table is
-absent where its experiment did not run. Percentages are from 0 to 100, log-likelihoods in nats.
-Tasks are called `few_shot`, `open_ended` and `probes`; people are the model `people`.
+`biml reproduce` writes each table to `FOLDER/tables/NAME.csv`, and a report reads nothing else. A
+table is absent where its experiment did not run. Percentages are from 0 to 100, log-likelihoods in
+nats. Tasks are `few_shot`, `open_ended` and `probes`; people are the model `people`.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from biml.analysis import responses
 
-PEOPLE = responses.PEOPLE
+PEOPLE: Final = responses.PEOPLE
+
+_COUNTS = (
+    "sample repeats symbols responses n count pool_size counter_examples segment step episodes"
+)
+_FLAGS = "within_sample long_output"
+_NUMBERS = (
+    "p_lapse log_likelihood sd difference low high mean accuracy r p noise_ceiling percent "
+    "estimate standard_error z train_loss val_loss value published published_low published_high "
+    "published_sd published_best reproduced"
+)
+_TYPES = {
+    name: kind
+    for kind, names in (("Int64", _COUNTS), ("boolean", _FLAGS), ("float64", _NUMBERS))
+    for name in names.split()
+}
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table of a results folder.
+    """A table: its name (that of the file), what a row is, and its columns.
 
     Attributes:
-        name: of its file, without `.csv`.
-        summary: what a row is.
-        columns: the pandas type of each column, in order; missing values are empty cells.
-        keys: the columns that no two rows have in common; none where rows may be alike.
+        columns: pandas type of each column; missing values are empty cells.
+        keys: columns that no two rows have in common; none where rows may be alike.
     """
 
     name: str
@@ -29,200 +43,151 @@ class Table:
     keys: tuple[str, ...] = ()
 
 
-_TEXT, _NUMBER, _COUNT, _FLAG = "string", "float64", "Int64", "boolean"
+def column_type(name: str) -> str:
+    """The pandas type of a column, which depends on its name alone.
+
+    >>> column_type("n"), column_type("percent"), column_type("model")
+    ('Int64', 'float64', 'string')
+    """
+    return _TYPES.get(name, "string")
+
+
+def _table(name: str, n_keys: int, columns: str, summary: str) -> Table:
+    """The table whose first `n_keys` columns are its keys."""
+    names = columns.split()
+    types = {column: column_type(column) for column in names}
+    return Table(name, summary, types, tuple(names[:n_keys]))
+
 
 _TABLES = (
     Table(
         "responses",
-        "an answer of a person or a model, in canonical names",
+        "a response of a person or a model, in canonical names",
         {name: kind for name, (kind, _) in responses.RESPONSE_COLUMNS.items()},
         ("model", "seed", "task", "item", "participant", "sample"),
     ),
-    Table(
+    _table(
         "likelihoods",
+        3,
+        "model task fold repeats p_lapse log_likelihood sd symbols responses within_sample",
         "log-likelihood of people's responses at the fitted lapse rate; fold is empty, 1 to 5, or "
-        "`all` for the sum of the folds; sd is over repeats; within_sample: trained on the answers "
-        "of these people (empty where nobody knows)",
-        {
-            "model": _TEXT,
-            "task": _TEXT,
-            "fold": _TEXT,
-            "repeats": _COUNT,
-            "lapse": _NUMBER,
-            "log_likelihood": _NUMBER,
-            "sd": _NUMBER,
-            "symbols": _COUNT,
-            "responses": _COUNT,
-            "within_sample": _FLAG,
-        },
-        ("model", "task", "fold"),
+        "`all` for the sum of the folds; sd is over repeats; within_sample: the model was trained "
+        "on these responses (empty where unknown)",
     ),
-    Table(
+    _table(
         "likelihoods_by_item",
+        4,
+        "model task item query responses log_likelihood",
         "the same for the responses to one query",
-        {
-            "model": _TEXT,
-            "task": _TEXT,
-            "item": _TEXT,
-            "query": _TEXT,
-            "responses": _COUNT,
-            "log_likelihood": _NUMBER,
-        },
-        ("model", "task", "item", "query"),
     ),
-    Table(
+    _table(
         "likelihoods_by_participant",
-        "the same for the responses of one participant, where the data say who answered",
-        {
-            "model": _TEXT,
-            "task": _TEXT,
-            "participant": _TEXT,
-            "responses": _COUNT,
-            "log_likelihood": _NUMBER,
-        },
-        ("model", "task", "participant"),
+        3,
+        "model task participant responses log_likelihood",
+        "the same for the responses of one participant, where the data identify participants",
     ),
-    Table(
+    _table(
         "comparisons",
-        "log-likelihood of model_a less that of model_b, with a bootstrap interval of 95%; unit is "
-        "what it draws again: participants, or responses within each item (of one, it has none)",
-        {
-            "model_a": _TEXT,
-            "model_b": _TEXT,
-            "task": _TEXT,
-            "difference": _NUMBER,
-            "low": _NUMBER,
-            "high": _NUMBER,
-            "unit": _TEXT,
-        },
-        ("model_a", "model_b", "task"),
+        3,
+        "model_a model_b task difference low high bootstrap_unit",
+        "log-likelihood of model_a minus that of model_b, with a bootstrap interval of 95%; the "
+        "bootstrap resamples participants, or responses within items (no interval for one unit)",
     ),
-    Table(
+    _table(
         "accuracies",
-        "percent of queries answered exactly, greedily; task is few_shot_gold, validation or "
-        "novel_rules, kind is novel or copied, n and sd are of episodes",
-        {
-            "model": _TEXT,
-            "task": _TEXT,
-            "kind": _TEXT,
-            "mean": _NUMBER,
-            "sd": _NUMBER,
-            "n": _COUNT,
-        },
-        ("model", "task", "kind"),
+        3,
+        "model task kind mean sd n",
+        "exact matches of greedy responses in percent; task is few_shot_gold, validation or "
+        "novel_rules, kind is novel or study (study-example queries), n and sd are of episodes",
     ),
-    Table(
+    _table(
         "item_accuracies",
-        "percent of answers to one few-shot query that are right; group is simple, complex or "
+        2,
+        "model item query complexity long_output accuracy n",
+        "percent of correct responses to one few-shot query; complexity is simple, complex or "
         "empty (no function word)",
-        {
-            "model": _TEXT,
-            "item": _TEXT,
-            "query": _TEXT,
-            "group": _TEXT,
-            "six_long": _FLAG,
-            "accuracy": _NUMBER,
-            "n": _COUNT,
-        },
-        ("model", "item"),
     ),
-    Table(
-        "groups",
-        "mean accuracy over few-shot items; group is all, simple, complex or six_long",
-        {"model": _TEXT, "group": _TEXT, "accuracy": _NUMBER},
-        ("model", "group"),
+    _table(
+        "accuracy_by_complexity",
+        2,
+        "model complexity accuracy",
+        "mean accuracy over few-shot items; complexity is all, simple, complex or long_output",
     ),
-    Table(
-        "agreement",
+    _table(
+        "item_correlation",
+        1,
+        "model r p low high noise_ceiling",
         "correlation of item accuracies with people's: permutation p, bootstrap interval of 95%; "
-        "median r of people's answers drawn again",
-        {
-            "model": _TEXT,
-            "r": _NUMBER,
-            "p": _NUMBER,
-            "low": _NUMBER,
-            "high": _NUMBER,
-            "noise_ceiling": _NUMBER,
-        },
-        ("model",),
+        "noise_ceiling is the median r of people's resampled responses",
     ),
-    Table(
-        "patterns",
-        "how often a pattern is there: in few_shot of errors (one_to_one, iconic), in open_ended "
-        "of answer sheets (perfect, one_to_one, iconic, mutual_exclusivity), in probes of answers "
-        "(mutual_exclusivity, iconic, one_to_one, which is over mutual exclusivity)",
-        {
-            "model": _TEXT,
-            "task": _TEXT,
-            "pattern": _TEXT,
-            "count": _COUNT,
-            "n": _COUNT,
-            "percent": _NUMBER,
-        },
-        ("model", "task", "pattern"),
+    _table(
+        "response_patterns",
+        3,
+        "model task pattern count n percent",
+        "how often a pattern occurs: in few_shot among errors (one_to_one, iconic), in open_ended "
+        "among response sets (perfect, one_to_one, iconic, mutual_exclusivity), in probes among "
+        "responses (mutual_exclusivity, iconic, one_to_one over mutual exclusivity)",
     ),
-    Table(
+    _table(
         "mutual_exclusivity",
-        "share of probe answers consistent with it, with Wilson's interval of 95%",
-        {
-            "model": _TEXT,
-            "pool_size": _COUNT,
-            "counter_examples": _COUNT,
-            "percent": _NUMBER,
-            "low": _NUMBER,
-            "high": _NUMBER,
-            "n": _COUNT,
-        },
-        ("model", "pool_size", "counter_examples"),
+        3,
+        "model pool_size counter_examples percent low high n",
+        "probe responses consistent with mutual exclusivity, with Wilson's interval of 95%",
     ),
-    Table(
+    _table(
         "exclusivity_regression",
+        2,
+        "model term estimate standard_error z p low high",
         "logistic regression of that on counter-examples and pool size, in log-odds",
-        {
-            "model": _TEXT,
-            "term": _TEXT,
-            "estimate": _NUMBER,
-            "standard_error": _NUMBER,
-            "z": _NUMBER,
-            "p": _NUMBER,
-            "low": _NUMBER,
-            "high": _NUMBER,
-        },
-        ("model", "term"),
     ),
-    Table(
+    _table(
+        "measures",
+        4,
+        "measure task model group label value",
+        "a value of a registered measure of behaviour; group tells its values apart",
+    ),
+    _table(
         "learning_curves",
-        "a line of a model's training; part is the number of the run, where one went on from the "
-        "weights of another; step counts in it, and episodes are those of all parts so far",
-        {
-            "model": _TEXT,
-            "part": _COUNT,
-            "step": _COUNT,
-            "episodes": _COUNT,
-            "train_loss": _NUMBER,
-            "val_loss": _NUMBER,
-        },
+        0,
+        "model segment step episodes train_loss val_loss",
+        "a line of a model's training log; segment numbers the runs where one continued from the "
+        "weights of another; step counts within it, episodes over all segments so far",
     ),
-    Table(
-        "figures",
-        "a published figure beside ours: `published`, with its SD over runs and the best run where "
-        "the paper has them, or a range that was read off a graph; difference is above the number, "
-        "or outside the range; ours is empty where the paper's model is not among ours",
-        {
-            "experiment": _TEXT,
-            "figure": _TEXT,
-            "model": _TEXT,
-            "published": _NUMBER,
-            "published_low": _NUMBER,
-            "published_high": _NUMBER,
-            "published_sd": _NUMBER,
-            "published_best": _NUMBER,
-            "ours": _NUMBER,
-            "difference": _NUMBER,
-        },
-        ("experiment", "figure", "model"),
+    _table(
+        "statistics",
+        3,
+        "experiment statistic model published published_low published_high published_sd "
+        "published_best reproduced difference",
+        "a published statistic and the reproduced one: the published value, with its SD over runs "
+        "and the best run where stated, or a range read off a graph; difference is to the value, "
+        "or to the nearer end of the range; reproduced is empty for a model that was not run",
     ),
 )
 
-TABLES: dict[str, Table] = {row.name: row for row in _TABLES}
+TABLES: dict[str, Table] = {table.name: table for table in _TABLES}
 """By name."""
+
+SCORED_TABLE = _table(
+    "scored",
+    0,
+    "model task item participant sample query response symbols log_likelihood",
+    "log-likelihood of one response at the fitted lapse rate; cached, not in a results folder",
+)
+
+# How results of format 3 (biml 0.1.0) named the same things.
+FORMAT_3_TABLES = {
+    "statistics": "figures",
+    "item_correlation": "agreement",
+    "accuracy_by_complexity": "groups",
+    "response_patterns": "patterns",
+}
+FORMAT_3_COLUMNS = {
+    "statistic": "figure",
+    "reproduced": "ours",
+    "complexity": "group",
+    "p_lapse": "lapse",
+    "bootstrap_unit": "unit",
+    "segment": "part",
+    "long_output": "six_long",
+}
+FORMAT_3_CELLS = {"kind": {"copied": "study"}, "complexity": {"six_long": "long_output"}}

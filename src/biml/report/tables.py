@@ -66,7 +66,7 @@ def likelihoods(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
                         number_cell(row["log_likelihood"]),
                         number_cell(row["sd"]),
                         number_cell(row["log_likelihood"] / row["symbols"], 3),
-                        number_cell(row["lapse"], 2),
+                        number_cell(row["p_lapse"], 2),
                         number_cell(row["responses"], 0),
                         number_cell(row["symbols"], 0),
                         number_cell(row["repeats"], 0),
@@ -74,9 +74,17 @@ def likelihoods(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
                     )
                 )
                 numbers.append(column.number)
-        names = ("Log-likelihood", "SD", "A symbol", "Lapse rate", "Responses", "Symbols", "Passes")
+        names = (
+            "Log-likelihood",
+            "SD",
+            "A symbol",
+            "Lapse rate",
+            "Responses",
+            "Symbols",
+            "Repeats",
+        )
         heads = (Header("", False), *map(Header, names), Header("Trained on them", False))
-        note = f"{_NATS} SD is over passes with fresh orders and names."
+        note = f"{_NATS} SD is over repeats with random orders and remappings."
         grids.append(HtmlTable(title, note, heads, tuple(rows), tuple(numbers)))
     return grids
 
@@ -127,13 +135,13 @@ def _comparison_table(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
             number_cell(row["difference"]),
             number_cell(row["low"]),
             number_cell(row["high"]),
-            Cell(row["unit"]),
+            Cell(row["bootstrap_unit"]),
         )
         for _, row in frame.iterrows()
     )
     heads = [Header(name, False) for name in ("Model", "Other model", "Task")]
     heads += [Header(name) for name in ("Difference", "95% from", "to")]
-    heads += [Header("Drawn again", False)]
+    heads += [Header("Resampled", False)]
     note = (
         "Log-likelihood of the model less that of the other, in nats, with a bootstrap interval "
         "that draws participants again, or responses within each query; of one there is none. A "
@@ -151,11 +159,11 @@ def _log_likelihood_cell(row: pd.Series) -> Cell:
 
 def published(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
     """Published figures beside ours."""
-    frame = get_table(tables, "figures")
+    frame = get_table(tables, "statistics")
     if frame.empty:
         return []
-    largest = frame[["ours", "published"]].abs().max(axis=1)
-    names = [frame["experiment"], frame["figure"]]
+    largest = frame[["reproduced", "published"]].abs().max(axis=1)
+    names = [frame["experiment"], frame["statistic"]]
     frame = frame.assign(largest=largest.groupby(names).transform("max"))
 
     def cell(row: pd.Series) -> Cell:
@@ -163,7 +171,7 @@ def published(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
         digits = 3 if row["largest"] <= 1 else 1
         stated = _published_text(row, digits)
         if not stated:
-            return number_cell(row["ours"], digits)
+            return number_cell(row["reproduced"], digits)
         change = format_number(row["difference"], digits)
         sign = "" if change.startswith("−") or change == format_number(0, digits) else "+"
         apart = "" if change == MISSING else f" ({sign}{change})"
@@ -172,13 +180,13 @@ def published(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
             f"{name} {format_number(of, digits)}" for name, of in runs.items() if pd.notna(of)
         ]
         lines = [f"paper {stated}{apart}", ", ".join(of_runs)]
-        return number_cell(row["ours"], digits, "\n".join(filter(None, lines)))
+        return number_cell(row["reproduced"], digits, "\n".join(filter(None, lines)))
 
     note = (
         "Ours; below it the paper's figure and how much ours is above it; above or below a range, "
         "where the paper has only a graph. SD and best run: of the paper's runs."
     )
-    keys = {"figure": "Figure", "experiment": "Experiment"}
+    keys = {"statistic": "Statistic", "experiment": "Experiment"}
     return [one_column_per_model("Published figures and ours", note, frame, keys, columns, cell)]
 
 
@@ -220,11 +228,14 @@ def accuracies(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
 
 def few_shot(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
     """Accuracy of drawn answers by group of queries, agreement with people, kinds of error."""
-    groups, agreement = get_table(tables, "groups"), get_table(tables, "agreement")
+    groups, agreement = (
+        get_table(tables, "accuracy_by_complexity"),
+        get_table(tables, "item_correlation"),
+    )
     grids = []
     if not groups.empty:
-        percent = {(r.model, r.group): r.accuracy for r in groups.itertuples()}
-        names = [name for name in GROUP_LABELS if name in set(groups["group"])]
+        percent = {(r.model, r.complexity): r.accuracy for r in groups.itertuples()}
+        names = [name for name in GROUP_LABELS if name in set(groups["complexity"])]
         follows = {r.model: r for r in agreement.itertuples()}
 
         def cells(column: ModelColumn) -> list[Cell]:
@@ -259,7 +270,9 @@ def by_query(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
     frame = get_table(tables, "item_accuracies")
     if frame.empty:
         return []
-    kind = frame["group"].mask(frame["six_long"].fillna(False), frame["group"] + ", six symbols")
+    kind = frame["complexity"].mask(
+        frame["long_output"].fillna(False), frame["complexity"] + ", long output"
+    )
     note = "Percent of answers that are right."
     keys = {"query": "Query", "kind": "Kind"}
     if frame.groupby("query")["item"].nunique().max() > 1:  # after different study examples
@@ -373,7 +386,7 @@ def _loss_cell(lines: pd.DataFrame, loss: str, share: float) -> Cell:
 def _pattern_tables(
     tables: Tables, columns: ModelColumns, task: str, title: str, note: str
 ) -> list[HtmlTable]:
-    frame = get_table(tables, "patterns")
+    frame = get_table(tables, "response_patterns")
     frame = frame[frame["task"] == task] if len(frame) else frame
     if frame.empty:
         return []

@@ -21,68 +21,54 @@ from biml.evaluation.sample_page import SAMPLES_PER_RESPONSE
 from biml.evaluation.symbolic import symbolic_model
 from biml.grammar.meta_grammar import COLOURS, WORDS
 from biml.paths import DataFolders
-from biml.reproduce.models import EvaluatedModel, has_vocabulary
+from biml.reproduce.models import EvaluatedModel
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Amounts of work.
+    """Amounts of computation; the defaults are those of a full reproduction.
 
     Attributes:
-        few_shot_passes: renamings that the likelihood of few-shot responses is averaged over.
-        open_ended_passes: orders and renamings that that of open-ended responses is averaged over.
-        few_shot_times: drawn answers for each of a person's to few-shot queries. The paper drew 10,
-            which leave the accuracy of an item uncertain by three points.
-        probe_times: the same for probes.
-        sheets: drawn answer sheets of the open-ended task. The paper drew 100, whose percentages
-            are known to five points only.
+        few_shot_repeats: remappings that few-shot likelihoods are averaged over.
+        open_ended_repeats: orders and remappings that open-ended likelihoods are averaged over.
+        few_shot_samples: samples per human response to few-shot queries. The 10 of the paper leave
+            the accuracy of an item uncertain by three points.
+        probe_samples: the same for probes.
+        response_sets: sampled response sets of the open-ended task. The 100 of the paper leave
+            percentages uncertain by five points.
         episodes: at most so many episodes are answered greedily.
-        seed: of all that is random.
     """
 
-    few_shot_passes: int = 100
-    open_ended_passes: int = 200
-    few_shot_times: int = 30
-    probe_times: int = SAMPLES_PER_RESPONSE
+    few_shot_repeats: int = 100
+    open_ended_repeats: int = 200
+    few_shot_samples: int = 30
+    probe_samples: int = SAMPLES_PER_RESPONSE
     response_sets: int = 1000
     episodes: int = 1000
     seed: int = 0
 
 
 def workload(quick: bool, seed: int) -> Workload:
-    """The whole, or the minute's version."""
-    if quick:
-        return Workload(
-            5, 3, few_shot_times=1, probe_times=1, response_sets=30, episodes=26, seed=seed
-        )
-    return Workload(seed=seed)
-
-
-# === What a measurement of one model is given, and what it gives.
+    """The amounts of a full reproduction, or of a quick one."""
+    if not quick:
+        return Workload(seed=seed)
+    return Workload(
+        5, 3, few_shot_samples=1, probe_samples=1, response_sets=30, episodes=26, seed=seed
+    )
 
 
 Tables = dict[str, pd.DataFrame]
-"""Tables by name."""
+"""By name."""
 
 
 @dataclass(frozen=True)
 class MeasurementContext:
-    """What a measurement is given.
-
-    Attributes:
-        subject: the model.
-        data: where human data are found.
-        scale: how much is drawn and averaged over.
-        lapse: the rate that samples lapse at.
-    """
+    """What a measurement depends on: model, data, workload and the lapse rate of its samples."""
 
     model: EvaluatedModel
     data: DataFolders
     workload: Workload
     p_lapse: float = 0.0
-
-
-# === Tasks of more words or symbols than the published ones, to which they are renamed.
 
 
 TASK_EPISODE_TYPES = {
@@ -130,7 +116,7 @@ def ineligible_for_few_shot(model: EvaluatedModel) -> str:
         return (
             "" if "few-shot" in symbolic_model(model.name).tasks else "is for the open-ended task"
         )
-    if has_vocabulary(model, CANONICAL_VOCAB):
+    if model.has_vocabulary(CANONICAL_VOCAB):
         return ""
     return ineligible_for_sampled_grammars(model)
 
@@ -139,9 +125,9 @@ def ineligible_for_sampled_grammars(model: EvaluatedModel) -> str:
     """Networks that learned from episodes of drawn grammars."""
     if model.symbolic:
         return ineligible_for_few_shot(model) or "is given the rules"
-    if has_vocabulary(model, CANONICAL_VOCAB):
+    if model.has_vocabulary(CANONICAL_VOCAB):
         return "knows another vocabulary and reads no study examples"
-    if not has_vocabulary(model, PUBLISHED_VOCAB):
+    if not model.has_vocabulary(PUBLISHED_VOCAB):
         return "knows another vocabulary"
     if model.network is None:
         return "has models for folds only"
@@ -154,7 +140,7 @@ def ineligible_for_gold_accuracy(model: EvaluatedModel) -> str:
     """The same, and networks without study examples."""
     return (
         ""
-        if has_vocabulary(model, CANONICAL_VOCAB) and not model.symbolic
+        if model.has_vocabulary(CANONICAL_VOCAB) and not model.symbolic
         else ineligible_for_sampled_grammars(model)
     )
 
@@ -174,7 +160,7 @@ def ineligible_for_open_ended(model: EvaluatedModel) -> str:
         )
     if not model.trained_on.startswith(("open_end_human", "joint")):
         return f"was trained on {model.trained_on or 'what is unknown'}, not on the open-ended task"
-    return "" if has_vocabulary(model, PUBLISHED_VOCAB) else "knows another vocabulary"
+    return "" if model.has_vocabulary(PUBLISHED_VOCAB) else "knows another vocabulary"
 
 
 def ineligible_for_open_ended_samples(model: EvaluatedModel) -> str:
@@ -196,7 +182,7 @@ def ineligible_for_probes(model: EvaluatedModel) -> str:
     if model.symbolic:
         return "is not for the probe trials"
     if model.trained_on == "probe_human_w_pool":
-        return "" if has_vocabulary(model, PUBLISHED_VOCAB) else "knows another vocabulary"
+        return "" if model.has_vocabulary(PUBLISHED_VOCAB) else "knows another vocabulary"
     return ineligible_for_open_ended_samples(model).replace(
         "the open-ended task", "open-ended tasks or probes"
     )

@@ -1,4 +1,4 @@
-"""The models that are asked: by name, with what decides in which experiments they take part."""
+"""The models under evaluation: network files, their cross-validation folds, symbolic models."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -34,21 +34,30 @@ MODEL_LABELS = {
     "probe_human_w_pool": "BIML (probes)",
     "few_shot_vanilla": "Basic seq2seq",
 }
-"""What models are called by what they were trained on."""
+"""Labels of networks by the episode type that they were trained on."""
+
+MLC, JOINT, OPEN_ENDED = "MLC", "MLC (joint)", "MLC (open-ended)"
+
+PAPER_MODEL_OF = {
+    "algebraic+biases": MLC,
+    "algebraic+slips": MLC,
+    "joint": JOINT,
+    "joint_cross": JOINT,
+    "algebraic_noise": "MLC (algebraic only)",
+    "retrieve": "MLC (copy only)",
+    "few_shot_vanilla": "basic seq2seq",
+    "probe_human_w_pool": "MLC (probes)",
+    "open_end_human_all": OPEN_ENDED,
+    "open_end_human_cross": OPEN_ENDED,
+}
+"""The paper's model that a network reproduces, by the episode type that it was trained on."""
 
 _FOLD_NAME = re.compile(r"^(?P<stem>.*?)[-_]?cross(?P<fold>[1-5])(?P<rest>[-_].*)?$")
 
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """A network's file.
-
-    Attributes:
-        path: of the file.
-        digest: of what it holds.
-        trained_on: the episode type; empty where the file does not say.
-        vocabulary: what it knows.
-    """
+    """A network's file, the digest of its contents, and the episode type it was trained on."""
 
     path: Path
     digest: str
@@ -61,15 +70,14 @@ class NetworkFile:
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """A model that is asked.
+    """A model under evaluation.
 
     Attributes:
         name: in tables.
-        label: for people.
+        label: for readers.
         symbolic: whether it is a symbolic model.
-        network: its file; None for a symbolic model, and where there are only models for folds.
-        folds: its five siblings that were each trained without one fold of participants, in
-            order; empty where there are none.
+        network: its file; None for symbolic models and where there are fold models only.
+        fold_models: five networks, each trained without one fold of participants; or none.
     """
 
     name: str
@@ -84,26 +92,29 @@ class EvaluatedModel:
 
     @property
     def trained_on(self) -> str:
-        """The episode type; that of the folds, without their number, where there is no other."""
+        """The episode type; with fold models only, theirs without the number of the fold."""
         if self.network is not None:
             return self.network.trained_on
         return self.fold_models[0].trained_on.rstrip("12345") if self.fold_models else ""
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """What its answers depend on."""
+        """Everything that its responses depend on."""
         if self.symbolic:
             return ("symbolic", self.name)
         networks = (*([self.network] if self.network else []), *self.fold_models)
         return tuple(network.digest for network in networks)
 
+    def has_vocabulary(self, vocabulary: Vocabulary) -> bool:
+        """Whether a network has exactly this vocabulary; a symbolic model takes any."""
+        network = self.network or (self.fold_models[0] if self.fold_models else None)
+        return network is None or network.vocabulary == vocabulary
+
     def responder(self, symbols: tuple[str, ...] = ()) -> Responder:
-        """The model, ready to answer.
+        """Load or build the model.
 
         Args:
-            symbols: what a symbolic model answers in, if not in the published colours.
-        Raises:
-            FormatError: its file is damaged.
+            symbols: output symbols of a symbolic model, if not the published ones.
         """
         if self.symbolic:
             return symbolic_model(self.name).build(**({"symbols": symbols} if symbols else {}))
@@ -115,36 +126,31 @@ class EvaluatedModel:
 def find_models(
     names: Sequence[str] | None, folder: str | Path, data: DataFolders
 ) -> tuple[EvaluatedModel, ...]:
-    """The models called so, each once; those of one name that differ in their fold are one model.
+    """The named models, each once; files that differ in their fold only are one model.
 
     Args:
-        names: of files or symbolic models; None for the paper's models that are on this machine
-            and all symbolic ones.
-        folder: where models are looked for first.
+        names: files or symbolic models; None for the paper's models that are installed and all
+            symbolic ones.
+        folder: searched for models first.
         data: also searched for a folder of released models.
     Raises:
-        UsageError: there is no such model, or a model for a fold was trained on another.
+        UsageError: there is no such model, or a fold model was trained on another fold.
         FormatError: a file is damaged.
     """
     if names is None:
         names = [*(name for name in PRETRAINED if _is_available(name, folder, data)), *SYMBOLIC]
-    symbols = [name for name in names if name in SYMBOLIC]
-    paths = {
-        path: None
-        for name in names
-        if name not in SYMBOLIC
-        for path in [_model_path(name, folder, data).resolve()]
-    }
-    networks = _group_by_name(_open_network(path) for path in paths)
-    subjects = [
+    paths = dict.fromkeys(
+        _model_path(name, folder, data).resolve() for name in names if name not in SYMBOLIC
+    )
+    networks = [
         _attach_fold_models(name, network, folds, Path(folder))
-        for name, (network, folds) in networks.items()
+        for name, (network, folds) in _group_by_name(map(_open_network, paths)).items()
     ]
-    made = [
+    symbolic = [
         EvaluatedModel(name, symbolic_model(name).title, symbolic=True)
-        for name in dict.fromkeys(symbols)
+        for name in dict.fromkeys(name for name in names if name in SYMBOLIC)
     ]
-    return _with_unique_labels([*subjects, *made])
+    return _with_unique_labels([*networks, *symbolic])
 
 
 def _model_path(name: str, folder: str | Path, data: DataFolders) -> Path:
@@ -171,16 +177,11 @@ def _open_network(path: Path) -> NetworkFile:
 
 
 NetworksByName = dict[str, tuple[NetworkFile | None, dict[int, NetworkFile]]]
-"""By name a model for everybody, and models for folds."""
+"""By name the network trained on all participants, if any, and those of folds."""
 
 
 def _group_by_name(networks: Iterable[NetworkFile]) -> NetworksByName:
-    """Networks by name, models for folds together.
-
-    Raises:
-        UsageError: two have the same name, it is taken, or a fold's model was trained on another.
-    """
-    found: NetworksByName = {}
+    groups: NetworksByName = {}
     for network in networks:
         name = network.path.stem
         fold = _FOLD_NAME.match(name)
@@ -188,38 +189,36 @@ def _group_by_name(networks: Iterable[NetworkFile]) -> NetworksByName:
             _check_fold(network, int(fold["fold"]))
             name = f"{fold['stem']}{fold['rest'] or ''}"
         if name in (PEOPLE, *SYMBOLIC):
-            whose = "people" if name == PEOPLE else "a symbolic model"
+            owner = "people" if name == PEOPLE else "a symbolic model"
             raise UsageError(
-                f"{network.path}: the name {name} is taken by {whose} in every table; "
+                f"{network.path}: the name {name} is taken by {owner} in every table; "
                 "rename the file"
             )
-        alone, folds = found.setdefault(name, (None, {}))
+        whole, folds = groups.setdefault(name, (None, {}))
         if fold:
             folds[int(fold["fold"])] = network
-        elif alone is not None:
+        elif whole is not None:
             raise UsageError(
-                f"{alone.path} and {network.path} have the same name; rename one of the two"
+                f"{whole.path} and {network.path} have the same name; rename one of the two"
             )
         else:
-            found[name] = (network, folds)
-    return found
+            groups[name] = (network, folds)
+    return groups
 
 
 def _attach_fold_models(
     name: str, network: NetworkFile | None, folds: dict[int, NetworkFile], folder: Path
 ) -> EvaluatedModel:
-    """The subject; models for folds that lie beside its file belong to it too.
+    """The model with its fold models: those named, and those beside its file.
 
     Args:
-        folder: where those of a model that comes with biml lie.
-    Raises:
-        UsageError: models for some of the five folds were named, and others are missing.
+        folder: searched for the fold models of a pretrained network.
     """
     named = bool(folds)
     if network is not None:
-        place = folder if is_pretrained(network.path) else network.path.parent
-        beside = {k: _fold_model(place, network.path.stem, k) for k in FOLDS if k not in folds}
-        folds = folds | {k: sibling for k, sibling in beside.items() if sibling is not None}
+        beside = folder if is_pretrained(network.path) else network.path.parent
+        siblings = {k: _fold_model(beside, network.path.stem, k) for k in FOLDS if k not in folds}
+        folds = folds | {k: sibling for k, sibling in siblings.items() if sibling is not None}
     if len(folds) < len(FOLDS):
         if named:
             missing = ", ".join(str(k) for k in FOLDS if k not in folds)
@@ -228,50 +227,43 @@ def _attach_fold_models(
                 "name all five"
             )
         folds = {}
-    return EvaluatedModel(
-        name, "", network=network, fold_models=tuple(folds[k] for k in sorted(folds))
-    )
+    fold_models = tuple(folds[k] for k in sorted(folds))
+    return EvaluatedModel(name, "", network=network, fold_models=fold_models)
 
 
 def _fold_model(folder: Path, name: str, fold: int) -> NetworkFile | None:
-    stems = dict.fromkeys((name, name.removesuffix("-top")))
-    for stem in stems:
-        for mark in ("-", "_"):
-            for ending in MODEL_SUFFIXES:
-                sibling = folder / f"{stem}{mark}cross{fold}{ending}"
-                if sibling.is_file():
-                    network = _open_network(sibling)
+    for stem in dict.fromkeys((name, name.removesuffix("-top"))):
+        for separator in ("-", "_"):
+            for suffix in MODEL_SUFFIXES:
+                path = folder / f"{stem}{separator}cross{fold}{suffix}"
+                if path.is_file():
+                    network = _open_network(path)
                     _check_fold(network, fold)
                     return network
     return None
 
 
 def _check_fold(network: NetworkFile, fold: int) -> None:
-    """Else people would be held out that it has seen."""
+    """A fold model trained on another fold would have seen the people who are held out."""
     if not network.trained_on.endswith(f"cross{fold}"):
         raise UsageError(
-            f"{network.path}: by its name a model for fold {fold}, but it was trained on "
-            f"{network.trained_on or 'what it does not say'}; name it otherwise"
+            f"{network.path}: named as a model for fold {fold}, but it was trained on "
+            f"{network.trained_on or 'an unknown episode type'}; rename it"
         )
 
 
 def _with_unique_labels(models: Sequence[EvaluatedModel]) -> tuple[EvaluatedModel, ...]:
-    """With labels that differ."""
-    labels = [_model_label(subject) for subject in models]
+    labels = [_label(model) for model in models]
     return tuple(
-        replace(subject, label=label if labels.count(label) == 1 else f"{label}: {subject.name}")
-        for subject, label in zip(models, labels, strict=True)
+        replace(model, label=label if labels.count(label) == 1 else f"{label}: {model.name}")
+        for model, label in zip(models, labels, strict=True)
     )
 
 
-def _model_label(model: EvaluatedModel) -> str:
+def _label(model: EvaluatedModel) -> str:
     if model.symbolic:
         return model.label
-    kind = model.trained_on.removesuffix("_cross")
-    return MODEL_LABELS.get("open_end_human_all" if kind == "open_end_human" else kind, model.name)
-
-
-def has_vocabulary(model: EvaluatedModel, vocabulary: Vocabulary) -> bool:
-    """Whether a network knows exactly these symbols; a symbolic model takes any."""
-    network = model.network or (model.fold_models[0] if model.fold_models else None)
-    return network is None or network.vocabulary == vocabulary
+    trained_on = model.trained_on.removesuffix("_cross")
+    if trained_on == "open_end_human":
+        trained_on = "open_end_human_all"
+    return MODEL_LABELS.get(trained_on, model.name)

@@ -9,27 +9,27 @@ import pytest
 from biml.report.schemas import TABLES
 from biml.reproduce.cache import MANIFEST, ResultCache
 
-GROUPS = pd.DataFrame([("net", "all", 50.0)], columns=["model", "group", "accuracy"])
+GROUPS = pd.DataFrame([("net", "all", 50.0)], columns=["model", "complexity", "accuracy"])
 
 
 def test_what_was_not_used_for_long_is_removed(tmp_path: Path) -> None:
-    store = ResultCache(TABLES, tmp_path / "kept")
+    store = ResultCache(tmp_path / "kept")
     store.prune()  # nothing is there yet
     for name in ("used", "unused"):
-        store.save(name, {"groups": GROUPS})
+        store.save(name, {"accuracy_by_complexity": GROUPS})
         os.utime(tmp_path / "kept" / name, (0, 0))
     kept = store.load("used")
     store.prune()
     assert kept is not None
-    assert kept["groups"]["accuracy"].tolist() == [50]
+    assert kept["accuracy_by_complexity"]["accuracy"].tolist() == [50]
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["used"]
 
 
-@pytest.mark.parametrize("lost", ["groups.csv", "agreement.csv", MANIFEST])
+@pytest.mark.parametrize("lost", ["accuracy_by_complexity.csv", "item_correlation.csv", MANIFEST])
 def test_what_has_lost_a_file_counts_as_not_kept(tmp_path: Path, lost: str) -> None:
-    store = ResultCache(TABLES, tmp_path)
-    numbers = {"model": ["net"], **dict.fromkeys(list(TABLES["agreement"].columns)[1:], 0.5)}
-    frames = {"groups": GROUPS, "agreement": pd.DataFrame(numbers)}
+    store = ResultCache(tmp_path)
+    numbers = {"model": ["net"], **dict.fromkeys(list(TABLES["item_correlation"].columns)[1:], 0.5)}
+    frames = {"accuracy_by_complexity": GROUPS, "item_correlation": pd.DataFrame(numbers)}
     store.save("unit", frames)
     assert set(store.load("unit") or ()) == set(frames)
     (tmp_path / "unit" / lost).unlink()
