@@ -96,9 +96,7 @@ def test_several_processes_give_the_same(
     )
     name = "accuracy_by_complexity"
     ours, theirs = (
-        coerce_types(t["accuracy_by_complexity"], TABLES["accuracy_by_complexity"]).set_index(
-            ["model", "complexity"]
-        )["accuracy"]
+        coerce_types(t[name], TABLES[name]).set_index(["model", "complexity"])["accuracy"]
         for t in (found.tables, results.tables)
     )
     assert ours.to_dict() == {key: theirs[key] for key in ours.index}
