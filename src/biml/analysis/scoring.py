@@ -1,19 +1,35 @@
-"""Drawn answers of a model to the tasks that people did, as a table like people's."""
+"""Log-likelihoods of human responses, and sampled responses, as tables.
 
-from collections import defaultdict
+Any `Responder` is scored and sampled on the evaluation of an episode type. Log-likelihoods are in
+nats and count the end of a response as a symbol. A repeat presents all episodes with another random
+order of study examples and another remapping; likelihoods are averaged over repeats (paper,
+Methods: 100).
+
+>>> from biml.episodes.registry import episode_type
+>>> from biml.evaluation.symbolic import symbolic_model
+>>> from biml.paths import DataFolders
+>>> gold = episode_type("few_shot_gold").open_evaluation(DataFolders(), 0)
+>>> oracle = symbolic_model("oracle").build()
+>>> table = log_likelihoods(oracle, gold, model="oracle", task="few_shot_gold", p_lapse=0.1)
+>>> summed_by(table)[["item", "responses", "symbols"]].head(1).values.tolist()
+[['3 surround 1', 100, 400]]
+"""
+
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from scipy.optimize import minimize_scalar
 
 from biml.analysis import few_shot, probes
 from biml.analysis.people import grammars_by_item
 from biml.analysis.responses import file_stem, response_table, trial_columns
 from biml.episodes.datasets import EvaluationSet
-from biml.episodes.episode import Episode
+from biml.episodes.episode import Episode, Example
 from biml.episodes.episode_type import FEW_SHOT, OPEN_ENDED, PROBES
 from biml.episodes.registry import episode_type
 from biml.episodes.transforms import undo_remapping
@@ -24,24 +40,33 @@ from biml.evaluation.sample_page import SAMPLES_PER_RESPONSE, SampledItem, sampl
 from biml.paths import DataFolders
 
 RESPONSE_KEYS = ["task", "item", "participant", "sample"]
-"""What tells one scored response from another."""
+"""Columns that identify a scored response."""
+
+N_RESPONSE_SETS = 100
+"""Response sets sampled in the open-ended task (paper, Methods)."""
+
+CountCallback = Callable[[int], None]
+"""Called with the number of repeats, samples or queries done."""
 
 _ResponseKey = tuple[str, str, str, str, str]
 """File, item, participant, query and response in canonical names."""
 
 
+def _ignore(done: int) -> None:
+    """No progress report."""
+
+
 @dataclass(frozen=True)
 class ScoredResponse:
-    """One response, scored without a lapse in each pass.
+    """The scores of one response, without lapses.
 
     Attributes:
-        item: the query, or the file where study sets differ.
-        participant: where known: from an imported experiment, or where a file is one person's
-            sheet; else empty.
-        sample: number among the answers to the same query in the file, in the order of the file.
+        item: the query, or the file if study sets differ between files.
+        participant: where known; else empty.
+        sample: number among the responses to the same query, in the order of the file.
         query, response: in canonical names.
-        n_symbols: how many symbols a lapse would pick from.
-        log_probs: for each pass the natural logs of its symbols' probabilities [symbols].
+        n_symbols: from which a lapse would choose, including the end of the response.
+        log_probs_by_repeat: log-probability of each symbol in each repeat.
     """
 
     item: str
@@ -50,12 +75,12 @@ class ScoredResponse:
     query: str
     response: str
     n_symbols: int
-    log_probs_by_repeat: list[np.ndarray]
+    log_probs_by_repeat: list[Float[np.ndarray, " symbols"]]
 
     def log_likelihood(self, p_lapse: float) -> float:
-        """Mean over the passes at a lapse rate."""
-        found = apply_lapse(np.array(self.log_probs_by_repeat), p_lapse, self.n_symbols)
-        return float(found.sum(axis=1).mean())
+        """The mean over repeats at a lapse rate."""
+        scores = apply_lapse(np.array(self.log_probs_by_repeat), p_lapse, self.n_symbols)
+        return float(scores.sum(axis=1).mean())
 
 
 def score_responses(
@@ -64,67 +89,76 @@ def score_responses(
     *,
     repeats: int = 1,
     responses_per_chunk: int = 2000,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: CountCallback = _ignore,
 ) -> list[ScoredResponse]:
-    """Every response of an evaluation, scored in passes with fresh orders and names.
+    """Score every response of an evaluation once per repeat.
 
-    Each counts once, also where an episode type asks every query several times over.
-
-    Args:
-        repeats: passes; one is enough where they do not differ.
-        together: so many responses are computed together.
-        progress: called with the number of passes done so far.
+    A response counts once, even if the episode type presents each query several times. One repeat
+    is made where repeats do not differ.
     """
     repeats = repeats if evaluation.varies else 1
     evaluation = replace(evaluation, query_repeats=1)
-    numbers = _sample_numbers(evaluation)
-    items_by_file = _contexts_differ(evaluation.episodes)
-    found: dict[tuple[_ResponseKey, int], ScoredResponse] = {}
-    waiting: list[list[Episode]] = []
+    next_number = _sample_numbers(evaluation.episodes)
+    contexts_differ = len({(frozenset(e.study), e.pool) for e in evaluation.episodes}) > 1
+    scored: dict[tuple[_ResponseKey, int], ScoredResponse] = {}
+    pending: list[list[Episode]] = []
     for repeat in range(repeats):
-        waiting.append(evaluation.repeat(repeat))
-        responses = sum(len(e.queries) for episodes in waiting for e in episodes)
-        if responses < responses_per_chunk and repeat + 1 < repeats:
+        pending.append(evaluation.repeat(repeat))
+        n_pending = sum(len(e.queries) for episodes in pending for e in episodes)
+        if n_pending < responses_per_chunk and repeat + 1 < repeats:
             continue
-        log_probs = iter(responder.log_prob([e for episodes in waiting for e in episodes]))
-        for episodes in waiting:
-            seen: dict[_ResponseKey, int] = defaultdict(int)
+        log_probs = iter(responder.log_prob([e for episodes in pending for e in episodes]))
+        for episodes in pending:
+            occurrences: Counter[_ResponseKey] = Counter()
             for episode in episodes:
-                choices = len(responder.symbols if episode.pool is None else episode.pool) + 1
+                n_symbols = len(responder.symbols if episode.pool is None else episode.pool) + 1
                 for query, log_prob in zip(episode.queries, next(log_probs), strict=True):
-                    words = " ".join(words_in_original_names(episode, query.input))
-                    response = " ".join(undo_remapping(episode, query.output))
-                    said = (episode.name, query.item, query.participant, words, response)
-                    # Passes may differ in the order of a person's answers to the same query.
-                    key = (said, seen[said])
-                    seen[said] += 1
-                    if key not in found:
-                        found[key] = ScoredResponse(
-                            item=query.item
-                            or (file_stem(episode.name) if items_by_file else words),
-                            participant=query.participant,
-                            sample=numbers(*said),
-                            query=words,
-                            response=response,
-                            n_symbols=choices,
-                            log_probs_by_repeat=[],
+                    key = _response_key(episode, query)
+                    name, item, participant, words, response = key
+                    # Repeats may differ in the order of a participant's responses to one query.
+                    occurrences[key] += 1
+                    one = scored.get((key, occurrences[key]))
+                    if one is None:
+                        item = item or (file_stem(name) if contexts_differ else words)
+                        one = ScoredResponse(
+                            item, participant, next_number(key), words, response, n_symbols, []
                         )
-                    found[key].log_probs_by_repeat.append(log_prob)
-        waiting = []
+                        scored[key, occurrences[key]] = one
+                    one.log_probs_by_repeat.append(log_prob)
+        pending = []
         progress(repeat + 1)
-    return list(found.values())
+    return list(scored.values())
+
+
+def _response_key(episode: Episode, query: Example) -> _ResponseKey:
+    words = " ".join(_original_words(episode, query.input))
+    response = " ".join(undo_remapping(episode, query.output))
+    return episode.name, query.item, query.participant, words, response
+
+
+def _sample_numbers(episodes: Sequence[Episode]) -> Callable[[_ResponseKey], int]:
+    """A function that numbers responses among those to their query, in file order."""
+    counts: dict[tuple[str, str], count[int]] = defaultdict(count)
+    numbers: dict[_ResponseKey, list[int]] = defaultdict(list)
+    for episode in episodes:
+        for query in episode.queries:
+            key = _response_key(episode, query)
+            # Keyed by the response too, because an episode type may drop some.
+            numbers[key].append(next(counts[key[0], key[3]]))
+
+    def number(key: _ResponseKey) -> int:
+        left = numbers.get(key)
+        return left.pop(0) if left else next(counts[key[0], key[3]])
+
+    return number
 
 
 def token_scores(scored: Sequence[ScoredResponse], copies: int = 1) -> list[TokenScores]:
-    """The same pass by pass, as `fit_lapse`, `best_lapse` and `likelihood` take them.
-
-    Args:
-        times: how often each response counts.
-    """
-    choices = [np.full(len(one.log_probs_by_repeat[0]), one.n_symbols) for one in scored]
-    together = np.tile(np.concatenate(choices or [np.empty(0)]), copies)
-    passes = zip(*(one.log_probs_by_repeat for one in scored), strict=True)
-    return [TokenScores(np.tile(np.concatenate(values), copies), together) for values in passes]
+    """Scores by repeat, as `fit_lapse` takes them; each response counts `copies` times."""
+    lengths = [np.full(len(one.log_probs_by_repeat[0]), one.n_symbols) for one in scored]
+    n_symbols = np.tile(np.concatenate(lengths or [np.empty(0)]), copies)
+    repeats = zip(*(one.log_probs_by_repeat for one in scored), strict=True)
+    return [TokenScores(np.tile(np.concatenate(values), copies), n_symbols) for values in repeats]
 
 
 def log_likelihoods(
@@ -135,20 +169,12 @@ def log_likelihoods(
     task: str,
     p_lapse: float = 0.0,
     repeats: int = 1,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: CountCallback = _ignore,
 ) -> pd.DataFrame:
-    """The log-likelihood of each response, averaged over passes with fresh orders and names.
+    """The log-likelihood of each response at a lapse rate; see `to_table`.
 
-    The five folds of the open-ended task are five tables, each of the model trained on the others,
-    to be put one below another.
-
-    Args:
-        model, task: their names in the table.
-        p_lapse: the lapse rate.
-        repeats: passes; one is enough where they do not differ.
-        progress: called with the number of passes done so far.
-    Returns:
-        A row for each response, see `tabulate`.
+    The five folds of the open-ended task are five tables, each of the model trained on the other
+    participants, to be concatenated.
     """
     scored = score_responses(responder, evaluation, repeats=repeats, progress=progress)
     return to_table(scored, model=model, task=task, p_lapse=p_lapse)
@@ -157,25 +183,20 @@ def log_likelihoods(
 def to_table(
     scored: Sequence[ScoredResponse], *, model: str, task: str, p_lapse: float
 ) -> pd.DataFrame:
-    """Log-likelihoods of scored responses at a lapse rate, as a table.
+    """Log-likelihoods of scored responses as a table.
 
     Returns:
-        A row for each response: `model`, `task`, `item` (the query, or the file where study sets
-        differ), `participant` (where known), `sample`, `query`, `response`, `symbols` (the end
-        counted) and `log_likelihood`, the mean over the passes.
+        A row per response: `model`, `task`, `item`, `participant`, `sample`, `query`, `response`,
+        `symbols` (with the end) and `log_likelihood`, the mean over repeats.
     """
     rows = [
-        (
-            model,
-            task,
-            one.item,
-            one.participant,
-            one.sample,
-            one.query,
-            one.response,
-            len(one.log_probs_by_repeat[0]),
-            one.log_likelihood(p_lapse),
-        )
+        {
+            **vars(one),
+            "model": model,
+            "task": task,
+            "symbols": len(one.log_probs_by_repeat[0]),
+            "log_likelihood": one.log_likelihood(p_lapse),
+        }
         for one in scored
     ]
     names = ["model", *RESPONSE_KEYS, "query", "response", "symbols", "log_likelihood"]
@@ -185,73 +206,37 @@ def to_table(
 def summed_by(
     log_likelihoods: pd.DataFrame, by: Sequence[str] = ("model", "task", "item")
 ) -> pd.DataFrame:
-    """Summed log-likelihood, by item or, with `by=("model", "participant")`, by participant."""
-    grouped = log_likelihoods.groupby(list(by), sort=False, dropna=False)
-    return grouped.agg(
-        responses=("log_likelihood", "size"),
-        symbols=("symbols", "sum"),
-        log_likelihood=("log_likelihood", "sum"),
-    ).reset_index()
+    """Summed log-likelihoods by item or, with `by=("model", "participant")`, by participant."""
+    return (
+        log_likelihoods.groupby(list(by), sort=False, dropna=False)
+        .agg(
+            responses=("log_likelihood", "size"),
+            symbols=("symbols", "sum"),
+            log_likelihood=("log_likelihood", "sum"),
+        )
+        .reset_index()
+    )
 
 
 def fit_lapse_bounded(scores: Sequence[TokenScores]) -> Likelihood:
-    """The likelihood at the lapse rate between 0 and 1 that is best, by a bounded optimiser.
+    """The likelihood at the best lapse rate between 0 and 1, by bounded optimisation.
 
-    The published search is `biml.evaluation.likelihood.fit_lapse`, which tries 18 rates.
+    The published fit, over a grid of 18 rates, is `biml.evaluation.likelihood.fit_lapse`.
     """
-    found = minimize_scalar(
+    best = minimize_scalar(
         lambda p: -likelihood(scores, float(p)).mean,
         bounds=(1e-6, 1 - 1e-6),
         method="bounded",
         options={"xatol": 1e-5},
     )
-    return likelihood(scores, float(found.x))
-
-
-def _sample_numbers(evaluation: EvaluationSet) -> Callable[[str, str, str, str, str], int]:
-    """Number of one response after another among those to its query in the file, in file order."""
-    counts: dict[tuple[str, str], count[int]] = defaultdict(count)
-    numbers: dict[_ResponseKey, list[int]] = defaultdict(list)
-    for episode in evaluation.episodes:
-        for query in episode.queries:
-            words, response = " ".join(query.input), " ".join(query.output)
-            # By the response as well, because an episode type may leave out some.
-            key = (episode.name, query.item, query.participant, words, response)
-            numbers[key].append(next(counts[episode.name, words]))
-
-    def number(file: str, item: str, participant: str, words: str, response: str) -> int:
-        left = numbers.get((file, item, participant, words, response))
-        return left.pop(0) if left else next(counts[file, words])
-
-    return number
-
-
-def _contexts_differ(episodes: Sequence[Episode]) -> bool:
-    """Whether several files ask the same query after different study examples (probe trials)."""
-    contexts = {(frozenset(e.study), e.pool) for e in episodes}
-    return len(contexts) > 1
-
-
-# === Drawn answers of a model to the tasks that people did, as a table like people's.
-
-
-N_RESPONSE_SETS = 100
-"""Answer sheets drawn in the open-ended task, as published."""
-
-CountCallback = Callable[[int], None]
+    return likelihood(scores, float(best.x))
 
 
 def open_evaluation_set(
-    episode_type_name: str, data: DataFolders, seed: int, *, own_names: bool = False
+    name: str, data: DataFolders, seed: int, *, own_names: bool = False
 ) -> EvaluationSet:
-    """What an episode type asks, or the same with words and symbols as the data have them.
-
-    Args:
-        own_names: they are not renamed to the published ones.
-    Raises:
-        BimlError: there are no human data; the message says how to get them.
-    """
-    evaluation = episode_type(episode_type_name).open_evaluation(data, seed)
+    """The evaluation of an episode type; with `own_names` in the words and symbols of the data."""
+    evaluation = episode_type(name).open_evaluation(data, seed)
     return evaluation.in_original_names() if own_names else evaluation
 
 
@@ -266,30 +251,31 @@ def sample_few_shot(
     max_length: int | None = None,
     kind: str = "few_shot_human",
     own_names: bool = False,
-    progress: CountCallback = lambda done: None,
+    progress: CountCallback = _ignore,
 ) -> pd.DataFrame:
-    """`times` as many drawn answers to each few-shot query as people gave.
+    """Sample responses to each few-shot query, so many per human response.
 
-    Each has a renaming and an order of study examples of its own.
+    Each sample has a random remapping and order of study examples of its own.
 
     Args:
         model: its name in the table.
-        max_length: symbols that an answer may have; see `answers.longest` where not given.
-        kind: the episode type to show; `human_vanilla` for a network without study context.
-        own_names: as for `open_evaluation`; the responder has to know them.
-        progress: called with the number of answers drawn so far.
+        max_length: of a response, in symbols; by default that of the longest human response plus
+            some (`max_response_length`).
+        kind: the episode type; `human_vanilla` for a network without study context.
+        own_names: as for `open_evaluation_set`; the responder has to know them.
+    Returns:
+        A table of responses with `target`, `correct` and `error_type`.
     Raises:
-        BimlError: there are no human data; the message says how to get them.
+        BimlError: there are no human data; the message names the command that downloads them.
     """
     evaluation = open_evaluation_set(kind, data, seed, own_names=own_names)
-    most = max_length or max_response_length(evaluation.episodes)
     items = sample_items(
         responder,
         evaluation,
         seed=seed,
         samples_per_response=samples_per_response,
         p_lapse=p_lapse,
-        max_length=most,
+        max_length=max_length or max_response_length(evaluation.episodes),
         progress=progress,
     )
     return few_shot_table(items, evaluation, model=model, seed=seed)
@@ -298,19 +284,8 @@ def sample_few_shot(
 def few_shot_table(
     items: Sequence[SampledItem], evaluation: EvaluationSet, *, model: str, seed: int
 ) -> pd.DataFrame:
-    """What `draw_items` drew, as a table with `target`, `correct` and `error_type`."""
-    rows = [
-        {
-            "item": episode.queries[0].item or words,
-            "query": words,
-            "response": " ".join(answer),
-            "sample": number,
-        }
-        for item, episode in zip(items, evaluation.episodes, strict=True)
-        for words in [" ".join(item.words)]
-        for number, answer in enumerate(item.model_counts.elements())
-    ]
-    responses = _model_response_table(rows, model, seed, FEW_SHOT)
+    """Sampled few-shot items as a table with `target`, `correct` and `error_type`."""
+    responses = _item_table(items, evaluation, model, seed, FEW_SHOT)
     return few_shot.annotate_errors(responses, grammars_by_item(evaluation))
 
 
@@ -324,25 +299,21 @@ def sample_probes(
     p_lapse: float = 0.0,
     max_length: int | None = None,
     kind: str = "probe_human",
-    progress: CountCallback = lambda done: None,
+    progress: CountCallback = _ignore,
 ) -> pd.DataFrame:
-    """`times` as many drawn answers to each probe trial as people gave, of symbols of its pool.
+    """Sample responses to each probe trial from its allowed outputs, so many per human response.
 
-    Args:
-        model, max_length, progress: as for `sample_few_shot`.
-        kind: `probe_human`, or `probe_human_w_pool` for a network that is shown the pool.
-    Raises:
-        BimlError: there are no human data; the message says how to get them.
+    The arguments are those of `sample_few_shot`; `kind` is `probe_human_w_pool` for a network that
+    has the allowed outputs among the study examples.
     """
-    evaluation = episode_type(kind).open_evaluation(data, seed)
-    most = max_length or max_response_length(evaluation.episodes)
+    evaluation = open_evaluation_set(kind, data, seed)
     items = sample_items(
         responder,
         evaluation,
         seed=seed,
         samples_per_response=samples_per_response,
         p_lapse=p_lapse,
-        max_length=most,
+        max_length=max_length or max_response_length(evaluation.episodes),
         progress=progress,
     )
     return probe_table(items, evaluation, model=model, seed=seed)
@@ -351,19 +322,27 @@ def sample_probes(
 def probe_table(
     items: Sequence[SampledItem], evaluation: EvaluationSet, *, model: str, seed: int
 ) -> pd.DataFrame:
-    """What `draw_items` drew of trials with pools, as a table."""
-    rows = [
+    """Sampled probe trials as a table with study examples and allowed outputs."""
+    return probes.annotate_targets(_item_table(items, evaluation, model, seed, PROBES))
+
+
+def _item_table(
+    items: Sequence[SampledItem], evaluation: EvaluationSet, model: str, seed: int, task: str
+) -> pd.DataFrame:
+    return response_table(
         {
-            "item": episode.queries[0].item,
+            "model": model,
+            "seed": seed,
+            "task": task,
+            "item": episode.queries[0].item or " ".join(item.words),
             "query": " ".join(item.words),
-            "response": " ".join(answer),
+            "response": " ".join(response),
             "sample": number,
-            **trial_columns(episode),
+            **(trial_columns(episode) if task == PROBES else {}),
         }
         for item, episode in zip(items, evaluation.episodes, strict=True)
-        for number, answer in enumerate(item.model_counts.elements())
-    ]
-    return probes.annotate_targets(_model_response_table(rows, model, seed, PROBES))
+        for number, response in enumerate(item.model_counts.elements())
+    )
 
 
 def sample_open_ended(
@@ -376,30 +355,30 @@ def sample_open_ended(
     p_lapse: float = 0.0,
     max_length: int | None = None,
     own_names: bool = False,
-    progress: CountCallback = lambda done: None,
+    progress: CountCallback = _ignore,
 ) -> pd.DataFrame:
-    """`n` answer sheets of the open-ended task, each query answered after the ones before it.
+    """Sample response sets of the open-ended task autoregressively (paper, Methods).
 
-    Each sheet starts from nothing, in an order and renaming of its own, and each answer becomes a
-    study example for the next (paper, Methods).
-
-    Args:
-        model, max_length, own_names: as for `sample_few_shot`.
-        progress: called with the number of queries of each sheet answered so far.
-    Raises:
-        BimlError: there are no human data; the message says how to get them.
+    A set starts without study examples, in a random order and remapping of its own, and each
+    response becomes a study example for the next query. The other arguments are those of
+    `sample_few_shot`.
     """
     evaluation = open_evaluation_set("open_end_freeform", data, seed, own_names=own_names)
-    sheets: list[Episode] = []
-    passes = count()
-    while len(sheets) < n_sets:
-        sheets += evaluation.repeat(next(passes))
-    del sheets[n_sets:]
-    most = max_length or max_response_length(evaluation.episodes)
-    answers = sample_autoregressively(
-        responder, sheets, most, seed=seed, p_lapse=p_lapse, progress=progress
+    episodes: list[Episode] = []
+    for repeat in count():
+        if len(episodes) >= n_sets:
+            break
+        episodes += evaluation.repeat(repeat)
+    del episodes[n_sets:]
+    responses = sample_autoregressively(
+        responder,
+        episodes,
+        max_length or max_response_length(evaluation.episodes),
+        seed=seed,
+        p_lapse=p_lapse,
+        progress=progress,
     )
-    return open_ended_table(sheets, answers, model=model, seed=seed)
+    return open_ended_table(episodes, responses, model=model, seed=seed)
 
 
 def open_ended_table(
@@ -409,25 +388,28 @@ def open_ended_table(
     model: str,
     seed: int,
 ) -> pd.DataFrame:
-    """Answer sheets that were filled in one query after another, as a table."""
+    """Sampled response sets, one per episode, as a table in original names."""
     rows = []
-    for number, (sheet, given) in enumerate(zip(episodes, responses, strict=True)):
-        for query, answer in zip(sheet.queries, given, strict=True):
-            words = " ".join(words_in_original_names(sheet, query.input))
-            response = " ".join(undo_remapping(sheet, answer))
-            rows.append({"item": words, "query": words, "response": response, "sample": number})
-    return _model_response_table(rows, model, seed, OPEN_ENDED)
+    for number, (episode, given) in enumerate(zip(episodes, responses, strict=True)):
+        for query, response in zip(episode.queries, given, strict=True):
+            words = " ".join(_original_words(episode, query.input))
+            rows.append(
+                {
+                    "model": model,
+                    "seed": seed,
+                    "task": OPEN_ENDED,
+                    "item": words,
+                    "query": words,
+                    "response": " ".join(undo_remapping(episode, response)),
+                    "sample": number,
+                }
+            )
+    return response_table(rows)
 
 
-def words_in_original_names(episode: Episode, words: tuple[str, ...]) -> tuple[str, ...]:
-    """Words of a remapped episode in its own names."""
+def _original_words(episode: Episode, words: Sequence[str]) -> Sequence[str]:
+    """Words of a remapped episode in its original names."""
     if episode.remapping is None:
         return words
     back = {new: old for old, new in episode.remapping.words.items()}
-    return tuple(back[word] for word in words)
-
-
-def _model_response_table(
-    rows: list[dict[str, object]], model: str, seed: int, task: str
-) -> pd.DataFrame:
-    return response_table({"model": model, "seed": seed, "task": task, **row} for row in rows)
+    return [back[word] for word in words]
