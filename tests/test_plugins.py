@@ -1,20 +1,29 @@
 """Plugins register extensions in the command line, in worker processes and from packages."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+import torch
 
 import biml
 from biml import plugins
+from biml.analysis.measures import MEASURES
 from biml.cli.main import load_plugins, main
+from biml.episodes.episode import Episode, Example
 from biml.episodes.episode_type import EpisodeType
 from biml.episodes.registry import EPISODE_TYPES
 from biml.errors import BimlError, UsageError
+from biml.evaluation.symbolic import SYMBOLIC
+from biml.networks.registry import ARCHITECTURES, build_network
+from biml.paths import DataFolders
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -32,10 +41,12 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No plugin is loaded before a test, and none is left after it."""
     for name in ("_loaded", "_origins", "_needed"):
         monkeypatch.setattr(plugins, name, {})
-    types = dict(EPISODE_TYPES)
+    tables: list[dict[str, Any]] = [EPISODE_TYPES, ARCHITECTURES, SYMBOLIC, MEASURES]
+    before = [dict(table) for table in tables]
     yield
-    EPISODE_TYPES.clear()
-    EPISODE_TYPES.update(types)
+    for table, rows in zip(tables, before, strict=True):
+        table.clear()
+        table.update(rows)
 
 
 def write(folder: Path, name: str = "mine", file: str = "my_types.py") -> Path:
@@ -145,3 +156,119 @@ def test_help_says_that_the_file_is_run() -> None:
     ).stdout
     assert "--plugin" in shown
     assert "run" in shown[shown.index("--plugin FILE") :]
+
+
+# The worked examples, through the command line
+
+SMALL = ("--emb_size=16", "--nlayers_encoder=1", "--batch_size=4", "--nsteps=3", "--precision=fp32")
+
+
+def run(*words: object) -> None:
+    assert main(list(map(str, words))) == 0
+
+
+def accuracy(model: Path, example: str, kind: str, capsys: Any) -> float:
+    """Train nothing; accuracy on novel queries by `biml eval --max`."""
+    run(
+        *("eval", "--plugin", EXAMPLES / example, "--episode_type", kind, "--max", "--episodes", 2),
+        *("--fn_out_model", model.name, "--dir_model", model.parent, "--json", "-"),
+    )
+    return float(json.loads(capsys.readouterr().out)["accuracy_novel"])
+
+
+def test_the_episode_type_is_trained_in_several_processes_and_evaluated(
+    tmp_path: Path, capsys: Any
+) -> None:
+    example = EXAMPLES / "episode_type.py"
+    model = tmp_path / "net.pt"
+    run(
+        *("train", "--plugin", example, "--episode_type", "algebraic+repetition", *SMALL),
+        *("--workers", 2, "--quiet", "--fn_out_model", model.name, "--dir_model", tmp_path),
+    )
+    assert accuracy(model, "episode_type.py", "repetition", capsys) == 0.0
+    assert accuracy(model, "episode_type.py", "algebraic+repetition", capsys) == 0.0
+
+
+def test_the_bias_of_the_episode_type_is_in_its_targets() -> None:
+    plugins.load(EXAMPLES / "episode_type.py")
+    data = DataFolders(None, defaults=())
+    corrected = biml.episode_type("algebraic").open_training(data, 0)
+    biased = biml.episode_type("algebraic+repetition").open_training(data, 0)
+    repeated = [
+        target.output == (*plain.output, plain.output[-1])
+        for number in range(40)
+        for plain, target in zip(corrected[number].queries, biased[number].queries, strict=True)
+        if not plain.in_study
+    ]
+    assert sum(repeated) / len(repeated) == pytest.approx(0.2, abs=0.06)
+
+
+def test_the_architecture_is_trained_saved_resumed_and_evaluated(
+    tmp_path: Path, capsys: Any
+) -> None:
+    example = EXAMPLES / "architecture.py"
+    model = tmp_path / "net.pt"
+    where = ("--fn_out_model", model.name, "--dir_model", tmp_path, "--workers", 1, "--quiet")
+    run(
+        "train", "--plugin", example, "--arch", "gru", "--episode_type", "algebraic", *SMALL, *where
+    )
+    run("train", "--plugin", example, "--resume", *where)
+    assert accuracy(model, "architecture.py", "algebraic", capsys) == 0.0
+    assert type(biml.load(model).network).__name__ == "GRUNetwork"
+
+
+def test_the_architecture_decodes_as_it_scores_and_learns() -> None:
+    plugins.load(EXAMPLES / "architecture.py")
+    vocabulary = biml.episode_type("algebraic").vocabulary
+    network = build_network("gru", {"emb_size": 32, "dropout": 0.0}, vocabulary)
+    episodes = [
+        biml.sample_episode(biml.MetaGrammar(), biml.generator(0, number)) for number in range(2)
+    ]
+    batch = network.collate(episodes)
+    with torch.no_grad():
+        logits = network(batch)
+        state = network.encode(batch)
+        steps = [network.decode_step(state, tokens) for tokens in batch.decoder_input.T]
+    torch.testing.assert_close(torch.stack(steps, dim=1), logits)
+
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
+    losses = []
+    for _ in range(60):
+        loss = torch.nn.functional.cross_entropy(
+            network(batch).flatten(0, 1),
+            batch.target.flatten(),
+            ignore_index=vocabulary.output.pad,
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_the_responder_and_the_measure_are_in_the_tables_and_on_the_page(
+    tmp_path: Path, shared: Path
+) -> None:
+    out = tmp_path / "report"
+    run(
+        *("reproduce", "few-shot", "--quick", "--models", "nearest", "oracle", "--out", out),
+        *("--plugin", EXAMPLES / "responder.py", "--plugin", EXAMPLES / "measure.py"),
+        *("--data_dir", shared, "--workers", 2),
+    )
+    measures = pd.read_csv(out / "tables" / "measures.csv")
+    values = measures[measures["measure"] == "correct_length"].set_index("model")["value"]
+    assert set(values.index) == {"people", "nearest", "oracle"}
+    assert values["people"] > values["nearest"]
+    page = (out / "index.html").read_text()
+    assert "Nearest" in page
+    assert "correct length, %" in page
+
+
+def test_the_responder_copies_the_most_similar_study_example() -> None:
+    plugins.load(EXAMPLES / "responder.py")
+    responder = SYMBOLIC["nearest"].build()
+    study = [("dax fep", "RED RED"), ("wif", "BLUE")]
+    examples = tuple(Example(tuple(w.split()), tuple(s.split())) for w, s in study)
+    episode = Episode(examples, (Example(("wif", "fep"), ("BLUE", "BLUE")),))
+    assert responder.respond([episode]) == [[("RED", "RED")]]
+    assert responder.respond([replace(episode, study=())])[0][0] in {(s,) for s in biml.COLOURS}
