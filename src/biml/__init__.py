@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from biml.evaluation.symbolic import register_responder
     from biml.grammar import GOLD, Grammar, GrammarError, MetaGrammar, Rule
     from biml.grammar.meta_grammar import COLOURS, WORDS
+    from biml.networks.registry import register_architecture
     from biml.rng import generator
 
 _EXPORTS = {
@@ -46,6 +47,7 @@ _EXPORTS = {
     "biml.evaluation.responder": ("Responder",),
     "biml.evaluation.symbolic": ("register_responder",),
     "biml.grammar": ("GOLD", "Grammar", "GrammarError", "MetaGrammar", "Rule"),
+    "biml.networks.registry": ("register_architecture",),
     "biml.rng": ("generator",),
 }
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
@@ -73,6 +75,7 @@ __all__ = [
     "load",
     "parse_episode",
     "read_episode",
+    "register_architecture",
     "register_episode_type",
     "register_measure",
     "register_responder",

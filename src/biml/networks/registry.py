@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from biml import plugins
 from biml.errors import UsageError
 from biml.networks.base import EpisodeNetwork
 from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
@@ -74,8 +75,10 @@ def architecture(name: str) -> Architecture:
             f"this version of biml no longer has the network {name!r}; {REMOVED[name]}"
         )
     if name not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise UsageError(f"unknown architecture {name!r}; there are: {known}")
+        plugins.load_installed()
+    if name not in ARCHITECTURES:
+        known = f"unknown architecture {name!r}; there are: {', '.join(ARCHITECTURES)}"
+        raise UsageError(plugins.hint("architecture", name) or known)
     return ARCHITECTURES[name]
 
 
@@ -110,3 +113,13 @@ def build_network(
             raise UsageError(f"architecture {name!r} has no {', '.join(sorted(unknown))}")
         config = row.config(**config)
     return row.network(config, vocabulary, seed)
+
+
+def register_architecture(row: Architecture) -> Architecture:
+    """Add an architecture to those that commands and checkpoints know; see `biml.plugins`.
+
+    Raises:
+        UsageError: the name is taken.
+    """
+    plugins.register(ARCHITECTURES, "architecture", row.name, row)
+    return row
