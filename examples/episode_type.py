@@ -1,18 +1,23 @@
-"""Episode types for a new bias: some learners repeat the last symbol of a response.
+"""An episode type for a new bias, repeating the last symbol, and a measure that shows it.
 
     biml train --plugin examples/episode_type.py --episode_type algebraic+repetition \
         --preset fast --minutes 60 --fn_out_model net-repetition.pt
     biml eval --plugin examples/episode_type.py --episode_type repetition --max \
         --fn_out_model net-repetition.pt
+    biml reproduce few-shot --plugin examples/episode_type.py --models net-repetition.pt --quick
 """
 
 from dataclasses import replace
 from functools import partial
 from random import Random
 
+import pandas as pd
+
 import biml
-from biml import Episode
-from biml.episodes.registry import EpisodeType, meta_training, validation_set
+from biml import GOLD, Episode
+from biml.episodes.episode_type import VALIDATION, EpisodeType
+from biml.episodes.registry import META_GRAMMAR_TASKS
+from biml.episodes.sources import meta_training, validation_set
 from biml.episodes.transforms import add_study_queries
 
 
@@ -28,7 +33,7 @@ def repeat_last_symbol(episode: Episode, rng: Random, p: float = 0.2) -> Episode
 
 
 # Training: episodes of the meta-grammar, with the study examples as queries too, then the bias.
-# `corruptions` are the transforms that `--curriculum` leaves out at first.
+# Validation: the same without the bias. With `--curriculum` training is unbiased at first.
 biml.register_episode_type(
     EpisodeType(
         "algebraic+repetition",
@@ -37,15 +42,26 @@ biml.register_episode_type(
         algebraic_training=meta_training(add_study_queries),
         corruptions=(repeat_last_symbol,),
         evaluation=validation_set(add_study_queries),
-        data_source="episodes of the meta-grammar",
+        evaluation_task=VALIDATION,
+        tasks=META_GRAMMAR_TASKS,
+        data_sources=("episodes of the meta-grammar",),
+        label="MLC (repetition)",
     )
 )
 
-# Evaluation only: the accuracy on this type is how often a model has the bias.
+# For evaluation only: the accuracy on these episodes says how often a model has the bias.
 biml.register_episode_type(
     EpisodeType(
         "repetition",
-        "validation episodes in which every novel target has its last symbol twice",
+        "validation episodes in which the last symbol of every novel target is repeated",
         evaluation=validation_set(partial(repeat_last_symbol, p=1.0)),
     )
 )
+
+
+@biml.register_measure("repetition", task="few_shot", label="last symbol repeated, %")
+def repetition(responses: pd.DataFrame) -> float:
+    """Percent of responses that are the correct output with its last symbol repeated."""
+    correct = responses["query"].map(lambda query: GOLD.interpret(query.split()))
+    repeated = correct.map(lambda output: " ".join((*output, output[-1])))
+    return float(100 * (responses["response"] == repeated).mean())
