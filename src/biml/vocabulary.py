@@ -121,7 +121,7 @@ class Vocabulary:
     def from_words_and_symbols(cls, words: Sequence[str], outputs: Sequence[str]) -> "Vocabulary":
         """Order as published: words, outputs and IO sorted by name; outputs as they are given.
 
-        >>> from biml.grammar.meta_grammar import COLOURS, WORDS
+        >>> from biml.grammar import COLOURS, WORDS
         >>> v = Vocabulary.from_words_and_symbols(WORDS, COLOURS)
         >>> len(v.input), len(v.output), v.input.tokens[:3]
         (19, 9, ('BLUE', 'GREEN', IO))

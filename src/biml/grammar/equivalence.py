@@ -1,4 +1,7 @@
-"""When two grammars are the same: the exclusions between training, validation and gold."""
+"""Equality of grammars up to rule order and up to renaming.
+
+Both exclude training grammars that equal validation grammars or the gold grammar (paper, Methods).
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,10 +15,9 @@ def equivalent(a: Grammar, b: Grammar) -> bool:
 
 
 def isomorphic(a: Grammar, b: Grammar) -> bool:
-    """Whether some one-to-one renaming of input words and of output symbols makes them the same.
+    """Whether one-to-one renamings of words and of symbols make two grammars equivalent.
 
-    Words and symbols are renamed apart: the `1` that is said and the `1` that is drawn need not
-    get the same name. Order of rules and names of variables do not matter either.
+    Words and symbols have separate renamings: the word `1` and the symbol `1` are unrelated.
 
     >>> a = Grammar.parse("dax -> RED\\nu1 lug -> [u1] [u1]")
     >>> isomorphic(a, Grammar.parse("u1 fep -> [u1] [u1]\\nkiki -> PINK"))
@@ -24,34 +26,23 @@ def isomorphic(a: Grammar, b: Grammar) -> bool:
     False
     """
     keys_a, keys_b = a.canonical(), b.canonical()
-    # Nearly every comparison ends here, at the kinds of the left sides.
+    # Nearly every comparison ends here, at the patterns of the left-hand sides.
     if sorted([key[0] for key in keys_a]) != sorted([key[0] for key in keys_b]):
         return False
     shapes = {key: _rule_shape(key) for key in keys_a | keys_b}
-    count = Counter(shapes[key] for key in keys_a)
-    if count != Counter(shapes[key] for key in keys_b):
+    if Counter(shapes[key] for key in keys_a) != Counter(shapes[key] for key in keys_b):
         return False
-    partners = {rule: [key for key in keys_b if shapes[key] == shapes[rule]] for rule in keys_a}
-    return _match_rules(partners, {}, {})
+    candidates = {rule: [key for key in keys_b if shapes[key] == shapes[rule]] for rule in keys_a}
+    return _match_rules(candidates, {}, {})
 
 
-def _rule_shape(rule: CanonicalRule) -> tuple[tuple[object, ...], ...]:
-    """A rule with words and symbols numbered in order of mention: what renaming cannot change."""
-    kinds, words, places = rule
-    word_numbers: dict[str, int] = {}
-    symbol_numbers: dict[str, int] = {}
-    return (
-        tuple(kinds),
-        tuple([word_numbers.setdefault(word, len(word_numbers)) for word in words]),
-        tuple(
-            [
-                ("symbol", symbol_numbers.setdefault(item, len(symbol_numbers)))
-                if isinstance(item, str)
-                else ("variable", item)
-                for item in places
-            ]
-        ),
-    )
+def _rule_shape(rule: CanonicalRule) -> tuple[object, ...]:
+    """A rule with words and symbols numbered in order of mention, invariant under renaming."""
+    pattern, words, template = rule
+    word_ids = {word: i for i, word in enumerate(dict.fromkeys(words))}
+    symbol_ids = {symbol: i for i, symbol in enumerate(dict.fromkeys(_rule_symbols(rule)))}
+    rhs = [("symbol", symbol_ids[x]) if isinstance(x, str) else ("variable", x) for x in template]
+    return pattern, tuple([word_ids[word] for word in words]), tuple(rhs)
 
 
 def _match_rules(
@@ -59,39 +50,36 @@ def _match_rules(
     word_map: dict[str, str],
     symbol_map: dict[str, str],
 ) -> bool:
-    """Whether the renaming so far can be extended to send every rule to one of its partners."""
+    """Whether the renamings so far extend to ones that map every rule to one of its candidates."""
     if not candidates:
         return True
-    left = {
+    consistent = {
         rule: [
             other
             for other in others
-            if _consistent_bijection(word_map, rule[1], other[1])
-            and _consistent_bijection(symbol_map, _rule_symbols(rule), _rule_symbols(other))
+            if _stays_bijective(word_map, rule[1], other[1])
+            and _stays_bijective(symbol_map, _rule_symbols(rule), _rule_symbols(other))
         ]
         for rule, others in candidates.items()
     }
-    # The rule with the fewest choices first, which makes a wrong choice show early.
-    rule = min(left, key=lambda rule: len(left[rule]))
-    rest = {key: others for key, others in left.items() if key != rule}
+    # The rule with the fewest choices first, so that a wrong choice shows early.
+    rule = min(consistent, key=lambda rule: len(consistent[rule]))
+    rest = {key: others for key, others in consistent.items() if key != rule}
     return any(
         _match_rules(
             rest,
             word_map | dict(zip(rule[1], other[1], strict=True)),
             symbol_map | dict(zip(_rule_symbols(rule), _rule_symbols(other), strict=True)),
         )
-        for other in left[rule]
+        for other in consistent[rule]
     )
 
 
-def _consistent_bijection(
-    bijection: dict[str, str], old: Sequence[str], new: Sequence[str]
-) -> bool:
-    """Whether the renaming stays one-to-one when `old` is sent to `new` as well."""
-    taken = bijection.values()
+def _stays_bijective(mapping: dict[str, str], old: Sequence[str], new: Sequence[str]) -> bool:
+    """Whether a one-to-one mapping stays so when it maps `old` to `new` as well."""
+    taken = mapping.values()
     return all(
-        bijection[a] == b if a in bijection else b not in taken
-        for a, b in zip(old, new, strict=True)
+        mapping[a] == b if a in mapping else b not in taken for a, b in zip(old, new, strict=True)
     )
 
 

@@ -1,4 +1,4 @@
-"""The human few-shot task (paper, Fig. 2) in canonical names: its grammar and instructions."""
+"""The human few-shot task (paper, Fig. 2) in canonical names: grammar, study and query inputs."""
 
 from biml.grammar.grammar import Grammar
 
@@ -17,40 +17,18 @@ GOLD = Grammar.parse(
 )
 
 GOLD_STUDY = (
-    "1",
-    "2",
-    "3",
-    "DAX",
-    "2 after 3",
-    "1 after 2",
-    "2 thrice",
-    "2 surround 3",
-    "1 thrice",
-    "3 surround 1",
-    "2 thrice after 3",
-    "3 after 1 surround 2",
-    "2 after 3 thrice",
+    *("1", "2", "3", "DAX", "2 after 3", "1 after 2", "2 thrice", "2 surround 3", "1 thrice"),
+    *("3 surround 1", "2 thrice after 3", "3 after 1 surround 2", "2 after 3 thrice"),
     "3 surround 1 after 2",
 )
-"""The 14 study inputs."""
 
-GOLD_SIMPLE = (
-    "3 after DAX",
-    "DAX after 1",
-    "DAX thrice",
-    "1 surround DAX",
-    "DAX surround 2",
-)
-"""The 5 queries of one function."""
+GOLD_SIMPLE = ("3 after DAX", "DAX after 1", "DAX thrice", "1 surround DAX", "DAX surround 2")
+"""Queries with one function."""
 
 GOLD_COMPLEX = (
-    "2 after 3 surround DAX",
-    "DAX thrice after 2",
-    "3 after DAX thrice",
-    "DAX surround DAX after DAX thrice",
-    "DAX surround 3 after 1 thrice",
+    *("2 after 3 surround DAX", "DAX thrice after 2", "3 after DAX thrice"),
+    *("DAX surround DAX after DAX thrice", "DAX surround 3 after 1 thrice"),
 )
-"""The 5 queries of several functions; the last two are six symbols long."""
+"""Queries with several functions; the outputs of the last two have six symbols."""
 
 GOLD_QUERIES = GOLD_SIMPLE + GOLD_COMPLEX
-"""The 10 query inputs."""

@@ -1,4 +1,8 @@
-"""Interpretation grammars: an ordered list of rewrite rules (paper, Methods)."""
+"""Interpretation grammars: ordered rewrite rules from words to output symbols (paper, Methods).
+
+The interpreter encodes words and symbols as single characters. One regular expression of all
+left-hand sides finds the first rule that matches a string, and a memo table keeps its output.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,34 +13,37 @@ from biml.errors import BimlError, FormatError
 
 ARROW = "->"
 
+MAX_WORDS = 300
+"""Longest input. The published episodes have at most 8 words, and need fewer than 50 rules."""
+
+MAX_SYMBOLS = 10_000
+"""Longest output. A rule that doubles its argument gets there in 14 applications."""
+
 CanonicalRule = tuple[str, tuple[str, ...], tuple[int | str, ...]]
+"""Pattern of the left-hand side, its words, and the template of the right-hand side."""
 
 _VARIABLE = re.compile(r"[ux][0-9]+")
 
 
 class GrammarError(BimlError):
-    """A rule that cannot be one, or a grammar that does not come to an end."""
+    """An invalid rule, or a grammar whose interpretation does not end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A rewrite rule such as `u1 lug x1 -> [x1] [u1]`.
 
-    `u1 u2 …` on the left match exactly one word, `x1 x2 …` one or more; anything else there is a
-    word. On the right `[v]` stands for the interpretation of what `v` matched; anything else is
-    an output symbol.
+    On the left `u1 u2 …` match exactly one word and `x1 x2 …` one or more; any other item is a
+    word. On the right `[v]` is the interpretation of what `v` matched; any other item is an
+    output symbol.
 
     Attributes:
-        lhs: words and variable names.
-        rhs: output symbols and bracketed variable names.
-        kinds: one character for each item of `lhs`: `u` or `x` for a variable, `.` for a word.
-        variables: the variables of `lhs`, in their order.
-        words: the words of `lhs`, in their order.
-        places: `rhs` with each bracketed variable replaced by its number in `variables`.
+        lhs_pattern: for each item of `lhs` the kind of variable, `u` or `x`, or `.` for a word.
+        rhs_template: `rhs` with each bracketed variable replaced by its index in `variables`.
 
     Raises:
-        GrammarError: a side is empty, a variable stands twice on the left, or the right names a
-            variable that the left lacks.
+        GrammarError: a side is empty, a variable is twice on the left, or one on the right is not
+            on the left.
 
     >>> rule = Rule(("u1", "lug", "x1"), ("[x1]", "[u1]"))
     >>> print(rule.lhs_pattern, rule.words, rule.variables, rule.rhs_template)
@@ -54,22 +61,21 @@ class Rule:
         if not self.lhs or not self.rhs:
             side = "right" if self.lhs else "left"
             raise GrammarError(f"the {side} side is empty; write both, as in 'dax {ARROW} RED'")
-        kinds = "".join(map(_pattern_character, self.lhs))
-        items = list(zip(self.lhs, kinds, strict=True))
+        pattern = "".join(map(_pattern_character, self.lhs))
+        items = list(zip(self.lhs, pattern, strict=True))
         variables = tuple([item for item, kind in items if kind != "."])
         if len(set(variables)) < len(variables):
             raise GrammarError(
                 f"a variable stands twice on the left of '{self}'; give each its own number"
             )
-        numbers = {f"[{variable}]": number for number, variable in enumerate(variables)}
-        places = tuple([numbers[i] if i in numbers else self._check_symbol(i) for i in self.rhs])
-        object.__setattr__(self, "lhs_pattern", kinds)
+        indices = {f"[{variable}]": index for index, variable in enumerate(variables)}
+        template = tuple([indices[i] if i in indices else self._check_symbol(i) for i in self.rhs])
+        object.__setattr__(self, "lhs_pattern", pattern)
         object.__setattr__(self, "variables", variables)
         object.__setattr__(self, "words", tuple([item for item, kind in items if kind == "."]))
-        object.__setattr__(self, "rhs_template", places)
+        object.__setattr__(self, "rhs_template", template)
 
     def _check_symbol(self, item: str) -> str:
-        """The item itself, if it can be an output symbol of this rule."""
         if _VARIABLE.fullmatch(item):
             raise GrammarError(f"'{item}' on the right of '{self}' is a variable; write '[{item}]'")
         if item == f"[{item[1:-1]}]" and _VARIABLE.fullmatch(item[1:-1]):
@@ -81,11 +87,7 @@ class Rule:
 
     @classmethod
     def parse(cls, text: str) -> "Rule":
-        """The rule written as `LHS -> RHS`, with blanks between items.
-
-        Raises:
-            GrammarError: there is not exactly one arrow, or the rule is invalid.
-        """
+        """Read a rule written as `LHS -> RHS`, with blanks between items."""
         items = text.split()
         if items.count(ARROW) != 1:
             raise GrammarError(
@@ -100,27 +102,24 @@ class Rule:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """The output symbols of the right side, in their order, without bracketed variables."""
+        """The output symbols of the right-hand side."""
         return tuple([item for item in self.rhs_template if isinstance(item, str)])
 
     @property
     def canonical_key(self) -> CanonicalRule:
-        """What two rules share exactly if they differ only in the names of variables."""
+        """A key that is equal for rules that differ only in the names of variables."""
         return self.lhs_pattern, self.words, self.rhs_template
 
     def remap(self, words: Mapping[str, str], symbols: Mapping[str, str]) -> "Rule":
-        """The rule with other input words and output symbols; those not named stay."""
-        lhs = [
-            words.get(w, w) if k == "." else w
-            for w, k in zip(self.lhs, self.lhs_pattern, strict=True)
-        ]
+        """Rename words and output symbols; unmentioned ones stay."""
+        items = zip(self.lhs, self.lhs_pattern, strict=True)
+        lhs = [words.get(item, item) if kind == "." else item for item, kind in items]
         rhs = [item if item[0] == "[" else symbols.get(item, item) for item in self.rhs]
         return Rule(tuple(lhs), tuple(rhs))
 
 
 @lru_cache(maxsize=4096)
 def _pattern_character(item: str) -> str:
-    """`u` or `x` for a variable of the left side, `.` for a word."""
     if _VARIABLE.fullmatch(item):
         return item[0]
     _check_token(item)
@@ -133,187 +132,6 @@ def _check_token(name: str) -> None:
             f"{name!r} can be neither a word nor a symbol; leave blanks between items and use "
             "brackets only around one variable of the right side, as in [u1]"
         )
-
-
-# === Interpretation: what a grammar says that a string of words stands for (paper, Methods).
-
-
-MAX_WORDS = 300
-"""Longest input. The published episodes stop at 8 words, which need fewer than 50 rules."""
-
-MAX_SYMBOLS = 10_000
-"""Longest output. A rule that doubles what it matched gets there in 14 applications."""
-
-_POSITION_CODE_BASE = 0xE000
-"""Codes from here on mark places of words; Unicode keeps them for private use."""
-
-MatchFunction = Callable[[str], re.Match[str] | None]
-
-RhsTemplates = dict[int, tuple[int | str, ...]]
-
-
-class Interpreter:
-    """A grammar made ready for interpreting strings of codes, one character a word or symbol.
-
-    Attributes:
-        codes: the code of each word and symbol of the grammar.
-        forms: the left side of each rule in codes, with `U` and `X` for variables.
-    """
-
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        self.codes = CharCodes()
-        # Left sides first: then grammars whose left sides look alike share one expression.
-        self.lhs_codes = tuple([self._lhs_code(rule) for rule in rules])
-        self._match, first_groups, ends = _compile_matcher(self.lhs_codes)
-        self._primitives = {r.lhs[0] for r in rules if r.lhs_pattern == "." and len(r.rhs) == 1}
-        self._templates: RhsTemplates = {}
-        self._rules = dict(zip(ends, rules, strict=True))
-        for rule, first_group, end in zip(rules, first_groups, ends, strict=True):
-            self._templates[end] = self._template(rule, first_group)
-
-    def memo_table(self, max_symbols: int = MAX_SYMBOLS) -> "InterpretationMemo":
-        """An empty table; `results()[string]` interprets a string of codes."""
-        return InterpretationMemo(self._match, self._templates, self._rules, max_symbols)
-
-    def interpret(self, words: Sequence[str]) -> tuple[str, ...]:
-        """The output symbols that the words stand for.
-
-        Raises:
-            GrammarError: the input or the output is too long, or a rule would go on for ever.
-        """
-        if len(words) > MAX_WORDS:
-            raise GrammarError(
-                f"an input of {len(words)} words is too long; at most {MAX_WORDS} are interpreted"
-            )
-        codes = CharCodes(self.codes)  # A copy: unknown words are not to pile up in the grammar.
-        string = "".join([codes[word] for word in words])
-        output = self.memo_table()[string]
-        if len(output) > MAX_SYMBOLS:
-            raise GrammarError(f"the output runs over {MAX_SYMBOLS:,} symbols; is that intended?")
-        names = {code: name for name, code in codes.items()}
-        return tuple([names[code] for code in output])
-
-    def source_positions(self, inputs: Iterable[Sequence[str]]) -> list[tuple[int, ...] | None]:
-        """For each input, the numbers of the words that its output symbols stand for.
-
-        Every word that has a symbol of its own is interpreted as a mark that says where it stands.
-
-        Returns:
-            for each input one number for each output symbol, or None where a symbol stands for no
-            such word.
-
-        Raises:
-            GrammarError: as `interpret`.
-        """
-        results = self.memo_table()
-        found = []
-        for words in inputs:
-            marks = [
-                chr(_POSITION_CODE_BASE + place)
-                if word in self._primitives
-                else self.codes.get(word, "?")
-                for place, word in enumerate(words)
-            ]
-            origins = tuple([ord(code) - _POSITION_CODE_BASE for code in results["".join(marks)]])
-            found.append(None if any(place < 0 for place in origins) else origins)
-        return found
-
-    def _lhs_code(self, rule: Rule) -> str:
-        items = zip(rule.lhs, rule.lhs_pattern.upper(), strict=True)
-        return "".join([self.codes[item] if kind == "." else kind for item, kind in items])
-
-    def _template(self, rule: Rule, first_group: int) -> tuple[int | str, ...]:
-        """The right side as numbers of groups to interpret and codes of symbols."""
-        numbered = [i for i in rule.rhs_template if isinstance(i, int)]
-        if numbered and rule.lhs_pattern in ("u", "x"):
-            return ()  # It would be applied to the very string that it matched, for ever.
-        return tuple(
-            [i + first_group if isinstance(i, int) else self.codes[i] for i in rule.rhs_template]
-        )
-
-
-class CharCodes(dict[str, str]):
-    """The code of each word and symbol: one character, given when first asked for."""
-
-    def __missing__(self, name: str) -> str:
-        # Above the capitals, which leaves U and X free to stand for variables in a form.
-        code = self[name] = chr(ord("a") + len(self))
-        return code
-
-
-class InterpretationMemo(dict[str, str]):
-    """Strings of codes and what they stand for, worked out when first asked for.
-
-    An output of more than `max_symbols` is cut after one symbol more, by which to know it. That
-    bounds the work, since every rule gives at least one symbol; the depth is bounded by the
-    length of the input, since what a bracket holds is shorter than what its rule matched (the
-    one exception is caught).
-
-    Raises:
-        GrammarError: a rule calls itself on the very string that it matched.
-    """
-
-    __slots__ = ("_end", "_match", "_rules", "_templates")
-
-    def __init__(
-        self,
-        match: MatchFunction,
-        templates: RhsTemplates,
-        rules: dict[int, Rule],
-        max_symbols: int,
-    ) -> None:
-        self._match = match
-        self._templates = templates
-        self._rules = rules
-        self._end = max_symbols + 1
-
-    def __missing__(self, string: str) -> str:
-        found = self._match(string)
-        if found is None:
-            output = string
-        else:
-            template = self._templates[found.lastindex]  # type: ignore[index]
-            if not template:
-                rule = self._rules[found.lastindex]  # type: ignore[index]
-                raise GrammarError(
-                    f"the rule '{rule}' calls itself without end; leave it out, or write a word on "
-                    "its left side too"
-                )
-            output = ""
-            for part in template:
-                output += part if isinstance(part, str) else self[found[part]]
-            output = output[: self._end]
-        self[string] = output
-        return output
-
-
-@lru_cache(maxsize=2048)
-def _compile_matcher(
-    lhs_codes: tuple[str, ...],
-) -> tuple[MatchFunction, tuple[int, ...], tuple[int, ...]]:
-    """A matcher of all left sides, and for each its first and its closing group.
-
-    The closing group is empty: being the last to match, it tells which rule did. The cache holds
-    because the meta-grammar knows 216 sets of left sides, and compiling one takes longer than
-    drawing an episode.
-    """
-    alternatives, first_groups, ends = [], [], []
-    group = 1
-    for form in lhs_codes:
-        first_groups.append(group)
-        pattern = "".join([_VARIABLE_GROUPS.get(c) or re.escape(c) for c in form])
-        group += form.count("U") + form.count("X")
-        ends.append(group)
-        group += 1
-        alternatives.append(f"{pattern}()")
-    expression = re.compile("|".join(alternatives), re.DOTALL)
-    return expression.fullmatch, tuple(first_groups), tuple(ends)
-
-
-_VARIABLE_GROUPS = {"U": "(.)", "X": "(.+)"}
-
-
-# === Interpretation grammars: an ordered list of rewrite rules (paper, Methods).
 
 
 @dataclass(frozen=True)
@@ -335,12 +153,10 @@ class Grammar:
 
     @classmethod
     def parse(cls, text: str, *, source: str = "<text>", first_line: int = 1) -> "Grammar":
-        """Read rules written one a line; blank lines and surrounding blanks do not matter.
+        """Read rules written one a line, as `str(grammar)` writes them.
 
         Args:
-            text: the rules, such as `str(grammar)` gives.
-            source: what to call the text in messages.
-            first_line: the line of `source` on which `text` starts.
+            source, first_line: where the text comes from, for messages.
 
         Raises:
             FormatError: a line is not a valid rule, or there is none.
@@ -362,23 +178,20 @@ class Grammar:
         return "\n".join(map(str, self.rules))
 
     def interpret(self, words: Sequence[str]) -> tuple[str, ...]:
-        """The output symbols of an input (paper, Methods: the first rule that matches it whole).
-
-        Args:
-            words: the input words; words that no rule names are allowed and stand for themselves.
+        """Return the output symbols of an input; a word without a rule stands for itself.
 
         Raises:
-            GrammarError: the grammar does not come to an end, or the input is too long.
+            GrammarError: the interpretation does not end, or the input is too long.
         """
         return self.interpreter.interpret(words)
 
     @cached_property
-    def interpreter(self) -> Interpreter:
-        """The grammar made ready for interpreting many strings; made when first needed."""
+    def interpreter(self) -> "Interpreter":
+        """The compiled grammar."""
         return Interpreter(self.rules)
 
     def __reduce__(self) -> tuple[type["Grammar"], tuple[tuple[Rule, ...]]]:
-        # Another process gets the rules and not the interpreter, which it can make itself.
+        # Without the interpreter, which another process can compile itself.
         return Grammar, (self.rules,)
 
     @property
@@ -393,21 +206,21 @@ class Grammar:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The input words that its rules name, in order of mention."""
+        """The words of its rules, in order of mention."""
         return tuple(dict.fromkeys(word for rule in self.rules for word in rule.words))
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """The output symbols that its rules name, in order of mention."""
+        """The output symbols of its rules, in order of mention."""
         return tuple(dict.fromkeys(symbol for rule in self.rules for symbol in rule.symbols))
 
     def remap(self, words: Mapping[str, str], symbols: Mapping[str, str]) -> "Grammar":
-        """The grammar with other input words and output symbols; those not named stay."""
+        """Rename words and output symbols; unmentioned ones stay."""
         return Grammar(tuple([rule.remap(words, symbols) for rule in self.rules]))
 
     def canonical(self) -> frozenset[CanonicalRule]:
-        """A key that two grammars share exactly if they differ only in the order of their rules
-        and in the names of variables (`u` and `x` remain different).
+        """Return a key that is equal for grammars that differ only in the order of rules and in
+        the names of variables (`u` and `x` remain different).
 
         >>> a = Grammar.parse("dax -> RED\\nx2 lug u2 -> [u2] [x2]")
         >>> b = Grammar.parse("x1 lug u1 -> [u1] [x1]\\ndax -> RED")
@@ -415,3 +228,158 @@ class Grammar:
         True
         """
         return frozenset([rule.canonical_key for rule in self.rules])
+
+
+MatchFunction = Callable[[str], re.Match[str] | None]
+
+RhsTemplates = dict[int, tuple[int | str, ...]]
+
+_POSITION_CODE_BASE = 0xE000
+"""First code of input positions; Unicode reserves it for private use."""
+
+
+class Interpreter:
+    """A compiled grammar, which interprets strings of one character a word.
+
+    Attributes:
+        codes: the character of each word and symbol of the grammar.
+        lhs_codes: the left-hand sides in codes, with `U` and `X` for variables.
+    """
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.codes = CharCodes()
+        # Left-hand sides first, so that grammars with similar ones share a regular expression.
+        self.lhs_codes = tuple([self._lhs_code(rule) for rule in rules])
+        self._match, first_groups, end_groups = _compile_matcher(self.lhs_codes)
+        self._primitives = {r.lhs[0] for r in rules if r.lhs_pattern == "." and len(r.rhs) == 1}
+        self._templates: RhsTemplates = {}
+        self._rules = dict(zip(end_groups, rules, strict=True))
+        for rule, first_group, end_group in zip(rules, first_groups, end_groups, strict=True):
+            self._templates[end_group] = self._template(rule, first_group)
+
+    def memo_table(self, max_symbols: int = MAX_SYMBOLS) -> "InterpretationMemo":
+        """Return an empty table, which interprets a string of codes by `table[string]`."""
+        return InterpretationMemo(self._match, self._templates, self._rules, max_symbols)
+
+    def interpret(self, words: Sequence[str]) -> tuple[str, ...]:
+        """Return the output symbols of an input; see `Grammar.interpret`."""
+        if len(words) > MAX_WORDS:
+            raise GrammarError(
+                f"an input of {len(words)} words is too long; at most {MAX_WORDS} are interpreted"
+            )
+        codes = CharCodes(self.codes)  # A copy, so that unknown words do not accumulate.
+        string = "".join([codes[word] for word in words])
+        output = self.memo_table()[string]
+        if len(output) > MAX_SYMBOLS:
+            raise GrammarError(f"the output runs over {MAX_SYMBOLS:,} symbols; is that intended?")
+        names = {code: name for name, code in codes.items()}
+        return tuple([names[code] for code in output])
+
+    def source_positions(self, inputs: Iterable[Sequence[str]]) -> list[tuple[int, ...] | None]:
+        """Return for each input the positions of the words that its output symbols stand for.
+
+        None where a symbol stands for no single primitive word. Works by interpreting primitive
+        words as codes of their positions.
+        """
+        table = self.memo_table()
+        positions = []
+        for words in inputs:
+            codes = [
+                chr(_POSITION_CODE_BASE + position)
+                if word in self._primitives
+                else self.codes.get(word, "?")
+                for position, word in enumerate(words)
+            ]
+            sources = tuple([ord(code) - _POSITION_CODE_BASE for code in table["".join(codes)]])
+            positions.append(None if any(source < 0 for source in sources) else sources)
+        return positions
+
+    def _lhs_code(self, rule: Rule) -> str:
+        items = zip(rule.lhs, rule.lhs_pattern.upper(), strict=True)
+        return "".join([self.codes[item] if kind == "." else kind for item, kind in items])
+
+    def _template(self, rule: Rule, first_group: int) -> tuple[int | str, ...]:
+        """The right-hand side as groups to interpret and codes of symbols."""
+        arguments = [i for i in rule.rhs_template if isinstance(i, int)]
+        if arguments and rule.lhs_pattern in ("u", "x"):
+            return ()  # Its argument is the very string that it matched: endless.
+        return tuple(
+            [i + first_group if isinstance(i, int) else self.codes[i] for i in rule.rhs_template]
+        )
+
+
+class CharCodes(dict[str, str]):
+    """A character for each word and symbol, assigned on first access."""
+
+    def __missing__(self, name: str) -> str:
+        # After the capitals, so that U and X are free to stand for variables.
+        code = self[name] = chr(ord("a") + len(self))
+        return code
+
+
+class InterpretationMemo(dict[str, str]):
+    """Outputs of strings of codes, computed on first access.
+
+    An output is cut after `max_symbols + 1` symbols, which bounds the work, since every rule gives
+    at least one symbol. Input length bounds the depth, since a bracket holds less than its rule
+    matched (the one exception raises a GrammarError).
+    """
+
+    __slots__ = ("_end", "_match", "_rules", "_templates")
+
+    def __init__(
+        self,
+        match: MatchFunction,
+        templates: RhsTemplates,
+        rules: dict[int, Rule],
+        max_symbols: int,
+    ) -> None:
+        self._match = match
+        self._templates = templates
+        self._rules = rules
+        self._end = max_symbols + 1
+
+    def __missing__(self, string: str) -> str:
+        match = self._match(string)
+        if match is None:
+            output = string
+        else:
+            template = self._templates[match.lastindex]  # type: ignore[index]
+            if not template:
+                rule = self._rules[match.lastindex]  # type: ignore[index]
+                raise GrammarError(
+                    f"the rule '{rule}' calls itself without end; leave it out, or write a word on "
+                    "its left side too"
+                )
+            output = ""
+            for part in template:
+                output += part if isinstance(part, str) else self[match[part]]
+            output = output[: self._end]
+        self[string] = output
+        return output
+
+
+# The meta-grammar has 216 sets of left-hand sides, and compiling one takes longer than sampling
+# an episode.
+@lru_cache(maxsize=2048)
+def _compile_matcher(
+    lhs_codes: tuple[str, ...],
+) -> tuple[MatchFunction, tuple[int, ...], tuple[int, ...]]:
+    """Compile all left-hand sides; return the matcher and each one's first and end group.
+
+    The end group is empty: as the last group to match, it identifies the rule.
+    """
+    alternatives, first_groups, end_groups = [], [], []
+    group = 1
+    for lhs in lhs_codes:
+        first_groups.append(group)
+        pattern = "".join([_VARIABLE_GROUPS.get(c) or re.escape(c) for c in lhs])
+        group += lhs.count("U") + lhs.count("X")
+        end_groups.append(group)
+        group += 1
+        alternatives.append(f"{pattern}()")
+    expression = re.compile("|".join(alternatives), re.DOTALL)
+    return expression.fullmatch, tuple(first_groups), tuple(end_groups)
+
+
+_VARIABLE_GROUPS = {"U": "(.)", "X": "(.+)"}

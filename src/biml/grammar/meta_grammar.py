@@ -1,10 +1,11 @@
-"""Rules that no training grammar has, to ask whether a rule is learned that is wholly new.
+"""The meta-grammar that generates interpretation grammars (paper, Methods), and held-out rules.
 
-The supplement tells of 26 rules with a right side of 8 symbols, the longest that the meta-grammar
-draws. Which they were is not published. These are 26 of the 255 patterns that such a right side can
-have, drawn once by `generator(0, "novel rules").sample`. A pattern says which argument stands
-where, and not what kind of variable holds it: `12212122` is
-`u1 lug x1 -> [u1] [x1] [x1] [u1] [x1] [u1] [x1] [x1]` as well as the same of `x1 lug x2`.
+Held-out rules test whether a model learns a rule unlike any in training. The supplement has 26
+rules with 8 symbols on the right-hand side, the longest that the meta-grammar generates, but does
+not list them. `HELD_OUT_PATTERNS` are 26 of the 255 possible argument patterns, drawn once by
+`generator(0, "novel rules").sample`. A pattern gives the argument at each position, whatever its
+kind of variable: `12212122` is `u1 lug x1 -> [u1] [x1] [x1] [u1] [x1] [u1] [x1] [x1]` as well as
+the same of `x1 lug x2`.
 """
 
 from dataclasses import dataclass
@@ -15,10 +16,8 @@ from biml.errors import UsageError
 from biml.grammar.grammar import Grammar, GrammarError, Rule
 
 WORDS = ("dax", "lug", "wif", "zup", "fep", "blicket", "kiki", "tufa", "gazzer")
-"""The nine input words of the published episodes."""
-
 COLOURS = ("RED", "YELLOW", "GREEN", "BLUE", "PURPLE", "PINK")
-"""The six output symbols of the published episodes, drawn as coloured circles."""
+"""Words and output symbols of the published episodes; symbols appear as coloured circles."""
 
 CONCATENATION = Rule(("u1", "x1"), ("[u1]", "[x1]"))
 """The last rule of every grammar: iconic concatenation."""
@@ -26,23 +25,16 @@ CONCATENATION = Rule(("u1", "x1"), ("[u1]", "[x1]"))
 
 @dataclass(frozen=True)
 class MetaGrammar:
-    """How grammars and their episodes are drawn; the defaults are the published ones.
+    """The distribution of grammars and sizes of their episodes, by default the published ones.
 
     Attributes:
-        words: input words to choose from.
-        symbols: output symbols to choose from.
-        n_primitives: rules of one word and one symbol.
-        n_functions: rules of one further word and one or two arguments.
-        p_one_argument: probability that a function has one argument.
-        p_stop: probability to stop lengthening a right side that has two symbols or more.
-        max_rhs: longest right side of a function.
-        max_input: longest input in words.
-        max_output: longest output in symbols.
-        n_study: study examples of an episode.
-        n_query: query examples of an episode.
+        p_one_argument: probability that a function has one argument, else two.
+        p_stop: probability to stop lengthening a right-hand side of two symbols or more.
+        max_rhs: longest right-hand side of a function.
+        max_input, max_output: longest input in words, longest output in symbols.
 
     Raises:
-        UsageError: the numbers cannot be had together.
+        UsageError: a number is out of range, or there are too few words or symbols.
     """
 
     words: tuple[str, ...] = WORDS
@@ -64,14 +56,12 @@ class MetaGrammar:
         for name in ("p_one_argument", "p_stop"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
-        for name, needed in (
-            ("words", self.n_primitives + self.n_functions),
-            ("symbols", self.n_primitives),
-        ):
-            had = getattr(self, name)
-            if len(set(had)) < max(needed, len(had)):
+        n_words = self.n_primitives + self.n_functions
+        for name, needed in (("words", n_words), ("symbols", self.n_primitives)):
+            given = getattr(self, name)
+            if len(set(given)) < max(needed, len(given)):
                 raise UsageError(
-                    f"{name} are {' '.join(had)}: {needed} different ones are needed, none twice"
+                    f"{name} are {' '.join(given)}: {needed} different ones are needed, none twice"
                 )
         try:
             if any(Rule((word,), self.symbols).variables for word in self.words):
@@ -80,7 +70,7 @@ class MetaGrammar:
             raise UsageError(f"words and symbols: {error}") from None
 
     def sample_grammar(self, rng: Random) -> Grammar:
-        """Draw primitives, then functions, then the concatenation rule.
+        """Sample primitives, then functions, then add the concatenation rule.
 
         >>> print(MetaGrammar().sample_grammar(Random(3)).rules[-1])
         u1 x1 -> [u1] [x1]
@@ -99,7 +89,7 @@ class MetaGrammar:
             variables = ("u1",) if random() < 0.5 else ("x1",)
             lhs = (*variables, word)
         else:
-            # u1 u2 and x1 x2 interleaved by fair coins.
+            # Fair coins interleave u1 u2 and x1 x2.
             variables = first, second = _VARIABLE_PAIRS[int(random() * 4)]
             lhs = (first, word, second)
         rhs = [f"[{v}]" for v in variables]
@@ -110,7 +100,7 @@ class MetaGrammar:
 
 
 _cached_rule = lru_cache(maxsize=4096)(Rule)
-"""Most rules are drawn again and again; one object for all of them saves making each."""
+"""Most rules recur; sharing them saves their construction."""
 
 _VARIABLE_PAIRS = (("u1", "u2"), ("u1", "x1"), ("x1", "u1"), ("x1", "x2"))
 
@@ -123,11 +113,7 @@ MIN_VALUES = {
     "n_study": 0,
     "n_query": 1,
 }
-"""The least that these fields can be."""
-
-
-# === Rules that no training grammar has, to ask whether a rule is learned that is wholly new.
-
+"""Lower bounds of these fields."""
 
 HELD_OUT_PATTERNS = (
     *("11111222", "11112122", "11112221", "11221112", "11222122", "12111112", "12111211"),
@@ -135,23 +121,20 @@ HELD_OUT_PATTERNS = (
     *("21112122", "21122112", "21211211", "21221121", "21221212", "22111121", "22112221"),
     *("22122111", "22122112", "22212121", "22212221", "22221112"),
 )
-"""The patterns that are asked for: 1 for the first argument, 2 for the second."""
+"""Argument at each position of the right-hand side: 1 the first, 2 the second."""
 
 _RHS_LENGTH = 8
 
-_SWAP_DIGITS = str.maketrans("12", "21")
-
-# Biased targets exchange the arguments of a rule, so a held-out rule could come in through its
-# mirror image: that is held out as well.
+# With swapped arguments too, because biased targets swap the arguments of rules.
 _HELD_OUT_TEMPLATES = frozenset(
-    tuple([int(place) - 1 for place in pattern])
-    for rule in HELD_OUT_PATTERNS
-    for pattern in (rule, rule.translate(_SWAP_DIGITS))
+    tuple([int(digit) - 1 for digit in digits])
+    for pattern in HELD_OUT_PATTERNS
+    for digits in (pattern, pattern.translate(str.maketrans("12", "21")))
 )
 
 
 def has_held_out_rule(grammar: Grammar) -> bool:
-    """Whether one of its rules is held out from training, as it is or with arguments exchanged.
+    """Whether a rule is held out from training, as it is or with swapped arguments.
 
     >>> has_held_out_rule(Grammar.parse("x1 fep u1 -> [x1] [u1] [u1] [x1] [u1] [x1] [u1] [u1]"))
     True
@@ -165,9 +148,9 @@ def has_held_out_rule(grammar: Grammar) -> bool:
 
 
 def with_rhs_pattern(rule: Rule, pattern: str) -> Rule:
-    """The rule with a right side of that pattern, its left side as it is.
+    """Replace the right-hand side of a rule by an argument pattern.
 
     >>> print(with_rhs_pattern(Rule.parse("u1 lug x1 -> [x1] [u1]"), "112"))
     u1 lug x1 -> [u1] [u1] [x1]
     """
-    return Rule(rule.lhs, tuple([f"[{rule.variables[int(place) - 1]}]" for place in pattern]))
+    return Rule(rule.lhs, tuple([f"[{rule.variables[int(digit) - 1]}]" for digit in pattern]))

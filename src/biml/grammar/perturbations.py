@@ -1,9 +1,8 @@
-"""Grammars as they are misread now and then, rule by rule: slips beside those of the paper.
+"""Grammars with errors: swapped arguments (paper, Methods) and rule-level response errors.
 
-The published biases change all that a query says at once, as often in short queries as in long
-ones. People's answers in the few-shot task also have one thing wrong where the rest is right: a
-word has another symbol, or one function has its arguments exchanged. And the longer a query is, the
-more often they are wrong.
+The published biases change all of a query's output, equally often in short and long queries.
+People also err in one rule only, with another symbol for a word or swapped arguments of one
+function, and more often in longer queries: slips model that.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,12 +15,12 @@ from biml.grammar.grammar import Grammar, Rule
 
 
 def is_binary_function(rule: Rule) -> bool:
-    """Whether the rule is a function of two arguments, which is what can be flipped."""
+    """Whether the rule is a function with two arguments."""
     return "." in rule.lhs_pattern and len(rule.variables) == 2
 
 
 def swap_arguments(rule: Rule) -> Rule:
-    """The rule with the roles of its two variables exchanged on its right side.
+    """Exchange the two variables on the right-hand side.
 
     >>> print(swap_arguments(Rule.parse("u1 lug x1 -> [x1] [u1] [u1]")))
     u1 lug x1 -> [u1] [x1] [x1]
@@ -32,10 +31,7 @@ def swap_arguments(rule: Rule) -> Rule:
 
 
 def all_argument_swaps(grammar: Grammar) -> Iterator[Grammar]:
-    """The grammar with each subset of its two-argument functions flipped, all equally likely.
-
-    The first one is the grammar itself; k such functions make 2^k grammars.
-    """
+    """Yield the 2^k variants with any subset of k binary functions swapped, the original first."""
     choices = [
         (rule, swap_arguments(rule)) if is_binary_function(rule) else (rule,)
         for rule in grammar.rules
@@ -44,47 +40,35 @@ def all_argument_swaps(grammar: Grammar) -> Iterator[Grammar]:
 
 
 def is_argument_reversing(rule: Rule) -> bool:
-    """Whether a function of two arguments says the second one first.
+    """Whether a binary function outputs its second argument first.
 
     >>> is_argument_reversing(Rule.parse("x1 after x2 -> [x2] [x1]"))
     True
     >>> is_argument_reversing(Rule.parse("u1 surround u2 -> [u1] [u2] [u1]"))
     False
     """
-    places = [place for place in rule.rhs_template if isinstance(place, int)]
-    return is_binary_function(rule) and bool(places) and places[0] == 1
+    arguments = [item for item in rule.rhs_template if isinstance(item, int)]
+    return is_binary_function(rule) and bool(arguments) and arguments[0] == 1
 
 
 def iconic_grammar(grammar: Grammar) -> Grammar:
-    """The grammar as one reads it who keeps the order of the input.
-
-    Every function that says its second argument first is flipped, and the others are left alone.
-    """
-    return Grammar(
-        tuple(
-            [
-                swap_arguments(rule) if is_argument_reversing(rule) else rule
-                for rule in grammar.rules
-            ]
-        )
-    )
-
-
-# === Grammars as they are misread now and then, rule by rule: slips beside those of the paper.
+    """Swap the arguments of every argument-reversing function (iconic concatenation)."""
+    rules = [swap_arguments(r) if is_argument_reversing(r) else r for r in grammar.rules]
+    return Grammar(tuple(rules))
 
 
 RuleVariants = tuple[tuple[Rule, float], ...]
-"""Rules that one rule is read as, each with its probability, the rule itself first."""
+"""Readings of one rule with their probabilities, the rule itself first."""
 
 
 @dataclass(frozen=True)
 class SlipRates:
-    """How often a reader of a query slips, in each of three ways.
+    """Probabilities of three kinds of error in a response.
 
     Attributes:
-        misread: for each word, that its symbol is any of the symbols instead, by chance its own.
-        flip: for each function of two arguments, that its two variables exchange their roles.
-        one_to_one: for each word of a query, that the whole query is translated one-to-one.
+        p_substitute: for each word, that any symbol replaces its own (by chance the same).
+        p_swap: for each binary function, that its arguments are swapped.
+        p_one_to_one: for each word of a query, that the whole response is one-to-one.
     """
 
     p_substitute: float = 0.01
@@ -92,7 +76,7 @@ class SlipRates:
     p_one_to_one: float = 0.01
 
     def one_to_one_probability(self, words: Sequence[str]) -> float:
-        """The probability that a query is translated one-to-one.
+        """Return the probability of a one-to-one response to a query.
 
         >>> round(SlipRates(p_one_to_one=0.1).one_to_one_probability(["dax", "fep"]), 9)
         0.19
@@ -100,10 +84,7 @@ class SlipRates:
         return 1 - (1 - self.p_one_to_one) ** len(words)
 
     def rule_variants(self, grammar: Grammar, symbols: Sequence[str]) -> list[RuleVariants]:
-        """What each rule of the grammar is read as.
-
-        Args:
-            symbols: what a misread word may stand for.
+        """Return the readings of each rule, with any of `symbols` for substituted words.
 
         >>> grammar = Grammar.parse("dax -> RED\\nu1 lug u2 -> [u2] [u1]\\nu1 fep -> [u1] [u1]")
         >>> for variants in SlipRates(0.5, 0.25).rule_variants(grammar, ["BLUE"]):
@@ -124,11 +105,11 @@ class SlipRates:
 
 
 HUMAN_RATES = SlipRates()
-"""Rates at which people's few-shot answers are likeliest (`benchmarks/fit_slip_rates.py`)."""
+"""Maximum-likelihood rates of the human few-shot responses (`benchmarks/fit_slip_rates.py`)."""
 
 
 def sample_perturbed_grammar(variants: Sequence[RuleVariants], rng: Random) -> Grammar | None:
-    """A grammar of which each rule is one of its readings; None where each is the first."""
+    """Sample one reading of each rule; None if every one is the rule itself."""
     picks = [_pick_variant(each, rng.random()) for each in variants]
     if not any(picks):
         return None
@@ -138,9 +119,9 @@ def sample_perturbed_grammar(variants: Sequence[RuleVariants], rng: Random) -> G
 def enumerate_perturbed_grammars(
     variants: Sequence[RuleVariants],
 ) -> Iterator[tuple[Grammar, float]]:
-    """Every grammar that `misread` gives, that without a slip first, and its probability."""
-    for picked in product(*variants):
-        yield Grammar(tuple([rule for rule, _ in picked])), prod(p for _, p in picked)
+    """Yield every combination of readings with its probability, the original grammar first."""
+    for readings in product(*variants):
+        yield Grammar(tuple([rule for rule, _ in readings])), prod(p for _, p in readings)
 
 
 def _pick_variant(variants: RuleVariants, u: float) -> int:
