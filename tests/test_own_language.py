@@ -1,9 +1,11 @@
 """A language of one's own: sizes for `biml generate`, grammars held out, another vocabulary."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from biml import plugins
 from biml.cli.main import main
 from biml.episodes import registry
 from biml.episodes.curriculum import STAGES, curriculum_stages
@@ -79,25 +81,27 @@ def test_a_file_to_hold_apart_needs_a_grammar(capsys) -> None:
 
 
 @pytest.fixture
-def mine(monkeypatch: pytest.MonkeyPatch) -> MetaGrammar:
-    """The rows that docs/extending.md shows, for a language of ten words and seven symbols."""
-    text = (Path(__file__).parents[1] / "docs" / "extending.md").read_text("utf-8")
-    section = text.split("## A vocabulary of your own")[1]
-    shown: dict = {}
-    exec(section.split("```python\n")[1].split("```")[0], shown)
-    for row in shown["rows"]:
-        monkeypatch.setitem(registry.EPISODE_TYPES, row.name, row)
-    return shown["MINE"]
+def meta_grammar(monkeypatch: pytest.MonkeyPatch) -> Iterator[MetaGrammar]:
+    """Load examples/vocabulary.py: a language of ten words and seven symbols."""
+    for name in ("_loaded", "_origins"):
+        monkeypatch.setattr(plugins, name, {})
+    plugins.load(Path(__file__).parents[1] / "examples" / "vocabulary.py")
+    meta_grammar = registry.episode_type("ten_words").meta_grammar
+    assert meta_grammar is not None
+    yield meta_grammar
+    for name in plugins.registered("episode type"):
+        del registry.EPISODE_TYPES[name]
 
 
-def test_a_language_of_more_words_trains_and_scores(mine, capsys) -> None:
+def test_a_language_of_more_words_trains_and_scores(meta_grammar: MetaGrammar, capsys) -> None:
     size = ("--emb_size", "32", "--nlayers_decoder", "1", "--workers", "1", "--nsteps", "3")
-    train = ("train", "--preset", "fast", "--episode_type", "mine", "--fn_out_model", "mine.pt")
+    kind = ("--preset", "fast", "--episode_type", "ten_words")
+    train = ("train", *kind, "--fn_out_model", "mine.pt")
     assert main([*train, *size, "--batch_size", "2"]) == 0
     capsys.readouterr()
     assert main(["eval", "--fn_out_model", "mine.pt", "--max", "--episodes", "3"]) == 0
     assert "Accuracy on novel queries" in capsys.readouterr().out
-    everything = " ".join(mine.words)
+    everything = " ".join(meta_grammar.words)
     more = STUDY.replace("IN: blick OUT: ▲", "IN: blick OUT: ▲\nIN: sib OUT: ◆ ★ ◐ ◇")
     more = more[: more.index("wug ->")] + "\n"
     write_text(Path("study.txt"), more.replace("IN: toma OUT", f"IN: {everything} OUT"))
@@ -105,18 +109,18 @@ def test_a_language_of_more_words_trains_and_scores(mine, capsys) -> None:
     assert main(["data", "import", "r.csv", "--study", "study.txt", "--dest", "mine"]) == 0
     assert "custom vocabulary" in capsys.readouterr().out
     ask = ("eval", "--fn_out_model", "mine.pt", "--data_dir", "mine", "--ll")
-    assert main([*ask, "--episode_type", "mine_human"]) == 0
+    assert main([*ask, "--episode_type", "ten_words_human"]) == 0
     assert "Log-likelihood" in capsys.readouterr().out
     # A model of the published vocabulary cannot take them, and says so.
     assert main([*ask, "--episode_type", "few_shot_human"]) == 2
     assert "another vocabulary" in capsys.readouterr().err
 
 
-def test_lessons_are_in_the_words_of_the_language(mine) -> None:
-    row = registry.episode_type("mine")
+def test_lessons_are_in_the_words_of_the_language(meta_grammar: MetaGrammar) -> None:
+    row = registry.episode_type("ten_words")
     training = row.open_curriculum(DataFolders(defaults=()), 0, n_algebraic=4000)
     for index in (0, 2000, 3600, 5000):
         words = {word for query in training[index].queries for word in query.input}
-        assert words <= set(mine.words)
+        assert words <= set(meta_grammar.words)
     first = training[0]
     assert len(first.study) == STAGES[0].meta_grammar.n_study
