@@ -97,7 +97,7 @@ def ranges(server: Server) -> list[str | None]:
 def test_a_lost_connection_is_resumed(server: Server, tmp_path: Path) -> None:
     server.break_after = [300_000, 200_000]
     seen: list[int] = []
-    got = get(server, tmp_path / "file", progress=lambda done, total: seen.append(done))
+    got = get(server, tmp_path / "file", progress=lambda done, total, **_: seen.append(done))
     assert got == BODY
     assert ranges(server) == [None, "bytes=300000-", "bytes=500000-"]
     assert seen == sorted(seen)

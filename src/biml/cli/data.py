@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from biml.grammar import MetaGrammar
 from biml.grammar.meta_grammar import MIN_VALUES
 from biml.human.resources import RESOURCES, resource
 from biml.paths import DataFolders, user_data_folder
+from biml.progress import progress_bars
 
 if TYPE_CHECKING:
     from biml.human.download import InstallResult
@@ -69,24 +69,24 @@ def run(args: argparse.Namespace) -> None:
         _import_experiment(args)
         return
     destination = args.dest or user_data_folder()
-    with _ProgressBars() as bars:
-        if args.action == "import":
-            result = import_path(
-                args.path, destination, overwrite=args.overwrite, progress_factory=bars.add
-            )
-        else:
-            try:
+    try:
+        with progress_bars() as progress:
+            if args.action == "import":
+                result = import_path(
+                    args.path, destination, overwrite=args.overwrite, progress=progress
+                )
+            else:
                 result = download(
                     resource(args.kind),
                     destination,
                     url=args.url,
                     overwrite=args.overwrite,
-                    progress_factory=bars.add,
+                    progress=progress,
                 )
-            except KeyboardInterrupt:
-                bars.stop()
-                print("stopped; the same command resumes where the server allows", file=sys.stderr)
-                raise
+    except KeyboardInterrupt:
+        if args.action == "download":
+            print("stopped; the same command resumes where the server allows", file=sys.stderr)
+        raise
     _print_installed(result, args.dest)
 
 
@@ -164,50 +164,10 @@ def _print_status(data: DataFolders) -> None:
         if row.folder is None:
             print(f"{name:<9} missing: biml data download {name}")
         else:
-            print(f"{name:<9} {row.files:,} files, {_megabytes(row.size)} in {row.folder}")
+            print(f"{name:<9} {row.files:,} files, {row.size / 1e6:,.1f} MB in {row.folder}")
     print("searched, in this order:")
     for path in data.search_paths:
         print(f"  {path.folder} ({path.origin})")
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
-
-
-class _ProgressBars:
-    """A bar on standard error for each stage, in bytes or files."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[done]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-
-    def __enter__(self) -> "_ProgressBars":
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        self._bars.stop()
-
-    def add(self, name: str, unit: str) -> Callable[[int, int | None], None]:
-        task = self._bars.add_task(name, total=None, done="")
-        amount = _megabytes if unit == "bytes" else f"{{:,}} {unit}".format
-
-        def report(done: int, total: int | None) -> None:
-            self._bars.update(task, completed=done, total=total, done=amount(done))
-
-        return report
 
 
 PUBLISHED_META_GRAMMAR = MetaGrammar()
@@ -296,9 +256,6 @@ def configure_generate(parser: argparse.ArgumentParser) -> None:
 
 
 def run_generate(args: argparse.Namespace) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
     from biml.episodes.generate import DatasetSpec, generate
     from biml.episodes.text_format import read_episode
 
@@ -309,15 +266,13 @@ def run_generate(args: argparse.Namespace) -> None:
         _meta_grammar(args),
         tuple(map(read_episode, args.holdout_grammar)),
     )
-    columns = ("writing episodes", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=args.train + args.val)
+    with progress_bars() as progress:
         generate(
             spec,
             args.out,
             workers=args.workers,
             overwrite=args.overwrite,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=lambda done, total: progress(done, total, stage="writing", unit="episodes"),
         )
     print(f"{args.train:,} training and {args.val:,} validation episodes in {args.out.resolve()}")
     if args.out.name != "data_algebraic":

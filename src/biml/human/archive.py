@@ -12,8 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from biml.errors import BimlError, FormatError
-from biml.human.resources import ByteCallback, DataResource
+from biml.human.resources import DataResource
 from biml.paths import card_path
+from biml.progress import Progress, no_progress
 
 OpenFile = Callable[[], BinaryIO]
 
@@ -108,7 +109,7 @@ def unpack(
     resource: DataResource,
     root: PurePosixPath,
     target: Path,
-    progress: ByteCallback = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> int:
     """Write a resource's files under `root` into the empty folder `target`; return their number.
 
@@ -130,7 +131,7 @@ def unpack(
                 if left < 0:
                     raise _too_large_error(source, "too many bytes", resource.max_bytes)
                 out.write(chunk)
-        progress(done, len(files))
+        progress(done, len(files), stage=f"unpacking {resource.name}", unit="files")
     return len(files)
 
 

@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -17,18 +17,12 @@ from tempfile import TemporaryDirectory
 
 from biml.errors import BimlError, FormatError, UsageError
 from biml.human.archive import FileSource, merge_into, open_source, unpack
-from biml.human.resources import RESOURCES, ByteCallback, DataResource, identify
+from biml.human.resources import RESOURCES, DataResource, identify
 from biml.io import atomic_directory, atomic_write
 from biml.paths import MODEL_SUFFIXES, DataFolders, user_cache_folder
+from biml.progress import Progress, no_progress
 
 _DOWNLOAD_CHUNK = 2**18
-
-ProgressFactory = Callable[[str, str], ByteCallback]
-"""Called with the stage that begins and its unit (bytes, files); returns its callback."""
-
-
-def _no_progress(stage: str, unit: str) -> ByteCallback:
-    return lambda done, total: None
 
 
 class _ConnectionLostError(Exception):
@@ -94,7 +88,7 @@ def fetch(
     *,
     sha256: str | None = None,
     max_bytes: int,
-    progress: ByteCallback = lambda done, total: None,
+    progress: Progress = no_progress,
     attempts: int = 4,
     pause: float = 1.0,
     timeout: float = 30.0,
@@ -162,7 +156,7 @@ def _write_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _resume(part: _PartialDownload, max_bytes: int, progress: ByteCallback, timeout: float) -> None:
+def _resume(part: _PartialDownload, max_bytes: int, progress: Progress, timeout: float) -> None:
     done, validator = part.resumable()
     headers = {"User-Agent": "biml", "Accept-Encoding": "identity"}
     if done:
@@ -202,15 +196,15 @@ def _receive(
     done: int,
     total: int | None,
     max_bytes: int,
-    progress: ByteCallback,
+    progress: Progress,
 ) -> None:
-    progress(done, total)
+    progress(done, total, stage="downloading", unit="bytes")
     while chunk := reply.read(_DOWNLOAD_CHUNK):
         with _write_errors(part.file), open(part.file, "ab") as file:
             file.write(chunk)
         done += len(chunk)
         part.check_size(done, max_bytes)
-        progress(done, total)
+        progress(done, total, stage="downloading", unit="bytes")
     if total is not None and done < total:
         raise _ConnectionLostError(f"the connection was lost after {done:,} of {total:,} bytes")
 
@@ -237,7 +231,7 @@ def download(
     *,
     url: str | None = None,
     overwrite: bool = False,
-    progress_factory: ProgressFactory = _no_progress,
+    progress: Progress = no_progress,
 ) -> InstallResult:
     """Fetch the archive of a resource and unpack it into `destination / resource.folder`.
 
@@ -255,7 +249,7 @@ def download(
         # A checksum belongs to the published archive; a mirror may have repacked the same files.
         sha256=resource.sha256 if url is None else None,
         max_bytes=resource.max_download,
-        progress=progress_factory(f"fetching {resource.name}", "bytes"),
+        progress=progress,
     )
     try:
         return import_path(
@@ -263,7 +257,7 @@ def download(
             destination,
             expected=resource,
             overwrite=overwrite,
-            progress_factory=progress_factory,
+            progress=progress,
             source_name=address,
         )
     finally:
@@ -276,7 +270,7 @@ def import_path(
     *,
     expected: DataResource | None = None,
     overwrite: bool = False,
-    progress_factory: ProgressFactory = _no_progress,
+    progress: Progress = no_progress,
     source_name: str | None = None,
 ) -> InstallResult:
     """Install a local zip archive, folder or checkpoint, recognised by its contents.
@@ -295,7 +289,6 @@ def import_path(
         resource, root = match
         _check_absent(resource, destination, overwrite)
         folder = destination / resource.folder
-        progress = progress_factory(f"unpacking {resource.name}", "files")
         if resource.merge:
             return _merge(source, resource, root, folder, overwrite, progress)
         with atomic_directory(folder, overwrite=overwrite) as new:
@@ -309,7 +302,7 @@ def _merge(
     root: PurePosixPath,
     folder: Path,
     overwrite: bool,
-    progress: ByteCallback,
+    progress: Progress,
 ) -> InstallResult:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -9,9 +9,6 @@ from biml.errors import UsageError
 
 Paths = Sequence[PurePosixPath]
 
-ByteCallback = Callable[[int, int | None], None]
-"""Called with the amount done and, where known, the total."""
-
 _LARGE_FILES = "https://www.cs.princeton.edu/~bl8144/supplemental/BIML-large-files"
 
 _MEGABYTE = 2**20
