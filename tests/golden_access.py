@@ -73,8 +73,28 @@ CELL_RENAMES: dict[tuple[str, str], str] = {
 }
 """(Old column, a text in it) to the text that is there now."""
 
-STATE_RENAMES: dict[str, str] = {}
-"""Names of weights in memory, where they are not those of a checkpoint: new to old."""
+STATE_RENAMES: dict[str, str] = {
+    "token_embedding": "symbols",
+    "position_embedding": "places",
+    "local_conv": "neighbours",
+    "lexicon_proj": "told",
+    "lexicon_norm": "norm_entry",
+    "query_encoder": "reader",
+    "query_norm": "norm_words",
+    "study_norm": "norm_memory",
+    "out_norm": "norm_out",
+    "meaning_proj": "meaning",
+    "self_attn_norm": "norm_own",
+    "cross_attn_norm": "norm_study",
+    "cross_attn": "study",
+    "mlp_norm": "norm_feed",
+    "mlp": "feed",
+    "pool_logits": "weigh",
+    "uses_norm": "norm_uses",
+    "broadcast_proj": "told",
+    "broadcast_norm": "norm_told",
+}
+"""Parts of the names of weights (between dots): new to old."""
 
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {
@@ -205,7 +225,16 @@ def network(arch: str, size: str) -> EpisodeNetwork:
 
 def weights(network: EpisodeNetwork) -> dict[str, torch.Tensor]:
     """The weights of a network by their names in checkpoints."""
-    return {STATE_RENAMES.get(name, name): w for name, w in network.state_dict().items()}
+    return old_names(network, network.state_dict())
+
+
+def old_names(network: EpisodeNetwork, values: dict[str, Any]) -> dict[str, Any]:
+    """Values by the names that weights had at first."""
+    renames = STATE_RENAMES | ({"self_attn": "own"} if hasattr(network, "lexicon") else {})
+    return {
+        ".".join(renames.get(part, part) for part in name.split(".")): value
+        for name, value in values.items()
+    }
 
 
 @torch.no_grad()
@@ -238,8 +267,8 @@ def training_pass(
     auxiliary = network.auxiliary_loss
     (loss if auxiliary is None else loss + auxiliary).backward()
     gradients = {
-        STATE_RENAMES.get(name, name): float(weight.grad.norm())
-        for name, weight in network.named_parameters()
+        name: float(weight.grad.norm())
+        for name, weight in old_names(network, dict(network.named_parameters())).items()
         if weight.grad is not None
     }
     extra = 0.0 if auxiliary is None else float(auxiliary.detach())
@@ -275,7 +304,8 @@ def responder(network: EpisodeNetwork) -> NetworkResponder:
 
 def checkpoint(path: Path) -> dict[str, Any]:
     """What a checkpoint holds: among others `weights`, by name, and under `training` the `step`."""
-    return torch.load(path, weights_only=True)
+    contents = torch.load(path, weights_only=True)
+    return contents | {"weights": old_names(loaded(path), contents["weights"])}
 
 
 def results(folder: Path) -> Any:

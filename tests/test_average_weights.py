@@ -31,7 +31,7 @@ def test_the_average_keeps_the_facts_of_the_last_checkpoint(runs: list[Path]) ->
     one, other = map(weights_of, runs)
     for name, mean in contents["weights"].items():
         torch.testing.assert_close(mean, (one[name] + other[name]) / 2)
-    last = checkpoint.load_native_checkpoint(runs[1])
+    last = checkpoint.load_checkpoint(runs[1])
     assert contents["info"] == last["info"]
     assert contents["history"] == last["training"]["record"]["history"] != []
     assert "training" not in contents

@@ -51,13 +51,13 @@ def test_there_and_back_gives_the_same_network_without_training_state(net: Path)
         assert model.network.vocabulary == first.network.vocabulary
         for name, weights in first.network.state_dict().items():
             assert torch.equal(model.network.state_dict()[name], weights)
-    assert "training" not in checkpoint.load_native_checkpoint(folder / "back.pt")
+    assert "training" not in checkpoint.load_checkpoint(folder / "back.pt")
 
 
 def test_a_run_is_not_replaced_by_its_own_export(net: Path) -> None:
     with pytest.raises(UsageError, match="another name"):
         run(net, net.parent / "." / net.name, "--overwrite")
-    assert "training" in checkpoint.load_native_checkpoint(net)
+    assert "training" in checkpoint.load_checkpoint(net)
 
 
 def test_the_card_is_plain_json_that_says_what_the_network_is(net: Path) -> None:

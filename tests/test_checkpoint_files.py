@@ -3,6 +3,7 @@
 import errno
 import os
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,11 @@ def test_training_state_is_kept_and_pytorchs_restricted_reader_reads_it(tmp_path
     plain = torch.load(path, weights_only=True)
     assert (plain["format"], plain["version"], plain["architecture"]) == (
         checkpoint.FORMAT,
-        1,
+        checkpoint.VERSION,
         "paper",
     )
     again = torch.optim.AdamW(network.parameters())
-    again.load_state_dict(checkpoint.load_native_checkpoint(path)["training"]["optimizer"])
+    again.load_state_dict(checkpoint.load_checkpoint(path)["training"]["optimizer"])
     for a, b in zip(optimizer.state.values(), again.state.values(), strict=True):
         assert torch.equal(a["exp_avg"], b["exp_avg"])
 
@@ -94,7 +95,7 @@ def saved(folder: Path, changes: dict[str, Any]) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 2}, "update biml"),
+        ({"version": 3}, "update biml"),
         ({"format": "other"}, "neither a biml nor a released"),
         ({"architecture": "papre"}, "papre"),
         ({"config": {"width": 16}}, "width"),
@@ -140,12 +141,28 @@ def test_a_checkpoint_without_weights_is_refused(tmp_path: Path) -> None:
         load_model(tmp_path / "net.pt")
 
 
-def test_another_vocabulary_is_refused_with_both_named(tmp_path: Path) -> None:
+def test_a_model_is_refused_for_a_vocabulary_that_its_own_does_not_contain(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     checkpoint.save_checkpoint(path, checkpoint.checkpoint_of(small_network(), "algebraic"))
-    assert load_model(path, vocabulary=PUBLISHED).episode_type == "algebraic"
-    with pytest.raises(UsageError, match=r"another vocabulary.*blicket.*thrice.*algebraic"):
-        load_model(path, vocabulary=Vocabulary.from_words_and_symbols(["1", "thrice"], ["1"]))
+    part = Vocabulary.from_words_and_symbols(WORDS[:3], COLOURS[:2])
+    for contained in (PUBLISHED, part):
+        assert load_model(path, vocabulary=contained).episode_type == "algebraic"
+    other = Vocabulary.from_words_and_symbols(["dax", "thrice"], ["RED", "1"])
+    with pytest.raises(UsageError, match=r"net\.pt.* 1 thrice[^ ].*blicket.*algebraic"):
+        load_model(path, vocabulary=other)
+
+
+def test_checkpoints_of_version_1_are_read_with_the_present_names_of_parameters() -> None:
+    path = Path(__file__).parent / "data" / "golden" / "training" / "staged" / "net.pt"
+    before = torch.load(path, weights_only=True)
+    assert before["version"] == 1
+    assert "reader.0.own.query" in before["weights"]
+    contents = checkpoint.load_checkpoint(path)
+    network = checkpoint.network_from_checkpoint(contents)
+    assert list(contents["weights"]) == list(network.state_dict())
+    assert contents["config"] == asdict(network.config)
+    for old, new in zip(before["weights"].values(), network.state_dict().values(), strict=True):
+        assert torch.equal(old, new)
 
 
 @pytest.mark.parametrize("text", [b"", b"hello", b"PK\x03\x04", b"\x80\x02}q\x00.", bytes(1000)])

@@ -123,9 +123,7 @@ def test_a_run_can_start_from_it(top: Path, home: Path) -> None:
         *("train", "--init", "net-BIML-top.pt", "--fn_out_model", "mine.pt", "--quiet"),
         *("--nsteps", "1", "--batch_size", "2", "--workers", "1"),
     ]) == 0  # fmt: skip
-    (ancestor,) = checkpoint.load_native_checkpoint(home / "out_models" / "mine.pt")["info"][
-        "ancestors"
-    ]
+    (ancestor,) = checkpoint.load_checkpoint(home / "out_models" / "mine.pt")["info"]["ancestors"]
     assert ancestor["file"] == "net-BIML-top.safetensors"
     assert ancestor["sha256"] == read_card(top)["sha256"]
 

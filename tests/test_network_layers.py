@@ -4,7 +4,6 @@ import torch
 from torch.autograd import gradcheck
 
 from biml.networks.staged_layers import (
-    MAX_PERIOD,
     ApplyRotary,
     RMSNormLinear,
     SplitHeads,
@@ -13,7 +12,7 @@ from biml.networks.staged_layers import (
     split_half_layout,
 )
 
-HEADS, WIDTH = 2, 12
+HEADS, WIDTH, BASE = 2, 12, 100.0
 
 
 def drawn(*shape: int) -> torch.Tensor:
@@ -25,12 +24,12 @@ def test_queries_and_keys_are_turned_and_values_are_not() -> None:
     x = drawn(3, 5, WIDTH)
     query, key, value = (drawn(WIDTH, WIDTH + more)[:, :WIDTH] for more in range(3))
     place = torch.tensor([[0, 1, 2, 3, 4], [7, 8, 9, 10, 11], [2, 2, 2, 2, 2]])
-    cos, sin = rotary_angles(place, WIDTH // HEADS, 2 * HEADS, torch.float64)
+    cos, sin = rotary_angles(place, WIDTH // HEADS, 2 * HEADS, torch.float64, BASE)
     matrix = torch.cat((split_half_layout((query, key), HEADS), value))
     found = SplitHeads.apply(ApplyRotary.apply(x @ matrix.T, cos, sin), 2, 1, HEADS)
 
     half = WIDTH // HEADS // 2
-    rates = MAX_PERIOD ** -(torch.arange(half) / half)
+    rates = BASE ** -(torch.arange(half) / half)
     turned = torch.polar(torch.ones(3, 5, half).double(), (place[..., None] * rates).double())
     for got, weights in zip(found, (query, key, value), strict=True):
         heads = (x @ weights.T).unflatten(-1, (HEADS, -1)).transpose(1, 2)
@@ -45,7 +44,8 @@ def test_what_a_query_sees_of_a_key_depends_on_their_distance() -> None:
 
     def score(at: int, other: int) -> torch.Tensor:
         angles = (
-            rotary_angles(torch.tensor([place]), WIDTH, 1, torch.float64) for place in (at, other)
+            rotary_angles(torch.tensor([place]), WIDTH, 1, torch.float64, BASE)
+            for place in (at, other)
         )
         first, second = (ApplyRotary.apply(x, *by) for x, by in zip((q, k), angles, strict=True))
         return (first * second).sum()
@@ -55,7 +55,7 @@ def test_what_a_query_sees_of_a_key_depends_on_their_distance() -> None:
 
 
 def test_gradients_are_those_of_the_formulas() -> None:
-    cos, sin = rotary_angles(torch.arange(4), WIDTH // HEADS, HEADS, torch.float64)
+    cos, sin = rotary_angles(torch.arange(4), WIDTH // HEADS, HEADS, torch.float64, BASE)
     assert gradcheck(lambda x: ApplyRotary.apply(x, cos, sin), drawn(4, 2 * WIDTH))
     assert gradcheck(lambda x: SplitHeads.apply(x, 2, 1, HEADS), drawn(2, 3, 3 * WIDTH))
     assert gradcheck(lambda x: SplitHeads.apply(x, 0, 2, HEADS), drawn(2, 3, 2 * WIDTH))

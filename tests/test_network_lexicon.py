@@ -56,12 +56,12 @@ def test_an_entry_is_a_weighted_mean_over_its_uses() -> None:
     def plainly(x: Tensor) -> Tensor:
         tokens = x[[1, 3]]
         tokens = tokens * torch.rsqrt(tokens.square().mean(-1, keepdim=True) + 1e-6)
-        weights = (tokens @ layer.weigh.t()).softmax(0)
+        weights = (tokens @ layer.pool_logits.t()).softmax(0)
         values = (tokens @ layer.value.t()).view(2, 2, 4)
         entry = (weights[..., None] * values).sum(0).flatten() @ layer.out.t()
         normed = entry * torch.rsqrt(entry.square().mean() + 1e-6)
-        hidden = torch.nn.functional.gelu(normed @ layer.feed.up.t())
-        return entry + hidden @ layer.feed.down.t()
+        hidden = torch.nn.functional.gelu(normed @ layer.mlp.up.t())
+        return entry + hidden @ layer.mlp.down.t()
 
     found = layer.aggregate(x, held, entries)[0]
     torch.testing.assert_close(found, plainly(x), atol=1e-5, rtol=1e-4)

@@ -73,8 +73,7 @@ def test_fine_tuning_starts_from_averaged_weights_and_counts_all_minutes(
     assert began[0] == tmp_path / "seed3.pt"
     assert "--init" not in calls[0]
     assert {
-        value.mean().item()
-        for value in checkpoint.load_native_checkpoint(began[1])["weights"].values()
+        value.mean().item() for value in checkpoint.load_checkpoint(began[1])["weights"].values()
     } == {3.0}
     assert len({call[call.index("--seed") + 1] for call in calls}) == 3
 

@@ -60,7 +60,7 @@ def test_sizes_come_from_the_model_and_dropout_from_the_run(model: Path, tmp_pat
     options = FREE | {"init": str(model), "nsteps": 1, "dropout": 0.25}
     outcome = train(tmp_path / "second.pt", options, runtime=ALONE, open_training_data=open_toys)
     assert (outcome.config.emb_size, outcome.config.nlayers_encoder) == (16, 1)
-    sizes = checkpoint.load_native_checkpoint(tmp_path / "second.pt")["config"]
+    sizes = checkpoint.load_checkpoint(tmp_path / "second.pt")["config"]
     assert (sizes["emb_size"], sizes["ff_mult"], sizes["dropout"]) == (16, 1, 0.25)
 
 
@@ -76,7 +76,7 @@ def test_a_checkpoint_says_what_its_run_started_from(model: Path, tmp_path: Path
     for one, before, seed in ((second, model, 6), (third, second, 7)):
         options = FREE | {"init": str(before), "nsteps": 2, "seed": seed}
         train(one, options, runtime=ALONE, open_training_data=open_toys)
-    info = checkpoint.load_native_checkpoint(third)["info"]
+    info = checkpoint.load_checkpoint(third)["info"]
     assert [ancestor["file"] for ancestor in info["ancestors"]] == ["first.pt", "second.pt"]
     assert [ancestor["options"]["seed"] for ancestor in info["ancestors"]] == [5, 6]
     assert [ancestor["step"] for ancestor in info["ancestors"]] == [3, 2]
@@ -119,7 +119,7 @@ def test_an_interrupted_run_goes_on_without_the_model_that_it_started_from(
     model.unlink()
     train(parted, {}, runtime=ALONE, resume=True, open_training_data=open_toys)
     assert same_weights(whole, parted)
-    assert checkpoint.load_native_checkpoint(parted)["info"]["ancestors"][0]["file"] == "first.pt"
+    assert checkpoint.load_checkpoint(parted)["info"]["ancestors"][0]["file"] == "first.pt"
 
 
 def test_lessons_are_skipped_but_clean_targets_come_first() -> None:
@@ -190,10 +190,10 @@ def small(tmp_path: Path, vocabulary: Vocabulary) -> Path:
 
 def test_the_command_finds_the_model_as_evaluation_does(tmp_path: Path) -> None:
     old = small(tmp_path, Vocabulary.from_words_and_symbols(WORDS, COLOURS))
-    write_safetensors(tmp_path / "other.safetensors", checkpoint.load_native_checkpoint(old))
+    write_safetensors(tmp_path / "other.safetensors", checkpoint.load_checkpoint(old))
     options = ("--init", "other", "--nsteps", "1", "--batch_size", "2")
     assert run(tmp_path, *options, "--episode_type", "algebraic") == 0
-    contents = checkpoint.load_native_checkpoint(tmp_path / "net.pt")
+    contents = checkpoint.load_checkpoint(tmp_path / "net.pt")
     assert contents["config"]["nheads"] == 2
     assert contents["info"]["ancestors"][0]["file"] == "other.safetensors"
 

@@ -14,9 +14,14 @@ from biml.episodes.registry import episode_type
 from biml.episodes.transforms import add_grammar_labels
 from biml.errors import UsageError
 from biml.grammar import GOLD, Grammar, Rule
-from biml.networks.auxiliary_loss import MEANING_WEIGHT, AuxiliaryLoss, n_meaning_logits
+from biml.networks.auxiliary_loss import (
+    MEANING_WEIGHT,
+    AuxiliaryLoss,
+    AuxLabels,
+    n_meaning_logits,
+    rule_label,
+)
 from biml.networks.staged import StagedNetwork
-from biml.networks.staged_batch import AuxLabels, rule_label
 from biml.networks.staged_layers import RMSNormLinear, StagedConfig
 from biml.paths import DataFolders
 from biml.training.config import TrainingConfig

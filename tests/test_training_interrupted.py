@@ -172,7 +172,7 @@ def test_a_best_model_is_not_replaced_unasked_either(tmp_path: Path, data: Path,
 def test_a_damaged_training_state_is_named(
     whole: Path, data: Path, tmp_path: Path, capsys, damage: object
 ) -> None:
-    contents = checkpoint.load_native_checkpoint(whole)
+    contents = checkpoint.load_checkpoint(whole)
     contents["training"]["optimizer"] = damage
     checkpoint.save_checkpoint(tmp_path / "net.pt", contents)
     before = (tmp_path / "net.pt").read_bytes()

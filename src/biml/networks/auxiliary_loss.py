@@ -1,78 +1,192 @@
-"""What inner layers are told in training, as losses beside that of the answers."""
+"""Auxiliary losses on inner layers, from what an episode's grammar knows beyond the targets.
 
+Alignment: an attention head looks from an output symbol at the word that it stands for. Meaning:
+a slot of the lexicon gives the rule of its word. Both are for training only (docs/staged-network.md).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from biml.networks.staged_batch import IGNORE_INDEX, MAX_ARGS, MAX_RHS, AuxLabels
+from biml.episodes.episode import Episode, GrammarLabels, SourcePositions
+from biml.grammar import Rule
+from biml.networks.base import TensorData
+from biml.networks.batching import RaggedRows, flatten, pad_array, ragged_index
 from biml.networks.staged_layers import RMSNormLinear
+from biml.vocabulary import TokenVocab, Vocabulary
 
-MEANING_WEIGHT = 3.0
-"""Of what a word means, beside where attention looks: all its uses share one entry."""
+IGNORE_INDEX = -1
 
-RHS_WEIGHT = 0.25
-"""Of each item of a function's meaning, beside that of an output symbol: it has up to ten."""
+MAX_RHS = 8
+"""Items of a right-hand side in a label; the meta-grammar's have no more."""
+
+MAX_ARGS = 2
+"""Variables of a left-hand side in a label."""
+
+LABEL_SIZE = 1 + MAX_RHS + MAX_ARGS
 
 RULE_LOGIT_SIZES = (MAX_RHS * (MAX_ARGS + 1), MAX_ARGS * 2)
-"""Logits for a function's right side, and for the kinds of its variables."""
+"""Logits for a function's right-hand side, and for the kinds of its variables."""
+
+MEANING_WEIGHT = 3.0
+"""Of the meaning of words, relative to alignment: all uses of a word share one slot."""
+
+RHS_WEIGHT = 0.25
+"""Of each item of a function's rule, relative to an output symbol: a rule has up to ten."""
+
+
+@dataclass
+class AuxLabels(TensorData):
+    """Labels of a batch; an alignment is a (row, token, token that it should look at) each."""
+
+    study_alignment: Int[Tensor, "3 n"]  # rows are episodes; output symbols look at words
+    answer_alignment: Int[Tensor, "3 n"]
+    """Rows are queries. The token that predicts a symbol looks at the word of that symbol; the one
+    that predicts EOS at IO, which comes after the words of the longest query."""
+    meanings: Int[Tensor, "slot label"]  # see `rule_label`
+
+
+@dataclass(frozen=True)
+class EpisodeAuxLabels:
+    """Labels of one episode, with a source token or `IGNORE_INDEX` for each token."""
+
+    study_alignment: list[int]
+    answer_alignment: list[int]  # of the symbols and EOS of each query
+    meanings: list[list[int]]
+
+
+def encode_aux_labels(
+    episode: Episode, slot_words: Iterable[str], vocabulary: Vocabulary
+) -> EpisodeAuxLabels:
+    """Labels in the token order of `encode_episode`.
+
+    Raises:
+        UsageError: an output symbol is not in the vocabulary.
+    """
+    unlabelled = GrammarLabels((None,) * len(episode.study), (None,) * len(episode.queries), {})
+    known = episode.grammar_labels or unlabelled
+    meanings = [rule_label(known.rules.get(word), vocabulary.output) for word in slot_words]
+    labels = EpisodeAuxLabels([IGNORE_INDEX], [], meanings)
+    for (words, symbols, *_), sources in zip(episode.study, known.study, strict=True):
+        start = len(labels.study_alignment)
+        labels.study_alignment.extend([IGNORE_INDEX] * (len(words) + 1))
+        labels.study_alignment.extend(_alignment(sources, len(symbols), start))
+        labels.study_alignment.append(IGNORE_INDEX)
+    for (words, symbols, *_), sources in zip(episode.queries, known.queries, strict=True):
+        labels.answer_alignment.extend(_alignment(sources, len(symbols)))
+        labels.answer_alignment.append(IGNORE_INDEX if sources is None else len(words))
+    return labels
+
+
+def _alignment(sources: SourcePositions, n_symbols: int, start: int = 0) -> list[int]:
+    if sources is None:
+        return [IGNORE_INDEX] * n_symbols
+    return [start + position for position in sources]
+
+
+def rule_label(rule: Rule | None, output: TokenVocab) -> list[int]:
+    """The meaning of a word as numbers, `IGNORE_INDEX` where it has none.
+
+    They are its output symbol; the items of its right-hand side, 0 for none, else the number of the
+    variable from 1; for each variable 0 if it stands for one word, 1 for any string. All are
+    ignored without a rule, and for rules that do not fit.
+
+    >>> from biml.vocabulary import TokenVocab
+    >>> rule_label(Rule.parse("dax -> BLUE"), TokenVocab(("RED", "BLUE")))[0]
+    1
+    >>> rule_label(Rule.parse("u1 fep x1 -> [x1] [u1]"), TokenVocab(("RED", "BLUE")))
+    [-1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 1]
+    """
+    row = [IGNORE_INDEX] * LABEL_SIZE
+    if rule is None:
+        return row
+    if rule.lhs_pattern == ".":
+        if len(rule.rhs) == 1:
+            row[:1] = output.encode(rule.rhs)
+        return row
+    items = [item + 1 for item in rule.rhs_template if isinstance(item, int)]
+    kinds = [int(kind == "x") for kind in rule.lhs_pattern if kind != "."]
+    if len(items) == len(rule.rhs_template) <= MAX_RHS and len(kinds) <= MAX_ARGS:
+        row[1 : 1 + MAX_RHS] = items + [0] * (MAX_RHS - len(items))
+        row[1 + MAX_RHS : 1 + MAX_RHS + len(kinds)] = kinds
+    return row
+
+
+def pack_aux_labels(
+    labels: Sequence[EpisodeAuxLabels], words: RaggedRows, answers: RaggedRows
+) -> AuxLabels | None:
+    """The labels of a batch, given the rows of its queries; None if all are ignored."""
+    study = pad_array([each.study_alignment for each in labels], IGNORE_INDEX)
+    source = flatten([each.answer_alignment for each in labels])
+    meanings = flatten([row for each in labels for row in each.meanings]).reshape(-1, LABEL_SIZE)
+    if all((numbers == IGNORE_INDEX).all() for numbers in (study, source, meanings)):
+        return None
+    labelled = np.nonzero(study != IGNORE_INDEX)
+    row, column = ragged_index(answers.lengths.numpy())
+    source = np.where(source == words.lengths.numpy()[row], words.unpack.shape[1], source)
+    answer = np.stack((row, column, source))[:, source != IGNORE_INDEX]
+    return AuxLabels(
+        study_alignment=torch.from_numpy(np.stack((*labelled, study[labelled]))),
+        answer_alignment=torch.from_numpy(answer),
+        meanings=torch.from_numpy(meanings),
+    )
 
 
 def n_meaning_logits(n_symbols: int) -> int:
-    """Logits that say what a word means, in a language of so many output symbols."""
+    """Logits for the meaning of a word, given the size of the output vocabulary."""
     return n_symbols + sum(RULE_LOGIT_SIZES)
 
 
 class AuxiliaryLoss:
-    """Adds up how far a network is from what the grammar tells.
-
-    Attributes:
-        guides: what the grammar tells.
-        total: a weighted sum of cross-entropies in nats; None so far.
-    """
+    """Sums weighted cross-entropies (in nats) over the layers of one forward pass."""
 
     def __init__(self, labels: AuxLabels) -> None:
         self.labels = labels
         self.total: Tensor | None = None
 
-    def add_attention_loss(self, q: Tensor, k: Tensor, blocked: Tensor, targets: Tensor) -> None:
-        """An attention head is to look from some tokens at others.
-
-        Args:
-            q, k: its queries and keys [rows, W, head size].
-            hidden: BoolTensor [rows, W, W], what each token must not see.
-            looks: LongTensor [3, n], rows, tokens, and the token that each should look at.
-        """
+    def add_attention_loss(
+        self,
+        q: Float[Tensor, "row tok head"],
+        k: Float[Tensor, "row key head"],
+        blocked: Bool[Tensor, "row tok key"],
+        targets: Int[Tensor, "3 n"],
+    ) -> None:
+        """Add the loss of one attention head that should look at the targets."""
         if not targets.shape[1]:
             return
-        row, column, sought = targets
+        row, column, source = targets
         scores = torch.bmm(q, k.transpose(1, 2))[row, column].float() * q.shape[-1] ** -0.5
         scores = scores.masked_fill(blocked[row, column], float("-inf"))
-        self._add(F.cross_entropy(scores, sought, reduction="sum"))
+        self._add(F.cross_entropy(scores, source, reduction="sum"))
 
-    def add_meaning_loss(self, slots: Tensor, norm: RMSNormLinear, out_weight: Tensor) -> None:
-        """Words are to say what they mean.
-
-        Args:
-            entries: what the lexicon holds [entries, width].
-            norm: what is read of them.
-            read_out: [meaning_size, width].
-        """
+    def add_meaning_loss(
+        self,
+        slots: Float[Tensor, "slot emb"],
+        norm: RMSNormLinear,
+        out_weight: Float[Tensor, "logits emb"],
+    ) -> None:
+        """Add the loss of the lexicon's slots, which should give the meanings of their words."""
         meanings = self.labels.meanings
         with torch.autocast(slots.device.type, enabled=False):
             logits = norm(slots.float(), out_weight)
-        symbol, items, kinds = logits.split(
-            (logits.shape[1] - sum(RULE_LOGIT_SIZES), *RULE_LOGIT_SIZES), -1
-        )
-        in_template = _summed_cross_entropy(items, meanings[:, 1 : 1 + MAX_RHS])
-        of_variables = _summed_cross_entropy(kinds, meanings[:, 1 + MAX_RHS :])
-        told = _summed_cross_entropy(symbol, meanings[:, :1])
-        self._add(MEANING_WEIGHT * (told + RHS_WEIGHT * (in_template + of_variables)))
+        n_symbols = logits.shape[1] - sum(RULE_LOGIT_SIZES)
+        symbol, items, kinds = logits.split((n_symbols, *RULE_LOGIT_SIZES), -1)
+        rhs = _summed_cross_entropy(items, meanings[:, 1 : 1 + MAX_RHS])
+        variables = _summed_cross_entropy(kinds, meanings[:, 1 + MAX_RHS :])
+        primitive = _summed_cross_entropy(symbol, meanings[:, :1])
+        self._add(MEANING_WEIGHT * (primitive + RHS_WEIGHT * (rhs + variables)))
 
     def _add(self, loss: Tensor) -> None:
         self.total = loss if self.total is None else self.total + loss
 
 
-def _summed_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Summed cross-entropy of logits [n, labels a row * classes] for labels [n, labels a row]."""
+def _summed_cross_entropy(
+    logits: Float[Tensor, "n columns"], labels: Int[Tensor, "n labels"]
+) -> Float[Tensor, ""]:
     classes = logits.unflatten(-1, (labels.shape[1], -1)).flatten(0, 1)
     return F.cross_entropy(classes, labels.flatten(), ignore_index=IGNORE_INDEX, reduction="sum")

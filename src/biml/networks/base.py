@@ -1,53 +1,78 @@
-"""What every network answers, whatever its architecture."""
+"""The interface of every network: batches, decoder states and `EpisodeNetwork`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from biml.episodes.episode import Episode
+from biml.errors import UsageError
 from biml.vocabulary import TokenVocab, Vocabulary
 
 
 class Batch(Protocol):
-    """Presented episodes as tensors; each architecture has its own further fields.
+    """Episodes as tensors, a row for each query; architectures add fields of their own."""
 
-    Rows are the queries of all episodes, one each, possibly reordered (see `origin`).
-
-    Attributes:
-        decoder_input: LongTensor [rows, T], SOS and the target symbols, PAD behind.
-        target: LongTensor [rows, T], the target symbols and EOS, PAD behind.
-        origin: for each row its (episode, query) numbers in the episodes that were collated.
-        cost: work of a training pass over it, in tokens, to share batches out among processes.
-    """
-
-    decoder_input: Tensor
-    target: Tensor
+    decoder_input: Int[Tensor, "query out"]
+    """SOS and the target symbols, then PAD."""
+    target: Int[Tensor, "query out"]
+    """The target symbols and EOS, then PAD."""
     indices: list[tuple[int, int]]
+    """(episode, query) numbers of each row in the collated episodes; rows may be reordered."""
 
     @property
-    def n_tokens(self) -> int: ...
+    def n_tokens(self) -> int:
+        """Cost of a training pass in tokens, by which processes share micro-batches."""
+        ...
 
     def to(self, device: torch.device) -> "Batch": ...
 
 
+def check_sizes(config: Any, *counts: str) -> None:
+    """Check what the configs of both architectures have in common."""
+    for name in (*counts, "nheads", "emb_size", "ff_mult"):
+        if getattr(config, name) < 1:
+            raise UsageError(f"{name} is {getattr(config, name)}, but must be at least 1")
+    if config.emb_size % config.nheads:
+        raise UsageError(f"emb_size {config.emb_size} is no multiple of nheads {config.nheads}")
+    if not 0 <= config.dropout < 1:
+        raise UsageError(f"dropout is {config.dropout}, but must be at least 0 and below 1")
+    if config.activation not in ("gelu", "relu"):
+        raise UsageError(f"activation {config.activation!r} is neither 'gelu' nor 'relu'")
+
+
+@dataclass
+class TensorData:
+    """A dataclass of tensors, and of such dataclasses; whatever else it has stays as it is."""
+
+    def to(self, device: torch.device) -> Self:
+        moved: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                moved[field.name] = value.to(device, non_blocking=True)
+            elif isinstance(value, TensorData):
+                moved[field.name] = value.to(device)
+        return replace(self, **moved)
+
+
 @dataclass
 class DecoderState:
-    """What a network keeps between decoding steps; architectures add their cached keys and values.
+    """What a network keeps between decoding steps; architectures add their key-value caches.
 
-    Attributes of a subclass are tensors whose first dimension is the rows of the batch, numbers,
-    None, or lists, tuples and dataclasses of those; an architecture that keeps anything else (such
-    as one study memory for several rows) overrides `take`.
+    Fields are tensors whose first dimension is the rows of the batch, numbers, None, or lists,
+    tuples and dataclasses of those. An architecture that keeps anything else (such as one study
+    memory for several rows) overrides `select`.
     """
 
-    def select(self, rows: Tensor) -> Self:
-        """The memory of these rows [n], in this order; a row may be left out or come repeatedly.
+    def select(self, rows: Int[Tensor, " n"]) -> Self:
+        """The state of these rows, which may be left out, reordered or repeated.
 
-        Decoding leaves finished rows out, and repeats rows whose answer goes on in several ways.
+        Decoding drops finished rows, and repeats rows to sample several responses.
         """
         return _select_rows(self, rows)
 
@@ -58,31 +83,39 @@ def _select_rows(value: Any, rows: Tensor) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_select_rows(item, rows) for item in value)
     if is_dataclass(value) and not isinstance(value, type):
-        taken = {
-            field.name: _select_rows(getattr(value, field.name), rows) for field in fields(value)
-        }
-        return replace(value, **taken)
+        every = ((field.name, getattr(value, field.name)) for field in fields(value))
+        return replace(value, **{name: _select_rows(item, rows) for name, item in every})
     return value
 
 
 class EpisodeNetwork(nn.Module, ABC):
-    """A network that reads study examples and answers queries.
+    """A network that reads the study examples of episodes and answers their queries.
 
-    Attributes:
-        config: a frozen dataclass with every size; checkpoints hold `dataclasses.asdict` of it.
-        vocabulary: the symbols it knows.
-        guidance: of the latest forward pass in training mode, how far inner layers were from what
-            the episodes' grammars tell: a weighted sum of cross-entropies in nats. None where
-            nothing was told, or where an architecture has no use for it.
+    To add an architecture, write a frozen dataclass of its sizes, all with defaults, and a subclass
+    of this class that is made from `(config, vocabulary, seed)`, draws its initial weights from
+    `seed` alone and implements the methods below; then register both
+    (`biml.networks.registry.register_architecture`). From then on it is trained with `--arch NAME`,
+    saved, loaded, evaluated and reported like the built-in ones:
+
+    - `collate` and `micro_batches` turn episodes into batches on the CPU: dataclasses derived from
+      `TensorData` with the fields of `Batch`.
+    - `forward` gives teacher-forced logits for training and scoring.
+    - `encode` and `decode_step` answer one symbol at a time; `DecoderState` carries the caches.
+      Both must give the logits of `forward`.
+    - `embedding_parameters` names the parameters that Muon leaves to AdamW.
+
+    Config fields named `nlayers_encoder`, `nlayers_query`, `nlayers_decoder`, `emb_size`, `ff_mult`,
+    `activation` and `dropout` are set from the options of `biml train`; checkpoints keep all fields.
     """
 
     config: Any
     vocabulary: Vocabulary
-    auxiliary_loss: Tensor | None = None
+    auxiliary_loss: Float[Tensor, ""] | None = None
+    """Of the latest training pass, in nats; None without labels or where not supported."""
 
     @abstractmethod
     def embedding_parameters(self) -> tuple[str, ...]:
-        """Names of the embeddings and the read-out, whose rows each belong to one symbol."""
+        """Names of the embeddings and the output matrix, whose rows each belong to one symbol."""
 
     @abstractmethod
     def collate(self, episodes: Sequence[Episode]) -> Batch:
@@ -96,57 +129,36 @@ class EpisodeNetwork(nn.Module, ABC):
     def micro_batches(
         self, episodes: Sequence[Episode], max_tokens: int, min_batches: int = 1
     ) -> Sequence[Batch]:
-        """The same rows as `collate`, cut in batches of like length of about `max_tokens` tokens.
+        """The rows of `collate` in batches of similar length and about `max_tokens` tokens.
 
-        There are `at_least` so many, where that many can be cut. Depends on nothing but its
-        arguments, so that every process of a run cuts alike.
+        There are at least `min_batches` if there are enough rows. Depends on nothing but the
+        arguments, so that every process of a run makes the same batches.
         """
 
     @abstractmethod
-    def forward(self, batch: Any, generator: torch.Generator | None = None) -> Tensor:
-        """Teacher-forced logits [rows, T, output vocabulary], of one of its own batches, in fp32.
-
-        `generator` draws the dropout (on `batch`'s device); it is only used in training mode.
-        """
+    def forward(
+        self, batch: Any, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "query out vocab"]:
+        """Teacher-forced logits in float32; `generator` (on the batch's device) draws dropout."""
 
     @abstractmethod
     def encode(self, batch: Any) -> Any:
-        """Read study examples and queries once; the memory that `next_logits` extends."""
+        """Read study examples and queries once; return the state that `decode_step` extends."""
 
     @abstractmethod
-    def decode_step(self, state: Any, tokens: Tensor) -> Tensor:
-        """Logits [rows, output vocabulary] after one more decoder token [rows] (SOS first).
-
-        Keys and values are cached in `memory`, which is changed in place.
-        """
-
-
-# === Batches on their way to the device that computes.
-
-
-T = TypeVar("T")
-
-
-def to_device(batch: T, device: torch.device) -> T:
-    """A dataclass of tensors, and of such dataclasses, on a device; whatever else it has stays."""
-    there: dict[str, Any] = {}
-    for field in fields(batch):  # type: ignore[arg-type]
-        value = getattr(batch, field.name)
-        if isinstance(value, Tensor):
-            there[field.name] = value.to(device, non_blocking=True)
-        elif hasattr(value, "to"):
-            there[field.name] = value.to(device)
-    return replace(batch, **there)  # type: ignore[type-var]
+    def decode_step(
+        self, state: Any, tokens: Int[Tensor, " query"]
+    ) -> Float[Tensor, "query vocab"]:
+        """Logits after one more decoder token (SOS first); `state` is changed in place."""
 
 
 def output_mask(
     pools: Sequence[tuple[str, ...] | None], vocabulary: Vocabulary, *, special: bool = True
 ) -> Bool[Tensor, "rows symbols"]:
-    """Mask the output entries that a response must not use (True: masked).
+    """Mask the output entries that the response of each row must not use (True: masked).
 
-    Args:
-        pools: for each row the symbols that its response may use; None: any.
-        special: mask SOS and PAD too, to which the softmax leaves a trace of probability.
+    They are those outside its pool (None: any symbol), and with `special` SOS and PAD, to which the
+    softmax leaves a trace of probability.
     """
     output = vocabulary.output
     masks: dict[tuple[str, ...] | None, Tensor] = {}

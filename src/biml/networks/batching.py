@@ -1,4 +1,4 @@
-"""Tokens one after another, and the same tokens as rows of unlike length."""
+"""Micro-batches of similar lengths, and ragged rows: packed tokens with their padded layout."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from biml.networks.base import to_device
+from biml.networks.base import TensorData
 
 Item = TypeVar("Item")
 
@@ -17,99 +18,87 @@ Item = TypeVar("Item")
 def balanced_micro_batches(
     items: Sequence[Item], size: Callable[[Item], int], max_tokens: int, min_batches: int = 1
 ) -> list[list[Item]]:
-    """Items, sorted by size, in pieces of at most `max_tokens` tokens with padding.
+    """Split items, sorted by size, into micro-batches of at most `max_tokens` padded tokens.
 
-    Items of like length stand together, because padding to the longest of a training batch would
-    waste a fifth of the work. The pieces are of equal size, and there are 1, 2, 4 or a multiple of
-    8 of them, so that as many processes have equal shares; a longer item stands alone.
-
-    Args:
-        items: sorted by size.
-        size: tokens of an item.
-        max_tokens: of a piece, with padding.
-        at_least: how many pieces there are to be, if there are as many items.
+    Items of similar length go together, because padding to the longest of a training batch would
+    waste a fifth of the work. The micro-batches are of equal size, and there are 1, 2, 4 or a
+    multiple of 8 of them (at least `min_batches`, given as many items), so that processes get
+    equal shares. An item longer than `max_tokens` gets a micro-batch of its own.
     """
     total = sum(map(size, items))
     count = max(min_batches, -(-total // max_tokens))
     while True:
         shares = min(8, 1 << max(0, count - 1).bit_length())
         planned = -(-count // shares) * shares
-        pieces = _split(items, size, max_tokens, total / planned)
-        # Padding can fill pieces early. Of many one more does no harm; of few, it is a small rest
-        # that all but one process would wait for.
-        if len(pieces) <= planned or planned >= min(8, len(items)):
-            return pieces
+        batches = _split(items, size, max_tokens, total / planned)
+        # Padding can fill micro-batches early. One more than planned does no harm among many;
+        # among few it is a small remainder that all processes but one would wait for.
+        if len(batches) <= planned or planned >= min(8, len(items)):
+            return batches
         count = planned + 1
 
 
 def _split(
     items: Sequence[Item], size: Callable[[Item], int], max_tokens: int, target_tokens: float
 ) -> list[list[Item]]:
-    """Pieces of about `share` tokens."""
-    pieces: list[list[Item]] = [[]]
+    batches: list[list[Item]] = [[]]
     tokens = 0
     for item in items:
         longest = size(item)
-        if pieces[-1] and (
-            tokens + longest / 2 > target_tokens * len(pieces)
-            or (len(pieces[-1]) + 1) * longest > max_tokens
+        if batches[-1] and (
+            tokens + longest / 2 > target_tokens * len(batches)
+            or (len(batches[-1]) + 1) * longest > max_tokens
         ):
-            pieces.append([])
-        pieces[-1].append(item)
+            batches.append([])
+        batches[-1].append(item)
         tokens += longest
-    return pieces if items else []
+    return batches if items else []
 
 
-# === Rows of unlike length as arrays of whole numbers.
-
-
-def flatten(sequences: Sequence[Sequence[int]]) -> np.ndarray:
-    """All numbers of all parts, one after another."""
+def flatten(sequences: Sequence[Sequence[int]]) -> Int[np.ndarray, " n"]:
+    """Concatenate sequences of integers."""
     return np.array([number for part in sequences for number in part], dtype=np.int64)
 
 
-def ragged_index(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def ragged_index(
+    lengths: Int[np.ndarray, " row"],
+) -> tuple[Int[np.ndarray, " tok"], Int[np.ndarray, " tok"]]:
     """Row and column of every element of a table whose rows have these lengths."""
     row = np.repeat(np.arange(len(lengths)), lengths)
     return row, np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
-def pad_array(sequences: Sequence[Sequence[int]], pad: int) -> np.ndarray:
-    """The sequences as rows, padded behind."""
+def pad_array(sequences: Sequence[Sequence[int]], pad: int) -> Int[np.ndarray, "row col"]:
+    """The sequences as rows, padded at the end."""
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
     rows = np.full((len(lengths), int(lengths.max(initial=0))), pad, dtype=np.int64)
     rows[ragged_index(lengths)] = flatten(sequences)
     return rows
 
 
-def pad_tensor(sequences: Sequence[Sequence[int]], pad: int) -> Tensor:
-    """The same as a tensor."""
+def pad_tensor(sequences: Sequence[Sequence[int]], pad: int) -> Int[Tensor, "row col"]:
     return torch.from_numpy(pad_array(sequences, pad))
 
 
-# === Tokens one after another, and the same tokens as rows of unlike length.
-
-
 @dataclass
-class RaggedRows:
-    """Where each token of a list lies in a table whose rows have these lengths, and back.
+class RaggedRows(TensorData):
+    """Indices between packed tokens (one after another) and padded rows of these lengths.
 
-    Attributes:
-        lengths: LongTensor [rows].
-        unpack: LongTensor [rows, W], the token of each place; 0 behind a row's end.
-        pack: LongTensor [tokens], the place (flat) of each token; that of one which is in no row
-            is behind a row's end.
-        spare: rows of a token list behind all tokens, which are in no row.
+    Layers without attention compute packed tokens, so that no work goes into padding; attention
+    needs rows.
     """
 
-    lengths: Tensor
-    unpack: Tensor
-    pack: Tensor
+    lengths: Int[Tensor, " row"]
+    unpack: Int[Tensor, "row col"]
+    """The token at each position; 0 past the end of a row."""
+    pack: Int[Tensor, " tok"]
+    """The flat position of each token; for a token in no row, one past the end of a row."""
     n_padding: int = 0
+    """Padding tokens after the packed ones, in no row (see `PAD_TOKENS_TO_MULTIPLE`)."""
 
     @classmethod
     def from_lengths(cls, lengths: Sequence[int] | np.ndarray, n_padding: int = 0) -> "RaggedRows":
-        """Rows of tokens that stand one after another."""
+        """Rows of consecutive tokens."""
         lengths = np.asarray(lengths, dtype=np.int64)
         row, column = ragged_index(lengths)
         longest = max(1, int(lengths.max(initial=0)))
@@ -119,69 +108,65 @@ class RaggedRows:
         tensors = torch.from_numpy(lengths), torch.from_numpy(unpack), torch.from_numpy(pack)
         return cls(*tensors, n_padding)
 
-    def to(self, device: torch.device) -> "RaggedRows":
-        return to_device(self, device)
+    @property
+    def mask(self) -> Bool[Tensor, "row col"]:
+        """True where a row has a token."""
+        column = torch.arange(self.unpack.shape[1], device=self.lengths.device)
+        return column < self.lengths[:, None]
 
     @property
-    def mask(self) -> Tensor:
-        """BoolTensor [rows, W], which places hold a token."""
-        place = torch.arange(self.unpack.shape[1], device=self.lengths.device)
-        return place < self.lengths[:, None]
-
-    @property
-    def position(self) -> Tensor:
-        """LongTensor [tokens], where in its row each token stands; 0 for spare ones."""
+    def position(self) -> Int[Tensor, " tok"]:
+        """The position of each token in its row; 0 for padding tokens."""
         return F.pad(self.pack % self.unpack.shape[1], (0, self.n_padding))
 
-    def to_padded(self, x: Tensor) -> Tensor:
-        """Tokens [tokens, width] as a table [rows, W, width]; behind a row's end stands any."""
-        table: Tensor = _ToPadded.apply(x, self.unpack.flatten(), self.pack)
-        return table.view(*self.unpack.shape, x.shape[1])
+    def to_padded(self, x: Float[Tensor, "tok emb"]) -> Float[Tensor, "row col emb"]:
+        """Spread tokens over rows; values past the end of a row are arbitrary."""
+        padded: Tensor = _ToPadded.apply(x, self.unpack.flatten(), self.pack)
+        return padded.view(*self.unpack.shape, x.shape[1])
 
-    def to_packed(self, padded: Tensor) -> Tensor:
-        """The tokens [tokens, width] of a table [rows, W, width]; spare ones are 0."""
+    def to_packed(self, padded: Float[Tensor, "row col emb"]) -> Float[Tensor, "tok emb"]:
+        """Collect the tokens of rows; padding tokens are 0."""
         tokens: Tensor = _ToPacked.apply(padded.flatten(0, 1), self.pack, self.n_padding)
         return tokens
 
 
 class _ToPadded(torch.autograd.Function):
-    """A gather whose gradient is one too: each token has one place, and what else is filled counts
-    for nothing."""
+    """A gather whose gradient is a gather too: each token has one position in the rows."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, unpack: Tensor, pack: Tensor) -> Tensor:
         ctx.save_for_backward(pack)
-        ctx.spare = len(x) - len(pack)
-        # Rows that are all empty have places, but no token to put there.
+        ctx.n_padding = len(x) - len(pack)
+        # Rows that are all empty have positions, but no token to put there.
         return x.index_select(0, unpack) if len(x) else x.new_zeros(len(unpack), x.shape[1])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (pack,) = ctx.saved_tensors
-        return _select_rows(gradients[0], pack, ctx.spare), None, None
+        return _gather(gradients[0], pack, ctx.n_padding), None, None
 
 
 class _ToPacked(torch.autograd.Function):
-    """A gather from places that differ, so that its gradient is copied there."""
+    """A gather from distinct positions, so that its gradient is a plain copy to them."""
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, pack: Tensor, n_padding: int) -> Tensor:
+    def forward(ctx: Any, padded: Tensor, pack: Tensor, n_padding: int) -> Tensor:
         ctx.save_for_backward(pack)
-        ctx.places = len(table)
-        return _select_rows(table, pack, n_padding)
+        ctx.positions = len(padded)
+        return _gather(padded, pack, n_padding)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (pack,) = ctx.saved_tensors
-        g = gradients[0].new_zeros(ctx.places, gradients[0].shape[1])
+        g = gradients[0].new_zeros(ctx.positions, gradients[0].shape[1])
         return g.index_copy_(0, pack, gradients[0][: len(pack)]), None, None
 
 
-def _select_rows(table: Tensor, rows: Tensor, n_padding: int) -> Tensor:
-    """These rows of a table, and zeros behind them."""
+def _gather(x: Tensor, rows: Tensor, n_padding: int) -> Tensor:
+    """These rows of `x`, then rows of zeros."""
     if not n_padding:
-        return table.index_select(0, rows)
-    out = table.new_empty(len(rows) + n_padding, table.shape[1])
-    torch.index_select(table, 0, rows, out=out[: len(rows)])
+        return x.index_select(0, rows)
+    out = x.new_empty(len(rows) + n_padding, x.shape[1])
+    torch.index_select(x, 0, rows, out=out[: len(rows)])
     out[len(rows) :] = 0
     return out

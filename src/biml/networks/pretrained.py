@@ -1,4 +1,4 @@
-"""Networks as safetensors with a JSON card, for other tools and for sharing.
+"""Models as safetensors with a JSON card, for other tools and for sharing.
 
 `NAME.safetensors` holds the weights; `NAME.json`, the card, holds the rest of a checkpoint's
 contents: architecture, config, vocabulary, episode type and facts, and a checksum of the weights.
@@ -20,9 +20,11 @@ from biml.errors import BimlError, FormatError
 from biml.io import atomic_write
 from biml.paths import card_path, is_pretrained
 
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+
 
 def read_card(path: str | Path) -> dict[str, Any]:
-    """The card of the network in the file `path`.
+    """The card of the model in the file `path`.
 
     Raises:
         BimlError: there is no card beside it, or it cannot be opened.
@@ -41,11 +43,10 @@ def read_card(path: str | Path) -> dict[str, Any]:
 
 
 def verify_checksum(weights: bytes, card: Mapping[str, Any], path: str | Path) -> None:
-    """Make sure that a file of weights is the one that its card was made for.
+    """Check weights against the checksum of their card, which pretrained models must have.
 
     Raises:
-        FormatError: its checksum is another one. (A card without checksum is not checked, but for
-            those that come with biml, which all have one.)
+        FormatError: they are not those that the card was made for.
     """
     if "sha256" not in card and not is_pretrained(Path(path)):
         return
@@ -58,21 +59,11 @@ def verify_checksum(weights: bytes, card: Mapping[str, Any], path: str | Path) -
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """What is in a file.
-
-    Raises:
-        BimlError: it cannot be opened.
-    """
+    """Read a file, or raise a BimlError that says why it cannot be read."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
         raise BimlError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-# === Networks as safetensors with a JSON card, for other tools and for sharing.
-
-
-DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
 def write_safetensors(
@@ -93,16 +84,16 @@ def write_safetensors(
 
 
 def read_safetensors(path: str | Path) -> dict[str, Any]:
-    """The contents of a checkpoint from an exported network and its card; weights in fp32.
+    """A checkpoint's contents from an exported model and its card; weights in float32.
 
     Raises:
         FormatError: one of the two files is damaged.
         BimlError: one of the two files is missing or cannot be opened.
     """
-    text, contents = read_bytes(path), read_card(path)
-    verify_checksum(text, contents, path)
+    data, contents = read_bytes(path), read_card(path)
+    verify_checksum(data, contents, path)
     try:
-        weights = load(text)
+        weights = load(data)
     except (SafetensorError, ValueError, KeyError) as error:
         problem = f"is damaged, truncated or not in safetensors format ({error})"
         raise FormatError(problem, source=str(path)) from None
@@ -113,12 +104,11 @@ def read_safetensors(path: str | Path) -> dict[str, Any]:
 def cast_weights(
     weights: Mapping[str, torch.Tensor], dtype: torch.dtype
 ) -> dict[str, torch.Tensor]:
-    """The weights in another precision."""
     return {name: value.to(dtype).contiguous() for name, value in weights.items()}
 
 
 def _to_json(value: Any) -> Any:
-    """The value as JSON has it: what it has no word for becomes null or text."""
+    """The value in JSON: infinities and NaN become null, other unknown values text."""
     if isinstance(value, Mapping):
         return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

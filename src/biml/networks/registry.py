@@ -1,4 +1,4 @@
-"""The architectures, one row each; the command line, checkpoints and tests read this table."""
+"""The architectures by name; the command line, checkpoints and reports read this table."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -15,28 +15,24 @@ from biml.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Architecture:
-    """One kind of network.
-
-    Attributes:
-        name: what checkpoints and the command line call it.
-        config: its frozen dataclass of sizes.
-        network: makes it from (config, vocabulary, seed).
-        summary: what it is, in a line.
-        cpu_tokens: tokens computed together on a CPU: what fits a core's cache, and leaves several
-            pieces of a batch for its cores to share.
-        amx_tokens: the same in bf16 on a CPU with AMX, whose products are so fast that what each
-            new shape of them costs, to compile its code, makes few large ones better.
-        guided: whether training can tell its inner layers what the grammar knows
-            (`EpisodeNetwork.guidance`).
-    """
+    """One kind of network (see `EpisodeNetwork` for how to write one)."""
 
     name: str
+    """In checkpoints and on the command line."""
     config: type
+    """Frozen dataclass of its sizes, all with defaults."""
     network: Callable[[Any, Vocabulary, int], EpisodeNetwork]
+    """Makes it from (config, vocabulary, seed); usually its class."""
     summary: str
+    """What it is, in a line."""
     cpu_micro_batch_tokens: int = 4096
+    """Tokens computed together on a CPU: what fits a core's cache and leaves several micro-batches
+    for its cores to share."""
     amx_micro_batch_tokens: int = 4096
+    """The same in bf16 on a CPU with AMX, where compiling code for each new shape costs so much
+    beside the fast products that few large ones are better."""
     supports_aux_loss: bool = False
+    """Whether it sets `EpisodeNetwork.auxiliary_loss` from an episode's grammar labels."""
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -64,45 +60,60 @@ REMOVED = {"fast": "train a staged one instead, with --preset fast, or use an ol
 """Architectures that checkpoints of older versions may have, and what to do about them."""
 
 
-def architecture(name: str) -> Architecture:
-    """The architecture of that name.
+def register_architecture(row: Architecture) -> Architecture:
+    """Add an architecture to those that commands and checkpoints know; see `biml.plugins`.
 
     Raises:
-        UsageError: there is none; the message lists those there are, or says that it is gone.
+        UsageError: the name is taken.
     """
+    plugins.register(ARCHITECTURES, "architecture", row.name, row)
+    return row
+
+
+def architecture(name: str) -> Architecture:
+    """Look an architecture up by name.
+
+    Raises:
+        UsageError: there is none; the message lists those registered, or what to do.
+    """
+    if name not in ARCHITECTURES and name not in REMOVED:
+        plugins.load_installed()
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
     if name in REMOVED:
         raise UsageError(
             f"this version of biml no longer has the network {name!r}; {REMOVED[name]}"
         )
-    if name not in ARCHITECTURES:
-        plugins.load_installed()
-    if name not in ARCHITECTURES:
-        known = f"unknown architecture {name!r}; there are: {', '.join(ARCHITECTURES)}"
-        raise UsageError(plugins.hint("architecture", name) or known)
-    return ARCHITECTURES[name]
+    known = f"unknown architecture {name!r}; there are: {', '.join(ARCHITECTURES)}"
+    raise UsageError(plugins.hint("architecture", name) or known)
 
 
 def architecture_name(network: EpisodeNetwork) -> str:
-    """The name in the table of a network's architecture."""
-    return next(row.name for row in ARCHITECTURES.values() if type(network.config) is row.config)
+    """The name of a network's architecture, by its class, else by that of its config.
+
+    Raises:
+        UsageError: it is not registered.
+    """
+    rows = ARCHITECTURES.values()
+    names = [row.name for row in rows if type(network) is row.network]
+    names += [row.name for row in rows if type(network.config) is row.config]
+    if not names:
+        kind = type(network).__name__
+        raise UsageError(f"{kind} is not a registered architecture; see register_architecture")
+    return names[0]
 
 
 def build_network(
     name: str, config: Any | Mapping[str, Any], vocabulary: Vocabulary, seed: int = 0
 ) -> EpisodeNetwork:
-    """A freshly initialised network.
-
-    Args:
-        name: an architecture of the table.
-        config: its config, or the fields of one, as checkpoints hold them.
-        vocabulary: the symbols it shall know.
-        seed: draws the initial weights.
+    """A freshly initialised network, from a config or its fields (as checkpoints hold them).
 
     Raises:
         UsageError: unknown architecture, unknown field or a value that does not fit.
 
     >>> from biml.grammar.meta_grammar import COLOURS, WORDS
-    >>> network = build_network("paper", {"dropout": 0.1}, Vocabulary.from_words_and_symbols(WORDS, COLOURS))
+    >>> vocabulary = Vocabulary.from_words_and_symbols(WORDS, COLOURS)
+    >>> network = build_network("paper", {"dropout": 0.1}, vocabulary)
     >>> sum(weights.numel() for weights in network.parameters())
     1393801
     """
@@ -113,13 +124,3 @@ def build_network(
             raise UsageError(f"architecture {name!r} has no {', '.join(sorted(unknown))}")
         config = row.config(**config)
     return row.network(config, vocabulary, seed)
-
-
-def register_architecture(row: Architecture) -> Architecture:
-    """Add an architecture to those that commands and checkpoints know; see `biml.plugins`.
-
-    Raises:
-        UsageError: the name is taken.
-    """
-    plugins.register(ARCHITECTURES, "architecture", row.name, row)
-    return row

@@ -8,40 +8,47 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from biml.episodes.episode import Episode, Example
 from biml.errors import UsageError
-from biml.networks.attention import NO_DROPOUT, Dropout, attention
-from biml.networks.base import DecoderState, EpisodeNetwork, to_device
+from biml.networks.attention import NO_DROPOUT, Dropout, Heads, attention
+from biml.networks.base import DecoderState, EpisodeNetwork, TensorData, check_sizes
 from biml.networks.batching import balanced_micro_batches, pad_tensor
 from biml.vocabulary import EOS, IO, SOS, Token, Vocabulary
 
 
+@dataclass(frozen=True)
+class Seq2SeqConfig:
+    """Sizes of the network; the defaults are the published ones (1,393,801 parameters)."""
+
+    nlayers_encoder: int = 3
+    nlayers_decoder: int = 3
+    nheads: int = 8
+    emb_size: int = 128
+    ff_mult: int = 4
+    dropout: float = 0.1
+    activation: str = "gelu"
+
+    def __post_init__(self) -> None:
+        check_sizes(self, "nlayers_encoder", "nlayers_decoder")
+        if self.emb_size % 2:
+            raise UsageError(f"emb_size is {self.emb_size}, but must be even")
+
+
 @dataclass
-class Seq2SeqBatch:
-    """Queries with their study examples, one row each, padded behind.
+class Seq2SeqBatch(TensorData):
+    """Queries with their study examples, one row each, padded at the end."""
 
-    Attributes:
-        source: LongTensor [rows, S], `query | in IO out | in IO out | … EOS`, PAD behind.
-        lengths: LongTensor [rows], tokens of `source` that are not PAD.
-        decoder_input: LongTensor [rows, T], SOS and the target symbols, PAD behind.
-        target: LongTensor [rows, T], the target symbols and EOS, PAD behind.
-        origin: for each row its (episode, query) numbers in the episodes that were collated.
-    """
-
-    source: Tensor
-    lengths: Tensor
-    decoder_input: Tensor
-    target: Tensor
-    indices: list[tuple[int, int]]
-
-    def to(self, device: torch.device) -> "Seq2SeqBatch":
-        return to_device(self, device)
+    source: Int[Tensor, "query src"]  # query | in IO out | in IO out | … EOS
+    lengths: Int[Tensor, " query"]  # tokens of `source` that are not padding
+    decoder_input: Int[Tensor, "query out"]  # SOS and the target symbols
+    target: Int[Tensor, "query out"]  # the target symbols and EOS
+    indices: list[tuple[int, int]]  # (episode, query) of each row
 
     @property
     def n_tokens(self) -> int:
-        """Work of a training pass, in source tokens with padding."""
         return self.source.numel()
 
 
@@ -56,8 +63,8 @@ class EncodedQuery(NamedTuple):
 def source_symbols(query: Example, study: Sequence[Example]) -> list[Token]:
     """The source sequence: the query, then the study examples, each closed by the separator.
 
-    SOS doubles as the separator `|`. It follows the query where there is no study example too, as
-    in the basic seq2seq model; the released models were trained so.
+    SOS doubles as the separator `|`. It follows the query also without study examples, as in the
+    basic seq2seq model; the released models were trained so.
 
     >>> dax, wif = Example(("dax",), ("RED",)), Example(("wif", "lug"), ("RED", "BLUE"))
     >>> " ".join(map(str, source_symbols(wif, [dax])))
@@ -65,12 +72,12 @@ def source_symbols(query: Example, study: Sequence[Example]) -> list[Token]:
     >>> " ".join(map(str, source_symbols(wif, [])))
     'wif lug SOS EOS'
     """
-    pairs: list[tuple[Token, ...]] = [(*e.input, IO, *e.output, SOS) for e in study]
-    return [*query.input, SOS, *chain.from_iterable(pairs), EOS]
+    examples: list[tuple[Token, ...]] = [(*e.input, IO, *e.output, SOS) for e in study]
+    return [*query.input, SOS, *chain.from_iterable(examples), EOS]
 
 
 def encode_queries(episodes: Sequence[Episode], vocabulary: Vocabulary) -> Iterator[EncodedQuery]:
-    """All queries of the episodes; the study examples of each are numbered once.
+    """Number the tokens of all queries; the study examples are numbered once an episode.
 
     Raises:
         UsageError: a symbol is not in the vocabulary.
@@ -89,71 +96,22 @@ def encode_queries(episodes: Sequence[Episode], vocabulary: Vocabulary) -> Itera
 def pad_batch(rows: Sequence[EncodedQuery], vocabulary: Vocabulary) -> Seq2SeqBatch:
     """Pad the rows to the longest of them."""
     output = vocabulary.output
-    lengths = [len(row.source) for row in rows]
     return Seq2SeqBatch(
         source=pad_tensor([row.source for row in rows], vocabulary.input.pad),
-        lengths=torch.tensor(lengths, dtype=torch.int64),
+        lengths=torch.tensor([len(row.source) for row in rows], dtype=torch.int64),
         decoder_input=pad_tensor([[output.sos, *row.target] for row in rows], output.pad),
         target=pad_tensor([[*row.target, output.eos] for row in rows], output.pad),
         indices=[row.indices for row in rows],
     )
 
 
-def split_by_length(
-    rows: Sequence[EncodedQuery], max_tokens: int, min_batches: int = 1
-) -> list[list[EncodedQuery]]:
-    """Rows of like length in pieces of at most `max_tokens` source tokens with padding."""
-    rows = sorted(rows, key=lambda row: (len(row.source), len(row.target)))
-    return balanced_micro_batches(rows, lambda row: len(row.source), max_tokens, min_batches)
-
-
-# === The network of Lake & Baroni (2023): a standard post-norm sequence-to-sequence transformer
-
-
-@dataclass(frozen=True)
-class Seq2SeqConfig:
-    """Sizes of the network; the defaults are the published ones (1,393,801 parameters)."""
-
-    nlayers_encoder: int = 3
-    nlayers_decoder: int = 3
-    nheads: int = 8
-    emb_size: int = 128
-    ff_mult: int = 4
-    dropout: float = 0.1
-    activation: str = "gelu"
-
-    @property
-    def head_size(self) -> int:
-        return self.emb_size // self.nheads
-
-    def __post_init__(self) -> None:
-        for name in ("nlayers_encoder", "nlayers_decoder", "nheads", "emb_size", "ff_mult"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}, but must be at least 1")
-        if self.emb_size % 2 or self.emb_size % self.nheads:
-            raise UsageError(
-                f"emb_size {self.emb_size} must be even and a multiple of nheads {self.nheads}"
-            )
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout is {self.dropout}, but must be at least 0 and below 1")
-        if self.activation not in ("gelu", "relu"):
-            raise UsageError(f"activation {self.activation!r} is neither 'gelu' nor 'relu'")
-
-
 @dataclass
 class Seq2SeqState(DecoderState):
-    """Keys and values of the decoder, each [rows, heads, tokens, head size].
+    """Keys and values for the decoder's layers."""
 
-    Attributes:
-        source: (keys, values) of the encoded source, for each layer.
-        answer: (keys, values) of the answer so far, for each layer; None before the first step.
-        lengths: LongTensor [rows], source tokens that are not padding.
-        step: decoder tokens read so far.
-    """
-
-    source: list[tuple[Tensor, Tensor]]
-    cache: list[tuple[Tensor, Tensor] | None]
-    lengths: Tensor
+    source: list[tuple[Heads, Heads]]  # of the encoded source
+    cache: list[tuple[Heads, Heads] | None]  # of the response so far; None before the first step
+    lengths: Int[Tensor, " query"]  # source tokens that are not padding
     step: int = 0
 
 
@@ -161,15 +119,11 @@ class Seq2SeqTransformer(EpisodeNetwork):
     """Source sequence → encoder → decoder → logits (paper, Methods, 'Architecture and optimizer').
 
     The weights are those of `nn.Transformer`, with its initialisation and its names, so that
-    released checkpoints load; the forward pass below computes the same function faster.
-
-    Args:
-        config: the sizes.
-        vocabulary: input and output symbols.
-        seed: draws the initial weights; the global generator is left as it is.
+    released checkpoints load; the forward pass below computes the same function faster. `seed`
+    draws the initial weights; the global generator is left as it is.
     """
 
-    positions: Tensor
+    positions: Float[Tensor, "length emb"]
 
     def __init__(self, config: Seq2SeqConfig, vocabulary: Vocabulary, seed: int = 0) -> None:
         super().__init__()
@@ -189,14 +143,13 @@ class Seq2SeqTransformer(EpisodeNetwork):
             self.input_embedding = nn.Embedding(len(vocabulary.input), config.emb_size)
             self.output_embedding = nn.Embedding(len(vocabulary.output), config.emb_size)
             self.out = nn.Linear(config.emb_size, len(vocabulary.output))
-        self.register_buffer(
-            "positions", sinusoidal_positions(256, config.emb_size), persistent=False
-        )
-
-    # --- episodes to batches
+        positions = sinusoidal_positions(256, config.emb_size)  # grows with longer sequences
+        self.register_buffer("positions", positions, persistent=False)
 
     def embedding_parameters(self) -> tuple[str, ...]:
         return ("input_embedding.weight", "output_embedding.weight", "out.weight")
+
+    # --- episodes to batches
 
     def collate(self, episodes: Sequence[Episode]) -> Seq2SeqBatch:
         return pad_batch(list(encode_queries(episodes, self.vocabulary)), self.vocabulary)
@@ -205,24 +158,23 @@ class Seq2SeqTransformer(EpisodeNetwork):
         self, episodes: Sequence[Episode], max_tokens: int, min_batches: int = 1
     ) -> list[Seq2SeqBatch]:
         rows = list(encode_queries(episodes, self.vocabulary))
-        return [
-            pad_batch(piece, self.vocabulary)
-            for piece in split_by_length(rows, max_tokens, min_batches)
-        ]
+        rows.sort(key=lambda row: (len(row.source), len(row.target)))
+        batches = balanced_micro_batches(rows, lambda r: len(r.source), max_tokens, min_batches)
+        return [pad_batch(batch, self.vocabulary) for batch in batches]
 
     # --- training: all target symbols at once
 
-    def forward(self, batch: Seq2SeqBatch, generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self, batch: Seq2SeqBatch, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "query out vocab"]:
         drop = Dropout(self.config.dropout, generator) if self.training else NO_DROPOUT
         source = self._encode(batch, drop)
         x = self._embed(self.output_embedding, batch.decoder_input, 0, drop)
         for layer in self.transformer.decoder.layers:
-            q, k, v = self._project_heads(
-                x, layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias
-            )
+            q, k, v = self._self_projections(layer.self_attn, x)
             y = attention(q, k, v, causal=True, drop=drop)
             x = layer.norm1(x + drop(self._merge_heads(layer.self_attn, y)))
-            query, pair = self._cross_projections(layer.multihead_attn)
+            query, pair = self._cross_weights(layer.multihead_attn)
             (q,), (k, v) = self._project_heads(x, *query), self._project_heads(source, *pair)
             y = attention(q, k, v, lengths=batch.lengths, drop=drop)
             x = layer.norm2(x + drop(self._merge_heads(layer.multihead_attn, y)))
@@ -235,41 +187,36 @@ class Seq2SeqTransformer(EpisodeNetwork):
     def encode(self, batch: Seq2SeqBatch) -> Seq2SeqState:
         source = self._encode(batch, NO_DROPOUT)
         layers = self.transformer.decoder.layers
-        pairs = [
-            self._project_heads(source, *self._cross_projections(layer.multihead_attn)[1])
-            for layer in layers
-        ]
-        # Every step reads them all, so they are laid out once as attention wants them.
-        kept = [(k.contiguous(), v.contiguous()) for k, v in pairs]
-        return Seq2SeqState(kept, [None] * len(layers), batch.lengths)
+        weights = [self._cross_weights(layer.multihead_attn)[1] for layer in layers]
+        pairs = [self._project_heads(source, *pair) for pair in weights]
+        # Every step reads them all, so they are laid out once as attention needs them.
+        contiguous = [(k.contiguous(), v.contiguous()) for k, v in pairs]
+        return Seq2SeqState(contiguous, [None] * len(layers), batch.lengths)
 
     @torch.no_grad()
-    def decode_step(self, state: Seq2SeqState, tokens: Tensor) -> Tensor:
+    def decode_step(
+        self, state: Seq2SeqState, tokens: Int[Tensor, " query"]
+    ) -> Float[Tensor, "query vocab"]:
         x = self._embed(self.output_embedding, tokens[:, None], state.step, NO_DROPOUT)
         for i, layer in enumerate(self.transformer.decoder.layers):
-            q, k, v = self._project_heads(
-                x, layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias
-            )
-            before = state.cache[i]
-            if before is not None:
+            q, k, v = self._self_projections(layer.self_attn, x)
+            if (before := state.cache[i]) is not None:
                 k, v = torch.cat((before[0], k), 2), torch.cat((before[1], v), 2)
             state.cache[i] = (k, v)
             x = layer.norm1(x + self._merge_heads(layer.self_attn, attention(q, k, v)))
-            (q,) = self._project_heads(x, *self._cross_projections(layer.multihead_attn)[0])
+            (q,) = self._project_heads(x, *self._cross_weights(layer.multihead_attn)[0])
             y = attention(q, *state.source[i], lengths=state.lengths)
             x = layer.norm2(x + self._merge_heads(layer.multihead_attn, y))
             x = layer.norm3(x + self._feed_forward(layer, x, NO_DROPOUT))
         state.step += 1
         return self.out(self.transformer.decoder.norm(x)).float()[:, 0]
 
-    # --- the pieces, in the order in which data passes them
+    # --- the parts, in the order in which data flow
 
-    def _encode(self, batch: Seq2SeqBatch, drop: Dropout) -> Tensor:
+    def _encode(self, batch: Seq2SeqBatch, drop: Dropout) -> Float[Tensor, "query src emb"]:
         x = self._embed(self.input_embedding, batch.source, 0, drop)
         for layer in self.transformer.encoder.layers:
-            q, k, v = self._project_heads(
-                x, layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias
-            )
+            q, k, v = self._self_projections(layer.self_attn, x)
             y = attention(q, k, v, lengths=batch.lengths, drop=drop)
             x = layer.norm1(x + drop(self._merge_heads(layer.self_attn, y)))
             x = layer.norm2(x + drop(self._feed_forward(layer, x, drop)))
@@ -281,20 +228,23 @@ class Seq2SeqTransformer(EpisodeNetwork):
             self.positions = sinusoidal_positions(2 * end, self.config.emb_size).to(self.positions)
         return drop(embedding(tokens) + self.positions[start:end])
 
-    def _cross_projections(self, block: Any) -> list[tuple[Tensor, Tensor]]:
-        """Weights and biases of the query, and those of the key and the value."""
+    def _self_projections(self, block: Any, x: Tensor) -> tuple[Heads, ...]:
+        return self._project_heads(x, block.in_proj_weight, block.in_proj_bias)
+
+    def _cross_weights(self, block: Any) -> list[tuple[Tensor, Tensor]]:
+        """Weights and biases of the query, and those of key and value together."""
         width = self.config.emb_size
         parts = (block.in_proj_weight, block.in_proj_bias)
         weight, bias = (part.split([width, 2 * width]) for part in parts)
         return list(zip(weight, bias, strict=True))
 
-    def _project_heads(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
-        """Projections of `x`, as many as the weights hold: [rows, heads, tokens, head size]."""
-        y = F.linear(x, weight, bias).unflatten(-1, (-1, self.config.nheads, self.config.head_size))
-        return y.transpose(1, 3).unbind(2)
+    def _project_heads(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Heads, ...]:
+        """As many projections as the weights hold."""
+        heads = self.config.nheads
+        y = F.linear(x, weight, bias)
+        return y.unflatten(-1, (-1, heads, self.config.emb_size // heads)).transpose(1, 3).unbind(2)
 
-    def _merge_heads(self, block: Any, heads: Tensor) -> Tensor:
-        """The output projection of the heads put side by side: [rows, tokens, width]."""
+    def _merge_heads(self, block: Any, heads: Heads) -> Float[Tensor, "query tok emb"]:
         return block.out_proj(heads.transpose(1, 2).flatten(2))
 
     def _feed_forward(self, layer: Any, x: Tensor, drop: Dropout) -> Tensor:
@@ -303,10 +253,10 @@ class Seq2SeqTransformer(EpisodeNetwork):
 
 
 def mimetic_init(network: Seq2SeqTransformer) -> None:
-    """Let the key projections start as the query projections are, in every attention.
+    """Make the key projections of every attention equal to its query projections.
 
-    So attention begins as "find the same token" ("mimetic initialization", Trockman & Kolter 2023);
-    the published network does not.
+    Attention then begins as "find the same token" (Trockman & Kolter 2023). The published network
+    does not start so.
     """
     width = network.config.emb_size
     with torch.no_grad():
@@ -316,8 +266,8 @@ def mimetic_init(network: Seq2SeqTransformer) -> None:
                 key.copy_(query)
 
 
-def sinusoidal_positions(length: int, width: int) -> Tensor:
-    """Sinusoidal positions [length, width]: sines in even places, cosines in odd ones."""
+def sinusoidal_positions(length: int, width: int) -> Float[Tensor, "length emb"]:
+    """Sinusoidal positions: sines in even columns, cosines in odd ones."""
     position = torch.arange(length)[:, None]
     rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000) / width))
     table = torch.empty(length, width)
