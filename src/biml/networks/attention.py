@@ -91,7 +91,7 @@ def attention(
     *,
     lengths: Int[Tensor, " row"] | None = None,
     causal: bool = False,
-    blocked: Bool[Tensor, "row #heads query key"] | None = None,
+    blocked: Bool[Tensor, "row _ query key"] | None = None,
     drop: Dropout = NO_DROPOUT,
 ) -> Float[Tensor, "row heads query head"]:
     """Scaled dot-product attention.
@@ -208,7 +208,7 @@ def _mask_scores(scores: Tensor, keys: int, lengths: Tensor | None, causal: bool
 
 def _blocked_keys(
     queries: int, keys: int, lengths: Tensor | None, causal: bool, device: torch.device
-) -> Bool[Tensor, "#row #heads #query key"]:
+) -> Bool[Tensor, "_ _ _ key"]:
     position = torch.arange(keys, device=device)
     blocked = torch.zeros(1, 1, 1, keys, dtype=torch.bool, device=device)
     if causal:

@@ -104,8 +104,9 @@ class EpisodeNetwork(nn.Module, ABC):
       Both must give the logits of `forward`.
     - `embedding_parameters` names the parameters that Muon leaves to AdamW.
 
-    Config fields named `nlayers_encoder`, `nlayers_query`, `nlayers_decoder`, `emb_size`, `ff_mult`,
-    `activation` and `dropout` are set from the options of `biml train`; checkpoints keep all fields.
+    Config fields named `nlayers_encoder`, `nlayers_query`, `nlayers_decoder`, `emb_size`,
+    `ff_mult`, `activation` and `dropout` (which a config must have) are set from the options of
+    `biml train`; checkpoints keep all fields.
     """
 
     config: Any

@@ -185,12 +185,12 @@ def build_lexicon_index(
     unpack[row, column] = order
     pack = np.full(slot.size, unpack.size - 1, dtype=np.int64)
     pack[order] = row * unpack.shape[1] + column
-    arrays = map(torch.from_numpy, (lengths, unpack, pack))
-    query_slot = torch.from_numpy(across_episodes(query_slots))
+    query_slot = across_episodes(query_slots)
+    uses = (torch.from_numpy(lengths), torch.from_numpy(unpack), torch.from_numpy(pack))
     return LexiconIndex(
-        uses=RaggedRows(*arrays, n_padding[0]),
+        uses=RaggedRows(*uses, n_padding[0]),
         study_slots=F.pad(torch.from_numpy(slot), (0, n_padding[0]), value=spare),
-        query_slots=F.pad(query_slot, (0, n_padding[1]), value=spare),
+        query_slots=F.pad(torch.from_numpy(query_slot), (0, n_padding[1]), value=spare),
     )
 
 
