@@ -202,7 +202,7 @@ def test_the_command_finds_the_model_as_evaluation_does(tmp_path: Path) -> None:
     ("options", "told"),
     [
         (("--init", "nowhere"), "no model 'nowhere' in"),
-        (("--init", "old.pt", "--episode_type", "few_shot_vanilla"), "has another vocabulary"),
+        (("--init", "old.pt", "--episode_type", "few_shot_vanilla"), "vocabulary lacks"),
         (("--init", "old.pt", "--nlayers_decoder", "3"), "--nlayers_decoder 3 (it has 1)"),
     ],
 )
@@ -215,7 +215,7 @@ def test_misuse_is_named(tmp_path: Path, capsys, options: tuple[str, ...], told:
 
 def test_a_model_of_other_symbols_is_refused_the_other_way_round_too(tmp_path: Path) -> None:
     old = small(tmp_path, CANONICAL_VOCAB)
-    with pytest.raises(UsageError, match="another vocabulary"):
+    with pytest.raises(UsageError, match="vocabulary lacks"):
         load_initial_network(old, Vocabulary.from_words_and_symbols(WORDS, COLOURS), 0.0)
 
 

@@ -12,7 +12,7 @@ from biml.episodes.registry import episode_type
 from biml.errors import FormatError, UsageError
 from biml.networks import checkpoint
 from biml.networks.base import EpisodeNetwork
-from biml.networks.checkpoint import check_vocabulary, load_checkpoint
+from biml.networks.checkpoint import load_checkpoint
 from biml.networks.registry import architecture, build_network
 from biml.networks.seq2seq import Seq2SeqTransformer, mimetic_init
 from biml.paths import DataFolders
@@ -42,7 +42,7 @@ def load_initial_network(path: Path, vocabulary: Vocabulary, dropout: float) -> 
     contents = load_checkpoint(path)
     sizes = {**contents["config"], "dropout": dropout}
     network = checkpoint.network_from_checkpoint({**contents, "config": sizes}, str(path))
-    check_vocabulary(network, vocabulary, path, contents["episode_type"])
+    network.vocabulary.require(vocabulary, str(path))
     return network
 
 
