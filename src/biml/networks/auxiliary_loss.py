@@ -1,7 +1,8 @@
 """Auxiliary losses on inner layers, from what an episode's grammar knows beyond the targets.
 
 Alignment: an attention head looks from an output symbol at the word that it stands for. Meaning:
-a slot of the lexicon gives the rule of its word. Both are for training only (docs/staged-network.md).
+a slot of the lexicon gives the rule of its word. Both are for training only; see
+docs/staged-network.md.
 """
 
 from collections.abc import Iterable, Sequence

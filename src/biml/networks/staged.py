@@ -1,7 +1,8 @@
 """The staged network: study examples are encoded once an episode, then queries, then responses.
 
 The published network (`seq2seq`) reads the study examples again for each query. This one has about
-a tenth of the arithmetic, and parts that shorten the plateaus of its training (docs/staged-network.md).
+a tenth of the arithmetic, and parts that shorten the plateaus of its training; see
+docs/staged-network.md.
 
     study examples                          query words          IO, response so far
     SOS dax IO RED SOS wif lug IO …         wif lug fep          IO BLUE …

@@ -256,7 +256,7 @@ class AttentionWeights(nn.Module):
     """Attention weights with mimetic initialisation: W_K = W_Q, W_V orthogonal, W_O = ½ W_Vᵀ.
 
     Attention then begins as "find the same token and add what stands there", of which retrieval in
-    several hops is made (Trockman & Kolter 2023); docs/staged-network.md.
+    several hops is made (Trockman & Kolter 2023).
     """
 
     def __init__(self, width: int) -> None:
