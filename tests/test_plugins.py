@@ -37,10 +37,11 @@ biml.register_episode_type(row)
 
 
 @pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No plugin is loaded before a test, and none is left after it."""
     for name in ("_loaded", "_origins", "_needed"):
         monkeypatch.setattr(plugins, name, {})
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     tables: list[dict[str, Any]] = [EPISODE_TYPES, ARCHITECTURES, SYMBOLIC, MEASURES]
     before = [dict(table) for table in tables]
     yield
@@ -246,7 +247,6 @@ def test_the_architecture_decodes_as_it_scores_and_learns() -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-@pytest.mark.xfail(reason="the table of registered measures is being added")
 def test_the_responder_and_the_measure_are_in_the_tables_and_on_the_page(
     tmp_path: Path, shared: Path
 ) -> None:
@@ -260,6 +260,9 @@ def test_the_responder_and_the_measure_are_in_the_tables_and_on_the_page(
     values = measures[measures["measure"] == "correct_length"].set_index("model")["value"]
     assert set(values.index) == {"people", "nearest", "oracle"}
     assert values["people"] > values["nearest"]
+    accuracies = pd.read_csv(out / "tables" / "accuracies.csv")
+    assert set(accuracies["model"]) == {"nearest"}  # the oracle is given the rules
+    assert set(accuracies[accuracies["kind"] == "study"]["mean"]) == {100.0}
     page = (out / "index.html").read_text()
     assert "Nearest" in page
     assert "correct length, %" in page

@@ -76,6 +76,8 @@ class SymbolicModel:
         summary: one line.
         tasks: the tasks that it can do: `few-shot`, `open-ended`.
         build: makes the responder; with `symbols=`, one that responds in these.
+        uses_grammar: whether it is given the grammar of an episode, which makes its accuracy on
+            new grammars meaningless.
     """
 
     name: str
@@ -83,6 +85,7 @@ class SymbolicModel:
     summary: str
     tasks: tuple[str, ...]
     build: Callable[..., Responder]
+    uses_grammar: bool = False
 
 
 SYMBOLIC: dict[str, SymbolicModel] = {}

@@ -408,7 +408,12 @@ def symbolic_model(name: str) -> SymbolicModel:
 
 _BUILTIN = (
     SymbolicModel(
-        "oracle", "Symbolic (oracle)", "the gold grammar's output", ("few-shot",), Oracle
+        "oracle",
+        "Symbolic (oracle)",
+        "the gold grammar's output",
+        ("few-shot",),
+        Oracle,
+        uses_grammar=True,
     ),
     SymbolicModel(
         "oracle-biases",
@@ -416,6 +421,7 @@ _BUILTIN = (
         "the gold grammar's output, mixed with one-to-one and argument-swapped responses",
         ("few-shot",),
         BiasOracle,
+        uses_grammar=True,
     ),
     SymbolicModel(
         "oracle-slips",
@@ -423,6 +429,7 @@ _BUILTIN = (
         "the gold grammar's output, with rule-level errors that are likelier in longer queries",
         ("few-shot",),
         SlipOracle,
+        uses_grammar=True,
     ),
     SymbolicModel(
         "biases",
@@ -442,6 +449,7 @@ def register_responder(
     *,
     title: str = "",
     tasks: Iterable[str] = ("few-shot", "open-ended"),
+    uses_grammar: bool = False,
 ) -> None:
     """Make a responder available by name to `biml.load`, `--fn_out_model` and `--models`.
 
@@ -451,8 +459,9 @@ def register_responder(
         summary: one line for listings.
         title: for reports; by default the name.
         tasks: the tasks that it can do, of `few-shot` and `open-ended`.
+        uses_grammar: whether it reads `Episode.grammar`; its accuracy is then not reported.
     Raises:
         UsageError: the name is taken.
     """
-    row = SymbolicModel(name, title or name, summary, tuple(tasks), factory)
+    row = SymbolicModel(name, title or name, summary, tuple(tasks), factory, uses_grammar)
     plugins.register(SYMBOLIC, "responder", name, row)

@@ -124,7 +124,8 @@ def ineligible_for_few_shot(model: EvaluatedModel) -> str:
 def ineligible_for_sampled_grammars(model: EvaluatedModel) -> str:
     """Networks that learned from episodes of drawn grammars."""
     if model.symbolic:
-        return ineligible_for_few_shot(model) or "is given the rules"
+        uses_grammar = symbolic_model(model.name).uses_grammar
+        return ineligible_for_few_shot(model) or ("is given the rules" if uses_grammar else "")
     if model.has_vocabulary(CANONICAL_VOCAB):
         return "knows another vocabulary and reads no study examples"
     if not model.has_vocabulary(PUBLISHED_VOCAB):

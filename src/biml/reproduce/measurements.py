@@ -196,8 +196,16 @@ def exact_match_accuracy(task: str, context: MeasurementContext) -> Tables:
     kept = _evenly_spaced(evaluation.episodes, context.workload.episodes)
     episodes = replace(evaluation, episodes=kept).repeat(0)
     responder = context.model.responder()
-    assert isinstance(responder, NetworkResponder)
-    exact = teacher_forced_exact_match(responder.network, episodes, max_response_length(episodes))
+    most = max_response_length(episodes)
+    if isinstance(responder, NetworkResponder):
+        exact = teacher_forced_exact_match(responder.network, episodes, most)
+    else:
+        exact = [
+            [response == query.output for response, query in zip(of_one, e.queries, strict=True)]
+            for of_one, e in zip(
+                responder.respond(episodes, max_length=most), episodes, strict=True
+            )
+        ]
     rows = []
     for kind in ("novel", "study"):
         rate = exact_match_rate(episodes, exact, in_study=kind == "study")

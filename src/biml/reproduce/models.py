@@ -4,7 +4,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from inspect import getfile
 from pathlib import Path
+from secrets import token_hex
+from typing import Any
 
 from biml.analysis.responses import PEOPLE
 from biml.episodes.episode_type import FOLDS
@@ -101,7 +104,7 @@ class EvaluatedModel:
     def identity(self) -> tuple[str, ...]:
         """Everything that its responses depend on."""
         if self.symbolic:
-            return ("symbolic", self.name)
+            return ("symbolic", self.name, *_plugin_digest(symbolic_model(self.name).build))
         networks = (*([self.network] if self.network else []), *self.fold_models)
         return tuple(network.digest for network in networks)
 
@@ -173,7 +176,19 @@ def _open_network(path: Path) -> NetworkFile:
     digest = blake2b(path.read_bytes(), digest_size=16)
     if path.suffix == ".safetensors":
         digest.update(card_path(path).read_bytes())
+    for plugin in _plugin_digest(type(loaded.network)):
+        digest.update(plugin.encode())
     return NetworkFile(path, digest.hexdigest(), loaded.episode_type, loaded.network.vocabulary)
+
+
+def _plugin_digest(code: Any) -> tuple[str, ...]:
+    """Identify the file of a class or function from a plugin; nothing for biml's own."""
+    if code.__module__.startswith("biml."):
+        return ()
+    try:
+        return (blake2b(Path(getfile(code)).read_bytes(), digest_size=16).hexdigest(),)
+    except (OSError, TypeError):  # of a notebook: never the same as before
+        return (token_hex(),)
 
 
 NetworksByName = dict[str, tuple[NetworkFile | None, dict[int, NetworkFile]]]
