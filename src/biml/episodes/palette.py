@@ -1,4 +1,4 @@
-"""Symbols drawn as coloured circles with letters in HTML, for notebooks and pages alike."""
+"""Output symbols as coloured circles with letters, in HTML for notebooks and pages."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,13 +10,7 @@ from biml.vocabulary import UNDEFINED
 
 @dataclass(frozen=True)
 class SymbolStyle:
-    """How a symbol looks.
-
-    Attributes:
-        colour: six hexadecimal digits.
-        letters: one to three, for those who do not see the colour or print without it.
-        name: for screen readers.
-    """
+    """A colour of six hexadecimal digits, letters for readers without colour, and a spoken name."""
 
     colour: str
     letters: str
@@ -32,7 +26,7 @@ STYLES = {
     "PINK": SymbolStyle("ff7ac0", "Pi", "PINK"),
     UNDEFINED: SymbolStyle("8a8f98", "?", "another colour"),
 }
-"""Symbols that look the same everywhere."""
+"""Styles of symbols with a fixed style."""
 
 _HEX_COLOUR = re.compile(r"(?:color:)?#([0-9a-fA-F]{6});?")
 
@@ -52,10 +46,10 @@ _NAMED_COLOURS = {
     "808080": ("Gr", "grey"),
     "ffffff": ("W", "white"),
 }
-"""Letters and names of colours that files give as numbers, those of the open-ended task first."""
+"""Letters and names of colours that files give as numbers, first those of the open-ended task."""
 
-# In the order of the paper's Fig. 2: its words dax, lug, wif and zup are 1, 2, 3 and DAX in the
-# data. Yellow and the colours after it are for further symbols.
+# As in the paper's Fig. 2, whose words dax, lug, wif and zup are 1, 2, 3 and DAX in the data; from
+# yellow on for further symbols.
 _EXTRA_COLOURS = ("e4002b", "1f5fd6", "1f9d3a", "ffc800", "7a2fb8", "ff7ac0", "e8730c", "0f9aa8")
 
 CSS = """
@@ -67,11 +61,11 @@ CSS = """
 .syms .word { padding: 0 .5em; background: #e7e9ed; color: #1b1d21; font-weight: 500;
   max-width: 14em; overflow: hidden; text-overflow: ellipsis }
 """
-"""Rules for what `Palette.html` draws; the colours are those of `Palette.style`."""
+"""Style rules of the markup of `Palette.html`, without the colours (`Palette.css`)."""
 
 
 def style_of(symbol: str) -> SymbolStyle | None:
-    """How a symbol looks by its name alone; None if the name says no colour.
+    """Return the style that a symbol's name implies, or None if it names no colour.
 
     >>> style_of("color:#33cc33;").name
     'green'
@@ -79,86 +73,82 @@ def style_of(symbol: str) -> SymbolStyle | None:
     if symbol in STYLES:
         return STYLES[symbol]
     # The open-ended task's files name colours as `color:#33cc33;`.
-    found = _HEX_COLOUR.fullmatch(symbol)
-    if found is None:
+    match = _HEX_COLOUR.fullmatch(symbol)
+    if match is None:
         return None
-    colour = found[1].lower()
-    letters, name = _NAMED_COLOURS[
-        min(_NAMED_COLOURS, key=lambda known: _squared_distance(known, colour))
-    ]
-    return SymbolStyle(colour, letters, name)
+    colour = match[1].lower()
+    nearest = min(_NAMED_COLOURS, key=lambda known: _squared_distance(known, colour))
+    return SymbolStyle(colour, *_NAMED_COLOURS[nearest])
 
 
 @dataclass(frozen=True)
 class Palette:
-    """How the symbols of a page look; all others are shown by name."""
+    """Styles of the symbols of a page; other symbols appear by name."""
 
     styles: Mapping[str, SymbolStyle]
 
     @classmethod
     def for_symbols(cls, symbols: Iterable[str], extra: Iterable[str] = ()) -> "Palette":
-        """A look for each symbol whose name says a colour, with letters that differ.
+        """Choose a style with unique letters for each symbol whose name implies a colour.
 
         Args:
-            own: further symbols, which get a colour whatever they are called, up to eight.
+            extra: symbols that get a colour whatever their name, up to eight.
 
         >>> [s.letters for s in Palette.for_symbols(["RED"], extra=["1", "DAX"]).styles.values()]
         ['1', 'D', 'R']
         """
-        spare = iter(_EXTRA_COLOURS)
-        found = {}
+        colours = iter(_EXTRA_COLOURS)
+        styles = {}
         for symbol in dict.fromkeys(extra):
-            if known := style_of(symbol):
-                found[symbol] = known
-            elif colour := next(spare, None):
+            if style := style_of(symbol):
+                styles[symbol] = style
+            elif colour := next(colours, None):
                 letters = symbol if len(symbol) < 3 else symbol[0]
-                found[symbol] = SymbolStyle(colour, letters, symbol)
-        found |= {s: known for s in symbols if s not in found and (known := style_of(s))}
-        return cls(_with_unique_letters(found))
+                styles[symbol] = SymbolStyle(colour, letters, symbol)
+        styles |= {s: style for s in symbols if s not in styles and (style := style_of(s))}
+        return cls(_with_unique_letters(styles))
 
     @property
     def css(self) -> str:
         """The style rules of the colours."""
-        colours = sorted({look.colour for look in self.styles.values()})
+        colours = sorted({style.colour for style in self.styles.values()})
         return "\n".join(
             f".syms .x{c} {{ background: #{c}; color: {_text_colour(c)} }}" for c in colours
         )
 
     def html(self, symbols: Sequence[str]) -> str:
-        """Circles in a row, read out as the symbols' names; text from elsewhere is escaped."""
+        """Return a row of circles, spoken as the symbols' names; names are escaped."""
         if not symbols:
             return '<span class="none">(nothing)</span>'
-        looks = [self.styles.get(symbol) for symbol in symbols]
-        names = [found.name if found else s for found, s in zip(looks, symbols, strict=True)]
-        drawn = [
-            f"<i class=x{found.colour}>{escape(found.letters)}</i>"
-            if found
-            else f"<i class=word>{escape(symbol)}</i>"
-            for found, symbol in zip(looks, symbols, strict=True)
-        ]
+        names, circles = [], []
+        for symbol in symbols:
+            style = self.styles.get(symbol)
+            names.append(style.name if style else symbol)
+            colour, letters = (f"x{style.colour}", style.letters) if style else ("word", symbol)
+            circles.append(f"<i class={colour}>{escape(letters)}</i>")
         label = escape(" ".join(names))
-        return f'<span class="syms" role="img" aria-label="{label}">{"".join(drawn)}</span>'
+        return f'<span class="syms" role="img" aria-label="{label}">{"".join(circles)}</span>'
 
     def legend(self) -> list[tuple[str, str]]:
-        """Each symbol as a circle, in HTML, with its name."""
-        return [(self.html([symbol]), found.name) for symbol, found in self.styles.items()]
+        """Return each symbol's circle, in HTML, with its name."""
+        return [(self.html([symbol]), style.name) for symbol, style in self.styles.items()]
 
 
-def _with_unique_letters(styles: dict[str, SymbolStyle]) -> dict[str, SymbolStyle]:
-    """The same with a number behind letters that an earlier symbol has."""
+def _with_unique_letters(styles: Mapping[str, SymbolStyle]) -> dict[str, SymbolStyle]:
+    """Append a number to letters that an earlier symbol has."""
     taken: set[str] = set()
-    apart = {}
-    for symbol, found in styles.items():
-        letters, number = found.letters, 2
+    unique = {}
+    for symbol, style in styles.items():
+        letters, number = style.letters, 2
         while letters in taken:
-            letters, number = f"{found.letters}{number}", number + 1
+            letters, number = f"{style.letters}{number}", number + 1
         taken.add(letters)
-        apart[symbol] = SymbolStyle(found.colour, letters, found.name)
-    return apart
+        unique[symbol] = SymbolStyle(style.colour, letters, style.name)
+    return unique
 
 
 def _text_colour(colour: str) -> str:
-    """Black or white, whichever has more contrast with the colour (WCAG's luminance)."""
+    """Black or white, whichever contrasts more with the colour (WCAG luminance)."""
     linear = [(v / 255) ** 2.2 for v in bytes.fromhex(colour)]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return "#000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#fff"
