@@ -83,7 +83,7 @@ def test_the_files_of_human_data(shared: Path) -> None:
         ("*SUPPORT*\n", "", None, r"'\*SUPPORT\*' is missing"),
         ("*QUERY*\n", "", None, r"'\*QUERY\*' is missing"),
         ("*GRAMMAR*\n", "", None, r"'\*GRAMMAR\*' is missing; .* cut off"),
-        ("*QUERY*\n", "*QUERY*\n*QUERY*\n", None, "stands twice"),
+        ("*QUERY*\n", "*QUERY*\n*QUERY*\n", None, "twice"),
         ("*SUPPORT*\n", "notes\n*SUPPORT*\n", 1, "text before"),
         ("IN: dax OUT: RED\n", "IN: dax RED\n", 2, "expected one 'OUT:'"),
         ("IN: dax OUT: RED\n", "dax OUT: RED\n", 2, "expected one 'IN:'"),

@@ -40,7 +40,10 @@ def test_any_number_of_workers_writes_the_same(
     monkeypatch.setattr(generate_module, "_CHUNK_SIZE", 7)
     seen: list[tuple[int, int]] = []
     generate(
-        SOME, tmp_path / "set", workers=2, progress=lambda done, total: seen.append((done, total))
+        SOME,
+        tmp_path / "set",
+        workers=2,
+        progress=lambda done, total=None, **_: seen.append((done, total)),
     )
     assert contents(tmp_path / "set") == contents(written)
     assert seen == sorted(seen)
@@ -86,7 +89,7 @@ def test_an_end_halfway_leaves_what_was_there(
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "mine.txt").write_text("mine")
 
-    def stop(done: int, total: int) -> None:
+    def stop(done: int, total: int | None = None, *, stage: str = "", unit: str = "") -> None:
         raise end
 
     with pytest.raises((KeyboardInterrupt, BimlError)):

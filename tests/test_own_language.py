@@ -73,7 +73,7 @@ def test_what_a_set_holds_apart_is_known_to_training() -> None:
 def test_a_file_to_hold_apart_needs_a_grammar(capsys) -> None:
     write_text(Path("study.txt"), STUDY[: STUDY.index("wug ->")])
     assert main(["generate", "--apart", "study.txt"]) == 1
-    assert "study.txt: nothing stands below *GRAMMAR*" in capsys.readouterr().err
+    assert "study.txt: no rules below *GRAMMAR*" in capsys.readouterr().err
     assert not Path("data_algebraic").exists()
 
 

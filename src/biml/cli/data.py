@@ -272,7 +272,7 @@ def run_generate(args: argparse.Namespace) -> None:
             args.out,
             workers=args.workers,
             overwrite=args.overwrite,
-            progress=lambda done, total: progress(done, total, stage="writing", unit="episodes"),
+            progress=progress,
         )
     print(f"{args.train:,} training and {args.val:,} validation episodes in {args.out.resolve()}")
     if args.out.name != "data_algebraic":

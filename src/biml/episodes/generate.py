@@ -1,7 +1,6 @@
-"""Writing a meta-training set: folders `train` and `val` of drawn episodes."""
+"""`biml generate`: a meta-training set as folders `train` and `val` of sampled episodes."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,25 +21,24 @@ from biml.errors import FormatError, UsageError
 from biml.grammar import MetaGrammar
 from biml.io import atomic_directory
 from biml.parallel import parallel_map
+from biml.progress import Progress, no_progress
 
 _CHUNK_SIZE = 500
-"""Episodes that a worker writes between two reports."""
+"""Episodes that a worker writes between two calls of `progress`."""
 
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What to write.
+    """Contents of a meta-training set, on which alone its files depend.
 
     Attributes:
-        train: how many training episodes.
-        val: how many validation episodes.
-        seed: the files depend on it and the other fields here, and on nothing else.
-        meta: the distribution of grammars.
-        apart: episodes whose grammars are held out of training whatever their words and symbols are
-            called, such as that of an experiment. They are written too, so that training knows.
+        train, val: numbers of episodes.
+        holdout_episodes: episodes, such as those of an experiment, whose grammars no training
+            grammar equals under any renaming. The set keeps them in a folder of their own.
 
     Raises:
-        UsageError: a number that cannot be.
+        UsageError: a number of episodes below one.
+        FormatError: a held-out episode has no grammar.
     """
 
     train: int = EPISODES_PER_EPOCH
@@ -53,7 +51,7 @@ class DatasetSpec:
         for episode in self.holdout_episodes:
             if episode.grammar is None:
                 raise FormatError(
-                    "nothing stands below *GRAMMAR*; write the rules that are to be held out",
+                    "no rules below *GRAMMAR*; write those that are to be held out",
                     source=episode.name,
                 )
         for name in ("train", "val"):
@@ -67,25 +65,20 @@ def generate(
     *,
     workers: int | None = None,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> None:
-    """Write `folder/train/000001.txt …` and `folder/val/000001.txt …`, and how they are drawn.
+    """Write `folder/train/000001.txt …`, `folder/val/000001.txt …` and the meta-grammar.
 
-    No training grammar equals a validation grammar, whatever the order of their rules, and none
-    equals the gold grammar or one of `wanted.apart`, whatever its words and symbols are called. No
-    training grammar has a rule of `grammar.novel`. The training files are the episodes of the
-    endless stream of the same seed and exclusions.
+    No training grammar equals a validation grammar up to the order of rules, nor the gold grammar
+    or a held-out one under any renaming, nor has a held-out rule (`grammar.meta_grammar`). The
+    training files are the first episodes of the stream with this seed and these exclusions.
 
     Args:
-        wanted: what to write.
-        folder: where; it appears when it is complete.
-        workers: processes; as many as there are cores if not given. The files do not depend on it.
-        overwrite: replace what is there.
-        progress: called with the number of files written and that of all.
+        workers: processes, by default one for each core; the files do not depend on it.
 
     Raises:
         UsageError: `folder` exists and `overwrite` is not set.
-        BimlError: the folder cannot be written; what was there is unchanged.
+        BimlError: the folder cannot be written; its previous contents are unchanged.
     """
     workers = _n_cores() if workers is None else workers
     if workers < 1:
@@ -98,24 +91,31 @@ def generate(
         validation = sample_validation_set(spec.meta_grammar, spec.seed, spec.val)
         for number, episode in enumerate(validation):
             _episode_path(made, "val", number).write_text(format_episode(episode), "utf-8")
-        progress(spec.val, total)
+
+        def report(done: int) -> None:
+            progress(done, total, stage="writing episodes", unit="episodes")
+
+        report(spec.val)
         for number, episode in enumerate(spec.holdout_episodes):
             path = _episode_path(made, HOLDOUT_FOLDER, number)
             path.parent.mkdir(exist_ok=True)
             path.write_text(format_episode(episode), "utf-8")
-        apart = tuple(e.grammar for e in spec.holdout_episodes if e.grammar is not None)
+        holdout = tuple(e.grammar for e in spec.holdout_episodes if e.grammar is not None)
         stream = StreamDataset(
-            spec.meta_grammar, spec.seed, canonical_grammars(validation), held_out_isomorphic=apart
+            spec.meta_grammar,
+            spec.seed,
+            canonical_grammars(validation),
+            held_out_isomorphic=holdout,
         )
-        pieces = [
+        chunks = [
             range(start, min(start + _CHUNK_SIZE, spec.train))
             for start in range(0, spec.train, _CHUNK_SIZE)
         ]
         done = spec.val
         task = partial(_write_chunk, stream, made)
-        for written in parallel_map(task, pieces, min(workers, len(pieces))):
+        for written in parallel_map(task, chunks, min(workers, len(chunks))):
             done += written
-            progress(done, total)
+            report(done)
 
 
 def _episode_path(folder: Path, part: str, number: int) -> Path:
@@ -124,11 +124,8 @@ def _episode_path(folder: Path, part: str, number: int) -> Path:
 
 def _write_chunk(stream: StreamDataset, folder: Path, numbers: range) -> int:
     for number in numbers:
-        text = format_episode(stream[number])
-        with open(
-            _episode_path(folder, "train", number), "w", encoding="utf-8", newline="\n"
-        ) as file:
-            file.write(text)
+        path = _episode_path(folder, "train", number)
+        path.write_text(format_episode(stream[number]), "utf-8", newline="\n")
     return len(numbers)
 
 

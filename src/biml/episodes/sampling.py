@@ -1,4 +1,7 @@
-"""Episodes of rules that are held out from training (supplement, novel rules)."""
+"""Sampling of episodes from the meta-grammar: published, curriculum and held-out-rule episodes.
+
+Inputs come from a probabilistic context-free grammar (paper, Methods).
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -13,37 +16,34 @@ from biml.grammar.meta_grammar import HELD_OUT_PATTERNS, with_rhs_pattern
 from biml.rng import generator
 
 MAX_INPUT_TRIES = 5_000
-"""Inputs drawn for one grammar before giving it up; the published meta-grammar needs about 50."""
-
-MAX_SIMPLE_LENGTH = 3
-"""Words of the longest use of one function between primitives."""
-
-OVERSAMPLING = 4
-"""Inputs drawn for each that is to be longer than that; about a third are."""
-
-MAX_QUERIES_PER_FUNCTION, MAX_QUERIES_IF_SHOWN = 8, 3
-"""Uses of a function that `draw_deductions` asks for, and of one whose plain use is shown."""
+"""Inputs sampled from one grammar before giving it up; the published sizes need about 50."""
 
 MAX_GRAMMAR_TRIES = 100
-"""Grammars drawn for one episode before giving up the meta-grammar."""
+
+MAX_SIMPLE_LENGTH = 3
+"""Words of the longest application of one function to primitives."""
+
+OVERSAMPLING = 4
+"""Inputs sampled for each longer one wanted; about a third are longer."""
+
+MAX_QUERIES_PER_FUNCTION, MAX_QUERIES_IF_IN_STUDY = 8, 3
+"""Applications of one function in the queries of `sample_inference_episode`."""
+
+EPISODES_PER_RULE = 5
+"""Episodes of each held-out rule, as in the supplement."""
+
+N_DEMONSTRATIONS = 2
+"""Study examples that surely apply the held-out rule."""
 
 
 def sample_episode(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
-    """Draw a grammar and an episode of it.
+    """Sample a grammar, and an episode of different inputs for it.
 
-    A grammar with too few inputs within the limits is drawn anew. (With the published sizes
-    every grammar has enough.)
-
-    Args:
-        meta: the distribution of grammars, and the sizes and limits of the episode.
-        rng: the source of everything random.
-        name: what to call the episode in messages.
-
-    Returns:
-        An episode with `n_study` study and `n_query` query examples, all inputs different.
+    A grammar with too few inputs within the limits is sampled again; with the published sizes
+    every grammar has enough.
 
     Raises:
-        BimlError: no grammar of the meta-grammar has enough inputs.
+        BimlError: no grammar has enough inputs.
 
     >>> from biml.rng import generator
     >>> episode = sample_episode(MetaGrammar(), generator(0, "example"))
@@ -58,97 +58,79 @@ def sample_episode(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
             study, queries = examples[: meta.n_study], examples[meta.n_study :]
             return Episode(tuple(study), tuple(queries), grammar=grammar, name=name)
     raise BimlError(
-        f"no grammar drawn had {wanted} different inputs of at most {meta.max_input} words and "
-        f"{meta.max_output} symbols; ask for fewer examples or allow longer ones"
+        f"no sampled grammar has {wanted} different inputs of at most {meta.max_input} words and "
+        f"{meta.max_output} symbols; reduce the number of examples or allow longer ones"
     )
 
 
 def sample_single_function_episode(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
-    """Draw a grammar and an episode of its functions' plainest uses.
+    """Sample an episode that shows each function by itself (curriculum).
 
-    Every primitive stands alone in the study set; all other inputs are one function between
-    primitives. So what a function does with its arguments is all there is to find out.
-
-    Args:
-        meta, rng, name: as for `draw_episode`.
-
-    Returns:
-        An episode with at most `n_study` study examples, at most half of the uses among them, and
-        at most `n_query` query examples.
+    The study set has every primitive alone; all other inputs apply one function to primitives. At
+    most `n_study` study examples, with at most half of the applications, and `n_query` queries.
     """
     grammar = meta.sample_grammar(rng)
-    plain = _simple_inputs(grammar, rng)
-    # Half of the uses are to ask for, where there are only a few.
-    n_study = min(meta.n_study, (len(grammar.primitives) + len(plain)) // 2)
-    examples = _interpret_inputs(grammar, plain, meta, n_study + meta.n_query)
+    simple = _simple_inputs(grammar, rng)
+    n_study = min(meta.n_study, (len(grammar.primitives) + len(simple)) // 2)
+    examples = _interpret_inputs(grammar, simple, meta, n_study + meta.n_query)
     return Episode(examples[:n_study], examples[n_study:], grammar=grammar, name=name)
 
 
 def sample_long_query_episode(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
-    """Draw a grammar and an episode that asks for long inputs, with plain ones to learn them from.
+    """Sample an episode with long queries and a simple study set to learn from (curriculum).
 
-    Every primitive stands alone in the study set; half of the rest is uses of one function between
-    primitives. The other half, and the queries, are longer inputs, so that the order of rules
-    shows too.
-
-    Args:
-        meta, rng, name: as for `draw_episode`.
-
-    Returns:
-        An episode with at most `n_study` study examples, and at most `n_query` query examples.
+    The study set has every primitive alone; half of the rest are applications of one function to
+    primitives. The other half, and the queries, are longer, so that the order of rules matters.
+    At most `n_study` study examples and `n_query` queries.
     """
     grammar = meta.sample_grammar(rng)
-    n_plain = (meta.n_study + len(grammar.primitives)) // 2
-    plain = _interpret_inputs(grammar, _simple_inputs(grammar, rng), meta, n_plain)
-    wanted = meta.n_study - len(plain) + meta.n_query
-    drawn = sample_examples(grammar, replace(meta, n_study=0, n_query=OVERSAMPLING * wanted), rng)
-    long = [example for example in drawn if len(example.input) > MAX_SIMPLE_LENGTH]
-    n_long = min(meta.n_study - len(plain), len(long) // 2)
+    n_simple = (meta.n_study + len(grammar.primitives)) // 2
+    simple = _interpret_inputs(grammar, _simple_inputs(grammar, rng), meta, n_simple)
+    wanted = meta.n_study - len(simple) + meta.n_query
+    sampled = sample_examples(grammar, replace(meta, n_study=0, n_query=OVERSAMPLING * wanted), rng)
+    long = [example for example in sampled if len(example.input) > MAX_SIMPLE_LENGTH]
+    n_long = min(meta.n_study - len(simple), len(long) // 2)
     queries = long[n_long:][: meta.n_query]
-    return Episode((*plain, *long[:n_long]), tuple(queries), grammar=grammar, name=name)
+    return Episode((*simple, *long[:n_long]), tuple(queries), grammar=grammar, name=name)
 
 
 def sample_inference_episode(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
-    """Draw an ordinary study set, and ask for the plainest inputs that it does not show.
+    """Sample an ordinary study set, with the simplest inputs not in it as queries (curriculum).
 
-    They are the primitives that do not stand alone, and uses of one function between primitives:
-    more of a function whose plain uses are not shown at all. So what a word means is to be deduced
-    from longer inputs.
-
-    Args:
-        meta, rng, name: as for `draw_episode`.
-
-    Returns:
-        An episode with `n_study` study examples, or fewer if they could not be found, and at most
-        twice `n_query` query examples.
+    These are primitives alone, and applications of one function to primitives, more of them where
+    the study set has none. So the meanings of words are to be inferred from longer inputs. At most
+    `n_study` study examples and twice `n_query` queries.
     """
     grammar = meta.sample_grammar(rng)
     study = tuple(sample_examples(grammar, replace(meta, n_query=1), rng)[: meta.n_study])
-    shown = {example.input for example in study}
+    in_study = {example.input for example in study}
     primitives = [rule.lhs for rule in grammar.primitives]
-    asked = [words for words in primitives if words not in shown]
+    inputs = [words for words in primitives if words not in in_study]
     for function in grammar.functions:
-        uses = list(_simple_applications(function, primitives))
-        rng.shuffle(uses)
-        most = MAX_QUERIES_IF_SHOWN if shown.intersection(uses) else MAX_QUERIES_PER_FUNCTION
-        asked.extend([words for words in uses if words not in shown][:most])
-    rng.shuffle(asked)
-    queries = _interpret_inputs(grammar, asked, meta, 2 * meta.n_query)
+        applications = list(_simple_applications(function, primitives))
+        rng.shuffle(applications)
+        known = in_study.intersection(applications)
+        limit = MAX_QUERIES_IF_IN_STUDY if known else MAX_QUERIES_PER_FUNCTION
+        inputs.extend([words for words in applications if words not in in_study][:limit])
+    rng.shuffle(inputs)
+    queries = _interpret_inputs(grammar, inputs, meta, 2 * meta.n_query)
     return Episode(study, queries, grammar=grammar, name=name)
 
 
 def _simple_inputs(grammar: Grammar, rng: Random) -> list[tuple[str, ...]]:
-    """Every primitive alone, then the uses of functions between primitives in random order."""
+    """Every primitive alone, then shuffled applications of functions to primitives."""
     primitives = [rule.lhs for rule in grammar.primitives]
-    uses = [words for rule in grammar.functions for words in _simple_applications(rule, primitives)]
-    rng.shuffle(uses)
-    return [*primitives, *uses]
+    applications = [
+        words for rule in grammar.functions for words in _simple_applications(rule, primitives)
+    ]
+    rng.shuffle(applications)
+    return [*primitives, *applications]
 
 
 def _interpret_inputs(
     grammar: Grammar, inputs: Iterable[tuple[str, ...]], meta: MetaGrammar, limit: int
 ) -> tuple[Example, ...]:
-    """The first inputs, `most` at most, whose outputs are not too long."""
+    """The first inputs, up to `limit`, with outputs of at most `meta.max_output` symbols."""
     examples = (Example(words, grammar.interpret(words)) for words in inputs)
     short = (example for example in examples if len(example.output) <= meta.max_output)
     return tuple(islice(short, limit))
@@ -157,32 +139,31 @@ def _interpret_inputs(
 def _simple_applications(
     function: Rule, primitives: Sequence[tuple[str, ...]]
 ) -> Iterator[tuple[str, ...]]:
-    """A function's left side with every choice of primitives for its arguments."""
+    """A function's left-hand side with every choice of primitives for its arguments."""
     items = zip(function.lhs, function.lhs_pattern, strict=True)
     arguments = [[(item,)] if kind == "." else primitives for item, kind in items]
     return (tuple(word for (word,) in choice) for choice in product(*arguments))
 
 
 def sample_examples(grammar: Grammar, meta: MetaGrammar, rng: Random) -> list[Example]:
-    """Draw different inputs of a grammar from its PCFG, with their outputs, in random order.
+    """Sample different inputs of a grammar, with their outputs, in random order.
 
-    The PCFG starts at `X`, which becomes `U` or the left side of any rule of several items, each
-    as likely as the others; `U` becomes any primitive. Inputs of more than `meta.max_input` words
-    are rejected, and so are outputs of more than `meta.max_output` symbols.
+    The PCFG starts at `X`, which becomes `U` or the left-hand side of any rule of several items
+    with equal probability; `U` becomes any primitive. Inputs over `meta.max_input` words and
+    outputs over `meta.max_output` symbols are rejected.
 
     Returns:
-        `meta.n_study + meta.n_query` examples, or fewer if they could not be found.
+        `meta.n_study + meta.n_query` examples, or fewer after `MAX_INPUT_TRIES` inputs.
     """
     interpreter = grammar.interpreter
-    longest, wanted = meta.max_output, meta.n_study + meta.n_query
-    results = interpreter.memo_table(longest)
+    max_output, wanted = meta.max_output, meta.n_study + meta.n_query
+    memo = interpreter.memo_table(max_output)
     outputs: dict[str, str] = {}
-    for string in islice(
-        _sample_inputs(interpreter.lhs_codes, meta.max_input, rng), MAX_INPUT_TRIES
-    ):
+    inputs = _sample_inputs(interpreter.lhs_codes, meta.max_input, rng)
+    for string in islice(inputs, MAX_INPUT_TRIES):
         if string not in outputs:
-            output = results[string]
-            if len(output) <= longest:
+            output = memo[string]
+            if len(output) <= max_output:
                 outputs[string] = output
                 if len(outputs) == wanted:
                     break
@@ -193,7 +174,7 @@ def sample_examples(grammar: Grammar, meta: MetaGrammar, rng: Random) -> list[Ex
 
 
 def _sample_inputs(lhs_codes: tuple[str, ...], max_length: int, rng: Random) -> Iterator[str]:
-    """Strings of the PCFG in codes, without end; those that grow too long are left out."""
+    """Yield strings of the PCFG in codes, without those that grow too long."""
     of_x, of_u = _pcfg_expansions(lhs_codes)
     random, n, m = rng.random, len(of_x), len(of_u)
     while of_x:  # A grammar without primitives has no inputs.
@@ -208,29 +189,18 @@ def _sample_inputs(lhs_codes: tuple[str, ...], max_length: int, rng: Random) -> 
 
 @lru_cache(maxsize=2048)
 def _pcfg_expansions(lhs_codes: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """What X and what U become, equally likely entries, given the left sides of a grammar.
+    """Equally likely expansions of X, with their first U expanded too, and of U.
 
-    An X takes two draws, the production and the primitive of its first U; as one draw from a
-    table of all pairs it costs half.
+    Sampling production and primitive at once from a table of all pairs halves the time.
     """
     of_u = [form for form in dict.fromkeys(lhs_codes) if len(form) == 1 and form not in "UX"]
     productions = ["U", *[form for form in lhs_codes if len(form) > 1]]
     return [form.replace("U", word, 1) for form in productions for word in of_u], of_u
 
 
-# === Episodes of rules that are held out from training (supplement, novel rules).
-
-
-EPISODES_PER_RULE = 5
-"""Episodes of each rule, as in the supplement."""
-
-N_DEMONSTRATIONS = 2
-"""Study examples that are sure to apply the rule."""
-
-
 @lru_cache(maxsize=1)
 def sample_novel_rule_episodes() -> tuple[Episode, ...]:
-    """The 26 × 5 episodes, the same whatever the seed of a run is.
+    """Return the 26 × 5 held-out-rule episodes (supplement), which depend on no seed.
 
     >>> episodes = sample_novel_rule_episodes()
     >>> len(episodes), len(episodes[0].study), len(episodes[0].queries)
@@ -248,36 +218,31 @@ def sample_novel_rule_episodes() -> tuple[Episode, ...]:
 
 
 def sample_novel_rule_episode(pattern: str, rng: Random, *, name: str = "") -> Episode:
-    """An episode of the meta-grammar with the right side of one function fixed.
+    """Sample an episode in which one function has a right-hand side of that argument pattern.
 
-    The study examples tell enough to answer every query: each primitive stands alone in one, and
-    two apply the function to two different primitives. The other eight are drawn as in any
-    episode, and may apply it too. The queries apply it to all combinations of primitives. Those
-    that are study examples are marked as copied, and so do not count as novel.
-
-    Args:
-        pattern: which argument stands where on the right side, such as `12212122`.
-        rng: the source of everything random.
-        name: what to call the episode in messages.
+    The study set determines every query: it has each primitive alone and two applications of the
+    function to different primitives. The other eight examples are sampled as usual, and may apply
+    it too. The queries apply the function to all combinations of primitives; those that are study
+    examples are marked `in_study`, and so do not count as novel.
     """
     meta = MetaGrammar()
-    wanted = len(set(pattern))
+    n_arguments = len(set(pattern))
     while True:
         grammar = meta.sample_grammar(rng)
-        old = rng.choice(grammar.functions)
-        if len(old.variables) == wanted:
+        replaced = rng.choice(grammar.functions)
+        if len(replaced.variables) == n_arguments:
             break
-    rule = with_rhs_pattern(old, pattern)
-    grammar = Grammar(tuple([rule if one is old else one for one in grammar.rules]))
+    rule = with_rhs_pattern(replaced, pattern)
+    grammar = Grammar(tuple([rule if each is replaced else each for each in grammar.rules]))
     applied = _applied_examples(rule, grammar)
-    telling = [example for example in applied if len(set(example.input)) == len(example.input)]
-    primitives = [Example(one.words, one.symbols) for one in grammar.primitives]
-    study = [*primitives, *rng.sample(telling, N_DEMONSTRATIONS)]
+    distinct = [example for example in applied if len(set(example.input)) == len(example.input)]
+    primitives = [Example(each.words, each.symbols) for each in grammar.primitives]
+    study = [*primitives, *rng.sample(distinct, N_DEMONSTRATIONS)]
     others = [e for e in sample_examples(grammar, meta, rng) if e not in study]
     study += others[: meta.n_study - len(study)]
     rng.shuffle(study)
-    shown = {example.input for example in study}
-    queries = [example._replace(in_study=example.input in shown) for example in applied]
+    in_study = {example.input for example in study}
+    queries = [example._replace(in_study=example.input in in_study) for example in applied]
     return Episode(tuple(study), tuple(queries), grammar=grammar, name=name)
 
 
@@ -286,7 +251,7 @@ def _applied_examples(rule: Rule, grammar: Grammar) -> list[Example]:
     words = [primitive.words[0] for primitive in grammar.primitives]
     examples = []
     for arguments in product(words, repeat=len(rule.variables)):
-        matched = dict(zip(rule.variables, arguments, strict=True))
-        said = tuple([matched.get(item, item) for item in rule.lhs])
-        examples.append(Example(said, grammar.interpret(said)))
+        values = dict(zip(rule.variables, arguments, strict=True))
+        words_in = tuple([values.get(item, item) for item in rule.lhs])
+        examples.append(Example(words_in, grammar.interpret(words_in)))
     return examples

@@ -1,7 +1,7 @@
-"""Who gave which answer: `responses.csv` beside the episode files of an imported experiment.
+"""The published text format of episodes, and `responses.csv` of imported experiments.
 
-The text format of episodes has no place for participants or for names of items. The published files
-do without; `biml data import` keeps them in this table.
+An episode file has no place for items and participants; the table beside the files of an imported
+experiment has.
 """
 
 import csv
@@ -20,6 +20,13 @@ SUPPORT, QUERY, GRAMMAR = "*SUPPORT*", "*QUERY*", "*GRAMMAR*"
 
 ALLOWED_OUTPUTS = "allowed outputs:"
 
+RESPONSES_FILE = "responses.csv"
+
+RESPONSE_COLUMNS = ("file", "item", "participant", "query", "response", "target")
+"""A row for each response, in the order of the files and of their queries."""
+
+_REIMPORT_HINT = "import the experiment again: biml data import, with --overwrite"
+
 
 def read_episode(
     path: str | os.PathLike[str],
@@ -27,21 +34,17 @@ def read_episode(
     words: Collection[str] | None = None,
     symbols: Collection[str] | None = None,
 ) -> Episode:
-    """Read an episode file; see `parse_episode`. Its name is the file's.
+    """Read an episode file; see `parse_episode`.
 
     Raises:
-        FormatError: the file is not UTF-8 or does not have the format.
+        FormatError: the file is not UTF-8 or malformed.
         BimlError: the file cannot be read.
     """
     return parse_episode(read_text(path), source=str(path), words=words, symbols=symbols)
 
 
 def write_episode(path: str | os.PathLike[str], episode: Episode) -> None:
-    """Write an episode file; what stood there before stays until the new one is complete.
-
-    Raises:
-        BimlError: it cannot be written.
-    """
+    """Write an episode file atomically."""
     with atomic_write(path) as file:
         file.write(format_episode(episode).encode())
 
@@ -55,15 +58,12 @@ def parse_episode(
 ) -> Episode:
     """Read an episode in the published format.
 
-    The study section may be empty; the grammar section may be empty, hold the rules, or hold
-    `allowed outputs:` and a line of symbols (which become the episode's pool). Blank lines and
-    blanks around a line do not matter.
+    The study section may be empty. The grammar section may be empty, hold the rules, or hold
+    `allowed outputs:` and a line of symbols (the episode's pool). Blank lines do not matter.
 
     Args:
-        text: what the file holds.
         source: the file's name, for messages and as the episode's name.
-        words: the input words that are known; any word if not given.
-        symbols: the output symbols that are known; any symbol if not given.
+        words, symbols: the known ones; any if None.
 
     Raises:
         FormatError: a heading is missing or misplaced, an example is malformed, a word or symbol
@@ -84,19 +84,13 @@ def parse_episode(
 
 
 def format_episode(episode: Episode) -> str:
-    """The episode in the published format, such as `parse_episode` reads.
+    """Return the episode in the published format, which `parse_episode` reads.
 
-    Its name, remapping and marks of copied queries have no place there; and a presented episode
-    may hold what is not read back, such as a study example without input.
+    Without its name, remapping, items and participants. A transformed episode may hold what
+    `parse_episode` refuses, such as a study example without input.
     """
-    lines = [
-        SUPPORT,
-        *map(_format_example, episode.study),
-        "",
-        QUERY,
-        *map(_format_example, episode.queries),
-    ]
-    lines += ["", GRAMMAR]
+    lines = [SUPPORT, *map(_format_example, episode.study), ""]
+    lines += [QUERY, *map(_format_example, episode.queries), "", GRAMMAR]
     if episode.grammar is not None:
         lines.append(str(episode.grammar))
     if episode.pool is not None:
@@ -109,20 +103,20 @@ def _format_example(example: Example) -> str:
 
 
 def _find_headings(lines: list[str], source: str) -> tuple[int, int, int]:
-    """Where the three headings stand (counted from 0), each once, in order, the first on top."""
+    """Line numbers (from 0) of the three headings, each once and in order."""
     if not any(lines):
         raise FormatError("the file is empty; an episode is expected", source=source)
-    places = []
+    positions = []
     for heading in (SUPPORT, QUERY, GRAMMAR):
         if lines.count(heading) != 1:
-            problem = "stands twice" if heading in lines else "is missing"
+            problem = "occurs twice" if heading in lines else "is missing"
             raise FormatError(
                 f"the line '{heading}' {problem}; an episode file has the sections {SUPPORT}, "
                 f"{QUERY} and {GRAMMAR}, and this one may be cut off or be something else",
                 source=source,
             )
-        places.append(lines.index(heading))
-    support, query, grammar = places
+        positions.append(lines.index(heading))
+    support, query, grammar = positions
     if not support < query < grammar:
         raise FormatError(
             f"the sections must come in the order {SUPPORT}, {QUERY}, {GRAMMAR}",
@@ -143,7 +137,6 @@ def _parse_examples(
     words: Collection[str] | None,
     symbols: Collection[str] | None,
 ) -> list[Example]:
-    """The examples between two headings."""
     examples = []
     for number in range(start + 1, end):
         items = lines[number].split()
@@ -160,7 +153,7 @@ def _parse_examples(
 def _example_problem(
     items: list[str], words: Collection[str] | None, symbols: Collection[str] | None
 ) -> str | None:
-    """What is wrong with the line `IN: … OUT: …`, or None."""
+    """What is wrong with a line `IN: … OUT: …`, or None."""
     if items[0] != "IN:" or items.count("IN:") != 1:
         return f"expected one 'IN:' at the start of the line, found '{' '.join(items)[:60]}'"
     if items.count("OUT:") != 1:
@@ -170,37 +163,30 @@ def _example_problem(
         return "the input is empty; write words between 'IN:' and 'OUT:'"
     if out == len(items) - 1:
         return "the output is empty; write symbols after 'OUT:'"
-    for known, kind, found in (
-        (words, "word", items[1:out]),
-        (symbols, "symbol", items[out + 1 :]),
-    ):
-        if known is not None:
-            for item in found:
-                if item not in known:
-                    return f"unknown {kind} '{item}'; known are: {' '.join(known)}"
+    sides = ((words, "word", items[1:out]), (symbols, "symbol", items[out + 1 :]))
+    for known, kind, names in sides:
+        for name in names:
+            if known is not None and name not in known:
+                return f"unknown {kind} '{name}'; known are: {' '.join(known)}"
     return None
 
 
 def _parse_grammar_section(
     lines: list[str], heading: int, source: str
 ) -> tuple[Grammar | None, tuple[str, ...] | None]:
-    """The grammar and the pool below the last heading, where there are any."""
-    end = len(lines)
-    pool = None
+    end, pool = len(lines), None
     for number in range(heading + 1, len(lines)):
         if lines[number].startswith(ALLOWED_OUTPUTS):
             end = number
-            symbols = " ".join(
-                [lines[number].removeprefix(ALLOWED_OUTPUTS), *lines[number + 1 :]]
-            ).split()
-            if not symbols or len(set(symbols)) != len(symbols):
-                problem = "names a symbol twice" if symbols else "is empty"
+            first = lines[number].removeprefix(ALLOWED_OUTPUTS)
+            pool = tuple(" ".join([first, *lines[number + 1 :]]).split())
+            if not pool or len(set(pool)) != len(pool):
+                problem = "names a symbol twice" if pool else "is empty"
                 raise FormatError(
                     f"the list after '{ALLOWED_OUTPUTS}' {problem}; name each symbol once",
                     source=source,
                     line=number + 1,
                 )
-            pool = tuple(symbols)
             break
     rules = "\n".join(lines[heading + 1 : end])
     if not rules.strip():
@@ -208,17 +194,8 @@ def _parse_grammar_section(
     return Grammar.parse(rules, source=source, first_line=heading + 2), pool
 
 
-# === Who gave which answer: `responses.csv` beside the episode files of an imported experiment.
-
-
-RESPONSES_FILE = "responses.csv"
-
-RESPONSE_COLUMNS = ("file", "item", "participant", "query", "response", "target")
-"""Of the table: a row for each answer, in the order of the files and of their queries."""
-
-
 def read_responses(folder: Path, episodes: Iterable[Episode]) -> tuple[Episode, ...]:
-    """Return a folder's episodes with the items and participants of its `responses.csv`.
+    """Return a folder's episodes with items and participants from its `responses.csv`.
 
     Raises:
         FormatError: the table is malformed, or its responses are not those of the episode files.
@@ -266,13 +243,9 @@ def format_responses(files: Iterable[tuple[str, Episode]], targets: Mapping[str,
     return out.getvalue()
 
 
-_REIMPORT_HINT = "import the experiment again: biml data import, with --overwrite"
-
-
 def ambiguous_item_error(item: str, file: str) -> BimlError:
-    """That measures would not know by which of two grammars to judge an item's answers."""
     return BimlError(
-        f"the item {item!r} stands in files of different grammars, of which {file} is one; "
-        "give it a name for each of them: biml data import TABLE --study FOLDER, with the files "
-        "named after the items"
+        f"the item {item!r} is in files of different grammars, of which {file} is one; give it "
+        "one name for each: biml data import TABLE --study FOLDER, with the files named after the "
+        "items"
     )
