@@ -23,7 +23,7 @@ import pandas as pd
 
 import biml
 from biml.analysis.comparison import item_correlation
-from biml.analysis.few_shot import accuracy_by_group, error_rates, item_accuracy
+from biml.analysis.few_shot import accuracy_by_complexity, error_rates, item_accuracy
 from biml.analysis.people import people_few_shot
 from biml.analysis.scoring import sample_few_shot
 from biml.episodes.episode import Example
@@ -71,7 +71,7 @@ def main() -> None:
     tables = [
         table.set_index("model")
         for table in (
-            accuracy_by_group(responses, by=["model"]),
+            accuracy_by_complexity(responses, by=["model"]),
             error_rates(responses, by=["model"])[["model", "one_to_one_percent", "iconic_percent"]],
             item_correlation(responses)[["model", "r"]],
             pd.DataFrame(likelihoods(data, {**mixtures, **networks})),

@@ -102,8 +102,8 @@ def test_accuracy_is_averaged_over_items_and_not_over_responses() -> None:
         *[("DAX thrice", "DAX DAX DAX")] * 9,
         ("DAX surround DAX after DAX thrice", "DAX"),
     )
-    (row,) = few_shot.accuracy_by_group(responses).to_dict("records")
-    assert row == {"model": "people", "all": 50, "simple": 100, "complex": 0, "six_long": 0}
+    (row,) = few_shot.accuracy_by_complexity(responses).to_dict("records")
+    assert row == {"model": "people", "all": 50, "simple": 100, "complex": 0, "long_output": 0}
 
 
 def test_models_and_seeds_are_separate_groups() -> None:
@@ -111,8 +111,8 @@ def test_models_and_seeds_are_separate_groups() -> None:
     both = pd.concat(
         [answers(right), answers(wrong, model="net", seed=1), answers(right, model="net", seed=2)]
     )
-    assert few_shot.accuracy_by_group(both)["all"].tolist() == [100, 50]
-    by_run = few_shot.accuracy_by_group(both, by=["model", "seed"])
+    assert few_shot.accuracy_by_complexity(both)["all"].tolist() == [100, 50]
+    by_run = few_shot.accuracy_by_complexity(both, by=["model", "seed"])
     assert by_run["all"].tolist() == [100, 0, 100]
     assert by_run["seed"].isna().tolist() == [True, False, False]
 
@@ -179,7 +179,7 @@ def test_correlation_of_item_accuracies_by_hand() -> None:
 def test_no_correlation_without_variance_or_of_other_items() -> None:
     assert np.isnan(correlations(np.array([1.0, 2, 3]), np.array([1.0, 1, 1])))
     other = answers(("DAX thrice", "DAX"), model="net")
-    with pytest.raises(UsageError, match="did not answer the same items"):
+    with pytest.raises(UsageError, match="different items"):
         item_correlation(pd.concat([answers(("DAX after 1", "DAX")), other]))
     with pytest.raises(UsageError, match="no responses of 'people'"):
         item_correlation(other)
@@ -233,5 +233,5 @@ def test_response_sets_differ_by_participant_or_sample() -> None:
     people = pd.concat([answers(*rows, participant=p) for p in ("p1", "p2")])
     drawn = pd.concat([answers(*rows, ("a b", "G R"), model="net", sample=s) for s in range(4)])
     shares = open_ended.pattern_rates(pd.concat([people, drawn])).set_index("model")
-    assert shares["sheets"].to_dict() == {"people": 2, "net": 4}
+    assert shares["response_sets"].to_dict() == {"people": 2, "net": 4}
     assert shares["perfect_percent"].to_dict() == {"people": 100, "net": 0}

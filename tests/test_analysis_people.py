@@ -25,11 +25,11 @@ def test_few_shot_accuracies(data: DataFolders) -> None:
     responses = people_few_shot(data)
     assert list(responses.columns) == list(RESPONSE_COLUMNS)
     assert len(responses) == 217
-    (row,) = few_shot.accuracy_by_group(responses).to_dict("records")
+    (row,) = few_shot.accuracy_by_complexity(responses).to_dict("records")
     assert row["all"] == pytest.approx(80.739, abs=5e-4)
     assert row["simple"] == pytest.approx(85.479, abs=5e-4)
     assert row["complex"] == pytest.approx(76.0)
-    assert row["six_long"] == pytest.approx(72.5)
+    assert row["long_output"] == pytest.approx(72.5)
 
 
 def test_few_shot_items(data: DataFolders) -> None:
@@ -59,7 +59,7 @@ def test_open_ended_patterns(data: DataFolders) -> None:
     responses = people_open_ended(data)
     assert responses["participant"].nunique() == 29
     (row,) = open_ended.pattern_rates(responses).to_dict("records")
-    assert row["sheets"] == 29
+    assert row["response_sets"] == 29
     assert row["perfect"] == 17
     assert row["one_to_one"] == 18
     assert row["iconic"] == 23

@@ -70,7 +70,7 @@ def test_the_oracle_errs_only_with_a_lapse_rate(
     data: DataFolders,
 ) -> None:
     drawn = sample_few_shot(Oracle(), data, model="oracle", samples_per_response=1)
-    assert few_shot.accuracy_by_group(drawn)["all"].tolist() == [100]
+    assert few_shot.accuracy_by_complexity(drawn)["all"].tolist() == [100]
     drawn = sample_few_shot(Oracle(), data, model="lapsing", samples_per_response=1, p_lapse=0.13)
     # A response of n symbols is right if n + 1 choices are: (0.87 + 0.13 / 7)^(n + 1).
     right = [(0.87 + 0.13 / 7) ** (len(t.split()) + 1) for t in drawn["target"]]
@@ -186,7 +186,7 @@ def test_networks_are_scored_and_sampled_like_symbolic_models(
         responder, data, model="vanilla", samples_per_response=1, kind="human_vanilla"
     )
     assert len(drawn) == 217
-    assert few_shot.accuracy_by_group(drawn)["complex"].tolist() == [0]
+    assert few_shot.accuracy_by_complexity(drawn)["complex"].tolist() == [0]
     evaluation = episode_type("human_vanilla").open_evaluation(data, 0)
     found = log_likelihoods(responder, evaluation, model="v", task="few_shot", p_lapse=0.9)
     assert len(found) == 215  # two responses with an undefined colour are skipped
@@ -298,13 +298,13 @@ def test_each_task_has_its_own_bootstrap_unit(tmp_path: Path) -> None:
 
 def test_models_that_cannot_be_compared_are_rejected() -> None:
     a = loglikes("a", {"x": [-1.0, -2.0]}, by="item")
-    with pytest.raises(UsageError, match="not scored on the same responses"):
+    with pytest.raises(UsageError, match="different responses"):
         likelihood_differences(pd.concat([a, loglikes("b", {"x": [-1.0]}, by="item")]))
-    with pytest.raises(UsageError, match=r"impossible for b .* give it a lapse"):
+    with pytest.raises(UsageError, match="impossible for b"):
         likelihood_differences(pd.concat([a, loglikes("b", {"x": [-1.0, -np.inf]}, by="item")]))
     with pytest.raises(UsageError, match="scored twice"):
         likelihood_differences(pd.concat([a, a]))
-    with pytest.raises(UsageError, match="which participant"):
+    with pytest.raises(UsageError, match="no participant"):
         likelihood_differences(a, bootstrap_unit="participants")
     with pytest.raises(UsageError, match="unknown unit"):
         likelihood_differences(a, bootstrap_unit="people")

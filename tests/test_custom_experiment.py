@@ -132,7 +132,7 @@ def test_targets_follow_the_grammar_of_the_experiment(own: DataFolders) -> None:
     assert people["study"].unique().tolist() == [
         "wug -> ■ | blick -> ▲ | toma -> ● | wug twice -> ■ ■ | wug then blick -> ▲ ■"
     ]
-    (row,) = few_shot.accuracy_by_group(people, few_shot_grammar(own)).to_dict("records")
+    (row,) = few_shot.accuracy_by_complexity(people, few_shot_grammar(own)).to_dict("records")
     assert (row["all"], row["simple"]) == (50, 50)
     # Answers of one person have one number, so that sheets can be put together.
     assert people["sample"].tolist() == [0, 1, 0, 1]

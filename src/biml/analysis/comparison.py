@@ -1,4 +1,8 @@
-"""Differences of log-likelihood between models, with bootstrap intervals."""
+"""Comparison of models with people and with each other.
+
+`item_correlation` correlates item accuracies with people's (paper, Fig. 2);
+`likelihood_differences` compares summed log-likelihoods of models, with bootstrap intervals.
+"""
 
 from collections.abc import Sequence
 from itertools import combinations, islice, permutations
@@ -6,6 +10,7 @@ from math import factorial
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from biml.analysis.few_shot import GrammarOrGrammars, item_accuracy
 from biml.analysis.responses import PEOPLE
@@ -14,12 +19,13 @@ from biml.errors import UsageError
 from biml.grammar import GOLD
 
 MAX_EXACT_PERMUTATION_ITEMS = 8
-"""Items whose permutations are all looked at; of more items some are drawn."""
+"""With more items, permutations are sampled instead of enumerated."""
 
 N_RANDOM_PERMUTATIONS = 100_000
-"""Permutations drawn."""
 
 _PERMUTATIONS_PER_CHUNK = 20_000
+
+BOOTSTRAP_UNITS = ("participants", "responses")
 
 
 def item_correlation(
@@ -31,83 +37,87 @@ def item_correlation(
     resamples: int = 10_000,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Correlation of the item accuracies of each model with those of people.
+    """Pearson's r between the item accuracies of each model and of people (Fig. 2).
+
+    Sampling error in accuracies of few responses lowers r. The interval is for the mean r of
+    studies with as many responses: not for the r of a single study, which has sampling error of its
+    own, nor for accuracies without sampling error, whose r is often above it.
 
     Args:
-        responses: of people and of models, to the same items.
-        grammar: of all items, or for each item its own.
-        reference: what the others are compared with.
-        seed: of the permutations and resamples.
-        resamples: bootstrap resamples for the interval.
+        responses: of people and models to the same items.
+        reference: the model that the others are correlated with.
+        seed: of permutations and resamples.
+        resamples: of the bootstrap.
         level: of the interval.
     Returns:
-        A row for each model: how many `items`; Pearson's `r`; `p`, the share of permutations of
-        the items whose |r| is no smaller, all of them or 100,000 drawn ones (`permutations` says
-        how many); the percentile interval `low` to `high` from resampling responses within
-        items, people's and the model's; and `noise_ceiling`, the median r with people's accuracies
-        of as many responses drawn from those same accuracies. Missing (NaN) where there is no
-        variance.
-
-        Chance in accuracies of a few responses lowers r. The interval is for the mean r of studies
-        with as many responses: not for the r of one of them, which has chance of its own, nor for
-        accuracies without chance, whose r is often above it.
+        A row per model: the number of `items`; `r`; `p`, the share of `permutations` of the items
+        with an |r| at least as large (two-sided; all permutations, or 100,000 random ones); the
+        percentile interval `low` to `high` from resampling responses within items, people's and the
+        model's; and `noise_ceiling`, the median r of people's accuracies with those of as many
+        responses resampled from them. Missing (NaN) without variance.
     Raises:
-        UsageError: there is no response of the reference, or a model was asked other items.
+        UsageError: there are no responses of the reference, or items differ between models.
     """
     accuracies = item_accuracy(responses, grammar)
-    theirs = accuracies[accuracies["model"] == reference].set_index("item")
-    if theirs.empty:
+    people = accuracies[accuracies["model"] == reference].set_index("item")
+    if people.empty:
         raise UsageError(f"there are no responses of {reference!r} to compare with")
-    again = _resampled_accuracies(theirs, resamples, np.random.default_rng(seed))
-    ceiling = _median_known(correlations(theirs["accuracy"].to_numpy(float), again))
+    x = people["accuracy"].to_numpy(float)
+    resampled = _resampled_accuracies(people, resamples, np.random.default_rng(seed))
+    known = correlations(x, resampled)
+    known = known[~np.isnan(known)]
+    ceiling = float(np.median(known)) if len(known) else float("nan")
     rows = []
-    for model, found in accuracies.groupby("model", sort=False):
-        if model == reference:
+    for name, group in accuracies.groupby("model", sort=False):
+        if name == reference:
             continue
-        ours = found.set_index("item")
-        if set(ours.index) != set(theirs.index):
-            raise UsageError(f"{model} and {reference} did not answer the same items")
-        ours = ours.loc[theirs.index]
+        model = group.set_index("item")
+        if set(model.index) != set(people.index):
+            raise UsageError(f"{name} and {reference} responded to different items")
+        model = model.loc[people.index]
         rng = np.random.default_rng(seed)
-        x, y = theirs["accuracy"].to_numpy(float), ours["accuracy"].to_numpy(float)
-        p, tried = permutation_p(x, y, rng)
-        draws = correlations(
-            _resampled_accuracies(theirs, resamples, rng),
-            _resampled_accuracies(ours, resamples, rng),
+        y = model["accuracy"].to_numpy(float)
+        p, n_permutations = permutation_p(x, y, rng)
+        bootstrap = correlations(
+            _resampled_accuracies(people, resamples, rng),
+            _resampled_accuracies(model, resamples, rng),
         )
-        low, high = percentile_interval(draws[~np.isnan(draws)], level)
-        rows.append((model, reference, len(x), _pearson(x, y), p, tried, low, high, ceiling))
+        low, high = percentile_interval(bootstrap[~np.isnan(bootstrap)], level)
+        r = float(correlations(x, y))
+        rows.append((name, reference, len(x), r, p, n_permutations, low, high, ceiling))
     names = ["model", "reference", "items", "r", "p", "permutations", "low", "high"]
     return pd.DataFrame(rows, columns=[*names, "noise_ceiling"])
 
 
-def permutation_p(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[float, int]:
-    """Two-sided p of Pearson's r: how many permutations of `y` correlate with `x` as much.
+def permutation_p(
+    x: Float[np.ndarray, " items"], y: Float[np.ndarray, " items"], rng: np.random.Generator
+) -> tuple[float, int]:
+    """Two-sided permutation p of Pearson's r, and the number of permutations.
 
-    Of drawn permutations the one that was found counts as one more, so that p is never zero.
-
-    Returns:
-        p and the number of permutations looked at; p is missing (NaN) without variance.
+    Among random permutations the observed order counts as one more, so that p is never zero; p is
+    missing (NaN) without variance.
     """
     n = len(x)
-    observed = abs(_pearson(x, y))
+    observed = abs(float(correlations(x, y)))
     exact = n <= MAX_EXACT_PERMUTATION_ITEMS
     total = factorial(n) if exact else N_RANDOM_PERMUTATIONS
     if np.isnan(observed):
         return float("nan"), total
-    every = permutations(y.tolist())
-    as_much = 0
+    orders = permutations(y.tolist())
+    n_extreme = 0
     for start in range(0, total, _PERMUTATIONS_PER_CHUNK):
         size = min(_PERMUTATIONS_PER_CHUNK, total - start)
         if exact:
-            permuted = np.array(list(islice(every, size)))
+            permuted = np.array(list(islice(orders, size)))
         else:
             permuted = rng.permuted(np.tile(y, (size, 1)), axis=1)
-        as_much += int((np.abs(correlations(x, permuted)) >= observed - 1e-9).sum())
-    return (as_much / total if exact else (as_much + 1) / (total + 1)), total
+        n_extreme += int((np.abs(correlations(x, permuted)) >= observed - 1e-9).sum())
+    return (n_extreme / total if exact else (n_extreme + 1) / (total + 1)), total
 
 
-def correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def correlations(
+    x: Float[np.ndarray, "*batch items"], y: Float[np.ndarray, "*batch items"]
+) -> Float[np.ndarray, "*batch"]:
     """Pearson's r along the last axis; missing (NaN) without variance."""
     x, y = x - x.mean(axis=-1, keepdims=True), y - y.mean(axis=-1, keepdims=True)
     scale = np.sqrt((x**2).sum(axis=-1) * (y**2).sum(axis=-1))
@@ -115,8 +125,10 @@ def correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.divide(products, scale, out=np.full(products.shape, np.nan), where=scale > 1e-9)
 
 
-def percentile_interval(values: np.ndarray, level: float) -> tuple[float, float]:
-    """The middle share `level` of bootstrap values; missing (NaN) where there are none."""
+def percentile_interval(
+    values: Float[np.ndarray, " resamples"], level: float
+) -> tuple[float, float]:
+    """The central interval of bootstrap values; missing (NaN) without values."""
     if not len(values):
         return float("nan"), float("nan")
     ends: Sequence[float] = ((1 - level) / 2, (1 + level) / 2)
@@ -124,32 +136,13 @@ def percentile_interval(values: np.ndarray, level: float) -> tuple[float, float]
     return float(low), float(high)
 
 
-def _median_known(values: np.ndarray) -> float:
-    """Of those that are not missing; missing (NaN) where all are."""
-    known = values[~np.isnan(values)]
-    return float(np.median(known)) if len(known) else float("nan")
-
-
-def _pearson(x: np.ndarray, y: np.ndarray) -> float:
-    return float(correlations(x, y))
-
-
 def _resampled_accuracies(
     items: pd.DataFrame, resamples: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Accuracies of items whose responses are drawn again with replacement [resamples, items].
-
-    How many of n drawn responses are correct has a binomial distribution.
-    """
+) -> Float[np.ndarray, "resamples items"]:
+    """Accuracies of responses resampled within items, whose correct counts are binomial."""
     n = items["responses"].to_numpy()
     share = items["correct"].to_numpy() / n
     return 100 * rng.binomial(n, share, size=(resamples, len(n))) / n
-
-
-# === Differences of log-likelihood between models, with bootstrap intervals.
-
-
-BOOTSTRAP_UNITS = ("participants", "responses")
 
 
 def likelihood_differences(
@@ -160,83 +153,81 @@ def likelihood_differences(
     level: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """How much better each model explains the responses than each other one.
+    """Differences of summed log-likelihood (nats) between all pairs of models.
 
     Args:
-        loglikes: rows of `log_likelihoods` of several models for the same responses.
-        unit: what the bootstrap draws again: whole `participants`, or `responses` within each item,
-            where nobody knows who answered. By default, for each task, participants where all of
-            them are known.
-        resamples: bootstrap resamples.
+        log_likelihoods: the rows of `scoring.log_likelihoods` of several models, for the same
+            responses.
+        bootstrap_unit: resample `participants`, or `responses` within each item; by default, for
+            each task, participants if all are known.
         level: of the interval.
-        seed: of the resampling, which is the same for each pair of models.
+        seed: of the resamples, which are the same for each pair.
     Returns:
-        A row for each pair: `model`, `other`, `difference` (of summed log-likelihoods in nats;
-        above zero where `model` is better), the percentile interval `low` to `high`, the share
-        `better` of resamples in which `model` is better, `unit`, and how many `units` there are.
-        Interval and share are missing (NaN) where there is one unit only, or one in each item: to
-        draw it again tells nothing.
+        A row per pair: `model`, `other`, `difference` (positive if `model` is better), the
+        percentile interval `low` to `high`, the share `better` of resamples in which `model` is
+        better, the bootstrap `unit` and the number of `units`. Interval and share are missing (NaN)
+        if no item or task has more than one unit.
     Raises:
-        UsageError: the models were not scored on the same responses, a response is impossible for
-            one (log-likelihood -inf), or participants are asked for and not known.
+        UsageError: the models were scored on different responses, a response is impossible for one
+            (log-likelihood -inf), or participants are requested and unknown.
     """
     models = list(dict.fromkeys(log_likelihoods["model"]))
     if bootstrap_unit is not None and bootstrap_unit not in BOOTSTRAP_UNITS:
         raise UsageError(
-            f"unknown unit {bootstrap_unit!r}; choose one of {' or '.join(BOOTSTRAP_UNITS)}"
+            f"unknown bootstrap unit {bootstrap_unit!r}; choose {' or '.join(BOOTSTRAP_UNITS)}"
         )
-    # A table that was written as CSV and read again has nothing where nobody knows.
+    # In a table read from CSV unknown participants are missing values.
     log_likelihoods = log_likelihoods.fillna({"participant": ""})
-    known = (
-        (log_likelihoods["participant"] != "").groupby(log_likelihoods["task"], sort=False).all()
-    )
+    is_known = log_likelihoods["participant"] != ""
+    known = is_known.groupby(log_likelihoods["task"], sort=False).all()
     if bootstrap_unit == "participants" and not known.all():
-        raise UsageError("these responses do not all say which participant gave them")
+        raise UsageError("some of these responses have no participant; resample responses instead")
     unit_of = {
-        task: bootstrap_unit or ("participants" if of_all else "responses")
-        for task, of_all in known.items()
+        task: bootstrap_unit or ("participants" if all_known else "responses")
+        for task, all_known in known.items()
     }
-    units_drawn = " and ".join(dict.fromkeys(unit_of.values()))
     scores = _align_models(log_likelihoods, models)
     rows = []
     for model, other in combinations(models, 2):
         change = scores[model] - scores[other]
         rng = np.random.default_rng(seed)
-        drawn, units, together = np.zeros(resamples), 0, 0
+        sums, n_units, largest = np.zeros(resamples), 0, 0
         for task, of_task in change.groupby(level="task", sort=False):
             if unit_of[task] == "participants":
                 strata = [of_task.groupby(level="participant", sort=False).sum()]
             else:
                 strata = [of_item for _, of_item in of_task.groupby(level="item", sort=False)]
             for stratum in strata:
-                drawn += _bootstrap_sums(stratum.to_numpy(), resamples, rng)
-                units += len(stratum)
-                together = max(together, len(stratum))
+                sums += _bootstrap_sums(stratum.to_numpy(), resamples, rng)
+                n_units += len(stratum)
+                largest = max(largest, len(stratum))
         low = high = better = float("nan")
-        if together > 1:
-            low, high = percentile_interval(drawn, level)
-            better = float((drawn > 0).mean())
-        rows.append((model, other, float(change.sum()), low, high, better, units_drawn, units))
+        if largest > 1:
+            low, high = percentile_interval(sums, level)
+            better = float((sums > 0).mean())
+        unit = " and ".join(dict.fromkeys(unit_of.values()))
+        rows.append((model, other, float(change.sum()), low, high, better, unit, n_units))
     names = ["model", "other", "difference", "low", "high", "better", "unit", "units"]
     return pd.DataFrame(rows, columns=names)
 
 
 def _align_models(log_likelihoods: pd.DataFrame, models: list[str]) -> pd.DataFrame:
-    """A column for each model, a row for each response."""
+    """A column per model, a row per response."""
     if log_likelihoods.duplicated(["model", *RESPONSE_KEYS]).any():
         raise UsageError("a response is scored twice for one model; give each model another name")
     scores = log_likelihoods.pivot(index=RESPONSE_KEYS, columns="model", values="log_likelihood")
-    answers = log_likelihoods.groupby(RESPONSE_KEYS, sort=False)["response"].nunique()
-    if scores.isna().to_numpy().any() or (answers > 1).any():
-        raise UsageError("the models were not scored on the same responses; score them all alike")
+    n_responses = log_likelihoods.groupby(RESPONSE_KEYS, sort=False)["response"].nunique()
+    if scores.isna().to_numpy().any() or (n_responses > 1).any():
+        raise UsageError("the models were scored on different responses; score all on the same")
     for model in models:
         if np.isinf(scores[model]).any():
             raise UsageError(
-                f"some responses are impossible for {model} (log-likelihood -inf); give it a lapse"
+                f"some responses are impossible for {model} (log-likelihood -inf); set a lapse rate"
             )
     return scores
 
 
-def _bootstrap_sums(values: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Sums of as many values drawn again with replacement [resamples]."""
+def _bootstrap_sums(
+    values: Float[np.ndarray, " units"], resamples: int, rng: np.random.Generator
+) -> Float[np.ndarray, " resamples"]:
     return values[rng.integers(0, len(values), (resamples, len(values)))].sum(axis=1)

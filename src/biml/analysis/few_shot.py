@@ -1,8 +1,19 @@
-"""Behaviour in a few-shot task: accuracy by item and kind of error (paper, Fig. 2 and Methods).
+"""Behaviour in the few-shot task: accuracy and errors (paper, Fig. 2 and Methods).
 
-Every function takes a grammar, that of the human task if none is given, and works out from it what
-is right; the columns `target`, `correct` and `error_type` of a table are not relied on. Where items
-have study sets of different grammars, it takes one for each item (`people.few_shot_grammars`).
+Every measure compares responses with a grammar (by default that of the human task), whatever the
+columns `target`, `correct` and `error_type` hold; if items have study sets of different grammars,
+with the grammar of each item (`people.few_shot_grammars`). Accuracies are in percent.
+
+>>> from biml.analysis.responses import response_table
+>>> answers = {"3 after DAX": "DAX 3", "DAX thrice": "DAX DAX", "DAX after 1": "DAX 1"}
+>>> rows = ({"item": q, "query": q, "response": r} for q, r in answers.items())
+>>> responses = response_table(rows)
+>>> item_accuracy(responses)["accuracy"].tolist()
+[100.0, 0.0, 0.0]
+>>> annotate_errors(responses)["error_type"].tolist()
+['', 'one-to-one', 'iconic']
+>>> error_rates(responses)[["errors", "reversing_errors", "iconic_percent"]].values.tolist()
+[[2.0, 1.0, 100.0]]
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,19 +26,19 @@ from biml.grammar import GOLD, Grammar
 from biml.grammar.perturbations import iconic_grammar, is_argument_reversing
 
 GrammarOrGrammars = Grammar | Mapping[str, Grammar]
-"""One grammar for all items, or for each item its own."""
+"""One grammar for all items, or the grammar of each item."""
 
 LONG_OUTPUT = 6
-"""Symbols that an output must have for its item to be a long one."""
+"""Symbols from which on a target counts as long."""
 
 GROUP_KEYS = ("model",)
 
 
 def is_one_to_one(query: Sequence[str], response: Sequence[str], grammar: Grammar) -> bool:
-    """Whether a response translates word for word.
+    """Whether a response translates the query word by word.
 
-    That is: it is as long as the query, and the symbol of each primitive word stands in that word's
-    place. What stands in the places of function words does not matter.
+    It is as long as the query, and each primitive word has its symbol in the same position; the
+    symbols for function words do not matter.
 
     >>> is_one_to_one("3 after DAX".split(), "3 2 DAX".split(), GOLD)
     True
@@ -40,76 +51,74 @@ def is_one_to_one(query: Sequence[str], response: Sequence[str], grammar: Gramma
 
 
 def is_iconic(query: Sequence[str], response: Sequence[str], grammar: Grammar) -> bool:
-    """Whether a response keeps the order of the input where a function would reverse it.
+    """Whether a wrong response keeps the order of the input where a function would reverse it.
 
-    That is: it is the output of the grammar in which every function that says its second argument
-    first is flipped, and differs from the right output.
+    It is the output of the grammar with the arguments of every argument-reversing function swapped.
 
     >>> is_iconic("3 after DAX thrice".split(), "3 DAX DAX DAX".split(), GOLD)
     True
     >>> is_iconic("DAX surround 3 after 1".split(), "3 DAX 3 1".split(), GOLD)
     False
     """
-    found = tuple(response)
-    flipped = iconic_grammar(grammar).interpret(query)
-    return found == flipped != grammar.interpret(query)
+    swapped = iconic_grammar(grammar).interpret(query)
+    return tuple(response) == swapped != grammar.interpret(query)
 
 
 def annotate_errors(responses: pd.DataFrame, grammar: GrammarOrGrammars = GOLD) -> pd.DataFrame:
-    """The table with `target`, `correct` and `error_type` as the grammar has them.
+    """Add `target`, `correct` and `error_type` according to the grammar.
 
-    A wrong answer is `one-to-one`, `iconic`, `one-to-one iconic` if it is both, or `other`.
-
-    Raises:
-        UsageError: an item is without a grammar.
+    The error type of a wrong response is `one-to-one`, `iconic`, `one-to-one iconic` if it is both,
+    or `other`. A UsageError names an item without a grammar.
     """
-    labelled = responses.copy()
-    known: dict[tuple[str, str, str], tuple[str, str]] = {}
     keys = list(zip(responses["item"], responses["query"], responses["response"], strict=True))
-    for key in keys:
-        if key not in known:
-            item, query, response = key
-            known[key] = _error_type(tokens(query), tokens(response), _item_grammar(grammar, item))
-    found = [known[key] for key in keys]
+    known: dict[tuple[str, str, str], tuple[str, str]] = {}
+    for key in dict.fromkeys(keys):
+        item, query, response = key
+        known[key] = _error_type(tokens(query), tokens(response), _item_grammar(grammar, item))
+    targets, errors = ([known[key][n] for key in keys] for n in (0, 1))
     index = responses.index
-    labelled["target"] = pd.Series([target for target, _ in found], index, dtype="string")
-    labelled["error_type"] = pd.Series([error for _, error in found], index, dtype="string")
-    labelled["correct"] = equal_responses(labelled)
-    return labelled
+    annotated = responses.copy()
+    annotated["target"] = pd.Series(targets, index, dtype="string")
+    annotated["error_type"] = pd.Series(errors, index, dtype="string")
+    annotated["correct"] = equal_responses(annotated)
+    return annotated
 
 
 def item_accuracy(
     responses: pd.DataFrame, grammar: GrammarOrGrammars = GOLD, *, by: Sequence[str] = GROUP_KEYS
 ) -> pd.DataFrame:
-    """Accuracy on each item, in the order in which items first come.
+    """Percent of correct responses to each item (Fig. 2), in order of first occurrence.
 
     Returns:
-        A row for each model and item: `functions` (function words in the query), `group` (see
-        `group_of`), `outputs` (symbols of the right answer), `responses`, `correct` (how many),
-        `accuracy` (percent).
+        A row per model and item: `functions` (function words in the query), `complexity` (see
+        `complexity`), `outputs` (symbols of the target), `responses`, `correct` (counts) and
+        `accuracy`.
     """
-    labelled = annotate_errors(responses, grammar)
-    grouped = labelled.groupby([*by, "item"], sort=False, dropna=False)
-    items = grouped.agg(
-        query=("query", "first"),
-        target=("target", "first"),
-        responses=("correct", "size"),
-        correct=("correct", "sum"),
-    ).reset_index()
+    annotated = annotate_errors(responses, grammar)
+    items = (
+        annotated.groupby([*by, "item"], sort=False, dropna=False)
+        .agg(
+            query=("query", "first"),
+            target=("target", "first"),
+            responses=("correct", "size"),
+            correct=("correct", "sum"),
+        )
+        .reset_index()
+    )
     items["functions"] = [
         _functions(tokens(query), _item_grammar(grammar, item))
         for item, query in zip(items["item"], items["query"], strict=True)
     ]
-    items["group"] = items["functions"].map(complexity).astype("string")
+    items["complexity"] = items["functions"].map(complexity).astype("string")
     items["outputs"] = [len(tokens(target)) for target in items["target"]]
     items["correct"] = items["correct"].astype("int64")
     items["accuracy"] = 100 * items["correct"] / items["responses"]
-    order = [*by, "item", "functions", "group", "outputs", "responses", "correct", "accuracy"]
-    return items[order]
+    names = ["functions", "complexity", "outputs", "responses", "correct", "accuracy"]
+    return items[[*by, "item", *names]]
 
 
 def complexity(functions: int) -> str:
-    """`simple` with one function word, `complex` with several; empty without any.
+    """`simple` for one function word, `complex` for several; empty without any.
 
     >>> [complexity(n) for n in (0, 1, 3)]
     ['', 'simple', 'complex']
@@ -117,20 +126,20 @@ def complexity(functions: int) -> str:
     return "" if functions == 0 else "simple" if functions == 1 else "complex"
 
 
-def accuracy_by_group(
+def accuracy_by_complexity(
     responses: pd.DataFrame, grammar: GrammarOrGrammars = GOLD, *, by: Sequence[str] = GROUP_KEYS
 ) -> pd.DataFrame:
-    """Mean accuracy over items, in percent: `all`, `simple`, `complex` and `six_long`.
+    """Mean accuracy over items (Fig. 2): `all`, `simple`, `complex` and `long_output`.
 
-    Simple and complex are as `group_of` has them; six-long items have a right answer of at least
-    six symbols. A group without items is missing (NaN).
+    Items with `long_output` have a target of at least six symbols. A group without items is
+    missing (NaN).
     """
     items = item_accuracy(responses, grammar, by=by)
     members = {
         "all": items["functions"] >= 0,
-        "simple": items["group"] == "simple",
-        "complex": items["group"] == "complex",
-        "six_long": items["outputs"] >= LONG_OUTPUT,
+        "simple": items["complexity"] == "simple",
+        "complex": items["complexity"] == "complex",
+        "long_output": items["outputs"] >= LONG_OUTPUT,
     }
     means = {
         name: items[member].groupby(list(by), sort=False, dropna=False)["accuracy"].mean()
@@ -142,30 +151,29 @@ def accuracy_by_group(
 def error_rates(
     responses: pd.DataFrame, grammar: GrammarOrGrammars = GOLD, *, by: Sequence[str] = GROUP_KEYS
 ) -> pd.DataFrame:
-    """How many errors are one-to-one, and how many that could be iconic are.
+    """Percent of errors that are one-to-one, and of potentially iconic errors that are iconic.
 
-    An error can be iconic where the query names a function that says its second argument first
-    (`after`), also if its output would not change.
+    An error is potentially iconic if the query has an argument-reversing function (`after`), even
+    if swapped arguments would not change the output.
 
     Returns:
-        A row for each model: `errors`, `one_to_one` (how many) and `one_to_one_percent`;
-        `reversing_errors` (on queries with such a function), `iconic` and `iconic_percent`.
-        The percentage of nothing is missing (NaN).
+        A row per model: `errors`, `one_to_one` (counts) and `one_to_one_percent`;
+        `reversing_errors` (to queries with such a function), `iconic` and `iconic_percent`. The
+        percentage of nothing is missing (NaN).
     """
-    labelled = annotate_errors(responses, grammar)
-    asked = set(zip(labelled["item"], labelled["query"], strict=True))
-    known = {(i, q): _has_reversing_rule(tokens(q), _item_grammar(grammar, i)) for i, q in asked}
-    wrong = ~labelled["correct"].astype(bool)
-    may_reverse = pd.Series(
-        [known[key] for key in zip(labelled["item"], labelled["query"], strict=True)],
-        labelled.index,
-        dtype=bool,
-    )
-    counted = labelled[list(by)].assign(
+    annotated = annotate_errors(responses, grammar)
+    keys = list(zip(annotated["item"], annotated["query"], strict=True))
+    reverses = {
+        (item, query): _has_reversing_rule(tokens(query), _item_grammar(grammar, item))
+        for item, query in dict.fromkeys(keys)
+    }
+    wrong = ~annotated["correct"].astype(bool)
+    counted = annotated[list(by)].assign(
         errors=wrong,
-        one_to_one=labelled["error_type"].str.contains("one-to-one").astype(bool),
-        reversing_errors=wrong & may_reverse,
-        iconic=labelled["error_type"].str.contains("iconic").astype(bool),
+        one_to_one=annotated["error_type"].str.contains("one-to-one").astype(bool),
+        reversing_errors=wrong
+        & pd.Series([reverses[key] for key in keys], wrong.index, dtype=bool),
+        iconic=annotated["error_type"].str.contains("iconic").astype(bool),
     )
     table = counted.groupby(list(by), sort=False, dropna=False).sum().reset_index()
     table["one_to_one_percent"] = percent(table["one_to_one"], table["errors"])
@@ -175,7 +183,7 @@ def error_rates(
 
 
 def percent(part: pd.Series, whole: pd.Series) -> pd.Series:
-    """In percent; the percentage of nothing is missing (NaN)."""
+    """A percentage; of nothing it is missing (NaN)."""
     return 100 * part / whole.where(whole > 0)
 
 
@@ -183,7 +191,7 @@ def _item_grammar(grammar: GrammarOrGrammars, item: str) -> Grammar:
     if isinstance(grammar, Grammar):
         return grammar
     if item not in grammar:
-        raise UsageError(f"there is no grammar for the item {item!r}")
+        raise UsageError(f"no grammar for the item {item!r}; `people.few_shot_grammars` has all")
     return grammar[item]
 
 
@@ -193,7 +201,6 @@ def _functions(query: tuple[str, ...], grammar: Grammar) -> int:
 
 
 def _has_reversing_rule(query: tuple[str, ...], grammar: Grammar) -> bool:
-    """Whether the query names a function that says its second argument first."""
     return any(
         not set(rule.words).isdisjoint(query)
         for rule in grammar.rules
@@ -204,12 +211,11 @@ def _has_reversing_rule(query: tuple[str, ...], grammar: Grammar) -> bool:
 def _error_type(
     query: tuple[str, ...], response: tuple[str, ...], grammar: Grammar
 ) -> tuple[str, str]:
+    """The target, and the type of the error; empty if the response is correct."""
     target = grammar.interpret(query)
-    if response == target:
-        return " ".join(target), ""
     kinds = [
         name
-        for name, holds in (("one-to-one", is_one_to_one), ("iconic", is_iconic))
-        if holds(query, response, grammar)
+        for name, applies in (("one-to-one", is_one_to_one), ("iconic", is_iconic))
+        if response != target and applies(query, response, grammar)
     ]
-    return " ".join(target), " ".join(kinds) or "other"
+    return " ".join(target), " ".join(kinds) or ("" if response == target else "other")

@@ -48,70 +48,36 @@ class BehaviourMeasure:
     builtin: bool = False
 
 
-_builtin = partial(BehaviourMeasure, builtin=True)
+def _measure(name: str, task: str, compute: ComputeMeasure, **options: Any) -> BehaviourMeasure:
+    """A row whose label is by default its name, and whose summary its function's first line."""
+    summary = (compute.__doc__ or "").strip().partition("\n")[0]
+    options = {k: v for k, v in options.items() if v}
+    return BehaviourMeasure(
+        **{"label": name.replace("_", " "), "summary": summary, **options},
+        name=name,
+        task=task,
+        compute=compute,
+    )
 
+
+_builtin = partial(_measure, builtin=True)
 _BUILTIN = (
+    _builtin("item_accuracy", FEW_SHOT, few_shot.item_accuracy, uses_grammar=True),
     _builtin(
-        "item_accuracy",
-        FEW_SHOT,
-        "accuracy by item",
-        "Percent of correct responses to each query (Fig. 2).",
-        few_shot.item_accuracy,
-        uses_grammar=True,
+        "accuracy_by_complexity", FEW_SHOT, few_shot.accuracy_by_complexity, uses_grammar=True
     ),
-    _builtin(
-        "accuracy_by_complexity",
-        FEW_SHOT,
-        "accuracy by complexity",
-        "Mean percent correct over all, simple, complex and long items.",
-        few_shot.accuracy_by_group,
-        uses_grammar=True,
-    ),
-    _builtin(
-        "error_rates",
-        FEW_SHOT,
-        "error rates",
-        "Percent of errors that are one-to-one, and of possible iconic errors that are iconic.",
-        few_shot.error_rates,
-        uses_grammar=True,
-    ),
+    _builtin("error_rates", FEW_SHOT, few_shot.error_rates, uses_grammar=True),
     _builtin(
         "item_correlation",
         FEW_SHOT,
-        "item correlation with people",
-        "Pearson's r between a model's and people's item accuracies, with a noise ceiling.",
         comparison.item_correlation,
         across_models=True,
         uses_grammar=True,
     ),
-    _builtin(
-        "response_patterns",
-        OPEN_ENDED,
-        "response patterns",
-        "Percent of response sets that are perfect, one-to-one, iconic or mutually exclusive.",
-        open_ended.pattern_rates,
-    ),
-    _builtin(
-        "probe_consistency",
-        PROBES,
-        "probe consistency",
-        "Percent of responses consistent with the bias that each kind of trial probes.",
-        probes.consistency_rates,
-    ),
-    _builtin(
-        "mutual_exclusivity",
-        PROBES,
-        "mutual exclusivity",
-        "Percent consistent with mutual exclusivity, by counter-examples and pool size.",
-        probes.mutual_exclusivity,
-    ),
-    _builtin(
-        "mutual_exclusivity_regression",
-        PROBES,
-        "mutual-exclusivity regression",
-        "Log-odds of mutual exclusivity for each counter-example and symbol of the pool.",
-        probes.mutual_exclusivity_regression,
-    ),
+    _builtin("response_patterns", OPEN_ENDED, open_ended.pattern_rates),
+    _builtin("probe_consistency", PROBES, probes.consistency_rates),
+    _builtin("mutual_exclusivity", PROBES, probes.mutual_exclusivity),
+    _builtin("mutual_exclusivity_regression", PROBES, probes.mutual_exclusivity_regression),
 )
 
 MEASURES: dict[str, BehaviourMeasure] = {row.name: row for row in _BUILTIN}
@@ -140,14 +106,8 @@ def register_measure(
     """
 
     def register(compute: ComputeMeasure) -> ComputeMeasure:
-        lines = (compute.__doc__ or "").strip().splitlines()
-        row = BehaviourMeasure(
-            name,
-            task,
-            label or name.replace("_", " "),
-            summary or next(iter(lines), ""),
-            compute,
-            across_models,
+        row = _measure(
+            name, task, compute, label=label, summary=summary, across_models=across_models
         )
         plugins.register(MEASURES, "measure", name, row)
         return compute

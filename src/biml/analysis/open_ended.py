@@ -1,6 +1,14 @@
-"""Behaviour in the open-ended task: which regular patterns an answer sheet has (paper, Fig. 4).
+"""Behaviour in the open-ended task: regular patterns of response sets (paper, Fig. 4).
 
-A sheet is the answers of one participant, or one sample of a model, to all its queries.
+A response set is the responses of one participant, or one sample of a model, to all queries.
+
+>>> from biml.analysis.responses import response_table
+>>> pairs = (("dax", "RED"), ("lug", "BLUE"), ("dax lug", "RED BLUE"))
+>>> responses = response_table(
+...     {"item": q, "query": q, "response": r, "participant": "P1"} for q, r in pairs
+... )
+>>> pattern_rates(responses)[["response_sets", "perfect_percent"]].values.tolist()
+[[1.0, 100.0]]
 """
 
 from collections.abc import Sequence
@@ -10,21 +18,19 @@ import pandas as pd
 from biml.analysis.responses import RESPONSE_SET_KEYS, tokens
 
 QueryResponse = tuple[tuple[str, ...], tuple[str, ...]]
-"""A query and its answer."""
-
-PATTERNS = ("perfect", "one_to_one", "iconic", "mutual_exclusivity")
+"""The words of a query and the symbols of its response."""
 
 
 def is_one_to_one(pairs: Sequence[QueryResponse]) -> bool:
-    """Whether every answer is as long as its query."""
+    """Whether every response is as long as its query."""
     return all(len(words) == len(symbols) for words, symbols in pairs)
 
 
 def is_iconic(pairs: Sequence[QueryResponse]) -> bool:
-    """Whether one dictionary explains every answer from left to right.
+    """Whether one dictionary explains every response from left to right.
 
-    That is: each word can be given one series of one or more symbols, so that every answer is what
-    its words stand for, in their order.
+    Each word can be given a series of one or more symbols so that every response is the series of
+    its words in their order.
 
     >>> dax, both = (("dax",), ("RED", "RED")), (("lug", "dax"), ("BLUE", "RED", "RED"))
     >>> is_iconic([dax, both]), is_iconic([dax, (("dax", "lug"), ("BLUE", "RED", "RED"))])
@@ -34,67 +40,69 @@ def is_iconic(pairs: Sequence[QueryResponse]) -> bool:
 
 
 def is_mutually_exclusive(pairs: Sequence[QueryResponse]) -> bool:
-    """Whether no two different queries have the same answer."""
+    """Whether different queries always have different responses."""
     return len({symbols for _, symbols in pairs}) == len(set(pairs))
 
 
 def is_perfect(pairs: Sequence[QueryResponse]) -> bool:
-    """Whether each word always stands for one colour of its own, from left to right."""
+    """Whether each word always maps to one symbol of its own, from left to right."""
     if not is_one_to_one(pairs):
         return False
-    aligned = {pair for query, answer in pairs for pair in zip(query, answer, strict=True)}
+    aligned = {pair for query, response in pairs for pair in zip(query, response, strict=True)}
     words, symbols = {word for word, _ in aligned}, {symbol for _, symbol in aligned}
     return len(aligned) == len(words) == len(symbols)
 
 
+_PATTERN_TESTS = {
+    "perfect": is_perfect,
+    "one_to_one": is_one_to_one,
+    "iconic": is_iconic,
+    "mutual_exclusivity": is_mutually_exclusive,
+}
+
+PATTERNS = tuple(_PATTERN_TESTS)
+
+
 def response_patterns(responses: pd.DataFrame) -> pd.DataFrame:
-    """Which patterns each answer sheet has.
+    """The patterns of each response set.
 
     Returns:
-        A row for each sheet: `model`, `seed`, `task`, `participant`, `sample`, how many `answers`
-        it has, and for each pattern whether it has it.
+        A row per set: `model`, `seed`, `task`, `participant`, `sample`, the number of `responses`,
+        and for each pattern whether the set has it.
     """
     rows = []
-    for key, answers in responses.groupby(RESPONSE_SET_KEYS, sort=False, dropna=False):
-        sheet = [
-            (tokens(query), tokens(response))
-            for query, response in zip(answers["query"], answers["response"], strict=True)
-        ]
-        rows.append(
-            {
-                **dict(zip(RESPONSE_SET_KEYS, key, strict=True)),
-                "answers": len(sheet),
-                "perfect": is_perfect(sheet),
-                "one_to_one": is_one_to_one(sheet),
-                "iconic": is_iconic(sheet),
-                "mutual_exclusivity": is_mutually_exclusive(sheet),
-            }
-        )
-    table = pd.DataFrame(rows, columns=[*RESPONSE_SET_KEYS, "answers", *PATTERNS])
+    for key, group in responses.groupby(RESPONSE_SET_KEYS, sort=False, dropna=False):
+        queries, answers = map(tokens, group["query"]), map(tokens, group["response"])
+        pairs = list(zip(queries, answers, strict=True))
+        patterns = {name: test(pairs) for name, test in _PATTERN_TESTS.items()}
+        keys = dict(zip(RESPONSE_SET_KEYS, key, strict=True))
+        rows.append({**keys, "responses": len(pairs), **patterns})
+    table = pd.DataFrame(rows, columns=[*RESPONSE_SET_KEYS, "responses", *PATTERNS])
     return table.astype({name: responses[name].dtype for name in RESPONSE_SET_KEYS})
 
 
 def pattern_rates(responses: pd.DataFrame, *, by: Sequence[str] = ("model",)) -> pd.DataFrame:
-    """How many answer sheets have each pattern.
+    """Percent of response sets with each pattern (Fig. 4).
 
     Returns:
-        A row for each model: `sheets`; for each pattern how many have it, and `…_percent`.
+        A row per model: the number of `response_sets`; for each pattern their count, and
+        `…_percent`.
     """
     grouped = response_patterns(responses).groupby(list(by), sort=False, dropna=False)
     table = grouped[list(PATTERNS)].sum().astype("int64")
-    table.insert(0, "sheets", grouped.size())
+    table.insert(0, "response_sets", grouped.size())
     for name in PATTERNS:
-        table[f"{name}_percent"] = 100 * table[name] / table["sheets"]
+        table[f"{name}_percent"] = 100 * table[name] / table["response_sets"]
     return table.reset_index()
 
 
 def _is_explained_by(
     pairs: tuple[QueryResponse, ...], meanings: dict[str, tuple[str, ...]]
 ) -> bool:
-    """Whether the meanings so far can be extended to explain all pairs of the sheet."""
+    """Whether the meanings so far can be extended to explain all pairs."""
     if not pairs:
         return True
-    # Queries with the fewest words of unknown meaning first: they leave the fewest choices.
+    # Queries with the fewest unknown words first: they leave the fewest choices.
     first, *rest = sorted(pairs, key=lambda pair: len(set(pair[0]).difference(meanings)))
     return any(_is_explained_by(tuple(rest), more) for more in _possible_meanings(*first, meanings))
 
@@ -102,7 +110,7 @@ def _is_explained_by(
 def _possible_meanings(
     words: tuple[str, ...], symbols: tuple[str, ...], meanings: dict[str, tuple[str, ...]]
 ) -> list[dict[str, tuple[str, ...]]]:
-    """Every way to give the words meanings by which they stand for the symbols."""
+    """All extensions of the meanings by which the words give the symbols."""
     if not words:
         return [] if symbols else [meanings]
     word, rest = words[0], words[1:]

@@ -1,4 +1,8 @@
-"""People's responses in the three tasks, from the published data or an imported experiment."""
+"""Human responses in the three tasks, of the published data or of an imported experiment.
+
+Each function raises a BimlError if there are no human data; the message names the command that
+downloads them.
+"""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -20,35 +24,32 @@ from biml.grammar import GOLD, Grammar
 from biml.paths import DataFolders
 
 TASK_FOLDERS = {FEW_SHOT: FEW_SHOT_FOLDER, OPEN_ENDED: "open_ended_all", PROBES: PROBE_FOLDER}
-"""Where the answers of each task lie in `data_human`; an imported experiment has some of them."""
+"""The folder of each task in `data_human`; an imported experiment has some of them."""
 
 PUBLISHED_DIGESTS = {
     "few_shot_human": "2181cb34132e3d4f3087196e90c7b444",
     "open_end_human_all": "9eb86b57d968c29e1af4a3279aa3a868",
     "probe_human": "922c043ef87c4a09030b33cbd3816ac6",
 }
-"""Digests of the published answers, by the episode type that asks them (`answers_digest`)."""
+"""`responses_digest` of the published responses, by episode type."""
 
 
 def lacks_task(data: DataFolders, task: str) -> bool:
-    """Whether there are human data, but none of this task."""
+    """Whether there are human data, but not of this task."""
     human = data.get("data_human")
     return human is not None and not (human / TASK_FOLDERS[task]).is_dir()
 
 
 def has_cv_folds(data: DataFolders) -> bool:
-    """Whether the open-ended participants are parted; fewer than five of an own task are not."""
+    """Whether the open-ended data have cross-validation folds; of fewer than five people, none."""
     human = data.get("data_human")
     return human is not None and all((human / f"open_ended_cross{k}").is_dir() for k in FOLDS)
 
 
 def people_few_shot(data: DataFolders) -> pd.DataFrame:
-    """The responses to the queries of the few-shot task; in the published data 217 to 10.
+    """Responses to the queries of the few-shot task (published: 217 responses to 10 queries).
 
-    Each is labelled by the grammar of its own file where that holds one, as imported ones do.
-
-    Raises:
-        BimlError: there are no human data; the message says how to get them.
+    `target`, `correct` and `error_type` follow the grammar of each file, or the gold grammar.
     """
     evaluation = _evaluation_set("few_shot_human", data)
     responses = _human_table(evaluation, FEW_SHOT)
@@ -56,37 +57,25 @@ def people_few_shot(data: DataFolders) -> pd.DataFrame:
 
 
 def few_shot_grammar(data: DataFolders) -> Grammar:
-    """The grammar of the few-shot task, which its measures take: the gold one if data hold none.
-
-    Raises:
-        BimlError: there are no human data, or study sets are of different grammars.
-    """
+    """The grammar of the few-shot task, for measures; a BimlError if study sets differ in it."""
     episodes = _evaluation_set("few_shot_human", data).episodes
     grammars = {str(episode.grammar or GOLD): episode for episode in episodes}
     if len(grammars) > 1:
         first, second, *_ = [file_stem(episode.name) for episode in grammars.values()]
         raise BimlError(
-            f"{first} and {second} are of different grammars; "
-            "few_shot_grammars has one for each item, which measures take as well"
+            f"{first} and {second} have different grammars; use few_shot_grammars, which has one "
+            "for each item"
         )
     return next(iter(grammars.values())).grammar or GOLD
 
 
 def few_shot_grammars(data: DataFolders) -> dict[str, Grammar]:
-    """The grammar of each item of the few-shot task, which its measures take, too.
-
-    Raises:
-        BimlError: there are no human data, or an item has two grammars.
-    """
+    """The grammar of each item of the few-shot task, for measures."""
     return grammars_by_item(_evaluation_set("few_shot_human", data))
 
 
 def grammars_by_item(evaluation: EvaluationSet) -> dict[str, Grammar]:
-    """The grammar of each item: that of its file, or the gold one where the file has none.
-
-    Raises:
-        BimlError: an item has two grammars.
-    """
+    """The grammar of each item's file, or else the gold grammar; a BimlError if it has two."""
     found: dict[str, Grammar] = {}
     for episode in evaluation.episodes:
         grammar = episode.grammar or GOLD
@@ -97,28 +86,20 @@ def grammars_by_item(evaluation: EvaluationSet) -> dict[str, Grammar]:
 
 
 def people_open_ended(data: DataFolders) -> pd.DataFrame:
-    """The answers of each participant of the open-ended task; in the published data 7 of 29.
-
-    Raises:
-        BimlError: there are no human data; the message says how to get them.
-    """
+    """Responses of the open-ended task (published: 29 participants with 7 each)."""
     return _human_table(_evaluation_set("open_end_human_all", data), OPEN_ENDED)
 
 
 def people_probes(data: DataFolders) -> pd.DataFrame:
-    """The answers to each of the probe trials; in the published data 22 to each of 12.
-
-    Raises:
-        BimlError: there are no human data; the message says how to get them.
-    """
+    """Responses to the probe trials (published: 22 to each of 12)."""
     return probes.annotate_targets(_human_table(_evaluation_set("probe_human", data), PROBES))
 
 
 def is_custom_experiment(data: DataFolders) -> bool:
-    """Whether the human data are of an experiment of one's own (`biml data import`).
+    """Whether the human data are a custom experiment (`biml data import`).
 
-    They are unless all their answers are the published ones: a folder that was copied or edited may
-    have lost the table that tells who answered.
+    They are unless all responses are the published ones, because a copied or edited folder may have
+    lost its `responses.csv`.
     """
     for name, published in PUBLISHED_DIGESTS.items():
         with suppress(BimlError):
@@ -129,7 +110,7 @@ def is_custom_experiment(data: DataFolders) -> bool:
 
 
 def responses_digest(episodes: Iterable[Episode]) -> str:
-    """A digest of what was studied and answered, in whatever order and files."""
+    """A digest of study examples and responses, independent of files and order."""
     texts = [
         format_episode(
             replace(e, study=tuple(sorted(e.study)), queries=tuple(sorted(e.queries)), grammar=None)

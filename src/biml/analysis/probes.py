@@ -1,7 +1,13 @@
-"""Behaviour in the probe trials: mutual exclusivity, concatenation, and the trade-off between them.
+"""Behaviour in the probe trials: mutual exclusivity, concatenation, and their trade-off.
 
-What a trial asks is seen from its study examples, its pool and its query, so that new trials are
-measured like the published ones.
+The kind of a trial follows from its study examples, allowed outputs and query, so that new trials
+are measured like the published ones (paper, supplement).
+
+>>> from biml.analysis.responses import response_table
+>>> trial = {"item": "t", "query": "p2", "study": "p1 -> c1", "pool": "c1 c2"}
+>>> responses = response_table({**trial, "response": r} for r in ("c2", "c2", "c1"))
+>>> mutual_exclusivity(responses)[["pool_size", "percent"]].round().values.tolist()
+[[2.0, 67.0]]
 """
 
 from collections.abc import Sequence
@@ -19,65 +25,59 @@ EXCLUSIVITY, CONCATENATION, TRADE_OFF = "mutual exclusivity", "concatenation", "
 
 TRIAL_KINDS = (EXCLUSIVITY, CONCATENATION, TRADE_OFF)
 
-TRIAL_COLUMNS = ("study", "pool", "query", "response")
-"""What a measure of trials reads."""
+TRIAL_COLUMNS = ("study", "pool", "query")
+"""Columns that define a trial."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One probe trial.
-
-    Attributes:
-        study: the study examples.
-        pool: the symbols that an answer may use; empty if any may be used.
-        query: its words.
-    """
+    """One probe trial; any output symbol is allowed if `allowed_outputs` is empty."""
 
     study: tuple[Example, ...]
-    pool: tuple[str, ...]
+    allowed_outputs: tuple[str, ...]
     query: tuple[str, ...]
 
     @property
     def kind(self) -> str:
-        """What is asked; empty where no measure applies.
+        """The kind of the trial, whose study examples are single words; empty for others.
 
-        - mutual exclusivity: a new word alone, and a symbol that no study example shows is left;
-        - trade-off: a new word, alone or with others, and no such symbol is left, so that an answer
-          with one symbol a word must use one for the second time;
-        - concatenation: study examples show every word of the query alone.
-        In all of them the study examples are single words.
+        - mutual exclusivity: the query is a new word, and a symbol is left that no study example
+          has;
+        - trade-off: a new word, alone or with others, and no such symbol is left, so that a
+          response with one symbol per word must repeat one;
+        - concatenation: every word of the query is a study example.
         """
         if not self.study or any(len(example.input) != 1 for example in self.study):
             return ""
         if set(self.query) <= set(self.meanings):
             return CONCATENATION
-        shown = {symbol for example in self.study for symbol in example.output}
-        if self.pool and shown.issuperset(self.pool):
+        used = {symbol for example in self.study for symbol in example.output}
+        if self.allowed_outputs and used.issuperset(self.allowed_outputs):
             return TRADE_OFF
         return EXCLUSIVITY if len(self.query) == 1 else ""
 
     @property
     def meanings(self) -> dict[str, tuple[str, ...]]:
-        """The output of each single word that study examples show."""
+        """The output of each word among the study examples."""
         return {example.input[0]: example.output for example in self.study}
 
     @property
     def counter_examples(self) -> int:
-        """Study examples whose output is that of another word, against mutual exclusivity."""
-        shown = {(example.input, example.output) for example in self.study}
-        return len(shown) - len({symbols for _, symbols in shown})
+        """The number of study examples that repeat an output, against mutual exclusivity."""
+        pairs = {(example.input, example.output) for example in self.study}
+        return len(pairs) - len({output for _, output in pairs})
 
     @property
     def concatenation(self) -> tuple[str, ...]:
-        """What the words of the query stand for, in their order."""
+        """The meanings of the words of the query, in their order."""
         return tuple(symbol for word in self.query for symbol in self.meanings[word])
 
     def is_consistent(self, response: tuple[str, ...]) -> bool:
-        """Whether a response is as the trial's kind has it.
+        """Whether a response has the bias that the kind of trial probes.
 
-        - mutual exclusivity: it is the output of no study example, however long, but not empty;
-        - concatenation: it is the outputs of the query's words in their order;
-        - trade-off: it is one-to-one, as long as the query with known words in place.
+        - mutual exclusivity: not empty, and not the output of a study example;
+        - concatenation: the meanings of the words in their order;
+        - trade-off: one-to-one, that is as long as the query, with known words in position.
         """
         if self.kind == CONCATENATION:
             return response == self.concatenation
@@ -89,90 +89,90 @@ class Trial:
         return bool(response) and response not in self.meanings.values()
 
 
-def annotate_trials(responses: pd.DataFrame) -> pd.DataFrame:
-    """The responses to trials that a measure applies to, with what it makes of them.
+def _trials(responses: pd.DataFrame) -> list[Trial]:
+    """The trial of each response; a FormatError if the column `study` is malformed."""
+    keys = list(zip(*(responses[name] for name in TRIAL_COLUMNS), strict=True))
+    known = {
+        key: Trial(study_examples(key[0]), tokens(key[1]), tokens(key[2])) for key in set(keys)
+    }
+    return [known[key] for key in keys]
 
-    Returns:
-        The rows of the table with the columns `kind`, `counter_examples`, `pool_size` (0 where any
-        symbol may be used) and `consistent`.
-    Raises:
-        FormatError: the column `study` cannot be read.
+
+def annotate_trials(responses: pd.DataFrame) -> pd.DataFrame:
+    """The responses to trials of a known kind, with columns for the measures.
+
+    Adds `kind`, `counter_examples`, `pool_size` (number of allowed outputs, 0 for any) and
+    `consistent`.
     """
-    known: dict[tuple[str, str, str], Trial] = {}
-    keys = list(zip(responses["study"], responses["pool"], responses["query"], strict=True))
-    for study, pool, query in set(keys):
-        known[study, pool, query] = Trial(study_examples(study), tokens(pool), tokens(query))
-    found = [known[key] for key in keys]
+    trials = _trials(responses)
     answers = map(tokens, responses["response"])
-    measured = responses.assign(
-        kind=[trial.kind for trial in found],
-        counter_examples=[trial.counter_examples for trial in found],
-        pool_size=[len(trial.pool) for trial in found],
-        consistent=[trial.is_consistent(a) for trial, a in zip(found, answers, strict=True)],
+    annotated = responses.assign(
+        kind=[trial.kind for trial in trials],
+        counter_examples=[trial.counter_examples for trial in trials],
+        pool_size=[len(trial.allowed_outputs) for trial in trials],
+        consistent=[trial.is_consistent(a) for trial, a in zip(trials, answers, strict=True)],
     )
-    return measured[measured["kind"] != ""]
+    return annotated[annotated["kind"] != ""]
 
 
 def annotate_targets(responses: pd.DataFrame) -> pd.DataFrame:
-    """The table with `target`, `correct` and `error_type` where there is a right answer."""
-    targets, errors = [], []
-    for columns in zip(*(responses[name] for name in TRIAL_COLUMNS), strict=True):
-        study, pool, query, response = columns
-        trial = Trial(study_examples(study), tokens(pool), tokens(query))
-        target = trial.concatenation if trial.kind == CONCATENATION else ()
-        targets.append(" ".join(target))
-        errors.append("other" if target and tokens(response) != target else "")
-    labelled = responses.copy()
-    labelled["target"] = pd.Series(targets, responses.index, dtype="string")
-    labelled["error_type"] = pd.Series(errors, responses.index, dtype="string")
-    labelled["correct"] = equal_responses(labelled).mask(labelled["target"] == "")
-    return labelled
+    """Add `target`, `correct` and `error_type` where there is a correct response."""
+    targets = [t.concatenation if t.kind == CONCATENATION else () for t in _trials(responses)]
+    errors = [
+        "other" if target and tokens(response) != target else ""
+        for target, response in zip(targets, responses["response"], strict=True)
+    ]
+    annotated = responses.copy()
+    annotated["target"] = pd.Series(map(" ".join, targets), responses.index, dtype="string")
+    annotated["error_type"] = pd.Series(errors, responses.index, dtype="string")
+    annotated["correct"] = equal_responses(annotated).mask(annotated["target"] == "")
+    return annotated
 
 
 def consistency_rates(responses: pd.DataFrame, *, by: Sequence[str] = ("model",)) -> pd.DataFrame:
-    """Share of answers that are as each kind of trial has it.
+    """Percent of responses with the bias that each kind of trial probes.
 
-    Over the trade-off trials it is the share that prefers one-to-one over mutual exclusivity.
+    Over the trade-off trials it is the preference of one-to-one over mutual exclusivity.
 
     Returns:
-        A row for each model and `kind`: `responses`, `consistent` (how many), `percent`.
+        A row per model and `kind`: `responses`, `consistent` (counts), `percent`.
     """
     return _consistency_counts(annotate_trials(responses), [*by, "kind"])
 
 
 def mutual_exclusivity(responses: pd.DataFrame, *, by: Sequence[str] = ("model",)) -> pd.DataFrame:
-    """Share of answers consistent with mutual exclusivity, by counter-examples and pool size."""
-    measured = annotate_trials(responses)
-    measured = measured[measured["kind"] == EXCLUSIVITY]
-    return _consistency_counts(measured, [*by, "counter_examples", "pool_size"])
+    """Percent consistent with mutual exclusivity, by counter-examples and pool size."""
+    annotated = annotate_trials(responses)
+    annotated = annotated[annotated["kind"] == EXCLUSIVITY]
+    return _consistency_counts(annotated, [*by, "counter_examples", "pool_size"])
 
 
 def mutual_exclusivity_regression(
     responses: pd.DataFrame, *, participant_effect: bool = False
 ) -> pd.DataFrame:
-    """Logistic regression of consistency with mutual exclusivity on counter-examples and pool size.
+    """Logistic regression of mutual exclusivity on counter-examples and pool size, in log-odds.
 
     Args:
-        responses: of one model or of people.
-        participant_effect: give each participant an intercept of their own, as the supplement does;
-            the published files do not say who answered, new data can.
+        responses: of one model, or of people.
+        participant_effect: fit a random intercept for each participant, as the supplement does; the
+            published files do not identify participants, new data can.
     Returns:
         See `logistic_regression`; the predictors are `counter_examples` and `pool_size`.
     Raises:
-        UsageError: several models, or unknown participants where their effect is asked for.
+        UsageError: several models, or unknown participants with `participant_effect`.
     """
     if responses["model"].nunique() > 1:
-        raise UsageError("a regression is for one model; choose the rows of one")
-    measured = annotate_trials(responses)
-    measured = measured[measured["kind"] == EXCLUSIVITY]
-    if participant_effect and (measured["participant"] == "").any():
+        raise UsageError("a regression is for one model; select its rows")
+    annotated = annotate_trials(responses)
+    annotated = annotated[annotated["kind"] == EXCLUSIVITY]
+    if participant_effect and (annotated["participant"] == "").any():
         raise UsageError(
             "a participant effect needs the column 'participant', which is empty in these responses"
         )
     return logistic_regression(
-        measured["consistent"],
-        measured[["counter_examples", "pool_size"]],
-        groups=measured["participant"] if participant_effect else None,
+        annotated["consistent"],
+        annotated[["counter_examples", "pool_size"]],
+        groups=annotated["participant"] if participant_effect else None,
     )
 
 

@@ -1,4 +1,10 @@
-"""Logistic regression, also with an intercept of its own for each participant."""
+"""Logistic regression, with an optional random intercept for each participant.
+
+>>> happened = pd.Series([0, 0, 0, 1, 0, 1, 1, 1])
+>>> predictors = pd.DataFrame({"x": [0, 0, 0, 0, 1, 1, 1, 1]})
+>>> logistic_regression(happened, predictors)[["term", "estimate"]].round(2).values.tolist()
+[['intercept', -1.1], ['x', 2.2]]
+"""
 
 import warnings
 
@@ -12,16 +18,16 @@ from statsmodels.genmod.generalized_linear_model import GLM
 from statsmodels.tools.numdiff import approx_hess
 
 QUADRATURE_NODES = 15
-"""Points of the quadrature over participants' intercepts, placed where each one's lie."""
+"""Points of the adaptive quadrature over random intercepts."""
 
 MAX_NEWTON_STEPS = 100
-"""Of the search for where those are; halving alone would need fewer than this."""
+"""For the mode of each random intercept; bisection alone would need fewer."""
 
 RANDOM_INTERCEPT_SD = "sd(group)"
-"""The term that is the standard deviation of groups' intercepts."""
+"""The term for the standard deviation of random intercepts."""
 
 _MAX_STANDARD_ERROR = 50.0
-"""A standard error above this, in log-odds, says that the data do not bound the estimate."""
+"""In log-odds; above this the estimate is unbounded (separated data)."""
 
 
 def logistic_regression(
@@ -30,18 +36,18 @@ def logistic_regression(
     """Fit log-odds = intercept + predictors, by maximum likelihood.
 
     Args:
-        outcome: whether it happened, a row each.
-        predictors: numbers, a column each.
-        groups: who gave each row; their intercepts are drawn from one normal distribution, whose
-            standard deviation is fitted too. The likelihood integrates over them by adaptive
-            Gauss-Hermite quadrature (Pinheiro & Bates 1995).
+        outcome: whether the event happened, a row each.
+        predictors: a column each.
+        groups: of each row; their random intercepts have a normal distribution whose standard
+            deviation is fitted too. The likelihood is integrated by adaptive Gauss-Hermite
+            quadrature (Pinheiro & Bates 1995).
     Returns:
-        A row for each `term` (`intercept`, the predictors, and `sd(group)`): `estimate` and
+        A row per `term` (`intercept`, the predictors, and `sd(group)`): `estimate` and
         `standard_error` in log-odds, `z`, two-sided `p` of Wald's test, and the 95% interval `low`
-        to `high`. A standard deviation has no `z` and `p`, as Wald's test fails at its bound of
-        zero, and its interval ends there. All are missing (NaN) for data that bound no estimate,
-        such as an outcome that never changes; those of a predictor that never changes, or that
-        follows from the ones before it, are missing alone, and the others are fitted without it.
+        to `high`. A standard deviation has no `z` and `p`, because Wald's test fails at its bound
+        of zero, where its interval ends. All are missing (NaN) for data that bound no estimate,
+        such as a constant outcome; a constant predictor, or one that is a linear combination of
+        those before it, is missing alone and is left out of the fit.
     """
     y = outcome.to_numpy(dtype=float)
     x = np.column_stack([np.ones(len(y)), predictors.to_numpy(dtype=float)])
@@ -57,14 +63,14 @@ def logistic_regression(
 
 
 def _independent_columns(x: np.ndarray) -> np.ndarray:
-    """Which columns do not follow from those before them."""
+    """Which columns are linearly independent of those before them."""
     ranks = [np.linalg.matrix_rank(x[:, :columns]) for columns in range(x.shape[1] + 1)]
     return np.diff(ranks) > 0
 
 
 def _fit(y: np.ndarray, x: np.ndarray, groups: pd.Series | None) -> np.ndarray:
-    """Estimates and standard errors [2, terms]; all NaN where the data do not bound one of them."""
-    # Separated data are told by missing values, not by warnings.
+    """Estimates and standard errors [2, terms]; all NaN if the data do not bound one of them."""
+    # Separated data give missing values, not warnings.
     with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
         plain = GLM(y, x, family=Binomial()).fit()
     estimates, errors = np.asarray(plain.params), np.asarray(plain.bse)
@@ -78,9 +84,9 @@ def _fit(y: np.ndarray, x: np.ndarray, groups: pd.Series | None) -> np.ndarray:
 def _fit_random_intercept(
     y: np.ndarray, x: np.ndarray, group: np.ndarray, start: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Estimates and standard errors of the coefficients and of the groups' standard deviation."""
+    """Estimates and standard errors of the coefficients and of the standard deviation."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(QUADRATURE_NODES)
-    # Of the normal density around each group's own mode, which is divided out again.
+    # Divide by the normal density around each group's mode, from which the nodes are.
     log_weights = np.log(weights / weights.sum()) + nodes**2 / 2
 
     def cost(parameters: np.ndarray) -> float:
@@ -95,7 +101,7 @@ def _fit_random_intercept(
         return -float((logsumexp(likelihood, axis=0) + np.log(width)).sum())
 
     found = minimize(cost, np.append(start, 0.5), method="BFGS").x
-    found[-1] = abs(found[-1])  # Nodes are symmetric, so that its sign means nothing.
+    found[-1] = abs(found[-1])  # nodes are symmetric, so its sign is arbitrary
     variances = np.diag(np.linalg.pinv(approx_hess(found, cost)))
     return found, np.sqrt(np.where(variances > 0, variances, np.nan))
 
@@ -103,9 +109,9 @@ def _fit_random_intercept(
 def _posterior_modes(
     y: np.ndarray, fixed: np.ndarray, group: np.ndarray, sd: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where each group's standardised intercept is likeliest, and how wide it is around there.
+    """The mode and width of each group's standardised random intercept.
 
-    Newton's method, kept between bounds, as its steps go far astray where answers are all alike.
+    Newton's method within bounds, because its steps diverge for groups with constant outcomes.
     """
     rows = np.bincount(group)
     high = abs(sd) * rows + 1.0

@@ -276,10 +276,9 @@ def few_shot_tables(
     responses: pd.DataFrame, grammar: GrammarOrGrammars, seed: int, resamples: int
 ) -> Tables:
     """Accuracy, errors and item correlation of people and models in the few-shot task."""
-    items = few_shot.item_accuracy(responses, grammar).rename(columns={"group": "complexity"})
+    items = few_shot.item_accuracy(responses, grammar)
     queries = responses.drop_duplicates("item").set_index("item")["query"]
-    means = few_shot.accuracy_by_group(responses, grammar)
-    means = means.rename(columns={"six_long": "long_output"})
+    means = few_shot.accuracy_by_complexity(responses, grammar)
     names = ["all", "simple", "complex", "long_output"]
     errors = few_shot.error_rates(responses, grammar)
     tables = {
@@ -306,7 +305,7 @@ def few_shot_tables(
 def open_ended_tables(responses: pd.DataFrame) -> Tables:
     """Patterns in the response sets of people and models in the open-ended task."""
     rates = open_ended.pattern_rates(responses)
-    patterns = [_pattern_table(rates, OPEN_ENDED, name, "sheets") for name in open_ended.PATTERNS]
+    patterns = [_pattern_table(rates, OPEN_ENDED, name, "response_sets") for name in open_ended.PATTERNS]
     return {"responses": responses, "response_patterns": concat(patterns)}
 
 
