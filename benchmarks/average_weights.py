@@ -4,7 +4,7 @@
 
 A checkpoint named twice counts twice; exported models (.safetensors) are accepted. Options and
 training provenance are those of the last checkpoint. The result can be evaluated, exported or used
-with `--init`, but not resumed.
+with `--init_from`, but not resumed.
 """
 
 import argparse

@@ -49,7 +49,7 @@ FINETUNING_OPTIONS = [
     "48",
     "--batch_growth",
     "1",
-    "--clean_share",
+    "--clean_fraction",
     "0",
     "--lr",
     "0.0005",
@@ -104,9 +104,9 @@ def run_seed(seed: int, args: argparse.Namespace) -> Iterator[tuple[list[Row], R
         model = args.out / (f"seed{seed}-finetune{n}.pt" if n else f"seed{seed}.pt")
         if (old := args.out / f"seed{seed}-fall{n}.pt").exists():
             model = old  # of an earlier version
-        options = ["--max_tokens", str(args.max_tokens)] if args.max_tokens else []
+        options = ["--micro_batch_tokens", str(args.max_tokens)] if args.max_tokens else []
         if n and not model.exists():
-            options += ["--init", str(initial_model(models, model)), *FINETUNING_OPTIONS]
+            options += ["--init_from", str(initial_model(models, model)), *FINETUNING_OPTIONS]
         train(model, args.episode_type, minutes, seed + 1000 * n, options)
         models.append(model)
         lines = [line for line in read_metrics(RunPaths(model).history) if "val_loss" in line]
@@ -132,7 +132,7 @@ def train(model: Path, kind: str, minutes: float, seed: int, more: Sequence[str]
         code = biml(["train", *options, "--resume"])
     else:
         recipe = ["--preset", "fast", "--episode_type", kind, *more]
-        length = ["--minutes", str(minutes), "--seed", str(seed)]
+        length = ["--time_budget", str(minutes), "--seed", str(seed)]
         code = biml(["train", *recipe, *length, *options])
     if code:
         raise SystemExit(code)
@@ -143,7 +143,7 @@ def point(line: LogEntry, before: Mapping[str, Any]) -> Row:
     return {
         "minutes": round(before["minutes"] + (line["seconds"] or 0) / 60, 2),
         "episodes": before["episodes"] + (line["episodes"] or 0),
-        "study": line["accuracy_copied"],
+        "study": line["accuracy_study"],
         "novel": line["accuracy_novel"],
         "train_loss": line["train_loss"],
         "val_loss": line["val_loss"],

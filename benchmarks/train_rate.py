@@ -19,16 +19,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from biml.training.config import (
-    PRECISIONS,
-    PRESETS,
-    TrainingConfig,
-    preset_architecture,
-    resolve_options,
-)
+from biml.training.config import PRECISIONS, PRESETS, TrainingConfig
 from biml.training.distributed import ProcessGroup, init_process_group
 from biml.training.hardware import physical_cores
-from biml.training.setup import open_training_data
+from biml.training.setup import open_training_data, preset_architecture, resolve_options
 from biml.training.step import TrainStep
 from biml.training.trainer import default_micro_batch_tokens
 
@@ -58,7 +52,7 @@ class Job:
 
     def measure(self, group: ProcessGroup) -> Rate:
         material = open_training_data(self.config, None)
-        learner = TrainStep(material.network, material.source, self.config, group)
+        learner = TrainStep(material.network, material.dataset, self.config, group)
         learner.seek(learner.total_steps * 9 // 10)  # beyond any curriculum: full episodes
         learner.step()
         first = learner.steps_done
@@ -104,7 +98,7 @@ def main() -> None:
             )
             config = TrainingConfig(
                 **resolve_options({"preset": args.preset, "episode_type": "algebraic+biases"})
-                | {"precision": precision, "max_tokens": tokens}
+                | {"precision": precision, "micro_batch_tokens": tokens}
             )
             for workers in args.workers:
                 job = Job(config, args.steps)

@@ -26,12 +26,26 @@ from biml.networks.registry import build_network
 from biml.paths import DataFolders, list_pretrained
 from biml.report.results import read_results
 from biml.rng import generator
-from biml.training.config import TrainingConfig, resolve_options
+from biml.training.config import TrainingConfig
+from biml.training.setup import resolve_options
 
-DEST_RENAMES: dict[str, str] = {"apart": "holdout_grammar"}
+DEST_RENAMES: dict[str, str] = {
+    "apart": "holdout_grammar",
+    "guide": "aux_loss_weight",
+    "clean_share": "clean_fraction",
+    "lr_shape": "lr_schedule",
+    "equal_projections": "mimetic_init",
+    "init": "init_from",
+    "max_tokens": "micro_batch_tokens",
+    "minutes": "time_budget",
+    "accuracy_copied": "accuracy_study",
+}
 """Names of parsed options and of fields of a run's configuration: old to new."""
 
-VALUE_RENAMES: dict[tuple[str, Any], Any] = {}
+VALUE_RENAMES: dict[tuple[str, Any], Any] = {
+    ("lr_shape", "epochs"): "linear",
+    ("lr_shape", "square"): "quadratic",
+}
 """(Old name of an option, its old value) to the value that it is read as."""
 
 COLUMN_RENAMES: dict[str, str] = {
@@ -154,6 +168,7 @@ def parse_published(name: str, argv: Sequence[str]) -> dict[str, Any]:
 def run_configuration(options: dict[str, Any]) -> dict[str, Any]:
     """What a training run is determined by, from the parsed options of `biml train`."""
     given = {name: options[name] for name in TRAINING_OPTIONS if options[name] is not None}
+    given.pop("init_from", None)  # its model is not there
     return asdict(TrainingConfig(**resolve_options(given)))
 
 

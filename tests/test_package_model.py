@@ -61,8 +61,8 @@ def checkpoint(home: Path) -> Path:
     options = OPTIONS | {"episode_type": "algebraic", "nsteps": 2}
     train(first, options, runtime=alone, open_training_data=open_toys)
     options = {
-        **{name: OPTIONS[name] for name in ("batch_size", "precision", "max_tokens")},
-        **{"episode_type": "joint", "nsteps": 3, "init": str(first), "seed": 8},
+        **{name: OPTIONS[name] for name in ("batch_size", "precision", "micro_batch_tokens")},
+        **{"episode_type": "joint", "nsteps": 3, "init_from": str(first), "seed": 8},
     }
     train(second, options, runtime=alone, open_training_data=open_toys)
     return second
@@ -89,7 +89,7 @@ def test_a_card_tells_the_whole_training_and_its_figures(
     assert card["episodes"] == 2 * 2 + 3 * 2
     assert card["seed"] == 8
     assert card["command"].startswith("biml train --episode_type joint")
-    assert "--init first.pt" in card["command"]
+    assert "--init_from first.pt" in card["command"]
     assert str(checkpoint.parent) not in json.dumps(card)
     assert [one["file"] for one in card["started_from"]] == ["first.pt"]
     assert set(card["figures"]) == {
@@ -203,6 +203,6 @@ def test_a_command_repeats_the_options_that_matter() -> None:
         **{"episode_type": "joint", "save_best": True},
     }
     assert reproduction_command(options, "x.pt") == (
-        "biml train --preset fast --episode_type joint --nsteps 4000 --init net.pt "
+        "biml train --preset fast --episode_type joint --nsteps 4000 --init_from net.pt "
         "--no_lr_warmup --save_best --seed 0 --fn_out_model x.pt"
     )

@@ -68,10 +68,10 @@ def test_fine_tuning_starts_from_averaged_weights_and_counts_all_minutes(
     assert [end["minutes"] for end in ends] == [10, 20, 30]
     assert [end["episodes"] for end in ends] == [1000, 2000, 3000]
     assert [(end["seed"], end["finetuning"]) for end in ends] == [(3, 0), (3, 1), (3, 2)]
-    assert [call[call.index("--max_tokens") + 1] for call in calls] == ["10240"] * 3
-    began = [Path(call[call.index("--init") + 1]) for call in calls[1:]]
+    assert [call[call.index("--micro_batch_tokens") + 1] for call in calls] == ["10240"] * 3
+    began = [Path(call[call.index("--init_from") + 1]) for call in calls[1:]]
     assert began[0] == tmp_path / "seed3.pt"
-    assert "--init" not in calls[0]
+    assert "--init_from" not in calls[0]
     assert {
         value.mean().item() for value in checkpoint.load_checkpoint(began[1])["weights"].values()
     } == {3.0}
@@ -79,7 +79,7 @@ def test_fine_tuning_starts_from_averaged_weights_and_counts_all_minutes(
 
     calls.clear()
     assert [end["minutes"] for _, end in time_to_accuracy.run_seed(3, args)] == [10, 20, 30]
-    assert all("--resume" in call and "--init" not in call for call in calls)
+    assert all("--resume" in call and "--init_from" not in call for call in calls)
 
 
 def constant_network(weight: float) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from biml.errors import UsageError
 from biml.paths import DataFolders
 from biml.training import resume as resume_module
 from biml.training import schedule
-from biml.training.config import RuntimeConfig, TrainingConfig, resolve_options
+from biml.training.config import RuntimeConfig, TrainingConfig
 from biml.training.resume import fingerprint
-from biml.training.trainer import train
-from training_toys import OPTIONS, ToySource, open_toys
+from biml.training.setup import resolve_options
+from biml.training.trainer import RunResult, train
+from training_toys import OPTIONS, ToySource, open_toys, weights_of
 
 PAPER = TrainingConfig(episode_type="algebraic+biases", nsteps=1000)
 FAST = TrainingConfig(**resolve_options({"preset": "fast", "episode_type": "algebraic+biases"}))
@@ -68,12 +69,16 @@ def begun(tmp_path: Path) -> Path:
     return model
 
 
-def resume_run(model: Path) -> None:
-    train(model, {}, runtime=RuntimeConfig(workers=1), resume=True, open_training_data=open_toys)
+def resume_run(model: Path) -> RunResult:
+    return train(
+        model, {}, runtime=RuntimeConfig(workers=1), resume=True, open_training_data=open_toys
+    )
 
 
 def test_a_run_goes_on_by_the_recipe_that_it_began_with(begun: Path) -> None:
-    resume_run(begun)
+    before = weights_of(begun)
+    assert resume_run(begun).step == OPTIONS["nsteps"]
+    assert all(torch.equal(weight, before[name]) for name, weight in weights_of(begun).items())
 
 
 def test_a_run_of_another_recipe_is_refused_with_what_to_do_instead(
@@ -81,7 +86,7 @@ def test_a_run_of_another_recipe_is_refused_with_what_to_do_instead(
 ) -> None:
     before = begun.read_bytes()
     monkeypatch.setattr(schedule, "WARMUP_START", 0.5)
-    with pytest.raises(UsageError, match=r"another recipe.*--init \S+net\.pt.*version of biml"):
+    with pytest.raises(UsageError, match=r"--init_from \S+net\.pt"):
         resume_run(begun)
     assert begun.read_bytes() == before
 
@@ -90,5 +95,5 @@ def test_a_run_that_does_not_say_its_recipe_is_refused_likewise(begun: Path) -> 
     contents = torch.load(begun, weights_only=True)
     del contents["training"]["recipe"]
     torch.save(contents, begun)
-    with pytest.raises(UsageError, match=r"does not say by which recipe.*--init \S+net\.pt"):
+    with pytest.raises(UsageError, match=r"fingerprint.*--init_from \S+net\.pt"):
         resume_run(begun)

@@ -206,13 +206,15 @@ def test_evaluation_is_told_nothing() -> None:
 
 
 def test_guidance_is_refused_where_a_network_has_no_use_for_it(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--guide"):
-        open_training_data(TrainingConfig(episode_type="algebraic", guide=0.3), tmp_path)
+    with pytest.raises(UsageError, match="--aux_loss_weight"):
+        open_training_data(TrainingConfig(episode_type="algebraic", aux_loss_weight=0.3), tmp_path)
 
 
 @pytest.mark.parametrize(
     ("name", "told"), [("algebraic_noise", True), ("retrieve", False), ("few_shot_vanilla", False)]
 )
 def test_types_that_must_learn_no_rules_are_told_none(name: str, told: bool) -> None:
-    material = open_training_data(TrainingConfig(episode_type=name, arch="staged", guide=0.3), None)
-    assert (material.source[0].grammar_labels is not None) == told
+    material = open_training_data(
+        TrainingConfig(episode_type=name, arch="staged", aux_loss_weight=0.3), None
+    )
+    assert (material.dataset[0].grammar_labels is not None) == told

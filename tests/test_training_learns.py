@@ -11,8 +11,9 @@ from biml.evaluation.network import greedy_decode
 from biml.networks.base import EpisodeNetwork
 from biml.training.config import RuntimeConfig, TrainingConfig
 from biml.training.distributed import ProcessGroup
-from biml.training.metrics import TrainingCallback, read_metrics
-from biml.training.step import TrainStep, assign_micro_batches, build_step_batch
+from biml.training.logger import TrainingCallback
+from biml.training.metrics import read_metrics
+from biml.training.step import TrainStep, assign_micro_batches
 from biml.training.trainer import RunResult, default_micro_batch_tokens, train
 from biml.training.validation import Validation
 from training_toys import OPTIONS, open_toys, presented, same_weights, weights_of
@@ -32,19 +33,19 @@ def run(
 def toy_learner(**options: object) -> TrainStep:
     config = TrainingConfig(**{**OPTIONS, **options})  # type: ignore[arg-type]
     material = open_toys(config, None)
-    return TrainStep(material.network, material.source, config, HERE)
+    return TrainStep(material.network, material.dataset, config, HERE)
 
 
 def test_the_loss_of_a_repeated_run_of_episodes_falls() -> None:
     learner = toy_learner(nsteps=60, batch_size=1, lr=0.01, nepochs=2, dropout=0.0)
-    learner._source = type("One", (), {"episode": lambda self, i: presented(0, "train", 0)})()
+    learner._dataset = type("One", (), {"__getitem__": lambda self, i: presented(0, "train", 0)})()
     losses = [learner.step().loss for _ in range(60)]
     assert losses[-1] < 0.5 * losses[0]
 
 
 def test_the_gradient_is_that_of_the_mean_over_all_target_tokens() -> None:
-    learner = toy_learner(dropout=0.0, max_tokens=150)
-    batch = build_step_batch(learner._source, learner.network, 0, range(2), 150)
+    learner = toy_learner(dropout=0.0, micro_batch_tokens=150)
+    batch = learner.next_batch()
     assert len(batch.micro_batches) > 2
     whole = learner.network.collate(batch.episodes)
     pad = learner.network.vocabulary.output.pad
@@ -77,7 +78,8 @@ def test_validation_gives_the_accuracy_of_greedy_decoding() -> None:
     # A pool limits what may be answered, and an answer with another symbol can never be right.
     episodes[0] = replace(episodes[0], pool=("RED", "BLUE"))
     copied, novel = _greedy_accuracy(learner.network, episodes)
-    figures = Validation(learner.network, episodes, 500, "fp32", HERE).measure(learner.network)
+    config = TrainingConfig(precision="fp32", micro_batch_tokens=500)
+    figures = Validation(learner.network, episodes, config, HERE).measure(learner.network)
     assert figures.study_accuracy == pytest.approx(copied)
     assert figures.novel_accuracy == pytest.approx(novel)
     assert copied + novel > 0, "nothing is tested if every answer is wrong"
@@ -96,7 +98,7 @@ def test_a_run_leaves_model_history_and_event_files(tmp_path: Path) -> None:
     lines = read_metrics(tmp_path / "net.history.jsonl")
     assert [line["step"] for line in lines] == [1, 25, 30]
     assert all(line["val_loss"] is not None for line in lines)
-    assert 0 <= (lines[-1]["accuracy_copied"] or 0) <= 100
+    assert 0 <= (lines[-1]["accuracy_study"] or 0) <= 100
     assert lines[-1]["episodes"] == 60
     assert list((tmp_path / "net.tb").glob("events.out.tfevents.*"))
     assert outcome.last_validation == lines[-1]
@@ -158,7 +160,7 @@ def test_a_model_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing to resume"):
         run(tmp_path / "none.pt", resume=True)
     run(tmp_path / "net.pt", nsteps=2, save_best=True, save_best_skip=0.0)
-    with pytest.raises(UsageError, match="not a run that could go on"):
+    with pytest.raises(UsageError, match="--resume"):
         run(tmp_path / "net_best.pt", resume=True)
     (tmp_path / "bad.pt").write_bytes((tmp_path / "net.pt").read_bytes()[:5000])
     with pytest.raises(BimlError, match=r"bad\.pt"):
@@ -167,12 +169,12 @@ def test_a_model_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
 
 def test_resuming_with_other_options_or_data_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "net.pt", nsteps=2)
-    with pytest.raises(UsageError, match=r"--batch_size: the run had 2, now 9 was asked for"):
+    with pytest.raises(UsageError, match=r"batch_size: 2 in the run, 9 given"):
         run(tmp_path / "net.pt", resume=True, batch_size=9)
 
     def other_data(config: TrainingConfig, data_dir: Path | None):
         material = open_toys(config, data_dir)
-        return replace(material, source=replace(material.source, seed=99))
+        return replace(material, dataset=replace(material.dataset, seed=99))
 
     with pytest.raises(UsageError, match="other training episodes"):
         train(tmp_path / "net.pt", {}, runtime=ALONE, resume=True, open_training_data=other_data)
@@ -193,7 +195,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_its_batch(tmp_path: Pa
         return material
 
     conduct = RuntimeConfig(workers=1, save_every=0)
-    options = OPTIONS | {"nsteps": 20, "max_tokens": 10**6}
+    options = OPTIONS | {"nsteps": 20, "micro_batch_tokens": 10**6}
     with pytest.raises(BimlError, match=r"step 4: the loss is nan") as told:
         train(tmp_path / "net.pt", options, runtime=conduct, open_training_data=poisoned)
     folder = tmp_path / "net.failed_step_4"
@@ -201,7 +203,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_its_batch(tmp_path: Pa
     about = json.loads((folder / "step.json").read_text())
     assert about["step"] == 4
     assert about["loss"] == "nan"
-    assert len(list(folder.glob("*.txt"))) == OPTIONS["batch_size"] == len(about["copied"])
+    assert len(list(folder.glob("*.txt"))) == OPTIONS["batch_size"] == len(about["in_study"])
     assert all(torch.isfinite(value).all() for value in weights_of(tmp_path / "net.pt").values())
     assert torch.load(tmp_path / "net.pt", weights_only=True)["training"]["step"] == 3
 
@@ -220,12 +222,12 @@ def test_bf16_trains_too(tmp_path: Path) -> None:
 
 
 def test_precision_and_piece_size_stay_those_of_the_run(tmp_path: Path) -> None:
-    given = {key: OPTIONS[key] for key in OPTIONS if key not in ("precision", "max_tokens")}
+    given = {key: OPTIONS[key] for key in OPTIONS if key not in ("precision", "micro_batch_tokens")}
     train(tmp_path / "net.pt", given, runtime=ALONE, open_training_data=open_toys)
     options = torch.load(tmp_path / "net.pt", weights_only=True)["training"]["options"]
     assert options["precision"] in ("fp32", "bf16")
     usual = default_micro_batch_tokens(options["arch"], CPU, options["precision"])
-    assert options["max_tokens"] == usual
+    assert options["micro_batch_tokens"] == usual
 
 
 @pytest.mark.parametrize("amx", [False, True])

@@ -1,6 +1,5 @@
 """Recipes by name, and runs that are given a length of time."""
 
-import argparse
 import signal
 import time
 from collections.abc import Callable
@@ -12,11 +11,12 @@ import torch
 from rich.console import Console
 
 from biml.cli.main import main
-from biml.cli.train_console import TrainConsole
 from biml.errors import UsageError
-from biml.training.config import PRESETS, RuntimeConfig, TrainingConfig, resolve_options
-from biml.training.metrics import RunInfo, StepInfo, TrainingCallback
+from biml.training.config import PRESETS, RuntimeConfig, TrainingConfig
+from biml.training.console import TrainingConsole
+from biml.training.logger import RunInfo, StepInfo, TrainingCallback
 from biml.training.schedule import learning_rate
+from biml.training.setup import resolve_options
 from biml.training.trainer import train
 from training_toys import OPTIONS, open_toys
 
@@ -38,41 +38,44 @@ def test_options_that_are_given_go_before_those_of_the_preset() -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--preset", "slow"), "unknown preset 'slow'; choose paper or fast"),
-        (("--minutes", "0"), "--minutes must be a number above 0"),
-        (("--minutes", "nan"), "--minutes must be a number above 0"),
-        (("--minutes", "3", "--nsteps", "5"), "--minutes and --nsteps both say how long"),
-        (("--minutes", "3", "--nepochs", "5"), "--minutes and --nepochs both say how long"),
+        (("--preset", "slow"), "--preset must be paper or fast, not 'slow'"),
+        (("--time_budget", "0"), "--time_budget must be above 0"),
+        (("--time_budget", "nan"), "--time_budget must be above 0"),
+        (("--time_budget", "3", "--nsteps", "5"), "--time_budget and --nsteps"),
+        (("--time_budget", "3", "--nepochs", "5"), "--time_budget and --nepochs"),
         (("--arch", "slow"), "unknown architecture 'slow'; there are: paper, staged"),
         (("--preset", "fast", "--emb_size", "30"), "multiple of nheads"),
         (
             ("--preset", "fast", "--arch", "paper"),
-            "fast is a recipe for the staged network",
+            "--preset fast",
         ),
-        (("--preset", "paper", "--arch", "staged"), "for the paper network, not for --arch staged"),
+        (("--preset", "paper", "--arch", "staged"), "--preset paper"),
         (("--arch", "fast"), "no longer has the network 'fast'; train a staged one instead"),
         (("--preset", "fast", "--arch", "fast"), "train a staged one instead, with --preset fast"),
-        (("--nlayers_query", "2"), "the paper network takes no --nlayers_query"),
+        (("--nlayers_query", "2"), "--nlayers_query"),
         (("--preset", "fast", "--nlayers_query", "0"), "--nlayers_query must be at least 1"),
-        (("--preset", "fast", "--equal_projections"), "leave out --equal_projections"),
-        (("--equal_projections", "--init", "net-BIML-top.pt"), "--equal_projections is for new"),
-        (("--clean_share", "0.5"), "add --curriculum"),
+        (("--preset", "fast", "--mimetic_init"), "--mimetic_init"),
+        (("--mimetic_init", "--init_from", "net-BIML-top.pt"), "--mimetic_init"),
+        (("--clean_fraction", "0.5"), "--clean_fraction has no effect without --curriculum"),
         (
-            ("--preset", "fast", "--episode_type", "joint", "--clean_share", "2"),
-            "--clean_share must be between 0 and 1",
+            ("--preset", "fast", "--episode_type", "joint", "--clean_fraction", "2"),
+            "--clean_fraction must be at least 0 and at most 1",
         ),
-        (("--save_best_skip", "0.5"), "add --save_best"),
-        (("--arch", "staged", "--guide", "0.3"), "--guide has no effect with --episode_type retr"),
+        (("--save_best_skip", "0.5"), "--save_best_skip has no effect without --save_best"),
+        (
+            ("--arch", "staged", "--aux_loss_weight", "0.3"),
+            "--aux_loss_weight has no effect with --episode_type retr",
+        ),
         (
             ("--curriculum", "--episode_type", "few_shot_vanilla"),
-            "--curriculum has no effect with --episode_type few_shot_vanilla, which draws no",
+            "--curriculum has no effect with --episode_type few_shot_vanilla",
         ),
         (
-            ("--preset", "fast", "--episode_type", "open_end_human_all", "--clean_share", "0"),
-            "--clean_share has no effect with --episode_type open_end_human_all",
+            ("--preset", "fast", "--episode_type", "open_end_human_all", "--clean_fraction", "0"),
+            "--clean_fraction has no effect with --episode_type open_end_human_all",
         ),
-        (("--preset", "fast", "--no_lr_warmup"), "--no_lr_warmup has no effect with --lr_shape"),
-        (("--lr_shape", "square", "--lr_end_factor", "0.1"), "--lr_end_factor has no effect"),
+        (("--preset", "fast", "--no_lr_warmup"), "--no_lr_warmup has no effect with --lr_schedule"),
+        (("--lr_schedule", "quadratic", "--lr_end_factor", "0.1"), "--lr_end_factor has no effect"),
         (("--preset", "fast", "--episode_type", "few_shot_gold"), "is for evaluation only"),
     ],
 )
@@ -85,8 +88,13 @@ def test_misuse_is_named(tmp_path: Path, capsys, options: tuple[str, ...], told:
 
 @pytest.mark.parametrize("kind", ["retrieve", "few_shot_vanilla", "open_end_human_all"])
 def test_what_a_preset_brings_along_needs_no_effect(kind: str) -> None:
-    assert resolve_options({"preset": "fast", "episode_type": kind})["guide"] == 0.3
-    assert resolve_options({"preset": "fast", "episode_type": kind, "guide": 0.0})["guide"] == 0
+    assert resolve_options({"preset": "fast", "episode_type": kind})["aux_loss_weight"] == 0.3
+    assert (
+        resolve_options({"preset": "fast", "episode_type": kind, "aux_loss_weight": 0.0})[
+            "aux_loss_weight"
+        ]
+        == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,7 +103,7 @@ def test_what_a_preset_brings_along_needs_no_effect(kind: str) -> None:
         (2 * 24 * 3600, {}, True),
         (23 * 3600, {}, False),
         (2 * 24 * 3600, {"preset": "fast"}, False),
-        (2 * 24 * 3600, {"init": "net.pt"}, False),
+        (2 * 24 * 3600, {"init_from": "net.pt"}, False),
         (None, {}, False),
     ],
 )
@@ -103,18 +111,20 @@ def test_the_fast_preset_is_suggested_where_the_papers_takes_over_a_day(
     capsys, seconds: float | None, options: dict[str, str], suggested: bool
 ) -> None:
     config = TrainingConfig(**resolve_options(options))
-    console = TrainConsole(Console(), argparse.Namespace())
+    console = TrainingConsole(Console())
     console.on_start(RunInfo(config, "cpu", 2, 1000, 0, 200_000, "a stream", seconds))
     told = capsys.readouterr().out
     assert ("--preset fast" in told) == suggested
-    assert ("Measured here: about" in told) == (seconds is not None)
+    assert ("Measured: about" in told) == (seconds is not None)
 
 
 def test_a_time_budget_becomes_a_number_of_steps_that_the_run_keeps(tmp_path: Path) -> None:
     options = {name: value for name, value in OPTIONS.items() if name not in ("nsteps", "nepochs")}
     model = tmp_path / "net.pt"
     alone = RuntimeConfig(workers=1)
-    outcome = train(model, options | {"minutes": 0.01}, runtime=alone, open_training_data=open_toys)
+    outcome = train(
+        model, options | {"time_budget": 0.01}, runtime=alone, open_training_data=open_toys
+    )
     steps = outcome.config.nsteps
     assert steps is not None
     assert outcome.step == outcome.total_steps == steps
@@ -137,7 +147,7 @@ def test_a_signal_while_the_pace_is_measured_does_not_change_the_length(
     options = {name: value for name, value in OPTIONS.items() if name not in ("nsteps", "nepochs")}
     outcome = train(
         tmp_path / "net.pt",
-        options | {"minutes": 1},
+        options | {"time_budget": 1},
         runtime=RuntimeConfig(workers=1),
         open_training_data=open_toys,
     )
@@ -147,7 +157,7 @@ def test_a_signal_while_the_pace_is_measured_does_not_change_the_length(
 
 
 def test_a_muon_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
-    options = OPTIONS | {"optimizer": "muon", "lr_shape": "square", "nsteps": 8}
+    options = OPTIONS | {"optimizer": "muon", "lr_schedule": "quadratic", "nsteps": 8}
     whole, parted = tmp_path / "whole.pt", tmp_path / "parted.pt"
     alone = RuntimeConfig(workers=1, save_every=0)
     train(whole, options, runtime=alone, open_training_data=open_toys)
@@ -168,7 +178,7 @@ def test_a_muon_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
 
 
 def test_a_squared_rate_rises_and_falls() -> None:
-    config = TrainingConfig(lr=1.0, lr_shape="square")
+    config = TrainingConfig(lr=1.0, lr_schedule="quadratic")
     rates = [learning_rate(progress / 1000, config) for progress in range(1000)]
     assert rates[0] < 0.1
     assert 0.97 < max(rates) < 1
@@ -178,7 +188,7 @@ def test_a_squared_rate_rises_and_falls() -> None:
 
 def test_a_squared_rate_rises_again_where_biases_and_noise_come_in() -> None:
     config = TrainingConfig(
-        lr=1.0, lr_shape="square", episode_type="joint", curriculum=True, clean_share=0.6
+        lr=1.0, lr_schedule="quadratic", episode_type="joint", curriculum=True, clean_fraction=0.6
     )
     rates = [learning_rate(progress / 1000, config) for progress in range(1000)]
     assert rates[300] == pytest.approx(0.25)
@@ -186,10 +196,10 @@ def test_a_squared_rate_rises_again_where_biases_and_noise_come_in() -> None:
     assert 0.38 < max(rates[600:]) < 0.4
     assert rates[800] == pytest.approx(0.1)
     assert rates[-1] < 1e-5
-    for without in ({"clean_share": 0.0}, {"episode_type": "algebraic"}, {"curriculum": False}):
+    for without in ({"clean_fraction": 0.0}, {"episode_type": "algebraic"}, {"curriculum": False}):
         assert learning_rate(0.5, replace(config, **without)) == pytest.approx(0.25)
 
 
 def test_curriculum_and_clean_share_must_fit() -> None:
-    with pytest.raises(UsageError, match="clean_share"):
-        TrainingConfig(clean_share=1.5)
+    with pytest.raises(UsageError, match="clean_fraction"):
+        TrainingConfig(clean_fraction=1.5)

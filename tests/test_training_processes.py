@@ -17,7 +17,7 @@ from process_toys import await_end, await_file, children_of
 from training_toys import OPTIONS, open_toys, weights_of
 
 TWO = RuntimeConfig(workers=2)
-MANY_PIECES = OPTIONS | {"max_tokens": 200, "nsteps": 4, "lr": 1e-4, "lr_warmup": False}
+MANY_PIECES = OPTIONS | {"micro_batch_tokens": 200, "nsteps": 4, "lr": 1e-4, "lr_warmup": False}
 
 TOYS_UNDER_TORCHRUN = """
 import sys
@@ -26,7 +26,8 @@ from test_training_processes import MANY_PIECES
 from training_toys import open_toys
 from biml.training.config import RuntimeConfig
 from biml.training.trainer import train
-outcome = train(Path(sys.argv[1]), MANY_PIECES, runtime=RuntimeConfig(), open_training_data=open_toys)
+model = Path(sys.argv[1])
+outcome = train(model, MANY_PIECES, runtime=RuntimeConfig(), open_training_data=open_toys)
 print("steps:", outcome.step)
 """
 
@@ -64,7 +65,7 @@ def test_files_in_the_current_directory_are_not_taken_for_modules(
 
 def test_two_processes_share_the_work_of_muon(tmp_path: Path) -> None:
     muon = {name: value for name, value in MANY_PIECES.items() if name != "lr_warmup"}
-    muon |= {"optimizer": "muon", "lr_shape": "square"}
+    muon |= {"optimizer": "muon", "lr_schedule": "quadratic"}
     train(tmp_path / "one.pt", muon, runtime=RuntimeConfig(workers=1), open_training_data=open_toys)
     train(tmp_path / "two.pt", muon, runtime=TWO, open_training_data=open_toys)
     other = muon | {"seed": 1}
@@ -115,10 +116,10 @@ from biml.training import trainer
 first = os.environ["RANK"] == "0"
 trainer.pick_precision = lambda device: "bf16" if first else "fp32"
 trainer.default_micro_batch_tokens = lambda arch, device, precision: 200 if first else 100_000
-for unsaid in ("precision", "max_tokens"):
+for unsaid in ("precision", "micro_batch_tokens"):
     del MANY_PIECES[unsaid]
 outcome = trainer.train(Path(sys.argv[1]), MANY_PIECES, open_training_data=open_toys)
-sys.stdout.write(f"{outcome.config.precision} {outcome.config.max_tokens}\\n")
+sys.stdout.write(f"{outcome.config.precision} {outcome.config.micro_batch_tokens}\\n")
 """
 
 
@@ -137,17 +138,17 @@ from training_toys import open_toys
 from biml.training.step import TrainStep
 from biml.training.trainer import train
 
-whole_step = TrainStep.step
+accumulate = TrainStep.accumulate
 
-def step(optimisation, *asked):
-    if optimisation.steps_done == 1 and os.environ["RANK"] == "1":
+def signalled(train_step, batch):
+    if train_step.steps_done == 1 and os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGTERM)
-    return whole_step(optimisation, *asked)
+    accumulate(train_step, batch)
 
 model = Path(sys.argv[1])
 resume = model.exists()
 if not resume:
-    TrainStep.step = step
+    TrainStep.accumulate = signalled
 outcome = train(model, LONGER, resume=resume, open_training_data=open_toys)
 sys.stdout.write(f"{outcome.step}\\n")
 """
@@ -194,8 +195,8 @@ class OpenFailing:
 
     def __call__(self, config: TrainingConfig, data_dir: Path | None) -> TrainingData:
         toys = open_toys(config, data_dir)
-        source = FailsElsewhere(toys.source, self.home, self.how)
-        return TrainingData(toys.network, source, toys.validation, "toys")
+        source = FailsElsewhere(toys.dataset, self.home, self.how)
+        return TrainingData(toys.network, source, toys.validation)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +215,7 @@ def test_a_failing_process_ends_the_run_with_its_error(tmp_path: Path, how: str,
 
 
 def test_no_process_outlives_a_run_that_was_killed(tmp_path: Path) -> None:
-    script = TOYS_UNDER_TORCHRUN.replace("Conduct()", "Conduct(workers=2)").replace(
+    script = TOYS_UNDER_TORCHRUN.replace("RuntimeConfig()", "RuntimeConfig(workers=2)").replace(
         "MANY_PIECES,", "MANY_PIECES | {'nsteps': 100_000},"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

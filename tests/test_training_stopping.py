@@ -7,16 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from argparse import Namespace
 from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
 
-from biml.cli.train_console import TrainConsole
 from biml.training.config import TrainingConfig
+from biml.training.console import TrainingConsole
 from biml.training.distributed import graceful_shutdown
-from biml.training.metrics import RunInfo
+from biml.training.logger import RunInfo
 
 
 class StruckByCtrlC(io.RawIOBase):
@@ -71,7 +70,7 @@ def test_handlers_are_as_before_when_a_run_is_over() -> None:
 
 def test_a_terminal_keeps_its_cursor_however_a_run_ends() -> None:
     terminal = io.StringIO()
-    shown = TrainConsole(Console(file=terminal, force_terminal=True), Namespace())
+    shown = TrainingConsole(Console(file=terminal, force_terminal=True))
     shown.on_start(
         RunInfo(
             TrainingConfig(), "cpu", 1, 5000, steps_done=0, total_steps=10, data_description="drawn"

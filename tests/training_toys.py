@@ -25,7 +25,7 @@ OPTIONS: dict[str, Any] = {
     "nlayers_decoder": 1,
     "ff_mult": 1,
     "precision": "fp32",
-    "max_tokens": 1000,
+    "micro_batch_tokens": 1000,
 }
 
 
@@ -64,7 +64,7 @@ def open_toys(config: TrainingConfig, data_dir: Path | None) -> TrainingData:
         sizes, Vocabulary.from_words_and_symbols(WORDS, COLOURS), config.seed
     )
     validation = [presented(0, "validation", index) for index in range(3)]
-    return TrainingData(network, ToySource(config.seed), validation, "toys")
+    return TrainingData(network, ToySource(config.seed), validation)
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from biml.grammar.meta_grammar import COLOURS, WORDS
     from biml.networks.registry import register_architecture
     from biml.rng import generator
+    from biml.training.api import train
 
 _EXPORTS = {
     "biml.analysis.measures": ("register_measure",),
@@ -49,6 +50,7 @@ _EXPORTS = {
     "biml.grammar": ("GOLD", "Grammar", "GrammarError", "MetaGrammar", "Rule"),
     "biml.networks.registry": ("register_architecture",),
     "biml.rng": ("generator",),
+    "biml.training.api": ("train",),
 }
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 
@@ -80,6 +82,7 @@ __all__ = [
     "register_measure",
     "register_responder",
     "sample_episode",
+    "train",
     "write_episode",
 ]
 

@@ -15,37 +15,38 @@ from biml.evaluation.accuracy import DEFAULT_REPEATS, count_changed_responses, e
 from biml.networks.checkpoint import REQUIRED_KEYS, load_checkpoint, network_from_checkpoint
 from biml.networks.pretrained import cast_weights, read_bytes
 from biml.paths import DataFolders, list_pretrained
-from biml.training.config import PRESETS, TrainingConfig, cli_name
-from biml.training.metrics import LogEntry, read_metrics
+from biml.training.config import PRESETS, SIZE_OPTIONS, TrainingConfig, cli_name, current_options
+from biml.training.metrics import LogEntry, current_log, read_metrics
 from biml.training.resume import RunPaths
-from biml.training.setup import SIZE_OPTIONS
 from biml.version import __version__
 
 
 def reproduction_command(options: Mapping[str, Any], name: str) -> str:
-    """`biml train …` with the options that differ from those of the preset.
+    """The `biml train …` that repeats a run: the options that differ from those of its preset.
 
     Args:
-        options: fields of `TrainingConfig`, as a checkpoint holds them.
+        options: fields of `TrainingConfig`, as a checkpoint of any version has them.
         name: of the model's file.
 
-    >>> reproduction_command({"preset": "fast", "episode_type": "joint", "nsteps": 100, "minutes": 3.0}, "a.pt")
+    >>> options = {"preset": "fast", "episode_type": "joint", "nsteps": 100, "time_budget": 3.0}
+    >>> reproduction_command(options, "a.pt")
     'biml train --preset fast --episode_type joint --nsteps 100 --seed 0 --fn_out_model a.pt'
     """
+    options = current_options(options)
     preset = options.get("preset", "paper")
-    usual = asdict(TrainingConfig()) | PRESETS.get(preset, {})
-    fixed = {"preset", "minutes"}  # a time budget became a number of steps, which is exact
-    if options.get("init") is not None:
-        fixed |= {"arch", *SIZE_OPTIONS}
+    defaults = asdict(TrainingConfig()) | PRESETS.get(preset, {})
+    implied = {"preset", "time_budget"}  # a time budget became a number of steps, which is exact
+    if options.get("init_from") is not None:
+        implied |= {"arch", *SIZE_OPTIONS}
     parts = ["biml", "train"] + (["--preset", preset] if preset != "paper" else [])
     for field in asdict(TrainingConfig()):
-        value = options.get(field, usual[field])
-        if field in fixed or (value == usual[field] and field != "seed"):
+        value = options.get(field, defaults[field])
+        if field in implied or (value == defaults[field] and field != "seed"):
             continue
         if isinstance(value, bool):
             parts.append(cli_name(field))
         else:
-            parts += [cli_name(field), Path(value).name if field == "init" else str(value)]
+            parts += [cli_name(field), Path(value).name if field == "init_from" else str(value)]
     return shlex.join([*parts, "--fn_out_model", name])
 
 
@@ -105,7 +106,7 @@ def training_segments(path: Path) -> list[RunSegment]:
             # It may know of earlier ones itself.
             parts = training_segments(file)
             before = parts.pop().episodes_before
-        lines = _curves_or_empty(file) if file else list(one.get("history") or ())
+        lines = _curves_or_empty(file) if file else current_log(one.get("history") or ())
         shown = one.get("episodes")
         if shown is None:
             shown = lines[-1]["episodes"] if lines else 0
@@ -135,7 +136,7 @@ def _stored_log(contents: Mapping[str, Any]) -> list[LogEntry]:
     """The lines in a checkpoint."""
     record = contents.get("training", {}).get("record", {})
     found = record.get("history") or contents.get("history")
-    return list(found or _mlc_log(contents.get("info") or {}))
+    return current_log(found or _mlc_log(contents.get("info") or {}))
 
 
 def _mlc_log(info: Mapping[str, Any]) -> list[LogEntry]:

@@ -1,219 +1,17 @@
-"""Everything that decides what a training run learns, with the published defaults."""
+"""Options of a training run: defaults, allowed values, help texts, and presets.
+
+Each field's metadata gives its help, its allowed values and its spelling on the command line; the
+options of `biml train` are made from it.
+"""
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from biml.episodes.registry import episode_type
 from biml.errors import UsageError
-from biml.networks.registry import architecture
-
-ACTIVATIONS = ("gelu", "relu")
-
-OPTIMIZERS = ("adamw", "muon")
-
-LR_SCHEDULES = ("epochs", "square")
-
-PRECISIONS = ("fp32", "bf16")
-
-MAX_BATCH_SIZE = 1_000_000
-"""In one step; their words alone take some gigabytes."""
-
-MAX_MINUTES = 5_256_000
-"""Ten years."""
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """The options of a run that its result depends on; the same config gives the same model.
-
-    How a run is carried out (device, number of processes, how often it saves, what it shows) is in
-    `Conduct`: that may differ when a run is resumed, this may not.
-
-    Attributes:
-        preset: the recipe that the other options come from where they were not given.
-        episode_type: a name of the table of episode types.
-        batch_size: episodes a step.
-        batch_growth: the last step has this many times as many; each has a few more than the one
-            before.
-        nepochs: passes over the data of the episode type.
-        nsteps: steps in total, where not `nepochs` times the data; the schedule is fitted to it.
-        minutes: time budget of the training; `nsteps` is set by a measurement when it begins.
-        init: file of a trained model to start the weights from, instead of at random.
-        curriculum: begin with easier episodes, and with targets free of biases and noise;
-            only the latter with `init`, since a trained model has passed its first lessons.
-        clean_share: the share of training before biases and noise come in, with a curriculum.
-        guide: weight of the losses that tell inner layers what the grammar knows: which word an
-            output symbol stands for, and what each word means; 0 for none.
-        optimizer: `adamw`, or `muon` for the matrices of the layers and AdamW for the rest.
-        lr_shape: `epochs` (the published schedule) or `square` (see `schedule.learning_rate`).
-        lr: the highest learning rate.
-        lr_end_factor: the learning rate of the last epoch, as a share of `lr`.
-        lr_warmup: whether the rate rises over the first epoch.
-        save_best: whether the model with the lowest validation loss is kept too.
-        save_best_skip: the share of training after which `save_best` begins; with a curriculum,
-            of what follows after biases and noise have come in.
-        seed: of initial weights, episodes and dropout.
-        precision: `fp32` or `bf16`; None chooses by the machine when the run begins.
-        max_tokens: size of the pieces in which a step is computed; None leaves it to the machine.
-        arch: a name of the table of architectures.
-        equal_projections: start key projections equal to query projections, in an architecture
-            where they do not always.
-        nlayers_encoder, nlayers_query, nlayers_decoder, emb_size, ff_mult, dropout, act: sizes of
-            the network; an architecture takes those that it knows.
-
-    Raises:
-        UsageError: a value that cannot work; the message names the option.
-    """
-
-    preset: str = "paper"
-    episode_type: str = "retrieve"
-    batch_size: int = 25
-    batch_growth: float = 1.0
-    nepochs: int = 50
-    nsteps: int | None = None
-    minutes: float | None = None
-    init: str | None = None
-    curriculum: bool = False
-    clean_share: float = 0.75
-    guide: float = 0.0
-    optimizer: str = "adamw"
-    lr_shape: str = "epochs"
-    lr: float = 0.001
-    lr_end_factor: float = 0.05
-    lr_warmup: bool = True
-    save_best: bool = False
-    save_best_skip: float = 0.2
-    seed: int = 0
-    precision: str | None = None
-    max_tokens: int | None = None
-    arch: str = "paper"
-    equal_projections: bool = False
-    nlayers_encoder: int = 3
-    nlayers_query: int = 4
-    nlayers_decoder: int = 3
-    emb_size: int = 128
-    ff_mult: int = 4
-    dropout: float = 0.1
-    act: str = "gelu"
-
-    def __post_init__(self) -> None:
-        for name in ("nepochs", "emb_size", "ff_mult"):
-            _require(getattr(self, name) >= 1, name, self, "at least 1")
-        _require(
-            1 <= self.batch_size <= MAX_BATCH_SIZE, "batch_size", self, f"1 to {MAX_BATCH_SIZE}"
-        )
-        for name in ("nlayers_encoder", "nlayers_query", "nlayers_decoder"):
-            _require(getattr(self, name) >= 1, name, self, "at least 1")
-        most = MAX_BATCH_SIZE / self.batch_size
-        _require(1 <= self.batch_growth <= most, "batch_growth", self, f"1 to {most:g}")
-        _require(self.nsteps is None or self.nsteps >= 1, "nsteps", self, "at least 1")
-        _require(self.max_tokens is None or self.max_tokens >= 1, "max_tokens", self, "at least 1")
-        fine = self.minutes is None or 0 < self.minutes <= MAX_MINUTES
-        _require(fine, "minutes", self, f"a number above 0, {MAX_MINUTES} at most")
-        _require(0 <= self.clean_share <= 1, "clean_share", self, "between 0 and 1")
-        _require(math.isfinite(self.guide) and self.guide >= 0, "guide", self, "at least 0")
-        _require(self.optimizer in OPTIMIZERS, "optimizer", self, " or ".join(OPTIMIZERS))
-        _require(self.lr_shape in LR_SCHEDULES, "lr_shape", self, " or ".join(LR_SCHEDULES))
-        _require(math.isfinite(self.lr) and self.lr > 0, "lr", self, "a number above 0")
-        _require(0 <= self.lr_end_factor <= 1, "lr_end_factor", self, "between 0 and 1")
-        _require(0 <= self.save_best_skip <= 1, "save_best_skip", self, "between 0 and 1")
-        _require(0 <= self.dropout < 1, "dropout", self, "at least 0 and below 1")
-        _require(self.act in ACTIVATIONS, "act", self, " or ".join(ACTIVATIONS))
-        known = self.precision is None or self.precision in PRECISIONS
-        _require(known, "precision", self, "auto, " + " or ".join(PRECISIONS))
-
-    def total_steps(self, episodes_per_epoch: int) -> int:
-        """Steps of the whole run; the last one may go a little beyond the last epoch.
-
-        >>> TrainingConfig().total_steps(100_000)
-        200000
-        """
-        if self.nsteps is not None:
-            return self.nsteps
-        on_average = self.batch_size * (1 + self.batch_growth) / 2
-        return max(1, math.ceil(self.nepochs * episodes_per_epoch / on_average))
-
-    def episodes_seen(self, steps: int, total: int) -> int:
-        """Episodes that are shown in the first steps of a run of `total` steps.
-
-        >>> TrainingConfig(batch_size=10).episodes_seen(3, 8)
-        30
-        >>> growing = TrainingConfig(batch_size=10, batch_growth=3)
-        >>> [growing.episodes_seen(steps, 4) for steps in range(5)]
-        [0, 12, 30, 52, 80]
-        """
-        growth = (self.batch_growth - 1) * steps / (2 * total)
-        return round(self.batch_size * steps * (1 + growth))
-
-
-@dataclass(frozen=True)
-class RuntimeConfig:
-    """How a run is carried out; none of it changes what is learned, so a resumed run may differ.
-
-    Attributes:
-        device: `auto`, `cpu`, `cuda` or `cuda:1`.
-        workers: processes on the CPU; None takes one for each core.
-        save_every: minutes between checkpoints.
-        dashboard: draw the learning curves while training.
-    """
-
-    device: str = "auto"
-    workers: int | None = None
-    save_every: float = 5.0
-    dashboard: bool = False
-
-    def __post_init__(self) -> None:
-        fine = self.workers is None or self.workers >= 1
-        _require(fine, "workers", self, "at least 1")
-        _require(self.save_every >= 0, "save_every", self, "at least 0 (minutes)")
-
-
-def cli_name(name: str) -> str:
-    """The command-line spelling of a field."""
-    return "--no_lr_warmup" if name == "lr_warmup" else f"--{name}"
-
-
-def check_resume_options(previous: TrainingConfig, given: Mapping[str, Any]) -> None:
-    """Compare the options that were asked for with those of the run that is to be resumed.
-
-    Raises:
-        UsageError: some differ; the message names each with both values.
-    """
-    differing = [
-        f"{cli_name(name)}: the run had {_format_value(name, getattr(previous, name))}, "
-        f"now {_format_value(name, value)} was asked for"
-        for name, value in given.items()
-        if getattr(previous, name) != value
-    ]
-    if differing:
-        raise UsageError(
-            "cannot resume with other options than the run had:\n  "
-            + "\n  ".join(differing)
-            + "\nLeave them out to continue as the run was, or train a new model."
-        )
-
-
-def _format_value(name: str, value: object) -> str:
-    if name == "lr_warmup":
-        return "no" if value else "yes"  # shown as the option --no_lr_warmup
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "its default" if value is None else str(value)
-
-
-def _require(condition: bool, name: str, config: object, expected: str) -> None:
-    if not condition:
-        value = getattr(config, name)
-        raise UsageError(f"{cli_name(name)} must be {expected}, not {value!r}")
-
-
-# === Recipes by name: the published one, and one for a laptop.
-
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # The defaults of `TrainingConfig` are the published recipe to the letter.
     "paper": {},
     "fast": {
         "arch": "staged",
@@ -225,95 +23,309 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_growth": 2.0,
         "nepochs": 3,
         "optimizer": "muon",
-        "lr_shape": "square",
+        "lr_schedule": "quadratic",
         "curriculum": True,
-        "guide": 0.3,
+        "aux_loss_weight": 0.3,
     },
 }
-"""What differs from the defaults of `TrainingConfig`, by the name that `--preset` takes."""
+"""What differs from the defaults of `TrainingConfig`, which are the published options."""
+
+_PRESET_SUMMARIES = {
+    "paper": "the published options, which are the defaults below",
+    "fast": "the staged network with a faster training recipe, for a laptop",
+}
+
+OPTIMIZERS = ("adamw", "muon")
+LR_SCHEDULES = ("linear", "quadratic")
+PRECISIONS = ("fp32", "bf16")
+ACTIVATIONS = ("gelu", "relu")
+
+MAX_BATCH_SIZE = 1_000_000
+"""Episodes per step; their words alone take gigabytes."""
+
+MAX_MINUTES = 5_256_000
+"""Ten years."""
 
 
-def preset_architecture(preset: str) -> str:
-    """The architecture that a preset is a recipe for.
+@dataclass(frozen=True)
+class Interval:
+    """Allowed numbers; infinity and NaN never are.
 
-    >>> preset_architecture("paper"), preset_architecture("fast")
-    ('paper', 'staged')
+    >>> 0.5 in Interval(0, 1, open_high=True), str(Interval(0, 1, open_high=True))
+    (True, 'at least 0 and below 1')
     """
-    return str(PRESETS[preset].get("arch", TrainingConfig.arch))
+
+    low: float
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return above and below and math.isfinite(value)
+
+    def __str__(self) -> str:
+        text = f"{'above' if self.open_low else 'at least'} {self.low:g}"
+        if self.high < math.inf:
+            text += f" and {'below' if self.open_high else 'at most'} {self.high:.7g}"
+        return text
 
 
-def preset_supports(preset: str, arch: str) -> bool:
-    """Whether a preset can train an architecture.
+FRACTION = Interval(0, 1)
+POSITIVE = Interval(1)
 
-    Depth and rates of a recipe are for networks of one kind: those that can be guided, or the
-    published one.
 
-    >>> preset_supports("fast", "staged"), preset_supports("paper", "staged")
-    (True, False)
+@dataclass(frozen=True)
+class Option:
+    """How a field of a config appears on the command line.
+
+    Attributes:
+        flag: the spelling, where it is not the field's name.
+        formerly: the field's name in earlier versions, still accepted.
+        old_values: earlier spellings of choices, still accepted.
+        network_field: the field of a network's config that the option sets.
     """
-    return (
-        architecture(arch).supports_aux_loss
-        == architecture(preset_architecture(preset)).supports_aux_loss
+
+    help: str
+    group: str = "training"
+    metavar: str | None = None
+    allowed: Interval | tuple[str, ...] = ()
+    flag: str | None = None
+    formerly: str | None = None
+    old_values: Mapping[str, str] = field(default_factory=dict)
+    network_field: str | None = None
+
+
+def option(default: Any, help: str, **details: Any) -> Any:
+    """A dataclass field with a default that is also an option."""
+    return field(default=default, metadata={"option": Option(help, **details)})
+
+
+def options_of(config: Any) -> dict[str, Option]:
+    """The options of a config (class or instance) by the names of its fields."""
+    return {one.name: one.metadata["option"] for one in fields(config)}
+
+
+def _size(default: Any, help: str, allowed: Any = POSITIVE, network_field: str = "") -> Any:
+    return option(
+        default, help, group="network", allowed=allowed, network_field=network_field or None
     )
 
 
-def resolve_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a run: those that were given, and those of its preset for the others.
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The options that the result of a run depends on: equal configs give equal models.
 
     Raises:
-        UsageError: the preset is unknown, two options contradict each other, or one has no effect
-            beside the others.
+        UsageError: a value is not allowed; the message names the option.
     """
-    name = given.get("preset", "paper")
-    if name not in PRESETS:
-        raise UsageError(f"unknown preset {name!r}; choose {' or '.join(PRESETS)}")
-    lengths = [cli_name(length) for length in ("nsteps", "nepochs") if length in given]
-    if "minutes" in given and lengths:
-        raise UsageError(f"--minutes and {lengths[0]} both say how long the run is; give only one")
-    options = {**PRESETS[name], **given}
-    # A recipe's depth and rates are for its network; other options may well be varied in it.
-    arch = preset_architecture(name)
-    if "preset" in given and not preset_supports(name, options.get("arch", arch)):
-        raise UsageError(
-            f"--preset {name} is a recipe for the {arch} network, not for --arch {given['arch']}; "
-            "leave out one of them"
-        )
-    sizes = {field.name for field in fields(architecture(str(options.get("arch", arch))).config)}
-    if "nlayers_query" in given and "nlayers_query" not in sizes and "init" not in given:
-        raise UsageError(f"the {options.get('arch', arch)} network takes no --nlayers_query")
-    if "equal_projections" in given and "init" in given:
-        raise UsageError("--equal_projections is for new weights, which --init has none of")
-    _reject_unused_options(given, options)
-    return options
+
+    preset: str = option(
+        "paper",
+        "options to start from: "
+        + " or ".join(f"{name} ({text})" for name, text in _PRESET_SUMMARIES.items()),
+        metavar="NAME",
+    )
+    episode_type: str = option("retrieve", "type of the training episodes", metavar="TYPE")
+    batch_size: int = option(25, "episodes per step", allowed=Interval(1, MAX_BATCH_SIZE))
+    batch_growth: float = option(
+        1.0,
+        "batch size of the last step relative to the first; it grows linearly",
+        allowed=POSITIVE,
+    )
+    nepochs: int = option(50, "epochs: passes over the training data", allowed=POSITIVE)
+    nsteps: int | None = option(None, "optimisation steps, instead of epochs", allowed=POSITIVE)
+    time_budget: float | None = option(
+        None,
+        "length of the run in minutes: the number of steps follows from the time per step, "
+        "measured at the start",
+        metavar="MINUTES",
+        allowed=Interval(0, MAX_MINUTES, open_low=True),
+        formerly="minutes",
+    )
+    init_from: str | None = option(
+        None,
+        "initialise the weights from a trained model, by name or path; its architecture and sizes "
+        "are used, and a curriculum skips the easier grammars",
+        group="network",
+        metavar="MODEL",
+        formerly="init",
+    )
+    curriculum: bool = option(
+        False, "begin with easier grammars, and add biases and noise to the targets late"
+    )
+    clean_fraction: float = option(
+        0.75,
+        "fraction of a curriculum's run before biases and noise are added",
+        allowed=FRACTION,
+        formerly="clean_share",
+    )
+    aux_loss_weight: float = option(
+        0.0,
+        "weight of the auxiliary losses on inner layers: the meaning of each word, and the source "
+        "of each output symbol; not for --arch paper",
+        allowed=Interval(0),
+        formerly="guide",
+    )
+    optimizer: str = option(
+        "adamw", "adamw, or muon for weight matrices and AdamW for the rest", allowed=OPTIMIZERS
+    )
+    lr_schedule: str = option(
+        "linear",
+        "learning-rate schedule: linear (published, a step down per epoch) or quadratic decay; "
+        "with a curriculum, a second cycle from 0.4 of --lr",
+        allowed=LR_SCHEDULES,
+        formerly="lr_shape",
+        old_values={"epochs": "linear", "square": "quadratic"},
+    )
+    lr: float = option(
+        0.001,
+        "peak learning rate; muon uses 12 times this for matrices",
+        allowed=Interval(0, open_low=True),
+    )
+    lr_end_factor: float = option(
+        0.05, "learning rate of the last epoch, relative to --lr", allowed=FRACTION
+    )
+    lr_warmup: bool = option(
+        True, "start at --lr instead of a warm-up over the first epoch", flag="no_lr_warmup"
+    )
+    save_best: bool = option(
+        False, "also save the model with the lowest validation loss, as NAME_best.pt"
+    )
+    save_best_skip: float = option(
+        0.2,
+        "fraction of the run before --save_best begins (with a curriculum: of the part after "
+        "biases and noise are added)",
+        allowed=FRACTION,
+    )
+    seed: int = option(0, "seed of weights, episodes and dropout")
+    precision: str | None = option(
+        None,
+        "of matrix products: fp32, bf16 or auto (the default: bf16 where that is faster)",
+        group="run",
+        allowed=(*PRECISIONS, "auto"),
+    )
+    micro_batch_tokens: int | None = option(
+        None,
+        "tokens per micro-batch; fewer need less memory (default: by processor)",
+        group="run",
+        allowed=POSITIVE,
+        formerly="max_tokens",
+    )
+    arch: str = option(
+        "paper",
+        "architecture: paper (the published MLC sequence-to-sequence transformer) or staged "
+        "(encodes the study examples once per episode, with a lexicon)",
+        group="network",
+        metavar="NAME",
+    )
+    mimetic_init: bool = option(
+        False,
+        "initialise key projections equal to query projections; for --arch paper only, staged "
+        "always does",
+        group="network",
+        formerly="equal_projections",
+    )
+    nlayers_encoder: int = _size(3, "layers of the encoder", network_field="nlayers_encoder")
+    nlayers_query: int = _size(
+        4, "layers that encode a query (--arch staged)", network_field="nlayers_query"
+    )
+    nlayers_decoder: int = _size(3, "layers of the decoder", network_field="nlayers_decoder")
+    emb_size: int = _size(128, "embedding size", network_field="emb_size")
+    ff_mult: int = _size(4, "feed-forward size, relative to --emb_size", network_field="ff_mult")
+    dropout: float = _size(0.1, "dropout probability", Interval(0, 1, open_high=True))
+    act: str = _size("gelu", "activation function", ACTIVATIONS, "activation")
+
+    def __post_init__(self) -> None:
+        check_values(self)
+        most = MAX_BATCH_SIZE / self.batch_size
+        if self.batch_growth > most:
+            raise UsageError(f"--batch_growth must be at most {most:g}, not {self.batch_growth!r}")
+
+    def total_steps(self, episodes_per_epoch: int) -> int:
+        """Steps of the whole run; the last one may go a little beyond the last epoch.
+
+        >>> TrainingConfig().total_steps(100_000)
+        200000
+        """
+        if self.nsteps is not None:
+            return self.nsteps
+        mean_batch_size = self.batch_size * (1 + self.batch_growth) / 2
+        return max(1, math.ceil(self.nepochs * episodes_per_epoch / mean_batch_size))
+
+    def episodes_seen(self, steps: int, total: int) -> int:
+        """Episodes seen after the first `steps` of `total` steps.
+
+        >>> growing = TrainingConfig(batch_size=10, batch_growth=3)
+        >>> [growing.episodes_seen(steps, 4) for steps in range(5)]
+        [0, 12, 30, 52, 80]
+        """
+        growth = (self.batch_growth - 1) * steps / (2 * total)
+        return round(self.batch_size * steps * (1 + growth))
 
 
-def _reject_unused_options(given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    """Refuse what has no effect beside the other options; a preset may well bring such along."""
-    kind = episode_type(options.get("episode_type", TrainingConfig.episode_type))
-    if "save_best_skip" in given and not options.get("save_best"):
-        raise UsageError("--save_best_skip says when --save_best begins; add --save_best")
-    if "clean_share" in given and not options.get("curriculum"):
-        raise UsageError("--clean_share is a share of a curriculum's run; add --curriculum")
-    for idle, why in (
-        (
-            "guide",
-            "" if kind.supports_grammar_labels or not given.get("guide") else "teaches no rules",
-        ),
-        ("curriculum", "" if kind.algebraic_training else "draws no grammars"),
-        (
-            "clean_share",
-            "" if kind.has_late_corruption else "has no biases and noise to bring in late",
-        ),
-    ):
-        if idle in given and why:
-            raise UsageError(
-                f"{cli_name(idle)} has no effect with --episode_type {kind.name}, which {why}; "
-                "leave it out"
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """Options that do not change what is learned, so that they may differ when a run resumes."""
+
+    device: str = option("auto", "auto, cpu, cuda or cuda:N", group="run", metavar="NAME")
+    workers: int | None = option(
+        None,
+        "processes on a CPU (default: one per core); the result is equal up to rounding",
+        group="run",
+        allowed=POSITIVE,
+    )
+    save_every: float = option(
+        5.0, "minutes between checkpoints", group="run", metavar="MINUTES", allowed=Interval(0)
+    )
+    dashboard: bool = option(False, "plot learning curves to NAME.png", group="run")
+
+    def __post_init__(self) -> None:
+        check_values(self)
+
+
+_OPTIONS = options_of(TrainingConfig) | options_of(RuntimeConfig)
+_FORMER_NAMES = {one.formerly: name for name, one in _OPTIONS.items() if one.formerly}
+
+SIZE_OPTIONS = {name: one.network_field for name, one in _OPTIONS.items() if one.network_field}
+"""Options that a network's weights fix, and their names in the config of its architecture."""
+
+
+def check_values(config: Any) -> None:
+    """Compare every field of a config with its allowed values.
+
+    Raises:
+        UsageError: a value is not allowed; the message names the option.
+    """
+    for name, one in options_of(config).items():
+        value = getattr(config, name)
+        if one.allowed and value is not None and value not in one.allowed:
+            expected = (
+                one.allowed if isinstance(one.allowed, Interval) else " or ".join(one.allowed)
             )
-    if options.get("lr_shape") == "square":
-        for idle in ("lr_end_factor", "lr_warmup"):
-            if idle in given:
-                of_preset = "" if "lr_shape" in given else f" of --preset {given['preset']}"
-                raise UsageError(
-                    f"{cli_name(idle)} has no effect with --lr_shape square{of_preset}; leave it out"
-                )
+            raise UsageError(f"{cli_name(name)} must be {expected}, not {value!r}")
+
+
+def cli_name(name: str) -> str:
+    """The command-line spelling of a field.
+
+    >>> cli_name("lr_warmup"), cli_name("seed")
+    ('--no_lr_warmup', '--seed')
+    """
+    return f"--{_OPTIONS[name].flag or name}"
+
+
+def current_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename options and values that an earlier version of biml wrote.
+
+    >>> current_options({"lr_shape": "square", "max_tokens": 1000, "seed": 1})
+    {'lr_schedule': 'quadratic', 'micro_batch_tokens': 1000, 'seed': 1}
+    """
+    renamed = {_FORMER_NAMES.get(name, name): value for name, value in options.items()}
+    if "lr_schedule" in renamed:
+        schedule = renamed["lr_schedule"]
+        renamed["lr_schedule"] = _OPTIONS["lr_schedule"].old_values.get(schedule, schedule)
+    if renamed.get("precision") == "auto":
+        del renamed["precision"]
+    return renamed

@@ -1,41 +1,52 @@
-"""What a run tells to whoever shows it; the library itself prints nothing."""
+"""Metrics of a run: the log file, TensorBoard, and learning curves."""
 
 import json
 import os
 import sys
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from biml.errors import BimlError, FormatError
 from biml.io import atomic_write
-from biml.training.config import TrainingConfig
 
 LogEntry = dict[str, float | int | None]
-"""One moment of a run: step, episodes, lr, train_loss, gradient_norm, episodes_per_second, seconds,
-and where it was validated val_loss, accuracy_copied and accuracy_novel (percent)."""
+"""One line of the log: step, episodes, lr, train_loss, gradient_norm, episodes_per_second, seconds,
+and after a validation val_loss, accuracy_study and accuracy_novel (percent of exact answers to
+study-example and to novel queries)."""
 
 _TAGS = {
     "train_loss": "loss/train",
     "val_loss": "loss/validation",
-    "accuracy_copied": "accuracy/copied",
+    "accuracy_study": "accuracy/study",
     "accuracy_novel": "accuracy/novel",
     "lr": "optimiser/learning_rate",
     "gradient_norm": "optimiser/gradient_norm",
     "episodes_per_second": "speed/episodes_per_second",
 }
 
+_FORMER_KEYS = {"accuracy_copied": "accuracy_study"}
+
+
+def current_log(log: Iterable[Mapping[str, Any]]) -> list[LogEntry]:
+    """Rename keys that an earlier version of biml wrote.
+
+    >>> current_log([{"step": 1, "accuracy_copied": 50.0}])
+    [{'step': 1, 'accuracy_study': 50.0}]
+    """
+    return [{_FORMER_KEYS.get(key, key): value for key, value in entry.items()} for entry in log]
+
+
+def last_validation(log: Sequence[LogEntry]) -> LogEntry | None:
+    """The latest entry with validation metrics."""
+    return next((entry for entry in reversed(log) if entry.get("val_loss") is not None), None)
+
 
 class MetricsLogger:
-    """The lines of a run so far, kept in step with the files.
+    """The log of a run, in a JSON-lines file and TensorBoard event files.
 
-    Args:
-        path: the JSON-lines file; it is rewritten to hold exactly `lines`, so that a run that goes
-            on from an older checkpoint has no step twice.
-        events: folder of the TensorBoard files.
-        lines: what was there before, from the checkpoint.
+    The file is rewritten to hold exactly `entries` (the log of the checkpoint), so that a run
+    resumed from an older checkpoint has no step twice.
     """
 
     def __init__(self, path: Path, events: Path, entries: Sequence[LogEntry] = ()) -> None:
@@ -52,7 +63,7 @@ class MetricsLogger:
         self._writer = SummaryWriter(str(events), purge_step=last + 1, flush_secs=30)
 
     def add(self, entry: LogEntry) -> None:
-        """Append one line.
+        """Append one entry.
 
         Raises:
             BimlError: the file cannot be written, as when the disk is full.
@@ -73,39 +84,31 @@ class MetricsLogger:
 
 
 def read_metrics(path: Path) -> list[LogEntry]:
-    """The lines of a history file; a last line that was cut short is left out.
+    """Read a log file; a last line that was cut short is skipped.
 
     Raises:
         FormatError: another line is not a JSON object.
     """
-    lines: list[LogEntry] = []
-    texts = path.read_text(encoding="utf-8").splitlines()
-    for number, text in enumerate(texts, 1):
+    entries: list[LogEntry] = []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
         try:
-            value: Any = json.loads(text)
+            value: Any = json.loads(line)
         except json.JSONDecodeError:
             value = None
         if isinstance(value, dict):
-            lines.append(value)
-        elif number < len(texts):
-            raise FormatError("not a line of a training history", source=str(path), line=number)
-    return lines
+            entries.append(value)
+        elif number < len(lines):
+            raise FormatError("not a line of a training log", source=str(path), line=number)
+    return current_log(entries)
 
 
 def _to_json_line(entry: LogEntry) -> str:
     return json.dumps(entry) + "\n"
 
 
-# === Learning curves as a picture, and in a window where there is a screen.
-
-
 class Dashboard:
-    """Draws the curves of a history to a file each time it is asked to.
-
-    Args:
-        path: the PNG file.
-        title: what stands above the curves.
-    """
+    """Learning curves in a PNG file, and in a window where there is a screen."""
 
     def __init__(self, path: Path, title: str) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -114,23 +117,21 @@ class Dashboard:
         self._path = path
         self._title = title
         self._window: Any = _interactive_pyplot()
-        if self._window:
-            self._figure = self._window.gcf()
-        else:
-            self._figure = Figure()
+        self._figure = self._window.gcf() if self._window else Figure()
+        if not self._window:
             FigureCanvasAgg(self._figure)
         self._figure.set_size_inches(10, 4)
 
     def plot(self, log: Sequence[LogEntry]) -> None:
-        """Draw all lines again; both panels are over episode presentations."""
+        """Plot loss and accuracy over the episodes seen."""
         self._figure.clear()
         left, right = self._figure.subplots(1, 2)
         _plot_curve(left, log, "train_loss", "training", "tab:gray")
         _plot_curve(left, log, "val_loss", "validation", "tab:blue")
-        left.set(xlabel="episodes", ylabel="loss (nats a symbol)", yscale="log")
-        _plot_curve(right, log, "accuracy_copied", "copied queries", "tab:gray")
+        left.set(xlabel="episodes", ylabel="loss (nats per symbol)", yscale="log")
+        _plot_curve(right, log, "accuracy_study", "study-example queries", "tab:gray")
         _plot_curve(right, log, "accuracy_novel", "novel queries", "tab:blue")
-        right.set(xlabel="episodes", ylabel="answered exactly (%)", ylim=(-2, 102))
+        right.set(xlabel="episodes", ylabel="exact answers (%)", ylim=(-2, 102))
         for panel in (left, right):
             panel.grid(alpha=0.3)
             panel.legend()
@@ -143,10 +144,9 @@ class Dashboard:
 
 
 def _plot_curve(panel: Any, log: Sequence[LogEntry], name: str, label: str, colour: str) -> None:
-    points = [(line["episodes"], line[name]) for line in log if line.get(name) is not None]
-    marker = "." if len(points) < 20 else ""
+    points = [(entry["episodes"], entry[name]) for entry in log if entry.get(name) is not None]
     xs, ys = zip(*points, strict=True) if points else ((), ())
-    panel.plot(xs, ys, marker=marker, color=colour, label=label)
+    panel.plot(xs, ys, marker="." if len(points) < 20 else "", color=colour, label=label)
 
 
 def _interactive_pyplot() -> Any:
@@ -166,85 +166,3 @@ def _interactive_pyplot() -> Any:
     except Exception:  # each window system has its own errors for a screen that is not there
         return None
     return pyplot
-
-
-# === What a run tells to whoever shows it; the library itself prints nothing.
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """What is about to run.
-
-    Attributes:
-        config: its options, every one settled.
-        device: where it computes, such as `cpu`.
-        processes: how many share each step.
-        parameters: weights of the network.
-        done: steps taken before, in a resumed run.
-        total: steps of the whole run.
-        data: where the training episodes come from, in words.
-        seconds: how long it will take, measured; None in a resumed run.
-    """
-
-    config: TrainingConfig
-    device: str
-    processes: int
-    parameters: int
-    steps_done: int
-    total_steps: int
-    data_description: str
-    estimated_seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class StepInfo:
-    """Where a run stands after a step.
-
-    Attributes:
-        step: steps done, of `total`.
-        loss: of this step, per target symbol, in nats.
-        rate: episodes a second, over the last steps.
-        seconds_left: at that rate.
-        line: the latest line of the history, or None.
-    """
-
-    step: int
-    total_steps: int
-    loss: float
-    episodes_per_second: float
-    seconds_left: float
-    entry: LogEntry | None
-
-
-class TrainingCallback:
-    """Is told what happens; this one keeps it to itself."""
-
-    def on_start(self, info: RunInfo) -> None: ...
-
-    def on_step(self, info: StepInfo) -> None: ...
-
-    def on_log(self, entry: LogEntry, total: int) -> None: ...
-
-    def on_checkpoint(self, path: Path) -> None: ...
-
-    def on_message(self, text: str) -> None:
-        """Something for the user that is not a figure."""
-
-
-class Throughput:
-    """Episodes a second over the latest steps.
-
-    Args:
-        presented: episodes shown before the first of them.
-        now: the moment (seconds) at which it begins.
-        over: how many of the latest steps count.
-    """
-
-    def __init__(self, episodes_seen: int, now: float, window: int = 200) -> None:
-        self._ends = deque([(now, episodes_seen)], maxlen=window + 1)
-
-    def update(self, episodes_seen: int, now: float) -> float:
-        """Note that a step ended at this moment, with so many episodes shown in all; the rate."""
-        self._ends.append((now, episodes_seen))
-        (begin, first), (end, last) = self._ends[0], self._ends[-1]
-        return (last - first) / max(end - begin, 1e-9)

@@ -1,10 +1,10 @@
-"""A run in a file: what a checkpoint holds beyond the weights, and how a run goes on from it."""
+"""Files of a run: names, checkpoints that it resumes from, fingerprint and provenance."""
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,22 +16,33 @@ from biml.episodes.episode import Example
 from biml.episodes.text_format import write_episode
 from biml.errors import BimlError, FormatError, UsageError
 from biml.io import atomic_write
-from biml.networks import checkpoint
-from biml.networks.checkpoint import load_checkpoint
-from biml.training.config import TrainingConfig, check_resume_options
+from biml.networks.checkpoint import checkpoint_of, load_checkpoint, save_checkpoint
+from biml.training.config import TrainingConfig, current_options
 from biml.training.hardware import device_name
-from biml.training.metrics import LogEntry
+from biml.training.metrics import LogEntry, current_log, last_validation
 from biml.training.optim import MAX_GRAD_NORM, MUON_LR_FACTOR
 from biml.training.schedule import learning_rate
 from biml.training.step import DivergedError, TrainStep
 
+FAR_INDEX = 10**9
+"""Index of a training episode beyond any curriculum."""
+
+LR_SAMPLES = 1000
+"""Learning rates in a fingerprint."""
+
+EPISODE_SAMPLES = 8
+"""Points of a run whose episodes are in a fingerprint."""
+
+EPISODES_PER_SAMPLE = 3
+"""Episodes at each of these points; a curriculum interleaves as many kinds."""
+
+# Fingerprints in checkpoints hash the names that these functions had in earlier versions.
+_HASHED_NAMES = {"sample_episode": "draw_episode", "sample_single_function_episode": "draw_uses"}
+
 
 @dataclass(frozen=True)
 class RunPaths:
-    """Names of the files of a run.
-
-    Attributes:
-        model: the checkpoint, such as `out_models/net.pt`.
+    """Names of the files of a run, given that of its model.
 
     >>> RunPaths(Path("out_models/net-BIML.pt")).best.name
     'net-BIML_best.pt'
@@ -41,7 +52,7 @@ class RunPaths:
 
     @property
     def best(self) -> Path:
-        """The model with the lowest validation loss, with `--save_best`."""
+        """The model with the lowest validation loss (`--save_best`)."""
         return self._sibling("_best.pt")
 
     @property
@@ -55,18 +66,17 @@ class RunPaths:
 
     @property
     def curves_image(self) -> Path:
-        """The picture that `--dashboard` draws."""
+        """The figure of `--dashboard`."""
         return self._sibling(".png")
 
     def failed_batch_folder(self, step: int) -> Path:
-        """The folder for the batch of a step that went wrong."""
         return self._sibling(f".failed_step_{step}")
 
     def create_folder(self) -> None:
-        """Make the folder of the model.
+        """Create the model's folder.
 
         Raises:
-            BimlError: it cannot be made or written to.
+            BimlError: it cannot be created or written to.
         """
         probe = self.model.with_name(f".{self.model.name}.probe")
         try:
@@ -76,7 +86,7 @@ class RunPaths:
         except OSError as error:
             raise BimlError(
                 f"{self.model.parent}: cannot be written to ({error.strerror}); "
-                "name another folder with --dir_model"
+                "choose another folder with --dir_model"
             ) from error
 
     def _sibling(self, suffix: str) -> Path:
@@ -84,51 +94,23 @@ class RunPaths:
 
 
 def dump_failed_batch(error: DivergedError, paths: RunPaths, config: TrainingConfig) -> Path:
-    """Write the batch that a run broke off at, so that it can be looked at.
-
-    One text file an episode, as presented to the network, and `step.json` with step, loss,
-    gradient norm and options. Queries that repeat study examples are marked in `step.json`.
-
-    Returns:
-        the folder.
-    """
+    """Write the batch of a diverged step to a folder: a text file per episode, and `step.json`."""
     folder = paths.failed_batch_folder(error.batch.step + 1)
     folder.mkdir(parents=True, exist_ok=True)
     for number, episode in enumerate(error.batch.episodes, 1):
         write_episode(folder / f"{number:06d}.txt", episode)
     about = {
         "step": error.batch.step + 1,
-        "loss": str(error.metrics.loss),  # JSON has no word for NaN
+        "loss": str(error.metrics.loss),  # JSON has no NaN
         "gradient_norm": str(error.metrics.gradient_norm),
         "lr": error.metrics.lr,
         "episodes": [episode.name for episode in error.batch.episodes],
-        "copied": [
-            [query.in_study for query in episode.queries] for episode in error.batch.episodes
-        ],
+        "in_study": [[query.in_study for query in one.queries] for one in error.batch.episodes],
         "options": dataclasses.asdict(config),
     }
     with atomic_write(folder / "step.json") as file:
         file.write(json.dumps(about, indent=2).encode())
     return folder
-
-
-# === What a run learns from beyond its options: its data, and the recipe that the code has for
-
-
-FAR_INDEX = 10**9
-"""A presentation beyond any curriculum."""
-
-LR_SAMPLES = 1000
-"""Points of a run at which its learning rate counts."""
-
-EPISODE_SAMPLES = 8
-"""Points of a run at which its episodes count."""
-
-EPISODES_PER_SAMPLE = 3
-"""Episodes that count at one point; a curriculum has as many kinds by turns."""
-
-# Checkpoints hold hashes of the names that functions and fields had when fingerprints began.
-_HASHED_NAMES = {"sample_episode": "draw_episode", "sample_single_function_episode": "draw_uses"}
 
 
 class _HashedExample(NamedTuple):
@@ -142,83 +124,74 @@ class _HashedExample(NamedTuple):
 
 @dataclass(frozen=True)
 class RunFingerprint:
-    """Tells courses of training apart.
-
-    Attributes:
-        data: a mark of the training data, wherever they lie.
-        recipe: a mark of what the code makes of options and data; None in a checkpoint without it.
-    """
+    """Hashes of the training data and of the schedule; a checkpoint may lack the latter."""
 
     data: str
     schedule: str | None
 
 
-def fingerprint(config: TrainingConfig, source: EpisodeDataset) -> RunFingerprint:
-    """The course of a run with these options and training episodes.
+def fingerprint(config: TrainingConfig, dataset: EpisodeDataset) -> RunFingerprint:
+    """Hash what a run learns from beside its options, so that `--resume` notices a change.
 
-    The data are those far beyond any curriculum; the recipe is learning rates, lessons and episodes
-    in the course of the run, all of them as they come, whatever code they come from.
+    The data are episodes beyond any curriculum; the schedule is learning rates, curriculum stages
+    and episodes in the course of the run, whatever code computes them.
     """
-    steps = config.total_steps(len(source))
-    whole = config.episodes_seen(steps, steps)
+    steps = config.total_steps(len(dataset))
+    n_episodes = config.episodes_seen(steps, steps)
     rates = [f"{learning_rate(point / LR_SAMPLES, config):.9g}" for point in range(LR_SAMPLES)]
-    beside = (MUON_LR_FACTOR, MAX_GRAD_NORM) if config.optimizer == "muon" else ()
-    lessons = [
+    muon = (MUON_LR_FACTOR, MAX_GRAD_NORM) if config.optimizer == "muon" else ()
+    stages = [
         (
-            lesson.n_episodes,
-            lesson.meta_grammar,
-            _HASHED_NAMES.get(lesson.sampler.__name__, lesson.sampler.__name__),
+            stage.n_episodes,
+            stage.meta_grammar,
+            _HASHED_NAMES.get(stage.sampler.__name__, stage.sampler.__name__),
         )
-        for lesson in STAGES
+        for stage in STAGES
     ]
-    table = (lessons, MAX_CURRICULUM_FRACTION) if config.curriculum and config.init is None else ()
-    shown = [
-        _sample_episodes(source, part * whole // EPISODE_SAMPLES) for part in range(EPISODE_SAMPLES)
+    with_stages = config.curriculum and config.init_from is None
+    curriculum = (stages, MAX_CURRICULUM_FRACTION) if with_stages else ()
+    episodes = [
+        _sample_episodes(dataset, part * n_episodes // EPISODE_SAMPLES)
+        for part in range(EPISODE_SAMPLES)
     ]
     return RunFingerprint(
-        data=_digest(len(source), _sample_episodes(source, FAR_INDEX)),
-        schedule=_digest(rates, beside, table, shown),
+        data=_digest(len(dataset), _sample_episodes(dataset, FAR_INDEX)),
+        schedule=_digest(rates, muon, curriculum, episodes),
     )
 
 
 def check_fingerprint(
     saved: RunFingerprint, current: RunFingerprint, path: Path, data_description: str
 ) -> None:
-    """Make sure that a run would go on as it began.
-
-    Args:
-        had: the course of the run that is to be resumed.
-        now: that of the same options here.
-        path: the run's checkpoint.
-        origin: where the training episodes come from here, in words.
+    """Compare the fingerprint in a run's checkpoint with that of the same options here.
 
     Raises:
-        UsageError: it would not; the message names the remedy.
+        UsageError: they differ; the message says what to do.
     """
     remedy = (
-        f"train on from it with --init {path} and another --fn_out_model, "
+        f"start a new run from it with --init_from {path} and another --fn_out_model, "
         "or resume it with the version of biml that began it"
     )
     if saved.schedule is None:
         raise UsageError(
-            f"cannot resume: {path} was saved by an earlier version of biml and does not say by "
-            f"which recipe (learning rates, lessons) it was trained; {remedy}"
+            f"cannot resume: {path} was saved by an earlier version of biml, without a fingerprint "
+            f"of its training schedule; {remedy}"
         )
     if saved.data != current.data:
         raise UsageError(
-            "cannot resume: the run began with other training episodes than those "
-            f"from {data_description}; name the folder of its data in --data_dir. "
-            f"If these are its data, their kind has changed since: {remedy}"
+            f"cannot resume: the run began with other training episodes than {data_description}; "
+            "give the folder of its data with --data_dir. If these are its data, biml now reads "
+            f"them differently: {remedy}"
         )
     if saved.schedule != current.schedule:
         raise UsageError(
-            "cannot resume: this version of biml has another recipe (learning rates, lessons, "
-            f"kinds of episodes) than {path} began with; {remedy}"
+            "cannot resume: this version of biml has another training schedule (learning rates, "
+            f"curriculum, episodes) than {path} began with; {remedy}"
         )
 
 
-def _sample_episodes(source: EpisodeDataset, start: int) -> list[Any]:
-    episodes = [source[start + number] for number in range(EPISODES_PER_SAMPLE)]
+def _sample_episodes(dataset: EpisodeDataset, start: int) -> list[Any]:
+    episodes = [dataset[start + number] for number in range(EPISODES_PER_SAMPLE)]
     return [
         (_hashed(episode.study), _hashed(episode.queries), episode.pool) for episode in episodes
     ]
@@ -232,19 +205,16 @@ def _digest(*values: Any) -> str:
     return blake2b(repr(values).encode(), digest_size=8).hexdigest()
 
 
-# === A run in a file: what a checkpoint holds beyond the weights, and how a run goes on from it
-
-
 @dataclass
 class RunState:
-    """What a run remembers of its past, apart from the weights and the optimiser.
+    """The past of a run, apart from weights and optimiser.
 
     Attributes:
-        history: lines so far.
-        loss_sum, loss_count: training losses since the last line.
-        best: lowest validation loss that `save_best` counted.
-        seconds: spent on training before this session.
-        ancestors: the models that its weights started from (`beginning.ancestry`).
+        history: the log.
+        loss_sum, loss_count: of the training losses since its last entry.
+        best: lowest validation loss of `--save_best`.
+        seconds: of training, in all sessions.
+        ancestors: the models that its weights started from (`provenance`).
     """
 
     history: list[LogEntry] = dataclasses.field(default_factory=list)
@@ -257,15 +227,7 @@ class RunState:
 
 @dataclass(frozen=True)
 class ResumedRun:
-    """A checkpoint that a run goes on from.
-
-    Attributes:
-        config: the options that the run had.
-        course: its data and recipe.
-        record: its past.
-        contents: the whole checkpoint.
-        source: its file.
-    """
+    """A checkpoint that a run resumes from."""
 
     config: TrainingConfig
     fingerprint: RunFingerprint
@@ -274,7 +236,7 @@ class ResumedRun:
     source: str
 
     def restore(self, train_step: TrainStep) -> None:
-        """Put weights, optimiser and step where they were.
+        """Restore weights, optimiser and step.
 
         Raises:
             FormatError: the state does not fit the network.
@@ -286,78 +248,85 @@ class ResumedRun:
             raise _unreadable_error(error, self.source) from None
 
 
-def save_run_checkpoint(
+def save_run(
     path: Path,
     train_step: TrainStep,
     state: RunState,
     config: TrainingConfig,
-    fingerprint: RunFingerprint,
+    fingerprint: RunFingerprint | None = None,
 ) -> None:
-    """Write a checkpoint that the run can be resumed from.
+    """Write a checkpoint; without fingerprint one of the weights alone, not to resume from.
 
     Raises:
-        BimlError: it cannot be written; what stood at `path` is as it was.
+        BimlError: it cannot be written; a file at `path` is unchanged.
     """
-    training = train_step.state_dict() | {
-        "options": dataclasses.asdict(config),
-        "data": fingerprint.data,
-        "recipe": fingerprint.schedule,
-        "record": dataclasses.asdict(state),
+    network, options = train_step.network, dataclasses.asdict(config)
+    info = {
+        **(last_validation(state.history) or {}),
+        "step": train_step.steps_done,
+        "total_steps": train_step.total_steps,
+        "best_val_loss": state.best,
+        "episodes": train_step.episodes_seen,
+        "seconds": round(state.seconds, 1),
+        "options": options,
+        "ancestors": state.ancestors,
+        "hardware": device_name(next(network.parameters()).device),
+        "torch": str(torch.__version__),
     }
-    checkpoint.save_checkpoint(
-        path,
-        checkpoint.checkpoint_of(
-            train_step.network,
-            config.episode_type,
-            info=_checkpoint_metadata(train_step, state, config),
-            training=training,
-        ),
-    )
+    training = None
+    if fingerprint is not None:
+        training = train_step.state_dict() | {
+            "options": options,
+            "data": fingerprint.data,
+            "recipe": fingerprint.schedule,
+            "record": dataclasses.asdict(state),
+        }
+    save_checkpoint(path, checkpoint_of(network, config.episode_type, info=info, training=training))
 
 
-def save_weights(
-    path: Path, train_step: TrainStep, state: RunState, config: TrainingConfig
-) -> None:
-    """Write a checkpoint of the weights alone, to evaluate but not to resume from.
+def load_run(path: Path, given: Mapping[str, Any]) -> ResumedRun:
+    """Read the checkpoint of a run to be resumed.
 
     Raises:
-        BimlError: it cannot be written; what stood at `path` is as it was.
-    """
-    facts = _checkpoint_metadata(train_step, state, config)
-    checkpoint.save_checkpoint(
-        path, checkpoint.checkpoint_of(train_step.network, config.episode_type, info=facts)
-    )
-
-
-def load_run_checkpoint(path: Path, given: Mapping[str, Any]) -> ResumedRun:
-    """Read the checkpoint of a run that is to go on.
-
-    Args:
-        path: the model.
-        given: the options that were asked for explicitly.
-
-    Raises:
-        UsageError: there is no such file, it holds no run, or the run had other options than those
-            given (each is named).
+        UsageError: there is no such file, it holds no run, or given options differ from it.
         FormatError: the file is damaged.
     """
     if not path.is_file():
-        raise UsageError(f"nothing to resume: there is no file {path}; leave out --resume to begin")
+        raise UsageError(f"nothing to resume: there is no file {path}; leave out --resume")
     contents = load_checkpoint(path)
     if "training" not in contents:
         raise UsageError(
-            f"{path} holds a model but not a run that could go on (released models and "
-            "those of --save_best do not); leave out --resume to train a new one"
+            f"{path} holds a model without the state of its run (as released models and those of "
+            "--save_best do); leave out --resume to train a new one"
         )
     training = contents["training"]
     try:
-        config = TrainingConfig(**training["options"])
-        record = RunState(**training["record"])
-        course = RunFingerprint(str(training["data"]), training.get("recipe"))
-    except (KeyError, TypeError, BimlError) as error:
+        config = TrainingConfig(**current_options(training["options"]))
+        state = RunState(**training["record"])
+        state.history = current_log(state.history)
+        saved = RunFingerprint(str(training["data"]), training.get("recipe"))
+    except (KeyError, TypeError, AttributeError, BimlError) as error:
         raise _unreadable_error(error, str(path)) from None
     check_resume_options(config, given)
-    return ResumedRun(config, course, record, contents, str(path))
+    return ResumedRun(config, saved, state, contents, str(path))
+
+
+def check_resume_options(config: TrainingConfig, given: Mapping[str, Any]) -> None:
+    """Compare given options with those of the run to be resumed.
+
+    Raises:
+        UsageError: some differ; the message names each with both values.
+    """
+    differing = [
+        f"\n  {name}: {getattr(config, name)} in the run, {value} given"
+        for name, value in current_options(given).items()
+        if getattr(config, name) != value
+    ]
+    if differing:
+        raise UsageError(
+            "cannot resume with other options; leave them out, or train a new model:"
+            + "".join(differing)
+        )
 
 
 def _unreadable_error(error: Exception, source: str) -> FormatError:
@@ -365,21 +334,41 @@ def _unreadable_error(error: Exception, source: str) -> FormatError:
     return FormatError(problem, source=source)
 
 
-def _checkpoint_metadata(
-    train_step: TrainStep, state: RunState, config: TrainingConfig
-) -> dict[str, Any]:
-    """What a user may want to know of a model: its step and latest figures, and how it was made."""
-    device = next(train_step.network.parameters()).device
-    validated = [line for line in state.history if line.get("val_loss") is not None]
-    return {
-        **(validated[-1] if validated else {}),
-        "step": train_step.steps_done,
-        "total_steps": train_step.total_steps,
-        "best_val_loss": state.best,
-        "episodes": train_step.episodes_seen,
-        "seconds": round(state.seconds, 1),
-        "options": dataclasses.asdict(config),
-        "ancestors": state.ancestors,
-        "hardware": device_name(device),
-        "torch": str(torch.__version__),
+def provenance(path: Path) -> list[dict[str, Any]]:
+    """Plain facts about a trained model and those that its weights started from, oldest first.
+
+    Each has its file's name, checksum and episode type, and where known its options or command,
+    steps, episodes and seconds.
+    """
+    contents = load_checkpoint(path)
+    info, card = contents.get("info") or {}, contents.get("card") or {}
+    parents = info.get("ancestors") or [
+        _facts_from_parent(one) for one in card.get("started_from") or ()
+    ]
+    known = ("options", "step", "episodes", "seconds", "hardware", "torch")
+    facts = {
+        "file": path.name,
+        "sha256": sha256(path.read_bytes()).hexdigest(),
+        "episode_type": contents["episode_type"],
+        **_facts_from_card(card, parents),
+        **{name: info[name] for name in known if name in info},
     }
+    return [*parents, facts]
+
+
+def _facts_from_card(
+    card: Mapping[str, Any], parents: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Facts of a model's own run; the minutes on a card include its parents'."""
+    facts = {name: card[name] for name in ("command", "hardware", "torch") if card.get(name)}
+    if card.get("minutes") is not None and all("seconds" in one for one in parents):
+        facts["seconds"] = 60 * card["minutes"] - sum(one["seconds"] for one in parents)
+    return facts
+
+
+def _facts_from_parent(parent: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of a card's `started_from`, as checkpoints have it."""
+    facts = {name: value for name, value in parent.items() if name != "minutes"}
+    if parent.get("minutes") is not None:
+        facts["seconds"] = 60 * parent["minutes"]
+    return facts

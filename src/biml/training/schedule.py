@@ -1,4 +1,4 @@
-"""When the learning rate changes and when a run is validated."""
+"""Learning-rate schedule, and the steps with validation or logging."""
 
 import math
 
@@ -6,48 +6,42 @@ from biml.episodes.registry import episode_type
 from biml.training.config import TrainingConfig
 
 WARMUP_START = 1e-4
-"""The learning rate of the very first step, as a share of `lr`."""
+"""Learning rate of the first step relative to `lr` (linear schedule)."""
 
 WARMUP_FRACTION = 0.005
-"""Share of each fall in which the rate of this shape rises before."""
+"""Fraction of each decay cycle used for warm-up (quadratic schedule)."""
 
 SECOND_CYCLE_LR_FACTOR = 0.4
-"""The highest rate after biases and noise have come in, as a share of `lr`."""
+"""Peak learning rate of the second cycle relative to `lr` (quadratic schedule)."""
 
 VALIDATE_EVERY = 100
-"""Steps between two validations, from the first hundred on."""
+"""Steps between validations, from step 100 on."""
 
 LOG_EVERY = 25
-"""Steps between two lines of the history."""
+"""Steps between log entries."""
 
 
 def learning_rate(progress: float, config: TrainingConfig) -> float:
-    """The learning rate at a point of the run.
+    """The learning rate at a fraction of the run in [0, 1).
 
-    The published schedule has two parts. Within the first epoch the rate rises linearly, step by
-    step, from `1e-4 * lr` to `lr`. After that it is constant within an epoch, and goes down
-    linearly from one epoch to the next: `lr` in the second epoch, `lr_end_factor * lr` in the last.
-    Without warm-up the first epoch has `lr` and the decline begins with the second.
+    Linear (published): within the first epoch the rate rises step by step from `1e-4 * lr` to `lr`;
+    from then on it is constant within an epoch, and declines linearly from `lr` in the second epoch
+    to `lr_end_factor * lr` in the last. Without warm-up it declines from the first epoch. An epoch
+    is one `nepochs`-th of the run, so that runs of any length have the same schedule.
 
-    The other shape is a short rise, then a fall with the square of what remains of the run. Where a
-    curriculum brings in biases and noise, it does so twice: before they come in, and again from
-    `AGAIN * lr` on. At the end of one long fall they would hardly be learned any more.
-
-    An epoch is one part in `nepochs` of the run, so a run of another length (`nsteps`, or a time
-    budget) has the same schedule in small.
-
-    Args:
-        progress: share of the run that is done, in [0, 1).
+    Quadratic: a short warm-up, then `lr * (1 - progress)**2`. Where a curriculum adds biases and
+    noise, these two make up one cycle before and another after, since they would hardly be
+    learned at the end of a single decay.
 
     >>> config = TrainingConfig(lr=1.0, nepochs=50)
     >>> [round(learning_rate(p, config), 4) for p in (0, 0.01, 0.02, 0.5, 0.99)]
     [0.0001, 0.5, 1.0, 0.525, 0.05]
     """
-    if config.lr_shape == "square":
-        start, end, highest = _decay_segment(progress, config)
+    if config.lr_schedule == "quadratic":
+        start, end, peak = _decay_cycle(progress, config)
         part = (progress - start) / (end - start)
-        rise = min(1.0, (part + 1e-4) / WARMUP_FRACTION)
-        return highest * rise * (1 - part) ** 2
+        warmup = min(1.0, (part + 1e-4) / WARMUP_FRACTION)
+        return peak * warmup * (1 - part) ** 2
     in_epochs = progress * config.nepochs
     epoch = min(math.floor(in_epochs + 1e-9), config.nepochs - 1)
     if config.lr_warmup and epoch == 0:
@@ -58,21 +52,23 @@ def learning_rate(progress: float, config: TrainingConfig) -> float:
 
 
 def corruption_start(config: TrainingConfig) -> float:
-    """The share of a run after which a curriculum brings in biases and noise; 0 where it does not.
+    """The fraction of the run after which a curriculum adds biases and noise; 0 if it does not.
 
     >>> corruption_start(TrainingConfig(episode_type="joint", curriculum=True))
     0.75
     """
-    brings_in = config.curriculum and episode_type(config.episode_type).has_late_corruption
-    return config.clean_share if brings_in else 0.0
+    late = config.curriculum and episode_type(config.episode_type).has_late_corruption
+    return config.clean_fraction if late else 0.0
 
 
-def _decay_segment(progress: float, config: TrainingConfig) -> tuple[float, float, float]:
-    """Begin, end and highest rate of the fall that a point of the run lies in."""
-    at = corruption_start(config)
-    if at in (0, 1):
+def _decay_cycle(progress: float, config: TrainingConfig) -> tuple[float, float, float]:
+    """Start, end and peak learning rate of the current cycle."""
+    second = corruption_start(config)
+    if second in (0, 1):
         return 0.0, 1.0, config.lr
-    return (0.0, at, config.lr) if progress < at else (at, 1.0, SECOND_CYCLE_LR_FACTOR * config.lr)
+    if progress < second:
+        return 0.0, second, config.lr
+    return second, 1.0, SECOND_CYCLE_LR_FACTOR * config.lr
 
 
 def is_validation_step(step: int, total: int) -> bool:
@@ -81,5 +77,5 @@ def is_validation_step(step: int, total: int) -> bool:
 
 
 def is_log_step(step: int, total: int) -> bool:
-    """Whether a line of the history follows this step; every validated step is one."""
+    """Whether a log entry follows a step (from 1): every 25 and after each validation."""
     return step % LOG_EVERY == 0 or is_validation_step(step, total)

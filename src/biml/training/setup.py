@@ -1,8 +1,7 @@
-"""What a run is made of: a fresh network, training episodes and validation episodes."""
+"""From the given options of a run to its configuration, data and network."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,154 +9,154 @@ from biml.episodes.datasets import EpisodeDataset, training_episodes, with_gramm
 from biml.episodes.episode import Episode
 from biml.episodes.registry import episode_type
 from biml.errors import FormatError, UsageError
-from biml.networks import checkpoint
 from biml.networks.base import EpisodeNetwork
-from biml.networks.checkpoint import load_checkpoint
+from biml.networks.checkpoint import load_checkpoint, network_from_checkpoint
 from biml.networks.registry import architecture, build_network
 from biml.networks.seq2seq import Seq2SeqTransformer, mimetic_init
 from biml.paths import DataFolders
 from biml.progress import stage_lines
 from biml.rng import derive_seed
-from biml.training.config import TrainingConfig, cli_name, preset_supports
+from biml.training.config import PRESETS, SIZE_OPTIONS, TrainingConfig, cli_name, current_options
 from biml.vocabulary import Vocabulary
 
-SIZE_OPTIONS = {
-    "nlayers_encoder": "nlayers_encoder",
-    "nlayers_query": "nlayers_query",
-    "nlayers_decoder": "nlayers_decoder",
-    "emb_size": "emb_size",
-    "ff_mult": "ff_mult",
-    "act": "activation",
-}
-"""Options that are fixed by a network's weights, and what its architecture's config calls them."""
+
+def preset_architecture(preset: str) -> str:
+    """The architecture that a preset is for.
+
+    >>> preset_architecture("paper"), preset_architecture("fast")
+    ('paper', 'staged')
+    """
+    return str(PRESETS[preset].get("arch", TrainingConfig.arch))
 
 
-def load_initial_network(path: Path, vocabulary: Vocabulary, dropout: float) -> EpisodeNetwork:
-    """The network of a model, with the dropout of the run.
+def preset_supports(preset: str, arch: str) -> bool:
+    """Whether a preset can train an architecture: both with auxiliary losses, or both without.
+
+    >>> preset_supports("fast", "staged"), preset_supports("paper", "staged")
+    (True, False)
+    """
+    own = architecture(preset_architecture(preset))
+    return architecture(arch).supports_aux_loss == own.supports_aux_loss
+
+
+def resolve_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete the given options with those of their preset.
 
     Raises:
-        UsageError: the model knows other symbols.
-        FormatError: its file is damaged.
+        UsageError: the preset is unknown, options contradict each other, or one has no effect.
     """
-    contents = load_checkpoint(path)
-    sizes = {**contents["config"], "dropout": dropout}
-    network = checkpoint.network_from_checkpoint({**contents, "config": sizes}, str(path))
-    network.vocabulary.require(vocabulary, str(path))
-    return network
+    given = current_options(given)
+    preset = given.get("preset", TrainingConfig.preset)
+    if preset not in PRESETS:
+        raise UsageError(f"--preset must be {' or '.join(PRESETS)}, not {preset!r}")
+    lengths = [cli_name(length) for length in ("nsteps", "nepochs") if length in given]
+    if "time_budget" in given and lengths:
+        raise UsageError(f"--time_budget and {lengths[0]} both set the length; leave out one")
+    options = {**PRESETS[preset], **given}
+    arch = str(options.get("arch", TrainingConfig.arch))
+    if "preset" in given and not preset_supports(preset, arch):
+        raise UsageError(
+            f"--preset {preset} is for --arch {preset_architecture(preset)}, not {arch}; "
+            "leave out --preset or --arch"
+        )
+    if "nlayers_query" in given and "init_from" not in given:
+        _reject_unknown_sizes(arch, ["nlayers_query"])
+    if "mimetic_init" in given and "init_from" in given:
+        raise UsageError("--mimetic_init has no effect with --init_from; leave out one of them")
+    _reject_unused_options(given, options)
+    return options
+
+
+def _reject_unused_options(given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Refuse given options without effect; those of a preset may have none."""
+    kind = episode_type(options.get("episode_type", TrainingConfig.episode_type))
+    has_labels = kind.supports_grammar_labels or not given.get("aux_loss_weight")
+    linear = options.get("lr_schedule", TrainingConfig.lr_schedule) == "linear"
+    of_preset = "" if "lr_schedule" in given else f", which --preset {given.get('preset')} uses"
+    for name, effective, reason in (
+        ("save_best_skip", options.get("save_best"), "without --save_best"),
+        ("clean_fraction", options.get("curriculum"), "without --curriculum"),
+        ("aux_loss_weight", has_labels, f"with --episode_type {kind.name}, which has no rules"),
+        ("curriculum", kind.algebraic_training, f"with --episode_type {kind.name}"),
+        ("clean_fraction", kind.has_late_corruption, f"with --episode_type {kind.name}"),
+        ("lr_end_factor", linear, f"with --lr_schedule quadratic{of_preset}"),
+        ("lr_warmup", linear, f"with --lr_schedule quadratic{of_preset}"),
+    ):
+        if name in given and not effective:
+            raise UsageError(f"{cli_name(name)} has no effect {reason}; leave it out")
+
+
+def _reject_unknown_sizes(arch: str, given: Sequence[str]) -> None:
+    known = {field.name for field in fields(architecture(arch).config)}
+    for name in given:
+        if SIZE_OPTIONS[name] not in known:
+            raise UsageError(f"the {arch} network has no {cli_name(name)}; leave it out")
 
 
 def options_from_checkpoint(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The architecture and sizes of a model, as options of a run.
-
-    Args:
-        path: the model's file.
-        given: the options that were asked for explicitly.
+    """The architecture and sizes of a trained model, as options of a run.
 
     Raises:
-        UsageError: an option asks for another network than this one; the message names it.
+        UsageError: a given option contradicts them; the message names it.
         FormatError: the file is damaged.
     """
     contents = load_checkpoint(path)
     try:
-        had = {"arch": contents["architecture"]} | {
+        arch = contents["architecture"]
+        known = {field.name for field in fields(architecture(arch).config)}
+        sizes = {
             name: contents["config"][field]
             for name, field in SIZE_OPTIONS.items()
-            if field in {one.name for one in fields(architecture(contents["architecture"]).config)}
+            if field in known
         }
     except (KeyError, TypeError) as error:
         raise FormatError(f"its sizes cannot be read ({error})", source=str(path)) from None
-    what = None
-    if given.get("arch", had["arch"]) != had["arch"]:
-        what = f"--arch {given['arch']}"
-    elif "preset" in given and not preset_supports(given["preset"], had["arch"]):
-        what = f"--preset {given['preset']}"
-    if what is not None:
-        raise UsageError(
-            f"{what} trains another network than {path} is, whose architecture is {had['arch']}; "
-            f"leave out --init or {what.split()[0]}"
-        )
-    idle = [cli_name(name) for name in SIZE_OPTIONS if name in given and name not in had]
-    if idle:
-        raise UsageError(f"the {had['arch']} network takes no {idle[0]}; leave it out")
+    for name in ("arch", "preset"):
+        if name in given and not (
+            given[name] == arch if name == "arch" else preset_supports(given[name], arch)
+        ):
+            raise UsageError(
+                f"--{name} {given[name]} does not fit --init_from {path}, a {arch} network; "
+                "leave out one of them"
+            )
+    _reject_unknown_sizes(arch, [name for name in SIZE_OPTIONS if name in given])
     differing = [
         f"{cli_name(name)} {given[name]} (it has {value})"
-        for name, value in had.items()
+        for name, value in sizes.items()
         if given.get(name, value) != value
     ]
     if differing:
-        raise UsageError(
-            f"{path} is a network of other sizes than {', '.join(differing)}; "
-            "its sizes are taken where these options are left out"
-        )
-    return had
+        raise UsageError(f"{path} has other sizes: leave out {', '.join(differing)}")
+    return {"arch": arch, **sizes}
 
 
-def provenance(path: Path) -> list[dict[str, Any]]:
-    """What is known of a model that a run starts from, and of those that it started from itself.
+def load_initial_network(path: Path, vocabulary: Vocabulary, dropout: float) -> EpisodeNetwork:
+    """The network of a trained model, with the dropout of the run.
 
-    Returns:
-        plain facts, the oldest model first: its file's name, checksum and episode type, and where
-        it says so its options or command and how many steps, episodes and seconds it was trained.
+    Raises:
+        UsageError: the model's vocabulary lacks a token.
+        FormatError: its file is damaged.
     """
     contents = load_checkpoint(path)
-    info, card = contents.get("info") or {}, contents.get("card") or {}
-    before = info.get("ancestors") or [
-        _facts_from_parent(one) for one in card.get("started_from") or ()
-    ]
-    kept = ("options", "step", "episodes", "seconds", "hardware", "torch")
-    facts = {
-        "file": path.name,
-        "sha256": sha256(path.read_bytes()).hexdigest(),
-        "episode_type": contents["episode_type"],
-        **_facts_from_card(card, before),
-        **{name: info[name] for name in kept if name in info},
-    }
-    return [*before, facts]
-
-
-def _facts_from_card(
-    card: Mapping[str, Any], parents: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """What a card, whose sums count the models before, tells of its own model's run."""
-    known = {name: card[name] for name in ("command", "hardware", "torch") if card.get(name)}
-    if card.get("minutes") is not None and all("seconds" in one for one in parents):
-        known["seconds"] = 60 * card["minutes"] - sum(one["seconds"] for one in parents)
-    return known
-
-
-def _facts_from_parent(parent: Mapping[str, Any]) -> dict[str, Any]:
-    """One of a card's models before, as checkpoints have it."""
-    facts = {name: value for name, value in parent.items() if name != "minutes"}
-    if parent.get("minutes") is not None:
-        facts["seconds"] = 60 * parent["minutes"]
-    return facts
-
-
-# === What a run is made of: a fresh network, training episodes and validation episodes.
+    sizes = {**contents["config"], "dropout": dropout}
+    network = network_from_checkpoint({**contents, "config": sizes}, str(path))
+    network.vocabulary.require(vocabulary, str(path))
+    return network
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What every process of a run holds a copy of.
-
-    Attributes:
-        network: with its initial weights.
-        source: the training episodes.
-        validation: the validation episodes, always the same.
-        origin: where the training episodes come from, in words.
-    """
+    """What every process of a run has a copy of: the initial network and the episodes."""
 
     network: EpisodeNetwork
-    source: EpisodeDataset
+    dataset: EpisodeDataset
     validation: Sequence[Episode]
-    data_description: str
 
 
 def warm_episode_cache(name: str, data_dir: Path | None, report: Callable[[str], None]) -> None:
-    """Read a folder of training episodes that was not read before, telling so.
+    """Cache a folder of training episodes, reporting it; the first reading takes half a minute.
 
-    That takes half a minute once. Without this it would happen in `open_material`, which every
-    process of a run calls, without a word.
+    Otherwise every process of a run would do so, silently, in `open_training_data`.
 
     Raises:
         UsageError: there is no episode type of that name.
@@ -168,46 +167,41 @@ def warm_episode_cache(name: str, data_dir: Path | None, report: Callable[[str],
 
 
 def open_training_data(config: TrainingConfig, data_dir: Path | None) -> TrainingData:
-    """Find the data and make the network.
+    """Open training and validation episodes, and initialise the network.
 
     Raises:
         UsageError: a name or size does not fit.
-        BimlError: data are missing or damaged; the message names the remedy.
+        BimlError: data are missing or damaged; the message says what to do.
     """
     kind = episode_type(config.episode_type)
-    network = build_network(
-        config.arch,
-        network_config(config),
-        kind.vocabulary,
-        seed=derive_seed(config.seed, "weights"),
-    )
-    if config.equal_projections:
+    seed = derive_seed(config.seed, "weights")
+    network = build_network(config.arch, network_config(config), kind.vocabulary, seed=seed)
+    if config.mimetic_init:
         if not isinstance(network, Seq2SeqTransformer):
-            raise UsageError(
-                f"projections of the {config.arch} network always start equal; "
-                "leave out --equal_projections"
-            )
+            raise UsageError(f"--mimetic_init: --arch {config.arch} always does so; leave it out")
         mimetic_init(network)
     folders = DataFolders(data_dir)
-    source = kind.open_training(folders, config.seed)
+    dataset = kind.open_training(folders, config.seed)
     if config.curriculum:
-        steps = config.total_steps(len(source))
-        presentations = config.episodes_seen(steps, steps)
-        clean = config.episodes_seen(round(steps * config.clean_share), steps)
-        source = kind.open_curriculum(
-            folders, config.seed, clean, presentations, with_stages=not config.init
+        steps = config.total_steps(len(dataset))
+        n_episodes = config.episodes_seen(steps, steps)
+        clean = config.episodes_seen(round(steps * config.clean_fraction), steps)
+        dataset = kind.open_curriculum(
+            folders, config.seed, clean, n_episodes, with_stages=not config.init_from
         )
-    if config.guide:
+    if config.aux_loss_weight:
         if not architecture(config.arch).supports_aux_loss:
-            raise UsageError(f"the {config.arch} network takes no --guide; leave it out")
+            raise UsageError(
+                f"--aux_loss_weight: --arch {config.arch} has no such losses; leave it out"
+            )
         if kind.supports_grammar_labels:
-            source = with_grammar_labels(source)
+            dataset = with_grammar_labels(dataset)
     validation = kind.open_evaluation(folders, config.seed).repeat(0)
-    return TrainingData(network, source, validation, source.description)
+    return TrainingData(network, dataset, validation)
 
 
 def network_config(config: TrainingConfig) -> dict[str, Any]:
-    """The options of a run that the config of its architecture has, under its names."""
+    """The options of a run that the config of its architecture has, by its names."""
     options = {field: getattr(config, name) for name, field in SIZE_OPTIONS.items()}
     options["dropout"] = config.dropout
     known = {field.name: field.default for field in fields(architecture(config.arch).config)}

@@ -1,4 +1,4 @@
-"""One step of optimisation, computed alike by every process of a run."""
+"""One optimisation step, shared by the processes of a run."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from biml.episodes.datasets import EpisodeDataset
 from biml.episodes.episode import Episode
@@ -22,69 +21,21 @@ from biml.training.schedule import learning_rate
 
 @dataclass(frozen=True)
 class StepBatch:
-    """What one step learns from.
-
-    Attributes:
-        step: its number, from 0.
-        episodes: as presented.
-        pieces: their queries, cut in batches small enough to compute one after another.
-    """
+    """The episodes of a step (numbered from 0) and their queries, cut into micro-batches."""
 
     step: int
     episodes: tuple[Episode, ...]
     micro_batches: Sequence[Batch]
 
 
-def build_step_batch(
-    source: EpisodeDataset,
-    network: EpisodeNetwork,
-    step: int,
-    indices: range,
-    micro_batch_tokens: int,
-    min_batches: int = 1,
-) -> StepBatch:
-    """The batch of a step: the presentations of these numbers.
-
-    Every process assembles the same whole batch: with the paper's network that costs less than one
-    percent of a step, and saves all communication about it.
-    """
-    episodes = tuple(source[index] for index in indices)
-    return StepBatch(
-        step, episodes, network.micro_batches(episodes, micro_batch_tokens, min_batches)
-    )
-
-
-def assign_micro_batches(micro_batches: Sequence[Batch], n_processes: int) -> list[list[int]]:
-    """Numbers of the pieces for each of `size` processes, their costs in balance.
-
-    The dearest piece goes first, each to the process that has least so far.
-    """
-    hands: list[list[int]] = [[] for _ in range(n_processes)]
-    loads = [0] * n_processes
-    for number in sorted(range(len(micro_batches)), key=lambda i: (-micro_batches[i].n_tokens, i)):
-        least = loads.index(min(loads))
-        hands[least].append(number)
-        loads[least] += micro_batches[number].n_tokens
-    return hands
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """The context of a forward pass: autocast to bfloat16, or nothing."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-
-
-# === One step of optimisation, computed alike by every process of a run.
-
-
 @dataclass(frozen=True)
 class StepMetrics:
-    """What a step was like.
+    """Metrics of a step.
 
     Attributes:
-        loss: cross-entropy per target token, in nats, before the step.
-        gradient_norm: Euclidean norm of the gradient of that loss, with guidance if there is any.
-        lr: learning rate of the step.
-        stop: whether some process of the run was asked to stop after this step.
+        loss: cross-entropy per target token, in nats, before the update.
+        gradient_norm: Euclidean norm of the gradient, with auxiliary losses if there are any.
+        stop: whether a process of the run got a signal to stop after this step.
     """
 
     loss: float
@@ -94,154 +45,166 @@ class StepMetrics:
 
 
 class DivergedError(BimlError):
-    """The loss or its gradient is no longer a finite number; the weights are as before the step.
-
-    Attributes:
-        batch: what the step was to learn from.
-        figures: its loss and gradient norm.
-    """
+    """The loss or its gradient is not finite; the weights are as before the step."""
 
     def __init__(self, batch: StepBatch, metrics: StepMetrics) -> None:
         super().__init__(
             f"step {batch.step + 1}: the loss is {metrics.loss:g} and its gradient's norm "
-            f"{metrics.gradient_norm:g}; a smaller --lr or --precision fp32 may help"
+            f"{metrics.gradient_norm:g}; try a smaller --lr, or --precision fp32"
         )
         self.batch = batch
         self.metrics = metrics
 
 
 class TrainStep:
-    """A network, its optimiser, and how far they have come.
+    """A network, its optimiser, and the number of steps done.
 
-    The gradient of a step is the sum over pieces of the batch, divided by the batch's target
-    tokens. Pieces are dealt to the processes; each draws its dropout from a generator named by
-    seed, step and piece. So the result does not depend on how many processes there are, up to the
-    order of summation, and a run that goes on from a checkpoint repeats what it would have done.
-
-    Attributes:
-        done: steps taken since the start of the run.
-        total: steps of the whole run.
+    The gradient of a step is summed over the micro-batches and divided by the batch's target
+    tokens. Micro-batches are assigned to the processes; the dropout of each is seeded by run, step
+    and micro-batch. So the result does not depend on the number of processes, up to the order of
+    summation, and a resumed run repeats what the uninterrupted one would have done.
     """
 
     def __init__(
         self,
         network: EpisodeNetwork,
-        source: EpisodeDataset,
+        dataset: EpisodeDataset,
         config: TrainingConfig,
         group: ProcessGroup,
     ) -> None:
         assert config.precision is not None
-        assert config.max_tokens is not None
         self.network = network.to(group.device)
         self.steps_done = 0
-        self.total_steps = config.total_steps(len(source))
-        self._source = source
+        self.total_steps = config.total_steps(len(dataset))
+        self._dataset = dataset
         self._config = config
         self._group = group
-        self._max_tokens = config.max_tokens
         self._precision = config.precision
         self._dropout = torch.Generator(group.device)
-        self._next_batch: StepBatch | None = None
-        self._allocate_reduce_buffer()
+        self._prefetched: StepBatch | None = None
+        # One buffer for all that is summed over micro-batches and processes, so that one all-reduce
+        # does: gradients (the parameters' are views of it), loss, target tokens, requests to stop.
+        parameters = list(network.parameters())
+        sizes = [weights.numel() for weights in parameters]
+        self._reduce_buffer = torch.zeros(sum(sizes) + 3, device=group.device)
+        self._gradient = self._reduce_buffer[: sum(sizes)]
+        self._loss, self._tokens, self._stop = self._reduce_buffer[sum(sizes) :].unbind()
+        for weights, gradient in zip(parameters, self._gradient.split(sizes), strict=True):
+            weights.grad = gradient.view_as(weights)
         self._optimizer = OPTIMIZERS[config.optimizer](network, config, group)
 
-    def _allocate_reduce_buffer(self) -> None:
-        """One tensor for all that is added up over pieces and processes, in one all-reduce.
-
-        The parameters' gradients are views of it; loss, target tokens and requests to stop follow.
-        """
-        parameters = list(self.network.parameters())
-        count = sum(weights.numel() for weights in parameters)
-        self._reduce_buffer = torch.zeros(count + 3, device=self._group.device)
-        self._gradient = self._reduce_buffer[:count]
-        self._loss, self._tokens, self._stop = self._reduce_buffer[count:].unbind()
-        start = 0
-        for weights in parameters:
-            end = start + weights.numel()
-            weights.grad = self._gradient[start:end].view_as(weights)
-            start = end
-
-    def step(self, stop_requested: Callable[[], bool] = lambda: False) -> StepMetrics:
-        """Take the next step.
-
-        Args:
-            asked_to_stop: is called when this process's share is computed.
-
-        Raises:
-            DivergedError: loss or gradient is not finite; raised in every process alike.
-        """
-        batch = self._next_batch or self._build_batch(self.steps_done)
-        lr = learning_rate(self.steps_done / self.total_steps, self._config)
-        self._reduce_buffer.zero_()
-        self._accumulate(batch)
-        self._stop.fill_(stop_requested())
-        # A GPU is still busy at this point, so the next batch costs it no time.
-        self._next_batch = (
-            self._build_batch(self.steps_done + 1)
-            if self.steps_done + 1 < self.total_steps
-            else None
-        )
-        self._group.all_reduce(self._reduce_buffer)
-        self._gradient.div_(self._tokens)
-        reported = torch.stack((self._loss / self._tokens, self._gradient.norm(), self._stop))
-        loss, norm, stop = reported.tolist()
-        figures = StepMetrics(loss, norm, lr, stop > 0)
-        if not torch.isfinite(reported).all():
-            raise DivergedError(batch, figures)
-        self._optimizer.step(lr)
-        self.steps_done += 1
-        return figures
-
-    def _build_batch(self, step: int) -> StepBatch:
-        ends = (self._config.episodes_seen(steps, self.total_steps) for steps in (step, step + 1))
-        # Dropout is drawn piece by piece, so it must be the same pieces for any team.
-        at_least = 1 if self.network.config.dropout else self._group.size
-        return build_step_batch(
-            self._source, self.network, step, range(*ends), self._max_tokens, at_least
-        )
+    @property
+    def finished(self) -> bool:
+        return self.steps_done >= self.total_steps
 
     @property
     def episodes_seen(self) -> int:
-        """Episodes shown so far."""
         return self._config.episodes_seen(self.steps_done, self.total_steps)
 
     @property
     def episodes_left(self) -> int:
-        """Episodes that are still to be shown."""
         return self._config.episodes_seen(self.total_steps, self.total_steps) - self.episodes_seen
 
-    def _accumulate(self, batch: StepBatch) -> None:
-        """Add this process's share of the batch to the sums."""
+    def next_batch(self) -> StepBatch:
+        """The batch of the next step, whole in every process.
+
+        Building it takes under one percent of a step, and saves all communication about it.
+        """
+        if self._prefetched is None or self._prefetched.step != self.steps_done:
+            self._prefetched = self._build_batch(self.steps_done)
+        return self._prefetched
+
+    def accumulate(self, batch: StepBatch) -> None:
+        """Sum gradient and loss over this process's micro-batches."""
+        self._reduce_buffer.zero_()
         pad = self.network.vocabulary.output.pad
         self.network.train()
         for number in assign_micro_batches(batch.micro_batches, self._group.size)[self._group.rank]:
-            piece = batch.micro_batches[number]
-            self._tokens += int((piece.target != pad).sum())
-            piece = piece.to(self._group.device)
+            micro_batch = batch.micro_batches[number]
+            self._tokens += int((micro_batch.target != pad).sum())
+            micro_batch = micro_batch.to(self._group.device)
             self._dropout.manual_seed(derive_seed(self._config.seed, "dropout", batch.step, number))
             with autocast(self._group.device, self._precision):
-                logits = self.network(piece, self._dropout)
-            loss = F.cross_entropy(
-                logits.flatten(0, 1), piece.target.flatten(), ignore_index=pad, reduction="sum"
-            )
-            self._total_loss(loss).backward()
+                logits = self.network(micro_batch, self._dropout)
+            targets = micro_batch.target.flatten()
+            loss = F.cross_entropy(logits.flatten(0, 1), targets, ignore_index=pad, reduction="sum")
+            auxiliary = self.network.auxiliary_loss
+            total = loss if auxiliary is None else loss + self._config.aux_loss_weight * auxiliary
+            total.backward()
             self._loss += loss.detach()
 
-    def _total_loss(self, loss: Tensor) -> Tensor:
-        """The loss, with what its inner layers are told where that is asked for."""
-        guidance = self.network.auxiliary_loss
-        return loss if guidance is None else loss + self._config.guide * guidance
+    def reduce(self, batch: StepBatch, stop: bool = False) -> StepMetrics:
+        """Sum over the processes, so that all of them have the gradient of the whole batch.
+
+        Raises:
+            DivergedError: loss or gradient is not finite; raised in every process alike.
+        """
+        self._stop.fill_(stop)
+        if self.steps_done + 1 < self.total_steps:
+            # A GPU is still busy at this point, so that this takes no extra time.
+            self._prefetched = self._build_batch(self.steps_done + 1)
+        self._group.all_reduce(self._reduce_buffer)
+        self._gradient.div_(self._tokens)
+        summed = torch.stack((self._loss / self._tokens, self._gradient.norm(), self._stop))
+        loss, norm, stops = summed.tolist()
+        lr = learning_rate(self.steps_done / self.total_steps, self._config)
+        metrics = StepMetrics(loss, norm, lr, stops > 0)
+        if not torch.isfinite(summed).all():
+            raise DivergedError(batch, metrics)
+        return metrics
+
+    def update(self, lr: float) -> None:
+        """Change the weights."""
+        self._optimizer.step(lr)
+        self.steps_done += 1
+
+    def step(self, stop_requested: Callable[[], bool] = lambda: False) -> StepMetrics:
+        """Take one step as `trainer.train` does, without logging (to measure its time)."""
+        batch = self.next_batch()
+        self.accumulate(batch)
+        metrics = self.reduce(batch, stop_requested())
+        self.update(metrics.lr)
+        return metrics
+
+    def _build_batch(self, step: int) -> StepBatch:
+        first, end = (
+            self._config.episodes_seen(done, self.total_steps) for done in (step, step + 1)
+        )
+        # Dropout is seeded by micro-batch, so these must not depend on the number of processes.
+        min_batches = 1 if self.network.config.dropout else self._group.size
+        assert self._config.micro_batch_tokens is not None
+        episodes = tuple(self._dataset[index] for index in range(first, end))
+        return StepBatch(
+            step,
+            episodes,
+            self.network.micro_batches(episodes, self._config.micro_batch_tokens, min_batches),
+        )
 
     def seek(self, step: int) -> None:
-        """Take the step after this one next; weights and optimiser stay as they are."""
+        """Go to a step; weights and optimiser stay as they are."""
         self.steps_done = step
-        self._next_batch = None
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load` needs to go on exactly from here, apart from the weights."""
+        """What `load_state_dict` needs to resume exactly here, apart from the weights."""
         return {"step": self.steps_done, "optimizer": self._optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state; the network must hold the weights of that moment."""
+        """Resume from a state; the network must hold the weights of that step."""
         self.seek(state["step"])
         self._optimizer.load_state_dict(state["optimizer"])
+
+
+def assign_micro_batches(micro_batches: Sequence[Batch], n_processes: int) -> list[list[int]]:
+    """Indices of the micro-batches of each process: largest first, to the least loaded process."""
+    assigned: list[list[int]] = [[] for _ in range(n_processes)]
+    loads = [0] * n_processes
+    for number in sorted(range(len(micro_batches)), key=lambda i: (-micro_batches[i].n_tokens, i)):
+        least = loads.index(min(loads))
+        assigned[least].append(number)
+        loads[least] += micro_batches[number].n_tokens
+    return assigned
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """The context of a forward pass: bfloat16 where that is the precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

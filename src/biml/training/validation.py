@@ -1,27 +1,25 @@
-"""Loss and accuracy on a fixed set of episodes, shared out over the processes of a run."""
+"""Loss and exact-match accuracy on the validation episodes, computed by all processes of a run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool
 from torch import Tensor
 
 from biml.episodes.episode import Episode
 from biml.networks.base import Batch, EpisodeNetwork, exact_match, output_mask
+from biml.training.config import TrainingConfig
 from biml.training.distributed import ProcessGroup
 from biml.training.step import assign_micro_batches, autocast
 
 
 @dataclass(frozen=True)
 class ValidationMetrics:
-    """Figures of one validation.
+    """Cross-entropy per target token (nats), and percent of queries answered exactly.
 
-    Attributes:
-        loss: cross-entropy per target token, in nats.
-        copied: percent of queries that are also study examples answered exactly, or None if the
-            episodes have no such queries.
-        novel: the same of the other queries.
+    An accuracy is None where the episodes have no study-example (or no novel) queries.
     """
 
     loss: float
@@ -32,77 +30,68 @@ class ValidationMetrics:
 @dataclass(frozen=True)
 class _MicroBatch:
     batch: Batch
-    in_study: Tensor  # [rows], whether the query is a study example too
-    forbidden: Tensor  # [rows, output vocabulary], symbols that are never answered
+    in_study: Bool[Tensor, " query"]
+    mask: Bool[Tensor, "query symbol"]
 
 
 class Validation:
-    """The validation episodes as this process's share of batches, made once and kept.
+    """The validation episodes in micro-batches, of which this process evaluates its share.
 
-    Accuracies are those of greedy decoding, without decoding: an answer is exact if and only if the
-    likeliest symbol is right after every correct beginning, which the loss computes anyway. So
-    all episodes count, at no further cost.
-
-    Args:
-        network: cuts the batches; its weights do not matter yet.
-        episodes: the whole validation set, as presented.
-        max_tokens: size of the pieces.
-        precision: `fp32` or `bf16`.
-        team: the processes it is shared by.
+    Accuracies are those of greedy decoding, computed from the logits of the loss (`exact_match`).
     """
 
     def __init__(
         self,
         network: EpisodeNetwork,
         episodes: Sequence[Episode],
-        max_tokens: int,
-        precision: str,
+        config: TrainingConfig,
         group: ProcessGroup,
     ) -> None:
-        pieces = network.micro_batches(episodes, max_tokens, group.size)
+        assert config.micro_batch_tokens is not None
+        assert config.precision is not None
+        micro_batches = network.micro_batches(episodes, config.micro_batch_tokens, group.size)
         self._group = group
-        self._precision = precision
+        self._precision = config.precision
         self._micro_batches = [
-            _annotate(pieces[number], episodes, network)
-            for number in assign_micro_batches(pieces, group.size)[group.rank]
+            _annotate(micro_batches[number], episodes, network)
+            for number in assign_micro_batches(micro_batches, group.size)[group.rank]
         ]
 
     @torch.no_grad()
     def measure(self, network: EpisodeNetwork) -> ValidationMetrics:
-        """The figures of the network as it is now; every process of the team must take part."""
-        # Loss, tokens, and exact answers and queries: first novel, then copied.
+        """Evaluate the network; every process of the group must call this."""
+        # Loss and tokens; exact answers and queries, first of novel, then of study-example queries.
         sums = torch.zeros(6, dtype=torch.float64, device=self._group.device)
         network.eval()
-        for piece in self._micro_batches:
-            batch = piece.batch.to(self._group.device)
+        output = network.vocabulary.output
+        for micro_batch in self._micro_batches:
+            batch = micro_batch.batch.to(self._group.device)
             with autocast(self._group.device, self._precision):
                 logits = network(batch)
-            output = network.vocabulary.output
+            targets = batch.target.flatten()
             sums[0] += F.cross_entropy(
-                logits.flatten(0, 1),
-                batch.target.flatten(),
-                ignore_index=output.pad,
-                reduction="sum",
+                logits.flatten(0, 1), targets, ignore_index=output.pad, reduction="sum"
             )
-            sums[1] += (batch.target != output.pad).sum()
-            forbidden = piece.forbidden.to(self._group.device)
-            exact = exact_match(logits, batch.target, forbidden, output)
-            copied = piece.in_study.to(self._group.device)
-            for place, kind in ((2, ~copied), (4, copied)):
-                sums[place] += (exact & kind).sum()
-                sums[place + 1] += kind.sum()
+            sums[1] += (targets != output.pad).sum()
+            mask = micro_batch.mask.to(self._group.device)
+            exact = exact_match(logits, batch.target, mask, output)
+            in_study = micro_batch.in_study.to(self._group.device)
+            for column, queries in ((2, ~in_study), (4, in_study)):
+                sums[column] += (exact & queries).sum()
+                sums[column + 1] += queries.sum()
         self._group.all_reduce(sums)
-        loss, tokens, novel, novels, copied_right, copies = sums.tolist()
+        loss, tokens, novel_exact, n_novel, study_exact, n_study = sums.tolist()
         return ValidationMetrics(
-            loss / max(tokens, 1), _percent(copied_right, copies), _percent(novel, novels)
+            loss / max(tokens, 1), _percent(study_exact, n_study), _percent(novel_exact, n_novel)
         )
 
 
 def _annotate(batch: Batch, episodes: Sequence[Episode], network: EpisodeNetwork) -> _MicroBatch:
     pools = [episodes[episode].pool for episode, _ in batch.indices]
-    forbidden = output_mask(pools, network.vocabulary)
-    copied = [episodes[episode].queries[query].in_study for episode, query in batch.indices]
-    return _MicroBatch(batch, torch.tensor(copied, dtype=torch.bool), forbidden)
+    in_study = [episodes[episode].queries[query].in_study for episode, query in batch.indices]
+    return _MicroBatch(
+        batch, torch.tensor(in_study, dtype=torch.bool), output_mask(pools, network.vocabulary)
+    )
 
 
 def _percent(correct: float, total: float) -> float | None:

@@ -1,0 +1,110 @@
+"""`biml.train`: training from Python."""
+
+from contextlib import closing, nullcontext
+from dataclasses import fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from biml.errors import UsageError
+from biml.paths import DataFolders, resolve_model
+from biml.training import trainer
+from biml.training.config import RuntimeConfig, TrainingConfig, current_options
+from biml.training.console import TrainingConsole
+from biml.training.distributed import process_rank
+from biml.training.resume import RunPaths
+from biml.training.setup import warm_episode_cache
+from biml.training.trainer import RunResult
+
+
+def train(
+    fn_out_model: str | Path,
+    *,
+    dir_model: str | Path = "out_models",
+    data_dir: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    **options: Any,
+) -> RunResult:
+    """Train a model, or resume its run; `biml train` from Python.
+
+        result = biml.train("net.pt", preset="fast", episode_type="algebraic", time_budget=30)
+        result.load().respond([("dax", "RED"), ("wif", "BLUE")], "wif")
+
+    Interrupting (Ctrl-C, or a notebook's stop button) saves after the current step;
+    `biml.train("net.pt", resume=True)` continues.
+
+    Args:
+        fn_out_model: name of the model's file, in `dir_model`.
+        data_dir: folder that is searched first for data folders.
+        resume: continue the run of an existing file, with the options that it had.
+        overwrite: replace an existing file.
+        progress: show a progress bar.
+        options: those of `biml train` by their names without dashes: the fields of
+            `TrainingConfig` (such as `episode_type`, `preset`, `nsteps`, `seed`, `lr`) and of
+            `RuntimeConfig` (such as `device`, `workers`).
+
+    Returns:
+        paths, metrics and options of the run; its `load()` is the trained model.
+
+    Raises:
+        UsageError: an option is unknown, cannot work or has no effect, or the file exists.
+        BimlError: data are missing, a file cannot be written, or training diverges.
+    """
+    model = Path(dir_model) / fn_out_model
+    folder = Path(data_dir) if data_dir is not None else None
+    given = current_options({name: v for name, v in options.items() if v is not None})
+    runtime_names = [field.name for field in fields(RuntimeConfig)]
+    known = [*(field.name for field in fields(TrainingConfig)), *runtime_names]
+    for name in given:
+        if name not in known:
+            close = get_close_matches(name, known, 3)
+            hint = (
+                f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
+            )
+            raise UsageError(f"there is no training option {name!r}; {hint}")
+    runtime = RuntimeConfig(**{name: given.pop(name) for name in runtime_names if name in given})
+    if given.get("init_from") is not None:
+        path = resolve_model(str(given["init_from"]), Path(dir_model), DataFolders(folder))
+        given["init_from"] = str(path)
+    first = process_rank() == 0
+    if first and not resume:
+        check_model_name(model)
+        for path in existing_models(model, bool(given.get("save_best"))):
+            if not overwrite:
+                raise UsageError(
+                    f"{path} exists: replace it with --overwrite, continue its run with --resume, "
+                    "or choose another --fn_out_model"
+                )
+    with closing(TrainingConsole()) if progress and first else nullcontext() as console:
+        if first and not resume and console:
+            name = given.get("episode_type", TrainingConfig.episode_type)
+            warm_episode_cache(name, folder, console.on_message)
+        result = trainer.train(
+            model, given, runtime=runtime, data_dir=folder, resume=resume, callback=console
+        )
+    if console:
+        console.on_end(result)
+    return result
+
+
+def existing_models(model: Path, save_best: bool) -> list[Path]:
+    """The files that a new run would replace."""
+    paths = [model, RunPaths(model).best] if save_best else [model]
+    return [path for path in paths if path.exists()]
+
+
+def check_model_name(model: Path) -> None:
+    """Check that a model of this name can be read again.
+
+    Raises:
+        UsageError: it is a folder, or the name is that of an export.
+    """
+    if model.suffix == ".safetensors":
+        raise UsageError(
+            f"--fn_out_model: {model.name} is the name of an export, which `biml export` writes; "
+            f"name it {model.stem}.pt"
+        )
+    if model.is_dir():
+        raise UsageError(f"--fn_out_model: {model} is a folder; name a file such as net.pt")

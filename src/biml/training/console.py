@@ -1,0 +1,154 @@
+"""Progress of a run on a terminal, in a notebook, or as plain lines."""
+
+from importlib import import_module
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from biml.training.config import TrainingConfig
+from biml.training.logger import RunInfo, StepInfo, TrainingCallback
+from biml.training.metrics import LogEntry
+from biml.training.trainer import RunResult
+
+SECONDS_PER_DAY = 24 * 3600
+
+
+class TrainingConsole(TrainingCallback):
+    """Prints how a run proceeds: a bar, or a line per validation where there is no terminal."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console()
+        self._bar: Progress | _NotebookLine | None = None
+        self._validated: LogEntry = {}
+        self._n_episodes = 0
+        if self._console.is_jupyter:
+            self._bar = _NotebookLine()
+        elif self._console.is_terminal:
+            # Narrow terminals cut the metrics, not the time left before them.
+            self._bar = Progress(
+                TextColumn("step {task.fields[step]}"),
+                BarColumn(bar_width=20),
+                TextColumn("{task.description}"),
+                console=self._console,
+                transient=True,
+            )
+
+    def on_start(self, info: RunInfo) -> None:
+        config = info.config
+        self._n_episodes = config.episodes_seen(info.total_steps, info.total_steps)
+        processes = "1 process" if info.processes == 1 else f"{info.processes} processes"
+        action = f"Resuming at step {info.steps_done:,}" if info.steps_done else "Training"
+        self.on_message(
+            f"{action}: {config.arch} network ({info.parameters:,} weights), "
+            f"{config.episode_type} episodes from {info.data_description}"
+        )
+        self.on_message(
+            f"{info.total_steps:,} steps of {_format_batch_size(config)} episodes on "
+            f"{info.device}, {config.precision}, {processes}, seed {config.seed}"
+        )
+        seconds = info.estimated_seconds
+        if seconds is not None:
+            self.on_message(f"Measured: about {_format_duration(seconds)} for the whole run")
+            if seconds > SECONDS_PER_DAY and config.preset == "paper" and not config.init_from:
+                self.on_message("--preset fast is made for machines like this one (docs/staged-network.md)")
+        if info.steps_done >= info.total_steps:
+            self.on_message("This run is complete already; there is nothing left to do.")
+        elif isinstance(self._bar, Progress):
+            self._task = self._bar.add_task("first step…", step="0")
+            self._bar.start()
+            # A hidden cursor would stay so after a second Ctrl-C or kill -9.
+            self._console.show_cursor(True)
+
+    def on_step(self, info: StepInfo) -> None:
+        if self._bar is None:
+            return
+        metrics = [f"{info.episodes_per_second:.1f} episodes/s", f"loss {info.loss:.3f}"]
+        metrics += [_format_metrics(self._validated)] if self._validated else []
+        metrics += [f"{_format_duration(info.seconds_left)} left"]
+        step, text = f"{info.step:,}/{info.total_steps:,}", "  ".join(metrics)
+        if isinstance(self._bar, Progress):
+            self._bar.update(
+                self._task, completed=info.step, total=info.total_steps, step=step, description=text
+            )
+        else:
+            self._bar.update(f"step {step}  {text}")
+
+    def on_log(self, entry: LogEntry, total: int) -> None:
+        if entry.get("val_loss") is None:
+            return
+        self._validated = entry
+        step = entry["step"] or 0
+        if self._bar is None:
+            rate = entry["episodes_per_second"] or 0.0
+            seconds_left = (self._n_episodes - (entry["episodes"] or 0)) / max(rate, 1e-9)
+            self.on_message(
+                f"step {step:,}/{total:,}  {rate:.1f} episodes/s  loss {entry['train_loss']:.3f}  "
+                + _format_metrics(entry)
+                # Most of the first step is validation, so that its rate says nothing.
+                + (f"  {_format_duration(seconds_left)} left" if 1 < step < total else "")
+            )
+
+    def on_message(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def on_end(self, result: RunResult) -> None:
+        """Print where the model is, and its latest metrics."""
+        entry = result.last_validation
+        metrics = f", {_format_metrics(entry)}" if entry else ""
+        self.on_message(
+            f"Model: {result.model_path} (step {result.step:,} of {result.total_steps:,}{metrics}, "
+            f"{_format_duration(result.seconds)})"
+        )
+
+    def close(self) -> None:
+        if isinstance(self._bar, Progress):
+            self._bar.stop()
+
+
+class _NotebookLine:
+    """A line of a notebook's output that is replaced, without the need for ipywidgets."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def update(self, text: str) -> None:
+        ipython = import_module("IPython.display")  # there is one wherever there is a notebook
+        if self._handle is None:
+            self._handle = ipython.display(ipython.Pretty(text), display_id=True)
+        else:
+            self._handle.update(ipython.Pretty(text))
+
+
+def _format_metrics(entry: LogEntry) -> str:
+    parts = [f"val loss {entry['val_loss']:.3f}"]
+    for name in ("study", "novel"):
+        value = entry.get(f"accuracy_{name}")
+        parts += [] if value is None else [f"{name} {value:.1f}%"]
+    return "  ".join(parts)
+
+
+def _format_batch_size(config: TrainingConfig) -> str:
+    """Episodes per step, from the first to the last.
+
+    >>> _format_batch_size(TrainingConfig(batch_size=32, batch_growth=2))
+    '32 to 64'
+    """
+    first, last = config.batch_size, round(config.batch_size * config.batch_growth)
+    return str(first) if first == last else f"{first} to {last}"
+
+
+def _format_duration(seconds: float) -> str:
+    """A duration in its two largest units.
+
+    >>> [_format_duration(s) for s in (42, 3_700, 500_000)]
+    ['42 s', '1 h 1 min', '5 d 18 h']
+    """
+    minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86_400
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    if hours < 1:
+        return f"{minutes:.0f} min"
+    if days < 2:
+        return f"{int(hours)} h {int(minutes % 60)} min"
+    return f"{int(days)} d {int(hours % 24)} h"
