@@ -26,7 +26,7 @@ class FormatError(BimlError):
         self.line = line
 
 
-OUT_OF_MEMORY = "out of memory; reduce --max_tokens, --batch_size or (on a CPU) --workers"
+OUT_OF_MEMORY = "out of memory; reduce --micro_batch_tokens, --batch_size or (on a CPU) --workers"
 
 
 def is_out_of_memory(error: Exception) -> bool:

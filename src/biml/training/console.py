@@ -51,7 +51,9 @@ class TrainingConsole(TrainingCallback):
         if seconds is not None:
             self.on_message(f"Measured: about {_format_duration(seconds)} for the whole run")
             if seconds > SECONDS_PER_DAY and config.preset == "paper" and not config.init_from:
-                self.on_message("--preset fast is made for machines like this one (docs/staged-network.md)")
+                self.on_message(
+                    "--preset fast is made for machines like this one (docs/staged-network.md)"
+                )
         if info.steps_done >= info.total_steps:
             self.on_message("This run is complete already; there is nothing left to do.")
         elif isinstance(self._bar, Progress):
