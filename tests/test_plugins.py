@@ -42,12 +42,25 @@ def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("_loaded", "_origins", "_needed"):
         monkeypatch.setattr(plugins, name, {})
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    tables: list[dict[str, Any]] = [EPISODE_TYPES, ARCHITECTURES, SYMBOLIC, MEASURES]
-    before = [dict(table) for table in tables]
     yield
-    for table, rows in zip(tables, before, strict=True):
-        table.clear()
-        table.update(rows)
+    forget_plugins()
+
+
+TABLES: dict[str, dict[str, Any]] = {
+    "episode type": EPISODE_TYPES,
+    "architecture": ARCHITECTURES,
+    "responder": SYMBOLIC,
+    "measure": MEASURES,
+}
+
+
+def forget_plugins() -> None:
+    """As in a new process without plugins."""
+    for kind, table in TABLES.items():
+        for name in plugins.registered(kind):
+            del table[name]
+    for noted in (plugins._loaded, plugins._origins, plugins._needed):
+        noted.clear()
 
 
 def write(folder: Path, name: str = "mine", file: str = "my_types.py") -> Path:
@@ -187,6 +200,11 @@ def test_the_episode_type_is_trained_in_several_processes_and_evaluated(
         *("--workers", 2, "--quiet", "--fn_out_model", model.name, "--dir_model", tmp_path),
     )
     assert accuracy(model, "episode_type.py", "repetition", capsys) == 0.0
+    forget_plugins()
+    for command in (["eval", "--max"], ["train", "--resume"]):
+        where = ["--fn_out_model", model.name, "--dir_model", str(tmp_path)]
+        assert main([*command, *where]) == 2
+        assert "--plugin episode_type.py" in capsys.readouterr().err
 
 
 def test_the_bias_of_the_episode_type_is_in_its_targets() -> None:
@@ -215,6 +233,9 @@ def test_the_architecture_is_trained_saved_resumed_and_evaluated(
     run("train", "--plugin", example, "--resume", *where)
     assert accuracy(model, "architecture.py", "algebraic", capsys) == 0.0
     assert type(biml.load(model).responder.network).__name__ == "GRUNetwork"
+    forget_plugins()
+    with pytest.raises(BimlError, match=r"--plugin architecture\.py"):
+        biml.load(model)
 
 
 def test_the_architecture_decodes_as_it_scores_and_learns() -> None:

@@ -24,7 +24,6 @@ _origins: dict[tuple[str, str], str] = {}
 """What registered each (kind, name), such as `plugin my.py`; "" where it was no plugin."""
 _needed: dict[tuple[str, str], str] = {}
 """The same for names in checkpoints that were read."""
-
 _running: list[str] = [""]
 _installed: list[str] = []
 
@@ -85,15 +84,16 @@ def origins(names: Mapping[str, str]) -> dict[str, str]:
     return {kind: by for kind, name in names.items() if (by := _origins.get((kind, name)))}
 
 
-def remember(names: Mapping[str, str], plugins: Mapping[str, str]) -> None:
-    """Note the `origins` that a checkpoint has kept, for `hint`."""
-    _needed.update({(kind, names[kind]): by for kind, by in plugins.items()})
+def remember(names: Mapping[str, str], kept: object) -> None:
+    """Note the `origins` that a checkpoint has kept, if it has any, for `hint`."""
+    if isinstance(kept, dict):
+        _needed.update({(k, name): str(kept[k]) for k, name in names.items() if k in kept})
 
 
 def hint(kind: str, name: str) -> str:
     """What to do about a name that is unknown, as far as a checkpoint says it; else empty."""
     by = _needed.get((kind, name), "")
-    remedy = f"add --plugin {by[7:]}" if by.startswith("plugin ") else "install it"
+    remedy = f"add --{by}" if by.startswith("plugin ") else "install it"
     return by and f"{kind} {name!r} is not known; it was registered by {by}: {remedy}"
 
 
@@ -101,21 +101,20 @@ def _run(name: str, run: Callable[[], Any]) -> None:
     _running.append(name)
     try:
         run()
-    except BimlError as error:
-        kind = UsageError if isinstance(error, UsageError) else BimlError
-        raise kind(f"{name}: {error}") from error
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from error
     except Exception as error:
         lines = traceback.extract_tb(error.__traceback__)
         at = next((x for x in lines[::-1] if name.endswith(f" {Path(x.filename).name}")), lines[-1])
-        where = f"line {at.lineno} of {at.filename}"
-        raise BimlError(f"{name} failed: {type(error).__name__}: {error} ({where})") from error
+        what = f"{type(error).__name__}: {error} (line {at.lineno} of {at.filename})"
+        raise BimlError(f"{name} failed: {what}") from error
     finally:
         _running.pop()
 
 
 def _import_file(path: str) -> None:
     spec = spec_from_file_location(f"biml_plugin_{len(_loaded)}_{Path(path).stem}", path)
-    if spec is None or spec.loader is None:
+    if not (spec and spec.loader):
         raise UsageError("a plugin is a Python file (.py)")
     module = sys.modules[spec.name] = module_from_spec(spec)  # for dataclasses and pickle
     spec.loader.exec_module(module)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.serialization import safe_globals
 
+from biml import plugins
 from biml.errors import BimlError, FormatError, UsageError
 from biml.io import atomic_write
 from biml.networks.base import EpisodeNetwork
@@ -107,6 +108,8 @@ def checkpoint_dict(
         "weights": dict(weights),
         "info": dict(info or {}),
     }
+    if needed := plugins.origins({"architecture": architecture, "episode type": episode_type}):
+        contents["plugins"] = needed
     return contents if training is None else contents | {"training": dict(training)}
 
 
@@ -158,8 +161,11 @@ def validate(contents: dict[str, Any], source: str) -> dict[str, Any]:
     missing = [key for key in REQUIRED_KEYS if key not in contents]
     if missing:
         raise FormatError(f"the checkpoint lacks {', '.join(missing)}", source=source)
+    kinds = {"architecture": "architecture", "episode type": "episode_type"}
+    names = {kind: str(contents[key]) for kind, key in kinds.items()}
+    plugins.remember(names, contents.get("plugins"))
     try:
-        architecture(str(contents["architecture"]))
+        architecture(names["architecture"])
     except UsageError as error:
         raise FormatError(str(error), source=source) from None
     return _upgrade_version_1(contents) if version == 1 else contents
