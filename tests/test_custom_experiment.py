@@ -33,7 +33,6 @@ from biml.grammar import GOLD, Grammar
 from biml.human.experiment import HumanExperiment, write_experiment
 from biml.human.readers import read_episode_files, read_response_table
 from biml.paths import DataFolders
-from biml.reproduce.models import PAPER_MODEL_OF
 from biml.reproduce.published import compare_with_published
 from biml.reproduce.tables import probe_tables
 from evaluation_toys import small_network
@@ -326,7 +325,7 @@ def test_a_custom_experiment_is_not_compared_with_published_values(
             ]
         ),
     }
-    columns = {"people": "people", "net": PAPER_MODEL_OF["algebraic+biases"]}
+    columns = {"people": "people", "net": episode_type("algebraic+biases").paper_model}
     for imported in (False, True):
         found = compare_with_published(tables, columns, ("few-shot", "novel-rules"), imported)
         stated = found.dropna(subset="published")

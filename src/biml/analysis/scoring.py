@@ -354,6 +354,7 @@ def sample_open_ended(
     seed: int = 0,
     p_lapse: float = 0.0,
     max_length: int | None = None,
+    kind: str = "open_end_freeform",
     own_names: bool = False,
     progress: CountCallback = _ignore,
 ) -> pd.DataFrame:
@@ -363,7 +364,7 @@ def sample_open_ended(
     response becomes a study example for the next query. The other arguments are those of
     `sample_few_shot`.
     """
-    evaluation = open_evaluation_set("open_end_freeform", data, seed, own_names=own_names)
+    evaluation = open_evaluation_set(kind, data, seed, own_names=own_names)
     episodes: list[Episode] = []
     for repeat in count():
         if len(episodes) >= n_sets:

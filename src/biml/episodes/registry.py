@@ -324,7 +324,12 @@ def episode_type(name: str) -> EpisodeType:
 
 
 def evaluation_type(
-    task: str, vocabulary: Vocabulary = PUBLISHED_VOCAB, *, fold: int = 0, trained_on: str = ""
+    task: str,
+    vocabulary: Vocabulary = PUBLISHED_VOCAB,
+    *,
+    fold: int = 0,
+    has_targets: bool = True,
+    trained_on: str = "",
 ) -> EpisodeType | None:
     """The episode type that presents a task in a vocabulary; None where there is none.
 
@@ -334,9 +339,11 @@ def evaluation_type(
     ('few_shot_human', 'human_vanilla')
     """
     own = [EPISODE_TYPES[trained_on]] if trained_on in EPISODE_TYPES else []
-    asked = (task, vocabulary, fold)
-    rows = (*own, *EPISODE_TYPES.values())
-    return next((r for r in rows if (r.evaluation_task, r.vocabulary, r.fold) == asked), None)
+    for row in (*own, *EPISODE_TYPES.values()):
+        if (row.evaluation_task, row.fold, row.has_targets) == (task, fold, has_targets):
+            if row.vocabulary == vocabulary:
+                return row
+    return None
 
 
 def tasks_of(trained_on: str, vocabulary: Vocabulary) -> tuple[str, ...]:

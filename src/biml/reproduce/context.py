@@ -8,13 +8,14 @@ import pandas as pd
 
 from biml.episodes.episode import Episode
 from biml.episodes.episode_type import (
-    CANONICAL_VOCAB,
     FEW_SHOT,
+    FEW_SHOT_GOLD,
+    NOVEL_RULES,
     OPEN_ENDED,
     PROBES,
-    PUBLISHED_VOCAB,
+    VALIDATION,
 )
-from biml.episodes.registry import episode_type
+from biml.episodes.registry import episode_type, tasks_of
 from biml.episodes.transforms import symbols_used
 from biml.errors import BimlError
 from biml.evaluation.sample_page import SAMPLES_PER_RESPONSE
@@ -107,86 +108,32 @@ def _task_episodes(data: DataFolders, task: str) -> Iterator[Episode]:
             yield from episode_type(name).open_evaluation(data, 0).episodes
 
 
-# === Which models take part in a measurement: each a function to the reason why not, or nothing
+def ineligible(task: str, model: EvaluatedModel, *, samples: bool = False) -> str:
+    """Why a model cannot be evaluated on a task, by what its episode type declares; empty if it can.
 
-
-def ineligible_for_few_shot(model: EvaluatedModel) -> str:
-    """Models that learned to read study examples, those without them, and symbolic ones."""
+    Args:
+        samples: its own responses are sampled, which takes study examples and one network.
+    """
     if model.symbolic:
-        return (
-            "" if "few-shot" in symbolic_model(model.name).tasks else "is for the open-ended task"
-        )
-    if model.has_vocabulary(CANONICAL_VOCAB):
-        return ""
-    return ineligible_for_sampled_grammars(model)
-
-
-def ineligible_for_sampled_grammars(model: EvaluatedModel) -> str:
-    """Networks that learned from episodes of drawn grammars."""
-    if model.symbolic:
-        uses_grammar = symbolic_model(model.name).uses_grammar
-        return ineligible_for_few_shot(model) or ("is given the rules" if uses_grammar else "")
-    if model.has_vocabulary(CANONICAL_VOCAB):
-        return "knows another vocabulary and reads no study examples"
-    if not model.has_vocabulary(PUBLISHED_VOCAB):
+        symbolic = symbolic_model(model.name)
+        if task.replace("_", "-") in symbolic.tasks:
+            return ""
+        if "few-shot" in symbolic.tasks and task in (FEW_SHOT_GOLD, VALIDATION, NOVEL_RULES):
+            return "is given the rules" if symbolic.uses_grammar else ""
+        return f"is for the {' and '.join(symbolic.tasks)} task"
+    has_targets = task != OPEN_ENDED or not samples
+    if not model.evaluation_type(task, has_targets=has_targets):
         return "knows another vocabulary"
-    if model.network is None:
-        return "has models for folds only"
-    if model.trained_on.startswith(("open_end", "probe")):
-        return f"was trained on {model.trained_on}, not on few-shot episodes of a grammar"
-    return ""
-
-
-def ineligible_for_gold_accuracy(model: EvaluatedModel) -> str:
-    """The same, and networks without study examples."""
-    return (
-        ""
-        if model.has_vocabulary(CANONICAL_VOCAB) and not model.symbolic
-        else ineligible_for_sampled_grammars(model)
-    )
-
-
-def ineligible_for_few_shot_samples(model: EvaluatedModel) -> str:
-    """Networks that read study examples, and symbolic models."""
-    return (
-        ineligible_for_few_shot(model) if model.symbolic else ineligible_for_sampled_grammars(model)
-    )
-
-
-def ineligible_for_open_ended(model: EvaluatedModel) -> str:
-    """Networks that learned from people's open-ended answers, and symbolic models."""
-    if model.symbolic:
+    if task not in tasks_of(model.trained_on, model.vocabulary):
         return (
-            "" if "open-ended" in symbolic_model(model.name).tasks else "is for the few-shot task"
+            f"was trained on {model.trained_on or 'what is unknown'}, "
+            f"not on the {task.replace('_', '-')} task"
         )
-    if not model.trained_on.startswith(("open_end_human", "joint")):
-        return f"was trained on {model.trained_on or 'what is unknown'}, not on the open-ended task"
-    return "" if model.has_vocabulary(PUBLISHED_VOCAB) else "knows another vocabulary"
-
-
-def ineligible_for_open_ended_samples(model: EvaluatedModel) -> str:
-    """The same, but one network that answers for all."""
-    why = ineligible_for_open_ended(model)
-    if not why and not model.symbolic and model.network is None:
+    if model.network is None and (task != OPEN_ENDED or samples):
         return "has models for folds only"
-    return why
-
-
-def probe_episode_type(model: EvaluatedModel) -> str:
-    """The episode type of the probes: with the pool shown to whom it was shown in training."""
-    shown = model.trained_on == "probe_human_w_pool"
-    return "probe_human_w_pool" if shown else "probe_human"
-
-
-def ineligible_for_probes(model: EvaluatedModel) -> str:
-    """Networks that learned from answers to few study examples, or from the probes themselves."""
-    if model.symbolic:
-        return "is not for the probe trials"
-    if model.trained_on == "probe_human_w_pool":
-        return "" if model.has_vocabulary(PUBLISHED_VOCAB) else "knows another vocabulary"
-    return ineligible_for_open_ended_samples(model).replace(
-        "the open-ended task", "open-ended tasks or probes"
-    )
+    if samples and model.episode_type and not model.episode_type.uses_study:
+        return "reads no study examples"
+    return ""
 
 
 @dataclass(frozen=True)

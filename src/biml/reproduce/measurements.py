@@ -23,8 +23,15 @@ from biml.analysis.scoring import (
 )
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode
-from biml.episodes.episode_type import FEW_SHOT, FOLDS, OPEN_ENDED, PROBES, PUBLISHED_VOCAB
-from biml.episodes.registry import episode_type
+from biml.episodes.episode_type import (
+    FEW_SHOT,
+    FEW_SHOT_GOLD,
+    FOLDS,
+    NOVEL_RULES,
+    OPEN_ENDED,
+    PROBES,
+    VALIDATION,
+)
 from biml.evaluation.accuracy import exact_match_rate, max_response_length
 from biml.evaluation.likelihood import LAPSE_GRID, fit_lapse, likelihood
 from biml.evaluation.network import NetworkResponder, teacher_forced_exact_match
@@ -32,14 +39,7 @@ from biml.evaluation.responder import Responder
 from biml.reproduce.context import (
     MeasurementContext,
     Tables,
-    ineligible_for_few_shot,
-    ineligible_for_few_shot_samples,
-    ineligible_for_gold_accuracy,
-    ineligible_for_open_ended,
-    ineligible_for_open_ended_samples,
-    ineligible_for_probes,
-    ineligible_for_sampled_grammars,
-    probe_episode_type,
+    ineligible,
     task_symbols,
 )
 from biml.reproduce.models import EvaluatedModel
@@ -79,12 +79,8 @@ class Measurement:
 
 def few_shot_likelihood(context: MeasurementContext) -> Tables:
     """Likelihood of people's few-shot responses; a network without study examples skips two."""
-    has_study = context.model.has_vocabulary(PUBLISHED_VOCAB)
-    kind = "few_shot_human" if has_study else "human_vanilla"
     symbols = task_symbols(context, FEW_SHOT)
-    evaluation = open_evaluation_set(
-        kind, context.data, context.workload.seed, own_names=bool(symbols)
-    )
+    evaluation = _evaluation_set(context, FEW_SHOT, own_names=bool(symbols))
     # Remapping changes nothing for a symbolic model of this task.
     repeats = 1 if context.model.symbolic else context.workload.few_shot_repeats
     scored = score_responses(context.model.responder(symbols), evaluation, repeats=repeats)
@@ -96,10 +92,7 @@ def open_ended_likelihood(context: MeasurementContext) -> Tables:
     scored_by_fold: dict[str, list[ScoredResponse]] = {}
     symbols = task_symbols(context, OPEN_ENDED)
     for fold, responder in _responders_by_fold(context, symbols):
-        name = f"open_end_human_cross{fold}" if fold else "open_end_human_all"
-        evaluation = open_evaluation_set(
-            name, context.data, context.workload.seed, own_names=bool(symbols)
-        )
+        evaluation = _evaluation_set(context, OPEN_ENDED, fold=fold, own_names=bool(symbols))
         scored_by_fold[str(fold or "")] = score_responses(
             responder(), evaluation, repeats=context.workload.open_ended_repeats
         )
@@ -110,13 +103,20 @@ def open_ended_likelihood(context: MeasurementContext) -> Tables:
 
 def probe_likelihood(context: MeasurementContext) -> Tables:
     """Likelihood of people's responses to the probe trials, over the allowed outputs."""
-    kind = probe_episode_type(context.model)
-    evaluation = episode_type(kind).open_evaluation(context.data, context.workload.seed)
+    evaluation = _evaluation_set(context, PROBES)
     scored = score_responses(
         context.model.responder(), evaluation, repeats=context.workload.few_shot_repeats
     )
-    within_sample = _within_sample(context.model.trained_on == kind, evaluation)
+    fitted = context.model.trained_on == context.model.evaluation_type(PROBES)
+    within_sample = _within_sample(fitted, evaluation)
     return _likelihood_tables(context, PROBES, {"": scored}, within_sample)
+
+
+def _evaluation_set(
+    context: MeasurementContext, task: str, *, fold: int = 0, own_names: bool = False
+) -> EvaluationSet:
+    kind = context.model.evaluation_type(task, fold=fold)
+    return open_evaluation_set(kind, context.data, context.workload.seed, own_names=own_names)
 
 
 def _within_sample(fitted_to_task: bool, evaluation: EvaluationSet) -> bool | None:
@@ -140,8 +140,7 @@ def _responders_by_fold(
         return [(fold, responder) for fold in FOLDS]
     if model.fold_models:
         return [(fold, net.responder) for fold, net in zip(FOLDS, model.fold_models, strict=True)]
-    _, _, held_out = model.trained_on.rpartition("cross")
-    return [(int(held_out) if held_out in map(str, FOLDS) else 0, responder)]
+    return [(model.held_out_fold, responder)]
 
 
 def _likelihood_tables(
@@ -189,10 +188,7 @@ def _likelihood_tables(
 
 def exact_match_accuracy(task: str, context: MeasurementContext) -> Tables:
     """Percent of exact greedy responses to novel and study-example queries."""
-    name = {"validation": "algebraic"}.get(task, task)
-    if not context.model.has_vocabulary(PUBLISHED_VOCAB):
-        name = "few_shot_vanilla"
-    evaluation = episode_type(name).open_evaluation(context.data, context.workload.seed)
+    evaluation = _evaluation_set(context, task)
     kept = _evenly_spaced(evaluation.episodes, context.workload.episodes)
     episodes = replace(evaluation, episodes=kept).repeat(0)
     responder = context.model.responder()
@@ -225,6 +221,7 @@ def few_shot_samples(context: MeasurementContext) -> Tables:
     samples = scoring.sample_few_shot(
         context.model.responder(symbols),
         samples_per_response=context.workload.few_shot_samples,
+        kind=context.model.evaluation_type(FEW_SHOT),
         own_names=bool(symbols),
         **_sampling_options(context),
     )
@@ -237,6 +234,7 @@ def open_ended_samples(context: MeasurementContext) -> Tables:
     samples = scoring.sample_open_ended(
         context.model.responder(symbols),
         n_sets=context.workload.response_sets,
+        kind=context.model.evaluation_type(OPEN_ENDED, has_targets=False),
         own_names=bool(symbols),
         **_sampling_options(context),
     )
@@ -248,7 +246,7 @@ def probe_samples(context: MeasurementContext) -> Tables:
     samples = scoring.sample_probes(
         context.model.responder(),
         samples_per_response=context.workload.probe_samples,
-        kind=probe_episode_type(context.model),
+        kind=context.model.evaluation_type(PROBES),
         **_sampling_options(context),
     )
     return {"responses": samples}
@@ -269,7 +267,7 @@ _MEASUREMENTS = (
         "likelihood, few-shot",
         3,
         few_shot_likelihood,
-        ineligible_for_few_shot,
+        partial(ineligible, FEW_SHOT),
         ("few_shot_repeats", "seed"),
         cost=13,
         task=FEW_SHOT,
@@ -279,7 +277,7 @@ _MEASUREMENTS = (
         "likelihood, open-ended",
         4,
         open_ended_likelihood,
-        ineligible_for_open_ended,
+        partial(ineligible, OPEN_ENDED),
         ("open_ended_repeats", "seed"),
         cost=70,
         task=OPEN_ENDED,
@@ -289,7 +287,7 @@ _MEASUREMENTS = (
         "likelihood, probes",
         3,
         probe_likelihood,
-        ineligible_for_probes,
+        partial(ineligible, PROBES),
         ("few_shot_repeats", "seed"),
         cost=10,
         task=PROBES,
@@ -298,8 +296,8 @@ _MEASUREMENTS = (
         "gold",
         "greedy responses, gold",
         3,
-        partial(exact_match_accuracy, "few_shot_gold"),
-        ineligible_for_gold_accuracy,
+        partial(exact_match_accuracy, FEW_SHOT_GOLD),
+        partial(ineligible, FEW_SHOT_GOLD),
         ("episodes", "seed"),
         cost=2,
         task=FEW_SHOT,
@@ -308,8 +306,8 @@ _MEASUREMENTS = (
         "validation",
         "greedy responses, validation",
         3,
-        partial(exact_match_accuracy, "validation"),
-        ineligible_for_sampled_grammars,
+        partial(exact_match_accuracy, VALIDATION),
+        partial(ineligible, VALIDATION),
         ("episodes", "seed"),
         data=("data_algebraic/val",),
         cost=4,
@@ -318,8 +316,8 @@ _MEASUREMENTS = (
         "novel_rules",
         "greedy responses, held-out rules",
         3,
-        partial(exact_match_accuracy, "novel_rules"),
-        ineligible_for_sampled_grammars,
+        partial(exact_match_accuracy, NOVEL_RULES),
+        partial(ineligible, NOVEL_RULES),
         ("episodes", "seed"),
         data=(),
         cost=3,
@@ -329,7 +327,7 @@ _MEASUREMENTS = (
         "samples, few-shot",
         2,
         few_shot_samples,
-        ineligible_for_few_shot_samples,
+        partial(ineligible, FEW_SHOT, samples=True),
         ("few_shot_samples", "seed"),
         cost=10,
         lapse_from="few_shot_likelihood",
@@ -340,7 +338,7 @@ _MEASUREMENTS = (
         "samples, open-ended",
         2,
         open_ended_samples,
-        ineligible_for_open_ended_samples,
+        partial(ineligible, OPEN_ENDED, samples=True),
         ("response_sets", "seed"),
         cost=2,
         lapse_from="open_ended_likelihood",
@@ -351,7 +349,7 @@ _MEASUREMENTS = (
         "samples, probes",
         2,
         probe_samples,
-        ineligible_for_probes,
+        partial(ineligible, PROBES),
         ("probe_samples", "seed"),
         cost=3,
         lapse_from="probe_likelihood",

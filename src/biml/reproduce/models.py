@@ -10,7 +10,8 @@ from secrets import token_hex
 from typing import Any
 
 from biml.analysis.responses import PEOPLE
-from biml.episodes.episode_type import FOLDS
+from biml.episodes.episode_type import FOLDS, PUBLISHED_VOCAB, EpisodeType
+from biml.episodes.registry import EPISODE_TYPES, evaluation_type
 from biml.errors import UsageError
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.responder import Responder
@@ -25,35 +26,6 @@ from biml.paths import (
     resolve_model,
 )
 from biml.vocabulary import Vocabulary
-
-MODEL_LABELS = {
-    "algebraic+biases": "BIML",
-    "algebraic+slips": "BIML (slips)",
-    "joint": "BIML (joint)",
-    "algebraic_noise": "BIML (algebraic only)",
-    "algebraic": "BIML (algebraic only)",
-    "retrieve": "BIML (copy only)",
-    "open_end_human_all": "BIML (open-ended)",
-    "probe_human_w_pool": "BIML (probes)",
-    "few_shot_vanilla": "Basic seq2seq",
-}
-"""Labels of networks by the episode type that they were trained on."""
-
-MLC, JOINT, OPEN_ENDED = "MLC", "MLC (joint)", "MLC (open-ended)"
-
-PAPER_MODEL_OF = {
-    "algebraic+biases": MLC,
-    "algebraic+slips": MLC,
-    "joint": JOINT,
-    "joint_cross": JOINT,
-    "algebraic_noise": "MLC (algebraic only)",
-    "retrieve": "MLC (copy only)",
-    "few_shot_vanilla": "basic seq2seq",
-    "probe_human_w_pool": "MLC (probes)",
-    "open_end_human_all": OPEN_ENDED,
-    "open_end_human_cross": OPEN_ENDED,
-}
-"""The paper's model that a network reproduces, by the episode type that it was trained on."""
 
 _FOLD_NAME = re.compile(r"^(?P<stem>.*?)[-_]?cross(?P<fold>[1-5])(?P<rest>[-_].*)?$")
 
@@ -95,23 +67,47 @@ class EvaluatedModel:
 
     @property
     def trained_on(self) -> str:
-        """The episode type; with fold models only, theirs without the number of the fold."""
-        if self.network is not None:
-            return self.network.trained_on
-        return self.fold_models[0].trained_on.rstrip("12345") if self.fold_models else ""
+        """The episode type of the network, or of the first fold model; empty if unknown."""
+        return self._networks[0].trained_on if self._networks else ""
+
+    @property
+    def episode_type(self) -> EpisodeType | None:
+        """What it was trained on; None for one fold's model alone, which stands for no other."""
+        row = EPISODE_TYPES.get(self.trained_on)
+        return None if row is None or (row.fold and self.network is not None) else row
+
+    @property
+    def held_out_fold(self) -> int:
+        """The participants that the network was trained without; 0 for none."""
+        row = EPISODE_TYPES.get(self.trained_on)
+        return row.fold if row is not None and self.network is not None else 0
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """That of its networks; a symbolic model takes any."""
+        return self._networks[0].vocabulary if self._networks else PUBLISHED_VOCAB
+
+    @property
+    def _networks(self) -> tuple[NetworkFile, ...]:
+        return (*([self.network] if self.network else []), *self.fold_models)
+
+    def evaluation_type(self, task: str, *, fold: int = 0, has_targets: bool = True) -> str:
+        """The name of the episode type that presents a task to it; empty where there is none."""
+        row = evaluation_type(
+            task,
+            self.vocabulary,
+            fold=fold,
+            has_targets=has_targets,
+            trained_on=self.trained_on,
+        )
+        return row.name if row is not None else ""
 
     @property
     def identity(self) -> tuple[str, ...]:
         """Everything that its responses depend on."""
         if self.symbolic:
             return ("symbolic", self.name, *_plugin_digest(symbolic_model(self.name).build))
-        networks = (*([self.network] if self.network else []), *self.fold_models)
-        return tuple(network.digest for network in networks)
-
-    def has_vocabulary(self, vocabulary: Vocabulary) -> bool:
-        """Whether a network has exactly this vocabulary; a symbolic model takes any."""
-        network = self.network or (self.fold_models[0] if self.fold_models else None)
-        return network is None or network.vocabulary == vocabulary
+        return tuple(network.digest for network in self._networks)
 
     def responder(self, symbols: tuple[str, ...] = ()) -> Responder:
         """Load or build the model.
@@ -260,7 +256,8 @@ def _fold_model(folder: Path, name: str, fold: int) -> NetworkFile | None:
 
 def _check_fold(network: NetworkFile, fold: int) -> None:
     """A fold model trained on another fold would have seen the people who are held out."""
-    if not network.trained_on.endswith(f"cross{fold}"):
+    row = EPISODE_TYPES.get(network.trained_on)
+    if row is None or row.fold != fold:
         raise UsageError(
             f"{network.path}: named as a model for fold {fold}, but it was trained on "
             f"{network.trained_on or 'an unknown episode type'}; rename it"
@@ -278,7 +275,4 @@ def _with_unique_labels(models: Sequence[EvaluatedModel]) -> tuple[EvaluatedMode
 def _label(model: EvaluatedModel) -> str:
     if model.symbolic:
         return model.label
-    trained_on = model.trained_on.removesuffix("_cross")
-    if trained_on == "open_end_human":
-        trained_on = "open_end_human_all"
-    return MODEL_LABELS.get(trained_on, model.name)
+    return (model.episode_type and model.episode_type.label) or model.name

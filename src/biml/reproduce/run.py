@@ -15,7 +15,7 @@ from biml.analysis.people import (
     is_custom_experiment,
     lacks_task,
 )
-from biml.episodes.episode_type import CANONICAL_VOCAB, FEW_SHOT
+from biml.episodes.episode_type import CANONICAL_VOCAB, FEW_SHOT, PUBLISHED_VOCAB
 from biml.errors import BimlError, FormatError, UsageError
 from biml.grammar.meta_grammar import COLOURS, WORDS
 from biml.io import atomic_directory
@@ -225,9 +225,9 @@ def _data_exclusion(
     model, task = context.model, MEASUREMENTS[name].task
     if model.symbolic:
         return ""
-    if is_custom and task and model.has_vocabulary(CANONICAL_VOCAB):
+    if is_custom and task and model.vocabulary == CANONICAL_VOCAB:
         return "knows only the words of the published task"
-    if task and overflows[task]:
+    if task and overflows[task] and model.vocabulary == PUBLISHED_VOCAB:
         return (
             f"knows {len(WORDS)} words and {len(COLOURS)} symbols, but the "
             f"{task.replace('_', '-')} task has {overflows[task]}"

@@ -33,7 +33,7 @@ from biml.reproduce.cache import ResultCache, cache_key, data_digest
 from biml.reproduce.context import JobResults, Tables
 from biml.reproduce.experiments import Experiment
 from biml.reproduce.measurements import MEASUREMENTS
-from biml.reproduce.models import PAPER_MODEL_OF, EvaluatedModel
+from biml.reproduce.models import EvaluatedModel
 from biml.reproduce.published import ORACLE, compare_with_published
 
 ANALYSIS_VERSION = 7
@@ -134,7 +134,7 @@ def _paper_model_of(model: EvaluatedModel) -> str:
     """The paper's model that it reproduces, or an empty text."""
     if model.symbolic:
         return ORACLE if model.name == "oracle" else ""
-    return PAPER_MODEL_OF.get(model.trained_on, "")
+    return model.episode_type.paper_model if model.episode_type else ""
 
 
 def _empirical_ceiling(people: pd.DataFrame) -> pd.DataFrame:
