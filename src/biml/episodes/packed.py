@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 
 from biml.episodes.episode import Episode, Example
@@ -145,8 +146,8 @@ def _list_files(path: Path) -> FileListing:
             found = []
             for entry in entries:
                 if entry.name.endswith(".txt") and not entry.name.startswith("."):
-                    about = entry.stat()
-                    found.append((entry.name, about.st_size, about.st_mtime_ns))
+                    stat = entry.stat()
+                    found.append((entry.name, stat.st_size, stat.st_mtime_ns))
     except OSError as error:
         raise BimlError(f"{path}: not a readable folder ({error.strerror or error})") from error
     if not found:
@@ -180,23 +181,17 @@ class CompressedTexts:
         first = [text.encode() for _, text in zip(range(200), texts, strict=False)]
         dictionary = b"".join(first)[-_DICTIONARY_BYTES:]
         ends, body = [], bytearray()
-
-        def add(text: bytes) -> None:
+        for text in chain(first, (text.encode() for text in texts)):
             packer = zlib.compressobj(6, zdict=dictionary)
             body.extend(packer.compress(text) + packer.flush())
             ends.append(len(body))
-
-        for text in first:
-            add(text)
-        for later in texts:
-            add(later.encode())
         return cls(array("Q", ends), dictionary, bytes(body))
 
     def __getitem__(self, index: int) -> str:
         begin = self.offsets[index - 1] if index else 0
-        piece = self.data[self.data_start + begin : self.data_start + self.offsets[index]]
+        text = self.data[self.data_start + begin : self.data_start + self.offsets[index]]
         try:
-            return zlib.decompressobj(zdict=self.dictionary).decompress(piece).decode()
+            return zlib.decompressobj(zdict=self.dictionary).decompress(text).decode()
         except zlib.error as error:
             raise BimlError(f"{self.file}: damaged; delete it and start again") from error
 

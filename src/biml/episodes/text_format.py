@@ -8,7 +8,7 @@ import csv
 import io
 import os
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from biml.episodes.episode import Episode, Example
@@ -69,18 +69,7 @@ def parse_episode(
         FormatError: a heading is missing or misplaced, an example is malformed, a word or symbol
             is unknown, a rule is invalid, or there is no query.
     """
-    lines = [line.strip() for line in text.splitlines()]
-    support, query, grammar = _find_headings(lines, source)
-    study = _parse_examples(lines, support, query, source, words, symbols)
-    queries = _parse_examples(lines, query, grammar, source, words, symbols)
-    if not queries:
-        raise FormatError(
-            "no query; write at least one line 'IN: … OUT: …' below it",
-            source=source,
-            line=query + 1,
-        )
-    rules, pool = _parse_grammar_section(lines, grammar, source)
-    return Episode(tuple(study), tuple(queries), grammar=rules, pool=pool, name=source)
+    return _Parser([line.strip() for line in text.splitlines()], source, words, symbols).episode()
 
 
 def format_episode(episode: Episode) -> str:
@@ -102,96 +91,95 @@ def _format_example(example: Example) -> str:
     return f"IN: {' '.join(example.input)} OUT: {' '.join(example.output)}"
 
 
-def _find_headings(lines: list[str], source: str) -> tuple[int, int, int]:
-    """Line numbers (from 0) of the three headings, each once and in order."""
-    if not any(lines):
-        raise FormatError("the file is empty; an episode is expected", source=source)
-    positions = []
-    for heading in (SUPPORT, QUERY, GRAMMAR):
-        if lines.count(heading) != 1:
-            problem = "occurs twice" if heading in lines else "is missing"
-            raise FormatError(
-                f"the line '{heading}' {problem}; an episode file has the sections {SUPPORT}, "
-                f"{QUERY} and {GRAMMAR}, and this one may be cut off or be something else",
-                source=source,
-            )
-        positions.append(lines.index(heading))
-    support, query, grammar = positions
-    if not support < query < grammar:
-        raise FormatError(
-            f"the sections must come in the order {SUPPORT}, {QUERY}, {GRAMMAR}",
-            source=source,
-            line=min(query, grammar) + 1,
-        )
-    for number in range(support):
-        if lines[number]:
-            raise FormatError(f"text before '{SUPPORT}'; remove it", source=source, line=number + 1)
-    return support, query, grammar
+@dataclass(frozen=True)
+class _Parser:
+    """The lines of an episode file; numbers of lines count from 0."""
 
+    lines: list[str]
+    source: str
+    words: Collection[str] | None
+    symbols: Collection[str] | None
 
-def _parse_examples(
-    lines: list[str],
-    start: int,
-    end: int,
-    source: str,
-    words: Collection[str] | None,
-    symbols: Collection[str] | None,
-) -> list[Example]:
-    examples = []
-    for number in range(start + 1, end):
-        items = lines[number].split()
-        if not items:
-            continue
-        problem = _example_problem(items, words, symbols)
-        if problem:
-            raise FormatError(problem, source=source, line=number + 1)
+    def error(self, problem: str, number: int | None = None) -> FormatError:
+        line = None if number is None else number + 1
+        return FormatError(problem, source=self.source, line=line)
+
+    def episode(self) -> Episode:
+        support, query, grammar = self.headings()
+        study, queries = self.examples(support, query), self.examples(query, grammar)
+        if not queries:
+            raise self.error("no query; write at least one line 'IN: … OUT: …' below it", query)
+        rules, pool = self.grammar_section(grammar)
+        return Episode(study, queries, grammar=rules, pool=pool, name=self.source)
+
+    def headings(self) -> tuple[int, int, int]:
+        """Return the lines of the three headings, each once and in order."""
+        lines = self.lines
+        if not any(lines):
+            raise self.error("the file is empty; an episode is expected")
+        for heading in (SUPPORT, QUERY, GRAMMAR):
+            if lines.count(heading) != 1:
+                problem = "occurs twice" if heading in lines else "is missing"
+                raise self.error(
+                    f"the line '{heading}' {problem}; an episode file has the sections {SUPPORT}, "
+                    f"{QUERY} and {GRAMMAR}, and this one may be cut off or be something else"
+                )
+        support, query, grammar = map(lines.index, (SUPPORT, QUERY, GRAMMAR))
+        if not support < query < grammar:
+            order = f"{SUPPORT}, {QUERY}, {GRAMMAR}"
+            raise self.error(f"the sections must come in the order {order}", min(query, grammar))
+        for number in range(support):
+            if lines[number]:
+                raise self.error(f"text before '{SUPPORT}'; remove it", number)
+        return support, query, grammar
+
+    def examples(self, start: int, end: int) -> tuple[Example, ...]:
+        """Return the examples between two headings."""
+        examples = []
+        for number in range(start + 1, end):
+            if items := self.lines[number].split():
+                if problem := self.example_problem(items):
+                    raise self.error(problem, number)
+                out = items.index("OUT:")
+                examples.append(Example(tuple(items[1:out]), tuple(items[out + 1 :])))
+        return tuple(examples)
+
+    def example_problem(self, items: list[str]) -> str | None:
+        """What is wrong with a line `IN: … OUT: …`, or None."""
+        if items[0] != "IN:" or items.count("IN:") != 1:
+            return f"expected one 'IN:' at the start of the line, found '{' '.join(items)[:60]}'"
+        if items.count("OUT:") != 1:
+            return "expected one 'OUT:' between the input and the output; write 'IN: dax OUT: RED'"
         out = items.index("OUT:")
-        examples.append(Example(tuple(items[1:out]), tuple(items[out + 1 :])))
-    return examples
+        if out == 1:
+            return "the input is empty; write words between 'IN:' and 'OUT:'"
+        if out == len(items) - 1:
+            return "the output is empty; write symbols after 'OUT:'"
+        sides = ((self.words, "word", items[1:out]), (self.symbols, "symbol", items[out + 1 :]))
+        for known, kind, names in sides:
+            for name in names:
+                if known is not None and name not in known:
+                    return f"unknown {kind} '{name}'; known are: {' '.join(known)}"
+        return None
 
-
-def _example_problem(
-    items: list[str], words: Collection[str] | None, symbols: Collection[str] | None
-) -> str | None:
-    """What is wrong with a line `IN: … OUT: …`, or None."""
-    if items[0] != "IN:" or items.count("IN:") != 1:
-        return f"expected one 'IN:' at the start of the line, found '{' '.join(items)[:60]}'"
-    if items.count("OUT:") != 1:
-        return "expected one 'OUT:' between the input and the output; write 'IN: dax OUT: RED'"
-    out = items.index("OUT:")
-    if out == 1:
-        return "the input is empty; write words between 'IN:' and 'OUT:'"
-    if out == len(items) - 1:
-        return "the output is empty; write symbols after 'OUT:'"
-    sides = ((words, "word", items[1:out]), (symbols, "symbol", items[out + 1 :]))
-    for known, kind, names in sides:
-        for name in names:
-            if known is not None and name not in known:
-                return f"unknown {kind} '{name}'; known are: {' '.join(known)}"
-    return None
-
-
-def _parse_grammar_section(
-    lines: list[str], heading: int, source: str
-) -> tuple[Grammar | None, tuple[str, ...] | None]:
-    end, pool = len(lines), None
-    for number in range(heading + 1, len(lines)):
-        if lines[number].startswith(ALLOWED_OUTPUTS):
-            end = number
-            first = lines[number].removeprefix(ALLOWED_OUTPUTS)
-            pool = tuple(" ".join([first, *lines[number + 1 :]]).split())
+    def grammar_section(self, heading: int) -> tuple[Grammar | None, tuple[str, ...] | None]:
+        """Return the grammar and the pool below the last heading, where there are any."""
+        lines = self.lines
+        numbers = range(heading + 1, len(lines))
+        end = next((n for n in numbers if lines[n].startswith(ALLOWED_OUTPUTS)), len(lines))
+        pool = None
+        if end < len(lines):
+            first = lines[end].removeprefix(ALLOWED_OUTPUTS)
+            pool = tuple(" ".join([first, *lines[end + 1 :]]).split())
             if not pool or len(set(pool)) != len(pool):
                 problem = "names a symbol twice" if pool else "is empty"
-                raise FormatError(
-                    f"the list after '{ALLOWED_OUTPUTS}' {problem}; name each symbol once",
-                    source=source,
-                    line=number + 1,
+                raise self.error(
+                    f"the list after '{ALLOWED_OUTPUTS}' {problem}; name each symbol once", end
                 )
-            break
-    rules = "\n".join(lines[heading + 1 : end])
-    if not rules.strip():
-        return None, pool
-    return Grammar.parse(rules, source=source, first_line=heading + 2), pool
+        rules = "\n".join(lines[heading + 1 : end])
+        if not rules.strip():
+            return None, pool
+        return Grammar.parse(rules, source=self.source, first_line=heading + 2), pool
 
 
 def read_responses(folder: Path, episodes: Iterable[Episode]) -> tuple[Episode, ...]:
