@@ -42,7 +42,7 @@ def test_all_published_files_are_read_and_written_back(shared: Path) -> None:
         assert parse_episode(format_episode(episode), source=str(path)) == episode
 
 
-def test_the_parts_of_an_episode() -> None:
+def test_an_episode_file_has_study_queries_and_grammar() -> None:
     episode = parse_episode(GOOD)
     assert episode.study == (Example(("dax",), ("RED",)), Example(("dax", "lug"), ("RED", "RED")))
     assert episode.queries == (Example(("lug",), ("BLUE",)),)
@@ -50,13 +50,13 @@ def test_the_parts_of_an_episode() -> None:
     assert episode.pool is None
 
 
-def test_blanks_blank_lines_and_line_ends_do_not_matter() -> None:
+def test_whitespace_blank_lines_and_line_ends_are_ignored() -> None:
     loose = "\n\n" + GOOD.replace("\n", "  \r\n\r\n ").replace(" OUT", "   OUT")
     assert parse_episode(loose) == parse_episode(GOOD)
     assert parse_episode(GOOD.rstrip("\n")) == parse_episode(GOOD)
 
 
-def test_the_files_of_human_data(shared: Path) -> None:
+def test_human_data_files_are_read(shared: Path) -> None:
     human = shared / "data_human"
     probe = read_episode(human / "data_behavior_probes" / "val" / "ME_1ex_6pool.txt")
     assert probe.pool == ("c1", "c2", "c3", "c4", "c5", "c6")
@@ -97,7 +97,7 @@ def test_the_files_of_human_data(shared: Path) -> None:
         ("u1 lug -> [u1] [u1]\n", "allowed outputs:\nA B A\n", 10, "names a symbol twice"),
     ],
 )
-def test_a_malformed_file_is_named_with_its_line(
+def test_errors_name_the_line_of_a_malformed_file(
     tmp_path: Path, old: str, new: str, line: int | None, problem: str
 ) -> None:
     path = tmp_path / "episode.txt"
@@ -121,7 +121,7 @@ def test_a_file_cut_off_anywhere_before_its_grammar_is_an_error() -> None:
             parse_episode(GOOD[:length])
 
 
-def test_unknown_words_and_symbols_are_named() -> None:
+def test_errors_name_unknown_words_and_symbols() -> None:
     assert parse_episode(GOOD, words=WORDS, symbols=COLOURS) == parse_episode(GOOD)
     with pytest.raises(FormatError, match="line 2: unknown word 'bax'; known are: dax lug"):
         parse_episode(GOOD.replace("IN: dax OUT", "IN: bax OUT"), words=WORDS)
@@ -129,7 +129,7 @@ def test_unknown_words_and_symbols_are_named() -> None:
         parse_episode(GOOD.replace("BLUE", "BLEU"), symbols=COLOURS)
 
 
-def test_files_that_are_no_text_or_not_there(tmp_path: Path) -> None:
+def test_missing_or_binary_files_are_errors(tmp_path: Path) -> None:
     latin = tmp_path / "latin.txt"
     latin.write_bytes(GOOD.replace("lug OUT: BLUE", "grün OUT: BLUE").encode("latin-1"))
     with pytest.raises(FormatError, match=r"line 6: not UTF-8"):
@@ -144,13 +144,13 @@ def test_files_that_are_no_text_or_not_there(tmp_path: Path) -> None:
         read_episode(tmp_path)
 
 
-def test_a_byte_order_mark_does_not_matter(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "episode.txt"
     path.write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
     assert read_episode(path).study == parse_episode(GOOD).study
 
 
-def test_writing_leaves_the_format_that_is_read(tmp_path: Path) -> None:
+def test_written_files_are_read_back(tmp_path: Path) -> None:
     path = tmp_path / "new" / "episode.txt"
     episode = parse_episode(GOOD, source=str(path))
     write_episode(path, episode)
@@ -159,7 +159,7 @@ def test_writing_leaves_the_format_that_is_read(tmp_path: Path) -> None:
 
 
 @given(st.one_of(st.text(), st.lists(TOKENS).map(" ".join), st.lists(TOKENS).map("\n".join)))
-def test_any_text_gives_an_episode_that_round_trips_or_an_error(text: str) -> None:
+def test_any_text_is_an_episode_that_round_trips_or_an_error(text: str) -> None:
     try:
         episode = parse_episode(text)
     except FormatError:
@@ -193,7 +193,7 @@ _examples = st.builds(
     st.sampled_from([None, GOLD]),
     st.one_of(st.none(), st.lists(_names, min_size=1, max_size=3, unique=True).map(tuple)),
 )
-def test_any_episode_is_read_back_as_it_was_written(
+def test_any_episode_round_trips(
     study: tuple[Example, ...],
     queries: tuple[Example, ...],
     grammar: Grammar | None,

@@ -1,4 +1,4 @@
-"""`biml generate`: what is written, the same every time, and what an end halfway leaves."""
+"""`biml generate`: its files, their reproducibility, and interrupted runs."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_files_are_numbered_as_published(written: Path) -> None:
     }
 
 
-def test_any_number_of_workers_writes_the_same(
+def test_files_do_not_depend_on_the_number_of_workers(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(generate_module, "_CHUNK_SIZE", 7)
@@ -50,13 +50,13 @@ def test_any_number_of_workers_writes_the_same(
     assert seen[-1] == (34, 34)
 
 
-def test_the_seed_decides(written: Path, tmp_path: Path) -> None:
+def test_files_depend_on_the_seed(written: Path, tmp_path: Path) -> None:
     generate(DatasetSpec(train=30, val=4, seed=8), tmp_path / "set", workers=1)
     other = contents(tmp_path / "set")
     assert not set(other.values()) & set(contents(written).values())
 
 
-def test_training_grammars_are_not_validation_grammars(written: Path) -> None:
+def test_no_training_grammar_is_a_validation_grammar(written: Path) -> None:
     train, val = (
         {e.grammar.canonical() for e in read_episodes(written / part) if e.grammar}
         for part in ("train", "val")
@@ -65,13 +65,13 @@ def test_training_grammars_are_not_validation_grammars(written: Path) -> None:
     assert not train & val
 
 
-def test_training_finds_and_uses_what_was_written(written: Path) -> None:
+def test_training_finds_the_generated_set(written: Path) -> None:
     data = DataFolders(written.parent, ())
     assert len(training_episodes(data, 0)) == 30
     assert len(validation_episodes(data)) == 4
 
 
-def test_what_is_there_is_only_replaced_when_asked(tmp_path: Path) -> None:
+def test_an_existing_folder_is_replaced_only_with_overwrite(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="--overwrite"):
@@ -83,7 +83,7 @@ def test_what_is_there_is_only_replaced_when_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, OSError(28, "No space left on device")])
-def test_an_end_halfway_leaves_what_was_there(
+def test_an_interrupted_run_leaves_the_existing_folder(
     tmp_path: Path, end: BaseException | type[BaseException]
 ) -> None:
     (tmp_path / "set").mkdir()
@@ -109,7 +109,7 @@ def test_an_end_halfway_leaves_what_was_there(
         ["--n_query", "0"],
     ],
 )
-def test_impossible_numbers_are_misuse(
+def test_invalid_numbers_are_usage_errors(
     tmp_path: Path, wrong: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
@@ -121,7 +121,7 @@ def test_impossible_numbers_are_misuse(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_says_where_it_went(
+def test_the_command_prints_the_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -142,7 +142,7 @@ def test_the_command_says_where_it_went(
         ),
     ],
 )
-def test_a_meta_grammar_that_cannot_be_is_told_by_its_options(
+def test_errors_about_the_meta_grammar_name_the_options(
     tmp_path: Path, wrong: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_single_command("generate", ["--out", str(tmp_path / "set"), *wrong]) == 2

@@ -1,4 +1,4 @@
-"""The meta-grammar draws what the paper states. Seeds are fixed, bounds are 5 standard errors."""
+"""The meta-grammar has the published distribution (fixed seeds, bounds of 5 standard errors)."""
 
 from collections import Counter
 from random import Random
@@ -23,7 +23,9 @@ def grammars() -> list[Grammar]:
     return [meta.sample_grammar(generator(7, i)) for i in range(N)]
 
 
-def test_four_primitives_three_functions_and_concatenation(grammars: list[Grammar]) -> None:
+def test_grammars_have_four_primitives_three_functions_and_concatenation(
+    grammars: list[Grammar],
+) -> None:
     for grammar in grammars:
         assert len(grammar.rules) == 8
         assert len(grammar.primitives) == 4
@@ -35,7 +37,7 @@ def test_four_primitives_three_functions_and_concatenation(grammars: list[Gramma
         assert set(grammar.symbols) <= set(COLOURS)
 
 
-def test_every_word_and_colour_is_as_likely(grammars: list[Grammar]) -> None:
+def test_words_and_colours_are_uniformly_distributed(grammars: list[Grammar]) -> None:
     primitives = Counter(rule.words[0] for g in grammars for rule in g.primitives)
     functions = Counter(rule.words[0] for g in grammars for rule in g.functions)
     colours = Counter(symbol for g in grammars for symbol in g.symbols)
@@ -46,19 +48,19 @@ def test_every_word_and_colour_is_as_likely(grammars: list[Grammar]) -> None:
     assert all(near(pairs[word, c], N, 4 / 54) for word in WORDS for c in COLOURS)
 
 
-def test_left_sides_have_one_or_two_arguments_of_both_kinds(grammars: list[Grammar]) -> None:
+def test_functions_have_one_or_two_arguments_of_both_kinds(grammars: list[Grammar]) -> None:
     kinds = Counter(rule.lhs_pattern for g in grammars for rule in g.functions)
     assert set(kinds) == {"u.", "x.", "u.u", "u.x", "x.u", "x.x"}
     assert all(near(kinds[one], 3 * N, 1 / 4) for one in ("u.", "x."))
     assert all(near(kinds[two], 3 * N, 1 / 8) for two in ("u.u", "u.x", "x.u", "x.x"))
 
 
-def test_variables_are_numbered_in_order_of_their_kind(grammars: list[Grammar]) -> None:
+def test_variables_of_a_kind_are_numbered_in_order(grammars: list[Grammar]) -> None:
     variables = {rule.variables for g in grammars for rule in g.functions}
     assert variables == {("u1",), ("x1",), ("u1", "u2"), ("u1", "x1"), ("x1", "u1"), ("x1", "x2")}
 
 
-def test_right_sides_stop_with_the_published_probability(grammars: list[Grammar]) -> None:
+def test_right_hand_side_lengths_have_the_published_distribution(grammars: list[Grammar]) -> None:
     rules = [rule for g in grammars for rule in g.functions]
     lengths = Counter(len(rule.rhs) for rule in rules)
     assert set(lengths) == set(range(2, 9))
@@ -67,7 +69,7 @@ def test_right_sides_stop_with_the_published_probability(grammars: list[Grammar]
     assert near(lengths[8], len(rules), 0.4**6)
 
 
-def test_right_sides_hold_every_variable_and_are_shuffled(grammars: list[Grammar]) -> None:
+def test_right_hand_sides_use_every_variable_in_random_order(grammars: list[Grammar]) -> None:
     rules = [rule for g in grammars for rule in g.functions]
     assert all({f"[{v}]" for v in rule.variables} == set(rule.rhs) for rule in rules)
     threes = [rule for rule in rules if len(rule.rhs) == 3 and len(rule.variables) == 2]
@@ -77,7 +79,7 @@ def test_right_sides_hold_every_variable_and_are_shuffled(grammars: list[Grammar
 
 
 @pytest.mark.parametrize("n_functions", range(7))
-def test_other_sizes_and_languages(n_functions: int) -> None:
+def test_sizes_words_and_symbols_can_be_changed(n_functions: int) -> None:
     meta = MetaGrammar(
         words=tuple(f"wort{i}" for i in range(20)),
         symbols=tuple("αβγδεζη"),
@@ -104,6 +106,6 @@ def test_other_sizes_and_languages(n_functions: int) -> None:
         ({"n_query": 0}, "at least 1"),
     ],
 )
-def test_numbers_that_do_not_fit_are_refused(options: dict[str, object], problem: str) -> None:
+def test_inconsistent_sizes_are_refused(options: dict[str, object], problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
         MetaGrammar(**options)  # type: ignore[arg-type]

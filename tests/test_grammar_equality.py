@@ -1,4 +1,4 @@
-"""When two grammars are the same."""
+"""Equality of grammars up to rule order and up to renaming."""
 
 from random import Random
 
@@ -15,14 +15,14 @@ def parse(*rules: str) -> Grammar:
     return Grammar.parse("\n".join(rules))
 
 
-def test_order_of_rules_and_names_of_variables_do_not_matter() -> None:
+def test_equivalence_ignores_rule_order_and_variable_names() -> None:
     a = parse("dax -> RED", "u1 lug x1 -> [x1] [u1]", "u1 wif u2 -> [u2]")
     b = parse("u2 wif u1 -> [u1]", "u2 lug x3 -> [x3] [u2]", "dax -> RED")
     assert equivalent(a, b)
     assert hash(a.canonical()) == hash(b.canonical())
 
 
-def test_anything_else_does() -> None:
+def test_equivalence_distinguishes_any_other_difference() -> None:
     a = parse("dax -> RED", "u1 lug u2 -> [u2] [u1]")
     for other in (
         parse("dax -> RED", "u1 lug u2 -> [u1] [u2]"),
@@ -34,7 +34,7 @@ def test_anything_else_does() -> None:
         assert not equivalent(a, other)
 
 
-def test_renaming_keeps_apart_what_was_apart() -> None:
+def test_isomorphism_needs_a_one_to_one_renaming() -> None:
     a = parse("dax -> RED", "wif -> BLUE", "u1 lug -> [u1] RED")
     assert isomorphic(a, parse("x -> BLUE", "y -> RED", "u1 f -> [u1] RED"))
     assert not isomorphic(a, parse("x -> RED", "y -> RED", "u1 f -> [u1] RED"))
@@ -42,12 +42,12 @@ def test_renaming_keeps_apart_what_was_apart() -> None:
     assert not isomorphic(a, parse("x -> RED", "y -> BLUE", "u1 x -> [u1] RED"))
 
 
-def test_words_and_symbols_are_renamed_apart() -> None:
+def test_words_and_symbols_have_separate_renamings() -> None:
     assert isomorphic(parse("1 -> 1", "2 -> 2"), parse("1 -> 2", "2 -> 1"))
 
 
 @given(SEEDS)
-def test_gold_is_known_under_any_renaming_and_order(seed: int) -> None:
+def test_gold_grammar_is_recognised_under_any_renaming_and_order(seed: int) -> None:
     rng = Random(seed)
     words = dict(zip(GOLD.words, rng.sample(WORDS, 7), strict=True))
     symbols = dict(zip(GOLD.symbols, rng.sample(COLOURS, 4), strict=True))
@@ -61,7 +61,7 @@ def test_gold_is_known_under_any_renaming_and_order(seed: int) -> None:
 
 
 @given(SEEDS, SEEDS)
-def test_drawn_grammars_equal_themselves_and_not_each_other(seed: int, other: int) -> None:
+def test_sampled_grammars_equal_only_themselves(seed: int, other: int) -> None:
     meta = MetaGrammar()
     a, b = meta.sample_grammar(Random(seed)), meta.sample_grammar(Random(other))
     shuffled = Grammar(tuple(Random(other).sample(a.rules, len(a.rules))))
@@ -70,7 +70,7 @@ def test_drawn_grammars_equal_themselves_and_not_each_other(seed: int, other: in
     assert equivalent(a, b) == (set(map(str, a.rules)) == set(map(str, b.rules)))
 
 
-def test_grammars_of_many_like_rules_are_compared_without_trying_all_pairings() -> None:
+def test_comparing_many_similar_rules_is_fast() -> None:
     def language(shift: int, function: str) -> Grammar:
         primitives = [Rule((f"w{i}",), (f"s{(i + shift) % 20}",)) for i in range(20)]
         return Grammar((*primitives, Rule(("u1", "w0"), ("[u1]", function))))

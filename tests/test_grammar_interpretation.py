@@ -1,4 +1,4 @@
-"""What a grammar says that a string of words stands for."""
+"""Interpretation of inputs by grammars."""
 
 import json
 import pickle
@@ -18,7 +18,7 @@ def outputs(grammar: Grammar, *inputs: str) -> list[str]:
     return [" ".join(grammar.interpret(line.split())) for line in inputs]
 
 
-def test_agrees_with_an_independent_implementation(shared: Path) -> None:
+def test_interpreter_agrees_with_an_independent_implementation(shared: Path) -> None:
     lines = (shared / "vectors" / "grammar.jsonl").read_text().splitlines()
     assert len(lines) == 150
     for line in lines:
@@ -28,7 +28,7 @@ def test_agrees_with_an_independent_implementation(shared: Path) -> None:
         assert outputs(grammar, *inputs) == list(expected)
 
 
-def test_grammars_of_the_sample_episodes_give_their_outputs(shared: Path) -> None:
+def test_grammars_of_published_episodes_give_their_outputs(shared: Path) -> None:
     paths = list((shared / "data_algebraic_sample").glob("*/*.txt"))
     assert len(paths) == 80
     for episode in map(read_episode, paths):
@@ -37,7 +37,7 @@ def test_grammars_of_the_sample_episodes_give_their_outputs(shared: Path) -> Non
             assert episode.grammar.interpret(example.input) == example.output
 
 
-def test_gold_grammar_gives_the_answers_of_the_published_episode(shared: Path) -> None:
+def test_gold_grammar_gives_the_targets_of_the_published_episode(shared: Path) -> None:
     episode = read_episode(shared / "data_human" / "few_shot" / "val_gold" / "mini_scan.txt")
     assert sorted(" ".join(example.input) for example in episode.study) == sorted(GOLD_STUDY)
     assert tuple(" ".join(example.input) for example in episode.queries) == GOLD_QUERIES
@@ -45,14 +45,14 @@ def test_gold_grammar_gives_the_answers_of_the_published_episode(shared: Path) -
         assert GOLD.interpret(example.input) == example.output
 
 
-def test_the_first_rule_in_listing_order_applies() -> None:
+def test_the_first_matching_rule_applies() -> None:
     rules = "dax -> RED\nu1 lug -> [u1] [u1]\nx1 lug -> [x1]\nu1 x1 -> [u1] [x1]"
     assert outputs(Grammar.parse(rules), "dax lug", "dax dax lug") == ["RED RED", "RED RED"]
     swapped = "dax -> RED\nx1 lug -> [x1]\nu1 lug -> [u1] [u1]\nu1 x1 -> [u1] [x1]"
     assert outputs(Grammar.parse(swapped), "dax lug") == ["RED"]
 
 
-def test_a_variable_of_several_words_takes_as_many_as_it_can() -> None:
+def test_x_variables_are_greedy() -> None:
     grammar = Grammar.parse("x1 f x2 -> [x2] [x1]")
     # At the last f that leaves words on both sides.
     assert outputs(grammar, "a f b f c", "a f f", "f f f", "f a f", "f f") == [
@@ -64,12 +64,12 @@ def test_a_variable_of_several_words_takes_as_many_as_it_can() -> None:
     ]
 
 
-def test_a_variable_of_one_word_takes_function_words_too() -> None:
+def test_u_variables_match_function_words_too() -> None:
     grammar = Grammar.parse("dax -> RED\nu1 lug -> [u1] [u1]\nu1 x1 -> [u1] [x1]")
     assert outputs(grammar, "lug lug", "lug lug lug") == ["lug lug", "lug lug lug"]
 
 
-def test_what_no_rule_matches_stands_for_itself() -> None:
+def test_words_without_a_rule_stand_for_themselves() -> None:
     grammar = Grammar.parse("dax -> RED\nu1 lug u2 -> [u2]")
     assert outputs(grammar, "wif", "wif dax", "a lug b", "", "dax\u00a0x") == [
         "wif",
@@ -80,7 +80,7 @@ def test_what_no_rule_matches_stands_for_itself() -> None:
     ]
 
 
-def test_languages_of_other_kinds_work() -> None:
+def test_grammars_of_other_forms_are_interpreted() -> None:
     grammar = Grammar.parse(
         """
         Haus -> HOUSE BIG
@@ -106,7 +106,7 @@ def test_languages_of_other_kinds_work() -> None:
     ]
 
 
-def test_thousands_of_words_work() -> None:
+def test_grammars_with_thousands_of_words_are_interpreted() -> None:
     rules = [Rule((f"word{i}",), (f"symbol{i}",)) for i in range(3000)]
     grammar = Grammar((*rules, Rule(("u1", "x1"), ("[x1]", "[u1]"))))
     assert grammar.interpret(["word0", "word1234", "?", "word2999"]) == (
@@ -127,13 +127,13 @@ def test_thousands_of_words_work() -> None:
         "u1 x1 -> [x1] [x1] [u1]",
     ],
 )
-def test_a_grammar_that_runs_away_is_an_error(rules: str) -> None:
+def test_an_endless_grammar_is_an_error(rules: str) -> None:
     grammar = Grammar.parse(rules)
     with pytest.raises(GrammarError):
         grammar.interpret(["f"] * (1 if rules.startswith("u1 ->") else 30))
 
 
-def test_inputs_far_beyond_the_published_ones_are_interpreted() -> None:
+def test_inputs_much_longer_than_published_are_interpreted() -> None:
     words = ["1", "thrice"] * 100
     assert len(GOLD.interpret(["1"] * 300)) == 300
     assert GOLD.interpret(["DAX", "after", *words])[-1] == "DAX"
@@ -141,13 +141,13 @@ def test_inputs_far_beyond_the_published_ones_are_interpreted() -> None:
         GOLD.interpret(["1"] * 301)
 
 
-def test_unknown_words_do_not_change_later_answers() -> None:
+def test_unknown_words_do_not_change_later_outputs() -> None:
     grammar = Grammar.parse("dax -> RED\nu1 x1 -> [u1] [x1]")
     before = outputs(grammar, "dax new1 new2")
     assert outputs(grammar, "new3 dax", "dax new1 new2") == ["new3 RED", *before]
 
 
-def test_a_used_grammar_goes_to_another_process() -> None:
+def test_a_used_grammar_can_be_pickled() -> None:
     grammar = Grammar.parse(str(GOLD))
     grammar.interpret(["1"])
     copy = pickle.loads(pickle.dumps(grammar))
@@ -172,7 +172,7 @@ def rules(draw: st.DrawFn) -> Rule:
 
 @settings(max_examples=150)
 @given(st.lists(rules(), min_size=1, max_size=6), st.lists(WORDS, max_size=6))
-def test_agrees_with_plain_interpretation_of_any_grammar(
+def test_interpreter_agrees_with_the_reference_interpreter_on_any_grammar(
     some_rules: list[Rule], words: list[str]
 ) -> None:
     grammar = Grammar(tuple(some_rules))

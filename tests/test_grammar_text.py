@@ -10,12 +10,12 @@ from biml.grammar import GOLD, Grammar, GrammarError, Rule
 ITEMS = st.sampled_from(["->", "dax", "lug", "RED", "u1", "u2", "x1", "[u1]", "[x1]", "[", "u1]"])
 
 
-def test_a_grammar_is_read_as_it_was_written() -> None:
+def test_grammars_round_trip_through_text() -> None:
     assert Grammar.parse(str(GOLD)) == GOLD
     assert str(GOLD).splitlines()[-1] == "u1 x1 -> [u1] [x1]"
 
 
-def test_blanks_and_blank_lines_do_not_matter() -> None:
+def test_whitespace_and_blank_lines_are_ignored() -> None:
     assert Grammar.parse("\n  dax   ->\tRED \r\n \n u1 x1 -> [u1]  [x1] \n\n") == Grammar.parse(
         "dax -> RED\nu1 x1 -> [u1] [x1]"
     )
@@ -38,7 +38,7 @@ def test_blanks_and_blank_lines_do_not_matter() -> None:
         ("[u1] lug -> RED", "blanks between"),
     ],
 )
-def test_an_invalid_rule_is_named_with_its_line(line: str, problem: str) -> None:
+def test_errors_name_the_line_of_an_invalid_rule(line: str, problem: str) -> None:
     with pytest.raises(FormatError, match=problem) as caught:
         Grammar.parse(f"dax -> RED\n\n{line}\n", source="rules.txt")
     assert (caught.value.source, caught.value.line) == ("rules.txt", 3)
@@ -49,14 +49,14 @@ def test_a_text_without_rules_is_an_error() -> None:
         Grammar.parse(" \n\n")
 
 
-def test_a_rule_made_in_code_is_checked_alike() -> None:
+def test_rules_made_in_code_are_validated() -> None:
     with pytest.raises(GrammarError, match="left side lacks"):
         Rule(("u1", "lug"), ("[x1]",))
     with pytest.raises(GrammarError, match="neither a word nor a symbol"):
         Rule(("two words",), ("RED",))
 
 
-def test_a_grammar_tells_its_parts() -> None:
+def test_grammars_list_primitives_functions_words_and_symbols() -> None:
     assert [rule.lhs for rule in GOLD.primitives] == [("1",), ("2",), ("3",), ("DAX",)]
     assert [rule.words for rule in GOLD.functions] == [("thrice",), ("surround",), ("after",)]
     assert GOLD.words == ("1", "2", "3", "DAX", "thrice", "surround", "after")
@@ -64,7 +64,7 @@ def test_a_grammar_tells_its_parts() -> None:
 
 
 @given(st.one_of(st.text(), st.lists(st.lists(ITEMS).map(" ".join)).map("\n".join)))
-def test_any_text_gives_a_grammar_that_round_trips_or_an_error(text: str) -> None:
+def test_any_text_is_a_grammar_that_round_trips_or_an_error(text: str) -> None:
     try:
         grammar = Grammar.parse(text)
     except FormatError:

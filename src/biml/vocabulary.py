@@ -128,8 +128,10 @@ class Vocabulary:
         """
         names = sorted({*words, *outputs})
         # Before a word of that name, so that `from_names` can tell them apart.
-        place = bisect_left(names, IO.name)
-        return cls(TokenVocab((*names[:place], IO, *names[place:])), TokenVocab(tuple(outputs)))
+        position = bisect_left(names, IO.name)
+        return cls(
+            TokenVocab((*names[:position], IO, *names[position:])), TokenVocab(tuple(outputs))
+        )
 
     @classmethod
     def from_names(cls, input_names: Sequence[str], output_names: Sequence[str]) -> "Vocabulary":

@@ -130,13 +130,13 @@ def terminal_symbols(symbols: Sequence[str]) -> str:
     >>> terminal_symbols(["RED", "undefined_action"])
     '\\x1b[38;2;228;0;43m●\\x1b[0mR undefined_action'
     """
-    shown = []
+    formatted = []
     for symbol in symbols:
         style = style_of(symbol)
         if style is None or symbol == UNDEFINED:
-            shown.append(symbol)
+            formatted.append(symbol)
         else:
             red, green, blue = bytes.fromhex(style.colour)
             letters = style.letters if symbol in STYLES else symbol
-            shown.append(f"\x1b[38;2;{red};{green};{blue}m●\x1b[0m{letters}")
-    return " ".join(shown)
+            formatted.append(f"\x1b[38;2;{red};{green};{blue}m●\x1b[0m{letters}")
+    return " ".join(formatted)

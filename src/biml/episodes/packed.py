@@ -143,19 +143,19 @@ FileListing = Sequence[tuple[str, int, int]]
 def _list_files(path: Path) -> FileListing:
     try:
         with os.scandir(path) as entries:
-            found = []
+            files = []
             for entry in entries:
                 if entry.name.endswith(".txt") and not entry.name.startswith("."):
                     stat = entry.stat()
-                    found.append((entry.name, stat.st_size, stat.st_mtime_ns))
+                    files.append((entry.name, stat.st_size, stat.st_mtime_ns))
     except OSError as error:
         raise BimlError(f"{path}: not a readable folder ({error.strerror or error})") from error
-    if not found:
+    if not files:
         raise BimlError(
             f"{path}: no episode file (*.txt) in this folder; "
             "check its name, or remove the folder if it is not needed"
         )
-    return sorted(found)
+    return sorted(files)
 
 
 def _digest(path: Path, *what: object) -> str:

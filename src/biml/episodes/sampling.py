@@ -24,7 +24,7 @@ MAX_SIMPLE_LENGTH = 3
 """Words of the longest application of one function to primitives."""
 
 OVERSAMPLING = 4
-"""Inputs sampled for each longer one wanted; about a third are longer."""
+"""Inputs sampled for each longer one needed; about a third are longer."""
 
 MAX_QUERIES_PER_FUNCTION, MAX_QUERIES_IF_IN_STUDY = 8, 3
 """Applications of one function in the queries of `sample_inference_episode`."""
@@ -50,15 +50,15 @@ def sample_episode(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
     >>> len(episode.study), len(episode.queries)
     (14, 10)
     """
-    wanted = meta.n_study + meta.n_query
+    needed = meta.n_study + meta.n_query
     for _ in range(MAX_GRAMMAR_TRIES):
         grammar = meta.sample_grammar(rng)
         examples = sample_examples(grammar, meta, rng)
-        if len(examples) == wanted:
+        if len(examples) == needed:
             study, queries = examples[: meta.n_study], examples[meta.n_study :]
             return Episode(tuple(study), tuple(queries), grammar=grammar, name=name)
     raise BimlError(
-        f"no sampled grammar has {wanted} different inputs of at most {meta.max_input} words and "
+        f"no sampled grammar has {needed} different inputs of at most {meta.max_input} words and "
         f"{meta.max_output} symbols; reduce the number of examples or allow longer ones"
     )
 
@@ -86,8 +86,8 @@ def sample_long_query_episode(meta: MetaGrammar, rng: Random, name: str = "") ->
     grammar = meta.sample_grammar(rng)
     n_simple = (meta.n_study + len(grammar.primitives)) // 2
     simple = _interpret_inputs(grammar, _simple_inputs(grammar, rng), meta, n_simple)
-    wanted = meta.n_study - len(simple) + meta.n_query
-    sampled = sample_examples(grammar, replace(meta, n_study=0, n_query=OVERSAMPLING * wanted), rng)
+    needed = meta.n_study - len(simple) + meta.n_query
+    sampled = sample_examples(grammar, replace(meta, n_study=0, n_query=OVERSAMPLING * needed), rng)
     long = [example for example in sampled if len(example.input) > MAX_SIMPLE_LENGTH]
     n_long = min(meta.n_study - len(simple), len(long) // 2)
     queries = long[n_long:][: meta.n_query]
@@ -156,7 +156,7 @@ def sample_examples(grammar: Grammar, meta: MetaGrammar, rng: Random) -> list[Ex
         `meta.n_study + meta.n_query` examples, or fewer after `MAX_INPUT_TRIES` inputs.
     """
     interpreter = grammar.interpreter
-    max_output, wanted = meta.max_output, meta.n_study + meta.n_query
+    max_output, needed = meta.max_output, meta.n_study + meta.n_query
     memo = interpreter.memo_table(max_output)
     outputs: dict[str, str] = {}
     inputs = _sample_inputs(interpreter.lhs_codes, meta.max_input, rng)
@@ -165,7 +165,7 @@ def sample_examples(grammar: Grammar, meta: MetaGrammar, rng: Random) -> list[Ex
             output = memo[string]
             if len(output) <= max_output:
                 outputs[string] = output
-                if len(outputs) == wanted:
+                if len(outputs) == needed:
                     break
     names = {code: name for name, code in interpreter.codes.items()}.__getitem__
     examples = [Example(tuple(map(names, i)), tuple(map(names, o))) for i, o in outputs.items()]

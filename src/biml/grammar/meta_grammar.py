@@ -2,7 +2,7 @@
 
 Held-out rules test whether a model learns a rule unlike any in training. The supplement has 26
 rules with 8 symbols on the right-hand side, the longest that the meta-grammar generates, but does
-not list them. `HELD_OUT_PATTERNS` are 26 of the 255 possible argument patterns, drawn once by
+not list them. `HELD_OUT_PATTERNS` are 26 of the 255 possible argument patterns, sampled once by
 `generator(0, "novel rules").sample`. A pattern gives the argument at each position, whatever its
 kind of variable: `12212122` is `u1 lug x1 -> [u1] [x1] [x1] [u1] [x1] [u1] [x1] [x1]` as well as
 the same of `x1 lug x2`.

@@ -1,3 +1,5 @@
+"""Search paths of data folders."""
+
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ def places(*folders: Path) -> tuple[SearchPath, ...]:
     return tuple(SearchPath(folder, folder.name) for folder in folders)
 
 
-def test_the_named_folder_comes_before_the_usual_ones(tmp_path: Path) -> None:
+def test_data_dir_is_searched_before_the_defaults(tmp_path: Path) -> None:
     for name in ("named", "usual"):
         (tmp_path / name / "data_human").mkdir(parents=True)
     usual = places(tmp_path / "usual")
@@ -19,7 +21,7 @@ def test_the_named_folder_comes_before_the_usual_ones(tmp_path: Path) -> None:
     assert folders.require("data_human") == tmp_path / "named" / "data_human"
 
 
-def test_a_named_folder_without_the_data_falls_through_to_the_usual_ones(tmp_path: Path) -> None:
+def test_a_data_dir_without_the_data_falls_back_to_the_defaults(tmp_path: Path) -> None:
     (tmp_path / "usual" / "data_human").mkdir(parents=True)
     (tmp_path / "named").mkdir()
     folders = DataFolders(tmp_path / "named", places(tmp_path / "usual"))
@@ -27,7 +29,7 @@ def test_a_named_folder_without_the_data_falls_through_to_the_usual_ones(tmp_pat
     assert folders.fallback_note("data_human") == f"there is no data_human in {tmp_path / 'named'}"
 
 
-def test_nothing_falls_through_where_no_folder_is_named_or_it_has_the_data(tmp_path: Path) -> None:
+def test_no_fallback_note_without_data_dir_or_when_it_has_the_data(tmp_path: Path) -> None:
     (tmp_path / "data_human" / "few_shot").mkdir(parents=True)
     for named in (None, tmp_path, tmp_path / "data_human"):
         assert not DataFolders(named, ()).fallback_note("data_human")
@@ -35,12 +37,12 @@ def test_nothing_falls_through_where_no_folder_is_named_or_it_has_the_data(tmp_p
     assert inside.fallback_note("data_human")
 
 
-def test_the_named_folder_may_be_the_data_folder_itself(tmp_path: Path) -> None:
+def test_data_dir_may_be_the_data_folder_itself(tmp_path: Path) -> None:
     (tmp_path / "data_human").mkdir()
     assert DataFolders(tmp_path / "data_human", ()).require("data_human") == tmp_path / "data_human"
 
 
-def test_the_order_is_environment_then_current_directory_then_users_folder(
+def test_defaults_are_environment_current_directory_and_user_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -50,13 +52,13 @@ def test_the_order_is_environment_then_current_directory_then_users_folder(
     assert len(default_search_paths({})) == 2
 
 
-def test_missing_human_data_names_the_one_command_that_fetches_them(tmp_path: Path) -> None:
+def test_the_error_about_missing_data_names_the_download_command(tmp_path: Path) -> None:
     with pytest.raises(BimlError, match="biml data download human") as caught:
         DataFolders(None, places(tmp_path)).require("data_human")
     assert str(tmp_path) in str(caught.value)
 
 
-def test_a_named_folder_that_is_not_there_is_misuse(tmp_path: Path) -> None:
+def test_a_missing_data_dir_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--data_dir"):
         DataFolders(tmp_path / "absent", ())
     with pytest.raises(UsageError, match="BIML_DATA"):

@@ -1,4 +1,4 @@
-"""Drawn episodes: their sizes and limits, their outputs, the distribution of their inputs."""
+"""Sampled episodes: sizes, limits, outputs and the distribution of inputs."""
 
 from collections import Counter
 from dataclasses import replace
@@ -23,7 +23,9 @@ def episodes() -> list[Episode]:
     return [sample_episode(META, generator(3, i)) for i in range(N)]
 
 
-def test_fourteen_study_and_ten_query_examples_all_different(episodes: list[Episode]) -> None:
+def test_episodes_have_14_study_and_10_query_examples_all_different(
+    episodes: list[Episode],
+) -> None:
     for episode in episodes:
         assert (len(episode.study), len(episode.queries)) == (14, 10)
         assert len({example.input for example in (*episode.study, *episode.queries)}) == 24
@@ -37,7 +39,7 @@ def test_inputs_and_outputs_have_at_most_eight_items(episodes: list[Episode]) ->
     assert min(length for _, length in lengths) == 1
 
 
-def test_outputs_are_those_of_the_grammar_interpreted_plainly(episodes: list[Episode]) -> None:
+def test_outputs_agree_with_the_reference_interpreter(episodes: list[Episode]) -> None:
     for episode in episodes[:300]:
         assert episode.grammar is not None
         for example in (*episode.study, *episode.queries):
@@ -45,14 +47,16 @@ def test_outputs_are_those_of_the_grammar_interpreted_plainly(episodes: list[Epi
             assert example.output == episode.grammar.interpret(example.input)
 
 
-def test_the_same_seed_gives_the_same_episode_and_another_another() -> None:
+def test_episodes_depend_on_the_seed_alone() -> None:
     episode = sample_episode(META, Random(5), name="stream episode 5")
     assert episode == sample_episode(META, Random(5), name="stream episode 5")
     assert episode.name == "stream episode 5"
     assert episode != sample_episode(META, Random(6))
 
 
-def test_examples_are_distributed_as_in_plain_drawing(episodes: list[Episode]) -> None:
+def test_example_lengths_are_distributed_as_in_the_reference_sampler(
+    episodes: list[Episode],
+) -> None:
     def shares(several: list[Episode]) -> list[tuple[Counter[int], int]]:
         examples = [e for episode in several for e in (*episode.study, *episode.queries)]
         sides = ([len(e.input) for e in examples], [len(e.output) for e in examples])
@@ -67,7 +71,7 @@ def test_examples_are_distributed_as_in_plain_drawing(episodes: list[Episode]) -
             assert abs(p - theirs[length] / m) < 8 * error
 
 
-def test_the_first_input_is_one_of_equally_likely_productions() -> None:
+def test_productions_are_equally_likely() -> None:
     # X becomes a primitive (4 of them), f on a primitive, or a concatenation, each with 1/3.
     grammar = Grammar.parse(
         "dax -> RED\nwif -> BLUE\nfep -> PINK\nlug -> GREEN\nu1 f -> [u1] [u1]\nu1 x1 -> [u1] [x1]"
@@ -98,14 +102,14 @@ def test_study_and_queries_are_split_at_random(episodes: list[Episode]) -> None:
     assert abs(study / (study + queries) - 14 / 24) < 0.03
 
 
-def test_other_sizes() -> None:
+def test_numbers_of_examples_can_be_changed() -> None:
     meta = MetaGrammar(n_functions=1, max_input=5, max_output=4, n_study=3, n_query=5)
     episode = sample_episode(meta, Random(0))
     assert (len(episode.study), len(episode.queries)) == (3, 5)
     assert all(len(e.input) <= 5 and len(e.output) <= 4 for e in (*episode.study, *episode.queries))
 
 
-def test_six_functions_and_a_hundred_words() -> None:
+def test_large_vocabularies_and_grammars_can_be_sampled() -> None:
     meta = MetaGrammar(
         words=tuple(f"w{i}" for i in range(100)),
         symbols=tuple(f"s{i}" for i in range(90)),
@@ -116,7 +120,7 @@ def test_six_functions_and_a_hundred_words() -> None:
     assert len(sample_episode(meta, Random(1)).study) == 40
 
 
-def test_a_grammar_with_too_few_inputs_gives_those_it_has() -> None:
+def test_a_grammar_with_few_inputs_gives_all_of_them() -> None:
     grammar = Grammar.parse("dax -> RED\nu1 lug -> [u1] [u1]")
     inputs = {example.input for example in sample_examples(grammar, META, Random(0))}
     assert inputs == {("dax",), ("dax", "lug")}
@@ -128,7 +132,7 @@ def test_a_meta_grammar_without_enough_inputs_is_an_error() -> None:
         sample_episode(MetaGrammar(max_input=1), Random(0))
 
 
-def test_examples_of_any_grammar_can_be_drawn() -> None:
+def test_examples_of_any_grammar_can_be_sampled() -> None:
     examples = sample_examples(GOLD, META, Random(2))
     assert len(examples) == 24
     assert all(GOLD.interpret(example.input) == example.output for example in examples)

@@ -1,4 +1,4 @@
-"""How episodes look to people."""
+"""Display of episodes as text, in a terminal and in a notebook."""
 
 import re
 
@@ -16,7 +16,7 @@ EPISODE = Episode(
 )
 
 
-def test_the_text_lists_everything_a_line_each() -> None:
+def test_the_listing_has_a_line_for_each_part() -> None:
     assert str(EPISODE).splitlines() == [
         "a <file>.txt",
         "study:",
@@ -42,7 +42,7 @@ def test_the_terminal_shows_circles_with_letters() -> None:
     assert "  dax lug → ●R ●Pi\n" in plain
 
 
-def test_colours_can_be_told_apart_without_seeing_them() -> None:
+def test_colours_have_distinct_letters() -> None:
     palette = Palette.for_symbols(COLOURS)
     letters = {re.sub(r"<[^>]*>", "", palette.html([colour])) for colour in COLOURS}
     assert len(letters) == 6
@@ -50,14 +50,14 @@ def test_colours_can_be_told_apart_without_seeing_them() -> None:
         assert f'aria-label="{colour}"' in palette.html([colour])
 
 
-def test_colours_given_as_numbers_have_names_and_letters_of_their_own() -> None:
+def test_hexadecimal_colours_have_names_and_distinct_letters() -> None:
     shades = ["color:#33cc33;", "color:#ff0000;", "color:#fe0101;"]
     palette = Palette.for_symbols(shades)
     assert 'aria-label="green red red"' in palette.html(shades)
     assert re.sub(r"<[^>]*>", " ", palette.html(shades)).split() == ["G", "R", "R2"]
 
 
-def test_other_symbols_get_colours_where_they_are_an_episodes_own() -> None:
+def test_extra_symbols_get_colours() -> None:
     palette = Palette.for_symbols([], extra=["1", "DAX", *map(str, range(2, 10))])
     assert re.sub(r"<[^>]*>", " ", palette.html(["DAX", "1"])).split() == ["D", "1"]
     # A ninth has no colour that differs from all others: it is shown by name.
@@ -79,5 +79,5 @@ def test_the_notebook_shows_circles_and_escapes_text() -> None:
     assert '""' not in hostile
 
 
-def test_an_episode_without_study_or_grammar_is_shown() -> None:
+def test_an_episode_without_study_or_grammar_is_displayed() -> None:
     assert str(Episode((), (Example(("dax",), ("RED",)),))) == "queries:\n  dax → RED"

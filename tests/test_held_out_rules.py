@@ -1,4 +1,4 @@
-"""Rules held out from training: what is asked about them, and that training never meets them."""
+"""Held-out rules: their episodes, and that training never has them."""
 
 from collections import Counter
 from hashlib import sha256
@@ -26,7 +26,7 @@ from biml.paths import DataFolders
 from biml.rng import generator
 
 LONG = MetaGrammar(p_stop=0.0)
-"""Right sides are always 8 symbols long, so that held-out rules are met all the time."""
+"""Right-hand sides always have 8 symbols, so that held-out rules are frequent."""
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +44,14 @@ def held_out(grammar: Grammar | None) -> set[str]:
     return found & set(HELD_OUT_PATTERNS)
 
 
-def test_the_26_rules_are_a_draw_by_a_fixed_seed() -> None:
+def test_the_26_patterns_are_sampled_with_a_fixed_seed() -> None:
     patterns = ["".join(p) for p in product("12", repeat=8) if "1" in p]
     of_two = [pattern for pattern in patterns if "2" in pattern]
     drawn = generator(0, "novel rules").sample(["1" * 8, *of_two], 26)
     assert tuple(sorted(drawn)) == HELD_OUT_PATTERNS
 
 
-def test_each_rule_has_five_episodes_that_differ(episodes: list[Episode]) -> None:
+def test_each_rule_has_five_different_episodes(episodes: list[Episode]) -> None:
     assert len(episodes) == 130
     assert Counter(pattern for e in episodes for pattern in held_out(e.grammar)) == Counter(
         dict.fromkeys(HELD_OUT_PATTERNS, 5)
@@ -73,7 +73,7 @@ def test_queries_apply_the_rule_to_all_pairs_of_primitives(episodes: list[Episod
             assert len(query.output) == 8
 
 
-def test_study_tells_every_primitive_and_the_rule(episodes: list[Episode]) -> None:
+def test_the_study_set_determines_every_primitive_and_the_rule(episodes: list[Episode]) -> None:
     for episode in episodes:
         assert episode.grammar is not None
         study = {example.input: example.output for example in episode.study}
@@ -85,27 +85,27 @@ def test_study_tells_every_primitive_and_the_rule(episodes: list[Episode]) -> No
         assert all(study[w] == episode.grammar.interpret(w) for w in study)
 
 
-def test_queries_that_are_study_examples_count_as_copied(episodes: list[Episode]) -> None:
+def test_queries_that_are_study_examples_are_marked(episodes: list[Episode]) -> None:
     for episode in episodes:
         shown = {example.input for example in episode.study}
         assert all(query.in_study == (query.input in shown) for query in episode.queries)
         assert 2 <= sum(query.in_study for query in episode.queries) <= 12
 
 
-def test_they_are_the_same_for_every_seed_but_in_the_order_of_study() -> None:
+def test_the_seed_changes_only_the_order_of_study_examples() -> None:
     kind, data = episode_type("novel_rules"), DataFolders()
     one, other = (kind.open_evaluation(data, seed) for seed in (1, 2))
     assert one.episodes == other.episodes == sample_novel_rule_episodes()
     assert one.repeat(0) != one.repeat(1) != other.repeat(1)
 
 
-def test_a_rule_of_one_argument_is_asked_about_four_primitives() -> None:
+def test_a_rule_with_one_argument_has_four_queries() -> None:
     episode = sample_novel_rule_episode("11111111", Random(4))
     assert len(episode.queries) == 4
     assert sum(query.in_study for query in episode.queries) >= 2
 
 
-def test_a_rule_counts_whatever_its_words_and_kinds_of_variables() -> None:
+def test_patterns_match_any_words_and_kinds_of_variables() -> None:
     for left in ("u1 lug u2", "u1 dax x1", "x1 fep u1", "x1 wif x2"):
         rule = Rule(tuple(left.split()), ("RED",) * 8)
         assert not has_held_out_rule(Grammar((rule,)))
@@ -113,7 +113,7 @@ def test_a_rule_counts_whatever_its_words_and_kinds_of_variables() -> None:
             assert has_held_out_rule(Grammar((with_rhs_pattern(rule, pattern),)))
 
 
-def test_no_way_of_drawing_for_training_gives_a_held_out_rule(tmp_path: Path) -> None:
+def test_training_episodes_never_have_a_held_out_rule(tmp_path: Path) -> None:
     free = [sample_validation_set(LONG, 1, 40)]
     assert any(held_out(episode.grammar) for episode in free[0])
 
@@ -124,14 +124,14 @@ def test_no_way_of_drawing_for_training_gives_a_held_out_rule(tmp_path: Path) ->
     assert not any(held_out(episode.grammar) for episode in written)
 
 
-def test_lessons_are_drawn_from_such_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_curriculum_stages_exclude_held_out_rules_too(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(datasets, "has_held_out_rule", lambda grammar: asked.append(grammar))
     for part, end in curriculum_stages(DataFolders(), 0):
         assert part[end - 1].grammar is asked.pop()
 
 
-def test_biased_targets_follow_no_held_out_rule_either() -> None:
+def test_biased_targets_follow_no_held_out_rule() -> None:
     """Biases exchange the arguments of rules, so mirror images are held out as well."""
     stream = StreamDataset(LONG, 6)
     for index in range(200):
@@ -140,12 +140,12 @@ def test_biased_targets_follow_no_held_out_rule_either() -> None:
         assert not any(map(held_out, all_argument_swaps(grammar)))
 
 
-def test_the_validation_set_is_as_it_was_before_rules_were_held_out() -> None:
+def test_the_sampled_validation_set_never_changes() -> None:
     text = "".join(map(format_episode, sample_validation_set(MetaGrammar(), 0)))
     assert sha256(text.encode()).hexdigest().startswith("d20e8c30b877aad45c31ac894d0ec23f")
 
 
-def test_the_command_line_asks_about_them(tmp_path: Path, capsys) -> None:
+def test_the_command_line_evaluates_held_out_rules(tmp_path: Path, capsys) -> None:
     from biml.networks import checkpoint
     from evaluation_toys import small_network
 
