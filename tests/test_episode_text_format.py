@@ -7,10 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biml.episodes.episode import Episode, Example
+from biml.episodes.packed import read_human_episodes
 from biml.episodes.text_format import format_episode, parse_episode, read_episode, write_episode
+from biml.episodes.transforms import remap
 from biml.errors import BimlError, FormatError
 from biml.grammar import GOLD, Grammar
 from biml.grammar.meta_grammar import COLOURS, WORDS
+from biml.rng import generator
 
 GOOD = """*SUPPORT*
 IN: dax OUT: RED
@@ -201,3 +204,22 @@ def test_any_episode_round_trips(
 ) -> None:
     episode = Episode(study, queries, grammar=grammar, pool=pool, name="a file")
     assert parse_episode(format_episode(episode), source="a file") == episode
+
+
+@pytest.mark.parametrize(
+    ("folder", "file_holds", "item", "participant"),
+    [
+        ("few_shot/val_behavior", "query", "query", ""),
+        ("open_ended_all/val", "participant", "query", "file"),
+        ("data_behavior_probes/val", "trial", "file", ""),
+    ],
+)
+def test_human_responses_carry_their_item_and_participant(
+    shared: Path, folder: str, file_holds: str, item: str, participant: str
+) -> None:
+    rng = generator(0)
+    for episode in read_human_episodes(shared / "data_human" / folder, file_holds=file_holds):
+        for query, remapped in zip(episode.queries, remap(episode, rng).queries, strict=True):
+            names = {"query": " ".join(query.input), "file": Path(episode.name).stem, "": ""}
+            assert (query.item, query.participant) == (names[item], names[participant])
+            assert remapped[2:] == query[2:]
