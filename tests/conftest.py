@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+from fakes.human_data import write_human_data
 from hypothesis import settings
 
 pytest_plugins = ["reproduce_toys"]
@@ -16,15 +17,25 @@ settings.register_profile("unhurried", settings(), deadline=None)
 settings.load_profile("unhurried")
 
 
-def _shared_folder() -> Path:
+def _published_folder() -> Path:
     named = os.environ.get("BIML_SHARED")
     return Path(named) if named else Path(__file__).resolve().parents[2] / "shared"
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of human data, test vectors and a released-format checkpoint."""
-    folder = _shared_folder()
+def published() -> Path:
+    """The folder of published human data, test vectors and checkpoints in the released format."""
+    folder = _published_folder()
     if not folder.is_dir():
-        pytest.skip(f"no test data at {folder}; name its folder in BIML_SHARED")
+        pytest.skip(f"needs the published data, and there is no {folder}; set BIML_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Human data in the published format: the published ones where they are, else synthetic."""
+    folder = _published_folder()
+    if not folder.is_dir():
+        folder = tmp_path_factory.mktemp("synthetic")
+        write_human_data(folder)
     return folder
