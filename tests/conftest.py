@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from fakes.human_data import write_human_data
+from fakes.released_checkpoint import write_released_checkpoint
 from hypothesis import settings
 
 pytest_plugins = ["reproduce_toys"]
@@ -38,4 +39,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not folder.is_dir():
         folder = tmp_path_factory.mktemp("synthetic")
         write_human_data(folder)
+        (folder / "legacy").mkdir()
+        write_released_checkpoint(folder / "legacy" / "net-legacy-vanilla.pt")
     return folder

@@ -16,7 +16,9 @@ from biml.grammar.gold import GOLD_QUERIES, GOLD_STUDY
 from biml.grammar.perturbations import SlipRates, sample_perturbed_grammar
 from biml.rng import generator
 
-N_PARTICIPANTS = 12
+N_PARTICIPANTS = 29
+N_RESPONSES = (22, 22, 25, 24, 24, 20, 20, 20, 20, 20)
+N_PROBE_RESPONSES = 22
 N_FOLDS = 5
 WORDS = ("dax", "lug", "wif", "zup", "fep", "blicket", "kiki", "tufa", "gazzer")
 COLOURS = tuple(f"color:#{c};" for c in ("0000ff", "00b0b3", "33cc33", "b7b600", "ce9fcf", "ff0000"))
@@ -50,7 +52,7 @@ def _write_few_shot(folder: Path) -> None:
     _write(folder / "val_gold" / "mini_scan.txt", Episode(study, queries, GOLD))
     for number, words in enumerate(GOLD_QUERIES):
         rng = Random(number)
-        responses = [_few_shot_response(words.split(), rng) for _ in range(20 + number % 5)]
+        responses = [_few_shot_response(words.split(), rng) for _ in range(N_RESPONSES[number])]
         if number in (5, 6):
             responses[-1] = ("undefined_action", *responses[-1][1:])
         queries = tuple(Example(tuple(words.split()), response) for response in responses)
@@ -101,7 +103,7 @@ def _write_probes(folder: Path) -> None:
         )
         meanings = {example.input[0]: example.output for example in study}
         queries = []
-        for _ in range(10):
+        for _ in range(N_PROBE_RESPONSES):
             unused = [c for c in pool if (c,) not in meanings.values()] or list(pool)
             known = {word: meanings.get(word, (rng.choice(unused),)) for word in query.split()}
             output = tuple(symbol for word in query.split() for symbol in known[word])
