@@ -21,6 +21,7 @@ def by_kind(table: pd.DataFrame) -> dict[str, tuple[int, int]]:
     return {row.kind: (row.consistent, row.responses) for row in table.itertuples()}
 
 
+@pytest.mark.published_data
 def test_few_shot_accuracies(data: DataFolders) -> None:
     responses = people_few_shot(data)
     assert list(responses.columns) == list(RESPONSE_COLUMNS)
@@ -32,6 +33,7 @@ def test_few_shot_accuracies(data: DataFolders) -> None:
     assert row["long_output"] == pytest.approx(72.5)
 
 
+@pytest.mark.published_data
 def test_few_shot_items(data: DataFolders) -> None:
     items = few_shot.item_accuracy(people_few_shot(data)).set_index("item")
     assert len(items) == 10
@@ -41,6 +43,7 @@ def test_few_shot_items(data: DataFolders) -> None:
     assert list(long["functions"]) == [3, 3]
 
 
+@pytest.mark.published_data
 def test_few_shot_errors(data: DataFolders) -> None:
     (row,) = few_shot.error_rates(people_few_shot(data)).to_dict("records")
     assert (row["one_to_one"], row["errors"]) == (10, 41)
@@ -49,12 +52,14 @@ def test_few_shot_errors(data: DataFolders) -> None:
     assert row["iconic_percent"] == pytest.approx(23.3, abs=0.05)
 
 
+@pytest.mark.published_data
 def test_human_responses_have_error_types(data: DataFolders) -> None:
     errors = people_few_shot(data).query("not correct")["error_type"]
     counts = errors.value_counts().to_dict()
     assert counts == {"other": 25, "one-to-one": 9, "iconic": 6, "one-to-one iconic": 1}
 
 
+@pytest.mark.published_data
 def test_open_ended_patterns(data: DataFolders) -> None:
     responses = people_open_ended(data)
     assert responses["participant"].nunique() == 29
@@ -66,6 +71,7 @@ def test_open_ended_patterns(data: DataFolders) -> None:
     assert row["mutual_exclusivity"] == 27
 
 
+@pytest.mark.published_data
 def test_probes(data: DataFolders) -> None:
     responses = people_probes(data)
     assert by_kind(probes.consistency_rates(responses)) == {
@@ -79,6 +85,7 @@ def test_probes(data: DataFolders) -> None:
     assert percent["trade-off"] == 50
 
 
+@pytest.mark.published_data
 def test_only_concatenation_trials_have_targets(data: DataFolders) -> None:
     responses = people_probes(data)
     right = responses[responses["target"] != ""]
@@ -94,6 +101,7 @@ def test_only_concatenation_trials_have_targets(data: DataFolders) -> None:
     assert probes.annotate_targets(twice)["correct"].sum() == 124
 
 
+@pytest.mark.published_data
 def test_mutual_exclusivity_decreases_with_counter_examples_and_pool_size(
     data: DataFolders,
 ) -> None:

@@ -77,6 +77,7 @@ def test_the_oracle_errs_only_with_a_lapse_rate(
     assert drawn["correct"].mean() == pytest.approx(np.mean(right), abs=0.1)
 
 
+@pytest.mark.published_data
 def test_open_ended_samples_are_autoregressive(data: DataFolders) -> None:
     drawn = sample_open_ended(OpenEndedBiasModel(), data, model="biases", n_sets=7)
     assert drawn.groupby("sample").size().tolist() == [7] * 7
@@ -101,6 +102,7 @@ def test_probe_samples_use_the_allowed_outputs_of_their_trial(data: DataFolders)
     assert shares["concatenation"] == pytest.approx(200 / 3)
 
 
+@pytest.mark.published_data
 def test_log_likelihoods_of_responses_sum_to_the_total(
     few_shot_loglikes: pd.DataFrame,
 ) -> None:
@@ -112,6 +114,7 @@ def test_log_likelihoods_of_responses_sum_to_the_total(
     assert items["responses"].sum() == 2 * 217
 
 
+@pytest.mark.published_data
 def test_likelihood_by_participant(data: DataFolders) -> None:
     folds = [
         log_likelihoods(
@@ -157,6 +160,7 @@ def test_probe_trials_with_the_same_query_are_separate_items(data: DataFolders) 
     assert found["item"].nunique() == 12
 
 
+@pytest.mark.published_data
 def test_the_best_lapse_is_no_worse_than_the_best_of_the_grid(data: DataFolders) -> None:
     evaluation = episode_type("few_shot_human").open_evaluation(data, 0)
     scores = score_repeats(Oracle(), evaluation.repeat, 1)
@@ -166,6 +170,7 @@ def test_the_best_lapse_is_no_worse_than_the_best_of_the_grid(data: DataFolders)
     assert best.mean == pytest.approx(-536.1, abs=0.1)
 
 
+@pytest.mark.published_data
 def test_the_biased_oracle_explains_people_better_beyond_chance(
     few_shot_loglikes: pd.DataFrame,
 ) -> None:
@@ -177,6 +182,7 @@ def test_the_biased_oracle_explains_people_better_beyond_chance(
     assert row["units"] == 217
 
 
+@pytest.mark.published_data
 def test_networks_are_scored_and_sampled_like_symbolic_models(
     shared: Path, data: DataFolders
 ) -> None:

@@ -44,6 +44,7 @@ def test_a_released_checkpoint_loads_with_its_facts(legacy: Path) -> None:
     assert model.metadata["args"]["lr_end_factor"] == 0.05
 
 
+@pytest.mark.published_data
 @pytest.mark.parametrize("p_lapse", [0.0, 0.9])
 def test_log_likelihood_of_the_human_responses_is_the_stated_one(
     shared: Path, legacy: Path, p_lapse: float
@@ -66,6 +67,7 @@ def test_log_likelihood_of_the_human_responses_is_the_stated_one(
     assert logp.sum().item() == pytest.approx(check["loglike"], abs=6e-4)
 
 
+@pytest.mark.published_data
 def test_greedy_answers_are_the_stated_ones(shared: Path, legacy: Path) -> None:
     expected = json.loads((legacy.parent / "expected.json").read_text())["checks"][2]
     network = load_model(legacy).network

@@ -155,6 +155,7 @@ def test_a_line_of_another_form_is_named(tmp_path: Path, line: str) -> None:
         read_corpus(file)
 
 
+@pytest.mark.published_data
 def test_published_splits_of_scan_make_episodes(shared: Path) -> None:
     folder = shared / "scan" / "add_prim_split"
     train, test = (read_corpus(folder / f"tasks_{n}_addprim_jump.txt") for n in ("train", "test"))

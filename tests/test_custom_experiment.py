@@ -59,6 +59,7 @@ def network():
 # --- the published data, by way of the import
 
 
+@pytest.mark.published_data
 def test_published_few_shot_responses_imported_as_a_table(shared, tmp_path) -> None:
     published = people_few_shot(DataFolders(shared))
     responses.write_responses(published[["item", "query", "response"]], tmp_path / "responses.csv")
@@ -101,6 +102,7 @@ def test_published_probes_imported_as_a_table_with_participants(shared, tmp_path
     assert drawn["item"].tolist() == people["item"].tolist()
 
 
+@pytest.mark.published_data
 def test_published_open_ended_responses_imported_as_episode_files(shared, tmp_path) -> None:
     found = read_episode_files(shared / "data_human" / "open_ended_all" / "val")
     data = put(found, tmp_path / "data")
@@ -306,6 +308,7 @@ def test_responses_are_read_unchanged(own: DataFolders) -> None:
     assert isinstance(few_shot_grammar(own), Grammar)
 
 
+@pytest.mark.published_data
 def test_a_custom_experiment_is_not_compared_with_published_values(
     own: DataFolders, shared
 ) -> None:
@@ -336,6 +339,7 @@ def test_a_custom_experiment_is_not_compared_with_published_values(
         assert "greedy, held-out rules (%)" in set(stated["statistic"])
 
 
+@pytest.mark.published_data
 @pytest.mark.parametrize("task", [FEW_SHOT_FOLDER, "open_ended_all/val", PROBE_FOLDER])
 def test_published_data_are_recognised_by_their_responses(shared, tmp_path, task: str) -> None:
     folder = tmp_path / "data_human" / task

@@ -205,6 +205,7 @@ def test_gold_is_asked_under_a_hundred_renamings_with_its_study(data: DataFolder
             assert query.output == episode.grammar.interpret(query.input)
 
 
+@pytest.mark.published_data
 def test_the_human_few_shot_answers_are_all_there(data: DataFolders) -> None:
     assert size(asked("few_shot_human", data)) == (217, 990)
     assert size(asked("few_shot_human_mult10", data)) == (2170, 9900)

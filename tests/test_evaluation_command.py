@@ -40,6 +40,7 @@ def figures(capsys: pytest.CaptureFixture[str], *options: object, **kinds: str) 
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.published_data
 def test_json_has_flat_keys_for_what_was_asked(folder, shared, capsys) -> None:
     human = ("--episode_type", "few_shot_human", "--data_dir", shared)
     found = figures(capsys, *human, "--ll", "--ll_nrep", 3)
@@ -93,6 +94,7 @@ def test_every_human_episode_type_is_evaluated(folder, shared, capsys, name: str
     assert 0 <= found["accuracy_novel"] <= 100
 
 
+@pytest.mark.published_data
 def test_a_listing_shows_wrong_answers_with_their_targets_in_canonical_names(
     shared, capsys, tmp_path
 ) -> None:
@@ -106,6 +108,7 @@ def test_a_listing_shows_wrong_answers_with_their_targets_in_canonical_names(
     assert "Accuracy on novel queries, greedy answers: 10.00% (SD 0.00 over 1 episode)" in lines
 
 
+@pytest.mark.published_data
 def test_a_listing_of_renamed_episodes_is_in_canonical_names(folder, shared, capsys) -> None:
     human = ("--episode_type", "few_shot_human", "--data_dir", shared, "--verbose")
     assert evaluate(*human, "--max") == 0

@@ -89,6 +89,7 @@ def test_the_fit_takes_the_rate_with_the_best_mean_over_passes() -> None:
     assert all(found.mean >= likelihood(passes, p).mean for p in LAPSE_GRID)
 
 
+@pytest.mark.published_data
 def test_symbolic_oracle_gives_people_the_published_likelihood(oracle: Oracle, people) -> None:
     (scores,) = score_repeats(oracle, people.repeat, 1)
     assert sum(len(episode.queries) for episode in people.repeat(0)) == 217
@@ -116,6 +117,7 @@ def test_a_lapse_in_a_pool_picks_from_the_pool() -> None:
     assert scores.n_symbols.tolist() == [7, 7, 3, 3]
 
 
+@pytest.mark.published_data
 def test_a_released_checkpoint_scores_as_expected(shared: Path, legacy: NetworkResponder) -> None:
     import json
 
@@ -133,6 +135,7 @@ def test_a_released_checkpoint_scores_as_expected(shared: Path, legacy: NetworkR
         assert found.mean / found.n_symbols == pytest.approx(check["loglike"] / 980, abs=1e-6)
 
 
+@pytest.mark.published_data
 def test_a_released_checkpoint_answers_as_expected(shared: Path, legacy: NetworkResponder) -> None:
     import json
 

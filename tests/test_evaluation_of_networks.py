@@ -159,6 +159,7 @@ def test_questions_that_differ_in_study_order_or_pool_are_apart() -> None:
     assert deduplicate(episodes).query_index == [[0, 0], [1], [2], [0]]
 
 
+@pytest.mark.published_data
 def test_people_gave_46_answers_to_10_questions(shared) -> None:
     from biml.episodes.packed import read_episodes
 

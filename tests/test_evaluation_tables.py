@@ -97,7 +97,9 @@ def test_drawn_few_shot_answers_as_a_table(folder, capsys) -> None:
 def test_drawn_answer_sheets_and_trials_as_tables(folder, shared, capsys) -> None:
     options = ("--sample_iterative", "--samples_out", "s.parquet", "--episodes", 3)
     assert evaluate(*options, kind="open_end_freeform") == 0
-    assert open_ended.pattern_rates(responses.read_responses("s.parquet"))["response_sets"].tolist() == [3]
+    assert open_ended.pattern_rates(responses.read_responses("s.parquet"))[
+        "response_sets"
+    ].tolist() == [3]
     options = ("--sample_html", "--samples_out", "p.csv", "--episodes", 2)
     assert evaluate(*options, kind="probe_human", data=shared) == 0
     assert probes.consistency_rates(responses.read_responses("p.csv"))["responses"].tolist() == [

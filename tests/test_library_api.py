@@ -103,6 +103,7 @@ def test_a_model_says_what_it_is(model: biml.Model) -> None:
     assert "gazzer" in repr(model)
 
 
+@pytest.mark.published_data
 def test_a_released_model_answers(shared: Path) -> None:
     model = biml.load(shared / "legacy" / "net-legacy-vanilla.pt")
     assert model.respond([], "2 surround 3") == "2 3 2"

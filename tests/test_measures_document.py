@@ -9,6 +9,7 @@ import pytest
 DOCUMENT = Path(__file__).parents[1] / "docs" / "measures.md"
 
 
+@pytest.mark.published_data
 def test_what_the_document_says_can_be_done(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIML_DATA", str(shared))
     text = DOCUMENT.read_text("utf-8")

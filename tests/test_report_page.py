@@ -97,6 +97,7 @@ def test_figures_are_files_and_hostile_labels_stay_text_in_them(folder: Path) ->
     assert "&lt;script&gt;" in (folder / "figures" / "likelihoods.svg").read_text()
 
 
+@pytest.mark.published_data
 def test_responses_are_counted_with_percentages_and_error_types(page: str) -> None:
     row = page[page.index('<span class="query">3 after DAX<') :]
     people = text_of(row[: row.index("</td>")])
@@ -112,6 +113,7 @@ def test_study_examples_stand_in_the_sidebar(page: str) -> None:
     assert aside.count("<dt>") >= 14
 
 
+@pytest.mark.published_data
 def test_each_open_ended_response_set_is_a_card(page: str) -> None:
     assert page.count('<article class="card">') == 29 + 15
     first = page[page.index('<article class="card">') :]
@@ -123,6 +125,7 @@ def test_each_open_ended_response_set_is_a_card(page: str) -> None:
     )
 
 
+@pytest.mark.published_data
 def test_probe_trials_list_study_examples_and_allowed_outputs(page: str) -> None:
     text = text_of(page)
     assert "p1 → c1 p2 from c1 c2 mutual exclusivity 91% ✓ of 22 c2 18 81.8% ✓" in text

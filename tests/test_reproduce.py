@@ -23,6 +23,7 @@ from evaluation_toys import small_network
 from reproduce_toys import RecordingListener, store
 
 
+@pytest.mark.published_data
 def test_published_sds_and_best_runs_are_listed(results: Results) -> None:
     columns = ["published", "published_sd", "published_best"]
     mlc = figures(results, "mlc")[columns]
@@ -36,12 +37,14 @@ def figures(results: Results, model: str) -> pd.DataFrame:
     return table[table["model"] == model].set_index("statistic")
 
 
+@pytest.mark.published_data
 def test_people_are_as_published(results: Results) -> None:
     people = figures(results, "people")
     assert len(people) == 14
     assert (people["difference"].abs() < 0.05).all()
 
 
+@pytest.mark.published_data
 def test_symbolic_models_are_as_published(results: Results) -> None:
     oracle = figures(results, "oracle")
     assert oracle.loc["log-likelihood of few-shot responses", "reproduced"] == pytest.approx(
@@ -64,6 +67,7 @@ def test_every_table_is_there_with_its_columns_and_people_first(results: Results
     ]
 
 
+@pytest.mark.published_data
 def test_folds_are_scored_by_held_out_models_and_add_up(results: Results) -> None:
     table = results.tables["likelihoods"]
     folds = table[(table["task"] == "open_ended") & (table["model"] == "joint-top")]
@@ -97,6 +101,7 @@ def test_without_folds_everybody_is_scored_within_sample(
     assert "comparisons" not in found.tables
 
 
+@pytest.mark.published_data
 def test_models_scored_on_other_responses_are_not_compared(results: Results) -> None:
     table = results.tables["likelihoods"].set_index(["model", "task", "fold"])
     assert table.loc[("vanilla", "few_shot", ""), "responses"] == 215
@@ -109,6 +114,7 @@ def test_models_scored_on_other_responses_are_not_compared(results: Results) -> 
     assert row["low"] < row["difference"] < row["high"] < 0
 
 
+@pytest.mark.published_data
 def test_models_scored_on_other_responses_are_listed(results: Results) -> None:
     told = [one for one in results.exclusions if "other responses" in one.reason]
     assert [(one.model, one.experiment, one.measurement) for one in told] == [
@@ -171,6 +177,7 @@ def test_published_values_of_absent_models_can_be_listed() -> None:
     assert len(compare_with_published({"response_patterns": table}, columns, ["probes"])) == 1
 
 
+@pytest.mark.published_data
 def test_the_page_shows_published_values_of_absent_models(
     wanted: ReproductionSpec, tmp_path: Path
 ) -> None:
@@ -197,6 +204,7 @@ def test_responses_to_probes_are_scored(results: Results) -> None:
     assert pairs.loc["probes", ["model_a", "model_b"]].tolist() == ["joint-top", "probed"]
 
 
+@pytest.mark.published_data
 def test_exclusions_have_reasons(results: Results) -> None:
     why = {(one.model, one.experiment, one.measurement): one.reason for one in results.exclusions}
     assert "not on the open-ended task" in why["mlc", "open-ended", "samples, open-ended"]
@@ -208,6 +216,7 @@ def test_exclusions_have_reasons(results: Results) -> None:
     assert ("mlc", "table1", "likelihood, open-ended") in why
 
 
+@pytest.mark.published_data
 def test_greedy_accuracies_and_samples_of_every_task(results: Results) -> None:
     found = results.tables["accuracies"]
     assert set(zip(found["model"], found["task"], strict=True)) == {
@@ -263,6 +272,7 @@ def test_without_human_data_the_message_names_the_command_and_novel_rules_still_
     assert (tmp_path / "out" / "tables" / "accuracies.csv").is_file()
 
 
+@pytest.mark.published_data
 def test_accuracy_on_other_validation_episodes_has_no_published_value(
     results: Results, models: Path, shared: Path, tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ from biml.reproduce.tables import ReproductionSpec
 from process_toys import await_end, descendants_of
 
 
+@pytest.mark.published_data
 def test_the_command_prints_published_and_reproduced_statistics(
     shared: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:

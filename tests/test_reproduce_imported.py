@@ -154,6 +154,7 @@ def test_an_item_of_two_grammars_is_refused_before_anything_is_computed(tmp_path
     assert not (tmp_path / "kept").exists()
 
 
+@pytest.mark.published_data
 def test_basic_seq2seq_is_measured_on_the_published_task_only(
     few_shot_only, shared, tmp_path
 ) -> None:

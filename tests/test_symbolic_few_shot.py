@@ -55,6 +55,7 @@ def human(shared: Path) -> EvaluationSet:
     return episode_type("few_shot_human").open_evaluation(DataFolders(shared), 0)
 
 
+@pytest.mark.published_data
 def test_the_oracle_has_the_published_likelihood_of_the_human_responses(
     human: EvaluationSet,
 ) -> None:
@@ -64,11 +65,13 @@ def test_the_oracle_has_the_published_likelihood_of_the_human_responses(
     assert found.sd == pytest.approx(0)
 
 
+@pytest.mark.published_data
 def test_biases_bring_the_oracle_nearer_to_people(human: EvaluationSet) -> None:
     scores = score_repeats(BiasOracle(), human.repeat, 1)
     assert likelihood(scores, 0.05).mean == pytest.approx(-363.2, abs=0.05)
 
 
+@pytest.mark.published_data
 def test_slips_bring_the_oracle_nearer_still(human: EvaluationSet) -> None:
     scores = score_repeats(SlipOracle(), human.repeat, 1)
     assert likelihood(scores, 0.04).mean == pytest.approx(-340.0, abs=0.1)

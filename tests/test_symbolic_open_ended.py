@@ -66,6 +66,7 @@ def test_one_perfect_person_by_hand() -> None:
     assert found.mean == pytest.approx(by_hand)
 
 
+@pytest.mark.published_data
 def test_people_are_better_explained_than_by_chance(shared: Path) -> None:
     evaluation = episode_type("open_end_human_all").open_evaluation(DataFolders(shared), 0)
     found = likelihood(score_repeats(OpenEndedBiasModel(), evaluation.repeat, 3), 0.3)
@@ -74,6 +75,7 @@ def test_people_are_better_explained_than_by_chance(shared: Path) -> None:
     assert found.mean > -found.n_symbols * log(7)
 
 
+@pytest.mark.published_data
 def test_five_folds_together_are_all_participants(shared: Path) -> None:
     rows = [
         episode_type(f"open_end_human_cross{fold}").open_evaluation(DataFolders(shared), 0)

@@ -1,7 +1,7 @@
 """A synthetic data set in the published format, for tests that need no published numbers.
 
-Responses are simulated: few-shot responses by rule-level errors, open-ended and probe responses by a
-few strategies that participants are known to use. Items and file names are those of the method.
+Responses are simulated: few-shot responses by rule-level errors, open-ended and probe responses by
+a few strategies that participants use. Items and file names are those of the method.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,9 @@ N_RESPONSES = (22, 22, 25, 24, 24, 20, 20, 20, 20, 20)
 N_PROBE_RESPONSES = 22
 N_FOLDS = 5
 WORDS = ("dax", "lug", "wif", "zup", "fep", "blicket", "kiki", "tufa", "gazzer")
-COLOURS = tuple(f"color:#{c};" for c in ("0000ff", "00b0b3", "33cc33", "b7b600", "ce9fcf", "ff0000"))
+COLOURS = tuple(
+    f"color:#{c};" for c in ("0000ff", "00b0b3", "33cc33", "b7b600", "ce9fcf", "ff0000")
+)
 # Queries of the open-ended task, by the numbers of a participant's words.
 OPEN_ENDED_QUERIES = ("0", "10", "02", "00", "034", "030", "430")
 PROBES = {
@@ -98,7 +100,9 @@ def _write_probes(folder: Path) -> None:
         rng = Random(name)
         pool = tuple(f"c{number + 1}" for number in range(n_pool))
         study = tuple(
-            Example((f"p{i + 1}",), ("c1",) if kind == "c1" else (f"c{i + 1}",) * (3 - i if kind else 1))
+            Example(
+                (f"p{i + 1}",), ("c1",) if kind == "c1" else (f"c{i + 1}",) * (3 - i if kind else 1)
+            )
             for i in range(n_study)
         )
         meanings = {example.input[0]: example.output for example in study}

@@ -1,4 +1,4 @@
-"""A checkpoint as the published code writes it: a pickled dict with a class of its module `datasets`."""
+"""A checkpoint as the published code writes it: a pickle with a class of its own modules."""
 
 import argparse
 import sys
@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from biml.episodes.registry import CANONICAL_VOCAB
-from biml.networks.checkpoint import Lang
-from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
+from biml.networks.checkpoint import POSITIONS_KEY, Lang
+from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer, sinusoidal_positions
 
 OPTIONS = {
     "episode_type": "few_shot_vanilla",
@@ -38,7 +38,8 @@ def write_released_checkpoint(path: Path) -> None:
         {
             "step": 320,
             "epoch": 40,
-            "nets_state_dict": network.state_dict(),
+            "nets_state_dict": network.state_dict()
+            | {POSITIONS_KEY: sinusoidal_positions(100, config.emb_size)},
             "optimizer_state_dict": torch.optim.AdamW(network.parameters()).state_dict(),
             "scheduler_epoch_state_dict": {"last_epoch": 39},
             "train_tracker": tracker,
