@@ -164,6 +164,21 @@ def test_a_broken_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         plugins.load_installed()
 
 
+def test_listings_and_help_have_what_plugins_register(capsys: Any) -> None:
+    loaded = [f"--plugin={path}" for path in sorted(EXAMPLES.glob("*.py"))]
+    run("episode-types", *loaded)
+    assert "\nalgebraic+repetition\n" in capsys.readouterr().out
+    run("models", *loaded)
+    listed = capsys.readouterr().out
+    assert "nearest" in listed
+    assert "gru" in listed
+    with pytest.raises(SystemExit):
+        main(["train", "--help", *loaded])
+    shown = capsys.readouterr().out
+    for name in ("algebraic+repetition", "gru", "nearest", "correct_length"):
+        assert name in shown
+
+
 def test_help_says_that_the_file_is_run() -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "biml", "interpret", "--help"], capture_output=True, text=True

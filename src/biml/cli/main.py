@@ -109,6 +109,10 @@ def _add_plugin_option(parser: argparse.ArgumentParser) -> None:
         help="run this Python file (or import this module), which registers episode types, "
         "architectures, responders or measures; may be repeated",
     )
+    kinds = ("episode type", "architecture", "responder", "measure")
+    names = {f"{kind}s": ", ".join(plugins.registered(kind)) for kind in kinds}
+    added = "; ".join(f"{kind} {which}" for kind, which in names.items() if which)
+    parser.epilog = f"Registered by plugins: {added}." if added else None
 
 
 def load_plugins(argv: Sequence[str]) -> list[str]:

@@ -47,7 +47,9 @@ def run(args: argparse.Namespace) -> int:
             "or fetch the released ones with `biml data download models`."
         )
         return 0
-    return _list_models(paths, console)
+    code = _list_models(paths, console)
+    _list_responders(console)
+    return code
 
 
 def _list_models(paths: list[Path], console: "Console") -> int:
@@ -90,6 +92,25 @@ def _list_models(paths: list[Path], console: "Console") -> int:
     for problem in problems:
         console.print(f"error: {problem}", style="red", markup=False)
     return 1 if problems else 0
+
+
+def _list_responders(console: "Console") -> None:
+    """Models without a file, and names that plugins have registered."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from biml import plugins
+    from biml.evaluation.symbolic import SYMBOLIC
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("without training", no_wrap=True)
+    table.add_column("(`biml reproduce --models NAME`)")
+    for row in SYMBOLIC.values():
+        table.add_row(escape(row.name), escape(row.summary))
+    console.print()
+    console.print(table)
+    if architectures := plugins.registered("architecture"):
+        console.print(f"\nArchitectures of plugins: {', '.join(architectures)}", markup=False)
 
 
 def _show_model(name: str, as_json: bool, console: "Console") -> int:
