@@ -29,8 +29,8 @@ from biml.analysis.scoring import sample_few_shot
 from biml.episodes.episode import Example
 from biml.episodes.registry import episode_type
 from biml.errors import BimlError
-from biml.evaluation.accuracy import DEFAULT_REPEATS
-from biml.evaluation.likelihood import fit_lapse, score_repeats
+from biml.evaluation.likelihood import fit_lapse, score_responses, token_scores
+from biml.evaluation.measure import DEFAULT_REPEATS
 from biml.evaluation.responder import Responder
 from biml.evaluation.sample_page import SAMPLES_PER_RESPONSE
 from biml.evaluation.symbolic import symbolic_model
@@ -104,7 +104,7 @@ def likelihoods(data: DataFolders, responders: dict[str, Responder]) -> Iterator
     """Compute the log-likelihood of the human responses at the best-fitting lapse rate."""
     human = episode_type("few_shot_human").open_evaluation(data, 0)
     for name, responder in responders.items():
-        fit = fit_lapse(score_repeats(responder, human.repeat, DEFAULT_REPEATS))
+        fit = fit_lapse(token_scores(score_responses(responder, human, repeats=DEFAULT_REPEATS)))
         yield {"model": name, "log_likelihood": fit.mean, "p_lapse": fit.p_lapse}
 
 

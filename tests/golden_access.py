@@ -31,6 +31,7 @@ from biml.training.setup import resolve_options
 
 DEST_RENAMES: dict[str, str] = {
     "apart": "holdout_grammar",
+    "by": "ll_by",
     "guide": "aux_loss_weight",
     "clean_share": "clean_fraction",
     "lr_shape": "lr_schedule",

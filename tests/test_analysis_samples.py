@@ -16,16 +16,14 @@ from biml.analysis.scoring import (
     sample_few_shot,
     sample_open_ended,
     sample_probes,
-    score_responses,
     summed_by,
-    token_scores,
 )
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, Example
 from biml.episodes.registry import episode_type
 from biml.episodes.transforms import shuffle_queries
 from biml.errors import UsageError
-from biml.evaluation.likelihood import fit_lapse, likelihood, score_repeats
+from biml.evaluation.likelihood import fit_lapse, likelihood, score_responses, token_scores
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.symbolic import BiasOracle, OpenEndedBiasModel, Oracle
 from biml.networks.checkpoint import load_model
@@ -148,7 +146,7 @@ def test_two_responses_to_one_query_are_scored_separately_in_any_order() -> None
     assert list(zip(found["query"], found["response"], strict=True)) == list(given)
     assert found["sample"].tolist() == [0, 1, 0]
     assert found["symbols"].tolist() == [2, 3, 2]
-    whole = likelihood(score_repeats(OpenEndedBiasModel(), sheet.repeat, 20), 0.1)
+    whole = likelihood(token_scores(score_responses(OpenEndedBiasModel(), sheet, repeats=20)), 0.1)
     assert found["log_likelihood"].sum() == pytest.approx(whole.mean)
 
 
@@ -163,7 +161,7 @@ def test_probe_trials_with_the_same_query_are_separate_items(data: DataFolders) 
 @pytest.mark.published_data
 def test_the_best_lapse_is_no_worse_than_the_best_of_the_grid(data: DataFolders) -> None:
     evaluation = episode_type("few_shot_human").open_evaluation(data, 0)
-    scores = score_repeats(Oracle(), evaluation.repeat, 1)
+    scores = token_scores(score_responses(Oracle(), evaluation))
     best, grid = fit_lapse_bounded(scores), fit_lapse(scores)
     assert best.mean >= grid.mean
     assert best.p_lapse == pytest.approx(0.13, abs=0.005)
@@ -206,11 +204,8 @@ def test_repeated_queries_count_once(data: DataFolders) -> None:
     other = log_likelihoods(OpenEndedBiasModel(), evaluation, model="c", task="probes", p_lapse=0.1)
     (row,) = likelihood_differences(pd.concat([found, other]), resamples=10).to_dict("records")
     assert (row["unit"], row["units"]) == ("responses", 264)
-    scores = token_scores(
-        score_responses(OpenEndedBiasModel(), evaluation), evaluation.query_repeats
-    )
-    (whole,) = score_repeats(OpenEndedBiasModel(), evaluation.repeat, 1)
-    assert scores[0].total(0.3) == pytest.approx(whole.total(0.3))
+    scored = score_responses(OpenEndedBiasModel(), evaluation)
+    (whole,) = token_scores(scored, evaluation.query_repeats)
     assert whole.total(0.3) == pytest.approx(10 * found["log_likelihood"].sum())
 
 

@@ -103,9 +103,9 @@ def test_a_listing_shows_wrong_answers_with_their_targets_in_canonical_names(
         ["eval", "--fn_out_model", "net-legacy-vanilla.pt", "--max", "--verbose", *map(str, legacy)]
     )
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert "copied 2 thrice → ✓ 2 2 2" in lines
+    assert "study 2 thrice → ✓ 2 2 2" in lines
     assert "novel DAX surround 2 → ✗ 2 3 2 target: DAX 2 DAX" in lines
-    assert "Accuracy on novel queries, greedy answers: 10.00% (SD 0.00 over 1 episode)" in lines
+    assert "Accuracy on novel queries, greedy responses: 10.00% (1 episode)" in lines
 
 
 @pytest.mark.published_data
@@ -113,7 +113,7 @@ def test_a_listing_of_renamed_episodes_is_in_canonical_names(folder, shared, cap
     human = ("--episode_type", "few_shot_human", "--data_dir", shared, "--verbose")
     assert evaluate(*human, "--max") == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert "study 2 surround 3 → 2 3 2" in lines
+    assert "example 2 surround 3 → 2 3 2" in lines
     assert any(line.startswith("novel DAX thrice →") for line in lines)
     assert any(line.endswith("target: DAX DAX DAX × 22") for line in lines)
     assert not any("dax" in line or "RED" in line for line in lines[2:])
@@ -243,8 +243,8 @@ def test_learning_curves_of_a_released_model_are_drawn(folder, shared, capsys) -
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ((), "nothing was asked for; give --ll, --fit_lapse, --max"),
-        (("--verbose",), "nothing was asked for"),
+        ((), "--ll, --fit_lapse, --max"),
+        (("--verbose",), "nothing to compute"),
         (("--max", "--sample"), "one of them"),
         (("--max", "--ll_nrep", 5), "--ll or --fit_lapse"),
         (("--fit_lapse", "--ll_p_lapse", 0.1), "give one only"),
@@ -256,7 +256,7 @@ def test_learning_curves_of_a_released_model_are_drawn(folder, shared, capsys) -
         (("--max", "--episode_type", "teapot"), "few_shot_human_mult10"),
         (("--max", "--device", "teapot"), "--device must be"),
         (("--max", "--episode_type", "few_shot_vanilla"), "vocabulary lacks"),
-        (("--max", "--max_length_eval", 3), "--max_length_eval 3 cuts answers before; give 6"),
+        (("--max", "--max_length_eval", 3), "--max_length_eval 3 cuts responses before; give 6"),
     ],
 )
 def test_misuse_is_refused_with_its_remedy(folder, capsys, options, says: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode
 from biml.episodes.registry import episode_type
 from biml.errors import UsageError
@@ -23,8 +24,8 @@ from biml.evaluation.likelihood import (
     apply_lapse,
     fit_lapse,
     likelihood,
-    score_passes,
-    score_repeats,
+    score_responses,
+    token_scores,
 )
 from biml.evaluation.network import NetworkResponder
 from biml.grammar import GOLD, Grammar
@@ -91,7 +92,7 @@ def test_the_fit_takes_the_rate_with_the_best_mean_over_passes() -> None:
 
 @pytest.mark.published_data
 def test_symbolic_oracle_gives_people_the_published_likelihood(oracle: Oracle, people) -> None:
-    (scores,) = score_repeats(oracle, people.repeat, 1)
+    (scores,) = token_scores(score_responses(oracle, people))
     assert sum(len(episode.queries) for episode in people.repeat(0)) == 217
     assert len(scores.log_prob) == 990
     assert scores.total(0.13) == pytest.approx(-536.1, abs=0.05)
@@ -101,19 +102,22 @@ def test_symbolic_oracle_gives_people_the_published_likelihood(oracle: Oracle, p
 
 def test_passes_are_scored_together_and_in_order(oracle: Oracle, people) -> None:
     done: list[int] = []
-    together = score_repeats(oracle, people.repeat, 5, queries_per_chunk=500, progress=done.append)
+    together = score_responses(
+        oracle, people, repeats=5, responses_per_chunk=500, progress=done.append
+    )
     assert done == [3, 5]
     assert oracle.asked == [30, 20]
-    alone = [score_passes(oracle, [people.repeat(repeat)])[0] for repeat in range(5)]
+    alone = score_responses(oracle, people, repeats=5, responses_per_chunk=1)
     for a, b in zip(together, alone, strict=True):
-        np.testing.assert_array_equal(a.log_prob, b.log_prob)
+        np.testing.assert_array_equal(a.log_probs_by_repeat, b.log_probs_by_repeat)
 
 
 def test_a_lapse_in_a_pool_picks_from_the_pool() -> None:
     oracle = Oracle({})
     oracle.log_prob = lambda episodes: [[np.zeros(2)] for _ in episodes]
-    asked = Episode((), (example("dax", "RED"),))
-    (scores,) = score_passes(oracle, [[asked, Episode((), asked.queries, pool=("RED", "BLUE"))]])
+    asked = Episode((), (example("dax", "RED"),), name="a")
+    limited = Episode((), asked.queries, pool=("RED", "BLUE"), name="b")
+    (scores,) = token_scores(score_responses(oracle, EvaluationSet((asked, limited), (), 0)))
     assert scores.n_symbols.tolist() == [7, 7, 3, 3]
 
 
@@ -123,7 +127,7 @@ def test_a_released_checkpoint_scores_as_expected(shared: Path, legacy: NetworkR
 
     expected = json.loads((shared / "legacy" / "expected.json").read_text())["checks"]
     evaluation = episode_type("human_vanilla").open_evaluation(DataFolders(shared), 0)
-    scores = score_repeats(legacy, evaluation.repeat, 1)
+    scores = token_scores(score_responses(legacy, evaluation))
     scored = [check for check in expected if "loglike" in check]
     assert len(scored) == 2
     for check in scored:
@@ -170,7 +174,7 @@ def test_a_persons_seven_answers_multiply(shared: Path) -> None:
                 for e in episodes
             ]
 
-    (scores,) = score_passes(Prior(), [presented])
+    (scores,) = token_scores(score_responses(Prior(), evaluation))
     by_hand = -sum(len(e.study) * (len(q.output) + 1) for e in presented for q in e.queries)
     assert scores.total() == by_hand
 
@@ -243,5 +247,5 @@ def test_answers_may_be_as_long_as_the_longest_right_one_and_ten_at_least() -> N
 
 def test_there_is_no_likelihood_of_nothing() -> None:
     for nothing in (lambda: likelihood([]), lambda: fit_lapse([])):
-        with pytest.raises(UsageError, match="score at least one pass"):
+        with pytest.raises(UsageError, match="no responses"):
             nothing()

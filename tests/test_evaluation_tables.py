@@ -64,15 +64,15 @@ def test_parts_of_an_open_ended_log_likelihood(folder, capsys) -> None:
     found = figures(capsys, "--ll", "--by", "participant", kind="open_end_human_cross1")
     assert list(found["loglike_by_participant"]) == ["P0", "P5"]
     assert evaluate("--ll", "--by", "item", kind="open_end_human_all") == 0
-    assert "6 answers, 18 symbols" in capsys.readouterr().out
+    assert "6 responses, 18 symbols" in capsys.readouterr().out
 
 
 def test_answers_that_are_asked_ten_times_stand_once_in_parts(folder, shared, capsys) -> None:
     options = ("--ll", "--by", "item", "--episodes", 2, "--ll_out", "ll.csv")
     assert evaluate(*options, kind="probe_human", data=shared) == 0
     said = capsys.readouterr().out
-    assert "Each answer counts 10 times above, and once below." in said
-    assert "22 answers" in said
+    assert "Each response counts 10 times above, and once below." in said
+    assert "22 responses" in said
     assert len(pd.read_csv("ll.csv")) == 44
 
 
@@ -112,8 +112,8 @@ def test_drawn_answer_sheets_and_trials_as_tables(folder, shared, capsys) -> Non
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--max", "--by", "item"), "--by and --ll_out are for --ll or --fit_lapse"),
-        (("--max", "--ll_out", "x.csv"), "--by and --ll_out are for --ll or --fit_lapse"),
+        (("--max", "--by", "item"), "--ll_by and --ll_out are for --ll or --fit_lapse"),
+        (("--max", "--ll_out", "x.csv"), "--ll_by and --ll_out are for --ll or --fit_lapse"),
         (("--ll", "--samples_out", "x.csv"), "--samples_out is for --sample_html"),
         (("--ll", "--ll_out", "x.txt"), "--ll_out x.txt: a table ends in .csv or .parquet"),
     ],
@@ -125,4 +125,4 @@ def test_tables_that_cannot_be_meant(folder, capsys, options, says) -> None:
 
 def test_participants_that_nobody_knows(folder, shared, capsys) -> None:
     assert evaluate("--ll", "--by", "participant", "--ll_nrep", 50, data=shared) == 2
-    assert "needs to know who answered" in capsys.readouterr().err
+    assert "--ll_by participant" in capsys.readouterr().err

@@ -91,7 +91,7 @@ def test_evaluation_says_that_it_took_the_shipped_model(top: Path, capsys) -> No
     assert main(["eval", "--fn_out_model", "net-BIML-top.pt", *options]) == 0
     first = capsys.readouterr().out.splitlines()[0]
     assert str(top) in first
-    assert f"shipped with biml {biml.__version__}" in first
+    assert f"biml {biml.__version__}" in first
     checkpoint.save_checkpoint(
         Path("out_models/net-BIML-top.pt"), checkpoint.checkpoint_of(small_network(), "algebraic")
     )

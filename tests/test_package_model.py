@@ -17,13 +17,13 @@ from biml.episodes.episode import Episode, Example
 from biml.episodes.episode_type import CANONICAL_VOCAB, EpisodeType
 from biml.episodes.registry import EPISODE_TYPES
 from biml.errors import UsageError
-from biml.evaluation.accuracy import (
-    CARD_BENCHMARKS,
+from biml.evaluation.cards import build_release, reproduction_command, training_segments
+from biml.evaluation.measure import (
+    CARD_MEASUREMENTS,
     count_changed_responses,
     evaluate_for_card,
     exact_match_metrics,
 )
-from biml.evaluation.cards import build_release, reproduction_command, training_segments
 from biml.networks.checkpoint import load_model
 from biml.networks.pretrained import read_card, write_safetensors
 from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
@@ -91,15 +91,15 @@ def test_a_card_tells_the_whole_training_and_its_figures(
     assert card["command"].startswith("biml train --episode_type joint")
     assert "--init_from first.pt" in card["command"]
     assert str(checkpoint.parent) not in json.dumps(card)
-    assert [one["file"] for one in card["started_from"]] == ["first.pt"]
-    assert set(card["figures"]) == {
+    assert [one["file"] for one in card["parents"]] == ["first.pt"]
+    assert set(card["metrics"]) == {
         *("gold", "validation", "novel_rules", "few_shot_human", "open_ended"),
     }
-    assert card["figures"]["few_shot_human"]["passes"] == 2
-    assert card["p_lapse"] == card["figures"]["few_shot_human"]["p_lapse"]
-    assert card["skipped"] == {}
+    assert card["metrics"]["few_shot_human"]["passes"] == 2
+    assert card["p_lapse"] == card["metrics"]["few_shot_human"]["p_lapse"]
+    assert card["not_measured"] == {}
     assert contents["history"][-1]["step"] == 3
-    assert card["started_from"][0]["history"][-1]["step"] == 2
+    assert card["parents"][0]["history"][-1]["step"] == 2
 
 
 def test_learning_curves_of_all_runs_stand_end_to_end(
@@ -130,7 +130,7 @@ def test_figures_are_those_of_the_weights_that_are_shipped(
     contents = build_release(checkpoint, "net-BIML-joint-top", data, repeats=1)
     write_safetensors(home / "net.safetensors", contents, torch.float16)
     network = load_model(home / "net.safetensors").network
-    assert evaluate_for_card(network, data, repeats=1)[0] == contents["card"]["figures"]
+    assert evaluate_for_card(network, data, repeats=1)[0] == contents["card"]["metrics"]
     for name, value in network.state_dict().items():
         assert torch.equal(value, contents["weights"][name])
 
@@ -147,7 +147,7 @@ def test_facts_can_be_given_where_a_checkpoint_lacks_them(
 
 
 def test_every_figure_of_a_card_is_shown() -> None:
-    assert [one.name for one in CARD_BENCHMARKS] == list(METRIC_NAMES)
+    assert [one.name for one in CARD_MEASUREMENTS] == list(METRIC_NAMES)
 
 
 def test_what_cannot_be_asked_is_left_out_with_a_reason(shared: Path) -> None:

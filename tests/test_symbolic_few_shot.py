@@ -16,7 +16,7 @@ from biml.episodes.registry import episode_type
 from biml.episodes.sources import gold_episode
 from biml.episodes.transforms import add_biases, add_slips
 from biml.errors import UsageError
-from biml.evaluation.likelihood import apply_lapse, likelihood, score_passes, score_repeats
+from biml.evaluation.likelihood import apply_lapse, likelihood, score_responses, token_scores
 from biml.evaluation.symbolic import (
     SYMBOLIC,
     BiasOracle,
@@ -59,7 +59,7 @@ def human(shared: Path) -> EvaluationSet:
 def test_the_oracle_has_the_published_likelihood_of_the_human_responses(
     human: EvaluationSet,
 ) -> None:
-    found = likelihood(score_repeats(Oracle(), human.repeat, 2), 0.13)
+    found = likelihood(token_scores(score_responses(Oracle(), human, repeats=2)), 0.13)
     assert found.n_symbols == 990
     assert found.mean == pytest.approx(-536.1, abs=0.05)
     assert found.sd == pytest.approx(0)
@@ -67,13 +67,13 @@ def test_the_oracle_has_the_published_likelihood_of_the_human_responses(
 
 @pytest.mark.published_data
 def test_biases_bring_the_oracle_nearer_to_people(human: EvaluationSet) -> None:
-    scores = score_repeats(BiasOracle(), human.repeat, 1)
+    scores = token_scores(score_responses(BiasOracle(), human))
     assert likelihood(scores, 0.05).mean == pytest.approx(-363.2, abs=0.05)
 
 
 @pytest.mark.published_data
 def test_slips_bring_the_oracle_nearer_still(human: EvaluationSet) -> None:
-    scores = score_repeats(SlipOracle(), human.repeat, 1)
+    scores = token_scores(score_responses(SlipOracle(), human))
     assert likelihood(scores, 0.04).mean == pytest.approx(-340.0, abs=0.1)
 
 
@@ -242,7 +242,9 @@ def test_lapsing_samples_have_the_probabilities_that_lapsing_scores_say(p_lapse:
 
 def test_answers_stay_within_a_pool_and_a_lapse_counts_its_symbols() -> None:
     asked = replace(episode("a"), pool=("B", "A"))
-    (scores,) = score_passes(Oracle(symbols=SYMBOLS), [[asked]])
+    (scores,) = token_scores(
+        score_responses(Oracle(symbols=SYMBOLS), EvaluationSet((asked,), (), 0))
+    )
     lapsed = apply_lapse(scores.log_prob, 0.3, scores.n_symbols)
     np.testing.assert_allclose(np.exp(lapsed), [0.7 + 0.1, 0.7 + 0.1])
     with pytest.raises(UsageError, match="not among those to choose from"):

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, Example
 from biml.episodes.registry import episode_type
-from biml.evaluation.likelihood import likelihood, score_repeats
+from biml.evaluation.likelihood import likelihood, score_responses, token_scores
 from biml.evaluation.symbolic import OpenEndedBiasModel
 from biml.paths import DataFolders
 
@@ -61,7 +62,9 @@ def test_the_answer_ends_with_the_input_and_what_comes_after_is_any_symbol() -> 
 def test_one_perfect_person_by_hand() -> None:
     """Two new words: 6 colours, then 5; everything else follows. With a lapse on top."""
     episode = Episode((pair("dax", "RED"),), (pair("lug dax", "BLUE RED"),))
-    found = likelihood(score_repeats(OpenEndedBiasModel(), lambda _: [episode], 1), 0.1)
+    found = likelihood(
+        token_scores(score_responses(OpenEndedBiasModel(), EvaluationSet((episode,), (), 0))), 0.1
+    )
     by_hand = log(0.9 / 5 + 0.1 / 7) + 2 * log(0.9 + 0.1 / 7)
     assert found.mean == pytest.approx(by_hand)
 
@@ -69,7 +72,9 @@ def test_one_perfect_person_by_hand() -> None:
 @pytest.mark.published_data
 def test_people_are_better_explained_than_by_chance(shared: Path) -> None:
     evaluation = episode_type("open_end_human_all").open_evaluation(DataFolders(shared), 0)
-    found = likelihood(score_repeats(OpenEndedBiasModel(), evaluation.repeat, 3), 0.3)
+    found = likelihood(
+        token_scores(score_responses(OpenEndedBiasModel(), evaluation, repeats=3)), 0.3
+    )
     assert found.n_symbols == 795
     assert -1020 < found.mean < -970 < -found.n_symbols  # chance is 795 ln 7, far below
     assert found.mean > -found.n_symbols * log(7)
@@ -83,7 +88,7 @@ def test_five_folds_together_are_all_participants(shared: Path) -> None:
     ]
     names = [Path(episode.name).name for row in rows for episode in row.episodes]
     assert len(names) == len(set(names)) == 29
-    scores = [score_repeats(OpenEndedBiasModel(), row.repeat, 1) for row in rows]
+    scores = [token_scores(score_responses(OpenEndedBiasModel(), row)) for row in rows]
     assert sum(likelihood(one).n_symbols for one in scores) == 795
 
 

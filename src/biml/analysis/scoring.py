@@ -15,26 +15,28 @@ Methods: 100).
 [['3 surround 1', 100, 400]]
 """
 
-from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from itertools import count
 
-import numpy as np
 import pandas as pd
-from jaxtyping import Float
 from scipy.optimize import minimize_scalar
 
 from biml.analysis import few_shot, probes
 from biml.analysis.people import grammars_by_item
-from biml.analysis.responses import file_stem, response_table, trial_columns
+from biml.analysis.responses import response_table, trial_columns
 from biml.episodes.datasets import EvaluationSet
-from biml.episodes.episode import Episode, Example
+from biml.episodes.episode import Episode
 from biml.episodes.episode_type import FEW_SHOT, OPEN_ENDED, PROBES
 from biml.episodes.registry import episode_type
-from biml.episodes.transforms import undo_remapping
+from biml.episodes.transforms import original_words, undo_remapping
 from biml.evaluation.accuracy import max_response_length, sample_autoregressively
-from biml.evaluation.likelihood import Likelihood, TokenScores, apply_lapse, likelihood
+from biml.evaluation.likelihood import (
+    Likelihood,
+    ScoredResponse,
+    TokenScores,
+    likelihood,
+    score_responses,
+)
 from biml.evaluation.responder import Responder
 from biml.evaluation.sample_page import SAMPLES_PER_RESPONSE, SampledItem, sample_items
 from biml.paths import DataFolders
@@ -48,117 +50,9 @@ N_RESPONSE_SETS = 100
 CountCallback = Callable[[int], None]
 """Called with the number of repeats, samples or queries done."""
 
-_ResponseKey = tuple[str, str, str, str, str]
-"""File, item, participant, query and response in canonical names."""
-
 
 def _ignore(done: int) -> None:
     """No progress report."""
-
-
-@dataclass(frozen=True)
-class ScoredResponse:
-    """The scores of one response, without lapses.
-
-    Attributes:
-        item: the query, or the file if study sets differ between files.
-        participant: where known; else empty.
-        sample: number among the responses to the same query, in the order of the file.
-        query, response: in canonical names.
-        n_symbols: from which a lapse would choose, including the end of the response.
-        log_probs_by_repeat: log-probability of each symbol in each repeat.
-    """
-
-    item: str
-    participant: str
-    sample: int
-    query: str
-    response: str
-    n_symbols: int
-    log_probs_by_repeat: list[Float[np.ndarray, " symbols"]]
-
-    def log_likelihood(self, p_lapse: float) -> float:
-        """The mean over repeats at a lapse rate."""
-        scores = apply_lapse(np.array(self.log_probs_by_repeat), p_lapse, self.n_symbols)
-        return float(scores.sum(axis=1).mean())
-
-
-def score_responses(
-    responder: Responder,
-    evaluation: EvaluationSet,
-    *,
-    repeats: int = 1,
-    responses_per_chunk: int = 2000,
-    progress: CountCallback = _ignore,
-) -> list[ScoredResponse]:
-    """Score every response of an evaluation once per repeat.
-
-    A response counts once, even if the episode type presents each query several times. One repeat
-    is made where repeats do not differ.
-    """
-    repeats = repeats if evaluation.varies else 1
-    evaluation = replace(evaluation, query_repeats=1)
-    next_number = _sample_numbers(evaluation.episodes)
-    contexts_differ = len({(frozenset(e.study), e.pool) for e in evaluation.episodes}) > 1
-    scored: dict[tuple[_ResponseKey, int], ScoredResponse] = {}
-    pending: list[list[Episode]] = []
-    for repeat in range(repeats):
-        pending.append(evaluation.repeat(repeat))
-        n_pending = sum(len(e.queries) for episodes in pending for e in episodes)
-        if n_pending < responses_per_chunk and repeat + 1 < repeats:
-            continue
-        log_probs = iter(responder.log_prob([e for episodes in pending for e in episodes]))
-        for episodes in pending:
-            occurrences: Counter[_ResponseKey] = Counter()
-            for episode in episodes:
-                n_symbols = len(responder.symbols if episode.pool is None else episode.pool) + 1
-                for query, log_prob in zip(episode.queries, next(log_probs), strict=True):
-                    key = _response_key(episode, query)
-                    name, item, participant, words, response = key
-                    # Repeats may differ in the order of a participant's responses to one query.
-                    occurrences[key] += 1
-                    one = scored.get((key, occurrences[key]))
-                    if one is None:
-                        item = item or (file_stem(name) if contexts_differ else words)
-                        one = ScoredResponse(
-                            item, participant, next_number(key), words, response, n_symbols, []
-                        )
-                        scored[key, occurrences[key]] = one
-                    one.log_probs_by_repeat.append(log_prob)
-        pending = []
-        progress(repeat + 1)
-    return list(scored.values())
-
-
-def _response_key(episode: Episode, query: Example) -> _ResponseKey:
-    words = " ".join(_original_words(episode, query.input))
-    response = " ".join(undo_remapping(episode, query.output))
-    return episode.name, query.item, query.participant, words, response
-
-
-def _sample_numbers(episodes: Sequence[Episode]) -> Callable[[_ResponseKey], int]:
-    """A function that numbers responses among those to their query, in file order."""
-    counts: dict[tuple[str, str], count[int]] = defaultdict(count)
-    numbers: dict[_ResponseKey, list[int]] = defaultdict(list)
-    for episode in episodes:
-        for query in episode.queries:
-            key = _response_key(episode, query)
-            # Keyed by the response too, because an episode type may drop some.
-            numbers[key].append(next(counts[key[0], key[3]]))
-
-    def number(key: _ResponseKey) -> int:
-        left = numbers.get(key)
-        return left.pop(0) if left else next(counts[key[0], key[3]])
-
-    return number
-
-
-def token_scores(scored: Sequence[ScoredResponse], copies: int = 1) -> list[TokenScores]:
-    """Scores by repeat, as `fit_lapse` takes them; each response counts `copies` times."""
-    lengths = [np.full(len(one.log_probs_by_repeat[0]), one.n_symbols) for one in scored]
-    n_symbols = np.tile(np.concatenate(lengths or [np.empty(0)]), copies)
-    repeats = zip(*(one.log_probs_by_repeat for one in scored), strict=True)
-    return [TokenScores(np.tile(np.concatenate(values), copies), n_symbols) for values in repeats]
 
 
 def log_likelihoods(
@@ -393,7 +287,7 @@ def open_ended_table(
     rows = []
     for number, (episode, given) in enumerate(zip(episodes, responses, strict=True)):
         for query, response in zip(episode.queries, given, strict=True):
-            words = " ".join(_original_words(episode, query.input))
+            words = " ".join(original_words(episode, query.input))
             rows.append(
                 {
                     "model": model,
@@ -406,11 +300,3 @@ def open_ended_table(
                 }
             )
     return response_table(rows)
-
-
-def _original_words(episode: Episode, words: Sequence[str]) -> Sequence[str]:
-    """Words of a remapped episode in its original names."""
-    if episode.remapping is None:
-        return words
-    back = {new: old for old, new in episode.remapping.words.items()}
-    return [back[word] for word in words]

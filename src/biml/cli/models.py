@@ -56,6 +56,8 @@ def _list_models(paths: list[Path], console: "Console") -> int:
     from rich.table import Table
     from rich.text import Text
 
+    from biml.networks.pretrained import upgrade_card
+
     # Narrow enough for 80 columns.
     table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
     for heading in ("model", "trained on"):
@@ -70,16 +72,16 @@ def _list_models(paths: list[Path], console: "Console") -> int:
             problems.append(str(error))
             table.add_row(path.stem, Text("damaged", "bold red"))
             continue
-        figures = _as_mapping(_as_mapping(contents.get("card")).get("figures"))
-        validation = _as_mapping(figures.get("validation"))
+        metrics = _as_mapping(upgrade_card(contents.get("card")).get("metrics"))
+        validation = _as_mapping(metrics.get("validation"))
         table.add_row(
             path.stem,
             str(contents.get("episode_type", "?")),
-            _format_percent(_as_mapping(figures.get("gold")).get("novel")),
+            _format_percent(_as_mapping(metrics.get("gold")).get("novel")),
             _format_percent(validation.get("novel")),
             _format_percent(validation.get("copied")),
-            _format_percent(_as_mapping(figures.get("novel_rules")).get("novel")),
-            *_format_likelihood(_as_mapping(figures.get("few_shot_human"))),
+            _format_percent(_as_mapping(metrics.get("novel_rules")).get("novel")),
+            *_format_likelihood(_as_mapping(metrics.get("few_shot_human"))),
         )
     console.print(table)
     console.print(
@@ -147,7 +149,9 @@ def _verified_card(path: Path) -> dict[str, Any]:
 
 def _card_lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is shown of a card, in order."""
-    card = _as_mapping(contents.get("card"))
+    from biml.networks.pretrained import upgrade_card
+
+    card = upgrade_card(contents.get("card"))
     sizes = ", ".join(f"{k} {v}" for k, v in _as_mapping(contents.get("config")).items())
     lines = [
         ("model", str(card.get("name", path.stem))),
@@ -158,7 +162,7 @@ def _card_lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]
     ]
     lines += [
         ("started from", f"{one['file']}: {one.get('command') or one.get('episode_type')}")
-        for one in card.get("started_from") or ()
+        for one in card.get("parents") or ()
     ]
     lines += [
         (label, f"{card[key]:,}" if isinstance(card[key], int | float) else str(card[key]))
@@ -173,12 +177,13 @@ def _card_lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]
         )
         if card.get(key) is not None
     ]
-    figures, skipped = _as_mapping(card.get("figures")), _as_mapping(card.get("skipped"))
+    metrics = _as_mapping(card.get("metrics"))
+    not_measured = _as_mapping(card.get("not_measured"))
     for name, label in METRIC_NAMES.items():
-        if name in figures:
-            lines.append((name, f"{_format_metrics(figures[name])} ({label})"))
-        elif name in skipped:
-            lines.append((name, f"not measured: {skipped[name]}"))
+        if name in metrics:
+            lines.append((name, f"{_format_metrics(metrics[name])} ({label})"))
+        elif name in not_measured:
+            lines.append((name, f"not measured: {not_measured[name]}"))
     if card.get("p_lapse") is not None:
         lines.append(("lapse", f"{card['p_lapse']:g} fits people best (--ll_p_lapse)"))
     rounding = _as_mapping(card.get("rounding"))

@@ -290,6 +290,14 @@ def undo_remapping(episode: Episode, symbols: Sequence[str]) -> Symbols:
     return tuple([back.get(symbol, UNDEFINED) for symbol in symbols])
 
 
+def original_words(episode: Episode, words: Sequence[str]) -> Symbols:
+    """Restore the original names of input words of an episode."""
+    if episode.remapping is None:
+        return tuple(words)
+    back = {new: old for old, new in episode.remapping.words.items()}
+    return tuple([back[word] for word in words])
+
+
 def symbols_used(episode: Episode) -> tuple[list[str], list[str]]:
     """All input words and all output symbols of an episode, in order of first use."""
     words: dict[str, None] = {}

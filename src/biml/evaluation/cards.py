@@ -1,4 +1,4 @@
-"""Making a model for shipping: rounded weights, and a card of facts and measured figures."""
+"""Models prepared for release: rounded weights, and a card of provenance and metrics."""
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -11,14 +11,17 @@ import torch
 
 from biml.episodes.registry import episode_type
 from biml.errors import BimlError, UsageError
-from biml.evaluation.accuracy import DEFAULT_REPEATS, count_changed_responses, evaluate_for_card
+from biml.evaluation.measure import DEFAULT_REPEATS, count_changed_responses, evaluate_for_card
 from biml.networks.checkpoint import REQUIRED_KEYS, load_checkpoint, network_from_checkpoint
-from biml.networks.pretrained import cast_weights, read_bytes
+from biml.networks.pretrained import cast_weights, read_bytes, upgrade_card
 from biml.paths import DataFolders, list_pretrained
 from biml.training.config import PRESETS, SIZE_OPTIONS, TrainingConfig, cli_name, current_options
 from biml.training.metrics import LogEntry, current_log, read_metrics
 from biml.training.resume import RunPaths
 from biml.version import __version__
+
+MAX_CURVE_POINTS = 200
+"""Points of the learning curves that a released model keeps."""
 
 
 def reproduction_command(options: Mapping[str, Any], name: str) -> str:
@@ -50,16 +53,13 @@ def reproduction_command(options: Mapping[str, Any], name: str) -> str:
     return shlex.join([*parts, "--fn_out_model", name])
 
 
-# === The learning curves that a checkpoint remembers, ours or a released one.
-
-
 @dataclass(frozen=True)
 class RunSegment:
-    """One of the runs that made a model, each from the weights of the one before.
+    """One of the training runs that made a model, each from the weights of the one before.
 
     Attributes:
-        before: episodes that were shown in earlier parts.
-        lines: of its history; none where nobody has them.
+        episodes_before: training episodes of the earlier segments.
+        log: its history; empty where it is lost.
     """
 
     episodes_before: int
@@ -67,54 +67,52 @@ class RunSegment:
 
 
 def learning_curves(path: Path) -> list[LogEntry]:
-    """The lines of a model's last run: from the file itself, else from the history file beside it.
+    """The history of a model's last run: from its file, else from the history file beside it.
 
-    Those of `NAME_best.pt` are those of `NAME.pt`, where that is beside it.
+    For `NAME_best.pt` also that of `NAME.pt`.
 
     Raises:
-        BimlError: neither holds any, or the model cannot be read.
+        BimlError: there is none, or the model cannot be read.
     """
-    lines = _stored_log(load_checkpoint(path))
+    log = _stored_log(load_checkpoint(path))
     beside = RunPaths(path).history
     whole_run = path.with_name(path.name.replace("_best", ""))
-    if not lines and beside.is_file():
-        lines = read_metrics(beside)
-    if not lines and whole_run != path and whole_run.is_file():
-        lines = learning_curves(whole_run)
-    if not lines:
+    if not log and beside.is_file():
+        log = read_metrics(beside)
+    if not log and whole_run != path and whole_run.is_file():
+        log = learning_curves(whole_run)
+    if not log:
         raise BimlError(f"{path}: holds no learning curves, and there is no file {beside.name}")
-    return lines
+    return log
 
 
 def training_segments(path: Path) -> list[RunSegment]:
     """The curves of all runs that made a model, the first one first.
 
-    Those of the models that it started from are taken from their files, found by their checksums
-    beside it or among the models that come with biml, or from its card.
+    Those of parent models come from their files (found by checksum beside the model or among the
+    pretrained ones), or from the card.
 
     Raises:
         BimlError: the model cannot be read.
     """
     contents = load_checkpoint(path)
-    card = contents.get("card") or {}
-    ancestors = (contents.get("info") or {}).get("ancestors") or card.get("started_from") or ()
-    parts: list[RunSegment] = []
+    ancestors = (contents.get("info") or {}).get("ancestors")
+    segments: list[RunSegment] = []
     before = 0
-    for one in ancestors:
-        file = _find_parent_file(one, path)
-        if file and not parts:
-            # It may know of earlier ones itself.
-            parts = training_segments(file)
-            before = parts.pop().episodes_before
-        lines = _curves_or_empty(file) if file else current_log(one.get("history") or ())
-        shown = one.get("episodes")
-        if shown is None:
-            shown = lines[-1]["episodes"] if lines else 0
-        parts.append(
-            RunSegment(before, [line for line in lines if (line["episodes"] or 0) <= shown])
-        )
-        before += int(shown)
-    return [*parts, RunSegment(before, _curves_or_empty(path))]
+    for parent in ancestors or upgrade_card(contents.get("card")).get("parents") or ():
+        file = _find_parent_file(parent, path)
+        if file and not segments:
+            # The first parent may have parents that this model does not know of.
+            segments = training_segments(file)
+            before = segments.pop().episodes_before
+        log = _curves_or_empty(file) if file else current_log(parent.get("history") or ())
+        n_episodes = parent.get("episodes")
+        if n_episodes is None:
+            n_episodes = log[-1]["episodes"] if log else 0
+        log = [entry for entry in log if (entry["episodes"] or 0) <= n_episodes]
+        segments.append(RunSegment(before, log))
+        before += int(n_episodes)
+    return [*segments, RunSegment(before, _curves_or_empty(path))]
 
 
 def _curves_or_empty(path: Path) -> list[LogEntry]:
@@ -125,7 +123,6 @@ def _curves_or_empty(path: Path) -> list[LogEntry]:
 
 
 def _find_parent_file(parent: Mapping[str, Any], path: Path) -> Path | None:
-    """The file of a model that the one at `path` started from, if that is still there."""
     for file in (path.with_name(str(parent["file"])), *list_pretrained()):
         if file.is_file() and sha256(read_bytes(file)).hexdigest() == parent.get("sha256"):
             return file
@@ -133,32 +130,22 @@ def _find_parent_file(parent: Mapping[str, Any], path: Path) -> Path | None:
 
 
 def _stored_log(contents: Mapping[str, Any]) -> list[LogEntry]:
-    """The lines in a checkpoint."""
+    """The history in a checkpoint; of a published one, its `train_tracker`."""
     record = contents.get("training", {}).get("record", {})
-    found = record.get("history") or contents.get("history")
-    return current_log(found or _mlc_log(contents.get("info") or {}))
-
-
-def _mlc_log(info: Mapping[str, Any]) -> list[LogEntry]:
-    """A released checkpoint's `train_tracker` in our words."""
+    if log := record.get("history") or contents.get("history"):
+        return current_log(log)
+    info = contents.get("info") or {}
     batch_size = int(info.get("batch_size") or 1)
     return [
         {
-            "step": line["step"],
-            "episodes": line["step"] * batch_size,
-            "lr": line["lr"],
-            "train_loss": line["avg_train_loss"],
-            "val_loss": line["val_loss"],
+            "step": entry["step"],
+            "episodes": entry["step"] * batch_size,
+            "lr": entry["lr"],
+            "train_loss": entry["avg_train_loss"],
+            "val_loss": entry["val_loss"],
         }
-        for line in info.get("train_tracker") or ()
+        for entry in info.get("train_tracker") or ()
     ]
-
-
-# === Making a model for shipping: rounded weights, and a card of facts and measured figures.
-
-
-MAX_CURVE_POINTS = 200
-"""Points of the learning curves of a run that are kept at most."""
 
 
 def build_release(
@@ -170,106 +157,88 @@ def build_release(
     repeats: int = DEFAULT_REPEATS,
     progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """A checkpoint's contents for shipping, to be written by `export.write_safetensors`.
+    """The contents of a released model, for `networks.pretrained.write_safetensors`.
 
-    The figures are those of the weights rounded to float16, which are what is shipped.
+    The metrics are those of the weights rounded to float16, which are what is released.
 
     Args:
-        checkpoint: a trained model.
-        name: what it shall be called.
-        data: where people's answers are found.
-        facts: of the card, where the checkpoint does not hold them or others are true.
-        passes: over people's answers.
-        progress: told what is being done.
-
+        facts: entries of the card that replace the checkpoint's.
+        progress: called with what is computed next.
     Raises:
-        UsageError: a fact that no card has, or the checkpoint does not say its episode type.
-        BimlError: the checkpoint cannot be read, or people's answers are not found.
+        UsageError: a card has no such fact, or the checkpoint has no episode type.
+        BimlError: the checkpoint cannot be read, or human data are missing.
     """
     contents = load_checkpoint(checkpoint)
     if not contents["episode_type"]:
-        raise UsageError(f"{checkpoint} does not say what it was trained on")
-    parts = training_segments(checkpoint)
-    card = {"name": name, **_training_facts(contents, name, parts)}
+        raise UsageError(f"{checkpoint} does not state the episode type that it was trained on")
+    segments = training_segments(checkpoint)
+    card = {"name": name, **_provenance(contents, name, segments)}
     unknown = set(facts or {}) - {*card, "note"}
     if unknown:
         raise UsageError(f"a card has no {', '.join(sorted(unknown))}; it has {', '.join(card)}")
     card |= facts or {}
     weights = cast_weights(cast_weights(contents["weights"], torch.float16), torch.float32)
     network = network_from_checkpoint({**contents, "weights": weights}, str(checkpoint))
-    figures, skipped = evaluate_for_card(network, data, repeats=repeats, progress=progress)
-    progress("answers before and after rounding")
-    changed, asked = count_changed_responses(
-        network, network_from_checkpoint(contents, str(checkpoint)), data
-    )
+    metrics, not_measured = evaluate_for_card(network, data, repeats=repeats, progress=progress)
+    progress("responses before and after rounding")
+    exact_network = network_from_checkpoint(contents, str(checkpoint))
+    n_changed, n_responses = count_changed_responses(network, exact_network, data)
     card |= {
-        "figures": figures,
-        "skipped": skipped,
-        "p_lapse": figures.get("few_shot_human", {}).get("p_lapse"),
-        "rounding": {"changed_answers": changed, "answers": asked},
+        "metrics": metrics,
+        "not_measured": not_measured,
+        "p_lapse": metrics.get("few_shot_human", {}).get("p_lapse"),
+        "rounding": {"changed_answers": n_changed, "answers": n_responses},
     }
-    kept = {key: contents[key] for key in ("format", "version", *REQUIRED_KEYS)}
     info = contents.get("info") or {}
-    return kept | {
+    return {
+        **{key: contents[key] for key in ("format", "version", *REQUIRED_KEYS)},
         "weights": weights,
         "info": {key: info[key] for key in ("step", "total_steps", "episodes") if key in info},
         "card": card,
-        "history": _thin_log(parts[-1].log),
+        "history": _thin_log(segments[-1].log),
     }
 
 
-def _training_facts(
+def _provenance(
     contents: Mapping[str, Any], name: str, segments: Sequence[RunSegment]
 ) -> dict[str, Any]:
-    """How a model was trained, counting the models that its weights started from."""
+    """How a model was trained; sums include its parents."""
     info = contents.get("info") or {}
     options = info.get("options", contents.get("training", {}).get("options", {}))
-    line = [*info.get("ancestors", ()), {**info, "episode_type": contents["episode_type"]}]
-    sources = dict.fromkeys(
-        part for one in line for part in episode_type(one["episode_type"]).data_sources
-    )
+    parents = list(info.get("ancestors", ()))
+    models = [*parents, {**info, "episode_type": contents["episode_type"]}]
+    sources = [one for m in models for one in episode_type(m["episode_type"]).data_sources]
+    # There may be more segments, as the first parent may have parents of its own.
+    parent_segments = segments[len(segments) - 1 - len(parents) : -1]
     return {
         "command": reproduction_command(options, f"{name}.pt") if options else None,
         "seed": options.get("seed"),
-        "minutes": _total(line, "seconds", 1 / 60),
-        "episodes": _total(line, "episodes"),
+        "minutes": _total(models, "seconds", 1 / 60),
+        "episodes": _total(models, "episodes"),
         "hardware": info.get("hardware"),
         "torch": info.get("torch"),
         "biml": __version__,
-        "data": "; ".join(sources),
-        "started_from": _parent_entries(info.get("ancestors", ()), segments),
+        "data": "; ".join(dict.fromkeys(sources)),
+        "parents": [
+            _parent_entry(parent) | {"history": _thin_log(segment.log)}
+            for parent, segment in zip(parents, parent_segments, strict=True)
+        ],
     }
 
 
-def _parent_entries(
-    parents: Sequence[Mapping[str, Any]], segments: Sequence[RunSegment]
-) -> list[dict[str, Any]]:
-    """The models before this one, each with its curves where they are known."""
-    # There may be more parts: the first one may have had ancestors that this one does not know of.
-    before = segments[len(segments) - 1 - len(parents) : -1]
-    return [
-        _parent_entry(one) | {"history": _thin_log(part.log)}
-        for one, part in zip(parents, before, strict=True)
-    ]
-
-
 def _parent_entry(parent: Mapping[str, Any]) -> dict[str, Any]:
-    options = parent.get("options")
+    options, command = parent.get("options"), parent.get("command")
     return {
-        "file": parent["file"],
-        "sha256": parent["sha256"],
-        "episode_type": parent["episode_type"],
-        "command": reproduction_command(options, parent["file"])
-        if options
-        else parent.get("command"),
+        **{key: parent[key] for key in ("file", "sha256", "episode_type")},
+        "command": reproduction_command(options, parent["file"]) if options else command,
         "minutes": _total([parent], "seconds", 1 / 60),
         "episodes": _total([parent], "episodes"),
     }
 
 
 def _total(models: list[Mapping[str, Any]], key: str, unit: float = 1) -> float | None:
-    """The sum over a line of models, or None where one of them does not say."""
-    values = [one.get(key) for one in models]
+    """The sum over models, or None where it is unknown of one."""
+    values = [model.get(key) for model in models]
     if None in values:
         return None
     total = sum(values) * unit  # type: ignore[arg-type]
@@ -277,12 +246,10 @@ def _total(models: list[Mapping[str, Any]], key: str, unit: float = 1) -> float 
 
 
 def _thin_log(log: Sequence[LogEntry]) -> list[LogEntry]:
-    """The validated lines of a history, and of those not too many."""
-    validated = [line for line in log if line.get("val_loss") is not None]
-    every = max(1, -(-len(validated) // MAX_CURVE_POINTS))
-    kept = [*validated[:-1:every], *validated[-1:]]
-    return [{key: _round_significant(value) for key, value in line.items()} for line in kept]
-
-
-def _round_significant(value: float | int | None) -> float | int | None:
-    return float(f"{value:.5g}") if isinstance(value, float) else value
+    """At most about `MAX_CURVE_POINTS` entries with a validation, rounded to five digits."""
+    validated = [entry for entry in log if entry.get("val_loss") is not None]
+    step = max(1, -(-len(validated) // MAX_CURVE_POINTS))
+    return [
+        {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in entry.items()}
+        for entry in [*validated[:-1:step], *validated[-1:]]
+    ]

@@ -1,15 +1,21 @@
-"""Log-likelihood of responses: the lapse, its fit, and repeated passes (paper, Methods).
+"""Log-likelihood of responses: scoring in repeats, lapse and its fit (paper, Methods).
 
-The lapse sits on top of every model alike: with probability λ a person does not follow the model
-but picks any of the output symbols or the end, so P = (1-λ) P_model + λ/|S| for each symbol.
+A lapse applies to every model alike: with probability λ a participant does not follow the model but
+picks any of the output symbols or the end, so P = (1-λ) P_model + λ/|S| for each symbol.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import PureWindowsPath
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from biml.episodes.episode import Episode
+from biml.episodes.datasets import EvaluationSet
+from biml.episodes.episode import Episode, Example
+from biml.episodes.transforms import original_words, undo_remapping
 from biml.errors import UsageError
 from biml.evaluation.responder import Responder, check_lapse
 
@@ -18,12 +24,11 @@ LAPSE_GRID = (*(n / 100 for n in range(1, 10)), *(n / 10 for n in range(1, 10)))
 
 
 def apply_lapse(log_prob: np.ndarray, p_lapse: float, n_symbols: int | np.ndarray) -> np.ndarray:
-    """Log-probabilities with a lapse: log((1-λ) exp(log_prob) + λ / n_symbols).
+    """Mix a lapse into log-probabilities: log((1-λ) exp(log_prob) + λ / n_symbols).
 
     Args:
         log_prob: natural logs of the model's probabilities, of any shape; -inf is allowed.
-        p_lapse: λ, from 0 to 1.
-        n_symbols: how many symbols a lapse picks from, the end among them.
+        n_symbols: how many symbols a lapse picks from, the end included.
     Raises:
         UsageError: λ is not a probability.
 
@@ -38,32 +43,141 @@ def apply_lapse(log_prob: np.ndarray, p_lapse: float, n_symbols: int | np.ndarra
 
 
 @dataclass(frozen=True)
-class TokenScores:
-    """What one pass over the responses gave, symbol by symbol, EOS included.
+class ScoredResponse:
+    """One response with its log-probabilities without a lapse, in each repeat.
 
     Attributes:
-        log_prob: natural logs of the model's probabilities, without lapse [symbols].
-        n_symbols: how many symbols a lapse would pick from at each of them [symbols].
+        item: the query, or the file where study sets differ.
+        participant: empty where unknown.
+        sample: its number among the responses to the same query in the file, in file order.
+        query, response: in the original words and symbols.
+        n_symbols: how many symbols a lapse picks from, the end included.
+        log_probs_by_repeat: natural logs, the end last.
     """
 
-    log_prob: np.ndarray
-    n_symbols: np.ndarray
+    item: str
+    participant: str
+    sample: int
+    query: str
+    response: str
+    n_symbols: int
+    log_probs_by_repeat: list[Float[np.ndarray, " length+1"]]
+
+    def log_likelihood(self, p_lapse: float) -> float:
+        """Mean over the repeats."""
+        values = apply_lapse(np.array(self.log_probs_by_repeat), p_lapse, self.n_symbols)
+        return float(values.sum(axis=1).mean())
+
+
+def score_responses(
+    responder: Responder,
+    evaluation: EvaluationSet,
+    *,
+    repeats: int = 1,
+    responses_per_chunk: int = 2000,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[ScoredResponse]:
+    """Score every response of an evaluation in repeats with random orders and remappings.
+
+    Each counts once, also where an episode type presents every query several times over.
+
+    Args:
+        repeats: one is enough where repeats do not differ (`EvaluationSet.varies`).
+        responses_per_chunk: computed together, which lets equal queries be found.
+        progress: called with the number of repeats done so far.
+    """
+    repeats = repeats if evaluation.varies else 1
+    evaluation = replace(evaluation, query_repeats=1)
+    number = _sample_numbers(evaluation)
+    several_contexts = len({(frozenset(e.study), e.pool) for e in evaluation.episodes}) > 1
+    scored: dict[tuple[object, int], ScoredResponse] = {}
+    waiting: list[list[Episode]] = []
+    for repeat in range(repeats):
+        waiting.append(evaluation.repeat(repeat))
+        n_waiting = sum(len(e.queries) for episodes in waiting for e in episodes)
+        if n_waiting < responses_per_chunk and repeat + 1 < repeats:
+            continue
+        log_probs = iter(responder.log_prob([e for episodes in waiting for e in episodes]))
+        for episodes in waiting:
+            # Repeats may differ in the order of a participant's responses to the same query.
+            seen: dict[object, int] = defaultdict(int)
+            for episode in episodes:
+                n_symbols = len(responder.symbols if episode.pool is None else episode.pool) + 1
+                for query, log_prob in zip(episode.queries, next(log_probs), strict=True):
+                    original = query._replace(
+                        input=original_words(episode, query.input),
+                        output=undo_remapping(episode, query.output),
+                    )
+                    key = (episode.name, original)
+                    if (key, seen[key]) not in scored:
+                        words = " ".join(original.input)
+                        file = PureWindowsPath(episode.name).name.removesuffix(".txt")
+                        scored[key, seen[key]] = ScoredResponse(
+                            item=query.item or (file if several_contexts else words),
+                            participant=query.participant,
+                            sample=number(episode.name, original),
+                            query=words,
+                            response=" ".join(original.output),
+                            n_symbols=n_symbols,
+                            log_probs_by_repeat=[],
+                        )
+                    scored[key, seen[key]].log_probs_by_repeat.append(log_prob)
+                    seen[key] += 1
+        waiting = []
+        progress(repeat + 1)
+    return list(scored.values())
+
+
+def _sample_numbers(evaluation: EvaluationSet) -> Callable[[str, Example], int]:
+    """Number one response after another among those to its query in the file, in file order."""
+    counts: dict[tuple[str, tuple[str, ...]], count[int]] = defaultdict(count)
+    numbers: dict[tuple[str, Example], list[int]] = defaultdict(list)
+    for episode in evaluation.episodes:
+        for query in episode.queries:
+            # By the response as well, because an episode type may drop some.
+            key = (episode.name, query._replace(in_study=False))
+            numbers[key].append(next(counts[episode.name, query.input]))
+
+    def number(file: str, query: Example) -> int:
+        left = numbers.get((file, query._replace(in_study=False)))
+        return left.pop(0) if left else next(counts[file, query.input])
+
+    return number
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """The symbols of all responses in one repeat, ends included.
+
+    Attributes:
+        log_prob: natural logs of the model's probabilities, without a lapse.
+        n_symbols: how many symbols a lapse picks from at each of them.
+    """
+
+    log_prob: Float[np.ndarray, " symbols"]
+    n_symbols: Int[np.ndarray, " symbols"]
 
     def total(self, p_lapse: float = 0.0) -> float:
         """The log-likelihood of all responses."""
         return float(apply_lapse(self.log_prob, p_lapse, self.n_symbols).sum())
 
 
+def token_scores(scored: Sequence[ScoredResponse], copies: int = 1) -> list[TokenScores]:
+    """Regroup scored responses by repeat; each response counts `copies` times."""
+    choices = [np.full(len(one.log_probs_by_repeat[0]), one.n_symbols) for one in scored]
+    n_symbols = np.tile(np.concatenate(choices or [np.empty(0)]), copies)
+    repeats = zip(*(one.log_probs_by_repeat for one in scored), strict=True)
+    return [TokenScores(np.tile(np.concatenate(values), copies), n_symbols) for values in repeats]
+
+
 @dataclass(frozen=True)
 class Likelihood:
-    """The log-likelihood of all responses over repeated passes.
+    """The log-likelihood of all responses over repeats with random orders and remappings.
 
     Attributes:
-        mean: over the passes.
-        sd: sample standard deviation over the passes; 0 for one pass.
-        symbols: how many symbols a pass has, one EOS a response included.
-        p_lapse: the lapse rate it is for.
-        passes: the log-likelihood of each pass.
+        sd: sample standard deviation over the repeats; 0 for one.
+        n_symbols: symbols in one repeat, one end per response included.
+        passes: the log-likelihood of each repeat.
     """
 
     mean: float
@@ -73,64 +187,17 @@ class Likelihood:
     passes: tuple[float, ...]
 
 
-def score_passes(responder: Responder, repeats: Sequence[Sequence[Episode]]) -> list[TokenScores]:
-    """The responses of each pass, scored; all passes are computed together."""
-    every = [episode for episodes in repeats for episode in episodes]
-    log_probs = iter(responder.log_prob(every))
-    n_symbols = len(responder.symbols) + 1
-    scores = []
-    for episodes in repeats:
-        values: list[np.ndarray] = []
-        choices: list[np.ndarray] = []
-        for episode in episodes:
-            choice = n_symbols if episode.pool is None else len(episode.pool) + 1
-            for value in next(log_probs):
-                values.append(value)
-                choices.append(np.full(len(value), choice))
-        empty = [np.empty(0)]
-        scores.append(
-            TokenScores(np.concatenate(values or empty), np.concatenate(choices or empty))
-        )
-    return scores
-
-
-def score_repeats(
-    responder: Responder,
-    episodes_of_repeat: Callable[[int], Sequence[Episode]],
-    repeats: int,
-    *,
-    queries_per_chunk: int = 2000,
-    progress: Callable[[int], None] = lambda done: None,
-) -> list[TokenScores]:
-    """Scores of passes 0 … repeats-1, each over the episodes as `presented` for that pass.
-
-    Args:
-        together: so many queries are computed together, which lets identical ones be found.
-        progress: called with the number of passes done so far.
-    """
-    scores: list[TokenScores] = []
-    waiting: list[Sequence[Episode]] = []
-    for repeat in range(repeats):
-        waiting.append(episodes_of_repeat(repeat))
-        queries = sum(len(episode.queries) for episodes in waiting for episode in episodes)
-        if queries >= queries_per_chunk or repeat + 1 == repeats:
-            scores += score_passes(responder, waiting)
-            waiting = []
-            progress(len(scores))
-    return scores
-
-
 def likelihood(scores: Sequence[TokenScores], p_lapse: float = 0.0) -> Likelihood:
-    """Mean and standard deviation over passes at one lapse rate.
+    """Compute mean and standard deviation over repeats at one lapse rate.
 
     Raises:
-        UsageError: there is no pass, or λ is not a probability.
+        UsageError: there is no repeat, or λ is not a probability.
 
     >>> likelihood([TokenScores(np.log([0.5, 0.5]), np.array([7, 7]))]).mean.__round__(4)
     -1.3863
     """
     if not scores:
-        raise UsageError("there is no likelihood of nothing; score at least one pass of responses")
+        raise UsageError("there are no responses to compute a likelihood of; score at least one")
     totals = tuple(one.total(p_lapse) for one in scores)
     return Likelihood(
         mean=float(np.mean(totals)),
@@ -142,8 +209,5 @@ def likelihood(scores: Sequence[TokenScores], p_lapse: float = 0.0) -> Likelihoo
 
 
 def fit_lapse(scores: Sequence[TokenScores], grid: Iterable[float] = LAPSE_GRID) -> Likelihood:
-    """The likelihood at the lapse rate whose mean over the passes is highest.
-
-    The model is not asked again: a lapse only needs its probabilities.
-    """
-    return max((likelihood(scores, p) for p in grid), key=lambda found: found.mean)
+    """Return the likelihood at the lapse rate of the grid whose mean over repeats is highest."""
+    return max((likelihood(scores, p) for p in grid), key=lambda fit: fit.mean)

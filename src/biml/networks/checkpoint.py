@@ -18,7 +18,7 @@ from biml import plugins
 from biml.errors import BimlError, FormatError, UsageError
 from biml.io import atomic_write
 from biml.networks.base import EpisodeNetwork
-from biml.networks.pretrained import read_bytes, read_safetensors
+from biml.networks.pretrained import read_bytes, read_safetensors, upgrade_card
 from biml.networks.registry import architecture, architecture_name, build_network
 from biml.networks.seq2seq import Seq2SeqConfig, sinusoidal_positions
 from biml.vocabulary import Vocabulary
@@ -62,7 +62,7 @@ def load_model(
         network.to(device),
         contents["episode_type"],
         dict(contents.get("info") or {}),
-        dict(contents.get("card") or {}),
+        upgrade_card(contents.get("card")),
     )
 
 

@@ -42,6 +42,16 @@ def read_card(path: str | Path) -> dict[str, Any]:
     return contents
 
 
+_NEW_CARD_KEYS = {"started_from": "parents", "skipped": "not_measured", "figures": "metrics"}
+
+
+def upgrade_card(card: Any) -> dict[str, Any]:
+    """The entry `card` of a checkpoint or card file under today's keys; {} if it is no mapping."""
+    if not isinstance(card, Mapping):
+        return {}
+    return {_NEW_CARD_KEYS.get(key, str(key)): value for key, value in card.items()}
+
+
 def verify_checksum(weights: bytes, card: Mapping[str, Any], path: str | Path) -> None:
     """Check weights against the checksum of their card, which pretrained models must have.
 

@@ -14,12 +14,9 @@ import pandas as pd
 from biml.analysis import scoring
 from biml.analysis.people import has_cv_folds
 from biml.analysis.scoring import (
-    ScoredResponse,
     open_evaluation_set,
-    score_responses,
     summed_by,
     to_table,
-    token_scores,
 )
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode
@@ -32,8 +29,16 @@ from biml.episodes.episode_type import (
     PROBES,
     VALIDATION,
 )
-from biml.evaluation.accuracy import exact_match_rate, max_response_length
-from biml.evaluation.likelihood import LAPSE_GRID, fit_lapse, likelihood
+from biml.evaluation import measure
+from biml.evaluation.accuracy import accuracy, max_response_length
+from biml.evaluation.likelihood import (
+    LAPSE_GRID,
+    ScoredResponse,
+    fit_lapse,
+    likelihood,
+    score_responses,
+    token_scores,
+)
 from biml.evaluation.network import NetworkResponder, teacher_forced_exact_match
 from biml.evaluation.responder import Responder
 from biml.reproduce.context import (
@@ -42,22 +47,16 @@ from biml.reproduce.context import (
     ineligible,
     task_symbols,
 )
-from biml.reproduce.models import EvaluatedModel
 
 FINE_LAPSE_GRID = tuple(n / 100 for n in range(1, 100))
 """Lapse rates for symbolic models: the published 0.13 of the oracle is not in `LAPSE_GRID`."""
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """One measurement.
+class Measurement(measure.Measurement):
+    """One measurement: `run(context)` computes its tables.
 
     Attributes:
-        name: its key.
-        summary: a few words for readers.
-        version: raised whenever its results change.
-        run: computes its tables.
-        ineligible_reason: why a model is excluded, or an empty text.
         workload_fields: amounts of the `Workload` that it depends on.
         data: data folders that it reads.
         cost: about how many seconds one core takes for a fast network, not in quick mode.
@@ -65,11 +64,6 @@ class Measurement:
         task: the human task that it needs; empty for none.
     """
 
-    name: str
-    summary: str
-    version: int
-    run: Callable[[MeasurementContext], Tables]
-    ineligible_reason: Callable[[EvaluatedModel], str]
     workload_fields: tuple[str, ...]
     data: tuple[str, ...] = ("data_human",)
     cost: float = 10.0
@@ -204,7 +198,7 @@ def exact_match_accuracy(task: str, context: MeasurementContext) -> Tables:
         ]
     rows = []
     for kind in ("novel", "study"):
-        rate = exact_match_rate(episodes, exact, in_study=kind == "study")
+        rate = accuracy(episodes, exact, in_study=kind == "study")
         if rate is not None:
             about = {"model": context.model.name, "task": task, "kind": kind}
             rows.append({**about, "mean": rate.mean, "sd": rate.sd, "n": rate.n_episodes})

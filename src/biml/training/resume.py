@@ -17,6 +17,7 @@ from biml.episodes.text_format import write_episode
 from biml.errors import BimlError, FormatError, UsageError
 from biml.io import atomic_write
 from biml.networks.checkpoint import checkpoint_of, load_checkpoint, save_checkpoint
+from biml.networks.pretrained import upgrade_card
 from biml.training.config import TrainingConfig, current_options
 from biml.training.hardware import device_name
 from biml.training.metrics import LogEntry, current_log, last_validation
@@ -341,9 +342,9 @@ def provenance(path: Path) -> list[dict[str, Any]]:
     steps, episodes and seconds.
     """
     contents = load_checkpoint(path)
-    info, card = contents.get("info") or {}, contents.get("card") or {}
+    info, card = contents.get("info") or {}, upgrade_card(contents.get("card"))
     parents = info.get("ancestors") or [
-        _facts_from_parent(one) for one in card.get("started_from") or ()
+        _facts_from_parent(one) for one in card.get("parents") or ()
     ]
     known = ("options", "step", "episodes", "seconds", "hardware", "torch")
     facts = {
@@ -367,7 +368,7 @@ def _facts_from_card(
 
 
 def _facts_from_parent(parent: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry of a card's `started_from`, as checkpoints have it."""
+    """An entry of a card's `parents`, as checkpoints have it."""
     facts = {name: value for name, value in parent.items() if name != "minutes"}
     if parent.get("minutes") is not None:
         facts["seconds"] = 60 * parent["minutes"]
