@@ -17,6 +17,7 @@ from biml.evaluation.network import (
     sample_decode,
 )
 from biml.grammar.meta_grammar import COLOURS
+from biml.vocabulary import EOS
 from evaluation_toys import example, random_episodes, small_network
 
 NETWORK = small_network()
@@ -68,8 +69,8 @@ def test_scores_are_teacher_forced_log_probabilities(pool: bool, max_tokens: int
     for episode, of_episode in zip(episodes, scores, strict=True):
         for query, of_query in zip(episode.queries, of_episode, strict=True):
             assert of_query.dtype == np.float64
-            for place, symbol in enumerate((*query.output, "EOS")):
-                if pool and symbol not in (*episode.pool, "EOS"):
+            for place, symbol in enumerate((*query.output, EOS)):
+                if pool and symbol not in (*episode.pool, EOS):
                     assert of_query[place] == -np.inf
                     outside += 1
                     continue
