@@ -1,4 +1,4 @@
-"""Easier episodes first: what a curriculum shows, and what it never shows."""
+"""Curriculum: stages of easier episodes, hard episodes, and late biases."""
 
 from random import Random
 
@@ -13,7 +13,7 @@ from biml.grammar import MetaGrammar
 from biml.paths import DataFolders
 
 CLEAN = 18000
-AFTER_LESSONS = sum(lesson.n_episodes for lesson in STAGES)
+AFTER_STAGES = sum(stage.n_episodes for stage in STAGES)
 
 
 def curriculum(name: str = "algebraic+biases"):
@@ -24,7 +24,7 @@ def curriculum(name: str = "algebraic+biases"):
     ("index", "functions", "words"),
     [(0, 1, 4), (599, 1, 4), (600, 1, 3), (3599, 1, 3), (3600, 3, 3)],
 )
-def test_lessons_have_fewer_functions_and_shorter_inputs(
+def test_stages_have_fewer_functions_and_shorter_inputs(
     index: int, functions: int, words: int
 ) -> None:
     episode = curriculum()[index]
@@ -33,7 +33,7 @@ def test_lessons_have_fewer_functions_and_shorter_inputs(
     assert max(len(example.input) for example in episode.study) <= words
 
 
-def test_every_target_is_right_before_biases_come_in_and_some_are_wrong_after() -> None:
+def test_targets_are_correct_until_biases_begin() -> None:
     source = curriculum()
 
     def wrong(indices: range) -> int:
@@ -45,11 +45,11 @@ def test_every_target_is_right_before_biases_come_in_and_some_are_wrong_after() 
             if episode.grammar
         )
 
-    assert wrong(range(AFTER_LESSONS, AFTER_LESSONS + 40)) == 0
+    assert wrong(range(AFTER_STAGES, AFTER_STAGES + 40)) == 0
     assert wrong(range(CLEAN, CLEAN + 40)) > 20
 
 
-def test_at_the_end_come_the_presentations_of_plain_training_and_harder_ones_alike() -> None:
+def test_last_part_interleaves_plain_training_with_hard_episodes() -> None:
     source = curriculum()
     plain = episode_type("algebraic+biases").open_training(DataFolders(), 0)
     assert len(source) == len(plain)
@@ -68,7 +68,7 @@ def test_at_the_end_come_the_presentations_of_plain_training_and_harder_ones_ali
     assert min(wrong) > 10
 
 
-def test_nothing_comes_in_late_where_training_has_neither_biases_nor_noise() -> None:
+def test_types_without_corruptions_have_no_late_part() -> None:
     source = curriculum("algebraic")
     for end in (CLEAN, CLEAN + 3000):
         usual, long, deduced = (source[end + kind] for kind in range(3))
@@ -77,7 +77,7 @@ def test_nothing_comes_in_late_where_training_has_neither_biases_nor_noise() -> 
         assert max(len(query.input) for query in deduced.queries) <= MAX_SIMPLE_LENGTH
 
 
-def test_lessons_end_where_biases_come_in() -> None:
+def test_stages_end_where_biases_begin() -> None:
     kind = episode_type("algebraic+biases")
     source = kind.open_curriculum(DataFolders(), 0, 1000, 15000)
     plain = kind.open_training(DataFolders(), 0)
@@ -88,7 +88,7 @@ def test_lessons_end_where_biases_come_in() -> None:
 def test_grammars_of_validation_and_gold_are_held_out_of_every_stage() -> None:
     held = canonical_grammars(validation_episodes(DataFolders()))
     source = curriculum()
-    for first in (0, 600, AFTER_LESSONS, CLEAN):
+    for first in (0, 600, AFTER_STAGES, CLEAN):
         for index in range(first, first + 50):
             grammar = source[index].grammar
             assert grammar is not None
@@ -96,14 +96,14 @@ def test_grammars_of_validation_and_gold_are_held_out_of_every_stage() -> None:
             assert not is_gold_grammar(grammar)
 
 
-def test_types_that_draw_no_grammars_are_trained_as_they_are(shared) -> None:
+def test_types_without_grammars_have_no_curriculum(shared) -> None:
     data = DataFolders(shared)
     for name in ("few_shot_vanilla", "open_end_human_all"):
         kind = EPISODE_TYPES[name]
         assert kind.open_curriculum(data, 0, CLEAN)[3] == kind.open_training(data, 0)[3]
 
 
-def test_plain_uses_show_every_primitive_and_ask_for_other_uses_of_the_same_functions() -> None:
+def test_single_function_episodes_query_unseen_uses_of_their_functions() -> None:
     meta = MetaGrammar(n_functions=2)
     for seed in range(20):
         episode = sample_single_function_episode(meta, Random(seed))
@@ -118,19 +118,19 @@ def test_plain_uses_show_every_primitive_and_ask_for_other_uses_of_the_same_func
             assert query.output == grammar.interpret(query.input)
 
 
-def after_lessons(kind: int) -> list[Episode]:
+def after_stages(kind: int) -> list[Episode]:
     source = curriculum()
-    return [source[AFTER_LESSONS + 3 * turn + kind] for turn in range(20)]
+    return [source[AFTER_STAGES + 3 * turn + kind] for turn in range(20)]
 
 
-def test_a_clean_episode_asks_for_a_few_study_examples() -> None:
-    for episode in after_lessons(0):
+def test_algebraic_episodes_keep_a_few_study_queries() -> None:
+    for episode in after_stages(0):
         assert sum(query.in_study for query in episode.queries) == STUDY_QUERIES_KEPT
         assert sum(not query.in_study for query in episode.queries) == 10
 
 
-def test_a_second_one_asks_for_inputs_longer_than_a_plain_use() -> None:
-    for episode in after_lessons(1):
+def test_long_query_episodes_have_long_novel_queries() -> None:
+    for episode in after_stages(1):
         assert all(
             len(query.input) > MAX_SIMPLE_LENGTH and not query.in_study for query in episode.queries
         )
@@ -139,9 +139,9 @@ def test_a_second_one_asks_for_inputs_longer_than_a_plain_use() -> None:
         assert not {e.input for e in episode.study} & {q.input for q in episode.queries}
 
 
-def test_a_third_one_asks_for_what_its_study_examples_do_not_show_plainly() -> None:
+def test_inference_episodes_query_what_study_examples_do_not_show_alone() -> None:
     alone = 0
-    for episode in after_lessons(2):
+    for episode in after_stages(2):
         grammar = episode.grammar
         assert grammar is not None
         shown, asked = ({e.input for e in part} for part in (episode.study, episode.queries))
@@ -158,7 +158,7 @@ def test_a_third_one_asks_for_what_its_study_examples_do_not_show_plainly() -> N
     assert alone > 20
 
 
-def test_lessons_leave_most_of_a_short_run_to_the_episodes_of_its_type() -> None:
+def test_stages_are_shortened_in_short_runs() -> None:
     kind = episode_type("algebraic")
     run = 4000
     source = kind.open_curriculum(DataFolders(), 0, run, run)
@@ -171,7 +171,7 @@ def test_lessons_leave_most_of_a_short_run_to_the_episodes_of_its_type() -> None
     assert functions == [1, 1, 3]
 
 
-def test_a_model_that_is_to_copy_is_never_asked_anything_else() -> None:
+def test_curriculum_of_copy_only_has_study_queries_only() -> None:
     source = curriculum("retrieve")
-    for index in (0, AFTER_LESSONS, CLEAN):
+    for index in (0, AFTER_STAGES, CLEAN):
         assert all(query.in_study for query in source[index].queries)

@@ -1,4 +1,4 @@
-"""How episodes are changed before they are shown; random shares are right to 5 standard errors."""
+"""Episode transforms; random shares are compared within 5 standard errors."""
 
 from collections import Counter
 from dataclasses import replace
@@ -42,14 +42,14 @@ def near(count: int, n: int, p: float) -> bool:
     return abs(count / n - p) < 5 * (p * (1 - p) / n) ** 0.5
 
 
-def test_study_order_is_shuffled_and_nothing_else_changes() -> None:
+def test_shuffling_study_examples_changes_their_order_only() -> None:
     shuffled = shuffle_study(PLAIN, Random(1))
     assert shuffled.study != PLAIN.study
     assert sorted(shuffled.study) == sorted(PLAIN.study)
     assert replace(shuffled, study=PLAIN.study) == PLAIN
 
 
-def test_each_number_of_study_examples_is_as_likely() -> None:
+def test_subsampled_study_sizes_are_uniform() -> None:
     kept = [subsample_study(PLAIN, generator(1, i), max_n=14).study for i in range(3000)]
     numbers = Counter(map(len, kept))
     assert all(near(numbers[n], 3000, 1 / 15) for n in range(15))
@@ -68,7 +68,7 @@ def slipped(words: str, rates: SlipRates, draws: int, grammar: Grammar = GOLD) -
     )
 
 
-def test_each_function_is_misread_on_its_own() -> None:
+def test_functions_are_perturbed_independently() -> None:
     n, found = 20_000, slipped("2 after 3 surround DAX", SlipRates(0, 0.1, 0), 20_000)
     assert found.keys() == {"3 DAX 3 2", "DAX 3 DAX 2", "2 3 DAX 3", "2 DAX 3 DAX"}
     assert near(found["DAX 3 DAX 2"], n, 0.1 * 0.9)
@@ -76,7 +76,7 @@ def test_each_function_is_misread_on_its_own() -> None:
     assert near(found["2 DAX 3 DAX"], n, 0.1 * 0.1)
 
 
-def test_a_misread_word_has_one_other_symbol_wherever_it_stands_in_the_query() -> None:
+def test_a_misread_word_has_one_symbol_throughout_a_query() -> None:
     n, found = 20_000, slipped("DAX surround DAX after DAX thrice", SlipRates(0.2, 0, 0), 20_000)
     assert found.keys() == {" ".join([symbol] * 6) for symbol in GOLD.symbols}
     for symbol in ("1", "2", "3"):
@@ -91,7 +91,7 @@ def test_longer_queries_are_translated_one_to_one_more_often() -> None:
     assert {len(answer.split()) for answer in longer if answer != "DAX DAX DAX 3"} == {4}
 
 
-def test_slips_leave_copied_queries_alone_and_outputs_short() -> None:
+def test_slips_keep_study_queries_and_the_length_limit() -> None:
     presented = add_study_queries(PLAIN)
     certain = SlipRates(1, 1, 0)
     changed = add_slips(presented, Random(0), certain)
@@ -107,12 +107,12 @@ def test_slips_need_a_grammar() -> None:
 
 
 @pytest.mark.parametrize("bounds", [(-1, 3), (4, 3), (15, 15)])
-def test_impossible_numbers_of_study_examples_are_refused(bounds: tuple[int, int]) -> None:
+def test_impossible_study_sizes_are_refused(bounds: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match="of the 14 study examples"):
         subsample_study(PLAIN, Random(0), min_n=bounds[0], max_n=bounds[1])
 
 
-def test_study_examples_become_copied_queries_before_the_others() -> None:
+def test_study_queries_come_before_the_others() -> None:
     presented = add_study_queries(PLAIN)
     assert [query.in_study for query in presented.queries] == [True] * 14 + [False] * 10
     assert [q[:2] for q in presented.queries[:14]] == [e[:2] for e in PLAIN.study]
@@ -120,7 +120,7 @@ def test_study_examples_become_copied_queries_before_the_others() -> None:
     assert presented.study == PLAIN.study
 
 
-def test_copied_queries_have_neither_biases_nor_noise() -> None:
+def test_study_queries_have_neither_biases_nor_noise() -> None:
     presented = add_study_queries(PLAIN)
     changed = add_noise(add_biases(presented, Random(0), p=1.0), Random(0), 1.0, ["?"])
     assert changed.queries[:14] == presented.queries[:14]
@@ -128,7 +128,7 @@ def test_copied_queries_have_neither_biases_nor_noise() -> None:
     assert [q.input for q in changed.queries] == [q.input for q in presented.queries]
 
 
-def test_biases_are_one_to_one_or_flipped_rules_in_the_published_shares() -> None:
+def test_biases_have_the_published_probabilities() -> None:
     # `u1 surround u2` flips to `2 1 2`; its one-to-one translation has a random middle.
     surround = Example(("1", "surround", "2"), ("1", "2", "1"))
     episode = replace(GOLD_EPISODE, queries=(surround,) * 20)
@@ -148,7 +148,7 @@ def test_biases_are_one_to_one_or_flipped_rules_in_the_published_shares() -> Non
         assert near(outputs["1", middle, "2"], n, 0.2 * 0.5 / 4)
 
 
-def test_one_to_one_knows_only_what_one_word_study_examples_show() -> None:
+def test_one_to_one_uses_one_word_study_examples_only() -> None:
     study = (
         Example(("1",), ("1",)),
         Example(("2", "3"), ("2", "3")),
@@ -171,7 +171,7 @@ def test_one_to_one_gives_a_repeated_new_word_one_symbol() -> None:
         assert len(set(output)) == 1
 
 
-def test_flipped_rules_exchange_the_arguments_of_functions_with_two() -> None:
+def test_swapped_rules_exchange_the_arguments_of_binary_functions() -> None:
     flipped = Counter(swap_random_arguments(GOLD, generator(5, i)) for i in range(2000))
     assert len(flipped) == 4
     assert all(near(count, 2000, 1 / 4) for count in flipped.values())
@@ -183,7 +183,7 @@ def test_flipped_rules_exchange_the_arguments_of_functions_with_two() -> None:
         ]
 
 
-def test_a_flipped_output_that_is_too_long_is_not_used() -> None:
+def test_a_swapped_output_that_is_too_long_is_not_used() -> None:
     grammar = Grammar.parse("a -> A\nb -> B B B\nu1 f u2 -> [u1] [u2] [u2] [u2] [u2]")
     query = Example(("b", "f", "a"), grammar.interpret(("b", "f", "a")))
     episode = Episode((), (query,), grammar=grammar)
@@ -197,7 +197,7 @@ def test_biases_need_the_grammar() -> None:
         add_biases(replace(PLAIN, grammar=None), Random(0))
 
 
-def test_noise_replaces_symbols_and_cuts_never_at_the_first() -> None:
+def test_noise_never_removes_the_first_symbol() -> None:
     target = ("RED", "RED", "RED")
     episode = Episode((), (Example(("dax",), target),) * 100)
     noisy = [
@@ -216,7 +216,7 @@ def test_noise_replaces_symbols_and_cuts_never_at_the_first() -> None:
     assert all(near(seconds[c], n, p / 7) for c in COLOURS if c != "RED")
 
 
-def test_noise_is_one_in_a_hundred_by_default() -> None:
+def test_noise_has_probability_one_percent_by_default() -> None:
     episode = Episode((), (Example(("dax",), ("RED",) * 8),) * 100)
     changed = sum(
         query.output[0] != "RED"
@@ -226,7 +226,7 @@ def test_noise_is_one_in_a_hundred_by_default() -> None:
     assert near(changed, 30_000, 0.01 * 5 / 6)
 
 
-def test_remapping_renames_everything_alike_and_can_be_undone(shared: Path) -> None:
+def test_remapping_renames_every_part_and_can_be_undone(shared: Path) -> None:
     folder = shared / "data_human"
     paths = [
         *(folder / "few_shot").rglob("*.txt"),
@@ -253,21 +253,21 @@ def test_remapping_renames_everything_alike_and_can_be_undone(shared: Path) -> N
                 assert mapped.grammar.interpret(example.input) == example.output
 
 
-def test_an_undefined_action_in_a_file_is_one_more_symbol() -> None:
+def test_undefined_action_in_a_file_is_one_more_symbol() -> None:
     episode = Episode((), (Example(("1",), ("1", "undefined_action")),))
     mapped = remap(episode, Random(0), WORDS, COLOURS)
     assert set(mapped.queries[0].output) <= set(COLOURS)
     assert undo_remapping(mapped, mapped.queries[0].output) == ("1", "undefined_action")
 
 
-def test_colours_outside_the_episode_become_undefined_action() -> None:
+def test_unused_colours_become_undefined_action() -> None:
     mapped = remap(GOLD_EPISODE, Random(0), WORDS, COLOURS)
     shown = undo_remapping(mapped, COLOURS)
     assert Counter(shown) == Counter([*GOLD.symbols, "undefined_action", "undefined_action"])
     assert undo_remapping(GOLD_EPISODE, ("1", "PINK")) == ("1", "PINK")
 
 
-def test_every_renaming_is_as_likely() -> None:
+def test_remappings_are_uniform() -> None:
     mapped = [remap(GOLD_EPISODE, generator(9, i), WORDS, COLOURS) for i in range(3000)]
     assert all(m.remapping is not None for m in mapped)
     words = Counter(m.remapping.words["thrice"] for m in mapped if m.remapping)
@@ -276,7 +276,7 @@ def test_every_renaming_is_as_likely() -> None:
     assert all(near(colours[colour], 3000, 1 / 6) for colour in COLOURS)
 
 
-def test_more_names_than_there_are_to_draw_is_an_error() -> None:
+def test_remapping_to_too_few_names_is_refused() -> None:
     with pytest.raises(UsageError, match=r"7 words .*more than the 5"):
         remap(GOLD_EPISODE, Random(0), WORDS[:5], COLOURS)
     with pytest.raises(UsageError, match="4 symbols"):

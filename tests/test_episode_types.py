@@ -1,4 +1,4 @@
-"""The table of episode types: what every row presents, and what each promises."""
+"""Episode types: the episodes that each presents and what it declares."""
 
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -6,12 +6,23 @@ from pathlib import Path
 import pytest
 
 from biml.episodes.episode import Episode, Example
-from biml.episodes.episode_type import EpisodeType
+from biml.episodes.episode_type import (
+    CANONICAL_VOCAB,
+    FEW_SHOT,
+    FEW_SHOT_GOLD,
+    NOVEL_RULES,
+    OPEN_ENDED,
+    PROBES,
+    PUBLISHED_VOCAB,
+    VALIDATION,
+    EpisodeType,
+)
 from biml.episodes.packed import read_episodes
-from biml.episodes.registry import EPISODE_TYPES, episode_type
+from biml.episodes.registry import EPISODE_TYPES, episode_type, evaluation_type, tasks_of
 from biml.episodes.text_format import read_episode
 from biml.episodes.transforms import remap, undo_remapping
 from biml.errors import BimlError, UsageError
+from biml.grammar import MetaGrammar
 from biml.grammar.meta_grammar import COLOURS
 from biml.paths import DataFolders
 
@@ -85,26 +96,26 @@ def pairs(examples: list[Example] | tuple[Example, ...]) -> list[tuple[object, o
     return [(example.input, example.output) for example in examples]
 
 
-def test_every_published_type_has_a_row() -> None:
+def test_registry_has_every_published_episode_type() -> None:
     assert set(EPISODE_TYPES) == NAMES
     assert {name for name, row in EPISODE_TYPES.items() if not row.training} == EVALUATED_ONLY
     assert all(row.name == name and row.summary for name, row in EPISODE_TYPES.items())
 
 
-def test_an_unknown_type_is_answered_with_all_names() -> None:
+def test_error_for_an_unknown_type_lists_all_names() -> None:
     with pytest.raises(UsageError) as caught:
         episode_type("algebra")
     assert all(name in str(caught.value) for name in NAMES)
 
 
 @pytest.mark.parametrize("name", sorted(EVALUATED_ONLY))
-def test_training_on_an_evaluation_says_what_can_be_trained(name: str, data: DataFolders) -> None:
+def test_training_on_an_evaluation_type_is_refused(name: str, data: DataFolders) -> None:
     with pytest.raises(UsageError, match=r"evaluation only.*algebraic\+biases"):
         episode_type(name).open_training(data, 0)
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_passes_are_pure_and_differ_where_they_say_so(row: EpisodeType, data: DataFolders) -> None:
+def test_repeats_are_reproducible_and_differ_if_random(row: EpisodeType, data: DataFolders) -> None:
     evaluation = row.open_evaluation(data, 1)
     first = evaluation.repeat(0)
     assert row.open_evaluation(data, 1).repeat(0) == first
@@ -116,7 +127,7 @@ def test_passes_are_pure_and_differ_where_they_say_so(row: EpisodeType, data: Da
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_all_that_is_asked_is_in_the_types_vocabulary(row: EpisodeType, data: DataFolders) -> None:
+def test_evaluation_episodes_are_in_the_vocabulary(row: EpisodeType, data: DataFolders) -> None:
     for episode in row.open_evaluation(data, 1).repeat(0):
         for example in (*episode.study, *episode.queries):
             row.vocabulary.input.encode(example.input)
@@ -125,7 +136,7 @@ def test_all_that_is_asked_is_in_the_types_vocabulary(row: EpisodeType, data: Da
 
 
 @pytest.mark.parametrize("row", TRAINED)
-def test_presentations_are_pure_and_in_the_types_vocabulary(
+def test_training_episodes_are_reproducible_and_in_the_vocabulary(
     row: EpisodeType, data: DataFolders
 ) -> None:
     training = row.open_training(data, 3)
@@ -142,14 +153,14 @@ def test_presentations_are_pure_and_in_the_types_vocabulary(
         assert [other[i] for i in range(12)] != episodes
 
 
-def test_copies_are_the_study_examples_and_keep_their_targets(data: DataFolders) -> None:
+def test_study_queries_keep_the_targets_of_study_examples(data: DataFolders) -> None:
     for name in ("algebraic", "algebraic_noise", "algebraic+biases", "algebraic+slips"):
         for episode in (*trained(name, data, 40), *asked(name, data)):
             assert pairs(copied(episode)) == pairs(episode.study)
             assert (len(episode.study), len(novel(episode))) == (14, 10)
 
 
-def test_copy_only_asks_for_nothing_else(data: DataFolders) -> None:
+def test_copy_only_episodes_have_study_queries_only(data: DataFolders) -> None:
     for episode in (*trained("retrieve", data, 20), *asked("retrieve", data)):
         assert len(episode.queries) == 14
         assert pairs(list(episode.queries)) == pairs(episode.study)
@@ -166,7 +177,7 @@ def share_of_changed_targets(episodes: list[Episode]) -> float:
     return sum(changed) / len(changed)
 
 
-def test_targets_are_changed_as_often_as_published(data: DataFolders) -> None:
+def test_share_of_corrupted_targets_is_the_published_one(data: DataFolders) -> None:
     assert share_of_changed_targets(trained("algebraic", data, 50)) == 0
     # An answer of about five symbols at 0.01 each; a replacement may be the same symbol.
     assert 0.015 < share_of_changed_targets(trained("algebraic_noise", data, 300)) < 0.07
@@ -176,7 +187,7 @@ def test_targets_are_changed_as_often_as_published(data: DataFolders) -> None:
         assert share_of_changed_targets(asked(name, data)) == 0
 
 
-def test_slips_change_long_queries_more_often_than_short_ones(data: DataFolders) -> None:
+def test_slips_corrupt_long_queries_more_often(data: DataFolders) -> None:
     changed: dict[bool, list[bool]] = {True: [], False: []}
     for episode in trained("algebraic+slips", data, 600):
         assert episode.grammar is not None
@@ -187,14 +198,14 @@ def test_slips_change_long_queries_more_often_than_short_ones(data: DataFolders)
     assert 0.06 < shares[False] < 0.16 < shares[True] < 0.3
 
 
-def test_the_gold_episode_is_the_published_one(data: DataFolders, shared: Path) -> None:
+def test_gold_episode_is_the_published_one(data: DataFolders, shared: Path) -> None:
     published = read_episode(shared / "data_human" / "few_shot" / "val_gold" / "mini_scan.txt")
     episode = EPISODE_TYPES["few_shot_gold"].open_evaluation(data, 0).episodes[0]
     assert set(episode.study) == set(published.study)
     assert episode.queries == published.queries
 
 
-def test_gold_is_asked_under_a_hundred_renamings_with_its_study(data: DataFolders) -> None:
+def test_gold_evaluation_has_a_hundred_remappings(data: DataFolders) -> None:
     episodes = asked("few_shot_gold", data)
     assert len(episodes) == 100
     assert len({str(episode.remapping) for episode in episodes}) == 100
@@ -206,14 +217,14 @@ def test_gold_is_asked_under_a_hundred_renamings_with_its_study(data: DataFolder
 
 
 @pytest.mark.published_data
-def test_the_human_few_shot_answers_are_all_there(data: DataFolders) -> None:
+def test_number_of_human_few_shot_responses(data: DataFolders) -> None:
     assert size(asked("few_shot_human", data)) == (217, 990)
     assert size(asked("few_shot_human_mult10", data)) == (2170, 9900)
     assert size(asked("human_vanilla", data)) == (215, 980)
     assert not any(query.in_study for query in queries(asked("few_shot_human", data)))
 
 
-def test_renamed_answers_can_be_shown_in_canonical_names(data: DataFolders, shared: Path) -> None:
+def test_remapped_responses_can_be_restored(data: DataFolders, shared: Path) -> None:
     files = read_episodes(shared / "data_human" / "few_shot" / "val_behavior")
     for file, shown in zip(files, asked("few_shot_human", data), strict=True):
         assert shown.name == file.name
@@ -222,7 +233,7 @@ def test_renamed_answers_can_be_shown_in_canonical_names(data: DataFolders, shar
         assert back == [query.output for query in file.queries]
 
 
-def test_vanilla_types_show_no_study_and_no_new_names(data: DataFolders) -> None:
+def test_vanilla_types_have_no_study_examples_and_no_remapping(data: DataFolders) -> None:
     (gold,) = asked("few_shot_vanilla", data)
     assert (len(copied(gold)), len(novel(gold))) == (14, 10)
     (presentation,) = trained("few_shot_vanilla", data, 1)
@@ -235,7 +246,7 @@ def test_vanilla_types_show_no_study_and_no_new_names(data: DataFolders) -> None
 
 
 @pytest.mark.parametrize(("folder", "people"), [("all", 29), ("cross1", 6), ("cross5", 5)])
-def test_participants_are_scored_one_query_after_another(
+def test_open_ended_responses_are_presented_autoregressively(
     data: DataFolders, shared: Path, folder: str, people: int
 ) -> None:
     evaluation = EPISODE_TYPES[f"open_end_human_{folder}"].open_evaluation(data, 1)
@@ -256,7 +267,7 @@ def test_participants_are_scored_one_query_after_another(
         assert back == Counter(query.output for query in files[name].queries)
 
 
-def test_open_ended_training_splits_a_random_participant(data: DataFolders) -> None:
+def test_open_ended_training_splits_random_participants(data: DataFolders) -> None:
     episodes = trained("open_end_human_all", data, 1400)
     sizes = Counter(len(episode.study) for episode in episodes)
     assert set(sizes) == set(range(7))
@@ -269,7 +280,7 @@ def test_open_ended_training_splits_a_random_participant(data: DataFolders) -> N
 
 
 @pytest.mark.parametrize("kind", ["open_end_human", "joint"])
-def test_held_out_participants_are_not_trained_on(data: DataFolders, kind: str) -> None:
+def test_held_out_participants_are_not_in_training(data: DataFolders, kind: str) -> None:
     for fold in FOLDS:
         name = f"{kind}_cross{fold}"
         training = EPISODE_TYPES[name].open_training(data, 1)
@@ -280,7 +291,7 @@ def test_held_out_participants_are_not_trained_on(data: DataFolders, kind: str) 
         assert not met & held
 
 
-def test_joint_training_takes_its_three_parts_in_equal_shares(data: DataFolders) -> None:
+def test_joint_training_has_three_equal_parts(data: DataFolders) -> None:
     episodes = trained("joint", data, 450)
     open_ended = [e for e in episodes if e.grammar is None]
     any_study = episodes[1::3]
@@ -291,14 +302,14 @@ def test_joint_training_takes_its_three_parts_in_equal_shares(data: DataFolders)
     assert not {e.grammar for e in episodes[0::3]} & {e.grammar for e in any_study}
 
 
-def test_freeform_sheets_are_a_hundred_of_seven_inputs(data: DataFolders) -> None:
+def test_freeform_evaluation_has_a_hundred_sets_of_seven_inputs(data: DataFolders) -> None:
     episodes = asked("open_end_freeform", data)
     assert len(episodes) == 100
     assert all((len(e.study), len(e.queries)) == (0, 7) for e in episodes)
     assert len({query.input for query in queries(episodes)}) > 100
 
 
-def test_probe_answers_stay_within_the_renamed_pool(data: DataFolders) -> None:
+def test_probe_responses_are_within_the_remapped_pool(data: DataFolders) -> None:
     episodes = asked("probe_human", data)
     assert len(episodes) == 12
     assert Counter(len(e.pool or ()) for e in episodes) == {2: 9, 6: 3}
@@ -308,7 +319,7 @@ def test_probe_answers_stay_within_the_renamed_pool(data: DataFolders) -> None:
         assert {s for query in episode.queries for s in query.output} <= set(episode.pool)
 
 
-def test_the_pool_can_be_shown_as_a_study_example_without_input(data: DataFolders) -> None:
+def test_pool_is_a_study_example_without_input(data: DataFolders) -> None:
     for episode in (
         *asked("probe_human_w_pool", data),
         *trained("probe_human_w_pool", data, 50),
@@ -318,7 +329,7 @@ def test_the_pool_can_be_shown_as_a_study_example_without_input(data: DataFolder
         assert sorted(pool.output) == sorted(episode.pool)
 
 
-def test_human_types_without_human_data_name_the_command_that_fetches_them(tmp_path: Path) -> None:
+def test_missing_human_data_names_the_download_command(tmp_path: Path) -> None:
     nothing = DataFolders(tmp_path, ())
     for name in ("few_shot_human", "open_end_human_cross2", "probe_human"):
         with pytest.raises(BimlError, match="biml data download human"):
@@ -326,3 +337,64 @@ def test_human_types_without_human_data_name_the_command_that_fetches_them(tmp_p
     with pytest.raises(BimlError, match="biml data download human"):
         EPISODE_TYPES["joint"].open_training(nothing, 0)
     EPISODE_TYPES["few_shot_gold"].open_evaluation(nothing, 0)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_declared_tasks_have_an_evaluation_in_the_vocabulary(row: EpisodeType) -> None:
+    assert bool(row.tasks) == bool(row.training) == bool(row.data_sources) == bool(row.label)
+    for task in row.tasks:
+        kind = evaluation_type(task, row.vocabulary, trained_on=row.name)
+        assert kind is not None
+        assert (kind.evaluation_task, kind.vocabulary) == (task, row.vocabulary)
+    assert tasks_of(row.name, row.vocabulary) == row.tasks
+
+
+def test_each_task_has_the_published_evaluation() -> None:
+    found = {
+        (task, fold): kind.name
+        for task in (FEW_SHOT, FEW_SHOT_GOLD, VALIDATION, NOVEL_RULES, OPEN_ENDED, PROBES)
+        for fold in (0, 3)
+        if (kind := evaluation_type(task, fold=fold))
+    }
+    assert found == {
+        (FEW_SHOT, 0): "few_shot_human",
+        (FEW_SHOT_GOLD, 0): "few_shot_gold",
+        (VALIDATION, 0): "algebraic",
+        (NOVEL_RULES, 0): "novel_rules",
+        (OPEN_ENDED, 0): "open_end_human_all",
+        (OPEN_ENDED, 3): "open_end_human_cross3",
+        (PROBES, 0): "probe_human",
+    }
+    freeform = evaluation_type(OPEN_ENDED, has_targets=False)
+    own = evaluation_type(PROBES, trained_on="probe_human_w_pool")
+    vanilla = [evaluation_type(task, CANONICAL_VOCAB) for task in (FEW_SHOT, FEW_SHOT_GOLD)]
+    names = [kind.name for kind in (freeform, own, *vanilla) if kind]
+    expected = ["open_end_freeform", "probe_human_w_pool", "human_vanilla", "few_shot_vanilla"]
+    assert names == expected
+    assert evaluation_type(OPEN_ENDED, CANONICAL_VOCAB) is None
+
+
+def test_models_of_unknown_training_have_the_tasks_of_their_vocabulary() -> None:
+    assert tasks_of("", PUBLISHED_VOCAB) == (FEW_SHOT, FEW_SHOT_GOLD, VALIDATION, NOVEL_RULES)
+    assert tasks_of("", CANONICAL_VOCAB) == (FEW_SHOT, FEW_SHOT_GOLD)
+    assert tasks_of("algebraic", CANONICAL_VOCAB) == ()
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_types_open_without_data_unless_they_require_them(row: EpisodeType, tmp_path: Path) -> None:
+    nothing = DataFolders(tmp_path, ())
+    opened = [row.open_training, row.open_evaluation] if row.training else [row.open_evaluation]
+    missing = []
+    for open_it in opened:
+        try:
+            open_it(nothing, 0)
+        except BimlError:
+            missing.append(open_it)
+    assert bool(missing) == bool(row.requirements)
+
+
+def test_lengths_are_those_of_the_meta_grammar_if_it_has_longer_ones() -> None:
+    evaluation = EPISODE_TYPES["algebraic"].evaluation
+    assert EpisodeType("short", "", evaluation, meta_grammar=MetaGrammar()).max_output == 10
+    long = EpisodeType("long", "", evaluation, meta_grammar=MetaGrammar(max_output=30, max_input=9))
+    assert (long.max_input, long.max_output) == (9, 30)

@@ -1,4 +1,4 @@
-"""Where meta-training episodes come from, and the grammars that must never be among them."""
+"""Training datasets: streams, folders, and the grammars they exclude."""
 
 import os
 import shutil
@@ -53,7 +53,7 @@ def grammars(episodes: list[Episode]) -> list[Grammar]:
     return found  # type: ignore[return-value]
 
 
-def test_without_a_folder_episodes_are_drawn_without_end(tmp_path: Path) -> None:
+def test_episodes_are_sampled_without_end_if_there_is_no_folder(tmp_path: Path) -> None:
     nothing = DataFolders(tmp_path, ())
     stream = training_episodes(nothing, 5)
     assert stream[10**9] == training_episodes(nothing, 5)[10**9]
@@ -68,7 +68,7 @@ def drawn_into(folder: Path, meta: MetaGrammar, seed: int = 0, count: int = 200)
     return DataFolders(folder, ())
 
 
-def test_a_validation_set_of_the_published_meta_grammar_is_told(tmp_path: Path) -> None:
+def test_validation_set_of_the_published_meta_grammar_is_recognised(tmp_path: Path) -> None:
     assert matches_published_spec(DataFolders(tmp_path, ()))
     assert matches_published_spec(drawn_into(tmp_path / "same", MetaGrammar()))
     assert matches_published_spec(drawn_into(tmp_path / "other", MetaGrammar(), seed=5))
@@ -89,7 +89,7 @@ def test_a_validation_set_of_the_published_meta_grammar_is_told(tmp_path: Path) 
         {"n_query": 9},
     ],
 )
-def test_a_validation_set_of_another_meta_grammar_is_told_apart(
+def test_validation_set_of_another_meta_grammar_is_recognised(
     tmp_path: Path, changed: dict[str, int]
 ) -> None:
     assert not matches_published_spec(drawn_into(tmp_path, MetaGrammar(**changed)))
@@ -98,20 +98,20 @@ def test_a_validation_set_of_another_meta_grammar_is_told_apart(
 @pytest.mark.parametrize(
     ("changed", "same"), [({}, True), ({"max_rhs": 7}, False), ({"p_stop": 0.5}, False)]
 )
-def test_a_set_that_was_generated_says_how(tmp_path: Path, changed, same: bool) -> None:
+def test_generated_set_records_its_meta_grammar(tmp_path: Path, changed, same: bool) -> None:
     wanted = DatasetSpec(train=1, val=200, meta_grammar=MetaGrammar(**changed))
     generate(wanted, tmp_path / "data_algebraic", workers=1)
     assert matches_published_spec(DataFolders(tmp_path, ())) == same
 
 
-def test_the_drawn_validation_set_is_the_same_for_every_seed(tmp_path: Path) -> None:
+def test_sampled_validation_set_does_not_depend_on_the_seed(tmp_path: Path) -> None:
     row = EPISODE_TYPES["algebraic"]
     nothing = DataFolders(tmp_path, ())
     opened = [row.open_evaluation(nothing, seed).episodes for seed in (1, 2)]
     assert opened[0] == opened[1]
 
 
-def test_a_folder_is_gone_through_once_an_epoch_in_a_new_order(published: DataFolders) -> None:
+def test_folder_is_read_once_per_epoch_in_a_new_order(published: DataFolders) -> None:
     source = training_episodes(published, 5)
     assert len(source) == 60
     epochs = [[source[60 * epoch + i].name for i in range(60)] for epoch in range(2)]
@@ -122,13 +122,13 @@ def test_a_folder_is_gone_through_once_an_epoch_in_a_new_order(published: DataFo
     assert len(validation_episodes(published)) == 20
 
 
-def test_episodes_of_a_folder_are_as_in_its_files(published: DataFolders) -> None:
+def test_episodes_of_a_folder_are_those_of_its_files(published: DataFolders) -> None:
     path = published.require("data_algebraic") / "train"
     opened = EpisodeFolderDataset.open(path)
     assert [opened[i] for i in range(len(opened))] == list(read_episodes(path))
 
 
-def test_the_stream_meets_no_validation_grammar_and_no_gold_one() -> None:
+def test_stream_excludes_validation_grammars() -> None:
     validation = sample_validation_set(SMALL_WORLD, 0, 3)
     held = canonical_grammars(validation)
     free, kept = (StreamDataset(SMALL_WORLD, 1, h) for h in (frozenset(), held))
@@ -143,7 +143,7 @@ def test_the_stream_meets_no_validation_grammar_and_no_gold_one() -> None:
     assert met(kept) == 0
 
 
-def test_exclusion_holds_for_any_order_of_rules_and_names_of_variables() -> None:
+def test_exclusion_ignores_rule_order_and_variable_names() -> None:
     stream = StreamDataset(MetaGrammar(), 1)
     episode = stream[0]
     assert episode.grammar is not None
@@ -153,7 +153,7 @@ def test_exclusion_holds_for_any_order_of_rules_and_names_of_variables() -> None
     assert StreamDataset(MetaGrammar(), 1, held)[0] != episode
 
 
-def test_gold_is_never_drawn_under_any_name() -> None:
+def test_gold_grammar_is_excluded_under_any_renaming() -> None:
     renamed = Grammar(GOLD.rules[::-1]).remap(
         {"thrice": "fep", "after": "thrice", "DAX": "dax"}, {"1": "RED", "DAX": "1"}
     )
@@ -169,13 +169,13 @@ def test_gold_is_never_drawn_under_any_name() -> None:
     assert sample_with_exclusions(MetaGrammar(), 0, sampler=draw).grammar == other
 
 
-def test_a_world_whose_every_grammar_is_held_out_ends_with_an_error() -> None:
+def test_excluding_every_grammar_is_an_error() -> None:
     every = [sample_episode(SMALL_WORLD, generator(0, i)) for i in range(500)]
     with pytest.raises(BimlError, match="held out"):
         StreamDataset(SMALL_WORLD, 1, canonical_grammars(every))[0]
 
 
-def test_a_large_folder_is_read_once_and_anew_when_it_changed(
+def test_large_folders_are_cached_until_they_change(
     published: DataFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folder_module, "CACHE_MIN_FILES", 10)
@@ -211,7 +211,7 @@ def test_a_large_folder_is_read_once_and_anew_when_it_changed(
     assert len(lines) == 4
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(
+def test_unwritable_cache_is_reported_and_ignored(
     published: DataFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folder_module, "CACHE_MIN_FILES", 10)
@@ -248,7 +248,7 @@ def test_a_folder_without_episodes_says_so(tmp_path: Path) -> None:
         validation_episodes(data)
 
 
-def test_order_of_an_epoch_does_not_depend_on_what_was_asked_before(
+def test_order_of_an_epoch_does_not_depend_on_earlier_reads(
     published: DataFolders,
 ) -> None:
     opened = EpisodeFolderDataset.open(published.require("data_algebraic") / "train")

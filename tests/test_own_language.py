@@ -1,4 +1,4 @@
-"""A language of one's own: sizes for `biml generate`, grammars held out, another vocabulary."""
+"""Custom languages: sizes for `biml generate`, held-out grammars, another vocabulary."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BIML_DATA", raising=False)
 
 
-def test_the_sizes_of_a_language_are_options_of_generate(capsys) -> None:
+def test_sizes_of_a_language_are_options_of_generate(capsys) -> None:
     sizes = ("--primitives", "3", "--functions", "2", "--study", "9", "--queries", "4")
     few = ("--train", "20", "--val", "3", "--workers", "1")
     assert main(["generate", *few, *sizes, "--max_input", "5"]) == 0
@@ -45,7 +45,7 @@ def test_the_sizes_of_a_language_are_options_of_generate(capsys) -> None:
     assert "--n_functions 7 need 11 words, but there are 9" in capsys.readouterr().err
 
 
-def test_a_grammar_of_ones_own_is_held_out_under_any_renaming() -> None:
+def test_custom_grammar_is_held_out_under_any_renaming() -> None:
     def drawn(apart: tuple[Grammar, ...]) -> list[Grammar]:
         stream = StreamDataset(SMALL, 0, held_out_isomorphic=apart)
         return [stream[i].grammar for i in range(150)]
@@ -58,7 +58,7 @@ def test_a_grammar_of_ones_own_is_held_out_under_any_renaming() -> None:
         sample_with_exclusions(only, 0, held_out_isomorphic=(every,))
 
 
-def test_what_a_set_holds_apart_is_known_to_training() -> None:
+def test_training_excludes_the_held_out_grammars_of_a_generated_set() -> None:
     study = write_text(Path("study.txt"))
     few = ("--train", "20", "--val", "3", "--workers", "1")
     assert main(["generate", *few, "--apart", str(study)]) == 0
@@ -70,7 +70,7 @@ def test_what_a_set_holds_apart_is_known_to_training() -> None:
     assert len(training_episodes(data, 0)) == 20
 
 
-def test_a_file_to_hold_apart_needs_a_grammar(capsys) -> None:
+def test_held_out_file_without_a_grammar_is_refused(capsys) -> None:
     write_text(Path("study.txt"), STUDY[: STUDY.index("wug ->")])
     assert main(["generate", "--apart", "study.txt"]) == 1
     assert "study.txt: no rules below *GRAMMAR*" in capsys.readouterr().err
@@ -93,7 +93,9 @@ def meta_grammar(monkeypatch: pytest.MonkeyPatch) -> Iterator[MetaGrammar]:
         del registry.EPISODE_TYPES[name]
 
 
-def test_a_language_of_more_words_trains_and_scores(meta_grammar: MetaGrammar, capsys) -> None:
+def test_language_with_more_words_is_trained_and_evaluated(
+    meta_grammar: MetaGrammar, capsys
+) -> None:
     size = ("--emb_size", "32", "--nlayers_decoder", "1", "--workers", "1", "--nsteps", "3")
     kind = ("--preset", "fast", "--episode_type", "ten_words")
     train = ("train", *kind, "--fn_out_model", "mine.pt")
@@ -116,7 +118,7 @@ def test_a_language_of_more_words_trains_and_scores(meta_grammar: MetaGrammar, c
     assert "vocabulary lacks" in capsys.readouterr().err
 
 
-def test_lessons_are_in_the_words_of_the_language(meta_grammar: MetaGrammar) -> None:
+def test_stages_use_the_words_of_the_language(meta_grammar: MetaGrammar) -> None:
     row = registry.episode_type("ten_words")
     training = row.open_curriculum(DataFolders(defaults=()), 0, n_algebraic=4000)
     for index in (0, 2000, 3600, 5000):

@@ -299,7 +299,7 @@ def sample_with_exclusions(
         assert grammar is not None
         if not allow_held_out_rules and has_held_out_rule(grammar):
             continue
-        if any(same_rule_sizes(grammar, a) and isomorphic(grammar, a) for a in held_out_isomorphic):
+        if any(_isomorphic(grammar, other) for other in held_out_isomorphic):
             continue
         if not is_gold_grammar(grammar) and grammar.canonical() not in held_out:
             return episode
@@ -315,20 +315,16 @@ def is_gold_grammar(grammar: Grammar) -> bool:
     >>> is_gold_grammar(GOLD)
     True
     """
-    # Nearly every grammar differs from it in the sizes of its rules already, which costs nothing.
-    return _rule_sizes(grammar) == _GOLD_RULE_SIZES and isomorphic(grammar, GOLD)
+    return _isomorphic(grammar, GOLD)
 
 
-def same_rule_sizes(a: Grammar, b: Grammar) -> bool:
-    """Whether the rules have the same sizes, as those of isomorphic grammars have."""
-    return _rule_sizes(a) == _rule_sizes(b)
+def _isomorphic(a: Grammar, b: Grammar) -> bool:
+    # Nearly all differ in the sizes of their rules already, which costs nothing to find.
+    return _rule_sizes(a) == _rule_sizes(b) and isomorphic(a, b)
 
 
 def _rule_sizes(grammar: Grammar) -> set[tuple[int, int]]:
     return {(len(rule.lhs), len(rule.rhs)) for rule in grammar.rules}
-
-
-_GOLD_RULE_SIZES = _rule_sizes(GOLD)
 
 
 def canonical_grammars(episodes: Iterable[Episode]) -> HeldOut:
@@ -395,10 +391,10 @@ def spec_json(meta: MetaGrammar) -> str:
 
 
 def matches_published_spec(data: DataFolders) -> bool:
-    """Whether the validation episodes are the published ones, or drawn in the same way.
+    """Whether the validation episodes are the published ones or sampled alike.
 
-    Decided by `SPEC_FILE` where there is one, else by the number of episodes, the numbers of their
-    rules and examples, and the longest input, output and right-hand side.
+    Decided by `SPEC_FILE`, or without it by the numbers of episodes, rules and examples and by the
+    longest input, output and right-hand side.
     """
     meta, episodes = MetaGrammar(), validation_episodes(data)
     if len(episodes) != VALIDATION_EPISODES:

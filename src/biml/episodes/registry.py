@@ -339,10 +339,10 @@ def evaluation_type(
     ('few_shot_human', 'human_vanilla')
     """
     own = [EPISODE_TYPES[trained_on]] if trained_on in EPISODE_TYPES else []
+    asked = (task, vocabulary, fold, has_targets)
     for row in (*own, *EPISODE_TYPES.values()):
-        if (row.evaluation_task, row.fold, row.has_targets) == (task, fold, has_targets):
-            if row.vocabulary == vocabulary:
-                return row
+        if (row.evaluation_task, row.vocabulary, row.fold, row.has_targets) == asked:
+            return row
     return None
 
 
