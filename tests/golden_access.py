@@ -57,6 +57,7 @@ COLUMN_RENAMES: dict[str, str] = {
     "unit": "bootstrap_unit",
     "part": "segment",
     "six_long": "long_output",
+    "pool": "allowed_outputs",
 }
 """Columns of the tables of results: old to new."""
 

@@ -85,7 +85,7 @@ def test_blanks_between_symbols_do_not_matter() -> None:
     assert labelled["correct"].tolist() == [True, False]
     assert labelled["error_type"].tolist() == ["", "iconic"]
     (probe,) = probes.annotate_targets(
-        answers(("p2 p1", "c2  c1"), study="p1 -> c1 | p2 -> c2", pool="c1 c2")
+        answers(("p2 p1", "c2  c1"), study="p1 -> c1 | p2 -> c2", allowed_outputs="c1 c2")
     ).to_dict("records")
     assert (probe["correct"], probe["error_type"]) == (True, "")
 

@@ -59,13 +59,13 @@ def test_counter_examples_are_repeated_outputs() -> None:
     study = "p1 -> c1 | p2 -> c1 | p3 -> c1"
     assert trial(study, "c1 c2", "p4").counter_examples == 2
     assert trial("p1 -> c1 | p1 -> c1", "c1 c2", "p4").counter_examples == 0
-    responses = answers(("p4", "c1"), ("p4", "c2"), study=study, pool="c1 c2")
+    responses = answers(("p4", "c1"), ("p4", "c2"), study=study, allowed_outputs="c1 c2")
     (row,) = probes.mutual_exclusivity(responses).to_dict("records")
     assert (row["counter_examples"], row["pool_size"], row["percent"]) == (2, 2, 50)
 
 
 def test_regression_needs_one_model_and_known_participants() -> None:
-    responses = answers(("p2", "c1"), ("p2", "c2"), study="p1 -> c1", pool="c1 c2")
+    responses = answers(("p2", "c1"), ("p2", "c2"), study="p1 -> c1", allowed_outputs="c1 c2")
     with pytest.raises(UsageError, match="participant"):
         probes.mutual_exclusivity_regression(responses, participant_effect=True)
     with pytest.raises(UsageError, match="one model"):

@@ -93,7 +93,7 @@ def test_probe_samples_use_the_allowed_outputs_of_their_trial(data: DataFolders)
     people = people_probes(data)
     assert drawn.groupby("item").size().equals(people.groupby("item").size())
     for row in drawn.itertuples():
-        assert set(row.response.split()) <= set(row.pool.split())
+        assert set(row.response.split()) <= set(row.allowed_outputs.split())
     shares = probes.consistency_rates(drawn).set_index("kind")["percent"]
     # One symbol a word and no symbol twice: all but the trial of words with several symbols.
     assert shares["mutual exclusivity"] == shares["trade-off"] == 100
@@ -307,5 +307,5 @@ def test_models_that_cannot_be_compared_are_rejected() -> None:
         likelihood_differences(pd.concat([a, a]))
     with pytest.raises(UsageError, match="no participant"):
         likelihood_differences(a, bootstrap_unit="participants")
-    with pytest.raises(UsageError, match="unknown unit"):
+    with pytest.raises(UsageError, match="unknown bootstrap unit"):
         likelihood_differences(a, bootstrap_unit="people")

@@ -45,7 +45,7 @@ def test_written_tables_are_read_back(tmp_path: Path, ending: str) -> None:
         {"item": "a", "query": "dax", "response": "RED", "target": "RED", "seed": 3, "model": "m"},
         {"item": "a", "query": "dax", "response": "", "target": "RED", "error_type": "other"},
         {"item": 'b, "c"', "query": "NA null", "response": "nan", "participant": "007"},
-        {"item": "d", "query": "p2", "response": "é", "study": "p1 -> c1 | p3 -> c2", "pool": "é"},
+        {"item": "d", "query": "p2", "response": "é", "study": "p1 -> c1 | p3 -> c2", "allowed_outputs": "é"},
     ]
     made = response_table(rows)
     path = tmp_path / f"responses{ending}"
@@ -130,6 +130,11 @@ def test_blank_lines_above_the_header_are_skipped(path: Path, above: str) -> Non
 def test_unknown_columns_are_ignored(path: Path) -> None:
     path.write_text("subject,item,query,response\np1,a,dax,RED\np2,a,dax,RED\n")
     assert read_responses(path)["participant"].tolist() == ["", ""]
+
+
+def test_the_older_column_name_pool_is_read(path: Path) -> None:
+    path.write_text("item,query,response,pool\na,p2,c2,c1 c2\n")
+    assert read_responses(path)["allowed_outputs"].tolist() == ["c1 c2"]
 
 
 def test_undefined_action_is_a_known_symbol(path: Path) -> None:

@@ -48,7 +48,7 @@ def test_line_numbers_are_those_of_an_editor(tmp_path: Path) -> None:
     )
     path = folder / "tables" / "accuracy_by_complexity.csv"
     path.write_text('model,complexity,accuracy\n\n"two\nlines",all,50\nnet,all,many\n')
-    with pytest.raises(FormatError, match=r"csv, line 5: the accuracy 'many' is no number"):
+    with pytest.raises(FormatError, match=r"csv, line 5: the accuracy 'many' is not"):
         read_results(folder)
 
 

@@ -4,7 +4,7 @@ The kind of a trial follows from its study examples, allowed outputs and query, 
 are measured like the published ones (paper, supplement).
 
 >>> from biml.analysis.responses import response_table
->>> trial = {"item": "t", "query": "p2", "study": "p1 -> c1", "pool": "c1 c2"}
+>>> trial = {"item": "t", "query": "p2", "study": "p1 -> c1", "allowed_outputs": "c1 c2"}
 >>> responses = response_table({**trial, "response": r} for r in ("c2", "c2", "c1"))
 >>> mutual_exclusivity(responses)[["pool_size", "percent"]].round().values.tolist()
 [[2.0, 67.0]]
@@ -25,7 +25,7 @@ EXCLUSIVITY, CONCATENATION, TRADE_OFF = "mutual exclusivity", "concatenation", "
 
 TRIAL_KINDS = (EXCLUSIVITY, CONCATENATION, TRADE_OFF)
 
-TRIAL_COLUMNS = ("study", "pool", "query")
+TRIAL_COLUMNS = ("study", "allowed_outputs", "query")
 """Columns that define a trial."""
 
 

@@ -13,7 +13,7 @@ r"""The table of responses, one per row: the input of every measure of behaviour
 | correct | whether response and target are equal; missing without a target |
 | error_type | of a wrong few-shot response: `one-to-one`, `iconic`, both or `other` |
 | study | the study examples, where given (probes): `p1 -> c1 \| p2 -> c1` |
-| pool | the symbols that a response may use, where restricted |
+| allowed_outputs | the symbols that a response may use, where restricted |
 
 >>> made = response_table([{"item": "a", "query": "dax", "response": "RED", "target": "RED"}])
 >>> made["model"].tolist(), made["sample"].tolist(), made["correct"].tolist()
@@ -52,11 +52,11 @@ RESPONSE_COLUMNS: dict[str, tuple[str, object]] = {
     "correct": ("boolean", None),
     "error_type": ("string", ""),
     "study": ("string", ""),
-    "pool": ("string", ""),
+    "allowed_outputs": ("string", ""),
 }
 """Type and default of each column, in order."""
 
-COLUMN_ALIASES: dict[str, str] = {}
+COLUMN_ALIASES = {"pool": "allowed_outputs"}
 """Older names of columns that are still read."""
 
 RESPONSE_SET_KEYS = ["model", "seed", "task", "participant", "sample"]
@@ -97,7 +97,7 @@ def responses_from_episodes(
     """The queries of episodes (in canonical names), such as human data files, as responses.
 
     Args:
-        with_study: also fill the columns `study` and `pool`.
+        with_study: also fill the columns `study` and `allowed_outputs`.
         sample_per_episode: an episode is one response set, with one `sample` number.
     """
     rows: list[dict[str, object]] = []
@@ -120,9 +120,12 @@ def responses_from_episodes(
 
 
 def trial_columns(episode: Episode) -> dict[str, object]:
-    """Study examples and allowed outputs of a trial, as the columns `study` and `pool`."""
+    """Study examples and allowed outputs of a trial, as columns of a table."""
     pairs = (f"{' '.join(e.input)} {PAIR_SEP} {' '.join(e.output)}" for e in episode.study)
-    return {"study": f" {EXAMPLE_SEP} ".join(pairs), "pool": " ".join(episode.pool or ())}
+    return {
+        "study": f" {EXAMPLE_SEP} ".join(pairs),
+        "allowed_outputs": " ".join(episode.pool or ()),
+    }
 
 
 def study_examples(text: str) -> tuple[Example, ...]:

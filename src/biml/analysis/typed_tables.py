@@ -34,6 +34,7 @@ class TypedTable:
         numbers: the line (CSV) or row (Parquet) of each row.
         unit: `line` or `row`.
         columns: the names of all columns of the file.
+        remedy: appended to error messages.
     """
 
     frame: pd.DataFrame
@@ -41,24 +42,27 @@ class TypedTable:
     numbers: tuple[int, ...]
     unit: str
     columns: tuple[str, ...]
+    remedy: str = ""
 
     def error(self, row: int, problem: str) -> FormatError:
         """An error that names the line of a row (counted from 0)."""
-        return FormatError(problem, source=self.source, line=self.numbers[row], unit=self.unit)
+        return FormatError(
+            f"{problem}{self.remedy}", source=self.source, line=self.numbers[row], unit=self.unit
+        )
 
-    def check_keys(self, keys: Collection[str], remedy: str = "") -> None:
+    def check_keys(self, keys: Collection[str]) -> None:
         """Make sure that no two rows agree in all these columns."""
-        first_rows: dict[tuple[str, ...], int] = {}
         cells = self.frame[list(keys)].astype("string").fillna("")
-        for row, key in enumerate(cells.itertuples(index=False, name=None) if keys else ()):
-            first = first_rows.setdefault(key, row)
-            if first != row:
-                named = [f"{n} '{value}'" for n, value in zip(keys, key, strict=True) if value]
-                raise self.error(
-                    row,
-                    f"a second row for {', '.join(named) or 'empty cells'} "
-                    f"(first on {self.unit} {self.numbers[first]}){remedy}",
-                )
+        repeated = cells.duplicated().to_numpy(bool)
+        if keys and repeated.any():
+            row = int(repeated.argmax())
+            first = int((cells == cells.iloc[row]).all(axis="columns").to_numpy(bool).argmax())
+            named = [f"{name} '{value}'" for name, value in cells.iloc[row].items() if value]
+            raise self.error(
+                row,
+                f"a second row for {', '.join(named) or 'empty cells'} "
+                f"(first on {self.unit} {self.numbers[first]})",
+            )
 
 
 def read_typed_table(
@@ -97,13 +101,14 @@ def read_typed_table(
     unit = "line" if suffix == ".csv" else "row"
     known = {name: pd.Series(c) for name, c in zip(names, cells, strict=True) if name in types}
     frame = pd.DataFrame({name: _parse(column, types[name]) for name, column in known.items()})
-    table = TypedTable(frame, source, tuple(numbers), unit, tuple(header))
+    table = TypedTable(frame, source, tuple(numbers), unit, tuple(header), remedy)
     for name, column in known.items():
-        empty = (column == "").to_numpy(bool) & (types[name] != "int64")
-        wrong = frame[name].isna().to_numpy(bool) & ~empty
+        wrong = frame[name].isna().to_numpy(bool)
+        if wrong.any() and types[name] != "int64":
+            wrong &= (column != "").to_numpy(bool)
         if wrong.any():
             row = int(wrong.argmax())
-            problem = f"the {name} '{column.iloc[row]}' is {_TYPE_PROBLEMS[types[name]]}{remedy}"
+            problem = f"the {name} '{column.iloc[row]}' is {_TYPE_PROBLEMS[types[name]]}"
             raise table.error(row, problem)
     return table
 
@@ -143,7 +148,7 @@ def _read_csv(data: bytes, source: str) -> _RawTable:
         header = _header(reader)
         header_line = max(reader.line_num, 1)
         for cells in reader:
-            if any(map(str.strip, cells)) or (len(header) == 1 and cells):
+            if any(map(str.strip, cells)) or (cells and len(header) == 1):
                 if len(cells) != len(header):
                     raise FormatError(
                         f"{len(cells)} cells under {len(header)} column names; "

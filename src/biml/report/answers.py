@@ -266,7 +266,7 @@ def probe_responses(responses: pd.DataFrame, columns: tuple[ModelColumn, ...]) -
 def response_palette(responses: pd.DataFrame, study: Iterable[Sequence[str]] = ()) -> Palette:
     """Looks of a task's symbols; what only an answer says has none unless it names a colour."""
     own = {symbol for symbols in study for symbol in symbols}
-    for name in ("target", "pool"):
+    for name in ("target", "allowed_outputs"):
         own.update(s for text in responses[name].unique() for s in tokens(text))
     for text in responses["study"].unique():
         own.update(s for example in study_examples(text) for s in example.output)
@@ -302,7 +302,7 @@ def _response_section(
 ) -> ResponseSection:
     shown = select(columns, set(responses["model"]))
     folded = min(MAX_FOLDED, MAX_PER_ROW // max(1, len(shown)))
-    keys = ["item", "query", "study", "pool", "note"]
+    keys = ["item", "query", "study", "allowed_outputs", "note"]
     groups = dict(iter(responses.groupby(["model", "item"], sort=False)))
     rows = []
     for item, query, study, pool, note in (

@@ -1,14 +1,13 @@
 """Results folders: `results.json` describes the run, `tables/` holds its tables."""
 
-import csv
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 
 import pandas as pd
 
+from biml.analysis.typed_tables import read_typed_table, table_bytes
 from biml.errors import BimlError, FormatError, UsageError
 from biml.io import atomic_write, check_creatable, typed_field, typed_rows
 from biml.report.schemas import (
@@ -253,25 +252,20 @@ def read_table(table: Table, path: Path, format_3: bool = False) -> pd.DataFrame
         FormatError: a column is missing, a cell is not of its column's type, or two rows have
             the same keys; the message names file and line.
     """
-    old_names = FORMAT_3_COLUMNS if format_3 else {}
-    try:
-        # A response may be empty, or be called `NA`.
-        cells = pd.read_csv(path, dtype="string", keep_default_na=False, encoding="utf-8")
-        for name in table.columns:
-            if old_names.get(name, name) not in cells:
-                raise ValueError(f"lacks the column {old_names.get(name, name)}")
-    except ValueError as error:  # pandas's own errors are kinds of it
-        raise FormatError(
-            f"damaged ({error}); run `biml reproduce` again", source=str(path)
-        ) from None
-    cells = cells.rename(columns={old_names.get(name, name): name for name in table.columns})
-    if format_3:
-        cells = cells.replace({c: of for c, of in FORMAT_3_CELLS.items() if c in cells})
-    frame = pd.DataFrame(
-        {name: _parse_column(cells[name], kind) for name, kind in table.columns.items()}
+    aliases = {
+        old: new for new, old in FORMAT_3_COLUMNS.items() if format_3 and new in table.columns
+    }
+    read = read_typed_table(
+        path,
+        table.columns,
+        required=table.columns,
+        aliases=aliases,
+        remedy="; the table is damaged: correct it, or run `biml reproduce` again",
     )
-    _check_cells(table, cells, frame, path)
-    _check_keys(table, frame, path)
+    read.check_keys(table.keys)
+    frame = read.frame
+    if format_3:
+        frame = frame.replace({c: of for c, of in FORMAT_3_CELLS.items() if c in frame})
     return coerce_types(frame, table)
 
 
@@ -289,61 +283,4 @@ def _file_contents(results: Results) -> dict[str, bytes]:
 
 
 def _to_csv(table: Table, frame: pd.DataFrame) -> bytes:
-    return coerce_types(frame, table).to_csv(index=False, lineterminator="\n").encode()
-
-
-def _parse_column(cells: pd.Series, kind: str) -> pd.Series:
-    """The values of a column, missing where a cell is empty or cannot be read."""
-    if kind == "string":
-        return cells
-    if kind == "boolean":
-        # Spreadsheets write TRUE.
-        return cells.str.lower().map({"true": True, "false": False}).astype("boolean")
-    numbers = pd.to_numeric(cells.mask(cells == ""), errors="coerce")
-    return numbers if kind == "float64" else numbers.mask(numbers % 1 != 0)
-
-
-_CELL_PROBLEMS = {
-    "boolean": "neither True nor False",
-    "float64": "no number",
-    "Int64": "no whole number",
-    "int64": "no whole number",
-}
-
-
-def _check_cells(table: Table, cells: pd.DataFrame, frame: pd.DataFrame, path: Path) -> None:
-    for name, kind in table.columns.items():
-        wrong = frame[name].isna() & ((cells[name] != "") | (kind == "int64"))
-        if wrong.any():
-            row = wrong.tolist().index(True)
-            problem = f"the {name} '{cells[name].iloc[row]}' is {_CELL_PROBLEMS[kind]}"
-            raise _damaged_row(path, row, problem)
-
-
-def _check_keys(table: Table, frame: pd.DataFrame, path: Path) -> None:
-    seen: dict[tuple[str, ...], int] = {}
-    keys = frame[list(table.keys)].astype("string").fillna("")
-    for row, key in enumerate(keys.itertuples(index=False, name=None) if table.keys else ()):
-        first = seen.setdefault(key, row)
-        if first != row:
-            named = zip(table.keys, key, strict=True)
-            about = ", ".join(f"{name} '{value}'" for name, value in named if value)
-            first_line = _line_of_row(path, first)
-            problem = f"a second row for {about or 'empty cells'} (first on line {first_line})"
-            raise _damaged_row(path, row, problem)
-
-
-def _damaged_row(path: Path, row: int, problem: str) -> FormatError:
-    return FormatError(
-        f"{problem}; mend it, or run `biml reproduce` again",
-        source=str(path),
-        line=_line_of_row(path, row),
-    )
-
-
-def _line_of_row(path: Path, row: int) -> int:
-    """The line of the file on which a row of its table ends; a cell may have line breaks."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
-        ends = (reader.line_num for cells in reader if len(cells) > 1 or "".join(cells).strip())
-        return next(islice(ends, row + 1, None))
+    return table_bytes(coerce_types(frame, table), ".csv")

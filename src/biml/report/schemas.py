@@ -189,5 +189,6 @@ FORMAT_3_COLUMNS = {
     "bootstrap_unit": "unit",
     "segment": "part",
     "long_output": "six_long",
+    "allowed_outputs": "pool",
 }
 FORMAT_3_CELLS = {"kind": {"copied": "study"}, "complexity": {"six_long": "long_output"}}
