@@ -30,10 +30,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """What differs from the defaults of `TrainingConfig`, which are the published options."""
 
-_PRESET_SUMMARIES = {
-    "paper": "the published options, which are the defaults below",
-    "fast": "the staged network with a faster training recipe, for a laptop",
-}
+_PRESET_HELP = (
+    "paper (the published options, which are the defaults below) or "
+    "fast (the staged network with a faster training recipe, for a laptop)"
+)
 
 OPTIMIZERS = ("adamw", "muon")
 LR_SCHEDULES = ("linear", "quadratic")
@@ -88,18 +88,20 @@ class Option:
     """
 
     help: str
+    allowed: Interval | tuple[str, ...] = ()
     group: str = "training"
     metavar: str | None = None
-    allowed: Interval | tuple[str, ...] = ()
     flag: str | None = None
     formerly: str | None = None
     old_values: Mapping[str, str] = field(default_factory=dict)
     network_field: str | None = None
 
 
-def option(default: Any, help: str, **details: Any) -> Any:
+def option(
+    default: Any, help: str, allowed: Interval | tuple[str, ...] = (), **details: Any
+) -> Any:
     """A dataclass field with a default that is also an option."""
-    return field(default=default, metadata={"option": Option(help, **details)})
+    return field(default=default, metadata={"option": Option(help, allowed, **details)})
 
 
 def options_of(config: Any) -> dict[str, Option]:
@@ -107,10 +109,10 @@ def options_of(config: Any) -> dict[str, Option]:
     return {one.name: one.metadata["option"] for one in fields(config)}
 
 
-def _size(default: Any, help: str, allowed: Any = POSITIVE, network_field: str = "") -> Any:
-    return option(
-        default, help, group="network", allowed=allowed, network_field=network_field or None
-    )
+def _size(
+    default: Any, help: str, network_field: str, allowed: Interval | tuple[str, ...] = POSITIVE
+) -> Any:
+    return option(default, help, allowed, group="network", network_field=network_field)
 
 
 @dataclass(frozen=True)
@@ -121,27 +123,19 @@ class TrainingConfig:
         UsageError: a value is not allowed; the message names the option.
     """
 
-    preset: str = option(
-        "paper",
-        "options to start from: "
-        + " or ".join(f"{name} ({text})" for name, text in _PRESET_SUMMARIES.items()),
-        metavar="NAME",
-    )
+    preset: str = option("paper", f"options to start from: {_PRESET_HELP}", metavar="NAME")
     episode_type: str = option("retrieve", "type of the training episodes", metavar="TYPE")
-    batch_size: int = option(25, "episodes per step", allowed=Interval(1, MAX_BATCH_SIZE))
+    batch_size: int = option(25, "episodes per step", Interval(1, MAX_BATCH_SIZE))
     batch_growth: float = option(
-        1.0,
-        "batch size of the last step relative to the first; it grows linearly",
-        allowed=POSITIVE,
+        1.0, "batch size of the last step relative to the first; it grows linearly", POSITIVE
     )
-    nepochs: int = option(50, "epochs: passes over the training data", allowed=POSITIVE)
-    nsteps: int | None = option(None, "optimisation steps, instead of epochs", allowed=POSITIVE)
+    nepochs: int = option(50, "epochs: passes over the training data", POSITIVE)
+    nsteps: int | None = option(None, "optimisation steps, instead of epochs", POSITIVE)
     time_budget: float | None = option(
         None,
-        "length of the run in minutes: the number of steps follows from the time per step, "
-        "measured at the start",
+        "length of the run in minutes, from the time per step measured at the start",
+        Interval(0, MAX_MINUTES, open_low=True),
         metavar="MINUTES",
-        allowed=Interval(0, MAX_MINUTES, open_low=True),
         formerly="minutes",
     )
     init_from: str | None = option(
@@ -158,34 +152,34 @@ class TrainingConfig:
     clean_fraction: float = option(
         0.75,
         "fraction of a curriculum's run before biases and noise are added",
-        allowed=FRACTION,
+        FRACTION,
         formerly="clean_share",
     )
     aux_loss_weight: float = option(
         0.0,
         "weight of the auxiliary losses on inner layers: the meaning of each word, and the source "
         "of each output symbol; not for --arch paper",
-        allowed=Interval(0),
+        Interval(0),
         formerly="guide",
     )
     optimizer: str = option(
-        "adamw", "adamw, or muon for weight matrices and AdamW for the rest", allowed=OPTIMIZERS
+        "adamw", "adamw, or muon for weight matrices and AdamW for the rest", OPTIMIZERS
     )
     lr_schedule: str = option(
         "linear",
         "learning-rate schedule: linear (published, a step down per epoch) or quadratic decay; "
         "with a curriculum, a second cycle from 0.4 of --lr",
-        allowed=LR_SCHEDULES,
+        LR_SCHEDULES,
         formerly="lr_shape",
         old_values={"epochs": "linear", "square": "quadratic"},
     )
     lr: float = option(
         0.001,
         "peak learning rate; muon uses 12 times this for matrices",
-        allowed=Interval(0, open_low=True),
+        Interval(0, open_low=True),
     )
     lr_end_factor: float = option(
-        0.05, "learning rate of the last epoch, relative to --lr", allowed=FRACTION
+        0.05, "learning rate of the last epoch, relative to --lr", FRACTION
     )
     lr_warmup: bool = option(
         True, "start at --lr instead of a warm-up over the first epoch", flag="no_lr_warmup"
@@ -197,20 +191,20 @@ class TrainingConfig:
         0.2,
         "fraction of the run before --save_best begins (with a curriculum: of the part after "
         "biases and noise are added)",
-        allowed=FRACTION,
+        FRACTION,
     )
     seed: int = option(0, "seed of weights, episodes and dropout")
     precision: str | None = option(
         None,
         "of matrix products: fp32, bf16 or auto (the default: bf16 where that is faster)",
+        (*PRECISIONS, "auto"),
         group="run",
-        allowed=(*PRECISIONS, "auto"),
     )
     micro_batch_tokens: int | None = option(
         None,
         "tokens per micro-batch; fewer need less memory (default: by processor)",
+        POSITIVE,
         group="run",
-        allowed=POSITIVE,
         formerly="max_tokens",
     )
     arch: str = option(
@@ -227,15 +221,15 @@ class TrainingConfig:
         group="network",
         formerly="equal_projections",
     )
-    nlayers_encoder: int = _size(3, "layers of the encoder", network_field="nlayers_encoder")
-    nlayers_query: int = _size(
-        4, "layers that encode a query (--arch staged)", network_field="nlayers_query"
+    nlayers_encoder: int = _size(3, "layers of the encoder", "nlayers_encoder")
+    nlayers_query: int = _size(4, "layers that encode a query (--arch staged)", "nlayers_query")
+    nlayers_decoder: int = _size(3, "layers of the decoder", "nlayers_decoder")
+    emb_size: int = _size(128, "embedding size", "emb_size")
+    ff_mult: int = _size(4, "feed-forward size, relative to --emb_size", "ff_mult")
+    dropout: float = option(
+        0.1, "dropout probability", Interval(0, 1, open_high=True), group="network"
     )
-    nlayers_decoder: int = _size(3, "layers of the decoder", network_field="nlayers_decoder")
-    emb_size: int = _size(128, "embedding size", network_field="emb_size")
-    ff_mult: int = _size(4, "feed-forward size, relative to --emb_size", network_field="ff_mult")
-    dropout: float = _size(0.1, "dropout probability", Interval(0, 1, open_high=True))
-    act: str = _size("gelu", "activation function", ACTIVATIONS, "activation")
+    act: str = _size("gelu", "activation function", "activation", ACTIVATIONS)
 
     def __post_init__(self) -> None:
         check_values(self)
@@ -273,11 +267,11 @@ class RuntimeConfig:
     workers: int | None = option(
         None,
         "processes on a CPU (default: one per core); the result is equal up to rounding",
+        POSITIVE,
         group="run",
-        allowed=POSITIVE,
     )
     save_every: float = option(
-        5.0, "minutes between checkpoints", group="run", metavar="MINUTES", allowed=Interval(0)
+        5.0, "minutes between checkpoints", Interval(0), group="run", metavar="MINUTES"
     )
     dashboard: bool = option(False, "plot learning curves to NAME.png", group="run")
 

@@ -1,4 +1,4 @@
-"""What the machine offers: cores, devices and fast bfloat16."""
+"""Cores, devices, bfloat16 and memory allocation of the machine."""
 
 import ctypes
 import os
@@ -15,14 +15,17 @@ import torch
 from biml.errors import UsageError
 
 MAX_WORKERS = 12
-"""A step of the published size is cut in about this many pieces; more processes would idle."""
+"""A step of the published size has about this many micro-batches; more processes would idle."""
 
 MIN_BF16_SPEEDUP = 1.3
-"""How much faster products in bfloat16 must be, since not all of a step are products."""
+"""How much faster matrix products in bfloat16 must be to use it, since a step does more."""
+
+TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
+"""Parameters of glibc's mallopt."""
 
 
 def physical_cores() -> int:
-    """Physical cores that this process may use: its affinity and its container's quota count."""
+    """Physical cores that this process may use, by its affinity and its container's quota."""
     try:
         count = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
@@ -34,11 +37,11 @@ def physical_cores() -> int:
 
 
 def prepare_cpu() -> None:
-    """Let this process, and those that it starts, train in little memory; call before computing.
+    """Limit caches of this process and its children; call before computing.
 
-    oneDNN keeps a compiled kernel for each shape that it met, up to a thousand. Few shapes come
-    twice soon, so within a few steps they fill 700 MB, and slow the process down by a tenth. Those
-    of the layers of one piece, and some more that recur, are enough.
+    oneDNN caches a compiled kernel for each shape, up to a thousand. Few shapes recur soon, so that
+    within a few steps they fill 700 MB and slow the process down by a tenth. This many suffice for
+    the layers of one micro-batch, and some more that recur.
     """
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(name, "96")
@@ -46,15 +49,14 @@ def prepare_cpu() -> None:
 
 
 def has_amx() -> bool:
-    """Whether this CPU multiplies tiles of bfloat16 matrices; False where PyTorch cannot tell."""
+    """Whether this CPU multiplies tiles of bfloat16 matrices, as far as PyTorch can tell."""
     return bool(_capabilities().get("amx_bf16"))
 
 
 def _capabilities() -> dict[str, Any]:
-    """What PyTorch says of this CPU; nothing where it does not know."""
     try:
         return dict(torch.cpu.get_capabilities())
-    except (AttributeError, RuntimeError):  # get_capabilities is newer than our oldest PyTorch
+    except (AttributeError, RuntimeError):  # older PyTorch
         return {}
 
 
@@ -62,23 +64,26 @@ def pick_device(name: str) -> torch.device:
     """The device for `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:
-        UsageError: there is no such device here.
+        UsageError: there is no such device here; the message lists those there are.
     """
+    n_gpus = torch.cuda.device_count()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     named = re.fullmatch(r"cpu|cuda(?::([0-9]+))?", name)
-    if not named:
-        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, not {name!r}")
-    # PyTorch keeps a number of 8 bits, in which cuda:256 is cuda:0.
-    if name != "cpu" and int(named[1] or 0) >= torch.cuda.device_count():
-        raise UsageError(f"--device {name}: this machine (or this PyTorch) has no such GPU")
+    # PyTorch keeps the number in 8 bits, in which cuda:256 is cuda:0.
+    if not named or (name != "cpu" and int(named[1] or 0) >= n_gpus):
+        present = ["cpu", *(f"cuda:{number}" for number in range(n_gpus))]
+        raise UsageError(
+            f"--device: this machine (or this PyTorch) has no {name!r} that biml can use; "
+            f"choose auto or {' or '.join(present)}"
+        )
     return torch.device(name)
 
 
 def pick_precision(device: torch.device) -> str:
-    """`bf16` where that makes training faster, else `fp32`.
+    """`bf16` where that trains faster, else `fp32`.
 
-    Without instructions for it a CPU emulates bfloat16, and not all that have them gain by them, so
+    A CPU without instructions for it emulates bfloat16, and not all that have them gain, so that
     products of both kinds are timed there, in a tenth of a second.
     """
     if device.type == "cuda":
@@ -87,18 +92,16 @@ def pick_precision(device: torch.device) -> str:
 
 
 def _bf16_speedup() -> float:
-    """How many times as fast one core multiplies bfloat16 matrices of a feed-forward layer."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        exact = torch.ones(1024, 128), torch.ones(128, 512)
-        rough = exact[0].bfloat16(), exact[1].bfloat16()
-        # Least of several, in alternation: what else the machine does only adds.
-        times = [(_time_matmul(*exact), _time_matmul(*rough)) for _ in range(8)]
+        a, b = torch.ones(1024, 128), torch.ones(128, 512)
+        # Minima of several, in alternation: other load on the machine only adds time.
+        times = [(_time_matmul(a, b), _time_matmul(a.bfloat16(), b.bfloat16())) for _ in range(8)]
     finally:
         torch.set_num_threads(threads)
-    of_exact, of_rough = (min(column) for column in zip(*times[1:], strict=True))
-    return of_exact / of_rough
+    fp32, bf16 = (min(column) for column in zip(*times[1:], strict=True))
+    return fp32 / bf16
 
 
 def _time_matmul(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -109,7 +112,7 @@ def _time_matmul(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def device_name(device: torch.device) -> str:
-    """The machine in a few words, such as `AMD EPYC 9B14, 2 cores`."""
+    """A description such as `AMD EPYC 9B14, 2 cores`."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     name = platform.processor() or platform.machine()
@@ -121,22 +124,11 @@ def device_name(device: torch.device) -> str:
     return f"{name}, {physical_cores()} {'core' if physical_cores() == 1 else 'cores'}"
 
 
-# === How a process deals with memory that it has freed.
-
-
-TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
-"""Parameters of glibc's mallopt."""
-
-
 def tune_malloc() -> bool:
-    """Let this process keep what it has freed, to use it again.
+    """Let glibc keep freed memory for reuse; return whether it agreed.
 
-    A training step allocates and frees some hundred tensors of many megabytes. By default the C
-    library hands each back to the system, which then clears every page anew: a tenth of the time
-    of a step in fp32. For glibc only; elsewhere nothing happens.
-
-    Returns:
-        whether the C library agreed.
+    A training step allocates and frees hundreds of tensors of many megabytes. By default the C
+    library returns each to the system, which then clears every page: a tenth of a step in fp32.
     """
     if not sys.platform.startswith("linux"):
         return False

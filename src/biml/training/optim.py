@@ -1,10 +1,11 @@
-"""The optimisers of a run, as one thing with one learning rate."""
+"""Optimisers: AdamW, and Muon with AdamW, each driven by one learning rate."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
@@ -14,31 +15,35 @@ from biml.training.config import TrainingConfig
 from biml.training.distributed import ProcessGroup
 
 NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic that Newton-Schulz iterates, for speed near zero rather than exactness at one."""
+"""Of the quintic iteration, for fast growth of small singular values (Jordan et al. 2024)."""
 
 NS_STEPS = 5
 
 STACK_SIZE = 8
-"""Matrices in a stack: so few of the usual width stay in a core's cache, which takes a quarter less
-time than all at once."""
+"""Matrices orthogonalised together: few enough for a core's cache, a quarter faster than all."""
+
+MUON_LR_FACTOR = 12.0
+"""Muon's learning rate relative to AdamW's (docs/training-log.md compares others)."""
+
+MAX_GRAD_NORM = 1.0
+"""Gradient clipping beside Muon, whose own steps do not depend on the gradient's norm."""
 
 
 class Muon(Optimizer):
-    """`torch.optim.Muon` with the matrices of one shape orthogonalised together, shared out.
+    """Muon for many small matrices: stacked by shape, and shared among processes.
 
-    The network has many small matrices: one by one they take half again as long as in stacks, and
-    every process would do it for all of them. Here each process orthogonalises its share, and one
-    sum over the processes gives all of them all updates. What is kept (the momentum) stays the
-    same in every process, so that any one of them can save it.
+    Each process orthogonalises its share of the matrices; one all-reduce gives all of them all
+    updates. The state (momentum) is equal in every process. `torch.optim.Muon` takes the same steps
+    one matrix at a time, in half as much time again, and in every process.
 
     Args:
         matrices: parameters with two dimensions.
-        lr: learning rate; an update of an m x n matrix has spectral norm `lr * sqrt(max(1, m/n))`.
+        lr: an update of an m x n matrix has spectral norm `lr * sqrt(max(1, m/n))`.
         momentum: of the running mean of gradients (Nesterov).
-        within: what updates are made orthogonal in; bfloat16 is exact enough, but a machine that
-            has to emulate it takes 25 times as long.
-        share: (number of this process, how many there are).
-        add_up: sums a tensor over the processes, in place.
+        compute_dtype: of the orthogonalisation. bfloat16 is exact enough, but 25 times slower where
+            a CPU emulates it.
+        rank_and_size: of this process.
+        all_reduce: sums a tensor over the processes, in place.
     """
 
     def __init__(
@@ -58,7 +63,6 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Change the matrices by one step."""
         for group in self.param_groups:
             matrices = [matrix for matrix in group["params"] if matrix.grad is not None]
             updates = self._updates(matrices, group["momentum"])
@@ -67,40 +71,46 @@ class Muon(Optimizer):
                 matrix.add_(update, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
 
     def _updates(self, matrices: list[torch.nn.Parameter], momentum: float) -> list[Tensor]:
-        wanted = []
+        updates = []
         for matrix in matrices:
             assert matrix.grad is not None
             mean = self.state[matrix].setdefault("momentum_buffer", torch.zeros_like(matrix))
             mean.lerp_(matrix.grad, 1 - momentum)
-            wanted.append(matrix.grad.lerp(mean, momentum))
-        stacks: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for number, update in enumerate(wanted):
-            # Round by round within a shape, so that every process gets a like share of each.
-            stacks[tuple(sorted(update.shape))].append(number)
-        flat = torch.zeros(sum(update.numel() for update in wanted), device=wanted[0].device)
-        parts = flat.split([update.numel() for update in wanted])
-        results = [p.view_as(u) for p, u in zip(parts, wanted, strict=True)]
-        for numbers in stacks.values():
-            mine = numbers[self._rank :: self._size]
-            for start in range(0, len(mine), STACK_SIZE):
-                stacked = mine[start : start + STACK_SIZE]
+            updates.append(matrix.grad.lerp(mean, momentum))
+        by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for number, update in enumerate(updates):
+            by_shape[tuple(sorted(update.shape))].append(number)
+        flat = torch.zeros(sum(update.numel() for update in updates), device=updates[0].device)
+        parts = flat.split([update.numel() for update in updates])
+        results = [part.view_as(update) for part, update in zip(parts, updates, strict=True)]
+        for numbers in by_shape.values():
+            # Every process gets a like share of each shape.
+            share = numbers[self._rank :: self._size]
+            for start in range(0, len(share), STACK_SIZE):
+                chosen = share[start : start + STACK_SIZE]
                 wide = [
-                    w if w.shape[0] <= w.shape[1] else w.mT for w in (wanted[n] for n in stacked)
+                    u if u.shape[0] <= u.shape[1] else u.mT for u in (updates[n] for n in chosen)
                 ]
                 stack = torch.stack(wide).to(self._compute_dtype)
-                for number, result in zip(stacked, newton_schulz(stack), strict=True):
+                for number, result in zip(chosen, newton_schulz(stack), strict=True):
                     tall = results[number].shape[0] > results[number].shape[1]
                     results[number].copy_(result.mT if tall else result)
         self._all_reduce(flat)
         return results
 
 
-def newton_schulz(matrices: Tensor) -> Tensor:
-    """Nearly the nearest matrices with orthonormal rows [n, rows, columns], rows <= columns.
+def _wide(matrix: Tensor) -> Tensor:
+    return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
 
-    Singular values end between 0.7 and 1.2, which is near enough to train by. Each iteration is a
-    polynomial in the products of the rows, all of which commute: so what the iterations multiply a
-    matrix with is found among [rows, rows] alone, which takes much less where rows are long.
+
+def newton_schulz(
+    matrices: Float[Tensor, "n rows columns"],
+) -> Float[Tensor, "n rows columns"]:
+    """Approximate the nearest matrices with orthonormal rows, for rows <= columns.
+
+    Singular values end between 0.7 and 1.2, near enough to train with. Each iteration multiplies by
+    a polynomial in `x @ x.mT`, and these commute, so that for long rows their product is computed
+    first, on rows x rows matrices only.
     """
     x = matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
     if 2 * x.shape[1] <= x.shape[2] and x.dtype != torch.bfloat16:
@@ -113,7 +123,7 @@ def newton_schulz(matrices: Tensor) -> Tensor:
 
 
 def _newton_schulz_factor(gram: Tensor) -> Tensor:
-    """What the iterations multiply a matrix with, from the products of its rows."""
+    """The product of all iterations' polynomials, from `x @ x.mT`."""
     a, b, c = NS_COEFFICIENTS
     total: Tensor | None = None
     for iteration in range(NS_STEPS):
@@ -126,22 +136,10 @@ def _newton_schulz_factor(gram: Tensor) -> Tensor:
     return total
 
 
-# === The optimisers of a run, as one thing with one learning rate.
-
-
-MUON_LR_FACTOR = 12.0
-"""Muon's learning rate, in those of AdamW beside it; docs/training-log.md has what others gave."""
-
-MAX_GRAD_NORM = 1.0
-"""Largest norm of the gradient beside Muon, whose steps do not depend on the gradient's size."""
-
-
 class StepOptimizer(Protocol):
-    """What the learner needs of an optimiser."""
+    """An optimiser whose learning rate is given at each step."""
 
-    def step(self, lr: float) -> None:
-        """Change the weights by one step at this learning rate."""
-        ...
+    def step(self, lr: float) -> None: ...
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -149,7 +147,7 @@ class StepOptimizer(Protocol):
 
 
 class AdamWOptimizer:
-    """The published optimiser (paper, Methods): betas 0.9 and 0.95, weight decay 0.01."""
+    """AdamW with the published betas and weight decay (paper, Methods)."""
 
     def __init__(
         self, network: EpisodeNetwork, config: TrainingConfig, group: ProcessGroup
@@ -169,7 +167,7 @@ class AdamWOptimizer:
 
 
 class MuonAdamW:
-    """Muon for the matrices of the layers; AdamW for embeddings, norms and the read-out."""
+    """Muon for the matrices of hidden layers; AdamW for embeddings, norms and the output layer."""
 
     def __init__(
         self, network: EpisodeNetwork, config: TrainingConfig, group: ProcessGroup
@@ -208,9 +206,9 @@ OPTIMIZERS: dict[str, Callable[[EpisodeNetwork, TrainingConfig, ProcessGroup], S
 
 
 def muon_param_groups(network: EpisodeNetwork) -> tuple[list[Parameter], list[Parameter]]:
-    """Weight matrices between hidden layers, and all other parameters.
+    """The matrices of hidden layers, and all other parameters.
 
-    Embeddings and the read-out are matrices too, but each of their rows is a symbol's own.
+    Embeddings and the output layer are matrices too, but each of their rows belongs to one token.
     """
     matrices: list[Parameter] = []
     rest: list[Parameter] = []
