@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -106,25 +107,27 @@ def output_position(step: int, max_positions: int) -> int:
     return max_positions + min(step, max_positions - 1)
 
 
-def example_positions(n_words: int, n_symbols: int, max_positions: int) -> list[int]:
+@lru_cache(maxsize=4096)
+def example_positions(n_words: int, n_symbols: int, max_positions: int) -> tuple[int, ...]:
     """Positions of a study example's tokens.
 
     >>> example_positions(2, 3, max_positions=20)
-    [0, 1, 40, 20, 21, 22]
+    (0, 1, 40, 20, 21, 22)
     """
     words = [min(i, max_positions - 1) for i in range(n_words)]
     symbols = [output_position(i, max_positions) for i in range(n_symbols)]
-    return [*words, 2 * max_positions, *symbols]
+    return (*words, 2 * max_positions, *symbols)
 
 
-def query_positions(n_words: int, n_symbols: int, max_positions: int) -> list[int]:
+@lru_cache(maxsize=4096)
+def query_positions(n_words: int, n_symbols: int, max_positions: int) -> tuple[int, ...]:
     """Positions of a query's words, then of the tokens that predict its symbols.
 
     A token that predicts the i-th symbol has the position of the i-th symbol in a study example's
     output, so that attention finds what stands there.
     """
     positions = example_positions(n_words, n_symbols, max_positions)
-    return [*positions[:n_words], *positions[n_words + 1 :]]
+    return positions[:n_words] + positions[n_words + 1 :]
 
 
 def output_to_input_ids(vocabulary: Vocabulary) -> list[int]:
