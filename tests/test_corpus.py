@@ -131,9 +131,9 @@ def test_an_evaluation_draws_study_sets_from_the_corpus_and_permutes_nothing() -
 
 def test_a_corpus_as_large_as_a_study_set_is_enough_and_a_smaller_one_is_refused() -> None:
     assert len(CorpusDataset(PAIRS[:5], 4, seed=0)[3].study) == 4
-    with pytest.raises(UsageError, match="5 study examples are asked for, but there are 4"):
+    with pytest.raises(UsageError, match="5 study examples are needed, but the corpus has 4"):
         CorpusDataset(PAIRS[:5], 5, seed=0)
-    with pytest.raises(UsageError, match="there are 0"):
+    with pytest.raises(UsageError, match="has 0 other"):
         CorpusDataset(PAIRS[:1] * 9, 1, seed=0)
 
 

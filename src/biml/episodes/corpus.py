@@ -97,7 +97,9 @@ def sample_study(
         rest = list({pair.input: pair for pair in pairs if pair.input not in taken}.values())
         study += rng.sample(rest, min(len(rest), n - len(study)))
     if len(study) != n:
-        raise UsageError(f"{n} study examples are asked for, but there are {len(study)} pairs")
+        raise UsageError(
+            f"{n} study examples are needed, but the corpus has {len(study)} other pairs"
+        )
     rng.shuffle(study)
     return Episode(tuple(study), episode.queries, name=episode.name)
 

@@ -30,7 +30,7 @@ CANONICAL_VOCAB = Vocabulary.from_words_and_symbols(GOLD.words, GOLD.symbols)
 
 @dataclass(frozen=True)
 class EpisodeType:
-    """What a model of this type is trained on and can be asked.
+    """What a model of this type is trained on and evaluated on.
 
     Attributes:
         name: as after `--episode_type`.

@@ -1,10 +1,10 @@
 """Episode types: what a model is trained on and evaluated on, one row each.
 
-A row names its data, its transforms and what its models can be asked. That of the paper's "MLC":
+A row names its data, its transforms and the tasks of its models. That of the paper's "MLC":
 
     EpisodeType(
         "algebraic+biases",
-        "algebraic outputs with people's biases and noise",
+        "algebraic outputs with human biases and noise",
         training=meta_training(add_study_queries, add_biases, add_noise),
         evaluation=validation_set(add_study_queries),
         evaluation_task=VALIDATION,
@@ -159,7 +159,7 @@ def _joint_type(name: str, summary: str, fold: int = 0) -> EpisodeType:
 _ROWS = (
     _algebraic_type(
         "retrieve",
-        "copy only: the queries are the study examples",
+        "copy only: study-example queries",
         training=meta_training(only_study_queries),
         algebraic_training=meta_training(only_study_queries),
         study_queries_only=True,
@@ -184,7 +184,7 @@ _ROWS = (
     ),
     _algebraic_type(
         "algebraic+biases",
-        'algebraic outputs with people\'s biases and noise ("MLC", "BIML")',
+        'algebraic outputs with human biases and noise ("MLC", "BIML")',
         training=meta_training(add_study_queries, *_BIASES_AND_NOISE),
         corruptions=_BIASES_AND_NOISE,
         label="BIML",
@@ -192,7 +192,7 @@ _ROWS = (
     ),
     _algebraic_type(
         "algebraic+slips",
-        "algebraic outputs with slips and noise as frequent as people's",
+        "algebraic outputs with slips and noise at human rates",
         training=meta_training(add_study_queries, *_SLIPS_AND_NOISE),
         corruptions=_SLIPS_AND_NOISE,
         label="BIML (slips)",
@@ -200,7 +200,7 @@ _ROWS = (
     ),
     EpisodeType(
         "novel_rules",
-        "26 rules that no drawn training grammar has, 5 episodes each",
+        "26 rules held out from training, 5 episodes each",
         evaluation=novel_rules_evaluation,
         evaluation_task=NOVEL_RULES,
     ),
@@ -214,13 +214,13 @@ _ROWS = (
     ),
     _human_type(
         "few_shot_human",
-        "people's answers in the few-shot task",
+        "human responses in the few-shot task",
         evaluation=human_responses(FEW_SHOT_FOLDER, shuffle_study, remap),
         evaluation_task=FEW_SHOT,
     ),
     _human_type(
         "few_shot_human_mult10",
-        "the same, every answer ten times over",
+        "the same, each response ten times",
         evaluation=human_responses(FEW_SHOT_FOLDER, shuffle_study, remap, query_repeats=10),
         evaluation_task=FEW_SHOT,
     ),
@@ -239,7 +239,7 @@ _ROWS = (
     ),
     _human_type(
         "human_vanilla",
-        "people's answers in the few-shot task without study examples",
+        "human responses in the few-shot task without study examples",
         evaluation=human_responses(FEW_SHOT_FOLDER, drop_study, drop_undefined_responses),
         evaluation_task=FEW_SHOT,
         uses_study=False,
@@ -276,15 +276,15 @@ _ROWS = (
     ),
     _human_type(
         "probe_human",
-        "people's answers in the probe task, ten times over, answers limited to a pool",
+        "human responses in the probe task, each ten times, limited to a pool",
         evaluation=_probe_responses(shuffle_study, remap),
         evaluation_task=PROBES,
     ),
     # The supplement's probe fits are within-sample: the network learns from the answers of the same
-    # 12 trials that it is scored on. So a presentation is a random trial with all its answers.
+    # 12 trials that it is scored on. So an episode is a random trial with all its responses.
     _human_type(
         "probe_human_w_pool",
-        "the probe task with the pool shown as a study example, trained on people's answers",
+        "the probe task with the pool as a study example, trained on human responses",
         training=random_human_training(PROBE_FOLDER, add_pool_to_study, shuffle_study, remap),
         evaluation=_probe_responses(add_pool_to_study, shuffle_study, remap),
         evaluation_task=PROBES,
@@ -339,9 +339,9 @@ def evaluation_type(
     ('few_shot_human', 'human_vanilla')
     """
     own = [EPISODE_TYPES[trained_on]] if trained_on in EPISODE_TYPES else []
-    asked = (task, vocabulary, fold, has_targets)
+    wanted = (task, vocabulary, fold, has_targets)
     for row in (*own, *EPISODE_TYPES.values()):
-        if (row.evaluation_task, row.vocabulary, row.fold, row.has_targets) == asked:
+        if (row.evaluation_task, row.vocabulary, row.fold, row.has_targets) == wanted:
             return row
     return None
 
