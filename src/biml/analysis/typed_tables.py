@@ -105,7 +105,7 @@ def read_typed_table(
     for name, column in known.items():
         wrong = frame[name].isna().to_numpy(bool)
         if wrong.any() and types[name] != "int64":
-            wrong &= (column != "").to_numpy(bool)
+            wrong = wrong & (column != "").to_numpy(bool)
         if wrong.any():
             row = int(wrong.argmax())
             problem = f"the {name} '{column.iloc[row]}' is {_TYPE_PROBLEMS[types[name]]}"
