@@ -40,7 +40,8 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     for theme in THEMES:
         figure = draw(people, model, theme)
-        figure.savefig(args.out / f"overview-{theme}.svg", transparent=True, metadata={"Date": None})
+        path = args.out / f"overview-{theme}.svg"
+        figure.savefig(path, transparent=True, metadata={"Date": None})
         plt.close(figure)
 
 
