@@ -62,6 +62,9 @@ biml.register_episode_type(
 @biml.register_measure("repetition", task="few_shot", label="last symbol repeated, %")
 def repetition(responses: pd.DataFrame) -> float:
     """Percent of responses that are the correct output with its last symbol repeated."""
-    correct = responses["query"].map(lambda query: GOLD.interpret(query.split()))
-    repeated = correct.map(lambda output: " ".join((*output, output[-1])))
-    return float(100 * (responses["response"] == repeated).mean())
+
+    def repeated(query: str) -> str:
+        output = GOLD.interpret(query.split())
+        return " ".join((*output, output[-1]))
+
+    return float(100 * (responses["response"] == responses["query"].map(repeated)).mean())

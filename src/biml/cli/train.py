@@ -6,6 +6,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+from biml import plugins
 from biml.cli.options import add_config, add_data_dir, add_dir_model
 from biml.errors import UsageError
 from biml.training.config import RuntimeConfig, TrainingConfig
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         where = ["--fn_out_model", args.fn_out_model]
         where += [] if args.dir_model == "out_models" else ["--dir_model", args.dir_model]
         data = ["--data_dir", str(args.data_dir)] if args.data_dir else []
+        data += [word for source in plugins.loaded() for word in ("--plugin", source)]
         if result.stopped_by is not None:
             print(f"Resume with: biml train {shlex.join([*where, *data, '--resume'])}")
         else:
