@@ -19,6 +19,7 @@ from biml.episodes.episode import Episode, Example
 from biml.episodes.episode_type import EpisodeType
 from biml.episodes.registry import EPISODE_TYPES
 from biml.errors import FormatError, UsageError
+from biml.networks.checkpoint import load_model
 from biml.rng import generator
 
 WORDS = {"look": "LOOK", "run": "RUN", "walk": "WALK", "left": "LTURN", "right": "RTURN"}
@@ -196,6 +197,8 @@ def test_a_model_is_trained_and_evaluated_on_a_corpus(
     train = ("train", "--episode_type", row.name, "--fn_out_model", "net.pt", *size)
     assert main([*train, "--preset", preset, "--batch_size", "2"]) == 0
     capsys.readouterr()
+    config = load_model("out_models/net.pt").network.config
+    assert getattr(config, "max_positions", 27) == 27  # the longest output and its end
     assert main(["eval", "--fn_out_model", "net.pt", "--max", "--ll", "--verbose"]) == 0
     out = capsys.readouterr().out
     assert "Accuracy on novel queries" in out
