@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 from biml.training.config import TrainingConfig
 from biml.training.logger import RunInfo, StepInfo, TrainingCallback
@@ -25,11 +26,11 @@ class TrainingConsole(TrainingCallback):
         if self._console.is_jupyter:
             self._bar = _NotebookLine()
         elif self._console.is_terminal:
-            # Narrow terminals cut the metrics, not the time left before them.
+            # Narrow terminals cut off the metrics at the end, but not the time left.
             self._bar = Progress(
-                TextColumn("step {task.fields[step]}"),
-                BarColumn(bar_width=20),
-                TextColumn("{task.description}"),
+                TextColumn("step {task.fields[step]}", table_column=Column(no_wrap=True)),
+                BarColumn(bar_width=10),
+                TextColumn("{task.description}", table_column=Column(no_wrap=True)),
                 console=self._console,
                 transient=True,
             )
@@ -65,9 +66,9 @@ class TrainingConsole(TrainingCallback):
     def on_step(self, info: StepInfo) -> None:
         if self._bar is None:
             return
-        metrics = [f"{info.episodes_per_second:.1f} episodes/s", f"loss {info.loss:.3f}"]
+        metrics = [f"{_format_duration(info.seconds_left)} left"]
+        metrics += [f"{info.episodes_per_second:.1f} episodes/s", f"loss {info.loss:.3f}"]
         metrics += [_format_metrics(self._validated)] if self._validated else []
-        metrics += [f"{_format_duration(info.seconds_left)} left"]
         step, text = f"{info.step:,}/{info.total_steps:,}", "  ".join(metrics)
         if isinstance(self._bar, Progress):
             self._bar.update(
