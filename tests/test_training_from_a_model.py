@@ -1,4 +1,4 @@
-"""`--init_from`: a run whose weights start from a trained model."""
+"""`--init_from`: training from the weights of a trained model."""
 
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,8 @@ def test_the_first_step_starts_from_the_models_weights(model: Path, tmp_path: Pa
 
 def test_sizes_come_from_the_model_and_dropout_from_the_run(model: Path, tmp_path: Path) -> None:
     options = FREE | {"init_from": str(model), "nsteps": 1, "dropout": 0.25}
-    outcome = train(tmp_path / "second.pt", options, runtime=ALONE, open_training_data=open_toys)
-    assert (outcome.config.emb_size, outcome.config.nlayers_encoder) == (16, 1)
+    result = train(tmp_path / "second.pt", options, runtime=ALONE, open_training_data=open_toys)
+    assert (result.config.emb_size, result.config.nlayers_encoder) == (16, 1)
     sizes = checkpoint.load_checkpoint(tmp_path / "second.pt")["config"]
     assert (sizes["emb_size"], sizes["ff_mult"], sizes["dropout"]) == (16, 1, 0.25)
 
@@ -93,13 +93,13 @@ class EnoughError(Exception):
 
 
 class StopHalfway(TrainingCallback):
-    def on_step(self, progress: StepInfo) -> None:
-        if progress.step == 3:
+    def on_step(self, info: StepInfo) -> None:
+        if info.step == 3:
             raise EnoughError
 
 
 @pytest.mark.parametrize("path", list_pretrained(), ids=lambda path: path.stem)
-def test_all_that_a_card_counts_is_counted_on(path: Path) -> None:
+def test_provenance_of_pretrained_models_sums_to_their_cards(path: Path) -> None:
     card = load_checkpoint(path)["card"]
     line = provenance(path)
     assert [one["file"] for one in line] == [
@@ -111,9 +111,7 @@ def test_all_that_a_card_counts_is_counted_on(path: Path) -> None:
     assert all(one["command"].startswith("biml train") for one in line)
 
 
-def test_an_interrupted_run_goes_on_without_the_model_that_it_started_from(
-    model: Path, tmp_path: Path
-) -> None:
+def test_a_resumed_run_does_not_need_its_initial_model(model: Path, tmp_path: Path) -> None:
     options = FREE | {"init_from": str(model), "nsteps": 6}
     whole, parted = tmp_path / "whole.pt", tmp_path / "parted.pt"
     train(whole, options, runtime=ALONE, open_training_data=open_toys)
@@ -125,7 +123,7 @@ def test_an_interrupted_run_goes_on_without_the_model_that_it_started_from(
     assert checkpoint.load_checkpoint(parted)["info"]["ancestors"][0]["file"] == "first.pt"
 
 
-def test_lessons_are_skipped_but_clean_targets_come_first() -> None:
+def test_a_trained_model_skips_curriculum_stages_but_starts_without_biases() -> None:
     kind, clean = episode_type("algebraic+biases"), 50
     source = kind.open_curriculum(DataFolders(), 0, clean, with_stages=False)
     plain = kind.open_training(DataFolders(), 0)
@@ -142,7 +140,7 @@ def test_lessons_are_skipped_but_clean_targets_come_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("given", "message"),
     [
         ({"emb_size": 64}, r"--emb_size 64 \(it has 16\)"),
         ({"act": "relu", "ff_mult": 2}, r"--ff_mult 2 \(it has 1\), --act relu \(it has gelu\)"),
@@ -151,14 +149,14 @@ def test_lessons_are_skipped_but_clean_targets_come_first() -> None:
         ({"preset": "fast"}, "--preset fast"),
     ],
 )
-def test_options_that_contradict_the_model_are_named(
-    model: Path, asked: dict[str, Any], told: str
+def test_options_that_contradict_the_initial_model_are_named(
+    model: Path, given: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(UsageError, match=told):
-        options_from_checkpoint(model, {"init_from": str(model), **asked})
+    with pytest.raises(UsageError, match=message):
+        options_from_checkpoint(model, {"init_from": str(model), **given})
 
 
-def test_a_preset_that_is_named_must_be_for_the_models_network(tmp_path: Path) -> None:
+def test_a_given_preset_must_fit_the_initial_models_architecture(tmp_path: Path) -> None:
     network = StagedNetwork(SMALL, Vocabulary.from_words_and_symbols(WORDS, COLOURS))
     checkpoint.save_checkpoint(tmp_path / "net.pt", checkpoint.checkpoint_of(network, "algebraic"))
     assert options_from_checkpoint(tmp_path / "net.pt", {})["arch"] == "staged"
@@ -167,7 +165,7 @@ def test_a_preset_that_is_named_must_be_for_the_models_network(tmp_path: Path) -
         options_from_checkpoint(tmp_path / "net.pt", {"preset": "paper"})
 
 
-def test_sizes_may_be_given_where_they_are_those_of_the_model(model: Path) -> None:
+def test_sizes_equal_to_those_of_the_initial_model_may_be_given(model: Path) -> None:
     given = {"emb_size": 16, "arch": "paper", "preset": "paper"}
     assert options_from_checkpoint(model, given) == {
         "arch": "paper",
@@ -216,13 +214,13 @@ def test_misuse_is_named(tmp_path: Path, capsys, options: tuple[str, ...], told:
     assert not (tmp_path / "net.pt").exists()
 
 
-def test_a_model_of_other_symbols_is_refused_the_other_way_round_too(tmp_path: Path) -> None:
+def test_an_initial_model_without_the_types_vocabulary_is_refused(tmp_path: Path) -> None:
     old = small(tmp_path, CANONICAL_VOCAB)
     with pytest.raises(UsageError, match="vocabulary lacks"):
         load_initial_network(old, Vocabulary.from_words_and_symbols(WORDS, COLOURS), 0.0)
 
 
-def test_a_model_cannot_be_replaced_by_what_starts_from_it(tmp_path: Path, capsys) -> None:
+def test_a_run_cannot_overwrite_its_initial_model(tmp_path: Path, capsys) -> None:
     small(tmp_path, Vocabulary.from_words_and_symbols(WORDS, COLOURS)).rename(tmp_path / "net.pt")
     assert run(tmp_path, "--init_from", "net.pt", "--overwrite") == 2
     assert "--fn_out_model" in capsys.readouterr().err

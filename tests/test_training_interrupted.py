@@ -114,7 +114,7 @@ def test_a_second_ctrl_c_leaves_the_checkpoint_whole(tmp_path: Path, data: Path)
     assert steps_done(tmp_path / "net.pt") >= 1
 
 
-def test_a_ctrl_c_too_many_is_not_answered_with_a_traceback(tmp_path: Path, data: Path) -> None:
+def test_ctrl_c_at_exit_prints_no_traceback(tmp_path: Path, data: Path) -> None:
     with python(str(DOOR), *options(tmp_path, data), "--nsteps", "100000") as run:
         assert run.stdout is not None
         await_file(tmp_path / "net.history.jsonl", run)
@@ -151,7 +151,7 @@ def test_resuming_without_the_data_of_the_run_is_refused(
     assert "--data_dir" in capsys.readouterr().err
 
 
-def test_an_existing_model_is_not_replaced_unasked(whole: Path, data: Path, capsys) -> None:
+def test_an_existing_model_is_not_overwritten_by_default(whole: Path, data: Path, capsys) -> None:
     before = whole.read_bytes()
     assert run_single_command("train", options(whole.parent, data)) == 2
     told = capsys.readouterr().err
@@ -160,7 +160,9 @@ def test_an_existing_model_is_not_replaced_unasked(whole: Path, data: Path, caps
     assert whole.read_bytes() == before
 
 
-def test_a_best_model_is_not_replaced_unasked_either(tmp_path: Path, data: Path, capsys) -> None:
+def test_an_existing_best_model_is_not_overwritten_by_default(
+    tmp_path: Path, data: Path, capsys
+) -> None:
     best = tmp_path / "net_best.pt"
     best.write_bytes(b"of an earlier run")
     assert run_single_command("train", options(tmp_path, data, ["--save_best", *NARROW])) == 2
@@ -181,7 +183,7 @@ def test_a_damaged_training_state_is_named(
     assert (tmp_path / "net.pt").read_bytes() == before
 
 
-def test_a_full_disk_is_told_and_the_old_model_stays(tmp_path: Path, data: Path) -> None:
+def test_a_full_disk_is_reported_and_the_old_model_kept(tmp_path: Path, data: Path) -> None:
     def little_space() -> None:  # stands for a full disk: no file may grow beyond this
         resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
 
@@ -197,7 +199,7 @@ def test_a_full_disk_is_told_and_the_old_model_stays(tmp_path: Path, data: Path)
     assert list(tmp_path.glob(".net.pt*")) == []
 
 
-def test_output_that_is_no_terminal_gets_plain_lines(tmp_path: Path, data: Path, capsys) -> None:
+def test_output_to_a_file_has_plain_lines(tmp_path: Path, data: Path, capsys) -> None:
     short = [*options(tmp_path, data), "--nsteps", "3"]
     assert run_single_command("train", short) == 0
     said = capsys.readouterr().out.splitlines()

@@ -24,62 +24,64 @@ HERE = ProcessGroup(CPU)
 
 
 def run(
-    model: Path, resume: bool = False, conduct: RuntimeConfig = ALONE, **options: object
+    model: Path, resume: bool = False, runtime: RuntimeConfig = ALONE, **options: object
 ) -> RunResult:
     given = options if resume else OPTIONS | options
-    return train(model, given, runtime=conduct, resume=resume, open_training_data=open_toys)
+    return train(model, given, runtime=runtime, resume=resume, open_training_data=open_toys)
 
 
-def toy_learner(**options: object) -> TrainStep:
+def toy_train_step(**options: object) -> TrainStep:
     config = TrainingConfig(**{**OPTIONS, **options})  # type: ignore[arg-type]
-    material = open_toys(config, None)
-    return TrainStep(material.network, material.dataset, config, HERE)
+    data = open_toys(config, None)
+    return TrainStep(data.network, data.dataset, config, HERE)
 
 
-def test_the_loss_of_a_repeated_run_of_episodes_falls() -> None:
-    learner = toy_learner(nsteps=60, batch_size=1, lr=0.01, nepochs=2, dropout=0.0)
-    learner._dataset = type("One", (), {"__getitem__": lambda self, i: presented(0, "train", 0)})()
-    losses = [learner.step().loss for _ in range(60)]
+def test_the_loss_on_a_repeated_episode_decreases() -> None:
+    train_step = toy_train_step(nsteps=60, batch_size=1, lr=0.01, nepochs=2, dropout=0.0)
+    train_step._dataset = type(
+        "One", (), {"__getitem__": lambda self, i: presented(0, "train", 0)}
+    )()
+    losses = [train_step.step().loss for _ in range(60)]
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_the_gradient_is_that_of_the_mean_over_all_target_tokens() -> None:
-    learner = toy_learner(dropout=0.0, micro_batch_tokens=150)
-    batch = learner.next_batch()
+def test_the_gradient_is_that_of_the_mean_loss_over_all_target_tokens() -> None:
+    train_step = toy_train_step(dropout=0.0, micro_batch_tokens=150)
+    batch = train_step.next_batch()
     assert len(batch.micro_batches) > 2
-    whole = learner.network.collate(batch.episodes)
-    pad = learner.network.vocabulary.output.pad
-    logits = learner.network(whole)
-    parameters = list(learner.network.parameters())
+    whole = train_step.network.collate(batch.episodes)
+    pad = train_step.network.vocabulary.output.pad
+    logits = train_step.network(whole)
+    parameters = list(train_step.network.parameters())
     loss = torch.nn.functional.cross_entropy(
         logits.flatten(0, 1), whole.target.flatten(), ignore_index=pad
     )
     expected = torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
-    figures = learner.step()
+    figures = train_step.step()
     assert figures.loss == pytest.approx(loss.item(), rel=1e-5)
     assert figures.gradient_norm == pytest.approx(expected.norm().item(), rel=1e-4)
-    torch.testing.assert_close(learner._gradient, expected, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(train_step._gradient, expected, rtol=1e-3, atol=1e-6)
 
 
-def test_pieces_are_dealt_once_each_and_in_balance() -> None:
+def test_micro_batches_are_assigned_once_each_with_balanced_loads() -> None:
     network = open_toys(TrainingConfig(**OPTIONS), None).network
     pieces = network.micro_batches([presented(0, "x", i) for i in range(12)], 300)
-    hands = assign_micro_batches(pieces, 3)
-    assert sorted(number for hand in hands for number in hand) == list(range(len(pieces)))
-    loads = [sum(pieces[number].n_tokens for number in hand) for hand in hands]
+    assigned = assign_micro_batches(pieces, 3)
+    assert sorted(number for numbers in assigned for number in numbers) == list(range(len(pieces)))
+    loads = [sum(pieces[number].n_tokens for number in numbers) for numbers in assigned]
     assert max(loads) - min(loads) <= max(piece.n_tokens for piece in pieces)
 
 
 def test_validation_gives_the_accuracy_of_greedy_decoding() -> None:
-    learner = toy_learner(nsteps=50, batch_size=4, lr=0.01, nepochs=1, lr_warmup=False)
+    train_step = toy_train_step(nsteps=50, batch_size=4, lr=0.01, nepochs=1, lr_warmup=False)
     for _ in range(50):
-        learner.step()
+        train_step.step()
     episodes = [presented(5, "v", index) for index in range(12)]
     # A pool limits what may be answered, and an answer with another symbol can never be right.
     episodes[0] = replace(episodes[0], pool=("RED", "BLUE"))
-    copied, novel = _greedy_accuracy(learner.network, episodes)
+    copied, novel = _greedy_accuracy(train_step.network, episodes)
     config = TrainingConfig(precision="fp32", micro_batch_tokens=500)
-    figures = Validation(learner.network, episodes, config, HERE).measure(learner.network)
+    figures = Validation(train_step.network, episodes, config, HERE).measure(train_step.network)
     assert figures.study_accuracy == pytest.approx(copied)
     assert figures.novel_accuracy == pytest.approx(novel)
     assert copied + novel > 0, "nothing is tested if every answer is wrong"
@@ -93,16 +95,16 @@ def _greedy_accuracy(network: EpisodeNetwork, episodes: list[Episode]) -> tuple[
     return tuple(100 * sum(right[kind]) / len(right[kind]) for kind in (True, False))  # type: ignore
 
 
-def test_a_run_leaves_model_history_and_event_files(tmp_path: Path) -> None:
-    outcome = run(tmp_path / "net.pt", nsteps=30)
+def test_a_run_writes_model_log_and_event_files(tmp_path: Path) -> None:
+    result = run(tmp_path / "net.pt", nsteps=30)
     lines = read_metrics(tmp_path / "net.history.jsonl")
     assert [line["step"] for line in lines] == [1, 25, 30]
     assert all(line["val_loss"] is not None for line in lines)
     assert 0 <= (lines[-1]["accuracy_study"] or 0) <= 100
     assert lines[-1]["episodes"] == 60
     assert list((tmp_path / "net.tb").glob("events.out.tfevents.*"))
-    assert outcome.last_validation == lines[-1]
-    assert outcome.stopped_by is None
+    assert result.last_validation == lines[-1]
+    assert result.stopped_by is None
 
 
 def test_the_same_seed_gives_the_same_model_and_another_does_not(tmp_path: Path) -> None:
@@ -114,8 +116,8 @@ def test_the_same_seed_gives_the_same_model_and_another_does_not(tmp_path: Path)
 
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
     class StopAt4(TrainingCallback):
-        def on_step(self, progress) -> None:
-            if progress.step == 4:
+        def on_step(self, info) -> None:
+            if info.step == 4:
                 raise KeyboardInterrupt
 
     options = {"nsteps": 9, "dropout": 0.3, "batch_growth": 2.0}
@@ -139,7 +141,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: P
     assert whole[-1]["episodes"] == 27
 
 
-def test_history_beyond_the_checkpoint_is_not_kept_twice(tmp_path: Path) -> None:
+def test_a_resumed_run_drops_log_entries_beyond_its_checkpoint(tmp_path: Path) -> None:
     run(tmp_path / "net.pt", nsteps=1)
     with (tmp_path / "net.history.jsonl").open("a") as file:
         file.write('{"step": 25}\n{"st')  # as after kill -9
@@ -147,7 +149,7 @@ def test_history_beyond_the_checkpoint_is_not_kept_twice(tmp_path: Path) -> None
     assert [line["step"] for line in read_metrics(tmp_path / "net.history.jsonl")] == [1]
 
 
-def test_the_best_model_is_kept_after_the_skipped_part(tmp_path: Path) -> None:
+def test_the_best_model_is_saved_after_the_skipped_fraction(tmp_path: Path) -> None:
     run(tmp_path / "a.pt", nsteps=30, save_best=True, save_best_skip=0.5)
     best = torch.load(tmp_path / "a_best.pt", weights_only=True)
     assert best["info"]["step"] in (25, 30)
@@ -173,31 +175,31 @@ def test_resuming_with_other_options_or_data_is_refused(tmp_path: Path) -> None:
         run(tmp_path / "net.pt", resume=True, batch_size=9)
 
     def other_data(config: TrainingConfig, data_dir: Path | None):
-        material = open_toys(config, data_dir)
-        return replace(material, dataset=replace(material.dataset, seed=99))
+        data = open_toys(config, data_dir)
+        return replace(data, dataset=replace(data.dataset, seed=99))
 
     with pytest.raises(UsageError, match="other training episodes"):
         train(tmp_path / "net.pt", {}, runtime=ALONE, resume=True, open_training_data=other_data)
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_its_batch(tmp_path: Path) -> None:
+def test_a_diverged_run_stops_and_writes_its_batch(tmp_path: Path) -> None:
     def poisoned(config: TrainingConfig, data_dir: Path | None):
-        material = open_toys(config, data_dir)
-        forward = material.network.forward
+        data = open_toys(config, data_dir)
+        forward = data.network.forward
         calls = iter(range(1000))
 
         def broken(batch, generator=None):
-            training = material.network.training
+            training = data.network.training
             spoil = torch.nan if training and next(calls) >= 3 else 1.0
             return forward(batch, generator) * spoil
 
-        material.network.forward = broken  # type: ignore[method-assign]
-        return material
+        data.network.forward = broken  # type: ignore[method-assign]
+        return data
 
-    conduct = RuntimeConfig(workers=1, save_every=0)
+    runtime = RuntimeConfig(workers=1, save_every=0)
     options = OPTIONS | {"nsteps": 20, "micro_batch_tokens": 10**6}
     with pytest.raises(BimlError, match=r"step 4: the loss is nan") as told:
-        train(tmp_path / "net.pt", options, runtime=conduct, open_training_data=poisoned)
+        train(tmp_path / "net.pt", options, runtime=runtime, open_training_data=poisoned)
     folder = tmp_path / "net.failed_step_4"
     assert str(folder) in str(told.value)
     about = json.loads((folder / "step.json").read_text())
@@ -208,20 +210,22 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_its_batch(tmp_path: Pa
     assert torch.load(tmp_path / "net.pt", weights_only=True)["training"]["step"] == 3
 
 
-def test_the_dashboard_draws_the_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_dashboard_plots_learning_curves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    run(tmp_path / "net.pt", nsteps=2, conduct=RuntimeConfig(workers=1, dashboard=True))
+    run(tmp_path / "net.pt", nsteps=2, runtime=RuntimeConfig(workers=1, dashboard=True))
     assert (tmp_path / "net.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_bf16_trains_too(tmp_path: Path) -> None:
-    outcome = run(tmp_path / "net.pt", nsteps=2, precision="bf16")
-    assert outcome.config.precision == "bf16"
+    result = run(tmp_path / "net.pt", nsteps=2, precision="bf16")
+    assert result.config.precision == "bf16"
     assert weights_of(tmp_path / "net.pt")["out.weight"].dtype == torch.float32
 
 
-def test_precision_and_piece_size_stay_those_of_the_run(tmp_path: Path) -> None:
+def test_precision_and_micro_batch_size_are_saved_with_the_run(tmp_path: Path) -> None:
     given = {key: OPTIONS[key] for key in OPTIONS if key not in ("precision", "micro_batch_tokens")}
     train(tmp_path / "net.pt", given, runtime=ALONE, open_training_data=open_toys)
     options = torch.load(tmp_path / "net.pt", weights_only=True)["training"]["options"]
@@ -231,7 +235,7 @@ def test_precision_and_piece_size_stay_those_of_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("amx", [False, True])
-def test_pieces_are_larger_where_products_take_less_time_than_their_code(
+def test_micro_batches_are_larger_on_cpus_with_amx(
     amx: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": amx}, raising=False)
@@ -244,7 +248,7 @@ def test_pieces_are_larger_where_products_take_less_time_than_their_code(
     )
 
 
-def test_pieces_have_a_size_where_pytorch_knows_no_processors(
+def test_micro_batches_have_a_default_size_in_older_pytorch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delattr("torch.cpu.get_capabilities", raising=False)

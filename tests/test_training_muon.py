@@ -18,7 +18,7 @@ def give_gradients(parameters: list[torch.nn.Parameter], step: int) -> None:
         weights.grad = torch.randn_like(weights)
 
 
-def test_it_takes_the_steps_of_pytorchs_muon() -> None:
+def test_muon_takes_the_steps_of_pytorchs() -> None:
     ours, theirs = matrices(), matrices()
     muon = Muon(ours, 0.02)
     reference = torch.optim.Muon(theirs, lr=0.02, weight_decay=0.0)
@@ -70,7 +70,7 @@ def test_updates_are_nearly_orthogonal() -> None:
     assert values.max() < 1.4
 
 
-def test_wide_matrices_take_the_same_iterations_by_way_of_their_rows_products() -> None:
+def test_the_factored_iteration_of_wide_matrices_is_equal() -> None:
     torch.manual_seed(3)
     wide = torch.randn(4, 16, 40)
     a, b, c = NS_COEFFICIENTS

@@ -1,4 +1,4 @@
-"""Recipes by name, and runs that are given a length of time."""
+"""Presets, contradicting options, and runs with a time budget."""
 
 import signal
 import time
@@ -28,7 +28,7 @@ def test_the_paper_preset_is_the_default_and_changes_nothing() -> None:
     assert TrainingConfig(**resolve_options({})) == TrainingConfig()
 
 
-def test_options_that_are_given_go_before_those_of_the_preset() -> None:
+def test_given_options_override_those_of_the_preset() -> None:
     config = TrainingConfig(**resolve_options({"preset": "fast", "batch_size": 7}))
     assert config.batch_size == 7
     assert config.arch == PRESETS["fast"]["arch"]
@@ -87,7 +87,7 @@ def test_misuse_is_named(tmp_path: Path, capsys, options: tuple[str, ...], told:
 
 
 @pytest.mark.parametrize("kind", ["retrieve", "few_shot_vanilla", "open_end_human_all"])
-def test_what_a_preset_brings_along_needs_no_effect(kind: str) -> None:
+def test_options_of_a_preset_may_have_no_effect(kind: str) -> None:
     assert resolve_options({"preset": "fast", "episode_type": kind})["aux_loss_weight"] == 0.3
     assert (
         resolve_options({"preset": "fast", "episode_type": kind, "aux_loss_weight": 0.0})[
@@ -107,7 +107,7 @@ def test_what_a_preset_brings_along_needs_no_effect(kind: str) -> None:
         (None, {}, False),
     ],
 )
-def test_the_fast_preset_is_suggested_where_the_papers_takes_over_a_day(
+def test_the_fast_preset_is_suggested_if_the_published_one_takes_over_a_day(
     capsys, seconds: float | None, options: dict[str, str], suggested: bool
 ) -> None:
     config = TrainingConfig(**resolve_options(options))
@@ -118,23 +118,23 @@ def test_the_fast_preset_is_suggested_where_the_papers_takes_over_a_day(
     assert ("Measured: about" in told) == (seconds is not None)
 
 
-def test_a_time_budget_becomes_a_number_of_steps_that_the_run_keeps(tmp_path: Path) -> None:
+def test_a_time_budget_becomes_a_fixed_number_of_steps(tmp_path: Path) -> None:
     options = {name: value for name, value in OPTIONS.items() if name not in ("nsteps", "nepochs")}
     model = tmp_path / "net.pt"
     alone = RuntimeConfig(workers=1)
-    outcome = train(
+    result = train(
         model, options | {"time_budget": 0.01}, runtime=alone, open_training_data=open_toys
     )
-    steps = outcome.config.nsteps
+    steps = result.config.nsteps
     assert steps is not None
-    assert outcome.step == outcome.total_steps == steps
+    assert result.step == result.total_steps == steps
     again = tmp_path / "again.pt"
     train(again, options | {"nsteps": steps}, runtime=alone, open_training_data=open_toys)
     weights = [torch.load(path, weights_only=True)["weights"] for path in (model, again)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def test_a_signal_while_the_pace_is_measured_does_not_change_the_length(
+def test_a_signal_while_the_step_time_is_measured_does_not_change_the_length(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def measured(_learner: object, asked_to_stop: Callable[[], bool], _turn: float) -> float:
@@ -145,15 +145,15 @@ def test_a_signal_while_the_pace_is_measured_does_not_change_the_length(
 
     monkeypatch.setattr("biml.training.trainer.measure_step_time", measured)
     options = {name: value for name, value in OPTIONS.items() if name not in ("nsteps", "nepochs")}
-    outcome = train(
+    result = train(
         tmp_path / "net.pt",
         options | {"time_budget": 1},
         runtime=RuntimeConfig(workers=1),
         open_training_data=open_toys,
     )
-    assert outcome.stopped_by == signal.SIGTERM
-    assert outcome.step == 1
-    assert 100 < outcome.total_steps <= 120  # a minute of half seconds, and its validation
+    assert result.stopped_by == signal.SIGTERM
+    assert result.step == 1
+    assert 100 < result.total_steps <= 120  # a minute of half seconds, and its validation
 
 
 def test_a_muon_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
@@ -166,8 +166,8 @@ def test_a_muon_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
         pass
 
     class StopHalfway(TrainingCallback):
-        def on_step(self, progress: StepInfo) -> None:
-            if progress.step == 5:
+        def on_step(self, info: StepInfo) -> None:
+            if info.step == 5:
                 raise EnoughError
 
     with pytest.raises(EnoughError):
@@ -177,7 +177,7 @@ def test_a_muon_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def test_a_squared_rate_rises_and_falls() -> None:
+def test_the_quadratic_schedule_warms_up_and_decays() -> None:
     config = TrainingConfig(lr=1.0, lr_schedule="quadratic")
     rates = [learning_rate(progress / 1000, config) for progress in range(1000)]
     assert rates[0] < 0.1
@@ -186,7 +186,7 @@ def test_a_squared_rate_rises_and_falls() -> None:
     assert rates[-1] < 1e-5
 
 
-def test_a_squared_rate_rises_again_where_biases_and_noise_come_in() -> None:
+def test_the_quadratic_schedule_has_a_second_cycle_with_biases_and_noise() -> None:
     config = TrainingConfig(
         lr=1.0, lr_schedule="quadratic", episode_type="joint", curriculum=True, clean_fraction=0.6
     )
@@ -200,6 +200,6 @@ def test_a_squared_rate_rises_again_where_biases_and_noise_come_in() -> None:
         assert learning_rate(0.5, replace(config, **without)) == pytest.approx(0.25)
 
 
-def test_curriculum_and_clean_share_must_fit() -> None:
+def test_the_clean_fraction_is_at_most_one() -> None:
     with pytest.raises(UsageError, match="clean_fraction"):
         TrainingConfig(clean_fraction=1.5)

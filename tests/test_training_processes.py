@@ -27,8 +27,8 @@ from training_toys import open_toys
 from biml.training.config import RuntimeConfig
 from biml.training.trainer import train
 model = Path(sys.argv[1])
-outcome = train(model, MANY_PIECES, runtime=RuntimeConfig(), open_training_data=open_toys)
-print("steps:", outcome.step)
+result = train(model, MANY_PIECES, runtime=RuntimeConfig(), open_training_data=open_toys)
+print("steps:", result.step)
 """
 
 
@@ -54,7 +54,7 @@ def test_two_processes_learn_the_same_as_one(tmp_path: Path) -> None:
     assert far_apart(tmp_path / "one.pt", tmp_path / "other.pt") > 1e-4
 
 
-def test_files_in_the_current_directory_are_not_taken_for_modules(
+def test_workers_do_not_import_from_the_current_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "random.py").write_text("raise SystemExit('a file of the user was run')\n")
@@ -63,7 +63,7 @@ def test_files_in_the_current_directory_are_not_taken_for_modules(
     assert (tmp_path / "two.pt").is_file()
 
 
-def test_two_processes_share_the_work_of_muon(tmp_path: Path) -> None:
+def test_two_processes_with_muon_learn_the_same_as_one(tmp_path: Path) -> None:
     muon = {name: value for name, value in MANY_PIECES.items() if name != "lr_warmup"}
     muon |= {"optimizer": "muon", "lr_schedule": "quadratic"}
     train(tmp_path / "one.pt", muon, runtime=RuntimeConfig(workers=1), open_training_data=open_toys)
@@ -94,7 +94,7 @@ def under_torchrun(script: Path, text: str, model: Path) -> str:
     return result.stdout
 
 
-def test_torchrun_decides_the_processes(tmp_path: Path) -> None:
+def test_processes_of_torchrun_learn_the_same_as_one(tmp_path: Path) -> None:
     under_torchrun(tmp_path / "job.py", TOYS_UNDER_TORCHRUN, tmp_path / "two.pt")
     train(
         tmp_path / "one.pt",
@@ -118,12 +118,12 @@ trainer.pick_precision = lambda device: "bf16" if first else "fp32"
 trainer.default_micro_batch_tokens = lambda arch, device, precision: 200 if first else 100_000
 for unsaid in ("precision", "micro_batch_tokens"):
     del MANY_PIECES[unsaid]
-outcome = trainer.train(Path(sys.argv[1]), MANY_PIECES, open_training_data=open_toys)
-sys.stdout.write(f"{outcome.config.precision} {outcome.config.micro_batch_tokens}\\n")
+result = trainer.train(Path(sys.argv[1]), MANY_PIECES, open_training_data=open_toys)
+sys.stdout.write(f"{result.config.precision} {result.config.micro_batch_tokens}\\n")
 """
 
 
-def test_what_suits_the_first_machine_holds_for_all_processes_of_torchrun(tmp_path: Path) -> None:
+def test_torchrun_uses_the_precision_and_micro_batches_of_rank_0(tmp_path: Path) -> None:
     told = under_torchrun(tmp_path / "job.py", UNLIKE_MACHINES, tmp_path / "two.pt")
     assert told.splitlines() == ["bf16 200"] * 2
 
@@ -149,13 +149,13 @@ model = Path(sys.argv[1])
 resume = model.exists()
 if not resume:
     TrainStep.accumulate = signalled
-outcome = train(model, LONGER, resume=resume, open_training_data=open_toys)
-sys.stdout.write(f"{outcome.step}\\n")
+result = train(model, LONGER, resume=resume, open_training_data=open_toys)
+sys.stdout.write(f"{result.step}\\n")
 """
 LONGER = MANY_PIECES | {"nsteps": 12}
 
 
-def test_a_run_of_torchrun_that_one_process_was_told_to_stop_goes_on(tmp_path: Path) -> None:
+def test_a_torchrun_run_stopped_by_a_signal_to_one_process_resumes(tmp_path: Path) -> None:
     job, model = tmp_path / "job.py", tmp_path / "two.pt"
     first, other = map(int, under_torchrun(job, STOPPED_AND_RESUMED, model).split())
     assert 1 < first == other < 12

@@ -60,7 +60,7 @@ def test_short_runs_have_a_schedule_too(nepochs: int, warmup: bool) -> None:
 
 
 @pytest.mark.parametrize("growth", [1.0, 1.5, 4.0])
-def test_batches_grow_evenly_and_show_every_presentation_once(growth: float) -> None:
+def test_batches_grow_linearly_and_use_every_episode_once(growth: float) -> None:
     config, total = TrainingConfig(batch_size=20, batch_growth=growth), 101
     ends = [config.episodes_seen(steps, total) for steps in range(total + 1)]
     sizes = [b - a for a, b in pairwise(ends)]
@@ -70,7 +70,7 @@ def test_batches_grow_evenly_and_show_every_presentation_once(growth: float) -> 
     assert sum(sizes) == ends[-1] == round(20 * total * (1 + growth) / 2)
 
 
-def test_passes_over_the_data_are_fewer_steps_where_batches_grow() -> None:
+def test_growing_batches_take_fewer_steps_per_epoch() -> None:
     config = TrainingConfig(batch_size=10, batch_growth=3, nepochs=2)
     assert config.total_steps(1000) == 100
     assert config.episodes_seen(100, 100) == 2000
@@ -113,7 +113,7 @@ def test_validation_at_steps_1_25_every_100_and_the_last() -> None:
         ("--data_dir", "nosuch"),
     ],
 )
-def test_a_value_that_cannot_work_is_misuse_and_named(
+def test_a_value_that_is_not_allowed_is_named(
     option: str, value: str, tmp_path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = run_single_command(
@@ -129,13 +129,13 @@ def test_a_value_that_cannot_work_is_misuse_and_named(
     "option",
     [["--act", "tanh"], ["--batch_size", "many"], ["--no_such"], ["--resume", "--overwrite"]],
 )
-def test_the_parser_refuses_what_it_can(option: list[str]) -> None:
+def test_the_parser_refuses_wrong_types_and_choices(option: list[str]) -> None:
     with pytest.raises(SystemExit) as end:
         run_single_command("train", ["--fn_out_model", "a.pt", *option])
     assert end.value.code == 2
 
 
-def test_a_model_is_not_named_as_an_export_is(tmp_path: Path, capsys) -> None:
+def test_a_model_cannot_have_the_name_of_an_export(tmp_path: Path, capsys) -> None:
     words = ["--fn_out_model", "net.safetensors", "--dir_model", str(tmp_path), "--nsteps", "1"]
     assert run_single_command("train", [*words, "--overwrite"]) == 2
     error = capsys.readouterr().err
@@ -144,7 +144,9 @@ def test_a_model_is_not_named_as_an_export_is(tmp_path: Path, capsys) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_end_of_input_keeps_the_model(tmp_path: Path, capsys, monkeypatch) -> None:
+def test_end_of_input_at_the_overwrite_question_keeps_the_model(
+    tmp_path: Path, capsys, monkeypatch
+) -> None:
     def end(prompt: str) -> str:
         raise EOFError
 
@@ -163,7 +165,7 @@ def help_of(option: str, shown: str) -> str:
     return " ".join(shown.split()).rsplit(f" {option} ", 1)[1].split(" --")[0]
 
 
-def test_the_help_says_what_the_tables_have(capsys, monkeypatch) -> None:
+def test_the_help_lists_choices_and_former_names(capsys, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit):
         run_single_command("train", ["--help"])
@@ -204,7 +206,7 @@ def test_an_evaluation_type_cannot_be_trained(capsys) -> None:
     assert "evaluation only" in capsys.readouterr().err
 
 
-def test_every_option_that_differs_from_the_run_is_named_with_both_values() -> None:
+def test_resume_names_each_differing_option_with_both_values() -> None:
     had = TrainingConfig(**OPTIONS)
     check_resume_options(had, {"batch_size": 2, "lr": 0.001})
     with pytest.raises(UsageError) as told:
@@ -216,7 +218,7 @@ def test_every_option_that_differs_from_the_run_is_named_with_both_values() -> N
     assert not any("seed" in line for line in lines)
 
 
-def test_memory_that_does_not_suffice_is_told(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_running_out_of_memory_is_reported(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--fn_out_model", "a.pt", "--dir_model", str(tmp_path)]
     assert run_single_command("train", [*where, "--emb_size", str(2**20), "--workers", "1"]) == 1
     assert "--micro_batch_tokens" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What Ctrl-C does wherever it strikes; `test_training_interrupted` asks the real command."""
+"""Ctrl-C at any moment; `test_training_interrupted` tests the command itself."""
 
 import io
 import os
@@ -35,7 +35,7 @@ class StruckByCtrlC(io.RawIOBase):
         return len(data)
 
 
-def test_a_ctrl_c_that_strikes_while_a_line_is_written_asks_like_any_other() -> None:
+def test_ctrl_c_while_a_line_is_printed_requests_a_stop() -> None:
     terminal = StruckByCtrlC()
     console = Console(file=io.TextIOWrapper(io.BufferedWriter(terminal), write_through=True))
     with graceful_shutdown(console.print) as request:
@@ -57,7 +57,7 @@ def sigint_raises() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("sigint_raises")
-def test_handlers_are_as_before_when_a_run_is_over() -> None:
+def test_signal_handlers_are_restored_after_a_run() -> None:
     before = signal.getsignal(signal.SIGINT)
     with graceful_shutdown(lambda text: None) as request:
         signal.raise_signal(signal.SIGTERM)
@@ -68,7 +68,7 @@ def test_handlers_are_as_before_when_a_run_is_over() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
-def test_a_terminal_keeps_its_cursor_however_a_run_ends() -> None:
+def test_the_cursor_stays_visible() -> None:
     terminal = io.StringIO()
     shown = TrainingConsole(Console(file=terminal, force_terminal=True))
     shown.on_start(
@@ -121,7 +121,7 @@ with graceful_shutdown(tell):
 
 
 @pytest.mark.parametrize("script", [WAITING, UNREAD], ids=["another process", "a reader"])
-def test_a_second_ctrl_c_ends_a_process_that_waits_for(script: str) -> None:
+def test_a_second_ctrl_c_ends_a_waiting_process(script: str) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     environment |= {"GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0"}
     run = subprocess.Popen(

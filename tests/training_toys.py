@@ -1,4 +1,4 @@
-"""Small runs for the tests of training: a narrow network and a handful of drawn episodes."""
+"""Small runs for the tests of training: a narrow network and a few sampled episodes."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +31,7 @@ OPTIONS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class ToySource:
-    """Drawn episodes, one study example of each also asked."""
+    """Sampled episodes, each with one study-example query."""
 
     seed: int
     episodes_per_epoch: int = 10
@@ -52,7 +52,7 @@ def presented(*path: Any) -> Episode:
 
 
 def open_toys(config: TrainingConfig, data_dir: Path | None) -> TrainingData:
-    """In place of `open_material`."""
+    """Open data and network of a small run, as `open_training_data` does."""
     sizes = Seq2SeqConfig(
         config.nlayers_encoder,
         config.nlayers_decoder,

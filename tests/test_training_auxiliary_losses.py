@@ -1,4 +1,4 @@
-"""Guidance: inner layers are told what symbols stand for and what words mean, in training."""
+"""Auxiliary losses on inner layers: the sources of symbols and the meanings of words."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -37,17 +37,17 @@ def origins(grammar: Grammar, words: str) -> tuple[int, ...] | None:
     return found
 
 
-def test_origins_tell_equal_words_apart() -> None:
+def test_source_positions_distinguish_equal_words() -> None:
     assert origins(GOLD, "DAX surround 3 after 1 thrice") == (4, 4, 4, 0, 2, 0)
     assert origins(GOLD, "DAX thrice after DAX") == (3, 0, 0, 0)
 
 
-def test_a_symbol_that_stands_for_no_primitive_has_no_origin() -> None:
+def test_a_symbol_without_primitive_has_no_source_position() -> None:
     assert origins(GOLD, "1 unknown") is None
     assert origins(Grammar.parse("dax -> RED\nu1 fep -> [u1] BLUE"), "dax fep") is None
 
 
-def test_origins_of_drawn_episodes_give_their_targets_back() -> None:
+def test_source_positions_of_sampled_episodes_reproduce_their_targets() -> None:
     source = with_grammar_labels(episode_type("algebraic").open_training(DataFolders(), seed=3))
     for index in range(30):
         episode = source[index]
@@ -61,7 +61,7 @@ def test_origins_of_drawn_episodes_give_their_targets_back() -> None:
             assert [symbol for (symbol,) in found] == list(example.output)
 
 
-def test_targets_that_biases_or_noise_changed_are_not_explained() -> None:
+def test_targets_changed_by_biases_or_noise_have_no_grammar_labels() -> None:
     source = episode_type("algebraic+biases").open_training(DataFolders(), seed=3)
     unknown = known = 0
     for index in range(30):
@@ -90,24 +90,24 @@ EPISODE = add_grammar_labels(
 )
 
 
-def test_guides_point_from_symbols_to_words_and_from_words_to_meanings() -> None:
-    guides = StagedNetwork(SMALL, PUBLISHED_VOCAB).collate([EPISODE]).aux_labels
-    assert guides is not None
+def test_auxiliary_labels_align_symbols_with_words_and_words_with_meanings() -> None:
+    labels = StagedNetwork(SMALL, PUBLISHED_VOCAB).collate([EPISODE]).aux_labels
+    assert labels is not None
     # SOS dax IO RED SOS dax fep wif IO BLUE RED BLUE SOS
-    assert guides.study_alignment.t().tolist() == [[0, 3, 1], [0, 9, 7], [0, 10, 5], [0, 11, 7]]
+    assert labels.study_alignment.t().tolist() == [[0, 3, 1], [0, 9, 7], [0, 10, 5], [0, 11, 7]]
     # wif fep dax | IO RED BLUE RED, each predicted by the token before it, and EOS by the last,
     # which stands for IO; the second query is not what the grammar says.
-    assert guides.answer_alignment.t().tolist() == [[0, 0, 2], [0, 1, 0], [0, 2, 2], [0, 3, 3]]
+    assert labels.answer_alignment.t().tolist() == [[0, 0, 2], [0, 1, 0], [0, 2, 2], [0, 3, 3]]
     red, blue = (PUBLISHED_VOCAB.output.index[symbol] for symbol in ("RED", "BLUE"))
     # dax, fep, wif, as the study examples first show them
-    assert guides.meanings.tolist() == [
+    assert labels.meanings.tolist() == [
         [red, *[-1] * 10],
         [-1, 2, 1, 2, 0, 0, 0, 0, 0, 0, 1],
         [blue, *[-1] * 10],
     ]
 
 
-def test_guides_of_an_episode_are_the_same_in_any_batch() -> None:
+def test_auxiliary_labels_of_an_episode_do_not_depend_on_its_batch() -> None:
     network = StagedNetwork(SMALL, PUBLISHED_VOCAB)
     source = with_grammar_labels(episode_type("algebraic").open_training(DataFolders(), seed=3))
     bare = Episode(EPISODE.study, EPISODE.queries)
@@ -127,13 +127,13 @@ def test_guides_of_an_episode_are_the_same_in_any_batch() -> None:
     assert batch.word_rows.unpack.shape[1] > alone.word_rows.unpack.shape[1]
 
 
-def test_a_rule_that_a_meaning_cannot_hold_is_not_told() -> None:
+def test_rules_beyond_the_label_size_are_ignored() -> None:
     assert set(rule_label(None, PUBLISHED_VOCAB.output)) == {-1}
     for rule in ("u1 fep -> [u1] BLUE", "u1 fep u2 lug u3 -> [u1]", "fep x1 -> " + "[x1] " * 9):
         assert set(rule_label(Rule.parse(rule), PUBLISHED_VOCAB.output)) == {-1}
 
 
-def test_guided_attention_is_scored_by_its_cross_entropy() -> None:
+def test_the_attention_loss_is_the_cross_entropy_of_the_attended_positions() -> None:
     torch.manual_seed(0)
     q, k = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
     hidden = torch.zeros(2, 3, 3, dtype=torch.bool)
@@ -141,27 +141,27 @@ def test_guided_attention_is_scored_by_its_cross_entropy() -> None:
     looks = torch.tensor([[0, 1], [1, 2], [0, 1]])
     first = F.log_softmax(q[0, 1] @ k[0].T / 2, -1)[0]
     second = F.log_softmax(q[1, 2] @ k[1, 1:].T / 2, -1)[0]
-    guidance = AuxiliaryLoss(some_guides())
-    guidance.add_attention_loss(q, k, hidden, looks)
-    torch.testing.assert_close(guidance.total, -first - second)
+    auxiliary = AuxiliaryLoss(some_labels())
+    auxiliary.add_attention_loss(q, k, hidden, looks)
+    torch.testing.assert_close(auxiliary.total, -first - second)
 
 
-def some_guides() -> AuxLabels:
-    guides = StagedNetwork(SMALL, PUBLISHED_VOCAB).collate([EPISODE]).aux_labels
-    assert guides is not None
-    return guides
+def some_labels() -> AuxLabels:
+    labels = StagedNetwork(SMALL, PUBLISHED_VOCAB).collate([EPISODE]).aux_labels
+    assert labels is not None
+    return labels
 
 
-def test_meanings_are_scored_by_their_cross_entropies() -> None:
+def test_the_meaning_loss_is_the_sum_of_its_cross_entropies() -> None:
     torch.manual_seed(0)
     symbols = len(PUBLISHED_VOCAB.output)
     read_out = torch.randn(n_meaning_logits(symbols), 4)
     x = torch.randn(2, 4)
-    guides = some_guides()
-    guidance = AuxiliaryLoss(replace(guides, meanings=guides.meanings[:2]))
+    labels = some_labels()
+    auxiliary = AuxiliaryLoss(replace(labels, meanings=labels.meanings[:2]))
     norm = RMSNormLinear(4)
     norm.weight.data = torch.tensor([1.0, 2.0, 0.5, 1.0])
-    guidance.add_meaning_loss(x, norm, read_out)
+    auxiliary.add_meaning_loss(x, norm, read_out)
     logits = F.normalize(x, eps=0) * 2 * norm.weight @ read_out.T
     expected = -F.log_softmax(logits[0, :symbols], -1)[PUBLISHED_VOCAB.output.index["RED"]]
     for number, item in enumerate((2, 1, 2, 0, 0, 0, 0, 0)):
@@ -170,10 +170,10 @@ def test_meanings_are_scored_by_their_cross_entropies() -> None:
     for number, kind in enumerate((0, 1)):
         classes = logits[1, symbols + 24 + 2 * number :][:2]
         expected = expected - F.log_softmax(classes, -1)[kind] / 4
-    torch.testing.assert_close(guidance.total, MEANING_WEIGHT * expected)
+    torch.testing.assert_close(auxiliary.total, MEANING_WEIGHT * expected)
 
 
-def test_a_guided_network_learns_where_to_look_and_what_words_mean() -> None:
+def test_training_reduces_the_auxiliary_loss() -> None:
     source = with_grammar_labels(episode_type("algebraic").open_training(DataFolders(), seed=3))
     network = StagedNetwork(SMALL, PUBLISHED_VOCAB, seed=1).train()
     batch = network.collate([source[index] for index in range(4)])
@@ -189,7 +189,7 @@ def test_a_guided_network_learns_where_to_look_and_what_words_mean() -> None:
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_episodes_without_grammars_leave_the_network_unguided() -> None:
+def test_episodes_without_grammar_have_no_auxiliary_loss() -> None:
     network = StagedNetwork(SMALL, PUBLISHED_VOCAB, seed=1).train()
     network(network.collate([Episode(EPISODE.study, EPISODE.queries)]))
     assert network.auxiliary_loss is None
@@ -197,7 +197,7 @@ def test_episodes_without_grammars_leave_the_network_unguided() -> None:
     assert network.auxiliary_loss is not None
 
 
-def test_evaluation_is_told_nothing() -> None:
+def test_evaluation_does_not_use_auxiliary_labels() -> None:
     network = StagedNetwork(SMALL, PUBLISHED_VOCAB, seed=1).eval()
     told = network(network.collate([EPISODE]))
     assert network.auxiliary_loss is None
@@ -205,7 +205,7 @@ def test_evaluation_is_told_nothing() -> None:
     assert torch.equal(told, bare)
 
 
-def test_guidance_is_refused_where_a_network_has_no_use_for_it(tmp_path: Path) -> None:
+def test_an_auxiliary_loss_is_refused_for_a_network_without_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--aux_loss_weight"):
         open_training_data(TrainingConfig(episode_type="algebraic", aux_loss_weight=0.3), tmp_path)
 
@@ -213,8 +213,8 @@ def test_guidance_is_refused_where_a_network_has_no_use_for_it(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "told"), [("algebraic_noise", True), ("retrieve", False), ("few_shot_vanilla", False)]
 )
-def test_types_that_must_learn_no_rules_are_told_none(name: str, told: bool) -> None:
-    material = open_training_data(
+def test_only_types_that_teach_rules_have_grammar_labels(name: str, told: bool) -> None:
+    data = open_training_data(
         TrainingConfig(episode_type=name, arch="staged", aux_loss_weight=0.3), None
     )
-    assert (material.dataset[0].grammar_labels is not None) == told
+    assert (data.dataset[0].grammar_labels is not None) == told

@@ -1,4 +1,4 @@
-"""A run that goes on as the code would not have begun it is refused, with what to do instead."""
+"""The fingerprint of a run: `--resume` refuses to continue when data or schedule changed."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ PAPER = TrainingConfig(episode_type="algebraic+biases", nsteps=1000)
 FAST = TrainingConfig(**resolve_options({"preset": "fast", "episode_type": "algebraic+biases"}))
 
 
-def longer_lessons() -> tuple:
+def longer_stages() -> tuple:
     return tuple(replace(one, n_episodes=one.n_episodes + 1) for one in resume_module.STAGES)
 
 
@@ -31,11 +31,11 @@ def longer_lessons() -> tuple:
         (schedule, "SECOND_CYCLE_LR_FACTOR", 0.3),
         (schedule, "WARMUP_FRACTION", 0.01),
         (resume_module, "MUON_LR_FACTOR", 20.0),
-        (resume_module, "STAGES", longer_lessons()),
+        (resume_module, "STAGES", longer_stages()),
     ],
-    ids=["second rise of the rate", "warm-up", "rate of matrices", "lessons"],
+    ids=["second cycle", "warm-up", "learning rate of matrices", "curriculum stages"],
 )
-def test_a_change_of_the_recipe_is_noticed_where_a_run_follows_it(
+def test_a_changed_schedule_changes_the_fingerprint_of_runs_that_use_it(
     where, name: str, value: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = ToySource(0)
@@ -47,7 +47,7 @@ def test_a_change_of_the_recipe_is_noticed_where_a_run_follows_it(
     assert fast.data == before[1].data
 
 
-def test_episodes_of_another_kind_in_the_course_of_a_run_are_another_recipe() -> None:
+def test_other_curriculum_stages_change_the_schedule_fingerprint() -> None:
     kind, clean = episode_type("algebraic+biases"), 9000
     with_lessons = kind.open_curriculum(DataFolders(), 0, clean)
     without = kind.open_curriculum(DataFolders(), 0, clean, with_stages=False)
@@ -57,7 +57,7 @@ def test_episodes_of_another_kind_in_the_course_of_a_run_are_another_recipe() ->
     assert one.schedule != other.schedule
 
 
-def test_other_data_are_other_data() -> None:
+def test_other_episodes_change_the_data_fingerprint() -> None:
     assert fingerprint(PAPER, ToySource(0)).data != fingerprint(PAPER, ToySource(1)).data
     assert fingerprint(PAPER, ToySource(0)).data != fingerprint(PAPER, ToySource(0, 9)).data
 
@@ -75,13 +75,13 @@ def resume_run(model: Path) -> RunResult:
     )
 
 
-def test_a_run_goes_on_by_the_recipe_that_it_began_with(begun: Path) -> None:
+def test_a_run_with_an_unchanged_fingerprint_resumes(begun: Path) -> None:
     before = weights_of(begun)
     assert resume_run(begun).step == OPTIONS["nsteps"]
     assert all(torch.equal(weight, before[name]) for name, weight in weights_of(begun).items())
 
 
-def test_a_run_of_another_recipe_is_refused_with_what_to_do_instead(
+def test_resume_refuses_a_run_with_another_schedule(
     begun: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = begun.read_bytes()
@@ -91,7 +91,7 @@ def test_a_run_of_another_recipe_is_refused_with_what_to_do_instead(
     assert begun.read_bytes() == before
 
 
-def test_a_run_that_does_not_say_its_recipe_is_refused_likewise(begun: Path) -> None:
+def test_resume_refuses_a_run_without_a_schedule_fingerprint(begun: Path) -> None:
     contents = torch.load(begun, weights_only=True)
     del contents["training"]["recipe"]
     torch.save(contents, begun)
