@@ -205,8 +205,8 @@ def test_a_card_is_shown_in_words(top: Path, capsys) -> None:
     for text in (
         "biml train --preset fast --seed 3",
         "minutes 61.5",
-        "novel 97.2%, copied 99.9%, 200 episodes",
-        "log-likelihood -351.2 (SD 4.0, 10 passes), 990 symbols, lapse 0.03",
+        "novel 97.2%, study 99.9%, 200 episodes",
+        "log-likelihood -351.2 (SD 4.0, 10 repeats), 990 symbols, lapse 0.03",
         "open_ended not measured: it is shy",
         "nlayers_encoder 1",
         "changed 2 of 9,280",
@@ -221,11 +221,11 @@ def test_a_card_is_given_as_it_is(top: Path, capsys) -> None:
 
 def test_it_says_when_there_are_none(capsys) -> None:
     assert main(["models"]) == 0
-    assert "No trained models come with this installation" in capsys.readouterr().out
+    assert "no pretrained models" in capsys.readouterr().out
     assert main(["models", "net-BIML-top"]) == 2
-    assert "installed are: none" in capsys.readouterr().err
+    assert "choose one of: none" in capsys.readouterr().err
 
 
 def test_a_name_that_is_not_there_is_answered_with_those_that_are(top: Path, capsys) -> None:
     assert main(["models", "net-MLC"]) == 2
-    assert "installed are: net-BIML-top" in capsys.readouterr().err
+    assert "choose one of: net-BIML-top" in capsys.readouterr().err

@@ -313,9 +313,13 @@ def run_episode_types(args: argparse.Namespace) -> None:
     for row in rows:
         print(row.name)
         print(f"    {row.summary}")
-        trained_on = f"trains on {', '.join(row.data_sources) or 'its own data'}"
-        print(f"    {trained_on if row.training else 'evaluation only'}")
+        if row.training:
+            print(f"    trains on {', '.join(row.data_sources) or 'its own data'}")
+        else:
+            print("    for evaluation only")
+        if row.evaluation_task:
+            print(f"    evaluation episodes: {row.evaluation_task}")
         if row.tasks:
-            print(f"    models can be evaluated on: {', '.join(row.tasks)}")
+            print(f"    its models can be evaluated on: {', '.join(row.tasks)}")
         if row.requirements:
-            print(f"    needs the data: {', '.join(row.requirements)} (see `biml data status`)")
+            print(f"    needs {', '.join(row.requirements)} (see `biml data status`)")

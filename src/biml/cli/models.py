@@ -1,4 +1,4 @@
-"""`biml models`: the trained models that come with biml, and their cards."""
+"""`biml models` and `biml export`: pretrained models, their cards, and their conversion."""
 
 import argparse
 import json
@@ -11,26 +11,25 @@ from biml.errors import BimlError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-SUMMARY = "List the trained models that come with biml, or show the card of one."
+SUMMARY = "List the pretrained models, or show the card of one."
 
-# The labels stand here too because `evaluation.measure` would load PyTorch.
+# Names and labels of `evaluation.accuracy.CARD_BENCHMARKS`, which would load PyTorch.
 METRIC_NAMES = {
-    "gold": "gold few-shot queries, exact answers",
-    "validation": "validation episodes, exact answers",
-    "novel_rules": "rules never met in training, exact answers",
-    "few_shot_human": "people's few-shot answers",
-    "open_ended": "people's open-ended answers",
+    "gold": "gold few-shot queries, exact matches",
+    "validation": "validation episodes, exact matches",
+    "novel_rules": "held-out rules, exact matches",
+    "few_shot_human": "human few-shot responses",
+    "open_ended": "human open-ended responses",
 }
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="show the card of this model")
-    parser.add_argument("--json", action="store_true", help="the card as it is in its file")
+    parser.add_argument("--json", action="store_true", help="print the card as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """List the models, or show one; exit code 1 where one is damaged."""
+    """List the models, or show one; the exit code is 1 if one is damaged."""
     from rich.console import Console
 
     from biml.paths import list_pretrained
@@ -43,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
     paths = list_pretrained()
     if not paths:
         console.print(
-            "No trained models come with this installation of biml. Train one with `biml train`, "
-            "or fetch the released ones with `biml data download models`."
+            "This installation of biml has no pretrained models. Train one with `biml train`, or "
+            "download the published ones with `biml data download models`."
         )
         return 0
     code = _list_models(paths, console)
@@ -62,7 +61,7 @@ def _list_models(paths: list[Path], console: "Console") -> int:
     table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
     for heading in ("model", "trained on"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("gold", "novel", "copied", "new rules", "log lik.", "lapse"):
+    for heading in ("gold", "novel", "study", "held out", "log lik.", "lapse"):
         table.add_column(heading, justify="right")
     problems = []
     for path in paths:
@@ -85,10 +84,9 @@ def _list_models(paths: list[Path], console: "Console") -> int:
         )
     console.print(table)
     console.print(
-        "\nPercent of the likeliest answers that are exact: to gold few-shot queries, to novel and "
-        "copied queries of validation episodes, and about rules never met in training. "
-        "Log-likelihood of people's few-shot answers, and its lapse rate. "
-        "`biml models NAME` shows more.",
+        "\nExact matches of greedy responses in percent: gold few-shot queries, novel and "
+        "study-example queries of validation episodes, and held-out rules. Log-likelihood of human "
+        "few-shot responses, and its lapse rate. `biml models NAME` shows more.",
         style="dim",
     )
     for problem in problems:
@@ -124,7 +122,7 @@ def _show_model(name: str, as_json: bool, console: "Console") -> int:
     path = pretrained_path(name)
     if path is None:
         known = ", ".join(path.stem for path in list_pretrained()) or "none"
-        raise UsageError(f"no model {name!r} comes with biml; installed are: {known}")
+        raise UsageError(f"there is no pretrained model {name!r}; choose one of: {known}")
     contents = _verified_card(path)
     if as_json:
         print(json.dumps(contents, indent=2))
@@ -139,7 +137,7 @@ def _show_model(name: str, as_json: bool, console: "Console") -> int:
 
 
 def _verified_card(path: Path) -> dict[str, Any]:
-    """The card of a model whose weights are sound."""
+    """The card of a model after checking its weights."""
     from biml.networks.pretrained import read_bytes, read_card, verify_checksum
 
     card = read_card(path)
@@ -148,7 +146,7 @@ def _verified_card(path: Path) -> dict[str, Any]:
 
 
 def _card_lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What is shown of a card, in order."""
+    """Labels and values of a card, in order."""
     from biml.networks.pretrained import upgrade_card
 
     card = upgrade_card(contents.get("card"))
@@ -165,16 +163,8 @@ def _card_lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]
         for one in card.get("parents") or ()
     ]
     lines += [
-        (label, f"{card[key]:,}" if isinstance(card[key], int | float) else str(card[key]))
-        for key, label in (
-            ("seed", "seed"),
-            ("minutes", "minutes"),
-            ("episodes", "episodes"),
-            ("hardware", "hardware"),
-            ("torch", "PyTorch"),
-            ("biml", "biml"),
-            ("note", "note"),
-        )
+        (key, f"{card[key]:,}" if isinstance(card[key], int | float) else str(card[key]))
+        for key in ("seed", "minutes", "episodes", "hardware", "torch", "biml", "note")
         if card.get(key) is not None
     ]
     metrics = _as_mapping(card.get("metrics"))
@@ -185,11 +175,11 @@ def _card_lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]
         elif name in not_measured:
             lines.append((name, f"not measured: {not_measured[name]}"))
     if card.get("p_lapse") is not None:
-        lines.append(("lapse", f"{card['p_lapse']:g} fits people best (--ll_p_lapse)"))
+        lines.append(("lapse", f"{card['p_lapse']:g} fits human responses best (--ll_p_lapse)"))
     rounding = _as_mapping(card.get("rounding"))
     if rounding:
-        changed, answers = rounding["changed_answers"], rounding["answers"]
-        lines.append(("float16", f"changed {changed:,} of {answers:,} of the likeliest answers"))
+        changed, total = rounding["changed_answers"], rounding["answers"]
+        lines.append(("float16", f"changed {changed:,} of {total:,} greedy responses"))
     lines.append(("sha256", str(contents.get("sha256"))))
     return lines
 
@@ -198,14 +188,15 @@ def _format_metrics(metrics: Mapping[str, Any]) -> str:
     if "log_likelihood" in metrics:
         return (
             f"log-likelihood {metrics['log_likelihood']:.1f} (SD {metrics['sd']:.1f}, "
-            f"{metrics['passes']} passes), {metrics['symbols']} symbols, lapse {metrics['p_lapse']:g}"
+            f"{metrics['passes']} repeats), {metrics['symbols']} symbols, "
+            f"lapse {metrics['p_lapse']:g}"
         )
-    shares = [
-        f"{name} {_format_percent(metrics[name])}%"
-        for name in ("novel", "copied")
+    accuracies = [
+        f"{label} {_format_percent(metrics[name])}%"
+        for name, label in (("novel", "novel"), ("copied", "study"))
         if name in metrics
     ]
-    return f"{', '.join(shares)}, {metrics['episodes']} episodes"
+    return f"{', '.join(accuracies)}, {metrics['episodes']} episodes"
 
 
 def _format_percent(value: Any) -> str:
@@ -219,11 +210,8 @@ def _format_likelihood(metrics: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _as_mapping(value: Any) -> Mapping[str, Any]:
-    """The value, or nothing where a card is not as it should be."""
+    """The value, or an empty mapping if a card is malformed."""
     return value if isinstance(value, Mapping) else {}
-
-
-# === `biml export`: a trained network to and from safetensors.
 
 
 EXPORT_SUMMARY = "Convert a trained network to or from safetensors."
@@ -233,13 +221,13 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="SRC",
-        help="a trained model, .pt (ours or released) or .safetensors, found as `biml eval` finds "
-        "it",
+        help="a trained model, .pt (also the published ones) or .safetensors, searched as by "
+        "`biml eval`",
     )
     parser.add_argument(
         "destination",
         metavar="DEST",
-        help="NAME.safetensors (the card NAME.json is written beside it) or NAME.pt",
+        help="NAME.safetensors (with the card NAME.json) or NAME.pt",
     )
     parser.add_argument(
         "--dtype", choices=("float32", "float16"), default="float32", help="default: %(default)s"
@@ -249,10 +237,10 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
         "--dir_model",
         default="out_models",
         metavar="FOLDER",
-        help="where SRC is looked for first (%(default)s)",
+        help="the folder to search first (%(default)s)",
     )
     parser.add_argument(
-        "--data_dir", type=Path, metavar="FOLDER", help="where to look for data folders first"
+        "--data_dir", type=Path, metavar="FOLDER", help="a folder of data to search first"
     )
 
 
@@ -272,11 +260,9 @@ def run_export(args: argparse.Namespace) -> None:
             raise UsageError(f"{path} exists; add --overwrite to replace it")
     source = resolve_model(args.source, args.dir_model, DataFolders(args.data_dir))
     if any(path.exists() and path.samefile(source) for path in written):
-        raise UsageError(f"{source} would be replaced by its own export; give another name")
+        raise UsageError(f"{source} would be replaced by its own export; choose another name")
     contents = load_checkpoint(source)
-    network_from_checkpoint(
-        contents, str(source)
-    )  # an export of what cannot be loaded is of no use
+    network_from_checkpoint(contents, str(source))  # fails for a checkpoint that cannot be loaded
     if destination.suffix == ".safetensors":
         write_safetensors(destination, contents, DTYPES[args.dtype])
     else:
