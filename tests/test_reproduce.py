@@ -207,7 +207,7 @@ def test_responses_to_probes_are_scored(results: Results) -> None:
 @pytest.mark.published_data
 def test_exclusions_have_reasons(results: Results) -> None:
     why = {(one.model, one.experiment, one.measurement): one.reason for one in results.exclusions}
-    assert "not on the open-ended task" in why["mlc", "open-ended", "samples, open-ended"]
+    assert "not trained for the open-ended task" in why["mlc", "open-ended", "samples, open-ended"]
     assert "vocabulary" in why["vanilla", "novel-rules", "greedy responses, held-out rules"]
     assert not any(model == "joint-top" for model, _, _ in why)
     assert ("vanilla", "few-shot", "greedy responses, gold") not in why

@@ -30,11 +30,18 @@ OS_FILES = (".ds_store", "thumbs.db", "desktop.ini")
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model: its name in the tables, its label for readers, `network` or `symbolic`."""
+    """A model of the tables.
+
+    Attributes:
+        label: for readers.
+        kind: `network` or `symbolic`.
+        fitted_to: tasks whose human responses it was trained on, with blanks between.
+    """
 
     name: str
     label: str
     kind: str
+    fitted_to: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,13 @@ class Exclusion:
         """The reason as a sentence."""
         text = self.reason if self.model == PEOPLE else f"the model {self.reason}"
         return f"{text[:1].upper()}{text[1:]}."
+
+
+@dataclass(frozen=True)
+class _ModelInFormat3:
+    name: str
+    label: str
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -200,7 +214,7 @@ def read_results(folder: Path) -> Results:
                 version=typed_field(about, "version", str),
                 quick=typed_field(about, "quick", bool),
                 seed=typed_field(about, "seed", int),
-                models=typed_rows(about, "models", ModelInfo),
+                models=_read_models(about, results_format),
                 experiments=tuple(map(str, typed_field(about, "experiments", list))),
                 exclusions=_read_exclusions(about, results_format),
                 tables=_read_tables(folder / "tables", results_format),
@@ -216,6 +230,13 @@ def read_results(folder: Path) -> Results:
         f" again, or use the biml that made it ({about.get('version', 'unknown version')})",
         source=str(path),
     )
+
+
+def _read_models(about: object, results_format: int) -> tuple[ModelInfo, ...]:
+    if results_format == RESULTS_FORMAT:
+        return typed_rows(about, "models", ModelInfo)
+    models = typed_rows(about, "models", _ModelInFormat3)
+    return tuple(ModelInfo(m.name, m.label, m.kind) for m in models)
 
 
 def _read_exclusions(about: object, results_format: int) -> tuple[Exclusion, ...]:

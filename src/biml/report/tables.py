@@ -1,408 +1,459 @@
-"""The tables of numbers of each section of the page, from the tables of the results."""
+"""The page's tables of numbers, each specified by a row of `TABLE_SPECS`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from statsmodels.stats.proportion import proportion_confint
 
 from biml.report.html_tables import (
-    ACCURACY_LABELS,
-    GROUP_LABELS,
+    EMPTY,
+    FITTED_MARK,
     MISSING,
     PATTERN_LABELS,
-    QUERY_KIND_LABELS,
     TASK_LABELS,
     Cell,
     Header,
     HtmlTable,
     ModelColumn,
+    ModelColumns,
     Tables,
     format_interval,
     format_number,
     format_p,
-    get_table,
     label,
     number_cell,
-    one_column_per_model,
-    one_row_per_model,
+    rows_of,
     select,
 )
 
-ModelColumns = tuple[ModelColumn, ...]
+MakeCell = Callable[[Any], Cell]
+"""A cell from a row of a table of results."""
 
-_NATS = "Nats; closer to 0 is better."
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table of the page, from a table of results.
+
+    One of three says what its rows and columns are:
+        rows: a column for each model; columns of results that make up a row, with headings.
+        column: a row for each model and a column for each heading that it returns.
+        cells: a row for each model, with these cells by heading.
+
+    Attributes:
+        table: the table of results.
+        cell: makes a cell, unless `cells` does.
+        task: the only task to include; empty for all.
+        prepare: transforms the table of results first.
+        fitted: attribute of `ModelColumn` with the tasks whose scores get a mark.
+    """
+
+    title: str
+    note: str
+    table: str
+    cell: MakeCell = lambda row: EMPTY
+    rows: Mapping[str, str] = field(default_factory=dict)
+    column: Callable[[Any], str] | None = None
+    cells: Mapping[str, MakeCell] = field(default_factory=dict)
+    task: str = ""
+    prepare: Callable[[pd.DataFrame, Tables], pd.DataFrame] = lambda frame, tables: frame
+    fitted: str = "fitted_to"
+
+
+def make_table(spec: TableSpec, tables: Tables, columns: ModelColumns) -> HtmlTable | None:
+    """The table; None where the results lack it."""
+    frame = tables.get(spec.table, pd.DataFrame())
+    if spec.task and "task" in frame:
+        frame = frame[frame["task"] == spec.task]
+    if not frame.empty:
+        frame = spec.prepare(frame, tables)
+    if frame.empty:
+        return None
+    shown = select(columns, set(frame["model"]))
+    by_name = {column.name: column for column in shown}
+    headed = [name for name in spec.rows if (frame[name] != "").any()]
+    has_mark = False
+    cells: dict[object, dict[object, Cell]] = {}
+    for row in rows_of(frame):
+        model = by_name[row.model]
+        mark = getattr(row, "task", spec.task) in getattr(model, spec.fitted)
+        has_mark |= mark
+        if spec.rows:
+            key = tuple(getattr(row, name) for name in headed)
+            cells.setdefault(key, {})[model] = _marked(spec.cell(row), mark)
+            continue
+        made = spec.cells or {spec.column(row) if spec.column else "": spec.cell}
+        for head, make in made.items():
+            cells.setdefault(model, {})[head] = _marked(make(row), mark and head != "Responses")
+    note = spec.note
+    if has_mark:
+        note += f" {FITTED_MARK}: the model was trained on these responses."
+    if spec.rows:
+        heads = [Header(spec.rows[name], False) for name in headed]
+        heads += [Header(column.label, True, column.number) for column in shown]
+        rows = tuple(
+            (*(Cell(str(part)) for part in key), *(found.get(c, EMPTY) for c in shown))
+            for key, found in cells.items()
+            if isinstance(key, tuple)
+        )
+        return HtmlTable(spec.title, note, tuple(heads), rows)
+    names = list(dict.fromkeys(head for found in cells.values() for head in found))
+    rows = tuple(
+        (Cell(column.label), *(cells[column].get(name, EMPTY) for name in names))
+        for column in shown
+    )
+    heads = [Header("", False), *(Header(str(name)) for name in names)]
+    return HtmlTable(spec.title, note, tuple(heads), rows, tuple(c.number for c in shown))
+
+
+def make_tables(tables: Tables, columns: ModelColumns) -> dict[str, list[HtmlTable]]:
+    """The tables of each section of the page."""
+    made = {
+        section: [t for spec in specs if (t := make_table(spec, tables, columns)) is not None]
+        for section, specs in TABLE_SPECS.items()
+    }
+    made["likelihood_details"] += _comparison_table(tables, columns)
+    return made
+
+
+def measure_tables(task: str, tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
+    """The values of registered measures of a task."""
+    table = make_table(replace(MEASURES_SPEC, task=task), tables, columns)
+    return [] if table is None else [table]
+
+
+def _marked(cell: Cell, mark: bool) -> Cell:
+    return replace(cell, text=cell.text + FITTED_MARK) if mark and cell.text != MISSING else cell
 
 
 def overall_likelihoods(likelihoods: pd.DataFrame) -> pd.DataFrame:
-    """The rows for everybody or the sum of the folds; of a model for one fold, that one."""
+    """The rows of all participants; of a model of one fold, those of its fold."""
     whole = likelihoods["fold"].isin(["", "all"])
-    of_model = [likelihoods["model"], likelihoods["task"]]
-    return likelihoods[whole | ~whole.groupby(of_model).transform("any")]
+    by_model = [likelihoods["model"], likelihoods["task"]]
+    return likelihoods[whole | ~whole.groupby(by_model).transform("any")]
 
 
-def fold_suffix(fold: str) -> str:
-    """What a number of one fold has behind it.
-
-    >>> fold_suffix("3"), fold_suffix("all")
-    (' (fold 3)', '')
+def fold_note(fold: str) -> str:
     """
-    return "" if fold in ("", "all") else f" (fold {fold})"
+    >>> fold_note("3"), fold_note("all")
+    ('fold 3 only', '')
+    """
+    return "" if fold in ("", "all") else f"fold {fold} only"
 
 
-def likelihoods(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
-    """Log-likelihood of people's responses, a table for each task."""
-    frame = get_table(tables, "likelihoods")
-    grids = []
-    for task, title in TASK_LABELS.items():
-        here = overall_likelihoods(frame[frame["task"] == task]) if len(frame) else frame
-        if here.empty:
-            continue
-        rows, numbers = [], []
-        for column in select(columns, set(here["model"])):
-            for _, row in here[here["model"] == column.name].iterrows():
-                seen = row["within_sample"]
-                rows.append(
-                    (
-                        Cell(column.label + fold_suffix(row["fold"])),
-                        number_cell(row["log_likelihood"]),
-                        number_cell(row["sd"]),
-                        number_cell(row["log_likelihood"] / row["symbols"], 3),
-                        number_cell(row["p_lapse"], 2),
-                        number_cell(row["responses"], 0),
-                        number_cell(row["symbols"], 0),
-                        number_cell(row["repeats"], 0),
-                        Cell(MISSING if pd.isna(seen) else "yes" if seen else "no"),
-                    )
-                )
-                numbers.append(column.number)
-        names = (
-            "Log-likelihood",
-            "SD",
-            "A symbol",
-            "Lapse rate",
-            "Responses",
-            "Symbols",
-            "Repeats",
-        )
-        heads = (Header("", False), *map(Header, names), Header("Trained on them", False))
-        note = f"{_NATS} SD is over repeats with random orders and remappings."
-        grids.append(HtmlTable(title, note, heads, tuple(rows), tuple(numbers)))
-    return grids
+def _lines(*parts: str) -> str:
+    return "\n".join(filter(None, parts))
 
 
-def likelihood_details(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
-    """Folds, queries, participants, and differences between models."""
-    grids = []
-    folds = get_table(tables, "likelihoods")
-    if not folds.empty:
-        folds = folds[~folds["fold"].isin(["", "all"])]
-        named = folds.assign(task=folds["task"].replace(TASK_LABELS))
-        keys = {"fold": "Fold", "task": "Task"}
-        if not named.empty:
-            grids.append(
-                one_column_per_model("By fold", _NATS, named, keys, columns, _log_likelihood_cell)
-            )
-    frame = get_table(tables, "likelihoods_by_item")
-    if not frame.empty:
-        named = frame.assign(
-            task=frame["task"].replace(TASK_LABELS),
-            item=frame["item"].mask(frame["item"] == frame["query"], ""),
-        )
-        keys = {"query": "Query", "task": "Task"}
-        if (named["item"] != "").any():
-            keys["item"] = "Trial"
-        grids.append(
-            one_column_per_model("By query", _NATS, named, keys, columns, _log_likelihood_cell)
-        )
-    people = get_table(tables, "likelihoods_by_participant")
-    if not people.empty:
-        named = people.assign(task=people["task"].replace(TASK_LABELS))
-        keys = {"participant": "Participant", "task": "Task"}
-        title = "By participant"
-        grids.append(one_column_per_model(title, _NATS, named, keys, columns, _log_likelihood_cell))
-    return grids + _comparison_table(tables, columns)
+def _statistic_cell(row: Any) -> Cell:
+    digits = row.digits
+    if pd.notna(row.published):
+        published = format_number(row.published, digits)
+    else:
+        published = format_interval(row.published_low, row.published_high, 0)
+    if not published:
+        return number_cell(row.reproduced, digits)
+    change = format_number(row.difference, digits)
+    sign = "" if change.startswith("−") or change == format_number(0, digits) else "+"
+    difference = "" if change == MISSING else f" ({sign}{change})"
+    runs = {"SD": row.published_sd, "best run": row.published_best}
+    spread = [f"{name} {format_number(of, digits)}" for name, of in runs.items() if pd.notna(of)]
+    below = _lines(f"paper {published}{difference}", ", ".join(spread))
+    return number_cell(row.reproduced, digits, below)
+
+
+def _with_digits(frame: pd.DataFrame, tables: Tables) -> pd.DataFrame:
+    """Correlations and p need more digits than percentages and nats."""
+    largest = frame[["reproduced", "published"]].abs().max(axis=1)
+    largest = largest.groupby([frame["experiment"], frame["statistic"]]).transform("max")
+    tasks = {"open-ended": "open_ended", "probes": "probes"}
+    return frame.assign(
+        digits=largest.le(1).map({True: 3, False: 1}),
+        task=frame["experiment"].map(tasks).fillna(""),
+    )
+
+
+def _with_margins(frame: pd.DataFrame, tables: Tables) -> pd.DataFrame:
+    """Half-widths of 95% intervals of accuracies that are means over items."""
+    items = tables.get("item_accuracies", pd.DataFrame())
+    if items.empty:
+        return frame.assign(margin=np.nan)
+    n = items["n"].astype(float) + 4  # Agresti and Coull's correction, for 0% and 100%
+    p = (items["accuracy"] / 100 * (n - 4) + 2) / n
+    items = items.assign(variance=p * (1 - p) / n)
+    members = {
+        "all": items,
+        "simple": items[items["complexity"] == "simple"],
+        "complex": items[items["complexity"] == "complex"],
+        "long_output": items[items["long_output"].fillna(False)],
+    }
+    margins = {
+        (model, name): 196 * float(np.sqrt(of["variance"].sum())) / len(of)
+        for name, rows in members.items()
+        for model, of in rows.groupby("model")
+    }
+    keys = zip(frame["model"], frame["complexity"], strict=True)
+    return frame.assign(margin=[margins.get(key, np.nan) for key in keys])
+
+
+def _accuracy_cell(row: Any) -> Cell:
+    margin = "" if pd.isna(row.margin) else f"± {format_number(row.margin)}"
+    return number_cell(row.accuracy, 1, margin)
+
+
+def _pattern_cell(row: Any) -> Cell:
+    if pd.isna(row.n) or not row.n:
+        return number_cell(row.percent)
+    low, high = proportion_confint(int(row.count), int(row.n), method="wilson")
+    interval = format_interval(100 * low, 100 * high, 0)
+    return number_cell(row.percent, 1, f"{row.count:,} of {row.n:,}\n{interval}")
+
+
+def _patterns(task: str, title: str, note: str) -> TableSpec:
+    def prepare(frame: pd.DataFrame, tables: Tables) -> pd.DataFrame:
+        order = {name: place for place, name in enumerate(PATTERN_LABELS)}
+        return frame.sort_values("pattern", key=lambda names: names.map(order), kind="stable")
+
+    return TableSpec(
+        title,
+        note + " Below: count and 95% interval.",
+        "response_patterns",
+        _pattern_cell,
+        column=lambda row: f"{PATTERN_LABELS.get(row.pattern, label(row.pattern))} (%)",
+        task=task,
+        prepare=prepare,
+    )
+
+
+def _query_rows(frame: pd.DataFrame, tables: Tables) -> pd.DataFrame:
+    long = frame["long_output"].fillna(False).astype(bool)
+    kind = frame["complexity"].mask(long, frame["complexity"] + ", long output")
+    different_study = frame.groupby("query")["item"].nunique().max() > 1
+    return frame.assign(kind=kind, item=frame["item"] if different_study else "")
+
+
+def _likelihood_rows(frame: pd.DataFrame, tables: Tables) -> pd.DataFrame:
+    """Task labels, and items only where they are not the queries; the mark needs the task name."""
+    frame = frame.assign(task_label=frame["task"].map(lambda task: TASK_LABELS.get(task, task)))
+    if "item" in frame:
+        frame["item"] = frame["item"].mask(frame["item"] == frame["query"], "")
+    return frame
+
+
+def _fold_rows(frame: pd.DataFrame, tables: Tables) -> pd.DataFrame:
+    return _likelihood_rows(frame[~frame["fold"].isin(["", "all"])], tables)
+
+
+def _curve_rows(frame: pd.DataFrame, tables: Tables) -> pd.DataFrame:
+    """Losses at the start, halfway and at the end, at the nearest line of each."""
+    rows = []
+    for loss, name in (("train_loss", "Training"), ("val_loss", "Validation")):
+        for place, share in (("start", 0.0), ("halfway", 0.5), ("end", 1.0)):
+            for model, lines in frame.dropna(subset=[loss, "episodes"]).groupby("model"):
+                episodes = lines["episodes"].to_numpy(float)
+                line = lines.iloc[int(abs(episodes - share * episodes.max()).argmin())]
+                rows.append((model, f"{name}: {place}", line[loss], line["episodes"]))
+    return pd.DataFrame(rows, columns=["model", "place", "loss", "episodes"])
+
+
+def _log_likelihood_cell(row: Any) -> Cell:
+    return number_cell(row.log_likelihood, 1, f"of {format_number(row.responses, 0)}")
+
+
+def _total_likelihood_cell(row: Any) -> Cell:
+    repeated = pd.notna(row.repeats) and row.repeats > 1
+    sd = f"SD {format_number(row.sd)} over {row.repeats} repeats" if repeated else ""
+    return number_cell(row.log_likelihood, 1, _lines(sd, fold_note(row.fold)))
+
+
+def _likelihoods(task: str, title: str) -> TableSpec:
+    return TableSpec(
+        title,
+        "Nats; closer to 0 is better. SD: over repeats with random orders and remappings.",
+        "likelihoods",
+        cells={
+            "Log-likelihood": _total_likelihood_cell,
+            "Per symbol": lambda row: number_cell(row.log_likelihood / row.symbols, 3),
+            "Lapse rate": lambda row: number_cell(row.p_lapse, 2),
+            "Responses": lambda row: number_cell(
+                row.responses, 0, f"{format_number(row.symbols, 0)} symbols"
+            ),
+        },
+        task=task,
+        prepare=lambda frame, tables: overall_likelihoods(frame),
+        fitted="within_sample",
+    )
+
+
+def _likelihood_details(title: str, table: str, rows: Mapping[str, str]) -> TableSpec:
+    return TableSpec(
+        title,
+        "Nats; closer to 0 is better.",
+        table,
+        _log_likelihood_cell,
+        rows={**rows, "task_label": "Task"},
+        prepare=_fold_rows if table == "likelihoods" else _likelihood_rows,
+        fitted="within_sample",
+    )
 
 
 def _comparison_table(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
-    frame = get_table(tables, "comparisons")
+    frame = tables.get("comparisons", pd.DataFrame())
     if frame.empty:
         return []
-    labels = {column.name: column.label for column in columns}
+    by_name = {column.name: column for column in columns}
+
+    def name(row: Any, model: str) -> Cell:
+        column: ModelColumn = by_name[model]
+        return _marked(Cell(column.label), row.task in column.within_sample)
+
     rows = tuple(
         (
-            Cell(labels.get(row["model_a"], row["model_a"])),
-            Cell(labels.get(row["model_b"], row["model_b"])),
-            Cell(TASK_LABELS.get(row["task"], row["task"])),
-            number_cell(row["difference"]),
-            number_cell(row["low"]),
-            number_cell(row["high"]),
-            Cell(row["bootstrap_unit"]),
+            name(row, row.model_a),
+            name(row, row.model_b),
+            Cell(TASK_LABELS.get(row.task, row.task)),
+            number_cell(row.difference),
+            number_cell(row.low),
+            number_cell(row.high),
+            Cell(row.bootstrap_unit),
         )
-        for _, row in frame.iterrows()
+        for row in rows_of(frame)
     )
-    heads = [Header(name, False) for name in ("Model", "Other model", "Task")]
-    heads += [Header(name) for name in ("Difference", "95% from", "to")]
-    heads += [Header("Resampled", False)]
+    heads = [Header(text, False) for text in ("Model", "Other model", "Task")]
+    heads += [Header(text) for text in ("Difference", "95% from", "to")]
+    heads += [Header("Bootstrap unit", False)]
     note = (
-        "Log-likelihood of the model less that of the other, in nats, with a bootstrap interval "
-        "that draws participants again, or responses within each query; of one there is none. A "
-        "model that was trained on these answers (see above) has an advantage."
+        "Log-likelihood of the model minus that of the other, in nats, with a bootstrap interval "
+        "over participants, or over the responses within each query (none for a single one). "
+        f"{FITTED_MARK}: trained on these responses, which is an advantage."
     )
     return [HtmlTable("Differences between models", note, tuple(heads), rows)]
 
 
-def _log_likelihood_cell(row: pd.Series) -> Cell:
-    return number_cell(row["log_likelihood"], 1, f"of {format_number(row['responses'], 0)}")
-
-
-# === The tables of numbers of each section of the page, from the tables of the results.
-
-
-def published(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
-    """Published figures beside ours."""
-    frame = get_table(tables, "statistics")
-    if frame.empty:
-        return []
-    largest = frame[["reproduced", "published"]].abs().max(axis=1)
-    names = [frame["experiment"], frame["statistic"]]
-    frame = frame.assign(largest=largest.groupby(names).transform("max"))
-
-    def cell(row: pd.Series) -> Cell:
-        # Correlations and p need more digits than percentages and nats.
-        digits = 3 if row["largest"] <= 1 else 1
-        stated = _published_text(row, digits)
-        if not stated:
-            return number_cell(row["reproduced"], digits)
-        change = format_number(row["difference"], digits)
-        sign = "" if change.startswith("−") or change == format_number(0, digits) else "+"
-        apart = "" if change == MISSING else f" ({sign}{change})"
-        runs = {"SD": row["published_sd"], "best run": row["published_best"]}
-        of_runs = [
-            f"{name} {format_number(of, digits)}" for name, of in runs.items() if pd.notna(of)
-        ]
-        lines = [f"paper {stated}{apart}", ", ".join(of_runs)]
-        return number_cell(row["reproduced"], digits, "\n".join(filter(None, lines)))
-
-    note = (
-        "Ours; below it the paper's figure and how much ours is above it; above or below a range, "
-        "where the paper has only a graph. SD and best run: of the paper's runs."
-    )
-    keys = {"statistic": "Statistic", "experiment": "Experiment"}
-    return [one_column_per_model("Published figures and ours", note, frame, keys, columns, cell)]
-
-
-def _published_text(row: pd.Series, digits: int) -> str:
-    """The paper's number or range; nothing where it has none."""
-    if pd.notna(row["published"]):
-        return format_number(row["published"], digits)
-    return format_interval(row["published_low"], row["published_high"], 0)
-
-
-def accuracies(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
-    """Queries answered exactly, a column for each task and kind."""
-    frame = get_table(tables, "accuracies")
-    if frame.empty:
-        return []
-    kinds = list(dict.fromkeys(zip(frame["task"], frame["kind"], strict=True)))
-    found = {(r.model, r.task, r.kind): r for r in frame.itertuples()}
-
-    def cells(column: ModelColumn) -> list[Cell]:
-        row = [found.get((column.name, *kind)) for kind in kinds]
-        return [
-            number_cell(r.mean, 1, f"SD {format_number(r.sd)}, n {format_number(r.n, 0)}")
-            if r
-            else Cell(MISSING, "")
-            for r in row
-        ]
-
-    heads = [
-        f"{ACCURACY_LABELS.get(t, label(t))}: {QUERY_KIND_LABELS.get(k, label(k))}"
-        for t, k in kinds
-    ]
-    note = (
-        "Percent of queries answered exactly, greedily; below it the standard deviation over that "
-        "many episodes. Copied: study examples asked again. Novel rules: never met in training."
-    )
-    shown = select(columns, set(frame["model"]))
-    return [one_row_per_model("Exact answers", note, shown, heads, cells)]
-
-
-def few_shot(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
-    """Accuracy of drawn answers by group of queries, agreement with people, kinds of error."""
-    groups, agreement = (
-        get_table(tables, "accuracy_by_complexity"),
-        get_table(tables, "item_correlation"),
-    )
-    grids = []
-    if not groups.empty:
-        percent = {(r.model, r.complexity): r.accuracy for r in groups.itertuples()}
-        names = [name for name in GROUP_LABELS if name in set(groups["complexity"])]
-        follows = {r.model: r for r in agreement.itertuples()}
-
-        def cells(column: ModelColumn) -> list[Cell]:
-            row = [number_cell(percent.get((column.name, name))) for name in names]
-            if follows:
-                r = follows.get(column.name)
-                row.append(
-                    number_cell(r.r, 3, format_interval(r.low, r.high, 2))
-                    if r
-                    else Cell(MISSING, "")
-                )
-                row.append(Cell(format_p(r.p), number_cell(r.p).key) if r else Cell(MISSING, ""))
-            return row
-
-        heads = [GROUP_LABELS[name] for name in names] + (["r with people", "p"] if follows else [])
-        note = (
-            "Percent of answers that are right, mean over queries. r: correlation of a model's "
-            "accuracies with people's over queries, its 95% interval for as many answers drawn "
-            "again, and its permutation p."
-        )
-        if follows and agreement["noise_ceiling"].notna().any():
-            ceiling = format_number(agreement["noise_ceiling"].max(), 2)
-            note += f" People’s own answers, drawn again, have r {ceiling}."
-        shown = select(columns, set(groups["model"]))
-        grids.append(one_row_per_model("Right answers", note, shown, heads, cells))
-    note = "One-to-one: of all errors. Iconic: of errors on queries with a rule that reverses."
-    return [*grids, *_pattern_tables(tables, columns, "few_shot", "Kinds of error", note)]
-
-
-def by_query(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
-    """Accuracy on each few-shot query."""
-    frame = get_table(tables, "item_accuracies")
-    if frame.empty:
-        return []
-    kind = frame["complexity"].mask(
-        frame["long_output"].fillna(False), frame["complexity"] + ", long output"
-    )
-    note = "Percent of answers that are right."
-    keys = {"query": "Query", "kind": "Kind"}
-    if frame.groupby("query")["item"].nunique().max() > 1:  # after different study examples
-        keys["item"] = "Item"
-    return [
-        one_column_per_model(
-            "Right answers by query",
-            note,
-            frame.assign(kind=kind),
-            keys,
-            columns,
-            lambda row: number_cell(row["accuracy"], 1, f"of {format_number(row['n'], 0)}"),
-        )
-    ]
-
-
-def open_ended(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
-    """The patterns in answer sheets."""
-    note = "Answer sheets that have the pattern."
-    return _pattern_tables(tables, columns, "open_ended", "Patterns", note)
-
-
-def probes(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
-    """Shares of answers, mutual exclusivity by condition, and its regression."""
-    note = "Answers that are as the kind of probe has it; one-to-one: rather than exclusive."
-    grids = _pattern_tables(tables, columns, "probes", "Answers that follow the bias", note)
-    frame = get_table(tables, "mutual_exclusivity")
-    if not frame.empty:
-        found = {(r.model, r.pool_size, r.counter_examples): r for r in frame.itertuples()}
-        pairs = frame[["pool_size", "counter_examples"]].drop_duplicates().dropna()
-        kinds = sorted(pairs.itertuples(index=False, name=None))
-
-        def cells(column: ModelColumn) -> list[Cell]:
-            row = [found.get((column.name, *kind)) for kind in kinds]
-            return [
-                number_cell(r.percent, 1, format_interval(r.low, r.high))
-                if r
-                else Cell(MISSING, "")
-                for r in row
-            ]
-
-        heads = [f"{size} symbols, {examples} against" for size, examples in kinds]
-        note = (
-            "Percent of answers consistent with mutual exclusivity and its 95% interval, by how "
-            "many symbols may be used and how many study examples speak against it."
-        )
-        shown = select(columns, set(frame["model"]))
-        grids.append(one_row_per_model("Mutual exclusivity", note, shown, heads, cells))
-    return grids
-
-
-def regression(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
-    """Logistic regression of mutual exclusivity."""
-    frame = get_table(tables, "exclusivity_regression")
-    if frame.empty:
-        return []
-    note = "Log-odds of an answer consistent with mutual exclusivity; below: 95% interval and p."
-
-    def cell(row: pd.Series) -> Cell:
-        ends = format_interval(row["low"], row["high"], 2)
-        p = "" if pd.isna(row["p"]) else f"; p {format_p(row['p'])}"
-        return number_cell(row["estimate"], 2, f"{ends}{p}")
-
-    named = frame.assign(term=frame["term"].map(label))
-    title = "Regression of mutual exclusivity"
-    return [one_column_per_model(title, note, named, {"term": "Term"}, columns, cell)]
-
-
-def training(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
-    """Learning curves at the start, halfway and at the end."""
-    frame = get_table(tables, "learning_curves")
-    if frame.empty:
-        return []
-    places = {"start": 0.0, "halfway": 0.5, "end": 1.0}
-    losses = {"train_loss": "Training", "val_loss": "Validation"}
-
-    def cells(column: ModelColumn) -> list[Cell]:
-        lines = frame[frame["model"] == column.name]
-        return [_loss_cell(lines, loss, share) for loss in losses for share in places.values()]
-
-    heads = [f"{loss}: {place}" for loss in losses.values() for place in places]
-    note = "Loss in nats a symbol; below it the episodes shown by then."
-    shown = select(columns, set(frame["model"]))
-    return [one_row_per_model("Learning curves in numbers", note, shown, heads, cells)]
-
-
-TABLE_FUNCTIONS: tuple[Callable[[Tables, ModelColumns], list[HtmlTable]], ...] = (
-    published,
-    accuracies,
-    few_shot,
-    by_query,
-    open_ended,
-    probes,
-    regression,
-    likelihoods,
-    likelihood_details,
-    training,
+MEASURES_SPEC = TableSpec(
+    "Registered measures",
+    "Measures of behaviour added by plugins.",
+    "measures",
+    lambda row: number_cell(row.value, 2),
+    column=lambda row: f"{row.label}: {row.group}" if row.group else row.label,
 )
 
-
-def _loss_cell(lines: pd.DataFrame, loss: str, share: float) -> Cell:
-    """After a share of the episodes shown, as near as there is a line."""
-    known = lines.dropna(subset=[loss, "episodes"])
-    if known.empty:
-        return Cell(MISSING, "")
-    episodes = known["episodes"].to_numpy(float)
-    line = known.iloc[int(abs(episodes - share * episodes.max()).argmin())]
-    return number_cell(line[loss], 3, f"at {format_number(line['episodes'], 0)}")
-
-
-def _pattern_tables(
-    tables: Tables, columns: ModelColumns, task: str, title: str, note: str
-) -> list[HtmlTable]:
-    frame = get_table(tables, "response_patterns")
-    frame = frame[frame["task"] == task] if len(frame) else frame
-    if frame.empty:
-        return []
-    names = [name for name in PATTERN_LABELS if name in set(frame["pattern"])]
-    names += [name for name in frame["pattern"].unique() if name not in PATTERN_LABELS]
-    found = {(r.model, r.pattern): r for r in frame.itertuples()}
-
-    def cells(column: ModelColumn) -> list[Cell]:
-        row = [found.get((column.name, name)) for name in names]
-        return [
-            number_cell(r.percent, 1, f"{format_number(r.count, 0)} of {format_number(r.n, 0)}")
-            if r
-            else Cell(MISSING, "")
-            for r in row
-        ]
-
-    heads = [f"{PATTERN_LABELS.get(name, label(name))} (%)" for name in names]
-    shown = select(columns, set(frame["model"]))
-    return [one_row_per_model(title, note, shown, heads, cells)]
+TABLE_SPECS: dict[str, tuple[TableSpec, ...]] = {
+    "published": (
+        TableSpec(
+            "Published and reproduced statistics",
+            "Reproduced; below it the paper's value and the difference to it, or to a range read "
+            "off a graph. SD and best run: of the paper's runs.",
+            "statistics",
+            _statistic_cell,
+            rows={"statistic": "Statistic", "experiment": "Experiment"},
+            prepare=_with_digits,
+        ),
+    ),
+    "accuracies": (
+        TableSpec(
+            "Exact matches",
+            "Percent of queries with an exact greedy response; below it the standard deviation "
+            "over n episodes. Held-out rules: of a form that no training episode has.",
+            "accuracies",
+            lambda row: number_cell(
+                row.mean, 1, f"SD {format_number(row.sd)}, n {format_number(row.n, 0)}"
+            ),
+            column=lambda row: f"{label(row.task)}: {label(row.kind)}".capitalize(),
+        ),
+    ),
+    "few_shot": (
+        TableSpec(
+            "Correct responses",
+            "Percent of correct responses, mean over queries; below it the margin of a 95% "
+            "interval for these queries. Long output: six symbols or more.",
+            "accuracy_by_complexity",
+            _accuracy_cell,
+            column=lambda row: label(row.complexity).capitalize(),
+            prepare=_with_margins,
+        ),
+        TableSpec(
+            "Item correlation with people",
+            "Correlation of accuracies with people's over queries, its bootstrap interval and "
+            "permutation p. Noise ceiling: median r of people's resampled responses.",
+            "item_correlation",
+            cells={
+                "r": lambda row: number_cell(row.r, 3, format_interval(row.low, row.high, 2)),
+                "p": lambda row: Cell(format_p(row.p), number_cell(row.p).key),
+                "Noise ceiling": lambda row: number_cell(row.noise_ceiling, 2),
+            },
+        ),
+        _patterns(
+            "few_shot",
+            "Types of error",
+            "One-to-one: of all errors. Iconic: of errors on queries with a reversing rule.",
+        ),
+    ),
+    "by_query": (
+        TableSpec(
+            "Correct responses by query",
+            "Percent of correct responses.",
+            "item_accuracies",
+            lambda row: number_cell(row.accuracy, 1, f"of {format_number(row.n, 0)}"),
+            rows={"query": "Query", "kind": "Kind", "item": "Item"},
+            prepare=_query_rows,
+        ),
+    ),
+    "open_ended": (_patterns("open_ended", "Patterns", "Response sets that have the pattern."),),
+    "probes": (
+        _patterns(
+            "probes",
+            "Responses consistent with the bias",
+            "Responses consistent with the kind of trial; one-to-one: over mutual exclusivity.",
+        ),
+        TableSpec(
+            "Mutual exclusivity",
+            "Percent of responses consistent with mutual exclusivity and its 95% interval, by the "
+            "number of allowed symbols and of study examples that are counter-examples.",
+            "mutual_exclusivity",
+            lambda row: number_cell(row.percent, 1, format_interval(row.low, row.high)),
+            column=lambda row: f"{row.pool_size} symbols, {row.counter_examples} counter-examples",
+            task="probes",
+            prepare=lambda frame, tables: frame.dropna(
+                subset=["pool_size", "counter_examples"]
+            ).sort_values(["pool_size", "counter_examples"], kind="stable"),
+        ),
+    ),
+    "regression": (
+        TableSpec(
+            "Regression of mutual exclusivity",
+            "Log-odds of a response consistent with mutual exclusivity; below: 95% interval and p.",
+            "exclusivity_regression",
+            lambda row: number_cell(
+                row.estimate,
+                2,
+                format_interval(row.low, row.high, 2)
+                + ("" if pd.isna(row.p) else f"; p {format_p(row.p)}"),
+            ),
+            rows={"term": "Term"},
+            task="probes",
+            prepare=lambda frame, tables: frame.assign(term=frame["term"].map(label)),
+        ),
+    ),
+    "likelihoods": tuple(_likelihoods(task, title) for task, title in TASK_LABELS.items()),
+    "likelihood_details": (
+        _likelihood_details("By fold", "likelihoods", {"fold": "Fold"}),
+        _likelihood_details("By query", "likelihoods_by_item", {"query": "Query", "item": "Trial"}),
+        _likelihood_details(
+            "By participant", "likelihoods_by_participant", {"participant": "Participant"}
+        ),
+    ),
+    "training": (
+        TableSpec(
+            "Learning curves in numbers",
+            "Loss in nats per symbol; below it the number of training episodes.",
+            "learning_curves",
+            lambda row: number_cell(row.loss, 3, f"at {format_number(row.episodes, 0)}"),
+            column=lambda row: row.place,
+            prepare=_curve_rows,
+        ),
+    ),
+}
+"""By section of the page."""

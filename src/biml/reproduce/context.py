@@ -125,10 +125,7 @@ def ineligible(task: str, model: EvaluatedModel, *, samples: bool = False) -> st
     if not model.evaluation_type(task, has_targets=has_targets):
         return "knows another vocabulary"
     if task not in tasks_of(model.trained_on, model.vocabulary):
-        return (
-            f"was trained on {model.trained_on or 'what is unknown'}, "
-            f"not on the {task.replace('_', '-')} task"
-        )
+        return f"was not trained for the {task.replace('_', '-')} task"
     if model.network is None and (task != OPEN_ENDED or samples):
         return "has models for folds only"
     if samples and model.episode_type and not model.episode_type.uses_study:

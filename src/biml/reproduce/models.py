@@ -10,8 +10,13 @@ from secrets import token_hex
 from typing import Any
 
 from biml.analysis.responses import PEOPLE
-from biml.episodes.episode_type import FOLDS, PUBLISHED_VOCAB, EpisodeType
-from biml.episodes.registry import EPISODE_TYPES, evaluation_type
+from biml.episodes.episode_type import FOLDS, OPEN_ENDED, PROBES, PUBLISHED_VOCAB, EpisodeType
+from biml.episodes.registry import (
+    EPISODE_TYPES,
+    OPEN_ENDED_RESPONSES,
+    PROBE_RESPONSES,
+    evaluation_type,
+)
 from biml.errors import UsageError
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.responder import Responder
@@ -101,6 +106,13 @@ class EvaluatedModel:
             trained_on=self.trained_on,
         )
         return row.name if row is not None else ""
+
+    @property
+    def fitted_to(self) -> tuple[str, ...]:
+        """The tasks whose published human responses the network was trained on."""
+        row = EPISODE_TYPES.get(self.trained_on) if self.network else None
+        sources = {OPEN_ENDED: OPEN_ENDED_RESPONSES, PROBES: PROBE_RESPONSES}
+        return tuple(t for t, source in sources.items() if row and source in row.data_sources)
 
     @property
     def identity(self) -> tuple[str, ...]:

@@ -139,7 +139,9 @@ def reproduce(
         version=__version__,
         quick=spec.quick,
         seed=spec.seed,
-        models=tuple(ModelInfo(m.name, m.label, m.kind) for m in spec.models),
+        models=tuple(
+            ModelInfo(m.name, m.label, m.kind, " ".join(m.fitted_to)) for m in spec.models
+        ),
         experiments=tuple(experiment.name for experiment in spec.experiments),
         exclusions=exclusions + incomparable_models(spec, job_results),
         tables=tables,
@@ -206,7 +208,7 @@ def plan_jobs(spec: ReproductionSpec) -> tuple[list[Job], tuple[Exclusion, ...]]
 
 def _missing_tasks(experiment: Experiment, data: DataFolders) -> dict[str, str]:
     """The measurements of tasks that the data lack, and the reason."""
-    tasks = {name: MEASUREMENTS[name].task for name in experiment.measurements}
+    tasks = {name: MEASUREMENTS[name].human_task for name in experiment.measurements}
     return {
         name: f"these data have no {task.replace('_', '-')} task"
         for name, task in tasks.items()
@@ -222,7 +224,7 @@ def _data_exclusion(
     Args:
         overflows: for each task the words or symbols that exceed the published vocabulary.
     """
-    model, task = context.model, MEASUREMENTS[name].task
+    model, task = context.model, MEASUREMENTS[name].human_task
     if model.symbolic:
         return ""
     if is_custom and task and model.vocabulary == CANONICAL_VOCAB:
