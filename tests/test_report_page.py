@@ -101,7 +101,7 @@ def test_figures_are_files_and_hostile_labels_stay_text_in_them(folder: Path) ->
 def test_responses_are_counted_with_percentages_and_error_types(page: str) -> None:
     row = page[page.index('<span class="query">3 after DAX<') :]
     people = text_of(row[: row.index("</td>")])
-    assert people.startswith("3 after DAX 86% ✓ of 22 D 3 19 86.4% ✓ right")
+    assert people.startswith("3 after DAX 86% ✓ of 22 D 3 19 86.4% ✓ correct")
     assert "3 D 2 9.1% iconic" in people
     assert "3 2 D 1 4.5% one-to-one" in people
     assert 'aria-label="DAX 3"' in row
@@ -120,8 +120,9 @@ def test_each_open_ended_response_set_is_a_card(page: str) -> None:
     card = text_of(first[: first.index("</article>")])
     assert card.startswith("Participant 00 fep G fep fep G G")
     assert card.endswith("Perfect One-to-one Iconic Mutual exclusivity")
-    assert "29 sheets · perfect 59% · one-to-one 62% · iconic 79% · mutual exclusivity 93%" in (
-        text_of(page)
+    assert (
+        "29 response sets · perfect 59% · one-to-one 62% · iconic 79% · mutual exclusivity 93%"
+        in (text_of(page))
     )
 
 
@@ -136,7 +137,6 @@ def test_published_values_stand_below_reproduced_ones(page: str) -> None:
     assert "80.7 paper 80.7 (0.0)" in text
     assert "82.5 paper 82.4 (+0.1)" in text
     assert "0.779 paper 0.788 (−0.009)" in text
-    assert "People’s own answers, drawn again, have r 0.74." in text
     assert "99.8 paper 92.9 (+6.9) SD 8.2, best run 100.0" in text
     assert "−400.5 paper −380 to −360 (−20.5)" in text
 
@@ -157,8 +157,8 @@ def test_the_same_tables_give_the_same_bytes(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "gone"),
     [
-        ("statistics", "Published figures"),
-        ("accuracies", "Exact answers"),
+        ("statistics", "Published statistics"),
+        ("accuracies", "Exact matches"),
         ("learning_curves", "Training"),
     ],
 )
@@ -190,7 +190,7 @@ def test_a_custom_task_has_its_own_section(tmp_path: Path) -> None:
     write_report(write_toy(tmp_path / "results", {"responses": response_table(named)}))
     page = (tmp_path / "results" / "index.html").read_text()
     assert '<a href="#task-1">My task</a>' in page
-    assert '<a href="#task-2">Answers</a>' in page
+    assert '<a href="#task-2">Responses</a>' in page
     assert "50% ✓ of 2" in text_of(page)
     assert "A <b>" in text_of(page)
 
@@ -202,9 +202,9 @@ def test_many_different_responses_are_collapsed_and_the_rarest_only_counted(tmp_
     rows = [{**row, "response": f"R{n}"} for n in range(40)]
     write_report(write_toy(tmp_path / "r", {"responses": response_table([*rows, rows[0]])}))
     text = text_of((tmp_path / "r" / "index.html").read_text())
-    assert "41 answers" in text
+    assert "41 responses" in text
     assert "20 more" in text
-    assert "and 16 rarer answers" in text
+    assert "and 16 rarer responses" in text
 
 
 def test_the_command_makes_the_page_again(folder: Path, capsys: pytest.CaptureFixture) -> None:
@@ -232,14 +232,51 @@ def test_a_model_of_one_fold_is_labelled_with_its_fold(tmp_path: Path) -> None:
     folder = write_toy(tmp_path / "r", {"likelihoods": likelihoods})
     write_report(folder)
     text = text_of((folder / "index.html").read_text())
-    assert "lone (fold 3) −190.0 3.0" in text
-    assert "Net & <script>alert(1)</script> $x (fold" not in text
-    drawn = (folder / "figures" / "likelihoods.svg").read_text()
-    assert ">−190 (fold 3)<" in drawn
-    assert ">−925<" in drawn
+    assert "lone −190.0 SD 3.0 over 200 repeats fold 3 only" in text
+    assert text.count("fold 3 only") == 2  # in the figure, too
+    figure = (folder / "figures" / "likelihoods.svg").read_text()
+    assert ">−190 ± 3 (fold 3 only)<" in figure
+    assert ">−925 ± 7<" in figure
 
 
 def test_row_headers_identify_rows(page: str) -> None:
     heads = re.findall(r'<th scope="row">([^<]+)</th>', page)
     assert {"item correlation r", "P7", "1", "DAX thrice"} <= set(heads)
     assert not {"few-shot", "Few-shot task", "Open-ended task"} & set(heads)
+
+
+def test_scores_of_a_model_trained_on_the_responses_are_marked(page: str) -> None:
+    text = text_of(page)
+    assert "−925.0†" in text  # its likelihood
+    assert "65.0† 65 of 100 55 to 74" in text  # its patterns
+    assert "−400.5†" not in text  # of another task
+    assert "†: the model was trained on these responses" in text
+
+
+def test_exclusions_are_one_matrix_with_numbered_reasons(page: str) -> None:
+    matrix = page[page.index('<table class="numbers exclusions">') :]
+    assert "open-ended: samples" in text_of(matrix[: matrix.index("</thead>")])
+    assert '<abbr title="The model is for another task &lt;script&gt;' in matrix
+    assert "<li>The model is for another task &lt;script&gt;" in matrix
+
+
+def test_values_of_registered_measures_are_shown(tmp_path: Path) -> None:
+    about = {"measure": "length", "task": "few_shot", "group": "", "label": "symbols per response"}
+    frame = pd.DataFrame(
+        [{**about, "model": "a", "value": 2.5}, {**about, "model": "b", "value": 3}]
+    )
+    write_report(write_toy(tmp_path / "r", {"measures": frame}))
+    text = text_of((tmp_path / "r" / "index.html").read_text())
+    assert "symbols per response" in text
+    assert "a 2.50 b 3.00" in text
+
+
+def test_the_models_after_the_fourth_can_be_shown(tmp_path: Path) -> None:
+    row = {"task": "few_shot", "item": "q", "query": "q", "response": "R"}
+    rows = [{**row, "model": model} for model in ("people", *"abcdefg")]
+    write_report(write_toy(tmp_path / "r", {"responses": response_table(rows)}))
+    page = (tmp_path / "r" / "index.html").read_text()
+    assert "Show 3 more models: e, f, g" in text_of(page)
+    assert (
+        page.count(' extra"') + page.count(".extra") == 2 * 3 + 1
+    )  # heads, cells and the rule in the style
