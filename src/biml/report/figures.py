@@ -1,10 +1,6 @@
 """The figures of a results folder (paper, Figs. 2 to 4, and supplement), in one style."""
 
-import io
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from textwrap import wrap
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib
@@ -16,11 +12,25 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from statsmodels.stats.proportion import proportion_confint
 
+from biml.report.figure_style import (
+    GREY,
+    STYLE,
+    TEXT_COLOUR,
+    RenderedFigure,
+    colour,
+    label_rows,
+    line_style,
+    marker,
+    render,
+    row_height,
+    row_label,
+    subplots,
+    wrap_label,
+)
 from biml.report.html_tables import (
     FITTED_MARK,
     PATTERN_LABELS,
     TASK_LABELS,
-    ModelColumn,
     ModelColumns,
     Tables,
     rows_of,
@@ -29,68 +39,8 @@ from biml.report.html_tables import (
 from biml.report.schemas import PEOPLE
 from biml.report.tables import fold_note, overall_likelihoods
 
-TEXT_COLOUR = "#1b1d22"
-"""Of text and axes; the page replaces it by the colour of its own text."""
-
-GREY = "#8a8f99"
-
-# Okabe and Ito's colours and more, enough for the pretrained and symbolic models. Markers differ as
-# well, for all kinds of colour vision.
-_COLOURS = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#8f7a00",
-    "#6a51a3",
-    "#7f7f7f",
-    "#7a3b1e",
-    "#a3ad2e",
-)
-_MARKERS = "s^DvPXh<>pd"
-_LINE_STYLES = ("-", "--", "-.", ":")
-
-_STYLE: Any = {
-    "text.parse_math": False,  # a dollar sign in a label is no formula
-    "svg.fonttype": "none",
-    "svg.hashsalt": "biml",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": TEXT_COLOUR,
-    "axes.labelcolor": TEXT_COLOUR,
-    "axes.titlecolor": TEXT_COLOUR,
-    "text.color": TEXT_COLOUR,
-    "xtick.color": TEXT_COLOUR,
-    "ytick.color": TEXT_COLOUR,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GREY,
-    "grid.alpha": 0.3,
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-}
-
 ZOOM = 1.3
 """The zoomed axis of likelihoods shows models within this factor of the best."""
-
-
-@dataclass(frozen=True)
-class RenderedFigure:
-    """A figure: name of its files, title, caption, and the files' contents."""
-
-    name: str
-    title: str
-    caption: str
-    png: bytes
-    svg: bytes
 
 
 FigureFn = Callable[[Tables, ModelColumns], RenderedFigure | None]
@@ -98,7 +48,7 @@ FigureFn = Callable[[Tables, ModelColumns], RenderedFigure | None]
 
 def render_all(tables: Tables, columns: ModelColumns) -> dict[str, RenderedFigure]:
     """Every figure whose tables exist, by name."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         rendered = [make(tables, columns) for make in FIGURES]
     return {figure.name: figure for figure in rendered if figure is not None}
 
@@ -176,7 +126,7 @@ def _plot_likelihoods(panel: Axes, rows: pd.DataFrame, shown: ModelColumns) -> N
                 markersize=6,
                 capsize=3,
             )
-    _label_rows(panel, [row_label(column, column.within_sample, task) for column in shown])
+    label_rows(panel, [row_label(column, column.within_sample, task) for column in shown])
     panel.set_xlabel("log-likelihood (nats)")
 
 
@@ -287,7 +237,7 @@ def open_ended_patterns(tables: Tables, columns: ModelColumns) -> RenderedFigure
             panel.axvline(
                 people.percent, color=TEXT_COLOUR, linewidth=0.9, linestyle="--", zorder=0
             )
-        _label_rows(panel, [row_label(column, column.fitted_to, "open_ended") for column in rows])
+        label_rows(panel, [row_label(column, column.fitted_to, "open_ended") for column in rows])
         if panel is not grid[0]:
             panel.set_yticklabels([])
         panel.grid(axis="y", visible=False)
@@ -410,91 +360,3 @@ FIGURES: tuple[FigureFn, ...] = (
 )
 
 FIGURE_NAMES = tuple(make.__name__ for make in FIGURES)
-
-
-# --- shared style
-
-
-def colour(column: ModelColumn) -> str:
-    """The colour of a model; people have that of text."""
-    return _COLOURS[(column.number - 1) % len(_COLOURS)] if column.number else TEXT_COLOUR
-
-
-def marker(column: ModelColumn) -> str:
-    return _MARKERS[(column.number - 1) % len(_MARKERS)] if column.number else "o"
-
-
-def line_style(column: ModelColumn) -> str:
-    return _LINE_STYLES[(column.number - 1) % len(_LINE_STYLES)] if column.number else "-"
-
-
-def row_label(column: ModelColumn, fitted: frozenset[str], task: str) -> str:
-    return wrap_label(column.label) + (FITTED_MARK if task in fitted else "")
-
-
-def wrap_label(label: str) -> str:
-    """A label in lines that fit beside a panel."""
-    return "\n".join(wrap(label, 24, break_on_hyphens=False))
-
-
-def row_height(rows: Sequence[ModelColumn], minimum: float) -> float:
-    """Height in inches of a row, enough for each label."""
-    lines = max(wrap_label(column.label).count("\n") + 1 for column in rows)
-    return max(minimum, 0.05 + 0.15 * lines)
-
-
-def subplots(
-    count: int, width: float, height: float, *, columns: int = 4
-) -> tuple[Figure, list[Axes]]:
-    """A figure with that many panels, each of a width and height in inches."""
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(width * columns, height * rows + 0.3), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
-    for unused in grid[count:]:
-        unused.set_axis_off()
-    return figure, grid[:count]
-
-
-def _label_rows(panel: Axes, labels: Sequence[str]) -> None:
-    """A row for each label, the first on top."""
-    panel.set_yticks(range(len(labels)), labels)
-    panel.set_ylim(len(labels) - 0.4, -0.7)
-    panel.tick_params(axis="y", length=0)
-
-
-def render(figure: Figure, name: str, title: str, caption: str) -> RenderedFigure:
-    """The figure as PNG and SVG; the same tables give the same bytes."""
-    png, svg = io.BytesIO(), io.BytesIO()
-    figure.savefig(png, format="png", dpi=200, metadata={"Software": None})
-    no_metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    figure.savefig(svg, format="svg", metadata=no_metadata)
-    return RenderedFigure(name, title, caption, png.getvalue(), svg.getvalue())
-
-
-def inline_svg(figure: RenderedFigure) -> str:
-    """The SVG as part of a page: in the colour of its text, without background and size."""
-    text = figure.svg.decode().replace(TEXT_COLOUR, "currentColor")
-    text = text.replace("fill: #ffffff", "fill: none")
-    text = text[text.index("<svg") :].replace("xlink:href", "href")
-    # Style rules would hold for the whole page, which has its own for figures.
-    text = re.sub(
-        r"<style.*?</style>|<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL
-    )
-    text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', _svg_opening, text, count=1)
-    # Ids recur in every figure: keep those that are referenced, with the figure's name.
-    used = set(re.findall(r'(?:url\(|href=")#([\w.-]+)', text))
-    text = re.sub(r' id="([\w.-]+)"', lambda id: id[0] if id[1] in used else "", text)
-    for own in used:
-        text = re.sub(rf'(url\(#|href="#| id="){re.escape(own)}', rf"\1{figure.name}-{own}", text)
-    # Hundredths of a point are finer than any screen.
-    text = re.sub(r'="[^"]*"', lambda of: re.sub(r"(\d\.\d\d)\d+", r"\1", of[0]), text)
-    return re.sub(r"\s*\n\s*", "\n", text)
-
-
-def _svg_opening(match: re.Match[str]) -> str:
-    width = float(match[1].split()[2]) * 4 / 3
-    return (
-        f'<svg viewBox="{match[1]}" role="img" aria-hidden="true" '
-        f'style="width:{width:.0f}px;min-width:{min(width, 560):.0f}px">'
-    )

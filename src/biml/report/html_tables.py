@@ -1,8 +1,8 @@
 """Building blocks of the page's tables: columns of models, cells, formatted numbers, labels."""
 
 import math
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -199,6 +199,89 @@ def format_interval(low: object, high: object, digits: int = 1) -> str:
 def number_cell(value: object, digits: int = 1, below: str = "") -> Cell:
     number = _as_float(value)
     return Cell(format_number(value, digits), "" if math.isnan(number) else number, below)
+
+
+MakeCell = Callable[[Any], Cell]
+"""A cell from a row of a table of results."""
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table of the page, from a table of results.
+
+    One of three says what its rows and columns are:
+        rows: a column for each model; columns of results that make up a row, with headings.
+        column: a row for each model and a column for each heading that it returns.
+        cells: a row for each model, with these cells by heading.
+
+    Attributes:
+        table: the table of results.
+        cell: makes a cell, unless `cells` does.
+        task: the only task to include; empty for all.
+        prepare: transforms the table of results first.
+        fitted: attribute of `ModelColumn` with the tasks whose scores get a mark.
+    """
+
+    title: str
+    note: str
+    table: str
+    cell: MakeCell = lambda row: EMPTY
+    rows: Mapping[str, str] = field(default_factory=dict)
+    column: Callable[[Any], str] | None = None
+    cells: Mapping[str, MakeCell] = field(default_factory=dict)
+    task: str = ""
+    prepare: Callable[[pd.DataFrame, Tables], pd.DataFrame] = lambda frame, tables: frame
+    fitted: str = "fitted_to"
+
+
+def make_table(spec: TableSpec, tables: Tables, columns: ModelColumns) -> HtmlTable | None:
+    """The table; None where the results lack it."""
+    frame = tables.get(spec.table, pd.DataFrame())
+    if spec.task and "task" in frame:
+        frame = frame[frame["task"] == spec.task]
+    if not frame.empty:
+        frame = spec.prepare(frame, tables)
+    if frame.empty:
+        return None
+    shown = select(columns, set(frame["model"]))
+    by_name = {column.name: column for column in shown}
+    headed = [name for name in spec.rows if (frame[name] != "").any()]
+    has_mark = False
+    cells: dict[object, dict[object, Cell]] = {}
+    for row in rows_of(frame):
+        model = by_name[row.model]
+        mark = getattr(row, "task", spec.task) in getattr(model, spec.fitted)
+        has_mark |= mark
+        if spec.rows:
+            key = tuple(getattr(row, name) for name in headed)
+            cells.setdefault(key, {})[model] = marked(spec.cell(row), mark)
+            continue
+        made = spec.cells or {spec.column(row) if spec.column else "": spec.cell}
+        for head, make in made.items():
+            cells.setdefault(model, {})[head] = marked(make(row), mark and head != "Responses")
+    note = spec.note
+    if has_mark:
+        note += f" {FITTED_MARK}: the model was trained on these responses."
+    if spec.rows:
+        heads = [Header(spec.rows[name], False) for name in headed]
+        heads += [Header(column.label, True, column.number) for column in shown]
+        rows = tuple(
+            (*(Cell(str(part)) for part in key), *(found.get(c, EMPTY) for c in shown))
+            for key, found in cells.items()
+            if isinstance(key, tuple)
+        )
+        return HtmlTable(spec.title, note, tuple(heads), rows)
+    names = list(dict.fromkeys(head for found in cells.values() for head in found))
+    rows = tuple(
+        (Cell(column.label), *(cells[column].get(name, EMPTY) for name in names))
+        for column in shown
+    )
+    heads = [Header("", False), *(Header(str(name)) for name in names)]
+    return HtmlTable(spec.title, note, tuple(heads), rows, tuple(c.number for c in shown))
+
+
+def marked(cell: Cell, mark: bool) -> Cell:
+    return replace(cell, text=cell.text + FITTED_MARK) if mark and cell.text != MISSING else cell
 
 
 def _as_float(value: Any) -> float:

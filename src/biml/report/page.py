@@ -22,7 +22,7 @@ from biml.report.answers import (
     open_ended_responses,
     probe_responses,
 )
-from biml.report.figures import RenderedFigure, colour, inline_svg
+from biml.report.figure_style import TEXT_COLOUR, RenderedFigure, colour
 from biml.report.html_tables import ModelColumns, Tables, format_number, label, model_columns
 from biml.report.results import Results, exclusion_matrix, read_results
 from biml.report.tables import make_tables, measure_tables
@@ -176,3 +176,31 @@ def _response_sections(
         for number, task in enumerate(names, 1)
     }
     return answers, custom
+
+
+def inline_svg(figure: RenderedFigure) -> str:
+    """The SVG as part of a page: in the colour of its text, without background and size."""
+    text = figure.svg.decode().replace(TEXT_COLOUR, "currentColor")
+    text = text.replace("fill: #ffffff", "fill: none")
+    text = text[text.index("<svg") :].replace("xlink:href", "href")
+    # Style rules would hold for the whole page, which has its own for figures.
+    text = re.sub(
+        r"<style.*?</style>|<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL
+    )
+    text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', _svg_opening, text, count=1)
+    # Ids recur in every figure: keep those that are referenced, with the figure's name.
+    used = set(re.findall(r'(?:url\(|href=")#([\w.-]+)', text))
+    text = re.sub(r' id="([\w.-]+)"', lambda id: id[0] if id[1] in used else "", text)
+    for own in used:
+        text = re.sub(rf'(url\(#|href="#| id="){re.escape(own)}', rf"\1{figure.name}-{own}", text)
+    # Hundredths of a point are finer than any screen.
+    text = re.sub(r'="[^"]*"', lambda of: re.sub(r"(\d\.\d\d)\d+", r"\1", of[0]), text)
+    return re.sub(r"\s*\n\s*", "\n", text)
+
+
+def _svg_opening(match: re.Match[str]) -> str:
+    width = float(match[1].split()[2]) * 4 / 3
+    return (
+        f'<svg viewBox="{match[1]}" role="img" aria-hidden="true" '
+        f'style="width:{width:.0f}px;min-width:{min(width, 560):.0f}px">'
+    )

@@ -1,7 +1,7 @@
 """The page's tables of numbers, each specified by a row of `TABLE_SPECS`."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,6 @@ import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
 from biml.report.html_tables import (
-    EMPTY,
     FITTED_MARK,
     MISSING,
     PATTERN_LABELS,
@@ -20,92 +19,16 @@ from biml.report.html_tables import (
     ModelColumn,
     ModelColumns,
     Tables,
+    TableSpec,
     format_interval,
     format_number,
     format_p,
     label,
+    make_table,
+    marked,
     number_cell,
     rows_of,
-    select,
 )
-
-MakeCell = Callable[[Any], Cell]
-"""A cell from a row of a table of results."""
-
-
-@dataclass(frozen=True)
-class TableSpec:
-    """A table of the page, from a table of results.
-
-    One of three says what its rows and columns are:
-        rows: a column for each model; columns of results that make up a row, with headings.
-        column: a row for each model and a column for each heading that it returns.
-        cells: a row for each model, with these cells by heading.
-
-    Attributes:
-        table: the table of results.
-        cell: makes a cell, unless `cells` does.
-        task: the only task to include; empty for all.
-        prepare: transforms the table of results first.
-        fitted: attribute of `ModelColumn` with the tasks whose scores get a mark.
-    """
-
-    title: str
-    note: str
-    table: str
-    cell: MakeCell = lambda row: EMPTY
-    rows: Mapping[str, str] = field(default_factory=dict)
-    column: Callable[[Any], str] | None = None
-    cells: Mapping[str, MakeCell] = field(default_factory=dict)
-    task: str = ""
-    prepare: Callable[[pd.DataFrame, Tables], pd.DataFrame] = lambda frame, tables: frame
-    fitted: str = "fitted_to"
-
-
-def make_table(spec: TableSpec, tables: Tables, columns: ModelColumns) -> HtmlTable | None:
-    """The table; None where the results lack it."""
-    frame = tables.get(spec.table, pd.DataFrame())
-    if spec.task and "task" in frame:
-        frame = frame[frame["task"] == spec.task]
-    if not frame.empty:
-        frame = spec.prepare(frame, tables)
-    if frame.empty:
-        return None
-    shown = select(columns, set(frame["model"]))
-    by_name = {column.name: column for column in shown}
-    headed = [name for name in spec.rows if (frame[name] != "").any()]
-    has_mark = False
-    cells: dict[object, dict[object, Cell]] = {}
-    for row in rows_of(frame):
-        model = by_name[row.model]
-        mark = getattr(row, "task", spec.task) in getattr(model, spec.fitted)
-        has_mark |= mark
-        if spec.rows:
-            key = tuple(getattr(row, name) for name in headed)
-            cells.setdefault(key, {})[model] = _marked(spec.cell(row), mark)
-            continue
-        made = spec.cells or {spec.column(row) if spec.column else "": spec.cell}
-        for head, make in made.items():
-            cells.setdefault(model, {})[head] = _marked(make(row), mark and head != "Responses")
-    note = spec.note
-    if has_mark:
-        note += f" {FITTED_MARK}: the model was trained on these responses."
-    if spec.rows:
-        heads = [Header(spec.rows[name], False) for name in headed]
-        heads += [Header(column.label, True, column.number) for column in shown]
-        rows = tuple(
-            (*(Cell(str(part)) for part in key), *(found.get(c, EMPTY) for c in shown))
-            for key, found in cells.items()
-            if isinstance(key, tuple)
-        )
-        return HtmlTable(spec.title, note, tuple(heads), rows)
-    names = list(dict.fromkeys(head for found in cells.values() for head in found))
-    rows = tuple(
-        (Cell(column.label), *(cells[column].get(name, EMPTY) for name in names))
-        for column in shown
-    )
-    heads = [Header("", False), *(Header(str(name)) for name in names)]
-    return HtmlTable(spec.title, note, tuple(heads), rows, tuple(c.number for c in shown))
 
 
 def make_tables(tables: Tables, columns: ModelColumns) -> dict[str, list[HtmlTable]]:
@@ -122,10 +45,6 @@ def measure_tables(task: str, tables: Tables, columns: ModelColumns) -> list[Htm
     """The values of registered measures of a task."""
     table = make_table(replace(MEASURES_SPEC, task=task), tables, columns)
     return [] if table is None else [table]
-
-
-def _marked(cell: Cell, mark: bool) -> Cell:
-    return replace(cell, text=cell.text + FITTED_MARK) if mark and cell.text != MISSING else cell
 
 
 def overall_likelihoods(likelihoods: pd.DataFrame) -> pd.DataFrame:
@@ -307,7 +226,7 @@ def _comparison_table(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
 
     def name(row: Any, model: str) -> Cell:
         column: ModelColumn = by_name[model]
-        return _marked(Cell(column.label), row.task in column.within_sample)
+        return marked(Cell(column.label), row.task in column.within_sample)
 
     rows = tuple(
         (
