@@ -109,10 +109,10 @@ def _task_episodes(data: DataFolders, task: str) -> Iterator[Episode]:
 
 
 def ineligible(task: str, model: EvaluatedModel, *, samples: bool = False) -> str:
-    """Why a model cannot be evaluated on a task, by what its episode type declares; empty if it can.
+    """Why a model is excluded from a task, by what its episode type declares, or an empty text.
 
     Args:
-        samples: its own responses are sampled, which takes study examples and one network.
+        samples: its responses are sampled, which needs study examples and one network.
     """
     if model.symbolic:
         symbolic = symbolic_model(model.name)
@@ -127,7 +127,7 @@ def ineligible(task: str, model: EvaluatedModel, *, samples: bool = False) -> st
     if task not in tasks_of(model.trained_on, model.vocabulary):
         return f"was not trained for the {task.replace('_', '-')} task"
     if model.network is None and (task != OPEN_ENDED or samples):
-        return "has models for folds only"
+        return "has fold models only"
     if samples and model.episode_type and not model.episode_type.uses_study:
         return "reads no study examples"
     return ""

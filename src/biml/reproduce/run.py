@@ -208,7 +208,7 @@ def plan_jobs(spec: ReproductionSpec) -> tuple[list[Job], tuple[Exclusion, ...]]
 
 def _missing_tasks(experiment: Experiment, data: DataFolders) -> dict[str, str]:
     """The measurements of tasks that the data lack, and the reason."""
-    tasks = {name: MEASUREMENTS[name].human_task for name in experiment.measurements}
+    tasks = {name: MEASUREMENTS[name].task for name in experiment.measurements}
     return {
         name: f"these data have no {task.replace('_', '-')} task"
         for name, task in tasks.items()
@@ -224,7 +224,7 @@ def _data_exclusion(
     Args:
         overflows: for each task the words or symbols that exceed the published vocabulary.
     """
-    model, task = context.model, MEASUREMENTS[name].human_task
+    model, task = context.model, MEASUREMENTS[name].task
     if model.symbolic:
         return ""
     if is_custom and task and model.vocabulary == CANONICAL_VOCAB:

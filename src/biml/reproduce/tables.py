@@ -305,7 +305,9 @@ def few_shot_tables(
 def open_ended_tables(responses: pd.DataFrame) -> Tables:
     """Patterns in the response sets of people and models in the open-ended task."""
     rates = open_ended.pattern_rates(responses)
-    patterns = [_pattern_table(rates, OPEN_ENDED, name, "response_sets") for name in open_ended.PATTERNS]
+    patterns = [
+        _pattern_table(rates, OPEN_ENDED, name, "response_sets") for name in open_ended.PATTERNS
+    ]
     return {"responses": responses, "response_patterns": concat(patterns)}
 
 
