@@ -236,7 +236,10 @@ def test_the_page_and_what_was_run_stand_beside_the_tables(results: Results, pla
     assert about["format"] == 4
     assert about["quick"] is True
     assert about["experiments"] == list(EXPERIMENTS)
-    assert about["models"][0] == {"name": "mlc", "label": "BIML", "kind": "network"}
+    first = {"name": "mlc", "label": "BIML", "kind": "network", "fitted_to": ""}
+    assert about["models"][0] == first
+    fitted = {model["name"]: model["fitted_to"] for model in about["models"]}
+    assert (fitted["joint-top"], fitted["probed"]) == ("open_ended", "probes")
     assert about["models"][-1]["kind"] == "symbolic"
     assert (place / "out" / "index.html").stat().st_size > 10_000
 
