@@ -10,9 +10,9 @@ from biml.episodes.episode import Episode, Example
 from biml.episodes.episode_type import PUBLISHED_VOCAB
 from biml.networks.attention import NO_DROPOUT as NOTHING_DROPPED
 from biml.networks.batching import RaggedRows
-from biml.networks.staged import LexiconExchange, StagedNetwork, slot_lookup
+from biml.networks.staged import StagedNetwork
 from biml.networks.staged_batch import NO_SLOT, build_lexicon_index
-from biml.networks.staged_layers import StagedConfig
+from biml.networks.staged_layers import LexiconExchange, StagedConfig, slot_lookup
 
 SMALL = StagedConfig(
     nlayers_encoder=2, nlayers_query=2, nlayers_decoder=2, nheads=2, emb_size=16, ff_mult=2

@@ -17,12 +17,9 @@ from biml.vocabulary import TokenVocab, Vocabulary
 class Batch(Protocol):
     """Episodes as tensors, a row for each query; architectures add fields of their own."""
 
-    decoder_input: Int[Tensor, "query out"]
-    """SOS and the target symbols, then PAD."""
-    target: Int[Tensor, "query out"]
-    """The target symbols and EOS, then PAD."""
-    indices: list[tuple[int, int]]
-    """(episode, query) numbers of each row in the collated episodes; rows may be reordered."""
+    decoder_input: Int[Tensor, "query out"]  # SOS and the target symbols, then PAD
+    target: Int[Tensor, "query out"]  # the target symbols and EOS, then PAD
+    indices: list[tuple[int, int]]  # (episode, query) of each row; rows may be reordered
 
     @property
     def n_tokens(self) -> int:

@@ -89,12 +89,9 @@ class RaggedRows(TensorData):
     """
 
     lengths: Int[Tensor, " row"]
-    unpack: Int[Tensor, "row col"]
-    """The token at each position; 0 past the end of a row."""
-    pack: Int[Tensor, " tok"]
-    """The flat position of each token; for a token in no row, one past the end of a row."""
-    n_padding: int = 0
-    """Padding tokens after the packed ones, in no row (see `PAD_TOKENS_TO_MULTIPLE`)."""
+    unpack: Int[Tensor, "row col"]  # the token at each position; 0 past the end of a row
+    pack: Int[Tensor, " tok"]  # flat position of each token; if in no row, past the end of one
+    n_padding: int = 0  # padding tokens after the packed ones, in no row
 
     @classmethod
     def from_lengths(cls, lengths: Sequence[int] | np.ndarray, n_padding: int = 0) -> "RaggedRows":

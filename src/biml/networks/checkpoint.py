@@ -42,10 +42,7 @@ class LoadedModel:
 
 
 def load_model(
-    path: str | Path,
-    device: str | torch.device = "cpu",
-    *,
-    vocabulary: Vocabulary | None = None,
+    path: str | Path, device: str | torch.device = "cpu", *, vocabulary: Vocabulary | None = None
 ) -> LoadedModel:
     """Load a native checkpoint, a released one, or an export in safetensors format.
 
@@ -100,10 +97,7 @@ def checkpoint_dict(
         "version": VERSION,
         "architecture": architecture,
         "config": asdict(config),
-        "vocabulary": {
-            "input": vocabulary.input.names,
-            "output": vocabulary.output.names,
-        },
+        "vocabulary": {"input": vocabulary.input.names, "output": vocabulary.output.names},
         "episode_type": episode_type,
         "weights": dict(weights),
         "info": dict(info or {}),

@@ -17,22 +17,16 @@ from biml.vocabulary import Vocabulary
 class Architecture:
     """One kind of network (see `EpisodeNetwork` for how to write one)."""
 
-    name: str
-    """In checkpoints and on the command line."""
-    config: type
-    """Frozen dataclass of its sizes, all with defaults."""
-    network: Callable[[Any, Vocabulary, int], EpisodeNetwork]
-    """Makes it from (config, vocabulary, seed); usually its class."""
-    summary: str
-    """What it is, in a line."""
+    name: str  # in checkpoints and on the command line
+    config: type  # frozen dataclass of its sizes, all with defaults
+    network: Callable[[Any, Vocabulary, int], EpisodeNetwork]  # from (config, vocabulary, seed)
+    summary: str  # one line
+    # Tokens computed together on a CPU: what fits a core's cache and leaves several micro-batches
+    # for its cores to share. In bf16 with AMX few large ones are better, because compiling code for
+    # each new shape costs much beside the fast products.
     cpu_micro_batch_tokens: int = 4096
-    """Tokens computed together on a CPU: what fits a core's cache and leaves several micro-batches
-    for its cores to share."""
     amx_micro_batch_tokens: int = 4096
-    """The same in bf16 on a CPU with AMX, where compiling code for each new shape costs so much
-    beside the fast products that few large ones are better."""
-    supports_aux_loss: bool = False
-    """Whether it sets `EpisodeNetwork.auxiliary_loss` from an episode's grammar labels."""
+    supports_aux_loss: bool = False  # sets `auxiliary_loss` from an episode's grammar labels
 
 
 ARCHITECTURES: dict[str, Architecture] = {

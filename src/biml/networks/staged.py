@@ -44,7 +44,7 @@ from biml.networks.auxiliary_loss import AuxiliaryLoss, n_meaning_logits
 from biml.networks.base import DecoderState, EpisodeNetwork
 from biml.networks.batching import RaggedRows
 from biml.networks.staged_batch import (
-    LexiconIndex,
+    EncodedEpisode,
     StagedBatch,
     collate_staged,
     encode_episode,
@@ -54,86 +54,30 @@ from biml.networks.staged_batch import (
     split_episodes,
 )
 from biml.networks.staged_layers import (
-    MLP,
-    MLP_INIT_SCALE,
-    OUT_INIT_SCALE,
+    LEXICON_INIT_SCALE,
     ApplyRotary,
     CosSin,
     CrossAttentionBlock,
     KeyValue,
+    LexiconExchange,
     RMSNormLinear,
     SelfAttentionBlock,
+    Slots,
     StagedConfig,
     StudyMemory,
+    Tokens,
     causal_answer_mask,
-    fan_in_init,
     padding_mask,
-    rms_normalize,
     rotary_angles,
+    slot_lookup,
     split_half_layout,
     split_heads,
     within_example_mask,
 )
 from biml.vocabulary import IO, Vocabulary
 
-LEXICON_INIT_SCALE = 0.5
-"""How much of a slot is added to the uses of its word at first."""
-
 CROSS_ATTENTION_LAYER = 1
 """The layer of the query encoder, and of the decoder, that attends to the study examples."""
-
-
-class LexiconExchange(nn.Module):
-    """Pools the tokens of each word type into a slot and broadcasts the slot back.
-
-    Each head takes a weighted mean over a word's uses, at first nearly uniform, so that the more
-    informative ones can come to count more. There is no dropout here.
-    """
-
-    def __init__(self, config: StagedConfig) -> None:
-        super().__init__()
-        width = config.emb_size
-        self.uses_norm = RMSNormLinear(width)
-        self.pool_logits = nn.Parameter(fan_in_init(config.nheads, width) * MLP_INIT_SCALE)
-        rotation = torch.linalg.qr(torch.randn(width, width))[0].contiguous()
-        self.value = nn.Parameter(rotation)
-        self.out = nn.Parameter(rotation.t().contiguous() * OUT_INIT_SCALE)
-        self.mlp_norm = RMSNormLinear(width)
-        self.mlp = MLP(config)
-        self.broadcast_norm = RMSNormLinear(width)
-        self.broadcast_proj = nn.Parameter(torch.eye(width) * LEXICON_INIT_SCALE)
-
-    def aggregate(
-        self,
-        x: Float[Tensor, "study_tok emb"],
-        slots: Float[Tensor, "slot emb"],
-        index: LexiconIndex,
-    ) -> Float[Tensor, "slot emb"]:
-        """Add to each slot what the uses of its word have computed."""
-        tokens = rms_normalize(index.uses.to_padded(x))
-        used = index.uses.mask[..., None]
-        weights = F.linear(tokens, self.uses_norm.fold_scale(self.pool_logits)).float()
-        weights = weights.masked_fill(~used, -1e9).softmax(1)
-        weights = (weights * used).to(tokens.dtype)
-        values = F.linear(tokens, self.uses_norm.fold_scale(self.value))
-        values = values.unflatten(-1, (weights.shape[-1], -1))
-        slots = slots + F.linear((values * weights[..., None]).sum(1).flatten(1), self.out)
-        return slots + self.mlp(slots, self.mlp_norm)
-
-    def broadcast(
-        self, slots: Float[Tensor, "slot emb"], index: LexiconIndex
-    ) -> Float[Tensor, "study_tok emb"]:
-        """What each study token learns from the slot of its word."""
-        return slot_lookup(self.broadcast_norm(slots, self.broadcast_proj), index.study_slots)
-
-
-def slot_lookup(
-    slots: Float[Tensor, "slot emb"], slot_ids: Int[Tensor, " tok"]
-) -> Float[Tensor, "tok emb"]:
-    """The slot of each token; 0 for the last, spare slot, of tokens that are no word."""
-    used = torch.ones(len(slots), 1, dtype=slots.dtype, device=slots.device)
-    used[-1] = 0
-    return F.embedding(slot_ids, slots * used, padding_idx=len(slots) - 1)
 
 
 @dataclass
@@ -191,17 +135,18 @@ class StagedNetwork(EpisodeNetwork):
     # --- episodes to batches
 
     def collate(self, episodes: Sequence[Episode]) -> StagedBatch:
-        positions = self.config.max_positions
-        encoded = [encode_episode(*e, self.vocabulary, positions) for e in enumerate(episodes)]
-        return collate_staged(encoded, self.vocabulary)
+        return collate_staged(self._encode_episodes(episodes), self.vocabulary)
 
     def micro_batches(
         self, episodes: Sequence[Episode], max_tokens: int, min_batches: int = 1
     ) -> list[StagedBatch]:
-        positions = self.config.max_positions
-        encoded = [encode_episode(*e, self.vocabulary, positions) for e in enumerate(episodes)]
-        batches = split_episodes([e for e in encoded if e.query_lengths], max_tokens, min_batches)
+        encoded = [e for e in self._encode_episodes(episodes) if e.query_lengths]
+        batches = split_episodes(encoded, max_tokens, min_batches)
         return [collate_staged(batch, self.vocabulary) for batch in batches]
+
+    def _encode_episodes(self, episodes: Sequence[Episode]) -> list[EncodedEpisode]:
+        positions = self.config.max_positions
+        return [encode_episode(*e, self.vocabulary, positions) for e in enumerate(episodes)]
 
     # --- training: all target symbols of all queries at once
 
@@ -277,7 +222,7 @@ class StagedNetwork(EpisodeNetwork):
 
     def _encode_study(
         self, batch: StagedBatch, drop: Dropout, aux_loss: AuxiliaryLoss | None = None
-    ) -> tuple[Float[Tensor, "study_tok emb"], Float[Tensor, "slot emb"]]:
+    ) -> tuple[Tokens, Slots]:
         """The encoded study tokens and the lexicon."""
         config, index, rows = self.config, batch.lexicon_index, batch.study_rows
         x = (
@@ -315,9 +260,7 @@ class StagedNetwork(EpisodeNetwork):
             x = x + exchange.broadcast(slots, index)
         return x, self.lexicon_norm(slots, self.lexicon_proj)
 
-    def _study_memory(
-        self, encoded: Float[Tensor, "study_tok emb"], batch: StagedBatch
-    ) -> tuple[StudyMemory, StudyMemory]:
+    def _study_memory(self, encoded: Tokens, batch: StagedBatch) -> tuple[StudyMemory, StudyMemory]:
         """Keys and values for the cross-attention of the query encoder, and of the decoder."""
         blocks = (*self.query_encoder, *self.decoder)
         cross = [block.cross_attn for block in blocks if isinstance(block, CrossAttentionBlock)]
@@ -329,16 +272,14 @@ class StagedNetwork(EpisodeNetwork):
             StudyMemory(heads[2], heads[3], rows.lengths, batch.episode_answer_rows),
         )
 
-    def _embed_queries(self, batch: StagedBatch) -> Float[Tensor, "tok emb"]:
+    def _embed_queries(self, batch: StagedBatch) -> Tokens:
         """Embeddings of queries and responses, before the convolution."""
         return (
             self.token_embedding[batch.query_tokens]
             + self.position_embedding[batch.query_positions]
         )
 
-    def _convolve_queries(
-        self, tokens: Float[Tensor, "tok emb"], batch: StagedBatch
-    ) -> Float[Tensor, "tok emb"]:
+    def _convolve_queries(self, tokens: Tokens, batch: StagedBatch) -> Tokens:
         """Add the local convolution, within each query, and for responses causal."""
         x, row, column = tokens, batch.query_id, batch.offset
         for tap, weight in enumerate(self.local_conv[:, 0].t()):
@@ -351,13 +292,8 @@ class StagedNetwork(EpisodeNetwork):
         return x
 
     def _encode_queries(
-        self,
-        x: Float[Tensor, "word emb"],
-        lexicon: Float[Tensor, "slot emb"],
-        study: StudyMemory,
-        batch: StagedBatch,
-        drop: Dropout,
-    ) -> Float[Tensor, "word emb"]:
+        self, x: Tokens, lexicon: Slots, study: StudyMemory, batch: StagedBatch, drop: Dropout
+    ) -> Tokens:
         rows = batch.word_rows
         x = x + slot_lookup(lexicon, batch.lexicon_index.query_slots)
         rotation = self._rotary_angles(rows.position, x)
@@ -370,7 +306,7 @@ class StagedNetwork(EpisodeNetwork):
             x = x + drop(block.mlp_out(x))
         return x
 
-    def _query_cache(self, words: Float[Tensor, "word emb"], batch: StagedBatch) -> list[KeyValue]:
+    def _query_cache(self, words: Tokens, batch: StagedBatch) -> list[KeyValue]:
         """Keys and values of the query's words for every decoder layer, a row for each query."""
         layers = [block.self_attn for block in cast(Sequence[SelfAttentionBlock], self.decoder)]
         count, rows, heads = len(layers), batch.word_rows, self.config.nheads
@@ -382,7 +318,7 @@ class StagedNetwork(EpisodeNetwork):
 
     def _decode(
         self,
-        x: Float[Tensor, "*tok emb"],
+        x: Tokens,
         rows: RaggedRows | None,
         cache: list[KeyValue],
         study: StudyMemory,
@@ -390,7 +326,7 @@ class StagedNetwork(EpisodeNetwork):
         blocked: Bool[Tensor, "query 1 answer cached+answer"],
         drop: Dropout = NO_DROPOUT,
         aux_loss: AuxiliaryLoss | None = None,
-    ) -> tuple[Float[Tensor, "*tok emb"], list[KeyValue]]:
+    ) -> tuple[Tokens, list[KeyValue]]:
         """Response tokens through the decoder, and the cache extended by them."""
         extended: list[KeyValue] = []
         aligned_layer = max(0, len(cache) - 2)  # one more layer can use what attention found
@@ -408,7 +344,7 @@ class StagedNetwork(EpisodeNetwork):
             x = x + drop(block.mlp_out(x))
         return x, extended
 
-    def _logits(self, x: Float[Tensor, "*tok emb"]) -> Float[Tensor, "*tok vocab"]:
+    def _logits(self, x: Tokens) -> Float[Tensor, "*tok vocab"]:
         with torch.autocast(x.device.type, enabled=False):
             return self.out_norm(x.float(), self.out)
 

@@ -26,6 +26,7 @@ from biml.networks.batching import (
     pad_tensor,
     ragged_index,
 )
+from biml.networks.staged_layers import LexiconIndex
 from biml.vocabulary import IO, Vocabulary
 
 NO_SLOT = -1
@@ -149,15 +150,6 @@ def split_episodes(
 
 
 # --- the lexicon: one slot for each word type of an episode
-
-
-@dataclass
-class LexiconIndex(TensorData):
-    """Which tokens are uses of which word; the last slot is a spare one, for all other tokens."""
-
-    uses: RaggedRows  # the study tokens of each slot; none of the spare one
-    study_slots: Int[Tensor, " study_tok"]
-    query_slots: Int[Tensor, " word"]
 
 
 def build_lexicon_index(

@@ -1,8 +1,7 @@
 """Layers of the staged network: its sizes, norms, rotary positions, attention blocks and masks.
 
-Activations are packed tokens `[tok, emb]` that belong to `RaggedRows`, or, when decoding, padded
-rows `[row, tok, emb]`; shapes below say `*tok` for either. Most functions here are written out by
-hand because elementwise work, not matrix products, takes most of a step (docs/training-log.md).
+Much is written out by hand because elementwise work, not matrix products, takes most of a step
+(docs/training-log.md).
 """
 
 from collections.abc import Sequence
@@ -15,9 +14,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from biml.errors import UsageError
-from biml.networks.attention import attention
-from biml.networks.base import check_sizes
+from biml.networks.attention import Heads, attention
+from biml.networks.base import TensorData, check_sizes
 from biml.networks.batching import RaggedRows
+
+Tokens = Float[Tensor, "*tok emb"]
+"""Packed tokens [tok, emb] of some `RaggedRows`; when decoding, padded rows [row, tok, emb]."""
+
+Slots = Float[Tensor, "slot emb"]
+Matrix = Float[Tensor, "_ emb"]
 
 
 @dataclass(frozen=True)
@@ -77,19 +82,17 @@ class RMSNormLinear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
 
-    def forward(
-        self, x: Float[Tensor, "*tok emb"], *matrices: Float[Tensor, "_ emb"]
-    ) -> Float[Tensor, "*tok columns"]:
+    def forward(self, x: Tokens, *matrices: Matrix) -> Float[Tensor, "*tok columns"]:
         """The products with all matrices, side by side."""
         matrix = torch.cat(matrices) if len(matrices) > 1 else matrices[0]
         return F.linear(rms_normalize(x), self.fold_scale(matrix))
 
-    def fold_scale(self, matrix: Float[Tensor, "_ emb"]) -> Float[Tensor, "_ emb"]:
+    def fold_scale(self, matrix: Matrix) -> Matrix:
         """The matrix to apply to `rms_normalize(x)`."""
         return matrix * self.weight
 
 
-def rms_normalize(x: Float[Tensor, "*tok emb"]) -> Float[Tensor, "*tok emb"]:
+def rms_normalize(x: Tokens) -> Tokens:
     """x / rms(x), without weights."""
     return _RMSNormalize.apply(x)
 
@@ -124,7 +127,7 @@ class MLP(nn.Module):
         self.up = nn.Parameter(fan_in_init(wide, width))
         self.down = nn.Parameter(fan_in_init(width, wide) * MLP_INIT_SCALE)
 
-    def forward(self, x: Float[Tensor, "*tok emb"], norm: RMSNormLinear) -> Tensor:
+    def forward(self, x: Tokens, norm: RMSNormLinear) -> Tensor:
         return F.linear(self.activation(norm(x, self.up)), self.down)
 
 
@@ -145,9 +148,7 @@ def rotary_angles(
     return angles.cos().to(dtype).repeat(times), angles.sin().to(dtype).repeat(times)
 
 
-def split_half_layout(
-    matrices: Sequence[Float[Tensor, "emb emb"]], heads: int
-) -> Float[Tensor, "_ emb"]:
+def split_half_layout(matrices: Sequence[Float[Tensor, "emb emb"]], heads: int) -> Matrix:
     """Join projections so that their products are the first halves of all heads, then the second.
 
     Rotary pairs a feature of the first half of a head with one of the second. In this order they
@@ -222,7 +223,7 @@ def split_heads(
     heads: int,
     n_plain: int,
     n_rotated: int = 0,
-) -> tuple[Float[Tensor, "row heads tok head"], ...]:
+) -> tuple[Heads, ...]:
     """Projections as heads; `rows` is None if `x` is padded already."""
     parts: tuple[Tensor, ...] = SplitHeads.apply(
         x if rows is None else rows.to_padded(x), n_rotated, n_plain, heads
@@ -230,16 +231,14 @@ def split_heads(
     return parts
 
 
-def join_heads(
-    x: Float[Tensor, "row heads tok head"], rows: RaggedRows | None
-) -> Float[Tensor, "*tok emb"]:
+def join_heads(x: Heads, rows: RaggedRows | None) -> Tokens:
     padded = x.transpose(1, 2).flatten(2)
     return padded if rows is None else rows.to_packed(padded)
 
 
 # --- attention blocks
 
-KeyValue = tuple[Float[Tensor, "row heads tok head"], Float[Tensor, "row heads tok head"]]
+KeyValue = tuple[Heads, Heads]
 
 
 @dataclass(frozen=True)
@@ -281,7 +280,7 @@ class SelfAttentionBlock(nn.Module):
         self.mlp = MLP(config)
 
     def self_attn_qkv(
-        self, x: Float[Tensor, "*tok emb"], rotation: CosSin, rows: RaggedRows | None = None
+        self, x: Tokens, rotation: CosSin, rows: RaggedRows | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries and keys, and values, each [row, heads, tok, head]."""
         weights = self.self_attn
@@ -290,12 +289,10 @@ class SelfAttentionBlock(nn.Module):
         q, k, v = split_heads(qkv, rows, self.heads, 1, n_rotated=2)
         return q, k, v
 
-    def self_attn_out(
-        self, attended: Float[Tensor, "row heads tok head"], rows: RaggedRows | None = None
-    ) -> Float[Tensor, "*tok emb"]:
+    def self_attn_out(self, attended: Heads, rows: RaggedRows | None = None) -> Tokens:
         return F.linear(join_heads(attended, rows), self.self_attn.out)
 
-    def mlp_out(self, x: Float[Tensor, "*tok emb"]) -> Float[Tensor, "*tok emb"]:
+    def mlp_out(self, x: Tokens) -> Tokens:
         return self.mlp(x, self.mlp_norm)
 
 
@@ -307,14 +304,74 @@ class CrossAttentionBlock(SelfAttentionBlock):
         self.cross_attn_norm = RMSNormLinear(config.emb_size)
         self.cross_attn = AttentionWeights(config.emb_size)
 
-    def cross_attn_out(
-        self, x: Float[Tensor, "*tok emb"], study: StudyMemory
-    ) -> Float[Tensor, "*tok emb"]:
+    def cross_attn_out(self, x: Tokens, study: StudyMemory) -> Tokens:
         rows = study.query_rows
         q = self.cross_attn_norm(x, self.cross_attn.query)
         (q,) = split_heads(q, rows, self.heads, 1)
         attended = attention(q, study.key, study.value, lengths=study.lengths)
         return F.linear(join_heads(attended, rows), self.cross_attn.out)
+
+
+# --- the lexicon: one slot for each word type of an episode
+
+
+@dataclass
+class LexiconIndex(TensorData):
+    """Which tokens are uses of which word; the last slot is a spare one, for all other tokens."""
+
+    uses: RaggedRows  # the study tokens of each slot; none of the spare one
+    study_slots: Int[Tensor, " study_tok"]
+    query_slots: Int[Tensor, " word"]
+
+
+LEXICON_INIT_SCALE = 0.5
+"""How much of a slot is added to the uses of its word at first."""
+
+
+class LexiconExchange(nn.Module):
+    """Pools the tokens of each word type into a slot and broadcasts the slot back.
+
+    Each head takes a weighted mean over a word's uses, at first nearly uniform, so that the more
+    informative ones can come to count more. There is no dropout here.
+    """
+
+    def __init__(self, config: StagedConfig) -> None:
+        super().__init__()
+        width = config.emb_size
+        self.uses_norm = RMSNormLinear(width)
+        self.pool_logits = nn.Parameter(fan_in_init(config.nheads, width) * MLP_INIT_SCALE)
+        rotation = torch.linalg.qr(torch.randn(width, width))[0].contiguous()
+        self.value = nn.Parameter(rotation)
+        self.out = nn.Parameter(rotation.t().contiguous() * OUT_INIT_SCALE)
+        self.mlp_norm = RMSNormLinear(width)
+        self.mlp = MLP(config)
+        self.broadcast_norm = RMSNormLinear(width)
+        self.broadcast_proj = nn.Parameter(torch.eye(width) * LEXICON_INIT_SCALE)
+
+    def aggregate(
+        self, x: Float[Tensor, "study_tok emb"], slots: Slots, index: LexiconIndex
+    ) -> Slots:
+        """Add to each slot what the uses of its word have computed."""
+        tokens = rms_normalize(index.uses.to_padded(x))
+        used = index.uses.mask[..., None]
+        weights = F.linear(tokens, self.uses_norm.fold_scale(self.pool_logits)).float()
+        weights = weights.masked_fill(~used, -1e9).softmax(1)
+        weights = (weights * used).to(tokens.dtype)
+        values = F.linear(tokens, self.uses_norm.fold_scale(self.value))
+        values = values.unflatten(-1, (weights.shape[-1], -1))
+        slots = slots + F.linear((values * weights[..., None]).sum(1).flatten(1), self.out)
+        return slots + self.mlp(slots, self.mlp_norm)
+
+    def broadcast(self, slots: Slots, index: LexiconIndex) -> Float[Tensor, "study_tok emb"]:
+        """What each study token learns from the slot of its word."""
+        return slot_lookup(self.broadcast_norm(slots, self.broadcast_proj), index.study_slots)
+
+
+def slot_lookup(slots: Slots, slot_ids: Int[Tensor, " tok"]) -> Float[Tensor, "tok emb"]:
+    """The slot of each token; 0 for the last, spare slot, of tokens that are no word."""
+    used = torch.ones(len(slots), 1, dtype=slots.dtype, device=slots.device)
+    used[-1] = 0
+    return F.embedding(slot_ids, slots * used, padding_idx=len(slots) - 1)
 
 
 # --- attention masks (True: blocked)
