@@ -251,8 +251,7 @@ class StagedNetwork(EpisodeNetwork):
                 targets = aux_loss.labels.study_alignment
                 aux_loss.add_attention_loss(q[:, 0], k[:, 0], invisible, targets)
             attended = attention(q, k, v, lengths=rows.lengths, blocked=blocked)
-            x = x + drop(block.self_attn_out(attended, rows))
-            x = x + drop(block.mlp_out(x))
+            x = block.add_branches(x, attended, rows, drop)
             slots = exchange.aggregate(x, slots, index)
             # One example alone does not say what a word means, so not after the first layer.
             if aux_loss and (number or config.nlayers_encoder == 1):
@@ -300,10 +299,7 @@ class StagedNetwork(EpisodeNetwork):
         blocked = padding_mask(rows)
         for block in cast(Sequence[SelfAttentionBlock], self.query_encoder):
             attended = attention(*block.self_attn_qkv(x, rotation, rows), blocked=blocked)
-            x = x + drop(block.self_attn_out(attended, rows))
-            if isinstance(block, CrossAttentionBlock):
-                x = x + drop(block.cross_attn_out(x, study))
-            x = x + drop(block.mlp_out(x))
+            x = block.add_branches(x, attended, rows, drop, study)
         return x
 
     def _query_cache(self, words: Tokens, batch: StagedBatch) -> list[KeyValue]:
@@ -338,10 +334,7 @@ class StagedNetwork(EpisodeNetwork):
             if aux_loss and number == aligned_layer:
                 targets = aux_loss.labels.answer_alignment
                 aux_loss.add_attention_loss(q[:, 0], k[:, 0], blocked[:, 0], targets)
-            x = x + drop(block.self_attn_out(attention(q, k, v, blocked=blocked), rows))
-            if isinstance(block, CrossAttentionBlock):
-                x = x + drop(block.cross_attn_out(x, study))
-            x = x + drop(block.mlp_out(x))
+            x = block.add_branches(x, attention(q, k, v, blocked=blocked), rows, drop, study)
         return x, extended
 
     def _logits(self, x: Tokens) -> Float[Tensor, "*tok vocab"]:

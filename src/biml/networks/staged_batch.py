@@ -63,7 +63,7 @@ def encode_episode(
         UsageError: a symbol is not in the vocabulary.
     """
     read, write = vocabulary.input, vocabulary.output
-    separator = separator_position(max_positions)
+    separator = n_positions(max_positions) - 1
     try:
         words_in_order = dict.fromkeys(word for example in episode.study for word in example.input)
         slots = {word: slot for slot, word in enumerate(words_in_order)}
@@ -97,10 +97,6 @@ def encode_episode(
 
 def n_positions(max_positions: int) -> int:
     return 2 * max_positions + 2
-
-
-def separator_position(max_positions: int) -> int:
-    return 2 * max_positions + 1
 
 
 def output_position(step: int, max_positions: int) -> int:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from biml.errors import UsageError
-from biml.networks.attention import Heads, attention
+from biml.networks.attention import Dropout, Heads, attention
 from biml.networks.base import TensorData, check_sizes
 from biml.networks.batching import RaggedRows
 
@@ -268,7 +268,7 @@ class AttentionWeights(nn.Module):
 
 
 class SelfAttentionBlock(nn.Module):
-    """A pre-norm transformer block; its caller adds up the residual branches."""
+    """A pre-norm transformer block; its caller computes the attention between its two methods."""
 
     def __init__(self, config: StagedConfig) -> None:
         super().__init__()
@@ -289,11 +289,19 @@ class SelfAttentionBlock(nn.Module):
         q, k, v = split_heads(qkv, rows, self.heads, 1, n_rotated=2)
         return q, k, v
 
-    def self_attn_out(self, attended: Heads, rows: RaggedRows | None = None) -> Tokens:
-        return F.linear(join_heads(attended, rows), self.self_attn.out)
-
-    def mlp_out(self, x: Tokens) -> Tokens:
-        return self.mlp(x, self.mlp_norm)
+    def add_branches(
+        self,
+        x: Tokens,
+        attended: Heads,
+        rows: RaggedRows | None,
+        drop: Dropout,
+        study: StudyMemory | None = None,
+    ) -> Tokens:
+        """Add the branches of self-attention, cross-attention and the feed-forward part."""
+        x = x + drop(F.linear(join_heads(attended, rows), self.self_attn.out))
+        if study is not None and isinstance(self, CrossAttentionBlock):
+            x = x + drop(self.cross_attend(x, study))
+        return x + drop(self.mlp(x, self.mlp_norm))
 
 
 class CrossAttentionBlock(SelfAttentionBlock):
@@ -304,7 +312,7 @@ class CrossAttentionBlock(SelfAttentionBlock):
         self.cross_attn_norm = RMSNormLinear(config.emb_size)
         self.cross_attn = AttentionWeights(config.emb_size)
 
-    def cross_attn_out(self, x: Tokens, study: StudyMemory) -> Tokens:
+    def cross_attend(self, x: Tokens, study: StudyMemory) -> Tokens:
         rows = study.query_rows
         q = self.cross_attn_norm(x, self.cross_attn.query)
         (q,) = split_heads(q, rows, self.heads, 1)
