@@ -76,13 +76,13 @@ def few_shot_grammars(data: DataFolders) -> dict[str, Grammar]:
 
 def grammars_by_item(evaluation: EvaluationSet) -> dict[str, Grammar]:
     """The grammar of each item's file, or else the gold grammar; a BimlError if it has two."""
-    found: dict[str, Grammar] = {}
+    grammars: dict[str, Grammar] = {}
     for episode in evaluation.episodes:
         grammar = episode.grammar or GOLD
         for item in dict.fromkeys(q.item or " ".join(q.input) for q in episode.queries):
-            if str(found.setdefault(item, grammar)) != str(grammar):
+            if str(grammars.setdefault(item, grammar)) != str(grammar):
                 raise ambiguous_item_error(item, file_stem(episode.name))
-    return found
+    return grammars
 
 
 def people_open_ended(data: DataFolders) -> pd.DataFrame:
@@ -103,8 +103,8 @@ def is_custom_experiment(data: DataFolders) -> bool:
     """
     for name, published in PUBLISHED_DIGESTS.items():
         with suppress(BimlError):
-            found = _evaluation_set(name, data)
-            if found.is_imported or responses_digest(found.episodes) != published:
+            evaluation = _evaluation_set(name, data)
+            if evaluation.is_imported or responses_digest(evaluation.episodes) != published:
                 return True
     return False
 

@@ -54,12 +54,12 @@ def logistic_regression(
     terms = ["intercept", *map(str, predictors.columns)]
     if groups is not None:
         terms.append(RANDOM_INTERCEPT_SD)
-    found = np.full((2, len(terms)), np.nan)
-    kept = np.ones(len(terms), dtype=bool)
-    kept[: x.shape[1]] = _independent_columns(x)
+    fit = np.full((2, len(terms)), np.nan)
+    used = np.ones(len(terms), dtype=bool)
+    used[: x.shape[1]] = _independent_columns(x)
     if len(set(y.tolist())) > 1:
-        found[:, kept] = _fit(y, x[:, kept[: x.shape[1]]], groups)
-    return _coefficient_table(terms, *found)
+        fit[:, used] = _fit(y, x[:, used[: x.shape[1]]], groups)
+    return _coefficient_table(terms, *fit)
 
 
 def _independent_columns(x: np.ndarray) -> np.ndarray:
@@ -77,8 +77,8 @@ def _fit(y: np.ndarray, x: np.ndarray, groups: pd.Series | None) -> np.ndarray:
     if np.all(errors < _MAX_STANDARD_ERROR) and groups is not None:
         codes, _ = pd.factorize(groups)
         estimates, errors = _fit_random_intercept(y, x, codes, estimates)
-    found = np.stack((estimates, errors))
-    return found if np.all(errors < _MAX_STANDARD_ERROR) else np.full_like(found, np.nan)
+    fit = np.stack((estimates, errors))
+    return fit if np.all(errors < _MAX_STANDARD_ERROR) else np.full_like(fit, np.nan)
 
 
 def _fit_random_intercept(
@@ -100,10 +100,10 @@ def _fit_random_intercept(
             likelihood.append(np.bincount(group, rows) - at**2 / 2 + log_weight)
         return -float((logsumexp(likelihood, axis=0) + np.log(width)).sum())
 
-    found = minimize(cost, np.append(start, 0.5), method="BFGS").x
-    found[-1] = abs(found[-1])  # nodes are symmetric, so its sign is arbitrary
-    variances = np.diag(np.linalg.pinv(approx_hess(found, cost)))
-    return found, np.sqrt(np.where(variances > 0, variances, np.nan))
+    estimates = minimize(cost, np.append(start, 0.5), method="BFGS").x
+    estimates[-1] = abs(estimates[-1])  # nodes are symmetric, so its sign is arbitrary
+    variances = np.diag(np.linalg.pinv(approx_hess(estimates, cost)))
+    return estimates, np.sqrt(np.where(variances > 0, variances, np.nan))
 
 
 def _posterior_modes(
