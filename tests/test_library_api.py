@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import biml
 from biml.networks import checkpoint
+from biml.vocabulary import UNDEFINED
 from evaluation_toys import small_network
 
 STUDY = [("dax", "RED"), ("wif", "BLUE"), ("dax fep", "RED RED RED")]
@@ -25,16 +27,17 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> biml.Model:
 def test_importing_biml_loads_neither_torch_nor_numpy() -> None:
     code = (
         "import sys, biml; from biml import Grammar, Episode, generator; "
-        "assert not {'torch', 'rich', 'matplotlib'} & set(sys.modules), 'loaded too early'; "
+        "early = {'torch', 'pandas', 'rich', 'matplotlib'} & set(sys.modules); assert not early; "
         "assert biml.GOLD.interpret(['1', 'thrice']) == ('1', '1', '1')"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_every_public_name_is_there() -> None:
     for name in biml.__all__:
         assert getattr(biml, name) is not None
-    assert set(biml.__all__) <= set(dir(biml))
+    assert dir(biml) == sorted(biml.__all__)
+    assert biml.draw_episode is biml.sample_episode
     with pytest.raises(AttributeError, match="no attribute 'teapot'"):
         biml.teapot  # noqa: B018
 
@@ -42,7 +45,8 @@ def test_every_public_name_is_there() -> None:
 def test_answers_come_in_the_form_of_the_query(model: biml.Model) -> None:
     text = model.respond(STUDY, "wif fep")
     assert isinstance(text, str)
-    assert model.respond(STUDY, ["wif", "fep"]) == text.split()
+    assert model.respond(STUDY, ("wif", "fep")) == tuple(text.split())
+    assert model.respond(STUDY, ["wif fep", ("dax",)]) == [text, model.respond(STUDY, ("dax",))]
     assert model.respond([(w.split(), s.split()) for w, s in STUDY], "wif fep") == text
     assert model.respond_all(STUDY, ["wif fep", "dax"]) == [text, model.respond(STUDY, "dax")]
     assert len(model.respond(STUDY, "wif fep", max_length=1).split()) <= 1
@@ -59,7 +63,7 @@ def test_samples_are_drawn_anew_for_each_seed(model: biml.Model) -> None:
     assert len(set(answers)) > 1
     assert model.sample(STUDY, "wif fep", n=20, seed=3) == answers
     assert model.sample(STUDY, "wif fep", n=20, seed=4) != answers
-    assert model.sample(STUDY, ["wif"], n=1)[0] == model.sample(STUDY, "wif")[0].split()
+    assert model.sample(STUDY, ("wif",), n=1)[0] == tuple(model.sample(STUDY, "wif")[0].split())
 
 
 def test_probabilities_of_all_short_responses_add_up_to_at_most_one(model: biml.Model) -> None:
@@ -76,19 +80,102 @@ def test_probabilities_of_all_short_responses_add_up_to_at_most_one(model: biml.
 @pytest.mark.parametrize(
     ("study", "query", "says"),
     [
-        (STUDY, "teapot", "'teapot' is not known .*dax"),
-        (STUDY, "IO", "'IO' is not known"),
-        ([("dax", "TEAL")], "dax", "'TEAL' is not known .*RED"),
         (STUDY, "", "at least one word"),
         (["dax RED"], "dax", "not a study example"),
         ([("dax",)], "dax", "not a study example"),
+        ([(f"word{i}", "RED") for i in range(10)], "dax", "9 words"),
+        ([("dax", f"symbol{i}") for i in range(7)], "dax", "6 symbols"),
+        (STUDY, None, "a query"),
     ],
 )
-def test_what_the_model_does_not_know_is_said(model, study, query, says: str) -> None:
+def test_a_query_that_cannot_be_presented_is_refused(model, study, query, says: str) -> None:
+    for method in (model.respond, model.sample, model.probabilities):
+        with pytest.raises(biml.UsageError, match=says):
+            method(study, query)
+
+
+def test_unknown_words_and_symbols_are_remapped_to_those_of_the_model(model: biml.Model) -> None:
+    own = [("wug", "■"), ("blick", "▲"), ("wug twice", "■ ■ ■")]
+    responses = model.sample(own, "blick twice", n=30)
+    assert {symbol for text in responses for symbol in text.split()} <= {"■", "▲", UNDEFINED}
+    assert model.sample(own, "blick twice", n=30) == responses
+    assert np.exp(model.log_prob(own, "blick", "▲")) < 1
+    other = replace(model, remapping_seed=1)
+    assert other.log_prob(own, "blick", "▲") != model.log_prob(own, "blick", "▲")
+
+
+def test_the_most_probable_responses_have_the_probabilities_of_log_prob(model) -> None:
+    best = model.probabilities(STUDY, "wif", k=7)
+    assert len(best) == 7
+    assert [p for _, p in best] == sorted((p for _, p in best), reverse=True)
+    for response, p in best:
+        assert np.exp(model.log_prob(STUDY, "wif", response)) == pytest.approx(p)
+    symbols = model.vocabulary.output.symbols
+    every = ["", *symbols, *(f"{a} {b}" for a in symbols for b in symbols)]
+    others = [np.exp(model.log_prob(STUDY, "wif", one)) for one in every if one not in dict(best)]
+    assert max(others) <= best[-1][1]
+
+
+def test_an_episode_and_tables(model: biml.Model) -> None:
+    episode = biml.sample_episode(seed=1)
+    responses = model.respond(episode)
+    assert responses == model.respond([episode])[0] == model.responder.respond([episode])[0]
+    table = model.respond(episode, as_table=True)
+    assert list(table) == ["query", "response", "target", "correct"]
+    assert len(table) == len(episode.queries)
+    sums = [scores.sum() for scores in model.log_prob([episode])[0]]
+    assert model.log_prob(episode) == pytest.approx(sums)
+    rows = model.probabilities(STUDY, ["wif", "dax"], k=2, as_table=True)
+    assert rows["rank"].tolist() == [1, 2, 1, 2]
+
+
+def test_symbolic_models_have_the_same_methods() -> None:
+    oracle = biml.symbolic(
+        "oracle", grammar=biml.Grammar.parse("a -> A\nb -> B\nu1 g -> [u1] [u1]")
+    )
+    assert oracle.respond([("a", "A"), ("b", "B")], "b g") == "B B"
+    assert oracle.probabilities([("a", "A")], "b g", k=3) == [("B B", 1.0)]
+    assert biml.load("biases").respond([("dax", "RED")], "dax dax") == "RED RED"
+    for name, options in (("teapot", {}), ("oracle", {"colour": 1})):
+        with pytest.raises(biml.UsageError, match=name):
+            biml.symbolic(name, **options)
+
+
+def test_evaluation_of_models_and_names() -> None:
+    result = biml.evaluate("oracle", "few_shot_gold", repeats=1, episodes=3)
+    assert (result.novel.mean, result.study.mean, result.seen) == (100, 100, False)
+    assert result.table()["measure"].tolist()[:2] == ["accuracy_study", "accuracy_novel"]
+    with pytest.raises(biml.UsageError, match="episode_type"):
+        biml.evaluate("oracle")
+
+
+@pytest.mark.parametrize("device", ["mps", "cuda:99", "teapot"])
+def test_a_device_that_is_not_there_is_refused(model: biml.Model, device: str) -> None:
+    with pytest.raises(biml.UsageError, match=f"^device.*{device}"):
+        biml.load("toy", device=device)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"n": -1}, "n is -1"),
+        ({"n": 1.5}, "n must be"),
+        ({"seed": biml.generator(0)}, "seed must be a whole number"),
+        ({"max_length": 0}, "max_length is 0"),
+        ({"p_lapse": 2}, "lapse rate"),
+    ],
+)
+def test_options_of_samples_are_checked(model: biml.Model, options, says: str) -> None:
     with pytest.raises(biml.UsageError, match=says):
-        model.respond(study, query)
-    with pytest.raises(biml.UsageError, match=says):
-        model.sample(study, query)
+        model.sample(STUDY, "dax", **options)
+
+
+def test_reproduce_is_a_function_and_a_package() -> None:
+    import biml.reproduce.models
+
+    assert callable(biml.reproduce)
+    with pytest.raises(biml.UsageError, match="teapot"):
+        biml.reproduce("teapot")
 
 
 def test_a_missing_model_is_said_with_what_there_is(model: biml.Model, tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from biml.episodes.sampling import sample_episode
     from biml.episodes.text_format import format_episode, parse_episode, read_episode, write_episode
     from biml.errors import BimlError, FormatError, UsageError
-    from biml.evaluation.api import Model, load
+    from biml.evaluation.api import Model, load, symbolic
+    from biml.evaluation.evaluate import evaluate
     from biml.evaluation.responder import Responder
     from biml.evaluation.symbolic import register_responder
     from biml.grammar import GOLD, Grammar, GrammarError, MetaGrammar, Rule
@@ -44,7 +45,8 @@ _EXPORTS = {
     ),
     "biml.episodes.registry": ("EPISODE_TYPES", "episode_type", "register_episode_type"),
     "biml.errors": ("BimlError", "FormatError", "UsageError"),
-    "biml.evaluation.api": ("Model", "load"),
+    "biml.evaluation.api": ("Model", "load", "symbolic"),
+    "biml.evaluation.evaluate": ("evaluate",),
     "biml.evaluation.responder": ("Responder",),
     "biml.evaluation.symbolic": ("register_responder",),
     "biml.grammar": ("GOLD", "Grammar", "GrammarError", "MetaGrammar", "Rule"),
@@ -52,6 +54,9 @@ _EXPORTS = {
     "biml.rng": ("generator",),
     "biml.training.api": ("train",),
 }
+_ALIASES = {"draw_episode": "sample_episode"}
+"""Old names that still work."""
+
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = [
@@ -72,6 +77,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "episode_type",
+    "evaluate",
     "format_episode",
     "generator",
     "load",
@@ -81,19 +87,24 @@ __all__ = [
     "register_episode_type",
     "register_measure",
     "register_responder",
+    "reproduce",
     "sample_episode",
+    "symbolic",
     "train",
     "write_episode",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
+    if name == "reproduce":
+        return import_module("biml.reproduce")  # a package that can be called
+    known = _ALIASES.get(name, name)
+    if known not in _MODULE_OF:
         raise AttributeError(f"module 'biml' has no attribute {name!r}")
-    value = getattr(import_module(_MODULE_OF[name]), name)
+    value = getattr(import_module(_MODULE_OF[known]), known)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

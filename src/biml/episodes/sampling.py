@@ -36,8 +36,12 @@ N_DEMONSTRATIONS = 2
 """Study examples that surely apply the held-out rule."""
 
 
-def sample_episode(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
+def sample_episode(
+    meta: MetaGrammar | None = None, rng: Random | int | None = None, name: str = "", seed: int = 0
+) -> Episode:
     """Sample a grammar, and an episode of different inputs for it.
+
+    By default of the published meta-grammar; a seed may stand for the generator.
 
     A grammar with too few inputs within the limits is sampled again; with the published sizes
     every grammar has enough.
@@ -49,7 +53,12 @@ def sample_episode(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
     >>> episode = sample_episode(MetaGrammar(), generator(0, "example"))
     >>> len(episode.study), len(episode.queries)
     (14, 10)
+    >>> sample_episode(seed=3) == sample_episode(MetaGrammar(), 3)
+    True
     """
+    meta = meta or MetaGrammar()
+    if rng is None or isinstance(rng, int):
+        rng = generator(seed if rng is None else rng, "episode")
     needed = meta.n_study + meta.n_query
     for _ in range(MAX_GRAMMAR_TRIES):
         grammar = meta.sample_grammar(rng)

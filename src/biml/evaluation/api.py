@@ -1,175 +1,370 @@
-"""Trained models for other programs: plain Python pairs in, plain Python answers out."""
+"""The Python API of models: load one, query it in any words and symbols, evaluate it.
 
-from collections.abc import Iterable, Sequence
+>>> import biml
+>>> model = biml.load("net-BIML-top", device="cpu")
+>>> study = [("wug", "■"), ("blick", "▲"), ("wug twice", "■ ■")]
+>>> model.respond(study, "blick twice")
+'▲ ▲'
+>>> model.respond(study, ["blick twice", ("wug",)])
+['▲ ▲', ('■',)]
+>>> [(response, round(p, 2)) for response, p in model.probabilities(study, "blick twice", k=1)]
+[('▲ ▲', 0.91)]
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
+from biml import plugins
 from biml.episodes.episode import Episode, Example
+from biml.episodes.registry import EPISODE_TYPES
+from biml.episodes.transforms import rename, symbols_used, undo_remapping
 from biml.errors import UsageError
 from biml.evaluation.likelihood import apply_lapse
 from biml.evaluation.network import NetworkResponder
-from biml.evaluation.responder import DEFAULT_MAX_LENGTH
+from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder, Response, best_responses
+from biml.evaluation.symbolic import SYMBOLIC, symbolic_model
 from biml.networks.checkpoint import load_model
 from biml.paths import resolve_model
+from biml.rng import generator
+from biml.training.hardware import pick_device
 from biml.vocabulary import Vocabulary
 
-SymbolsLike = str | Sequence[str]
-"""`"dax fep"` or `["dax", "fep"]`."""
+if TYPE_CHECKING:
+    import pandas as pd
 
-QueryLike = TypeVar("QueryLike", str, list[str])
-"""A query, whose answers come in the same form."""
+Query = str | tuple[str, ...]
+"""`"dax fep"` or `("dax", "fep")`; responses come in the same form."""
 
-StudyLike = Iterable[Sequence[SymbolsLike]]
-"""Pairs such as `("dax fep", "RED GREEN")`; more than a pair's two parts is not looked at."""
+Study = Iterable[Sequence[str | Sequence[str]]]
+"""Study examples: pairs such as `("dax fep", "RED GREEN")`; further entries are ignored."""
+
+T = TypeVar("T")
 
 
-def load(name_or_path: str | Path, device: str = "cpu") -> "Model":
-    """A trained model, ready to answer.
+def load(name_or_path: str | Path, device: str = "auto") -> "Model":
+    """Load a trained model, or build a symbolic or registered one.
 
     Args:
-        name_or_path: a path, or the name of a file in `out_models` or of a model that comes with
-            biml, with or without its ending.
-        device: "cpu" or "cuda".
+        name_or_path: a path; the name of a file in `out_models` or of a model that comes with biml,
+            with or without its ending; or a name such as `oracle`.
+        device: "auto", "cpu", "cuda" or "cuda:N".
     Raises:
-        UsageError: there is no such file; the message says where was looked.
+        UsageError: there is no such model or device.
         FormatError: the file is damaged or not a model.
-
-    Example:
-        model = biml.load("net-BIML-top.pt")
-        model.respond([("dax", "RED"), ("wif", "BLUE"), ("dax fep", "RED RED RED")], "wif fep")
     """
+    plugins.load_installed()
+    if name_or_path in SYMBOLIC:
+        return symbolic(str(name_or_path))
+    try:
+        chosen = pick_device(device)
+    except UsageError as error:
+        raise UsageError(str(error).replace("--device", "device")) from None
     path = resolve_model(str(name_or_path))
-    loaded = load_model(path, device)
+    loaded = load_model(path, chosen)
     responder = NetworkResponder(loaded.network)
     return Model(responder, loaded.episode_type, path.name, loaded.metadata, loaded.card)
 
 
+def symbolic(name: str, **options: Any) -> "Model":
+    """Build a symbolic or registered model by name, such as `oracle`.
+
+    Args:
+        options: of its class, such as `grammar`, `symbols` or `p`; see `biml.evaluation.symbolic`.
+    Raises:
+        UsageError: there is no such name or option.
+    """
+    build = symbolic_model(name).build
+    try:
+        return Model(build(**options), "", name, build=lambda symbols: build(**options | symbols))
+    except TypeError as error:
+        raise UsageError(f"symbolic model {name!r}: {error}") from None
+
+
 @dataclass(frozen=True)
 class Model:
-    """A trained model that answers queries, given study examples.
+    """A model that responds to queries, given study examples; itself a `Responder`.
 
-    A query is one string of words (`"wif fep"`) or a sequence of them; its answers come in the
-    form in which the query was given. The study examples are read in the order given, and may be
-    none.
+    Every method takes study examples and one query, study examples and a list of queries, or an
+    `Episode`, whose results are a list with one entry per query. Methods of `Responder` also take a
+    list of episodes, as they are.
+
+    Words and symbols may be any, up to as many as the model knows (most: 9 words and 6 symbols).
+    Unless the model knows them all, they are remapped to its own at random (by `remapping_seed`),
+    and responses back; a symbol of a response that was in no example becomes `undefined_action`.
 
     Attributes:
-        responder: what answers whole episodes at once.
-        episode_type: what it was trained on, where known.
-        name: of its file.
+        episode_type: that it was trained on; "" where unknown.
         info: plain facts of its training.
-        card: of a model that comes with biml, more of them and its figures.
+        card: of a model that comes with biml: provenance and metrics.
+        build: makes a symbolic model anew from `{"symbols": …}`.
     """
 
-    responder: NetworkResponder
+    responder: Responder
     episode_type: str
     name: str
-    info: dict[str, Any]
-    card: dict[str, Any] = field(default_factory=dict)
+    info: Mapping[str, Any] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)
+    build: Callable[[dict[str, Any]], Responder] | None = None
+    remapping_seed: int = 0
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return self.responder.symbols
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The words and symbols that it knows."""
+        """The words and symbols of a network."""
+        if not isinstance(self.responder, NetworkResponder):
+            raise UsageError(f"{self.name} has no vocabulary: it takes any words")
         return self.responder.network.vocabulary
 
     def respond(
-        self, study: StudyLike, query: QueryLike, max_length: int = DEFAULT_MAX_LENGTH
-    ) -> QueryLike:
-        """The answer of the likeliest symbol at each step, cut at `max_length` symbols.
+        self,
+        study: Any,
+        query: Any = None,
+        *,
+        max_length: int | None = None,
+        as_table: bool = False,
+    ) -> Any:
+        """The most probable symbol at each step, cut at `max_length` symbols.
 
         Raises:
-            UsageError: a word or symbol that the model does not know, or no word at all.
+            UsageError: too many words or symbols, an empty query, or not a study example.
         """
-        return self.respond_all(study, [query], max_length)[0]
+        limit = self._limit(max_length)
+        if _is_episodes(study, query):
+            return self.responder.respond(study, max_length=limit)
+        request = self._request(study, query)
+        (responses,) = request.responder.respond([request.episode], max_length=limit)
+        found = [request.restore(i, r) for i, r in enumerate(responses)]
+        if not as_table:
+            return request.results(found)
+        rows = [[{"response": text}] for text in found]
+        if isinstance(study, Episode):
+            for (row,), query in zip(rows, study.queries, strict=True):
+                row |= {"target": query.output, "correct": row["response"] == query.output}
+        return request.table(rows)
 
-    def respond_all(
-        self, study: StudyLike, queries: Iterable[QueryLike], max_length: int = DEFAULT_MAX_LENGTH
-    ) -> list[QueryLike]:
-        """The answers to several queries about the same study examples, computed together."""
+    def respond_all(self, study: Study, queries: Iterable[Any], max_length: int = 10) -> list[Any]:
+        """The same as `respond` with a list of queries, each a string or a list of words."""
         queries = list(queries)
-        episode = self._episode(study, [(query, ()) for query in queries])
-        (answers,) = self.responder.respond([episode], max_length=max_length)
-        return [
-            _same_form_as(query, answer) for query, answer in zip(queries, answers, strict=True)
-        ]
+        found = self.respond(
+            study, [q if isinstance(q, str) else tuple(q) for q in queries], max_length=max_length
+        )
+        return [list(r) if isinstance(q, list) else r for q, r in zip(queries, found, strict=True)]
 
     def sample(
         self,
-        study: StudyLike,
-        query: QueryLike,
+        study: Any,
+        query: Any = None,
         n: int = 1,
         seed: int = 0,
-        max_length: int = DEFAULT_MAX_LENGTH,
-    ) -> list[QueryLike]:
-        """`n` answers drawn from the model's probabilities; the same for the same seed.
-
-        Raises:
-            UsageError: a word or symbol that the model does not know, or no word at all.
-        """
-        episode = self._episode(study, [(query, ())])
-        ((answers,),) = self.responder.sample([episode], seed=seed, n=n, max_length=max_length)
-        return [_same_form_as(query, answer) for answer in answers]
+        *,
+        max_length: int | None = None,
+        p_lapse: float = 0.0,
+        as_table: bool = False,
+    ) -> Any:
+        """`n` responses per query sampled from the model's probabilities; the same for a seed."""
+        options: dict[str, Any] = {
+            "seed": whole_number("seed", seed),
+            "n": whole_number("n", n, 1),
+            "p_lapse": p_lapse,
+        }
+        limit = self._limit(max_length)
+        if _is_episodes(study, query):
+            return self.responder.sample(study, max_length=limit, **options)
+        request = self._request(study, query)
+        (samples,) = request.responder.sample([request.episode], max_length=limit, **options)
+        found = [[request.restore(i, r) for r in several] for i, several in enumerate(samples)]
+        if not as_table:
+            return request.results(found)
+        return request.table(
+            [[{"sample": i, "response": r} for i, r in enumerate(rows)] for rows in found]
+        )
 
     def log_prob(
-        self, study: StudyLike, query: SymbolsLike, response: SymbolsLike, p_lapse: float = 0.0
-    ) -> float:
-        """The natural log-probability of a whole response, its end included.
+        self,
+        study: Any,
+        query: Any = None,
+        response: Any = None,
+        p_lapse: float = 0.0,
+        *,
+        as_table: bool = False,
+    ) -> Any:
+        """Natural log-probability of whole responses, their ends included.
 
         Args:
-            p_lapse: probability that a symbol is none of the model's choosing but any one.
-        Raises:
-            UsageError: a word or symbol that the model does not know, or no word at all.
+            response: one per query; those of an `Episode` are its targets.
+            p_lapse: probability that a symbol is a random one instead of the model's.
         """
-        episode = self._episode(study, [(query, response)])
-        ((log_probs,),) = self.responder.log_prob([episode])
-        return float(apply_lapse(log_probs, p_lapse, len(self.responder.symbols) + 1).sum())
+        if _is_episodes(study, query):
+            return self.responder.log_prob(study)
+        if response is None and not isinstance(study, Episode):
+            raise UsageError("log_prob takes study examples, a query and a response")
+        request = self._request(study, query, response)
+        (scores,) = request.responder.log_prob([request.episode])
+        n_symbols = len(request.episode.pool or request.responder.symbols) + 1
+        found = [float(apply_lapse(one, p_lapse, n_symbols).sum()) for one in scores]
+        if not as_table:
+            return request.results(found)
+        pairs = zip(request.original.queries, found, strict=True)
+        return request.table([[{"response": q.output, "log_prob": value}] for q, value in pairs])
+
+    def probabilities(
+        self,
+        study: Any,
+        query: Any = None,
+        k: int = 5,
+        *,
+        max_length: int | None = None,
+        as_table: bool = False,
+    ) -> Any:
+        """The `k` most probable responses per query, with the model's probabilities of them.
+
+        The probabilities are exp(`log_prob`) of whole responses, not normalised over the `k`: what
+        is missing from 1 belongs to other responses (and those longer than `max_length`).
+        """
+        request = self._request(study, query)
+        # Several symbols of the model may be one `undefined_action`.
+        n = whole_number("k", k, 1) * (1 if request.episode is request.original else 4)
+        best = best_responses(request.responder, request.episode, n, self._limit(max_length))
+        found = []
+        for i, rows in enumerate(best):
+            summed: Counter[Query] = Counter()
+            for response, p in rows:
+                summed[request.restore(i, response)] += p  # type: ignore[assignment]
+            found.append(summed.most_common(k))
+        if not as_table:
+            return request.results(found)
+        return request.table(
+            [
+                [{"rank": i, "response": r, "probability": p} for i, (r, p) in enumerate(rows, 1)]
+                for rows in found
+            ]
+        )
 
     def __repr__(self) -> str:
-        words = " ".join(self.vocabulary.input.symbols)
-        return f"Model({self.name!r}, trained on {self.episode_type or '?'}, knows {words})"
-
-    def _episode(
-        self, study: StudyLike, queries: Sequence[tuple[SymbolsLike, SymbolsLike]]
-    ) -> Episode:
-        examples = [self._example(*_pair(pair)) for pair in study]
-        asked = [self._example(words, symbols) for words, symbols in queries]
-        if not all(example.input for example in asked):
-            raise UsageError("a query must have at least one word")
-        return Episode(tuple(examples), tuple(asked))
-
-    def _example(self, words: SymbolsLike, symbols: SymbolsLike) -> Example:
-        example = Example(_tokens(words), _tokens(symbols))
-        known = self.vocabulary
-        for word in example.input:
-            if word not in known.input.symbols:
-                raise UsageError(
-                    f"the word {word!r} is not known to this model; {self._known_symbols}"
-                )
-        for symbol in example.output:
-            if symbol not in known.output.symbols:
-                raise UsageError(
-                    f"the symbol {symbol!r} is not known to this model; {self._known_symbols}"
-                )
-        return example
+        if not isinstance(self.responder, NetworkResponder):
+            return f"Model({self.name!r}, any words; symbols: {' '.join(self.symbols)})"
+        words = " ".join(self._words)
+        trained = self.episode_type or "unknown episodes"
+        return f"Model({self.name!r}, trained on {trained}; words: {words})"
 
     @property
-    def _known_symbols(self) -> str:
-        symbols = self.vocabulary.output.symbols
-        words = [w for w in self.vocabulary.input.symbols if w not in symbols]
-        return f"words: {' '.join(words)}; output symbols: {' '.join(symbols)}"
+    def _words(self) -> tuple[str, ...]:
+        words, symbols = self.vocabulary.input.symbols, self.vocabulary.output.symbols
+        return tuple(word for word in words if word not in symbols) or words
+
+    def _limit(self, max_length: int | None) -> int:
+        if max_length is not None:
+            return whole_number("max_length", max_length, 1)
+        row = EPISODE_TYPES.get(self.episode_type)
+        return row.max_output if row else DEFAULT_MAX_LENGTH
+
+    def _request(self, study: Any, query: Any, response: Any = None) -> "_Request":
+        if isinstance(study, Episode):
+            if query is not None:
+                raise UsageError("an Episode has queries of its own; leave out the query")
+            return self._fit(study, [example.input for example in study.queries], single=False)
+        if query is None:
+            raise UsageError("give study examples and a query, such as 'dax fep', or an Episode")
+        single = isinstance(query, str | tuple)
+        given = [query] if single else list(query)
+        responses = [()] * len(given) if response is None else [response] if single else response
+        if len(responses) != len(given):
+            raise UsageError(f"{len(given)} queries need as many responses, not {len(responses)}")
+        queries = [Example(_tokens(q), _tokens(r)) for q, r in zip(given, responses, strict=True)]
+        if not all(example.input for example in queries):
+            raise UsageError("a query must have at least one word")
+        examples = tuple(Example(*_pair(pair)) for pair in study)
+        return self._fit(Episode(examples, tuple(queries)), given, single)
+
+    def _fit(self, episode: Episode, given: list[Query], single: bool) -> "_Request":
+        """The episode in words and symbols that the model knows."""
+        used = symbols_used(episode)
+        if not isinstance(self.responder, NetworkResponder):
+            symbols = used[1]
+            if episode.grammar is None and (grammar := getattr(self.responder, "grammar", None)):
+                symbols = list(dict.fromkeys([*symbols, *grammar.symbols]))
+            responder = self.responder
+            if self.build is not None and not set(used[1]) <= set(self.symbols):
+                responder = self.build({"symbols": tuple(symbols)})
+            return _Request(responder, episode, episode, given, single)
+        names = self._words, self.symbols
+        allowed = self.vocabulary.input.symbols, self.symbols
+        if all(set(own) <= set(known) for own, known in zip(used, allowed, strict=True)):
+            return _Request(self.responder, episode, episode, given, single)
+        row = EPISODE_TYPES.get(self.episode_type)
+        maps = []
+        for kind, own, free in zip(("words", "symbols"), used, names, strict=True):
+            if len(own) > len(free) or (row and not row.uses_study):
+                raise UsageError(
+                    f"{self.name} knows the {len(free)} {kind} {' '.join(free)}, but is given "
+                    f"{' '.join(own)}; use at most as many"
+                    + (", and the same, as it has no study examples" if row else "")
+                )
+            order = generator(self.remapping_seed, "remap", kind).sample(free, len(free))
+            maps.append(dict(zip(own, order, strict=False)))
+        return _Request(self.responder, rename(episode, *maps), episode, given, single)
 
 
-def _tokens(symbols: SymbolsLike) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class _Request:
+    """Queries as a model gets them (`episode`) and as they were given."""
+
+    responder: Responder
+    episode: Episode
+    original: Episode
+    given: list[Query]
+    single: bool
+
+    def restore(self, number: int, response: Response) -> Query:
+        """A response in the symbols and in the form of its query."""
+        if self.episode is not self.original:
+            response = undo_remapping(self.episode, response)
+        return " ".join(response) if isinstance(self.given[number], str) else response
+
+    def results(self, found: list[T]) -> T | list[T]:
+        return found[0] if self.single else found
+
+    def table(self, rows: Sequence[Sequence[Mapping[str, Any]]]) -> "pd.DataFrame":
+        """A table of the rows of each query."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {"query": " ".join(query.input)}
+            | {key: " ".join(v) if isinstance(v, tuple) else v for key, v in row.items()}
+            for query, of_query in zip(self.original.queries, rows, strict=True)
+            for row in of_query
+        )
+
+
+def _is_episodes(study: Any, query: Any) -> bool:
+    """Whether the arguments are those of `Responder`: episodes and no query."""
+    several = query is None and isinstance(study, list | tuple)
+    return several and all(isinstance(one, Episode) for one in study)
+
+
+def _tokens(symbols: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(symbols.split()) if isinstance(symbols, str) else tuple(symbols)
 
 
-def _pair(pair: Sequence[SymbolsLike]) -> tuple[SymbolsLike, SymbolsLike]:
+def _pair(pair: Sequence[Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if isinstance(pair, str) or len(pair) < 2:
         raise UsageError(
             f"{pair!r} is not a study example; give pairs such as ('dax fep', 'RED RED')"
         )
-    return pair[0], pair[1]
+    return _tokens(pair[0]), _tokens(pair[1])
 
 
-def _same_form_as(query: QueryLike, answer: tuple[str, ...]) -> QueryLike:
-    return " ".join(answer) if isinstance(query, str) else list(answer)
+def whole_number(name: str, value: Any, least: int | None = None) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise UsageError(f"{name} must be a whole number, not {type(value).__name__} {value!r}")
+    if least is not None and value < least:
+        raise UsageError(f"{name} is {value}, but must be at least {least}")
+    return int(value)

@@ -1,0 +1,117 @@
+"""`biml.evaluate`: accuracy and likelihood of one model on one episode type."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from biml.episodes import registry
+from biml.errors import UsageError
+from biml.evaluation.accuracy import Accuracy, accuracy, greedy_responses, max_response_length
+from biml.evaluation.api import Model, load, whole_number
+from biml.evaluation.likelihood import (
+    Likelihood,
+    fit_lapse,
+    likelihood,
+    score_responses,
+    token_scores,
+)
+from biml.evaluation.measure import DEFAULT_REPEATS, seen_in_training
+from biml.evaluation.network import NetworkResponder
+from biml.evaluation.responder import Responder
+from biml.paths import DataFolders
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracy and likelihood of a model on the evaluation of an episode type.
+
+    Attributes:
+        study, novel: accuracy of greedy responses to study-example and novel queries; None where
+            there are none.
+        likelihood, fitted: of the responses in the data, without lapse and at the best lapse rate.
+        seen: the model was trained on these responses.
+    """
+
+    model: str
+    episode_type: str
+    study: Accuracy | None
+    novel: Accuracy | None
+    likelihood: Likelihood
+    fitted: Likelihood
+    seen: bool
+
+    def table(self) -> "pd.DataFrame":
+        """One row per measure: `measure`, `value`, `sd`, `n` (episodes or repeats), `p_lapse`."""
+        import pandas as pd
+
+        accuracies = (("accuracy_study", self.study), ("accuracy_novel", self.novel))
+        rows: list[tuple[object, ...]]
+        rows = [(name, a.mean, a.sd, a.n_episodes, None) for name, a in accuracies if a]
+        for name, one in (("log_likelihood", self.likelihood), ("fitted", self.fitted)):
+            rows.append((name, one.mean, one.sd, len(one.passes), one.p_lapse))
+        table = pd.DataFrame(rows, columns=["measure", "value", "sd", "n", "p_lapse"])
+        return table.assign(model=self.model, episode_type=self.episode_type, seen=self.seen)
+
+    def _repr_html_(self) -> str:
+        return str(self.table().to_html(index=False))
+
+
+def evaluate(
+    model: Responder | str | Path,
+    episode_type: str = "",
+    *,
+    repeats: int = DEFAULT_REPEATS,
+    episodes: int | None = None,
+    data_dir: str | Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> Evaluation:
+    """Evaluate a model as `biml eval --max --ll --fit_lapse` does.
+
+    Args:
+        model: a `Model`, another responder, or what `load` takes.
+        episode_type: by default that the model was trained on.
+        repeats: with random orders and remappings, for the likelihood.
+        episodes: only the first so many.
+        data_dir: searched first for data folders.
+    Raises:
+        UsageError: no such model or episode type, or the model has another vocabulary.
+        BimlError: data are missing; the message says how to get them.
+
+    >>> evaluate("oracle", "few_shot_gold", repeats=1, episodes=2).novel.mean
+    100.0
+    """
+    if isinstance(model, str | Path):
+        model = load(model, device)
+    trained_on = model.episode_type if isinstance(model, Model) else ""
+    name = model.name if isinstance(model, Model) else type(model).__name__
+    if not (episode_type or trained_on):
+        raise UsageError(f"{name} was not trained on an episode type; give episode_type")
+    row = registry.episode_type(episode_type or trained_on)
+    if not row.has_targets:
+        raise UsageError(f"{row.name} has no targets to evaluate a model with")
+    if isinstance(model, Model) and isinstance(model.responder, NetworkResponder):
+        model.vocabulary.require(row.vocabulary, name)
+    evaluation = row.open_evaluation(DataFolders(Path(data_dir) if data_dir else None), seed)
+    if episodes is not None:
+        first = evaluation.episodes[: whole_number("episodes", episodes, 1)]
+        evaluation = replace(evaluation, episodes=first)
+    presented = evaluation.repeat(0)
+    limit = max_response_length(evaluation.episodes, row.max_output)
+    responses = greedy_responses(model, presented, limit)
+    study, novel = (
+        accuracy(
+            presented,
+            responses,
+            in_study=in_study,
+            group_by_participant=evaluation.autoregressive,
+        )
+        for in_study in (True, False)
+    )
+    scored = score_responses(model, evaluation, repeats=whole_number("repeats", repeats, 1))
+    scores = token_scores(scored, evaluation.query_repeats)
+    seen = seen_in_training(trained_on, row)
+    return Evaluation(name, row.name, study, novel, likelihood(scores), fit_lapse(scores), seen)
