@@ -1,4 +1,4 @@
-"""The report of a results folder: a page that needs nothing else, and the figures as files."""
+"""The report of a results folder: a self-contained page, and the figures as files."""
 
 from importlib.util import find_spec
 

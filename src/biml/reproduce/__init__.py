@@ -1,9 +1,8 @@
-"""The paper's behavioural results for any set of models, in units that are never computed twice.
+"""Reproduction of the paper's behavioural results with any set of models.
 
-Models (`subjects`) take part in experiments (`experiments`), which are made of measurements
-(`measures`). Each measurement of one model is a unit of work, kept by its content (`store`) and
-shared out over the cores (`work`). What they give is analysed, set beside the published figures
-(`published`) and written as a results folder (`run`).
+Experiments (`experiments`) are made of measurements (`measurements`). Each measurement of one model
+(`models`) is a job, cached by its content (`cache`) and shared over processes (`run`). The results
+are analysed (`tables`), compared with published statistics (`published`) and written as a folder.
 """
 
 import sys

@@ -7,13 +7,7 @@ from biml.errors import UsageError
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment.
-
-    Attributes:
-        name: for the command line.
-        summary: one line for people.
-        measures: those that it is made of.
-    """
+    """One experiment: its name on the command line, a summary and its measurements."""
 
     name: str
     summary: str
@@ -43,7 +37,7 @@ _EXPERIMENTS = (
     ),
     Experiment(
         "novel-rules",
-        "accuracy with rules that were never met in training (supplement)",
+        "accuracy on held-out rules (supplement)",
         ("novel_rules",),
     ),
 )
@@ -55,11 +49,7 @@ ALL_EXPERIMENTS = "all"
 
 
 def select_experiments(names: list[str] | None) -> tuple[Experiment, ...]:
-    """The experiments of these names, in the order of the table; all where none is named.
-
-    Raises:
-        UsageError: there is none of a name; the message lists them all.
-    """
+    """The named experiments in the order of the table; all if none is named."""
     for name in names or ():
         if name != ALL_EXPERIMENTS and name not in EXPERIMENTS:
             raise UsageError(
