@@ -37,7 +37,7 @@ def net(tmp_path: Path) -> Path:
     return tmp_path / "net.pt"
 
 
-def test_there_and_back_gives_the_same_network_without_training_state(net: Path) -> None:
+def test_export_and_import_give_the_same_network_without_training_state(net: Path) -> None:
     folder = net.parent / "shared"
     run(net, folder / "net.safetensors")
     run(folder / "net.safetensors", folder / "back.pt")

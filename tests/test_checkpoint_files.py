@@ -1,4 +1,4 @@
-"""Our own checkpoints: what is saved comes back; what is damaged or does not fit is refused."""
+"""Native checkpoints: round trips, older versions, and damaged or inconsistent files."""
 
 import errno
 import os
@@ -29,7 +29,7 @@ def small_network() -> Seq2SeqTransformer:
     return Seq2SeqTransformer(SMALL, PUBLISHED, seed=4)
 
 
-def test_a_saved_network_comes_back_with_all_that_was_said_of_it(tmp_path: Path) -> None:
+def test_a_saved_network_loads_with_its_metadata(tmp_path: Path) -> None:
     network, path = small_network(), tmp_path / "deep" / "net.pt"
     checkpoint.save_checkpoint(
         path, checkpoint.checkpoint_of(network, "algebraic", info={"step": 7})
@@ -62,7 +62,7 @@ def test_training_state_is_kept_and_pytorchs_restricted_reader_reads_it(tmp_path
         assert torch.equal(a["exp_avg"], b["exp_avg"])
 
 
-def test_a_full_disk_is_said_and_leaves_the_old_file(
+def test_a_full_disk_is_reported_and_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "net.pt"
@@ -114,7 +114,9 @@ def test_contents_that_do_not_fit_together_are_refused(
         load_model(saved(tmp_path, changes))
 
 
-def test_a_network_that_biml_no_longer_has_is_told_from_damage(tmp_path: Path, capsys) -> None:
+def test_a_removed_architecture_is_reported_as_such_and_not_as_damage(
+    tmp_path: Path, capsys
+) -> None:
     contents = checkpoint.checkpoint_of(small_network(), "algebraic", training={"options": {}})
     contents["architecture"] = "fast"
     checkpoint.save_checkpoint(tmp_path / "old.pt", contents)

@@ -1,4 +1,4 @@
-"""What the staged network's layers are made of: against plain formulas, with their gradients."""
+"""Layers of the staged network against plain formulas, with their gradients."""
 
 import torch
 from torch.autograd import gradcheck
@@ -20,7 +20,7 @@ def drawn(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=generator).requires_grad_()
 
 
-def test_queries_and_keys_are_turned_and_values_are_not() -> None:
+def test_queries_and_keys_are_rotated_and_values_are_not() -> None:
     x = drawn(3, 5, WIDTH)
     query, key, value = (drawn(WIDTH, WIDTH + more)[:, :WIDTH] for more in range(3))
     place = torch.tensor([[0, 1, 2, 3, 4], [7, 8, 9, 10, 11], [2, 2, 2, 2, 2]])
@@ -39,7 +39,7 @@ def test_queries_and_keys_are_turned_and_values_are_not() -> None:
         torch.testing.assert_close(got, heads, atol=1e-5, rtol=1e-5)
 
 
-def test_what_a_query_sees_of_a_key_depends_on_their_distance() -> None:
+def test_rotary_scores_depend_on_the_distance_of_query_and_key() -> None:
     q, k = drawn(1, WIDTH), drawn(2, WIDTH)[:1]
 
     def score(at: int, other: int) -> torch.Tensor:
@@ -54,14 +54,14 @@ def test_what_a_query_sees_of_a_key_depends_on_their_distance() -> None:
     assert not torch.isclose(score(3, 1), score(3, 2))
 
 
-def test_gradients_are_those_of_the_formulas() -> None:
+def test_gradients_of_rotary_and_heads_pass_gradcheck() -> None:
     cos, sin = rotary_angles(torch.arange(4), WIDTH // HEADS, HEADS, torch.float64, BASE)
     assert gradcheck(lambda x: ApplyRotary.apply(x, cos, sin), drawn(4, 2 * WIDTH))
     assert gradcheck(lambda x: SplitHeads.apply(x, 2, 1, HEADS), drawn(2, 3, 3 * WIDTH))
     assert gradcheck(lambda x: SplitHeads.apply(x, 0, 2, HEADS), drawn(2, 3, 2 * WIDTH))
 
 
-def test_a_norm_weighs_each_feature_before_its_products() -> None:
+def test_norm_weights_are_folded_into_the_linear_maps() -> None:
     norm = RMSNormLinear(4)
     norm.weight.data = torch.tensor([1.0, 2.0, 0.5, -1.0])
     x, first, second = (drawn(n, 4).detach().float().requires_grad_() for n in (5, 3, 2))

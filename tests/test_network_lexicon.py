@@ -1,4 +1,4 @@
-"""The lexicon: which tokens share an entry, what reaches it, and what it passes on."""
+"""The lexicon: which tokens share a slot, what it pools and what it broadcasts."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ SMALL = StagedConfig(
 )
 
 
-def test_uses_of_a_word_in_one_episode_share_an_entry() -> None:
+def test_uses_of_a_word_in_one_episode_share_a_slot() -> None:
     entries = build_lexicon_index([[NO_SLOT, 0, 1, 0], [NO_SLOT, 0]], [[1, NO_SLOT], [0]])
     assert entries.study_slots.tolist() == [3, 0, 1, 0, 3, 2]
     assert entries.uses.unpack[entries.uses.mask].tolist() == [1, 3, 2, 5]
@@ -29,14 +29,14 @@ def test_uses_of_a_word_in_one_episode_share_an_entry() -> None:
     assert entries.uses.unpack.flatten()[places].tolist() == [1, 2, 3]
 
 
-def test_an_episode_without_study_examples_has_no_entries() -> None:
+def test_an_episode_without_study_examples_has_no_slots() -> None:
     entries = build_lexicon_index([[NO_SLOT]], [[NO_SLOT, NO_SLOT]])
     assert entries.uses.unpack.shape == (1, 1)
     assert slot_lookup(torch.ones(1, 4), entries.query_slots).abs().sum() == 0
 
 
 @pytest.mark.parametrize("lengths", [[2, 0, 3], [1], [0], []])
-def test_rows_go_there_and_back_with_their_gradients(lengths: list[int]) -> None:
+def test_packing_and_padding_invert_each_other_with_gradients(lengths: list[int]) -> None:
     rows = RaggedRows.from_lengths(lengths)
     x = torch.randn(sum(lengths), 4, requires_grad=True)
     table = rows.to_padded(x)
@@ -47,7 +47,7 @@ def test_rows_go_there_and_back_with_their_gradients(lengths: list[int]) -> None
     torch.testing.assert_close(gradient, 2 * way)
 
 
-def test_an_entry_is_a_weighted_mean_over_its_uses() -> None:
+def test_a_slot_is_a_weighted_mean_over_the_uses_of_its_word() -> None:
     torch.manual_seed(0)
     entries = build_lexicon_index([[NO_SLOT, 0, 1, 0]], [[]])
     layer = LexiconExchange(StagedConfig(nheads=2, emb_size=8, ff_mult=1))
@@ -71,7 +71,7 @@ def test_an_entry_is_a_weighted_mean_over_its_uses() -> None:
     torch.testing.assert_close(gradient, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_tokens_of_no_word_are_told_nothing() -> None:
+def test_tokens_that_are_no_word_receive_nothing_from_the_lexicon() -> None:
     torch.manual_seed(0)
     entries = build_lexicon_index([[NO_SLOT, 0, 1, 0]], [[]])
     layer = LexiconExchange(StagedConfig(nheads=2, emb_size=8, ff_mult=1))
@@ -81,7 +81,7 @@ def test_tokens_of_no_word_are_told_nothing() -> None:
     assert not torch.allclose(told[1], told[2])
 
 
-def test_what_one_example_says_of_a_word_reaches_its_other_uses() -> None:
+def test_the_lexicon_carries_information_between_uses_of_a_word() -> None:
     net = StagedNetwork(replace(SMALL, nheads_within=2), PUBLISHED_VOCAB, seed=1).eval()
 
     def read(word: str, symbol: str) -> Tensor:

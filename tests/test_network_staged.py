@@ -1,4 +1,4 @@
-"""The staged network: what it reads, and that caches and pieces change nothing."""
+"""The staged network: its inputs; caches and micro-batches do not change its outputs."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,7 +41,7 @@ def filled(target: Tensor) -> Tensor:
     return target != PUBLISHED_VOCAB.output.pad
 
 
-def test_a_query_is_answered_alike_with_the_cache_and_all_at_once(net: StagedNetwork) -> None:
+def test_decoding_step_by_step_gives_the_logits_of_the_forward_pass(net: StagedNetwork) -> None:
     shown = episodes()
     shown[1] = replace(shown[1], study=())  # as in the open-ended task, before the first answer
     batch = net.collate(shown)
@@ -53,7 +53,7 @@ def test_a_query_is_answered_alike_with_the_cache_and_all_at_once(net: StagedNet
         torch.testing.assert_close(logits[asked], at_once[asked, step], atol=1e-4, rtol=1e-4)
 
 
-def test_rows_may_leave_the_memory_between_steps(net: StagedNetwork) -> None:
+def test_rows_may_leave_the_decoder_state_between_steps(net: StagedNetwork) -> None:
     batch = net.collate(episodes(2))
     keep = torch.arange(0, len(batch.target), 3)
     memory = net.encode(batch)
@@ -64,7 +64,9 @@ def test_rows_may_leave_the_memory_between_steps(net: StagedNetwork) -> None:
     torch.testing.assert_close(logits[asked], net(batch)[keep, 1][asked], atol=1e-4, rtol=1e-4)
 
 
-def test_pieces_hold_the_rows_of_the_batch_and_give_the_same_loss(net: StagedNetwork) -> None:
+def test_micro_batches_hold_the_rows_of_the_batch_and_give_the_same_loss(
+    net: StagedNetwork,
+) -> None:
     shown = episodes(6)
 
     def losses(batches: list) -> dict[tuple[int, int], float]:
@@ -85,7 +87,7 @@ def test_pieces_hold_the_rows_of_the_batch_and_give_the_same_loss(net: StagedNet
     assert cut == pytest.approx(whole, abs=1e-3)
 
 
-def test_an_answer_depends_on_no_other_query_and_on_no_later_symbol(net: StagedNetwork) -> None:
+def test_a_response_depends_on_no_other_query_and_on_no_later_symbol(net: StagedNetwork) -> None:
     shown = episodes(1)[0]
     first = shown.queries[0]
     changed = replace(
@@ -100,7 +102,7 @@ def test_an_answer_depends_on_no_other_query_and_on_no_later_symbol(net: StagedN
     torch.testing.assert_close(before[0, :same], after[0, :same], atol=1e-4, rtol=1e-4)
 
 
-def test_what_study_examples_say_matters(net: StagedNetwork) -> None:
+def test_responses_depend_on_the_study_examples(net: StagedNetwork) -> None:
     shown = episodes(1)[0]
     other = replace(shown, study=tuple(e._replace(output=("PINK",)) for e in shown.study))
     plain = net(net.collate([shown]))
@@ -119,7 +121,7 @@ def test_every_weight_gets_a_gradient(net: StagedNetwork) -> None:
         assert weights.grad.abs().sum() > 0, name
 
 
-def test_gradients_do_not_depend_on_how_a_batch_is_cut(net: StagedNetwork) -> None:
+def test_gradients_do_not_depend_on_the_micro_batches(net: StagedNetwork) -> None:
     shown = [add_grammar_labels(episode) for episode in episodes(4)]
     net.train()
 

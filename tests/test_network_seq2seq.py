@@ -142,7 +142,7 @@ def test_an_unknown_symbol_is_named_with_its_episode() -> None:
         Seq2SeqTransformer(SMALL, PUBLISHED).collate([episode])
 
 
-def test_chunks_hold_every_row_once_and_keep_to_the_size() -> None:
+def test_micro_batches_hold_every_row_once_and_keep_to_the_size() -> None:
     network = Seq2SeqTransformer(SMALL, PUBLISHED).eval()
     episodes = some_episodes(6)
     whole, chunks = network.collate(episodes), network.micro_batches(episodes, 300)
@@ -158,7 +158,7 @@ def test_chunks_hold_every_row_once_and_keep_to_the_size() -> None:
     )
 
 
-def test_chunks_share_the_work_equally_among_processes() -> None:
+def test_micro_batches_share_the_work_equally_among_processes() -> None:
     network = Seq2SeqTransformer(SMALL, PUBLISHED)
     episodes = some_episodes(25, study=14, queries=24)
     costs = [chunk.n_tokens for chunk in network.micro_batches(episodes, 8192)]
@@ -217,7 +217,7 @@ def test_decoding_step_by_step_gives_the_logits_of_the_forward_pass() -> None:
     assert not decode_forced(network, batch).requires_grad
 
 
-def test_rows_of_a_memory_can_be_left_out_and_repeated() -> None:
+def test_rows_of_a_decoder_state_can_be_dropped_and_repeated() -> None:
     network = Seq2SeqTransformer(SMALL, PUBLISHED, seed=7).eval()
     batch = network.collate(some_episodes(2))
     memory, tokens = network.encode(batch), batch.decoder_input
@@ -229,7 +229,7 @@ def test_rows_of_a_memory_can_be_left_out_and_repeated() -> None:
     torch.testing.assert_close(some, every[rows], atol=1e-5, rtol=1e-5)
 
 
-def test_answers_longer_than_the_table_of_positions_are_read() -> None:
+def test_sequences_longer_than_the_position_table_are_read() -> None:
     network = Seq2SeqTransformer(SMALL, PUBLISHED).eval()
     words = ("dax",) * 700
     with torch.no_grad():
@@ -264,7 +264,7 @@ def test_architectures_are_built_by_name() -> None:
     assert all(name == row.name for name, row in ARCHITECTURES.items())
 
 
-def test_projections_that_start_equal_let_each_token_look_for_its_like() -> None:
+def test_mimetic_initialisation_makes_key_projections_equal_query_projections() -> None:
     network = Seq2SeqTransformer(SMALL, PUBLISHED)
     plain = Seq2SeqTransformer(SMALL, PUBLISHED)
     mimetic_init(network)

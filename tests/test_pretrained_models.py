@@ -1,4 +1,4 @@
-"""Models that come with biml: how they are found, listed and checked."""
+"""Pretrained models: how they are found, listed and checked."""
 
 import json
 import shutil
@@ -66,7 +66,7 @@ def top() -> Path:
 
 
 @pytest.mark.parametrize("name", ["net-BIML-top.pt", "net-BIML-top", "net-BIML-top.safetensors"])
-def test_a_shipped_model_is_found_by_name(top: Path, name: str) -> None:
+def test_a_pretrained_model_is_found_by_name(top: Path, name: str) -> None:
     assert resolve_model(name) == top
 
 
@@ -81,12 +81,12 @@ def test_a_file_of_that_name_goes_first(top: Path, home: Path, tmp_path: Path) -
     assert resolve_model("net-BIML-top.pt", home / "empty", DataFolders()) == top
 
 
-def test_a_path_never_means_a_shipped_model(top: Path) -> None:
+def test_a_path_never_means_a_pretrained_model(top: Path) -> None:
     with pytest.raises(UsageError, match="With biml comes net-BIML-top"):
         resolve_model("elsewhere/net-BIML-top.pt")
 
 
-def test_evaluation_says_that_it_took_the_shipped_model(top: Path, capsys) -> None:
+def test_evaluation_reports_that_it_uses_the_pretrained_model(top: Path, capsys) -> None:
     options = ["--episode_type", "few_shot_gold", "--max", "--episodes", "2"]
     assert main(["eval", "--fn_out_model", "net-BIML-top.pt", *options]) == 0
     first = capsys.readouterr().out.splitlines()[0]
@@ -142,7 +142,7 @@ def test_a_changed_file_is_not_loaded(top: Path, capsys) -> None:
         biml.load("net-BIML-top")
 
 
-def test_a_card_without_checksum_vouches_for_nothing(top: Path) -> None:
+def test_a_pretrained_card_without_checksum_is_refused(top: Path) -> None:
     card = json.loads(top.with_suffix(".json").read_text())
     del card["sha256"]
     top.with_suffix(".json").write_text(json.dumps(card))

@@ -1,4 +1,4 @@
-"""Cutting a batch in pieces: equal shares for the processes of a run."""
+"""Micro-batches: equal shares for the processes of a run."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def cut(sizes: list[int], max_tokens: int, at_least: int = 1) -> list[list[int]]
 
 
 @pytest.mark.parametrize("processes", [2, 3, 5, 8])
-def test_there_is_a_piece_for_every_process(processes: int) -> None:
+def test_there_is_a_micro_batch_for_every_process(processes: int) -> None:
     sizes = list(range(30, 62))
     pieces = cut(sizes, 10**6, processes)
     assert [size for piece in pieces for size in piece] == sizes
@@ -26,7 +26,7 @@ def test_there_is_a_piece_for_every_process(processes: int) -> None:
     assert max(totals) - min(totals) <= 2 * max(sizes)
 
 
-def test_padding_does_not_leave_a_small_rest() -> None:
+def test_padding_does_not_leave_a_small_remainder() -> None:
     # 960 tokens fit one piece, but with padding to the longest they do not.
     sizes = [20] * 16 + [40] * 16
     pieces = cut(sizes, 1000)
@@ -34,7 +34,7 @@ def test_padding_does_not_leave_a_small_rest() -> None:
     assert cut(sizes, 1280) == [sizes]
 
 
-def test_fewer_items_than_pieces_stand_alone() -> None:
+def test_fewer_items_than_micro_batches_get_one_each() -> None:
     assert cut([5, 6], 100, 8) == [[5], [6]]
     assert cut([], 100, 8) == []
 
