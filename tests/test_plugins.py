@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -136,31 +135,30 @@ def test_a_notebook_may_register_again() -> None:
     assert biml.episode_type("mine").summary == "second version"
 
 
+def install(folder: Path, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install a package whose entry point in the group `biml.plugins` is a module."""
+    info = folder / "my_lab-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-lab\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[biml.plugins]\ntypes = {module}\n")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(plugins, "_installed", [])
+
+
 def test_plugins_of_installed_packages_are_loaded_when_a_name_is_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, file="installed_types.py")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    entry = EntryPoint("types", "installed_types", "biml.plugins")
-    calls: list[str] = []
-
-    def entry_points(group: str) -> list[EntryPoint]:
-        calls.append(group)
-        return [entry]
-
-    monkeypatch.setattr(plugins, "entry_points", entry_points)
-    monkeypatch.setattr(plugins, "_installed", [])
+    install(tmp_path, "installed_types", monkeypatch)
     assert biml.episode_type("mine").summary == "from a plugin"
-    with pytest.raises(UsageError):
+    (tmp_path / "installed_types.py").write_text("raise ValueError('run twice')")
+    with pytest.raises(UsageError, match="another"):
         biml.episode_type("another")
-    assert calls == ["biml.plugins"]
 
 
-def test_a_broken_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = EntryPoint("types", "no_such_module_of_mine", "biml.plugins")
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry])
-    monkeypatch.setattr(plugins, "_installed", [])
-    with pytest.raises(BimlError, match="package no_such_module_of_mine"):
+def test_a_broken_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "no_such_module_of_mine", monkeypatch)
+    with pytest.raises(BimlError, match="package my-lab"):
         plugins.load_installed()
 
 

@@ -9,7 +9,6 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping
 from importlib import import_module
-from importlib.metadata import entry_points
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +16,8 @@ from typing import Any, TypeVar
 from biml.errors import BimlError, UsageError
 
 Row = TypeVar("Row")
+
+GROUP = "biml.plugins"
 
 _loaded: dict[str, None] = {}
 """Absolute paths and module names of the plugins loaded by name."""
@@ -29,12 +30,7 @@ _installed: list[str] = []
 
 
 def load(source: str | Path) -> str:
-    """Run a plugin, given as a file or as the name of a module, unless it was loaded before.
-
-    Raises:
-        UsageError: there is neither a file nor a module of this name.
-        BimlError: the plugin fails; the message names it.
-    """
+    """Run a plugin, given as a file or as the name of a module, unless it was loaded before."""
     path = Path(source)
     is_file = path.suffix == ".py" or path.exists()
     key = str(path.resolve() if is_file else source)
@@ -50,9 +46,18 @@ def load(source: str | Path) -> str:
 def load_installed() -> None:
     """Load the plugins of installed packages, at the first call."""
     if not _installed:
-        _installed.append("biml.plugins")
-        for entry in entry_points(group="biml.plugins"):
-            _run(f"package {entry.dist.name if entry.dist else entry.value}", entry.load)
+        _installed.append(GROUP)
+        if _is_group_installed():
+            from importlib.metadata import entry_points
+
+            for entry in entry_points(group=GROUP):
+                _run(f"package {entry.dist.name if entry.dist else entry.value}", entry.load)
+
+
+def _is_group_installed() -> bool:
+    """Whether a package has our entry points, without the slow import of `importlib.metadata`."""
+    files = [f for folder in sys.path for f in Path(folder).glob("*-info/entry_points.txt")]
+    return any(f"[{GROUP}]" in file.read_text("utf-8", "replace") for file in files)
 
 
 def loaded() -> tuple[str, ...]:
@@ -61,11 +66,7 @@ def loaded() -> tuple[str, ...]:
 
 
 def register(table: MutableMapping[str, Row], kind: str, name: str, row: Row) -> None:
-    """Add a row to a registry; the same plugin (or notebook) may replace its own.
-
-    Raises:
-        UsageError: the name is taken by a built-in row or by another plugin.
-    """
+    """Add a row to a registry; the same plugin (or notebook) may replace its own."""
     owner = _origins.get((kind, name))
     if name in table and owner != _running[-1]:
         by = "built in" if owner is None else f"registered by {owner or 'the program'}"

@@ -14,6 +14,7 @@ from biml.version import __version__
 
 Configure = Callable[[argparse.ArgumentParser], None]
 Run = Callable[[argparse.Namespace], int | None]
+MakeParser = Callable[[Sequence[str]], argparse.ArgumentParser]
 
 
 @dataclass(frozen=True)
@@ -69,23 +70,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_single_command(name: str, argv: Sequence[str] | None = None) -> int:
     """Run one subcommand as a program, as the published `train.py` and `eval.py` are."""
-    return _run_program(lambda: _single_command_parser(name), argv)
+    return _run_program(lambda _: _single_command_parser(name), argv)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """A parser of the subcommand that `argv` begins with; else, as for `--help`, of them all.
+
+    Importing every command takes several times as long as most of them run.
+    """
     parser = argparse.ArgumentParser(
         prog="biml",
         description="Meta-Learning for Compositionality (MLC, BIML): train, evaluate and compare "
         "models of few-shot compositional learning.",
     )
     parser.add_argument("--version", action="version", version=f"biml {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in COMMANDS:
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in [each for each in COMMANDS if each.name in argv[:1]] or COMMANDS:
         summary, configure, run = command.load()
-        subparser = commands.add_parser(command.name, help=summary, description=summary)
-        configure(subparser)
-        _add_plugin_option(subparser)
-        subparser.set_defaults(run=run)
+        subparser = subparsers.add_parser(command.name, help=summary, description=summary)
+        _configure(subparser, configure, run)
     return parser
 
 
@@ -93,13 +96,14 @@ def _single_command_parser(name: str) -> argparse.ArgumentParser:
     (command,) = (command for command in COMMANDS if command.name == name)
     summary, configure, run = command.load()
     parser = argparse.ArgumentParser(prog=f"{name}.py", description=summary)
-    configure(parser)
-    _add_plugin_option(parser)
-    parser.set_defaults(run=run)
+    _configure(parser, configure, run)
     return parser
 
 
-def _add_plugin_option(parser: argparse.ArgumentParser) -> None:
+def _configure(parser: argparse.ArgumentParser, configure: Configure, run: Run) -> None:
+    """Add the command's own options and `--plugin`."""
+    configure(parser)
+    parser.set_defaults(run=run)
     parser.add_argument(
         "--plugin",
         type=plugins.load,
@@ -140,10 +144,10 @@ def load_plugins(argv: Sequence[str]) -> list[str]:
     return rest
 
 
-def _run_program(parser: Callable[[], argparse.ArgumentParser], argv: Sequence[str] | None) -> int:
+def _run_program(make_parser: MakeParser, argv: Sequence[str] | None) -> int:
     if argv is None:
         install_signal_handlers()
-    code = _exit_code(parser, argv)
+    code = _exit_code(make_parser, argv)
     if argv is None and code == INTERRUPTED:
         # Python takes a while to exit; another Ctrl-C would print a traceback.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -163,10 +167,10 @@ def _exit_on_signal(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
-def _exit_code(parser: Callable[[], argparse.ArgumentParser], argv: Sequence[str] | None) -> int:
+def _exit_code(make_parser: MakeParser, argv: Sequence[str] | None) -> int:
     try:
         argv = load_plugins(sys.argv[1:] if argv is None else argv)
-        args = parser().parse_args(argv)
+        args = make_parser(argv).parse_args(argv)
         return int(args.run(args) or 0)
     except BimlError as error:
         print(f"error: {error}", file=sys.stderr)
