@@ -1,11 +1,12 @@
 """The protocol of every model that answers queries, whether a network or a symbolic model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
+from biml import plugins
 from biml.episodes.episode import Episode
 from biml.errors import UsageError
 
@@ -93,6 +94,31 @@ class SymbolicModel:
 
 SYMBOLIC: dict[str, SymbolicModel] = {}
 """Responders by name; files of networks are found by `biml.paths.resolve_model`."""
+
+
+def register_responder(
+    name: str,
+    factory: Callable[..., Responder],
+    summary: str,
+    *,
+    title: str = "",
+    tasks: Iterable[str] = ("few-shot", "open-ended"),
+    uses_grammar: bool = False,
+) -> None:
+    """Make a responder available by name to `biml.load`, `--fn_out_model` and `--models`.
+
+    Args:
+        factory: makes the responder; it must accept `symbols=`, the output symbols to respond in
+            where the data have others than the published colours.
+        summary: one line for listings.
+        title: for reports; by default the name.
+        tasks: the tasks that it can do, of `few-shot` and `open-ended`.
+        uses_grammar: whether it reads `Episode.grammar`; its accuracy is then not reported.
+    Raises:
+        UsageError: the name is taken.
+    """
+    row = SymbolicModel(name, title or name, summary, tuple(tasks), factory, uses_grammar)
+    plugins.register(SYMBOLIC, "responder", name, row)
 
 
 def best_responses(

@@ -1,4 +1,4 @@
-"""Drawn answers to the human few-shot task beside people's, as one page that opens from disk."""
+"""Samples of a model beside human responses, item by item, as one self-contained HTML page."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -15,23 +15,15 @@ from biml.rng import derive_seed
 from biml.vocabulary import UNDEFINED
 
 SAMPLES_PER_RESPONSE = 10
-"""Drawn answers for each of a person's, as published."""
+"""Samples per human response, as published."""
 
 _SAMPLES_PER_CHUNK = 250
-"""Answers drawn between two reports of progress."""
+"""Responses sampled between two reports of progress."""
 
 
 @dataclass(frozen=True)
 class SampledItem:
-    """One query of the task, in canonical names.
-
-    Attributes:
-        study: the study examples, as (words, symbols).
-        words: the query.
-        people: people's answers and how often each came.
-        model: drawn answers and how often each came.
-        pool: the symbols that an answer may use; empty if any.
-    """
+    """One query with the counts of responses, in original names; `pool` is empty if unlimited."""
 
     study: tuple[tuple[Response, Response], ...]
     words: tuple[str, ...]
@@ -50,41 +42,42 @@ def sample_items(
     max_length: int = DEFAULT_MAX_LENGTH,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[SampledItem]:
-    """Drawn answers to each item, `times` as many as people gave, each under its own renaming.
+    """Sample responses to each item, each with a random order and remapping of its own.
 
     Args:
-        evaluation: episodes of one query each, with people's answers to it as targets.
-        progress: called with the number of answers drawn so far.
+        evaluation: episodes of one query each, with human responses as targets.
+        samples_per_response: for each human response.
+        progress: called with the number of samples done so far.
     Raises:
-        UsageError: the episodes are of another kind.
+        UsageError: the episodes have several queries.
     """
     episodes = evaluation.episodes
     if evaluation.autoregressive or any(len({q.input for q in e.queries}) != 1 for e in episodes):
         raise UsageError(
-            "drawn answers are shown beside people's where each file has one query, "
+            "samples are shown beside human responses where each file has one query, "
             "as those of few_shot_human have"
         )
-    wanted = [samples_per_response * len(episode.queries) for episode in episodes]
-    # Presenting all of people's answers for each drawn one would take as long as drawing.
+    n_samples = [samples_per_response * len(episode.queries) for episode in episodes]
+    # Presenting all human responses for each sample would take as long as sampling.
     once = replace(evaluation, episodes=tuple(replace(e, queries=e.queries[:1]) for e in episodes))
-    asked = [
+    presented = [
         (item, replace(episode, queries=episode.queries[:1]))
-        for repeat in range(max(wanted, default=0))
+        for repeat in range(max(n_samples, default=0))
         for item, episode in enumerate(once.repeat(repeat))
-        if repeat < wanted[item]
+        if repeat < n_samples[item]
     ]
     model: list[Counter[Response]] = [Counter() for _ in episodes]
-    for start in range(0, len(asked), _SAMPLES_PER_CHUNK):
-        some = asked[start : start + _SAMPLES_PER_CHUNK]
-        drawn = responder.sample(
-            [episode for _, episode in some],
+    for start in range(0, len(presented), _SAMPLES_PER_CHUNK):
+        chunk = presented[start : start + _SAMPLES_PER_CHUNK]
+        sampled = responder.sample(
+            [episode for _, episode in chunk],
             seed=derive_seed(seed, "page", start),
             max_length=max_length,
             p_lapse=p_lapse,
         )
-        for (item, episode), ((answer,),) in zip(some, drawn, strict=True):
-            model[item][undo_remapping(episode, answer)] += 1
-        progress(start + len(some))
+        for (item, episode), ((response,),) in zip(chunk, sampled, strict=True):
+            model[item][undo_remapping(episode, response)] += 1
+        progress(start + len(chunk))
     return [_sampled_item(episode, model[number]) for number, episode in enumerate(episodes)]
 
 
@@ -99,12 +92,9 @@ def _sampled_item(episode: Episode, model_counts: Counter[Response]) -> SampledI
 
 
 def samples_html(items: list[SampledItem], title: str) -> str:
-    """The items as HTML that needs nothing else; all text from files is escaped.
-
-    The study examples stand beside them all, or where they differ below each query.
-    """
-    shown = [symbols for item in items for symbols in (*(s for _, s in item.study), item.pool)]
-    own = sorted({symbol for symbols in shown for symbol in symbols})
+    """Render the items; study examples stand beside them all or, where they differ, below each."""
+    used = [symbols for item in items for symbols in (*(s for _, s in item.study), item.pool)]
+    own = sorted({symbol for symbols in used for symbol in symbols})
     palette = Palette.for_symbols([UNDEFINED], own)
     shared = len({frozenset(item.study) for item in items}) == 1
     aside = (
@@ -113,7 +103,8 @@ def samples_html(items: list[SampledItem], title: str) -> str:
     rows = "".join(
         f'<tr><th scope="row">{escape(" ".join(item.words))}'
         f"{'' if shared else _study_html(item, palette)}{_pool_html(item, palette)}"
-        f"<td>{_responses_html(item.human_counts, palette)}<td>{_responses_html(item.model_counts, palette)}"
+        f"<td>{_responses_html(item.human_counts, palette)}"
+        f"<td>{_responses_html(item.model_counts, palette)}"
         for item in items
     )
     return (
@@ -159,6 +150,6 @@ def _pool_html(item: SampledItem, palette: Palette) -> str:
 def _responses_html(counts: Counter[Response], palette: Palette) -> str:
     total = counts.total()
     return "".join(
-        f'<div>{palette.html(answer)}<span class="n">{n} ({100 * n / total:.1f}%)</span></div>'
-        for answer, n in counts.most_common()
+        f'<div>{palette.html(response)}<span class="n">{n} ({100 * n / total:.1f}%)</span></div>'
+        for response, n in counts.most_common()
     )

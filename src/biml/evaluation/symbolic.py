@@ -7,9 +7,9 @@ All are `TokenwiseModel`s: they define the probabilities of the next symbol, and
 
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import product
 
 import numpy as np
@@ -22,11 +22,11 @@ from biml.errors import UsageError
 from biml.evaluation.responder import (
     DEFAULT_MAX_LENGTH,
     SYMBOLIC,
-    Responder,
     Response,
     SymbolicModel,
     check_lapse,
 )
+from biml.evaluation.responder import register_responder as register_responder
 from biml.grammar import GOLD, Grammar
 from biml.grammar.meta_grammar import COLOURS
 from biml.grammar.perturbations import (
@@ -56,11 +56,10 @@ class TokenwiseModel(ABC):
     def next_token_fn(
         self, episode: Episode, words: tuple[str, ...], choices: tuple[str, ...]
     ) -> NextTokenFn:
-        """Return the probabilities of the next symbol for one query, `words`.
+        """The probabilities of the next symbol (in the order of `choices`) for one query.
 
-        Args:
-            episode: for study examples, grammar and remapping; its targets must not be used.
-            choices: symbols in the order of the probabilities.
+        The episode's targets must not be used.
+
         Raises:
             UsageError: this model cannot respond to such an episode; the message says why.
         """
@@ -152,7 +151,7 @@ _PAST_END = -1
 
 
 class ResponseMixture:
-    """P(next symbol | prefix) of weighted responses, marginalised exactly.
+    """P(next symbol | prefix) of responses with weights above zero, marginalised exactly.
 
     That is the weight of all responses that continue the prefix with the symbol, over the weight of
     all that begin with the prefix. Past the end of a response every choice is equally likely.
@@ -160,12 +159,8 @@ class ResponseMixture:
     Where no response begins with the prefix, which only a lapse can bring about, those count that
     differ from it in the fewest positions, ends included, each the less the more of the prefix is
     past its end: the limit of a mixture with lapses as the lapse rate goes to zero. With a single
-    response this is the published oracle, which expects its own symbol at each position whatever
-    the prefix.
+    response this is the published oracle, which expects its own symbol whatever the prefix.
 
-    Args:
-        weights: responses with weights above zero, of any sum.
-        choices: the symbols, in the order of the probabilities.
     Raises:
         UsageError: a response has a symbol that is not a choice.
 
@@ -242,11 +237,7 @@ class Oracle(TokenwiseModel):
     def response_distribution(
         self, episode: Episode, words: tuple[str, ...], choices: tuple[str, ...] | None = None
     ) -> dict[Response, float]:
-        """Every possible response with its probability.
-
-        Raises:
-            UsageError: there is no grammar that fits the episode.
-        """
+        """Every possible response with its probability."""
         grammar = episode_grammar(episode, self.grammar)
         choices = choices or episode.pool or self.symbols
         correct, share = grammar.interpret(words), self.p_one_to_one(words)
@@ -266,9 +257,8 @@ class Oracle(TokenwiseModel):
 class BiasOracle(Oracle):
     """Symbolic (oracle/biases): the mixture that `transforms.add_biases` samples targets from.
 
-    The algebraic output with probability 1 - p; with p/2 a one-to-one response, in which words of
-    no known meaning have each of the symbols equally likely; with p/2 the output of the grammar
-    whose two-argument functions each have their arguments swapped with probability 0.5.
+    The algebraic output with probability 1 - p; with p/2 a one-to-one response; with p/2 the output
+    of the grammar whose two-argument functions each swap their arguments with probability 0.5.
     """
 
     p: float = 0.2
@@ -305,12 +295,10 @@ class SlipOracle(Oracle):
 
 
 def episode_grammar(episode: Episode, default: Grammar) -> Grammar:
-    """Return the grammar of an episode, in the episode's words and symbols.
+    """The grammar of an episode in its words and symbols; else `default`, in canonical names.
 
-    Args:
-        default: in canonical names, for an episode without a grammar.
     Raises:
-        UsageError: the episode has none, and the default contradicts its study examples.
+        UsageError: the default contradicts the study examples.
     """
     if episode.grammar is not None:
         return episode.grammar
@@ -330,10 +318,7 @@ def episode_grammar(episode: Episode, default: Grammar) -> Grammar:
 def one_to_one_responses(
     words: Sequence[str], study: Sequence[Example], symbols: Sequence[str]
 ) -> Iterator[Response]:
-    """Yield word-by-word translations: a word's studied meaning, else any one symbol per word.
-
-    All are equally likely; k different unknown words make len(symbols)^k of them.
-    """
+    """Yield word-by-word translations: a word's studied meaning, else any one symbol per word."""
     known = primitive_meanings(study)
     unknown = [word for word in dict.fromkeys(words) if word not in known]
     for drawn in product(symbols, repeat=len(unknown)):
@@ -348,15 +333,13 @@ class OpenEndedBiasModel(TokenwiseModel):
     The paper says: each word in proportion to the colours that it was aligned with before, a new
     word to an unused colour. This is read as follows:
 
-    - A word is *aligned* with the symbol at its own position in the output, in every study example
-      that has one; what an output has beyond its input is aligned with nothing.
-    - *Before* includes earlier positions of the same response: in `fep fep` the second word is
-      translated as the first one was.
+    - A word is *aligned* with the symbol at its own position in the output of a study example; what
+      an output has beyond its input is aligned with nothing.
+    - *Before* includes earlier positions of the same response, so `fep fep` is two equal colours.
     - A word without any alignment is new. A colour is *unused* if no study example's output and no
-      earlier position of this response has it, aligned or not. Unused colours are equally likely;
-      if none is left, all colours are.
-    - The response ends where the input ends. Beyond that (after a lapse) every symbol is equally
-      likely, as past the end of the oracle's response.
+      earlier position of this response has it. Unused colours are equally likely; if none is left,
+      all colours are.
+    - The response ends with the input; beyond that (after a lapse) every symbol is equally likely.
 
     >>> study = (Example(("dax",), ("RED",)),)
     >>> model = OpenEndedBiasModel(symbols=("RED", "BLUE"))
@@ -393,43 +376,21 @@ class OpenEndedBiasModel(TokenwiseModel):
         return following
 
 
-def symbolic_model(name: str) -> SymbolicModel:
-    """Return the row called `name`.
-
-    Raises:
-        UsageError: there is none; the message lists them all.
-    """
-    if name not in SYMBOLIC:
-        plugins.load_installed()
-    if name not in SYMBOLIC:
-        raise UsageError(f"unknown symbolic model {name!r}; choose one of {', '.join(SYMBOLIC)}")
-    return SYMBOLIC[name]
-
+_oracle = partial(SymbolicModel, tasks=("few-shot",), uses_grammar=True)
 
 _BUILTIN = (
-    SymbolicModel(
-        "oracle",
-        "Symbolic (oracle)",
-        "the gold grammar's output",
-        ("few-shot",),
-        Oracle,
-        uses_grammar=True,
-    ),
-    SymbolicModel(
+    _oracle("oracle", "Symbolic (oracle)", "the gold grammar's output", build=Oracle),
+    _oracle(
         "oracle-biases",
         "Symbolic (oracle/biases)",
         "the gold grammar's output, mixed with one-to-one and argument-swapped responses",
-        ("few-shot",),
-        BiasOracle,
-        uses_grammar=True,
+        build=BiasOracle,
     ),
-    SymbolicModel(
+    _oracle(
         "oracle-slips",
         "Symbolic (oracle/slips)",
         "the gold grammar's output, with rule-level errors that are likelier in longer queries",
-        ("few-shot",),
-        SlipOracle,
-        uses_grammar=True,
+        build=SlipOracle,
     ),
     SymbolicModel(
         "biases",
@@ -442,26 +403,14 @@ _BUILTIN = (
 SYMBOLIC |= {row.name: row for row in _BUILTIN}
 
 
-def register_responder(
-    name: str,
-    factory: Callable[..., Responder],
-    summary: str,
-    *,
-    title: str = "",
-    tasks: Iterable[str] = ("few-shot", "open-ended"),
-    uses_grammar: bool = False,
-) -> None:
-    """Make a responder available by name to `biml.load`, `--fn_out_model` and `--models`.
+def symbolic_model(name: str) -> SymbolicModel:
+    """Return the row called `name`.
 
-    Args:
-        factory: makes the responder; it must accept `symbols=`, the output symbols to respond in
-            where the data have others than the published colours.
-        summary: one line for listings.
-        title: for reports; by default the name.
-        tasks: the tasks that it can do, of `few-shot` and `open-ended`.
-        uses_grammar: whether it reads `Episode.grammar`; its accuracy is then not reported.
     Raises:
-        UsageError: the name is taken.
+        UsageError: there is none; the message lists them all.
     """
-    row = SymbolicModel(name, title or name, summary, tuple(tasks), factory, uses_grammar)
-    plugins.register(SYMBOLIC, "responder", name, row)
+    if name not in SYMBOLIC:
+        plugins.load_installed()
+    if name not in SYMBOLIC:
+        raise UsageError(f"unknown symbolic model {name!r}; choose one of {', '.join(SYMBOLIC)}")
+    return SYMBOLIC[name]
