@@ -19,9 +19,8 @@ import biml
 from biml import Episode
 from biml.networks.attention import NO_DROPOUT, Dropout
 from biml.networks.base import DecoderState, EpisodeNetwork
-from biml.networks.batching import balanced_micro_batches
 from biml.networks.registry import Architecture
-from biml.networks.seq2seq import Seq2SeqBatch, encode_queries, pad_batch
+from biml.networks.seq2seq import Seq2SeqBatch, TokenizedQuery, pad_queries, tokenize_queries
 from biml.vocabulary import Vocabulary
 
 
@@ -63,15 +62,11 @@ class GRUNetwork(EpisodeNetwork):
     def embedding_parameters(self) -> tuple[str, ...]:
         return ("input_embedding.weight", "output_embedding.weight", "out.weight")
 
-    def collate(self, episodes: Sequence[Episode]) -> Seq2SeqBatch:
-        return pad_batch(list(encode_queries(episodes, self.vocabulary)), self.vocabulary)
+    def tokenize(self, index: int, episode: Episode) -> list[TokenizedQuery]:
+        return tokenize_queries(index, episode, self.vocabulary)
 
-    def micro_batches(
-        self, episodes: Sequence[Episode], max_tokens: int, min_batches: int = 1
-    ) -> list[Seq2SeqBatch]:
-        rows = sorted(encode_queries(episodes, self.vocabulary), key=lambda row: len(row.source))
-        batches = balanced_micro_batches(rows, lambda row: len(row.source), max_tokens, min_batches)
-        return [pad_batch(batch, self.vocabulary) for batch in batches]
+    def pad(self, items: Sequence[TokenizedQuery]) -> Seq2SeqBatch:
+        return pad_queries(items, self.vocabulary)
 
     def forward(self, batch: Seq2SeqBatch, generator: torch.Generator | None = None) -> Tensor:
         drop = Dropout(self.config.dropout, generator) if self.training else NO_DROPOUT

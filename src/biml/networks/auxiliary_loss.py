@@ -16,8 +16,7 @@ from torch import Tensor
 
 from biml.episodes.episode import Episode, GrammarLabels, SourcePositions
 from biml.grammar import Rule
-from biml.networks.base import TensorData
-from biml.networks.batching import RaggedRows, flatten, pad_array, ragged_index
+from biml.networks.batching import RaggedRows, TensorData, flatten, pad_array, ragged_index
 from biml.networks.staged_layers import RMSNormLinear
 from biml.vocabulary import TokenVocab, Vocabulary
 

@@ -11,7 +11,17 @@ from torch import Tensor, nn
 
 from biml.episodes.episode import Episode
 from biml.errors import UsageError
+from biml.networks.batching import balanced_micro_batches
 from biml.vocabulary import TokenVocab, Vocabulary
+
+
+class TokenizedItem(Protocol):
+    """What goes into a micro-batch as a whole, as numbers: a query, or an episode."""
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Its number of tokens, and other lengths by which micro-batches are sorted."""
+        ...
 
 
 class Batch(Protocol):
@@ -23,7 +33,7 @@ class Batch(Protocol):
 
     @property
     def n_tokens(self) -> int:
-        """Cost of a training pass in tokens, by which processes share micro-batches."""
+        """Cost of a training pass, by which micro-batches are assigned to processes."""
         ...
 
     def to(self, device: torch.device) -> "Batch": ...
@@ -43,34 +53,15 @@ def check_sizes(config: Any, *counts: str) -> None:
 
 
 @dataclass
-class TensorData:
-    """A dataclass of tensors, and of such dataclasses; whatever else it has stays as it is."""
-
-    def to(self, device: torch.device) -> Self:
-        moved: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor):
-                moved[field.name] = value.to(device, non_blocking=True)
-            elif isinstance(value, TensorData):
-                moved[field.name] = value.to(device)
-        return replace(self, **moved)
-
-
-@dataclass
 class DecoderState:
     """What a network keeps between decoding steps; architectures add their key-value caches.
 
-    Fields are tensors whose first dimension is the rows of the batch, numbers, None, or lists,
-    tuples and dataclasses of those. An architecture that keeps anything else (such as one study
-    memory for several rows) overrides `select`.
+    Fields are tensors with a first dimension of rows, numbers, None, or lists, tuples and
+    dataclasses of those. An architecture that keeps anything else overrides `select`.
     """
 
     def select(self, rows: Int[Tensor, " n"]) -> Self:
-        """The state of these rows, which may be left out, reordered or repeated.
-
-        Decoding drops finished rows, and repeats rows to sample several responses.
-        """
+        """The state of these rows: decoding drops finished rows and repeats rows for samples."""
         return _select_rows(self, rows)
 
 
@@ -80,8 +71,8 @@ def _select_rows(value: Any, rows: Tensor) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_select_rows(item, rows) for item in value)
     if is_dataclass(value) and not isinstance(value, type):
-        every = ((field.name, getattr(value, field.name)) for field in fields(value))
-        return replace(value, **{name: _select_rows(item, rows) for name, item in every})
+        names = (field.name for field in fields(value))
+        return replace(value, **{n: _select_rows(getattr(value, n), rows) for n in names})
     return value
 
 
@@ -90,20 +81,13 @@ class EpisodeNetwork(nn.Module, ABC):
 
     To add an architecture, write a frozen dataclass of its sizes, all with defaults, and a subclass
     of this class that is made from `(config, vocabulary, seed)`, draws its initial weights from
-    `seed` alone and implements the methods below; then register both
-    (`biml.networks.registry.register_architecture`). From then on it is trained with `--arch NAME`,
-    saved, loaded, evaluated and reported like the built-in ones:
-
-    - `collate` and `micro_batches` turn episodes into batches on the CPU: dataclasses derived from
-      `TensorData` with the fields of `Batch`.
-    - `forward` gives teacher-forced logits for training and scoring.
-    - `encode` and `decode_step` answer one symbol at a time; `DecoderState` carries the caches.
-      Both must give the logits of `forward`.
-    - `embedding_parameters` names the parameters that Muon leaves to AdamW.
+    `seed` alone and implements the abstract methods; then register both
+    (`biml.networks.registry.register_architecture`). It is then trained with `--arch NAME`, saved,
+    loaded, evaluated and reported like the built-in ones.
 
     Config fields named `nlayers_encoder`, `nlayers_query`, `nlayers_decoder`, `emb_size`,
-    `ff_mult`, `activation` and `dropout` (which a config must have) are set from the options of
-    `biml train`; checkpoints keep all fields.
+    `ff_mult`, `activation` and `dropout` are set from the options of `biml train`, and
+    `max_positions` from the longest sequences of the episode type; checkpoints keep all fields.
     """
 
     config: Any
@@ -113,25 +97,41 @@ class EpisodeNetwork(nn.Module, ABC):
 
     @abstractmethod
     def embedding_parameters(self) -> tuple[str, ...]:
-        """Names of the embeddings and the output matrix, whose rows each belong to one symbol."""
+        """Names of the embeddings and the output matrix, which Muon leaves to AdamW."""
 
     @abstractmethod
-    def collate(self, episodes: Sequence[Episode]) -> Batch:
-        """One batch (on the CPU) of all queries of the episodes.
-
-        Raises:
-            UsageError: a symbol is not in the vocabulary.
-        """
+    def tokenize(self, index: int, episode: Episode) -> Sequence[TokenizedItem]:
+        """Number the tokens of the episode at `index` of a batch; raise UsageError if unknown."""
 
     @abstractmethod
+    def pad(self, items: Sequence[Any]) -> Any:
+        """Make a `Batch`, derived from `TensorData`, of tokenized items (on the CPU)."""
+
+    def collate(self, episodes: Sequence[Episode]) -> Any:
+        """Make one batch of all queries of the episodes."""
+        return self.pad(self._tokenize_all(episodes))
+
     def micro_batches(
         self, episodes: Sequence[Episode], max_tokens: int, min_batches: int = 1
-    ) -> Sequence[Batch]:
-        """The rows of `collate` in batches of similar length and about `max_tokens` tokens.
+    ) -> list[Any]:
+        """Split the rows of `collate` into batches of similar length (`balanced_micro_batches`).
 
-        There are at least `min_batches` if there are enough rows. Depends on nothing but the
-        arguments, so that every process of a run makes the same batches.
+        The result depends on the arguments alone: all processes of a run make the same batches.
         """
+        items = sorted(self._tokenize_all(episodes), key=lambda item: item.lengths)
+        batches = balanced_micro_batches(
+            items, lambda item: item.lengths[0], max_tokens, min_batches
+        )
+        return [self.pad(batch) for batch in batches]
+
+    def _tokenize_all(self, episodes: Sequence[Episode]) -> list[TokenizedItem]:
+        items: list[TokenizedItem] = []
+        for index, episode in enumerate(episodes):
+            try:
+                items.extend(self.tokenize(index, episode))
+            except UsageError as error:
+                raise UsageError(f"{episode.name or f'episode {index}'}: {error}") from None
+        return items
 
     @abstractmethod
     def forward(
@@ -147,16 +147,15 @@ class EpisodeNetwork(nn.Module, ABC):
     def decode_step(
         self, state: Any, tokens: Int[Tensor, " query"]
     ) -> Float[Tensor, "query vocab"]:
-        """Logits after one more decoder token (SOS first); `state` is changed in place."""
+        """Logits, as of `forward`, after one more decoder token (SOS first); changes `state`."""
 
 
 def output_mask(
     pools: Sequence[tuple[str, ...] | None], vocabulary: Vocabulary, *, special: bool = True
 ) -> Bool[Tensor, "rows symbols"]:
-    """Mask the output entries that the response of each row must not use (True: masked).
+    """Mask output entries outside each row's pool (None: all symbols) (True: masked).
 
-    They are those outside its pool (None: any symbol), and with `special` SOS and PAD, to which the
-    softmax leaves a trace of probability.
+    With `special`, SOS and PAD are masked too, to which the softmax leaves a trace of probability.
     """
     output = vocabulary.output
     masks: dict[tuple[str, ...] | None, Tensor] = {}
@@ -178,8 +177,8 @@ def exact_match(
 ) -> Bool[Tensor, " rows"]:
     """Whether greedy decoding would give each target, from teacher-forced logits.
 
-    It would if and only if the most probable symbol is right after every correct prefix. A response
-    is cut at `max_length` symbols, where it needs no EOS.
+    It would if the most probable symbol is right after every correct prefix. Responses end at
+    `max_length` symbols, there without EOS.
     """
     best = logits.masked_fill(mask[:, None], -torch.inf).argmax(-1)
     ignored = target == output.pad

@@ -1,16 +1,14 @@
 """Micro-batches of similar lengths, and ragged rows: packed tokens with their padded layout."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-
-from biml.networks.base import TensorData
 
 Item = TypeVar("Item")
 
@@ -20,10 +18,10 @@ def balanced_micro_batches(
 ) -> list[list[Item]]:
     """Split items, sorted by size, into micro-batches of at most `max_tokens` padded tokens.
 
-    Items of similar length go together, because padding to the longest of a training batch would
-    waste a fifth of the work. The micro-batches are of equal size, and there are 1, 2, 4 or a
-    multiple of 8 of them (at least `min_batches`, given as many items), so that processes get
-    equal shares. An item longer than `max_tokens` gets a micro-batch of its own.
+    Padding to the longest of a training batch would waste a fifth of the work. The micro-batches
+    are of equal size, and there are 1, 2, 4 or a multiple of 8 of them (at least `min_batches`,
+    given as many items), so that processes get equal shares. An item longer than `max_tokens` gets
+    a micro-batch of its own.
     """
     total = sum(map(size, items))
     count = max(min_batches, -(-total // max_tokens))
@@ -56,7 +54,6 @@ def _split(
 
 
 def flatten(sequences: Sequence[Sequence[int]]) -> Int[np.ndarray, " n"]:
-    """Concatenate sequences of integers."""
     return np.array([number for part in sequences for number in part], dtype=np.int64)
 
 
@@ -69,7 +66,6 @@ def ragged_index(
 
 
 def pad_array(sequences: Sequence[Sequence[int]], pad: int) -> Int[np.ndarray, "row col"]:
-    """The sequences as rows, padded at the end."""
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
     rows = np.full((len(lengths), int(lengths.max(initial=0))), pad, dtype=np.int64)
     rows[ragged_index(lengths)] = flatten(sequences)
@@ -81,11 +77,25 @@ def pad_tensor(sequences: Sequence[Sequence[int]], pad: int) -> Int[Tensor, "row
 
 
 @dataclass
+class TensorData:
+    """A dataclass of tensors, and of such dataclasses; other fields stay as they are."""
+
+    def to(self, device: torch.device) -> Self:
+        moved: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                moved[field.name] = value.to(device, non_blocking=True)
+            elif isinstance(value, TensorData):
+                moved[field.name] = value.to(device)
+        return replace(self, **moved)
+
+
+@dataclass
 class RaggedRows(TensorData):
     """Indices between packed tokens (one after another) and padded rows of these lengths.
 
-    Layers without attention compute packed tokens, so that no work goes into padding; attention
-    needs rows.
+    Attention needs rows; other layers compute packed tokens, and so nothing for padding.
     """
 
     lengths: Int[Tensor, " row"]
@@ -95,7 +105,6 @@ class RaggedRows(TensorData):
 
     @classmethod
     def from_lengths(cls, lengths: Sequence[int] | np.ndarray, n_padding: int = 0) -> "RaggedRows":
-        """Rows of consecutive tokens."""
         lengths = np.asarray(lengths, dtype=np.int64)
         row, column = ragged_index(lengths)
         longest = max(1, int(lengths.max(initial=0)))
@@ -107,7 +116,6 @@ class RaggedRows(TensorData):
 
     @property
     def mask(self) -> Bool[Tensor, "row col"]:
-        """True where a row has a token."""
         column = torch.arange(self.unpack.shape[1], device=self.lengths.device)
         return column < self.lengths[:, None]
 

@@ -1,7 +1,7 @@
 """The network of Lake & Baroni (2023): a standard post-norm sequence-to-sequence transformer."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from biml.episodes.episode import Episode, Example
 from biml.errors import UsageError
 from biml.networks.attention import NO_DROPOUT, Dropout, Heads, attention
-from biml.networks.base import DecoderState, EpisodeNetwork, TensorData, check_sizes
-from biml.networks.batching import balanced_micro_batches, pad_tensor
+from biml.networks.base import DecoderState, EpisodeNetwork, check_sizes
+from biml.networks.batching import TensorData, pad_tensor
 from biml.vocabulary import EOS, IO, SOS, Token, Vocabulary
 
 
@@ -52,12 +52,14 @@ class Seq2SeqBatch(TensorData):
         return self.source.numel()
 
 
-class EncodedQuery(NamedTuple):
-    """One query as numbers, not yet padded."""
-
+class TokenizedQuery(NamedTuple):
     source: list[int]
     target: list[int]
-    indices: tuple[int, int]
+    indices: tuple[int, int]  # (episode, query)
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        return len(self.source), len(self.target)
 
 
 def source_symbols(query: Example, study: Sequence[Example]) -> list[Token]:
@@ -76,25 +78,17 @@ def source_symbols(query: Example, study: Sequence[Example]) -> list[Token]:
     return [*query.input, SOS, *chain.from_iterable(examples), EOS]
 
 
-def encode_queries(episodes: Sequence[Episode], vocabulary: Vocabulary) -> Iterator[EncodedQuery]:
-    """Number the tokens of all queries; the study examples are numbered once an episode.
-
-    Raises:
-        UsageError: a symbol is not in the vocabulary.
-    """
-    words, symbols = vocabulary.input, vocabulary.output
-    for e, episode in enumerate(episodes):
-        try:
-            study = words.encode(source_symbols(Example((), ()), episode.study))
-            for q, query in enumerate(episode.queries):
-                source = words.encode(query.input) + study
-                yield EncodedQuery(source, symbols.encode(query.output), (e, q))
-        except UsageError as error:
-            raise UsageError(f"{episode.name or f'episode {e}'}: {error}") from None
+def tokenize_queries(index: int, episode: Episode, vocabulary: Vocabulary) -> list[TokenizedQuery]:
+    """Number the tokens of an episode's queries, and once those of its study examples."""
+    encode, encode_output = vocabulary.input.encode, vocabulary.output.encode
+    study = encode(source_symbols(Example((), ()), episode.study))
+    return [
+        TokenizedQuery(encode(query.input) + study, encode_output(query.output), (index, number))
+        for number, query in enumerate(episode.queries)
+    ]
 
 
-def pad_batch(rows: Sequence[EncodedQuery], vocabulary: Vocabulary) -> Seq2SeqBatch:
-    """Pad the rows to the longest of them."""
+def pad_queries(rows: Sequence[TokenizedQuery], vocabulary: Vocabulary) -> Seq2SeqBatch:
     output = vocabulary.output
     return Seq2SeqBatch(
         source=pad_tensor([row.source for row in rows], vocabulary.input.pad),
@@ -149,18 +143,11 @@ class Seq2SeqTransformer(EpisodeNetwork):
     def embedding_parameters(self) -> tuple[str, ...]:
         return ("input_embedding.weight", "output_embedding.weight", "out.weight")
 
-    # --- episodes to batches
+    def tokenize(self, index: int, episode: Episode) -> list[TokenizedQuery]:
+        return tokenize_queries(index, episode, self.vocabulary)
 
-    def collate(self, episodes: Sequence[Episode]) -> Seq2SeqBatch:
-        return pad_batch(list(encode_queries(episodes, self.vocabulary)), self.vocabulary)
-
-    def micro_batches(
-        self, episodes: Sequence[Episode], max_tokens: int, min_batches: int = 1
-    ) -> list[Seq2SeqBatch]:
-        rows = list(encode_queries(episodes, self.vocabulary))
-        rows.sort(key=lambda row: (len(row.source), len(row.target)))
-        batches = balanced_micro_batches(rows, lambda r: len(r.source), max_tokens, min_batches)
-        return [pad_batch(batch, self.vocabulary) for batch in batches]
+    def pad(self, items: Sequence[TokenizedQuery]) -> Seq2SeqBatch:
+        return pad_queries(items, self.vocabulary)
 
     # --- training: all target symbols at once
 

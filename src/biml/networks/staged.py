@@ -44,14 +44,12 @@ from biml.networks.auxiliary_loss import AuxiliaryLoss, n_meaning_logits
 from biml.networks.base import DecoderState, EpisodeNetwork
 from biml.networks.batching import RaggedRows
 from biml.networks.staged_batch import (
-    EncodedEpisode,
     StagedBatch,
-    collate_staged,
-    encode_episode,
+    TokenizedEpisode,
     n_positions,
     output_position,
-    output_to_input_ids,
-    split_episodes,
+    pad_episodes,
+    tokenize_episode,
 )
 from biml.networks.staged_layers import (
     LEXICON_INIT_SCALE,
@@ -126,27 +124,19 @@ class StagedNetwork(EpisodeNetwork):
             self.out = nn.Parameter(torch.randn(n_outputs, width) * 0.02)
         # For the auxiliary loss on meanings alone.
         self.meaning_proj = nn.Parameter(torch.zeros(n_meaning_logits(n_outputs), width))
-        output_to_input = torch.tensor(output_to_input_ids(vocabulary))
-        self.register_buffer("output_to_input", output_to_input, persistent=False)
+        read = vocabulary.input  # responses are read like the outputs of study examples
+        read_ids = [*read.encode(vocabulary.output.symbols), read.sos, read.eos, read.pad]
+        self.register_buffer("output_to_input", torch.tensor(read_ids), persistent=False)
 
     def embedding_parameters(self) -> tuple[str, ...]:
         return ("token_embedding", "position_embedding", "out", "meaning_proj")
 
-    # --- episodes to batches
+    def tokenize(self, index: int, episode: Episode) -> list[TokenizedEpisode]:
+        item = tokenize_episode(index, episode, self.vocabulary, self.config.max_positions)
+        return [item] if item.query_lengths else []
 
-    def collate(self, episodes: Sequence[Episode]) -> StagedBatch:
-        return collate_staged(self._encode_episodes(episodes), self.vocabulary)
-
-    def micro_batches(
-        self, episodes: Sequence[Episode], max_tokens: int, min_batches: int = 1
-    ) -> list[StagedBatch]:
-        encoded = [e for e in self._encode_episodes(episodes) if e.query_lengths]
-        batches = split_episodes(encoded, max_tokens, min_batches)
-        return [collate_staged(batch, self.vocabulary) for batch in batches]
-
-    def _encode_episodes(self, episodes: Sequence[Episode]) -> list[EncodedEpisode]:
-        positions = self.config.max_positions
-        return [encode_episode(*e, self.vocabulary, positions) for e in enumerate(episodes)]
+    def pad(self, items: Sequence[TokenizedEpisode]) -> StagedBatch:
+        return pad_episodes(items, self.vocabulary)
 
     # --- training: all target symbols of all queries at once
 

@@ -11,17 +11,15 @@ from jaxtyping import Int
 from torch import Tensor
 
 from biml.episodes.episode import Episode
-from biml.errors import UsageError
 from biml.networks.auxiliary_loss import (
     AuxLabels,
     EpisodeAuxLabels,
     encode_aux_labels,
     pack_aux_labels,
 )
-from biml.networks.base import TensorData
 from biml.networks.batching import (
     RaggedRows,
-    balanced_micro_batches,
+    TensorData,
     flatten,
     pad_tensor,
     ragged_index,
@@ -38,7 +36,7 @@ products of each new shape, so shapes should recur. That is one percent more to 
 
 
 @dataclass(frozen=True)
-class EncodedEpisode:
+class TokenizedEpisode:
     """One episode as numbers; `study_*` and `query_*` lists have an item for each token."""
 
     index: int  # of the episode among those that are collated
@@ -53,43 +51,37 @@ class EncodedEpisode:
     query_slots: list[int]  # the same for the words of the queries
     aux_labels: EpisodeAuxLabels
 
+    @property
+    def lengths(self) -> tuple[int, int]:
+        return len(self.study_tokens) + len(self.query_tokens), len(self.study_tokens)
 
-def encode_episode(
+
+def tokenize_episode(
     index: int, episode: Episode, vocabulary: Vocabulary, max_positions: int
-) -> EncodedEpisode:
-    """Number the tokens of an episode.
-
-    Raises:
-        UsageError: a symbol is not in the vocabulary.
-    """
+) -> TokenizedEpisode:
     read, write = vocabulary.input, vocabulary.output
     separator = n_positions(max_positions) - 1
-    try:
-        words_in_order = dict.fromkeys(word for example in episode.study for word in example.input)
-        slots = {word: slot for slot, word in enumerate(words_in_order)}
-        labels = encode_aux_labels(episode, slots, vocabulary)
-        encoded = EncodedEpisode(
-            index, [read.sos], [separator], [0], [], [], [], [], [NO_SLOT], [], labels
-        )
-        for example_id, (words, symbols, *_) in enumerate(episode.study):
-            tokens = read.encode((*words, IO, *symbols))
-            positions = example_positions(len(words), len(symbols), max_positions)
-            encoded.study_tokens.extend([*tokens, read.sos])
-            encoded.study_positions.extend([*positions, separator])
-            encoded.example_ids.extend([example_id] * (len(tokens) + 1))
-            encoded.study_slots.extend(slots[word] for word in words)
-            encoded.study_slots.extend([NO_SLOT] * (len(symbols) + 2))
-        for words, symbols, *_ in episode.queries:
-            encoded.query_tokens.extend(read.encode((*words, IO, *symbols)))
-            encoded.query_positions.extend(
-                query_positions(len(words), len(symbols) + 1, max_positions)
-            )
-            encoded.query_slots.extend(slots.get(word, NO_SLOT) for word in words)
-            encoded.query_lengths.append(len(words))
-            encoded.targets.append(write.encode(symbols))
-    except UsageError as error:
-        raise UsageError(f"{episode.name or f'episode {index}'}: {error}") from None
-    return encoded
+    words_in_order = dict.fromkeys(word for example in episode.study for word in example.input)
+    slots = {word: slot for slot, word in enumerate(words_in_order)}
+    labels = encode_aux_labels(episode, slots, vocabulary)
+    item = TokenizedEpisode(
+        index, [read.sos], [separator], [0], [], [], [], [], [NO_SLOT], [], labels
+    )
+    for example_id, (words, symbols, *_) in enumerate(episode.study):
+        tokens = read.encode((*words, IO, *symbols))
+        positions = example_positions(len(words), len(symbols), max_positions)
+        item.study_tokens.extend([*tokens, read.sos])
+        item.study_positions.extend([*positions, separator])
+        item.example_ids.extend([example_id] * (len(tokens) + 1))
+        item.study_slots.extend(slots[word] for word in words)
+        item.study_slots.extend([NO_SLOT] * (len(symbols) + 2))
+    for words, symbols, *_ in episode.queries:
+        item.query_tokens.extend(read.encode((*words, IO, *symbols)))
+        item.query_positions.extend(query_positions(len(words), len(symbols) + 1, max_positions))
+        item.query_slots.extend(slots.get(word, NO_SLOT) for word in words)
+        item.query_lengths.append(len(words))
+        item.targets.append(write.encode(symbols))
+    return item
 
 
 # --- learned positions: inputs, outputs, IO, and the separator of study examples
@@ -127,24 +119,6 @@ def query_positions(n_words: int, n_symbols: int, max_positions: int) -> tuple[i
     return positions[:n_words] + positions[n_words + 1 :]
 
 
-def output_to_input_ids(vocabulary: Vocabulary) -> list[int]:
-    """The input token of each output token: responses are read like the outputs of examples."""
-    read = vocabulary.input
-    return [*read.encode(vocabulary.output.symbols), read.sos, read.eos, read.pad]
-
-
-def split_episodes(
-    episodes: Sequence[EncodedEpisode], max_tokens: int, min_batches: int = 1
-) -> list[list[EncodedEpisode]]:
-    """Episodes of similar length, split by `balanced_micro_batches`."""
-
-    def size(episode: EncodedEpisode) -> int:
-        return len(episode.study_tokens) + len(episode.query_tokens)
-
-    in_order = sorted(episodes, key=lambda e: (size(e), len(e.study_tokens), e.index))
-    return balanced_micro_batches(in_order, size, max_tokens, min_batches)
-
-
 # --- the lexicon: one slot for each word type of an episode
 
 
@@ -155,7 +129,7 @@ def build_lexicon_index(
 ) -> LexiconIndex:
     """Number the slots of all episodes consecutively.
 
-    `study_slots` and `query_slots` are those of each `EncodedEpisode`; `n_padding` tokens follow
+    `study_slots` and `query_slots` are those of each `TokenizedEpisode`; `n_padding` tokens follow
     those of the studies and those of the queries.
     """
     counts = [max(numbers, default=NO_SLOT) + 1 for numbers in study_slots]
@@ -223,8 +197,8 @@ class StagedBatch(TensorData):
         return self.study_tokens.numel() + self.query_tokens.numel()
 
 
-def collate_staged(episodes: Sequence[EncodedEpisode], vocabulary: Vocabulary) -> StagedBatch:
-    """Pad and index encoded episodes, all rows at once: one by one would take a tenth of a step."""
+def pad_episodes(episodes: Sequence[TokenizedEpisode], vocabulary: Vocabulary) -> StagedBatch:
+    """Pad and index episodes, all rows at once: one by one would take a tenth of a step."""
     write = vocabulary.output
     targets = [target for e in episodes for target in e.targets]
     n_words = flatten([e.query_lengths for e in episodes])

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from biml.errors import UsageError
 from biml.networks.attention import Dropout, Heads, attention
-from biml.networks.base import TensorData, check_sizes
-from biml.networks.batching import RaggedRows
+from biml.networks.base import check_sizes
+from biml.networks.batching import RaggedRows, TensorData
 
 Tokens = Float[Tensor, "*tok emb"]
 """Packed tokens [tok, emb] of some `RaggedRows`; when decoding, padded rows [row, tok, emb]."""
