@@ -7,7 +7,7 @@ from hypothesis import settings
 from fakes.human_data import write_human_data
 from fakes.released_checkpoint import write_released_checkpoint
 
-pytest_plugins = ["reproduce_toys"]
+pytest_plugins = ["fakes.reproduction"]
 
 # Tests run side by side, one for each core. Threads of their own would only wait for each other,
 # and take twice the time; PyTorch reads this when it is first imported.

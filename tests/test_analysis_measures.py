@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from behaviour_toys import answers
 from biml.analysis import few_shot, open_ended, probes
 from biml.analysis.comparison import correlations, item_correlation, permutation_p
 from biml.analysis.responses import response_table
 from biml.errors import UsageError
 from biml.grammar import GOLD, Grammar
+from fakes.responses import answers
 
 REVERSING = Grammar.parse(
     """

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from behaviour_toys import answers
 from biml.analysis import probes
 from biml.analysis.stats import logistic_regression
 from biml.errors import UsageError
+from fakes.responses import answers
 
 
 def trial(study: str, pool: str, query: str) -> probes.Trial:

@@ -45,7 +45,13 @@ def test_written_tables_are_read_back(tmp_path: Path, ending: str) -> None:
         {"item": "a", "query": "dax", "response": "RED", "target": "RED", "seed": 3, "model": "m"},
         {"item": "a", "query": "dax", "response": "", "target": "RED", "error_type": "other"},
         {"item": 'b, "c"', "query": "NA null", "response": "nan", "participant": "007"},
-        {"item": "d", "query": "p2", "response": "é", "study": "p1 -> c1 | p3 -> c2", "allowed_outputs": "é"},
+        {
+            "item": "d",
+            "query": "p2",
+            "response": "é",
+            "study": "p1 -> c1 | p3 -> c2",
+            "allowed_outputs": "é",
+        },
     ]
     made = response_table(rows)
     path = tmp_path / f"responses{ending}"

@@ -14,7 +14,7 @@ from biml.human.resources import RESOURCES
 from biml.networks import checkpoint
 from biml.networks.checkpoint import load_model
 from biml.networks.pretrained import write_safetensors
-from evaluation_toys import small_network
+from fakes.networks import small_network
 
 EPISODES = {"data/train/000001.txt": "a", "data/val/000001.txt": "b"}
 

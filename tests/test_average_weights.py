@@ -14,7 +14,7 @@ from biml.networks.pretrained import DTYPES, write_safetensors
 from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 from biml.training.config import RuntimeConfig
 from biml.training.trainer import train
-from training_toys import OPTIONS, open_toys, weights_of
+from fakes.training import OPTIONS, open_toys, weights_of
 
 
 @pytest.fixture

@@ -35,8 +35,8 @@ from biml.human.readers import read_episode_files, read_response_table
 from biml.paths import DataFolders
 from biml.reproduce.published import compare_with_published
 from biml.reproduce.tables import probe_tables
-from evaluation_toys import small_network
-from experiment_toys import ANSWERS, OPEN, SHEETS, STUDY, TRIAL, write_table, write_text
+from fakes.experiments import ANSWERS, OPEN, SHEETS, STUDY, TRIAL, write_table, write_text
+from fakes.networks import small_network
 
 
 def put(found: HumanExperiment, folder: Path) -> DataFolders:

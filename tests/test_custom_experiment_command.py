@@ -7,7 +7,7 @@ import pytest
 from biml.analysis.people import people_few_shot, people_open_ended
 from biml.cli.main import main
 from biml.paths import DataFolders
-from experiment_toys import ANSWERS, HEADER, OPEN, SHEETS, write_table, write_text
+from fakes.experiments import ANSWERS, HEADER, OPEN, SHEETS, write_table, write_text
 
 
 def test_the_command_prints_the_folder_and_how_to_evaluate_models(

@@ -9,7 +9,7 @@ import pytest
 from biml.analysis import responses
 from biml.cli.main import main
 from biml.networks import checkpoint
-from evaluation_toys import small_network
+from fakes.networks import small_network
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "custom-experiment.md"
 

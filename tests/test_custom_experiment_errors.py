@@ -9,7 +9,7 @@ from biml.cli.main import main
 from biml.episodes.registry import episode_type
 from biml.errors import BimlError, FormatError
 from biml.paths import DataFolders
-from experiment_toys import ANSWERS, HEADER, OPEN, SHEETS, STUDY, TRIAL, write_table, write_text
+from fakes.experiments import ANSWERS, HEADER, OPEN, SHEETS, STUDY, TRIAL, write_table, write_text
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from process_toys import await_end, descendants_of, python
+from fakes.processes import await_end, descendants_of, python
 
 SIGNALS = {"sigterm": signal.SIGTERM, "sighup": signal.SIGHUP}
 

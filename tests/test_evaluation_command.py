@@ -13,8 +13,8 @@ from biml.episodes.registry import EPISODE_TYPES
 from biml.human.experiment import write_experiment
 from biml.human.readers import read_response_table
 from biml.networks import checkpoint
-from evaluation_toys import small_network
-from experiment_toys import write_table, write_text
+from fakes.experiments import write_table, write_text
+from fakes.networks import small_network
 
 
 @pytest.fixture

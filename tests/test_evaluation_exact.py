@@ -8,7 +8,7 @@ from biml.evaluation.network import NetworkResponder, greedy_decode, teacher_for
 from biml.evaluation.symbolic import Oracle
 from biml.grammar.meta_grammar import COLOURS
 from biml.rng import generator
-from evaluation_toys import example, random_episodes, small_network
+from fakes.networks import example, random_episodes, small_network
 
 
 @pytest.mark.parametrize("pool", [False, True])

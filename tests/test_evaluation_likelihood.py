@@ -31,7 +31,7 @@ from biml.evaluation.network import NetworkResponder
 from biml.grammar import GOLD, Grammar
 from biml.grammar.gold import GOLD_QUERIES
 from biml.paths import DataFolders
-from evaluation_toys import Oracle, example
+from fakes.networks import Oracle, example
 
 
 @pytest.fixture

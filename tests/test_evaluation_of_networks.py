@@ -18,7 +18,7 @@ from biml.evaluation.network import (
 )
 from biml.grammar.meta_grammar import COLOURS
 from biml.vocabulary import EOS
-from evaluation_toys import example, random_episodes, small_network
+from fakes.networks import example, random_episodes, small_network
 
 NETWORK = small_network()
 OUTPUT = NETWORK.vocabulary.output

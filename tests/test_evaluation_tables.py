@@ -11,8 +11,8 @@ from biml.analysis.people import few_shot_grammar
 from biml.cli.main import main
 from biml.networks import checkpoint
 from biml.paths import DataFolders
-from evaluation_toys import small_network
-from experiment_toys import OPEN, SHEETS, write_table, write_text
+from fakes.experiments import OPEN, SHEETS, write_table, write_text
+from fakes.networks import small_network
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-import golden_access as access
-from golden_files import known
+from fakes import golden_access as access
+from fakes.golden_files import known
 
 TRAIN = "train --fn_out_model net.pt"
 EVAL = "eval --fn_out_model net.pt"

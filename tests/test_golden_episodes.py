@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-import golden_access as access
-from golden_files import known, marked
+from fakes import golden_access as access
+from fakes.golden_files import known, marked
 
 DRAWN = ("retrieve", "algebraic", "algebraic_noise", "algebraic+biases", "algebraic+slips")
 BUILT_IN = (*DRAWN, "novel_rules", "few_shot_gold", "few_shot_vanilla")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-import golden_access as access
-from golden_files import check_arrays, known
+from fakes import golden_access as access
+from fakes.golden_files import check_arrays, known
 
 CASES = [(arch, size) for arch, sizes in access.SIZES.items() for size in sizes]
 CLOSE = 1e-5

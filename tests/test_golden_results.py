@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import golden_access as access
-from golden_files import EXACT, known
+from fakes import golden_access as access
+from fakes.golden_files import EXACT, known
 
 MODELS = (
     *("net-BIML-top", "net-BIML-open-ended-top", "net-basic-seq2seq-top"),

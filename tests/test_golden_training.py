@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-import golden_access as access
-from golden_files import GOLDEN, WRITES, check_arrays, known
-from process_toys import python
+from fakes import golden_access as access
+from fakes.golden_files import GOLDEN, WRITES, check_arrays, known
+from fakes.processes import python
 
 SIZES = "--emb_size 16 --ff_mult 1 --nlayers_encoder 1 --nlayers_decoder 1"
 ALIKE = "--episode_type algebraic+biases --seed 5 --precision fp32 --max_tokens 1000"

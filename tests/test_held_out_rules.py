@@ -147,7 +147,7 @@ def test_the_sampled_validation_set_never_changes() -> None:
 
 def test_the_command_line_evaluates_held_out_rules(tmp_path: Path, capsys) -> None:
     from biml.networks import checkpoint
-    from evaluation_toys import small_network
+    from fakes.networks import small_network
 
     checkpoint.save_checkpoint(
         tmp_path / "toy.pt", checkpoint.checkpoint_of(small_network(), "algebraic")

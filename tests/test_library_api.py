@@ -11,7 +11,7 @@ import pytest
 import biml
 from biml.networks import checkpoint
 from biml.vocabulary import UNDEFINED
-from evaluation_toys import small_network
+from fakes.networks import small_network
 
 STUDY = [("dax", "RED"), ("wif", "BLUE"), ("dax fep", "RED RED RED")]
 

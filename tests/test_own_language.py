@@ -19,7 +19,7 @@ from biml.episodes.packed import read_episodes
 from biml.errors import BimlError
 from biml.grammar import Grammar, MetaGrammar, isomorphic
 from biml.paths import DataFolders
-from experiment_toys import STUDY, write_table, write_text
+from fakes.experiments import STUDY, write_table, write_text
 
 SMALL = MetaGrammar(n_primitives=2, n_functions=1, max_rhs=2, max_input=4, n_study=3, n_query=2)
 TWICE = Grammar.parse("wug -> ■\nblick -> ▲\nu1 twice -> [u1] [u1]\nu1 x1 -> [u1] [x1]")

@@ -30,8 +30,8 @@ from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 from biml.paths import DataFolders
 from biml.training.config import RuntimeConfig
 from biml.training.trainer import train
-from evaluation_toys import small_network
-from training_toys import OPTIONS, open_toys
+from fakes.networks import small_network
+from fakes.training import OPTIONS, open_toys
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from biml.networks import checkpoint
 from biml.networks.checkpoint import load_model
 from biml.networks.pretrained import read_card, write_safetensors
 from biml.paths import DataFolders, resolve_model
-from evaluation_toys import small_network
+from fakes.networks import small_network
 
 FIGURES = {
     "gold": {"episode_type": "few_shot_gold", "novel": 100.0, "copied": 99.5, "episodes": 100},

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from biml.report.page import write_report
-from report_toys import answers, number_tables, write_toy
+from fakes.results import answers, number_tables, write_toy
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 

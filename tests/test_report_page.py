@@ -13,7 +13,7 @@ from biml.cli.main import main
 from biml.report.figures import FIGURE_NAMES
 from biml.report.page import write_report
 from biml.report.schemas import TABLES
-from report_toys import answers, number_tables, write_toy
+from fakes.results import answers, number_tables, write_toy
 
 VOID = {"meta", "link", "input", "br", "img"}
 

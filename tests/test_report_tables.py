@@ -11,7 +11,7 @@ from biml.cli.main import main
 from biml.errors import FormatError
 from biml.report.results import read_results
 from biml.report.schemas import TABLES
-from report_toys import number_tables, write_toy
+from fakes.results import number_tables, write_toy
 
 GROUPS = "accuracy_by_complexity"
 

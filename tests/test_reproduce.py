@@ -19,8 +19,8 @@ from biml.reproduce.models import find_models
 from biml.reproduce.published import compare_with_published
 from biml.reproduce.run import plan_jobs, reproduce
 from biml.reproduce.tables import ReproductionSpec
-from evaluation_toys import small_network
-from reproduce_toys import RecordingListener, store
+from fakes.networks import small_network
+from fakes.reproduction import RecordingListener, store
 
 
 @pytest.mark.published_data
@@ -301,7 +301,7 @@ def test_accuracy_on_other_validation_episodes_has_no_published_value(
 def test_a_network_of_another_vocabulary_is_excluded(shared: Path, tmp_path: Path) -> None:
     from biml.networks.seq2seq import Seq2SeqTransformer
     from biml.vocabulary import Vocabulary
-    from evaluation_toys import SMALL
+    from fakes.networks import SMALL
 
     other = Seq2SeqTransformer(
         SMALL, Vocabulary.from_words_and_symbols(("wug", "blick"), ("■", "▲"))

@@ -27,8 +27,8 @@ from biml.reproduce.experiments import select_experiments
 from biml.reproduce.models import find_models
 from biml.reproduce.run import plan_jobs, reproduce
 from biml.reproduce.tables import ReproductionSpec
-from evaluation_toys import small_network
-from experiment_toys import ANSWERS, OPEN, SHEETS, STUDY, write_table, write_text
+from fakes.experiments import ANSWERS, OPEN, SHEETS, STUDY, write_table, write_text
+from fakes.networks import small_network
 
 
 class Quiet:

@@ -18,8 +18,8 @@ from biml.reproduce.experiments import select_experiments
 from biml.reproduce.models import find_models
 from biml.reproduce.run import plan_jobs
 from biml.reproduce.tables import ReproductionSpec
-from evaluation_toys import small_network
-from experiment_toys import ANSWERS, OPEN, SHEETS, STUDY, write_table, write_text
+from fakes.experiments import ANSWERS, OPEN, SHEETS, STUDY, write_table, write_text
+from fakes.networks import small_network
 
 # Eleven words and nine symbols; in the open-ended task nine of both.
 MORE = {"sib": "◆", "gep": "★", "lu": "◐", "mip": "◇", "dop": "◈", "zup": "◉"}

@@ -8,7 +8,7 @@ from biml.errors import UsageError
 from biml.networks import checkpoint
 from biml.paths import DataFolders, is_pretrained
 from biml.reproduce.models import find_models
-from evaluation_toys import small_network
+from fakes.networks import small_network
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from biml.reproduce.measurements import MEASUREMENTS
 from biml.reproduce.models import find_models
 from biml.reproduce.run import plan_jobs, reproduce
 from biml.reproduce.tables import ReproductionSpec, build_tables
-from evaluation_toys import small_network
-from reproduce_toys import RecordingListener, store
+from fakes.networks import small_network
+from fakes.reproduction import RecordingListener, store
 
 
 def test_a_second_call_computes_nothing_and_leaves_the_folder(

@@ -15,7 +15,7 @@ from biml.training.config import RuntimeConfig, TrainingConfig
 from biml.training.resume import fingerprint
 from biml.training.setup import resolve_options
 from biml.training.trainer import RunResult, train
-from training_toys import OPTIONS, ToySource, open_toys, weights_of
+from fakes.training import OPTIONS, ToySource, open_toys, weights_of
 
 PAPER = TrainingConfig(episode_type="algebraic+biases", nsteps=1000)
 FAST = TrainingConfig(**resolve_options({"preset": "fast", "episode_type": "algebraic+biases"}))

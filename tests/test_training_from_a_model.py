@@ -25,7 +25,7 @@ from biml.training.resume import provenance
 from biml.training.setup import load_initial_network, options_from_checkpoint
 from biml.training.trainer import train
 from biml.vocabulary import Vocabulary
-from training_toys import OPTIONS, open_toys, same_weights, weights_of
+from fakes.training import OPTIONS, open_toys, same_weights, weights_of
 
 ALONE = RuntimeConfig(workers=1, save_every=0)
 FREE = {

@@ -17,8 +17,8 @@ from biml.grammar import MetaGrammar
 from biml.networks import checkpoint
 from biml.rng import generator
 from biml.training.metrics import read_metrics
-from process_toys import await_file, python
-from training_toys import same_weights
+from fakes.processes import await_file, python
+from fakes.training import same_weights
 
 DOOR = Path(__file__).parents[1] / "train.py"
 STEPS = 60

@@ -16,7 +16,7 @@ from biml.training.metrics import read_metrics
 from biml.training.step import TrainStep, assign_micro_batches
 from biml.training.trainer import RunResult, default_micro_batch_tokens, train
 from biml.training.validation import Validation
-from training_toys import OPTIONS, open_toys, presented, same_weights, weights_of
+from fakes.training import OPTIONS, open_toys, presented, same_weights, weights_of
 
 ALONE = RuntimeConfig(workers=1)
 CPU = torch.device("cpu")

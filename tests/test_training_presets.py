@@ -18,7 +18,7 @@ from biml.training.logger import RunInfo, StepInfo, TrainingCallback
 from biml.training.schedule import learning_rate
 from biml.training.setup import resolve_options
 from biml.training.trainer import train
-from training_toys import OPTIONS, open_toys
+from fakes.training import OPTIONS, open_toys
 
 
 def test_the_paper_preset_is_the_default_and_changes_nothing() -> None:

@@ -13,8 +13,8 @@ from biml.errors import BimlError
 from biml.training.config import RuntimeConfig, TrainingConfig
 from biml.training.setup import TrainingData
 from biml.training.trainer import train
-from process_toys import await_end, await_file, children_of
-from training_toys import OPTIONS, open_toys, weights_of
+from fakes.processes import await_end, await_file, children_of
+from fakes.training import OPTIONS, open_toys, weights_of
 
 TWO = RuntimeConfig(workers=2)
 MANY_PIECES = OPTIONS | {"micro_batch_tokens": 200, "nsteps": 4, "lr": 1e-4, "lr_warmup": False}
@@ -23,7 +23,7 @@ TOYS_UNDER_TORCHRUN = """
 import sys
 from pathlib import Path
 from test_training_processes import MANY_PIECES
-from training_toys import open_toys
+from fakes.training import open_toys
 from biml.training.config import RuntimeConfig
 from biml.training.trainer import train
 model = Path(sys.argv[1])
@@ -111,7 +111,7 @@ import os
 import sys
 from pathlib import Path
 from test_training_processes import MANY_PIECES
-from training_toys import open_toys
+from fakes.training import open_toys
 from biml.training import trainer
 first = os.environ["RANK"] == "0"
 trainer.pick_precision = lambda device: "bf16" if first else "fp32"
@@ -134,7 +134,7 @@ import signal
 import sys
 from pathlib import Path
 from test_training_processes import LONGER
-from training_toys import open_toys
+from fakes.training import open_toys
 from biml.training.step import TrainStep
 from biml.training.trainer import train
 

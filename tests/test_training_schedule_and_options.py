@@ -18,7 +18,7 @@ from biml.training.schedule import (
     is_validation_step,
     learning_rate,
 )
-from training_toys import OPTIONS
+from fakes.training import OPTIONS
 
 
 def test_the_published_defaults() -> None:

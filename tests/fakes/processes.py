@@ -1,4 +1,4 @@
-"""What the tests know of other processes, by `ps`, which Linux and macOS have alike."""
+"""Start, list and await other processes (by `ps`, as on Linux and macOS)."""
 
 import os
 import signal

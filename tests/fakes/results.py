@@ -1,4 +1,4 @@
-"""A small results folder: people's answers, a model's and hand-made numbers."""
+"""A small results folder: human responses, a model's samples and hand-made numbers."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Small models, and the results reproduced with them once for all tests that look at them."""
+"""Small models of each episode type, and one reproduction with them for all tests."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from biml.reproduce.experiments import select_experiments
 from biml.reproduce.models import find_models
 from biml.reproduce.run import Job, reproduce
 from biml.reproduce.tables import ReproductionSpec
-from evaluation_toys import small_network
+from fakes.networks import small_network
 
 MODELS = {
     "mlc": "algebraic+biases",

@@ -1,4 +1,4 @@
-"""Small runs for the tests of training: a narrow network and a few sampled episodes."""
+"""Short training runs: a narrow network and a few sampled episodes."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A little experiment in words and symbols of its own."""
+"""A small custom experiment with its own words and symbols."""
 
 import csv
 from collections.abc import Sequence

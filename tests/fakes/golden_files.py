@@ -1,4 +1,4 @@
-"""What the golden tests compare with: files under `data/golden`, made by biml 0.1.0.
+"""Golden values under `tests/data/golden`, made by biml 0.1.0.
 
 With `BIML_WRITE_GOLDEN=1` in the environment the tests write these files instead; with
 `BIML_GOLDEN_EXACT=1` they compare numbers to the last digit, in which processors differ.
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-GOLDEN = Path(__file__).parent / "data" / "golden"
+GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 WRITES = os.environ.get("BIML_WRITE_GOLDEN") == "1"
 EXACT = os.environ.get("BIML_GOLDEN_EXACT") == "1"
 

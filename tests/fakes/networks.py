@@ -1,4 +1,4 @@
-"""A network and a responder small enough to check evaluation by brute force."""
+"""Small networks, random episodes and an exact oracle, to check evaluation by brute force."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Responses made by hand for the tests of behaviour."""
+"""Hand-written responses for tests of the analysis."""
 
 import pandas as pd
 

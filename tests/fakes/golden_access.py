@@ -1,4 +1,4 @@
-"""The names through which the golden tests reach the code: only this file follows a renaming."""
+"""The names through which golden tests reach the code: only this file follows a rename."""
 
 import argparse
 from collections.abc import Iterator, Sequence
