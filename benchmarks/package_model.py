@@ -18,8 +18,7 @@ from biml.cli.main import main as biml
 from biml.errors import BimlError, UsageError
 from biml.evaluation.cards import build_release
 from biml.evaluation.measure import DEFAULT_REPEATS
-from biml.networks.checkpoint import load_checkpoint
-from biml.networks.pretrained import DTYPES, write_safetensors
+from biml.networks.checkpoint import DTYPES, load_checkpoint, write_safetensors
 from biml.paths import PRETRAINED, PRETRAINED_FOLDER, DataFolders, card_path
 
 FACTS = ("command", "minutes", "hardware", "note")

@@ -12,8 +12,7 @@ from biml.errors import BimlError, FormatError, UsageError
 from biml.human.download import import_path
 from biml.human.resources import RESOURCES
 from biml.networks import checkpoint
-from biml.networks.checkpoint import load_model
-from biml.networks.pretrained import write_safetensors
+from biml.networks.checkpoint import load_model, write_safetensors
 from fakes.networks import small_network
 
 EPISODES = {"data/train/000001.txt": "a", "data/val/000001.txt": "b"}

@@ -9,8 +9,7 @@ import torch
 
 import average_weights
 from biml.networks import checkpoint
-from biml.networks.checkpoint import load_checkpoint
-from biml.networks.pretrained import DTYPES, write_safetensors
+from biml.networks.checkpoint import DTYPES, load_checkpoint, write_safetensors
 from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 from biml.training.config import RuntimeConfig
 from biml.training.trainer import train

@@ -16,8 +16,7 @@ from biml.cli.main import main
 from biml.errors import BimlError, FormatError, UsageError
 from biml.grammar.meta_grammar import COLOURS, WORDS
 from biml.networks import checkpoint
-from biml.networks.checkpoint import load_model
-from biml.networks.pretrained import write_safetensors
+from biml.networks.checkpoint import load_model, write_safetensors
 from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 from biml.vocabulary import Vocabulary
 

@@ -7,8 +7,7 @@ import pytest
 from biml.episodes.registry import episode_type
 from biml.evaluation.network import teacher_forced_exact_match
 from biml.networks.checkpoint import load_model
-from biml.networks.pretrained import read_card
-from biml.paths import PRETRAINED, DataFolders, resolve_model
+from biml.paths import PRETRAINED, DataFolders, read_card, resolve_model
 
 RENAMINGS = 20
 

@@ -24,10 +24,9 @@ from biml.evaluation.measure import (
     evaluate_for_card,
     exact_match_metrics,
 )
-from biml.networks.checkpoint import load_model
-from biml.networks.pretrained import read_card, write_safetensors
+from biml.networks.checkpoint import load_model, write_safetensors
 from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
-from biml.paths import DataFolders
+from biml.paths import DataFolders, read_card
 from biml.training.config import RuntimeConfig
 from biml.training.trainer import train
 from fakes.networks import small_network

@@ -12,9 +12,8 @@ from biml import paths
 from biml.cli.main import main
 from biml.errors import BimlError, UsageError
 from biml.networks import checkpoint
-from biml.networks.checkpoint import load_model
-from biml.networks.pretrained import read_card, write_safetensors
-from biml.paths import DataFolders, resolve_model
+from biml.networks.checkpoint import load_model, write_safetensors
+from biml.paths import DataFolders, read_card, resolve_model
 from fakes.networks import small_network
 
 FIGURES = {

@@ -13,8 +13,7 @@ from biml.episodes.registry import episode_type
 from biml.errors import UsageError
 from biml.grammar.meta_grammar import COLOURS, WORDS
 from biml.networks import checkpoint
-from biml.networks.checkpoint import load_checkpoint
-from biml.networks.pretrained import write_safetensors
+from biml.networks.checkpoint import load_checkpoint, write_safetensors
 from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 from biml.networks.staged import StagedNetwork
 from biml.networks.staged_layers import StagedConfig

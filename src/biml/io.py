@@ -104,6 +104,14 @@ def check_creatable(path: StrPath) -> None:
         ) from None
 
 
+def read_bytes(path: StrPath) -> bytes:
+    """Read a file, or raise a BimlError that says why it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise BimlError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
 def read_text(path: StrPath) -> str:
     """Read a UTF-8 text file, with or without a byte-order mark.
 
@@ -111,10 +119,7 @@ def read_text(path: StrPath) -> str:
         FormatError: the file is not UTF-8.
         BimlError: the file cannot be read.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise BimlError(f"{path}: cannot be read ({error.strerror or error})") from error
+    data = read_bytes(path)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,13 +1,17 @@
-"""Search paths of data folders and model files, and the pretrained models of the package."""
+"""Search paths of data folders and models; pretrained models and their cards."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
-from biml.errors import BimlError, UsageError
+from biml.errors import BimlError, FormatError, UsageError
+from biml.io import read_bytes
 from biml.progress import Progress, no_progress
 
 FETCH_HINTS = {
@@ -161,6 +165,42 @@ def card_path(path: str | Path) -> Path:
     'models/net.json'
     """
     return Path(path).with_suffix(".json")
+
+
+def read_card(path: str | Path) -> dict[str, Any]:
+    """Return the card of the model in the file `path`."""
+    card = card_path(path)
+    if not card.is_file():
+        raise BimlError(f"{path}: its card {card.name} is missing; it belongs beside this file")
+    try:
+        contents = json.loads(read_bytes(card))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"is not a model card in JSON ({error})", source=str(card)) from None
+    if not isinstance(contents, dict):
+        raise FormatError("is not a model card", source=str(card))
+    return contents
+
+
+_NEW_CARD_KEYS = {"started_from": "parents", "skipped": "not_measured", "figures": "metrics"}
+
+
+def upgrade_card(card: Any) -> dict[str, Any]:
+    """Return the entry `card` of a checkpoint or card file under today's keys, or {}."""
+    if not isinstance(card, Mapping):
+        return {}
+    return {_NEW_CARD_KEYS.get(key, str(key)): value for key, value in card.items()}
+
+
+def verify_checksum(weights: bytes, card: Mapping[str, Any], path: str | Path) -> None:
+    """Check weights against the checksum of their card, which pretrained models must have."""
+    if "sha256" not in card and not is_pretrained(Path(path)):
+        return
+    if card.get("sha256") != sha256(weights).hexdigest():
+        raise FormatError(
+            f"is damaged: its checksum is not that of its card {card_path(path).name}; "
+            "copy both files again, or install biml again if they came with it",
+            source=str(path),
+        )
 
 
 def resolve_model(

@@ -21,9 +21,8 @@ from biml.evaluation.network import NetworkResponder
 from biml.grammar import MetaGrammar
 from biml.networks.base import EpisodeNetwork
 from biml.networks.checkpoint import load_model
-from biml.networks.pretrained import read_card
 from biml.networks.registry import build_network
-from biml.paths import DataFolders, list_pretrained
+from biml.paths import DataFolders, list_pretrained, read_card
 from biml.report.results import read_results
 from biml.rng import generator
 from biml.training.config import TrainingConfig

@@ -11,7 +11,8 @@ from types import MappingProxyType
 import pandas as pd
 from pandas.api.types import infer_dtype
 
-from biml.errors import BimlError, FormatError, UsageError
+from biml.errors import FormatError, UsageError
+from biml.io import read_bytes
 
 TABLE_SUFFIXES = (".csv", ".parquet")
 
@@ -87,10 +88,7 @@ def read_typed_table(
     """
     suffix = table_suffix(path)
     source = str(path)
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise BimlError(f"{path}: cannot be read ({error.strerror or error})") from error
+    data = read_bytes(path)
     try:
         read = _read_csv if suffix == ".csv" else _read_parquet
         header, header_line, numbers, cells = read(data, source)

@@ -55,7 +55,7 @@ def _list_models(paths: list[Path], console: "Console") -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from biml.networks.pretrained import upgrade_card
+    from biml.paths import upgrade_card
 
     # Narrow enough for 80 columns.
     table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
@@ -138,7 +138,8 @@ def _show_model(name: str, as_json: bool, console: "Console") -> int:
 
 def _verified_card(path: Path) -> dict[str, Any]:
     """The card of a model after checking its weights."""
-    from biml.networks.pretrained import read_bytes, read_card, verify_checksum
+    from biml.io import read_bytes
+    from biml.paths import read_card, verify_checksum
 
     card = read_card(path)
     verify_checksum(read_bytes(path), card, path)
@@ -147,7 +148,7 @@ def _verified_card(path: Path) -> dict[str, Any]:
 
 def _card_lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Labels and values of a card, in order."""
-    from biml.networks.pretrained import upgrade_card
+    from biml.paths import upgrade_card
 
     card = upgrade_card(contents.get("card"))
     sizes = ", ".join(f"{k} {v}" for k, v in _as_mapping(contents.get("config")).items())
@@ -245,8 +246,14 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
 
 
 def run_export(args: argparse.Namespace) -> None:
-    from biml.networks.checkpoint import load_checkpoint, network_from_checkpoint, save_checkpoint
-    from biml.networks.pretrained import DTYPES, cast_weights, write_safetensors
+    from biml.networks.checkpoint import (
+        DTYPES,
+        cast_weights,
+        load_checkpoint,
+        network_from_checkpoint,
+        save_checkpoint,
+        write_safetensors,
+    )
     from biml.paths import DataFolders, card_path, resolve_model
 
     destination = Path(args.destination)

@@ -12,9 +12,14 @@ import torch
 from biml.episodes.registry import episode_type
 from biml.errors import BimlError, UsageError
 from biml.evaluation.measure import DEFAULT_REPEATS, count_changed_responses, evaluate_for_card
-from biml.networks.checkpoint import REQUIRED_KEYS, load_checkpoint, network_from_checkpoint
-from biml.networks.pretrained import cast_weights, read_bytes, upgrade_card
-from biml.paths import DataFolders, list_pretrained
+from biml.io import read_bytes
+from biml.networks.checkpoint import (
+    REQUIRED_KEYS,
+    cast_weights,
+    load_checkpoint,
+    network_from_checkpoint,
+)
+from biml.paths import DataFolders, list_pretrained, upgrade_card
 from biml.training.config import PRESETS, SIZE_OPTIONS, TrainingConfig, cli_name, current_options
 from biml.training.metrics import LogEntry, current_log, read_metrics
 from biml.training.resume import RunPaths
@@ -157,7 +162,7 @@ def build_release(
     repeats: int = DEFAULT_REPEATS,
     progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """The contents of a released model, for `networks.pretrained.write_safetensors`.
+    """The contents of a released model, for `networks.checkpoint.write_safetensors`.
 
     The metrics are those of the weights rounded to float16, which are what is released.
 

@@ -1,34 +1,46 @@
-"""Checkpoints: reading `.pt` files safely, biml's own format, and that of the published code."""
+"""Files of networks: native checkpoints, safetensors with a JSON card, and published checkpoints.
+
+A native checkpoint is a `.pt` file with a dictionary of plain values and tensors. For other tools
+and for sharing, `NAME.safetensors` holds the weights and `NAME.json`, the card, the rest without
+training state. Published checkpoints (MLC) are read only. `.pt` files are pickles, read safely.
+"""
 
 import argparse
 import io
+import json
+import math
 import pickle
 import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor
 from torch.serialization import safe_globals
 
 from biml import plugins
 from biml.errors import BimlError, FormatError, UsageError
-from biml.io import atomic_write
+from biml.io import atomic_write, read_bytes
 from biml.networks.base import EpisodeNetwork
-from biml.networks.pretrained import read_bytes, read_safetensors, upgrade_card
 from biml.networks.registry import architecture, architecture_name, build_network
 from biml.networks.seq2seq import Seq2SeqConfig, sinusoidal_positions
+from biml.paths import card_path, read_card, upgrade_card, verify_checksum
 from biml.vocabulary import Vocabulary
 
 FORMAT = "biml checkpoint"
 
 VERSION = 2
-"""2: parameters of the staged network have the names that they have now; 1 is read as well."""
+"""2 gave the parameters of the staged network their present names; 1 is read as well."""
 
 REQUIRED_KEYS = ("architecture", "config", "vocabulary", "episode_type", "weights")
+
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
 @dataclass
@@ -44,13 +56,7 @@ class LoadedModel:
 def load_model(
     path: str | Path, device: str | torch.device = "cpu", *, vocabulary: Vocabulary | None = None
 ) -> LoadedModel:
-    """Load a native checkpoint, a released one, or an export in safetensors format.
-
-    Raises:
-        FormatError: the file is truncated, hostile or not a checkpoint.
-        UsageError: the network does not know all of `vocabulary`.
-        BimlError: the file cannot be opened.
-    """
+    """Load a file of any of the three kinds; require that the network knows `vocabulary`."""
     contents = load_checkpoint(path)
     network = network_from_checkpoint(contents, str(path))
     if vocabulary is not None:
@@ -64,7 +70,7 @@ def load_model(
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The contents of a file of any of the three kinds, in the form of `checkpoint_dict`.
+    """Read a file of any of the three kinds, in the form of `checkpoint_dict`.
 
     Raises:
         FormatError: the file is truncated, hostile or not a checkpoint.
@@ -78,7 +84,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     return validate(contents, str(path))
 
 
-# --- biml's own format: one dictionary of plain values and tensors
+# --- native checkpoints
 
 
 def checkpoint_dict(
@@ -91,7 +97,7 @@ def checkpoint_dict(
     info: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The contents of a checkpoint; `info` is for users, `training` what a run resumes from."""
+    """Return a checkpoint's contents; `info` is for users, `training` for resuming a run."""
     contents = {
         "format": FORMAT,
         "version": VERSION,
@@ -114,7 +120,7 @@ def checkpoint_of(
     info: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The contents for a network as it is now; its weights are not copied."""
+    """Return the contents for a network; its weights are not copied."""
     weights = {name: value.detach() for name, value in network.state_dict().items()}
     return checkpoint_dict(
         architecture_name(network),
@@ -128,11 +134,7 @@ def checkpoint_of(
 
 
 def save_checkpoint(path: str | Path, contents: Mapping[str, Any]) -> None:
-    """Write a checkpoint; what stood at `path` is replaced in one step, or not at all.
-
-    Raises:
-        BimlError: the folder cannot be written or the disk is full; `path` is as it was.
-    """
+    """Write a checkpoint atomically."""
     # PyTorch's archive writer fails obscurely on a full disk, so it writes to memory.
     archive = io.BytesIO()
     torch.save(dict(contents), archive)
@@ -141,11 +143,7 @@ def save_checkpoint(path: str | Path, contents: Mapping[str, Any]) -> None:
 
 
 def validate(contents: dict[str, Any], source: str) -> dict[str, Any]:
-    """The contents in the current version of the format, if they have a known architecture.
-
-    Raises:
-        FormatError: they are not in this format, or of a later version.
-    """
+    """Check the format and architecture of native contents; upgrade them to this version."""
     if contents.get("format") != FORMAT:
         raise FormatError("is neither a biml nor a released checkpoint", source=source)
     version = contents.get("version")
@@ -192,7 +190,7 @@ _STAGED_LAYERS = {
 
 
 def _upgrade_version_1(contents: dict[str, Any]) -> dict[str, Any]:
-    """Give the staged network's parameters their present names; their order is the same."""
+    """Give the staged network's parameters their present names, in the same order."""
     contents = contents | {"version": VERSION}
     if contents["architecture"] == "staged":
         if isinstance(contents["config"], dict):
@@ -200,25 +198,18 @@ def _upgrade_version_1(contents: dict[str, Any]) -> dict[str, Any]:
             contents["config"] = sizes | contents["config"]
         if isinstance(contents["weights"], dict):
             named = contents["weights"].items()
-            contents["weights"] = {_present_name(str(name)): weight for name, weight in named}
+            contents["weights"] = {_present_name(*str(name).split(".")): w for name, w in named}
     return contents
 
 
-def _present_name(name: str) -> str:
-    stage, *layer = name.split(".")
-    return ".".join(
-        [_STAGED_STAGES.get(stage, stage), *(_STAGED_LAYERS.get(part, part) for part in layer)]
-    )
+def _present_name(stage: str, *layer: str) -> str:
+    return ".".join([_STAGED_STAGES.get(stage, stage), *(_STAGED_LAYERS.get(x, x) for x in layer)])
 
 
 def network_from_checkpoint(
     contents: Mapping[str, Any], source: str = "<checkpoint>"
 ) -> EpisodeNetwork:
-    """The network of a checkpoint, on the CPU, in evaluation mode.
-
-    Raises:
-        FormatError: sizes, vocabulary and weights do not fit together.
-    """
+    """Build the network of a checkpoint, on the CPU, in evaluation mode."""
     try:
         words, outputs = (contents["vocabulary"][side] for side in ("input", "output"))
         vocabulary = Vocabulary.from_names(words, outputs)
@@ -232,41 +223,80 @@ def network_from_checkpoint(
     return network.eval()
 
 
-# --- reading `.pt` files, which are pickles
+# --- safetensors and cards
+
+
+def write_safetensors(
+    path: str | Path, contents: Mapping[str, Any], dtype: torch.dtype = torch.float32
+) -> None:
+    """Write a checkpoint's contents as `path` and, with a checksum of `path`, its card."""
+    weights = safetensors.torch.save(
+        cast_weights(contents["weights"], dtype), metadata={"format": "pt"}
+    )
+    card = {key: value for key, value in contents.items() if key not in ("weights", "training")}
+    card["sha256"] = sha256(weights).hexdigest()
+    with atomic_write(path) as file:
+        file.write(weights)
+    with atomic_write(card_path(path)) as file:
+        file.write((json.dumps(_to_json(card), indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_safetensors(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint's contents from weights and card; weights become float32."""
+    data, contents = read_bytes(path), read_card(path)
+    verify_checksum(data, contents, path)
+    try:
+        weights = safetensors.torch.load(data)
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        problem = f"is damaged, truncated or not in safetensors format ({error})"
+        raise FormatError(problem, source=str(path)) from None
+    contents.pop("sha256", None)
+    return contents | {"weights": cast_weights(weights, torch.float32)}
+
+
+def cast_weights(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    return {name: value.to(dtype).contiguous() for name, value in weights.items()}
+
+
+def _to_json(value: Any) -> Any:
+    """Convert to JSON values: infinities and NaN become null, other unknown values text."""
+    if isinstance(value, Mapping):
+        return {str(key): _to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_json(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)
+
+
+# --- pickles
 
 
 class Lang:
-    """Stands in for the class in which released checkpoints keep their vocabularies."""
+    """Stands in for the class in which published checkpoints keep their vocabularies."""
 
     symbols: list[str]
     symbol2index: dict[str, int]
 
 
-# A pickle names its classes; under this name the released checkpoints have theirs.
-Lang.__module__ = "datasets"
-
-_ALLOWED_CLASSES: list[Any] = [Lang, argparse.Namespace]
+Lang.__module__ = "datasets"  # the name in the pickles
 
 _DAMAGED = "is damaged, truncated or not a checkpoint; copy or download it again"
 
 
 def safe_torch_load(path: str | Path) -> dict[str, Any]:
-    """The dictionary in a `.pt` file, native or released, with its tensors on the CPU.
+    """Read the dictionary in a `.pt` file, with its tensors on the CPU.
 
     A pickle may name any function to be called when it is read. PyTorch's restricted reader accepts
-    tensors and plain containers only; the two plain classes of released checkpoints are added to
-    it. A file that names anything else is refused.
-
-    Raises:
-        FormatError: the file is truncated, not a checkpoint, or names a function to be called.
-        BimlError: the file cannot be opened.
+    tensors and plain containers only; the two plain classes of published checkpoints are added.
+    A file that names anything else is refused.
     """
     path = Path(path)
     if not path.exists():
         raise BimlError(f"{path}: there is no such checkpoint")
     archive = io.BytesIO(read_bytes(path))
     try:
-        with safe_globals(_ALLOWED_CLASSES), warnings.catch_warnings():
+        with safe_globals([Lang, argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # warnings about a hostile file are of no interest
             contents = torch.load(archive, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -281,8 +311,7 @@ def safe_torch_load(path: str | Path) -> dict[str, Any]:
 
 
 def _refusal_message(reason: str) -> str:
-    named = re.search(r"GLOBAL ([\w.]+)", reason)
-    if named is None:
+    if (named := re.search(r"GLOBAL ([\w.]+)", reason)) is None:
         return f"{_DAMAGED}; nothing of it was run"
     return (
         f"refused: the file names {named[1]!r} to be called while it is read, which no "
@@ -294,33 +323,21 @@ def _refusal_message(reason: str) -> str:
 
 POSITIONS_KEY = "positional_encoding.pos_embedding"
 
-NHEADS = 8
-"""Released checkpoints do not state the number of heads; the published code always has 8."""
+NHEADS = 8  # the published code always has 8 heads; its checkpoints do not state it
 
 METADATA_KEYS = ("epoch", "step", "nepochs", "batch_size", "best_val_loss", "train_tracker")
 
 
 def convert_mlc_checkpoint(contents: dict[str, Any], source: str) -> dict[str, Any]:
-    """The contents of a released checkpoint in the native format, without training state.
-
-    Raises:
-        FormatError: something is missing or does not fit together.
-    """
+    """Convert a published checkpoint to the native format, without training state."""
     try:
         langs = [contents["langs"][key] for key in ("input", "output")]
         vocabulary = Vocabulary.from_names(*(lang.symbols for lang in langs))
         for lang, tokens in zip(langs, (vocabulary.input, vocabulary.output), strict=True):
             if lang.symbol2index != {str(token): i for token, i in tokens.index.items()}:
                 raise ValueError("its symbols are not numbered in order with SOS, EOS, PAD behind")
-        same = (
-            "nlayers_encoder",
-            "nlayers_decoder",
-            "emb_size",
-            "ff_mult",
-            "dropout",
-            "activation",
-        )
-        config = Seq2SeqConfig(nheads=NHEADS, **{name: contents[name] for name in same})
+        sizes = {name: contents[name] for name in asdict(Seq2SeqConfig()) if name != "nheads"}
+        config = Seq2SeqConfig(nheads=NHEADS, **sizes)
         args = dict(vars(contents["args"])) if "args" in contents else {}
         return checkpoint_dict(
             "paper",

@@ -17,7 +17,7 @@ from biml.episodes.text_format import write_episode
 from biml.errors import BimlError, FormatError, UsageError
 from biml.io import atomic_write
 from biml.networks.checkpoint import checkpoint_of, load_checkpoint, save_checkpoint
-from biml.networks.pretrained import upgrade_card
+from biml.paths import upgrade_card
 from biml.training.config import TrainingConfig, current_options
 from biml.training.hardware import device_name
 from biml.training.metrics import LogEntry, current_log, last_validation

@@ -138,7 +138,9 @@ def load_initial_network(path: Path, vocabulary: Vocabulary, dropout: float) -> 
         FormatError: its file is damaged.
     """
     contents = load_checkpoint(path)
-    sizes = {**contents["config"], "dropout": dropout}
+    sizes = contents["config"]
+    if "dropout" in sizes:
+        sizes = {**sizes, "dropout": dropout}
     network = network_from_checkpoint({**contents, "config": sizes}, str(path))
     network.vocabulary.require(vocabulary, str(path))
     return network
@@ -201,7 +203,7 @@ def open_training_data(config: TrainingConfig, data_dir: Path | None) -> Trainin
 
 
 def network_config(config: TrainingConfig) -> dict[str, Any]:
-    """The options of a run that the config of its architecture has, by its names."""
+    """The config fields of a run's architecture that its options and episode type set."""
     options = {field: getattr(config, name) for name, field in SIZE_OPTIONS.items()}
     options["dropout"] = config.dropout
     known = {field.name: field.default for field in fields(architecture(config.arch).config)}

@@ -171,7 +171,7 @@ class TrainStep:
             self._config.episodes_seen(done, self.total_steps) for done in (step, step + 1)
         )
         # Dropout is seeded by micro-batch, so these must not depend on the number of processes.
-        min_batches = 1 if self.network.config.dropout else self._group.size
+        min_batches = 1 if getattr(self.network.config, "dropout", 0) else self._group.size
         assert self._config.micro_batch_tokens is not None
         episodes = tuple(self._dataset[index] for index in range(first, end))
         return StepBatch(
