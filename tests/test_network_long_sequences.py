@@ -1,5 +1,6 @@
 """Both architectures read and write 500 tokens in a vocabulary of 750 words."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from biml.episodes.episode import Episode, Example
+from biml.episodes.registry import EPISODE_TYPES, episode_type
 from biml.networks import checkpoint
 from biml.networks.registry import build_network
 from biml.rng import generator
+from biml.training.config import TrainingConfig
+from biml.training.setup import network_config
 from biml.vocabulary import Vocabulary
 
 WORDS = [f"word{n}" for n in range(750)]
@@ -70,3 +74,16 @@ def test_the_number_of_positions_is_kept_in_a_checkpoint(tmp_path: Path) -> None
     loaded = checkpoint.load_model(tmp_path / "n.pt", vocabulary=VOCABULARY).network
     assert loaded.config == network.config
     assert loaded.get_parameter("position_embedding").shape == (602, 16)
+
+
+@pytest.mark.parametrize(
+    ("longest_input", "longest_output", "positions"), [(8, 10, 20), (30, 10, 30), (8, 48, 49)]
+)
+def test_training_makes_as_many_positions_as_the_episode_type_needs(
+    longest_input: int, longest_output: int, positions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = replace(episode_type("algebraic"), max_input=longest_input, max_output=longest_output)
+    monkeypatch.setitem(EPISODE_TYPES, "algebraic", row)
+    staged = network_config(TrainingConfig(arch="staged", episode_type="algebraic"))
+    assert staged["max_positions"] == positions
+    assert "max_positions" not in network_config(TrainingConfig(arch="paper"))

@@ -1,5 +1,6 @@
 """`--init_from`: training from the weights of a trained model."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from biml.errors import UsageError
 from biml.grammar.meta_grammar import COLOURS, WORDS
 from biml.networks import checkpoint
 from biml.networks.checkpoint import load_checkpoint, write_safetensors
+from biml.networks.registry import ARCHITECTURES, Architecture, build_network
 from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 from biml.networks.staged import StagedNetwork
 from biml.networks.staged_layers import StagedConfig
@@ -71,6 +73,32 @@ def test_heads_are_those_of_the_model_though_no_option_names_them(tmp_path: Path
     checkpoint.save_checkpoint(tmp_path / "net.pt", checkpoint.checkpoint_of(network, "algebraic"))
     again = load_initial_network(tmp_path / "net.pt", network.vocabulary, 0.1)
     assert (again.config.nheads, again.config.dropout) == (2, 0.1)
+
+
+@dataclass(frozen=True)
+class ConfigWithoutDropout:
+    nlayers_encoder: int = 1
+    nlayers_decoder: int = 1
+    nheads: int = 2
+    emb_size: int = 8
+    ff_mult: int = 1
+    activation: str = "gelu"
+
+
+class NetworkWithoutDropout(Seq2SeqTransformer):
+    """An architecture whose config has no dropout, as a plugin's may."""
+
+
+def test_an_initial_network_need_not_have_dropout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = Architecture("dry", ConfigWithoutDropout, NetworkWithoutDropout, "no dropout")
+    monkeypatch.setitem(ARCHITECTURES, row.name, row)
+    vocabulary = Vocabulary.from_words_and_symbols(WORDS, COLOURS)
+    network = build_network("dry", {"emb_size": 16}, vocabulary)
+    checkpoint.save_checkpoint(tmp_path / "net.pt", checkpoint.checkpoint_of(network, "algebraic"))
+    again = load_initial_network(tmp_path / "net.pt", vocabulary, 0.1)
+    assert again.config == ConfigWithoutDropout(emb_size=16)
 
 
 def test_a_checkpoint_says_what_its_run_started_from(model: Path, tmp_path: Path) -> None:
