@@ -38,7 +38,7 @@ def test_an_archive_with_a_path_outside_the_target_is_rejected(
     assert not (tmp_path / "dest").exists()
 
 
-def test_symbolic_links_are_not_unmake_zip(tmp_path: Path) -> None:
+def test_symbolic_links_are_not_unpacked(tmp_path: Path) -> None:
     archive = make_zip(tmp_path / "x.zip", EPISODES)
     with zipfile.ZipFile(archive, "a") as more:
         link = zipfile.ZipInfo("data/train/000002.txt")

@@ -25,7 +25,7 @@ def runs(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_the_average_keeps_the_facts_of_the_last_checkpoint(runs: list[Path]) -> None:
+def test_averaged_checkpoint_keeps_the_metadata_of_the_last_one(runs: list[Path]) -> None:
     contents = average_weights.average_weights(runs)
     one, other = map(weights_of, runs)
     for name, mean in contents["weights"].items():
@@ -36,7 +36,7 @@ def test_the_average_keeps_the_facts_of_the_last_checkpoint(runs: list[Path]) ->
     assert "training" not in contents
 
 
-def test_a_repeated_checkpoint_counts_repeatedly_and_may_be_exported(
+def test_a_checkpoint_given_twice_has_twice_the_weight_and_can_be_an_export(
     runs: list[Path], tmp_path: Path
 ) -> None:
     exported = tmp_path / "one.safetensors"
@@ -47,7 +47,7 @@ def test_a_repeated_checkpoint_counts_repeatedly_and_may_be_exported(
         torch.testing.assert_close(mean, (2 * one[name] + other[name]) / 3)
 
 
-def test_checkpoints_of_different_networks_are_refused(
+def test_checkpoints_of_different_networks_cannot_be_averaged(
     runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     wider = Seq2SeqTransformer(Seq2SeqConfig(1, 1, emb_size=24, ff_mult=1), own_vocabulary(runs[0]))

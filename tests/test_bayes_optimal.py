@@ -29,7 +29,7 @@ def test_right_hand_sides_have_the_probability_of_sampling_them() -> None:
             assert share == pytest.approx(chance, abs=4 * (chance / counts.total()) ** 0.5)
 
 
-def test_the_grammar_of_an_episode_is_among_the_consistent_ones() -> None:
+def test_the_true_grammar_is_among_the_grammars_consistent_with_the_study_examples() -> None:
     for seed in range(12):
         episode = sample_episode(MetaGrammar(), Random(seed))
         shown = {word for each in episode.study for word in each.input}
@@ -54,7 +54,7 @@ def test_the_grammar_of_an_episode_is_among_the_consistent_ones() -> None:
         assert found
 
 
-def test_confidence_is_the_posterior_of_the_grammars_that_agree() -> None:
+def test_confidence_is_the_posterior_probability_of_the_response() -> None:
     study = (example("dax", "RED"), example("wif", "BLUE"), example("dax fep wif", "RED BLUE RED"))
     asked = (
         example("wif fep dax", "BLUE RED BLUE"),

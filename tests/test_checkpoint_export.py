@@ -54,13 +54,13 @@ def test_export_and_import_give_the_same_network_without_training_state(net: Pat
     assert "training" not in checkpoint.load_checkpoint(folder / "back.pt")
 
 
-def test_a_run_is_not_replaced_by_its_own_export(net: Path) -> None:
+def test_export_does_not_overwrite_the_checkpoint_of_the_run(net: Path) -> None:
     with pytest.raises(UsageError, match="another name"):
         run(net, net.parent / "." / net.name, "--overwrite")
     assert "training" in checkpoint.load_checkpoint(net)
 
 
-def test_the_card_is_plain_json_that_says_what_the_network_is(net: Path) -> None:
+def test_the_card_is_plain_json_that_describes_the_network(net: Path) -> None:
     run(net, net.with_suffix(".safetensors"))
     card = json.loads(net.with_suffix(".json").read_text(), parse_constant=pytest.fail)
     assert card["architecture"] == "paper"
@@ -69,7 +69,7 @@ def test_the_card_is_plain_json_that_says_what_the_network_is(net: Path) -> None
     assert card["info"] == {"step": 7, "best_val_loss": None}
 
 
-def test_half_precision_halves_the_file_and_loads_as_single(net: Path) -> None:
+def test_float16_export_halves_the_file_and_loads_as_float32(net: Path) -> None:
     run(net, net.parent / "full.safetensors")
     run(net, net.parent / "half.safetensors", "--dtype", "float16")
     full, half = (net.parent / f"{name}.safetensors" for name in ("full", "half"))
@@ -88,7 +88,7 @@ def test_a_released_checkpoint_can_be_exported(shared: Path, tmp_path: Path) -> 
     assert model.metadata["args"]["batch_size"] == 25
 
 
-def test_the_source_is_found_as_biml_eval_finds_models(
+def test_export_finds_models_by_name_like_evaluation(
     net: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(net.parent)
@@ -107,7 +107,7 @@ def test_the_source_is_found_as_biml_eval_finds_models(
         run("nobody.pt", "new.pt")
 
 
-def test_a_model_that_comes_with_biml_can_be_exported(
+def test_a_pretrained_model_can_be_exported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not list_pretrained():
@@ -117,7 +117,7 @@ def test_a_model_that_comes_with_biml_can_be_exported(
     assert load_model("shipped.pt").episode_type == PRETRAINED[list_pretrained()[0].stem]
 
 
-def test_nothing_is_overwritten_unless_asked(net: Path) -> None:
+def test_existing_files_are_overwritten_only_on_request(net: Path) -> None:
     target = net.parent / "other.safetensors"
     target.write_text("precious")
     with pytest.raises(UsageError, match="--overwrite"):
@@ -131,13 +131,13 @@ def test_nothing_is_overwritten_unless_asked(net: Path) -> None:
         run(net, net.parent / "third.safetensors")
 
 
-def test_other_endings_are_refused(net: Path) -> None:
+def test_export_requires_the_suffix_safetensors(net: Path) -> None:
     with pytest.raises(UsageError, match=r"\.safetensors or \.pt"):
         run(net, net.parent / "net.onnx")
 
 
 @pytest.mark.parametrize("damage", ["no card", "bad card", "list card", "cut", "not tensors"])
-def test_damaged_exports_are_refused(net: Path, damage: str) -> None:
+def test_damaged_exports_are_rejected(net: Path, damage: str) -> None:
     target = net.with_suffix(".safetensors")
     run(net, target)
     card = target.with_suffix(".json")

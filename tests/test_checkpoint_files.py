@@ -42,7 +42,7 @@ def test_a_saved_network_loads_with_its_metadata(tmp_path: Path) -> None:
         assert torch.equal(model.network.state_dict()[name], weights)
 
 
-def test_training_state_is_kept_and_pytorchs_restricted_reader_reads_it(tmp_path: Path) -> None:
+def test_training_state_is_saved_and_readable_with_weights_only(tmp_path: Path) -> None:
     network, path = small_network(), tmp_path / "net.pt"
     optimizer = torch.optim.AdamW(network.parameters())
     sum(weights.sum() for weights in network.parameters()).backward()
@@ -78,7 +78,7 @@ def test_a_full_disk_is_reported_and_leaves_the_old_file(
     assert list(tmp_path.iterdir()) == [path], "nothing half-written may be left"
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_error_for_a_missing_checkpoint_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(BimlError, match=r"nowhere\.pt"):
         load_model(tmp_path / "nowhere.pt")
     with pytest.raises(BimlError, match="cannot be read"):
@@ -106,16 +106,14 @@ def saved(folder: Path, changes: dict[str, Any]) -> Path:
         ({"weights": 3}, "do not fit"),
     ],
 )
-def test_contents_that_do_not_fit_together_are_refused(
+def test_inconsistent_checkpoint_contents_are_rejected(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(FormatError, match=message):
         load_model(saved(tmp_path, changes))
 
 
-def test_a_removed_architecture_is_reported_as_such_and_not_as_damage(
-    tmp_path: Path, capsys
-) -> None:
+def test_error_for_a_removed_architecture_names_it(tmp_path: Path, capsys) -> None:
     contents = checkpoint.checkpoint_of(small_network(), "algebraic", training={"options": {}})
     contents["architecture"] = "fast"
     checkpoint.save_checkpoint(tmp_path / "old.pt", contents)
@@ -134,7 +132,7 @@ def test_a_removed_architecture_is_reported_as_such_and_not_as_damage(
         assert "train a staged one instead, with --preset fast, or use an older biml" in told
 
 
-def test_a_checkpoint_without_weights_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_without_weights_is_rejected(tmp_path: Path) -> None:
     contents = checkpoint.checkpoint_of(small_network(), "algebraic")
     del contents["weights"]
     torch.save(contents, tmp_path / "net.pt")
@@ -142,7 +140,7 @@ def test_a_checkpoint_without_weights_is_refused(tmp_path: Path) -> None:
         load_model(tmp_path / "net.pt")
 
 
-def test_a_model_is_refused_for_a_vocabulary_that_its_own_does_not_contain(tmp_path: Path) -> None:
+def test_a_model_without_the_words_of_a_vocabulary_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     checkpoint.save_checkpoint(path, checkpoint.checkpoint_of(small_network(), "algebraic"))
     part = Vocabulary.from_words_and_symbols(WORDS[:3], COLOURS[:2])
@@ -153,7 +151,7 @@ def test_a_model_is_refused_for_a_vocabulary_that_its_own_does_not_contain(tmp_p
         load_model(path, vocabulary=other)
 
 
-def test_checkpoints_of_version_1_are_read_with_the_present_names_of_parameters() -> None:
+def test_parameter_names_of_version_1_checkpoints_are_translated() -> None:
     path = Path(__file__).parent / "data" / "golden" / "training" / "staged" / "net.pt"
     before = torch.load(path, weights_only=True)
     assert before["version"] == 1
@@ -167,7 +165,7 @@ def test_checkpoints_of_version_1_are_read_with_the_present_names_of_parameters(
 
 
 @pytest.mark.parametrize("text", [b"", b"hello", b"PK\x03\x04", b"\x80\x02}q\x00.", bytes(1000)])
-def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, text: bytes) -> None:
+def test_a_file_that_is_no_checkpoint_is_rejected(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "net.pt"
     path.write_bytes(text)
     with pytest.raises(FormatError, match=r"net\.pt.*checkpoint"):
@@ -182,7 +180,7 @@ def test_a_saved_tensor_is_not_a_checkpoint(tmp_path: Path) -> None:
 
 @settings(max_examples=40)
 @given(st.data())
-def test_truncated_and_damaged_files_give_an_error_or_a_model(
+def test_truncated_or_damaged_checkpoints_load_or_raise_a_biml_error(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("damaged")

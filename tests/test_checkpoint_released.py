@@ -33,7 +33,7 @@ def examples(path: Path) -> list[Example]:
     return [Example(tuple(words.split()), tuple(symbols.split())) for words, symbols in lines]
 
 
-def test_a_released_checkpoint_loads_with_its_facts(legacy: Path) -> None:
+def test_a_released_checkpoint_loads_with_its_metadata(legacy: Path) -> None:
     model = load_model(legacy)
     assert isinstance(model.network, Seq2SeqTransformer)
     assert model.network.config == Seq2SeqConfig(nlayers_encoder=2, nlayers_decoder=1, emb_size=32)
@@ -46,7 +46,7 @@ def test_a_released_checkpoint_loads_with_its_facts(legacy: Path) -> None:
 
 @pytest.mark.published_data
 @pytest.mark.parametrize("p_lapse", [0.0, 0.9])
-def test_log_likelihood_of_the_human_responses_is_the_stated_one(
+def test_released_checkpoint_has_the_published_log_likelihood_of_human_responses(
     shared: Path, legacy: Path, p_lapse: float
 ) -> None:
     expected = json.loads((legacy.parent / "expected.json").read_text())["checks"]
@@ -68,7 +68,9 @@ def test_log_likelihood_of_the_human_responses_is_the_stated_one(
 
 
 @pytest.mark.published_data
-def test_greedy_answers_are_the_stated_ones(shared: Path, legacy: Path) -> None:
+def test_released_checkpoint_gives_the_published_greedy_responses(
+    shared: Path, legacy: Path
+) -> None:
     expected = json.loads((legacy.parent / "expected.json").read_text())["checks"][2]
     network = load_model(legacy).network
     (file,) = (shared / "data_human" / "few_shot" / "val_gold").glob("*.txt")
@@ -87,7 +89,7 @@ def test_greedy_answers_are_the_stated_ones(shared: Path, legacy: Path) -> None:
     )
 
 
-def test_weights_nested_under_net_load_too(legacy: Path, tmp_path: Path) -> None:
+def test_weights_nested_under_the_key_net_are_loaded(legacy: Path, tmp_path: Path) -> None:
     contents = safe_torch_load(legacy)
     contents["nets_state_dict"] = {"net": contents["nets_state_dict"]}
     del contents["args"]
@@ -120,7 +122,7 @@ def shift_positions(contents: dict[str, Any]) -> None:
         (lambda contents: contents.update(langs={"input": 3, "output": 4}), "published code"),
     ],
 )
-def test_released_contents_that_do_not_fit_are_refused(
+def test_inconsistent_released_checkpoints_are_rejected(
     legacy: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     contents = safe_torch_load(legacy)
@@ -130,7 +132,7 @@ def test_released_contents_that_do_not_fit_are_refused(
         load_model(tmp_path / "changed.pt")
 
 
-def test_truncated_released_checkpoints_are_refused(legacy: Path, tmp_path: Path) -> None:
+def test_truncated_released_checkpoints_are_rejected(legacy: Path, tmp_path: Path) -> None:
     text = legacy.read_bytes()
     for share in (0.01, 0.3, 0.7, 0.99):
         (tmp_path / "cut.pt").write_bytes(text[: int(len(text) * share)])
@@ -165,7 +167,7 @@ def payloads(marker: Path) -> dict[str, Payload]:
 
 @pytest.mark.parametrize("name", payloads(Path()))
 @pytest.mark.parametrize("place", ["plain pickle", "top", "weights", "args", "langs", "ours"])
-def test_a_hostile_file_is_refused_and_nothing_of_it_runs(
+def test_a_malicious_pickle_is_rejected_without_running_code(
     tmp_path: Path, name: str, place: str
 ) -> None:
     marker, path = tmp_path / "marker", tmp_path / "hostile.pt"
@@ -191,7 +193,7 @@ def test_a_hostile_file_is_refused_and_nothing_of_it_runs(
     assert "nothing of it was run" in str(caught.value)
 
 
-def test_a_tensor_larger_than_its_storage_is_refused(tmp_path: Path) -> None:
+def test_a_tensor_larger_than_its_storage_is_rejected(tmp_path: Path) -> None:
     class Wide(Payload):
         pass
 

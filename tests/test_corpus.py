@@ -94,12 +94,12 @@ def test_words_and_symbols_are_permuted_within_classes_but_never_by_the_identity
     assert 10 < plain < 60  # 5% of 600
 
 
-def test_classes_of_one_stay_as_they_are() -> None:
+def test_a_class_with_one_word_is_not_permuted() -> None:
     episode = permute_classes(Episode((), PAIRS[:1]), generator(0), p=1, words=(("look",),))
     assert episode.queries == PAIRS[:1]
 
 
-def test_study_examples_are_queried_as_well_where_asked() -> None:
+def test_study_queries_can_be_added_to_corpus_episodes() -> None:
     copied, query = PERMUTED[0].queries
     assert copied.in_study
     assert not query.in_study
@@ -117,7 +117,7 @@ def test_required_pairs_are_in_every_study_set_at_any_position() -> None:
     assert positions == set(range(5))
 
 
-def test_an_evaluation_draws_study_sets_from_the_corpus_and_permutes_nothing() -> None:
+def test_evaluation_samples_study_sets_from_the_corpus_without_remapping() -> None:
     queries = (Example(("walk", "left", "often"), ("WALK",)), *PAIRS[:2])
     evaluation = corpus_evaluation(queries, 0, pairs=PAIRS, n_study=6, required=PAIRS[2:3])
     first, second = evaluation.repeat(0), evaluation.repeat(1)
@@ -130,7 +130,7 @@ def test_an_evaluation_draws_study_sets_from_the_corpus_and_permutes_nothing() -
         assert set(episode.study) <= set(PAIRS) - set(episode.queries)
 
 
-def test_a_corpus_as_large_as_a_study_set_is_enough_and_a_smaller_one_is_refused() -> None:
+def test_a_corpus_smaller_than_a_study_set_is_rejected() -> None:
     assert len(CorpusDataset(PAIRS[:5], 4, seed=0)[3].study) == 4
     with pytest.raises(UsageError, match="5 study examples are needed, but the corpus has 4"):
         CorpusDataset(PAIRS[:5], 5, seed=0)
@@ -138,7 +138,7 @@ def test_a_corpus_as_large_as_a_study_set_is_enough_and_a_smaller_one_is_refused
         CorpusDataset(PAIRS[:1] * 9, 1, seed=0)
 
 
-def test_a_member_of_two_classes_is_refused() -> None:
+def test_a_word_in_two_permutation_classes_is_rejected() -> None:
     with pytest.raises(UsageError, match="word_classes: 'run'"):
         CorpusDataset(PAIRS, 5, seed=0, word_classes=(("look", "run"), ("run", "walk")))
 
@@ -146,7 +146,7 @@ def test_a_member_of_two_classes_is_refused() -> None:
 @pytest.mark.parametrize(
     "line", ["IN: look", "look OUT: LOOK", "IN: OUT: LOOK", "IN: look OUT:", "IN: a OUT: B OUT: C"]
 )
-def test_a_line_of_another_form_is_named(tmp_path: Path, line: str) -> None:
+def test_error_for_a_malformed_corpus_line_gives_its_number(tmp_path: Path, line: str) -> None:
     file = tmp_path / "corpus.txt"
     file.write_text(f"IN: look OUT: LOOK\n\n{line}\n", "utf-8")
     with pytest.raises(FormatError, match=r"corpus\.txt, line 3: expected 'IN:"):

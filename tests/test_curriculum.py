@@ -139,7 +139,7 @@ def test_long_query_episodes_have_long_novel_queries() -> None:
         assert not {e.input for e in episode.study} & {q.input for q in episode.queries}
 
 
-def test_inference_episodes_query_what_study_examples_do_not_show_alone() -> None:
+def test_inference_episodes_query_primitives_absent_as_single_study_examples() -> None:
     alone = 0
     for episode in after_stages(2):
         grammar = episode.grammar

@@ -63,7 +63,9 @@ def test_ignored_columns_are_listed(tmp_path, monkeypatch, capsys) -> None:
     assert "ignored" not in capsys.readouterr().out
 
 
-def test_more_words_than_published_models_know_are_reported(tmp_path, monkeypatch, capsys) -> None:
+def test_a_vocabulary_beyond_that_of_published_models_is_reported(
+    tmp_path, monkeypatch, capsys
+) -> None:
     monkeypatch.chdir(tmp_path)
     words = " ".join(f"w{n}" for n in range(10))
     write_text(Path("open.txt"), OPEN.replace("wug blick", words).replace("blick toma", "w1"))

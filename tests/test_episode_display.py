@@ -16,7 +16,7 @@ EPISODE = Episode(
 )
 
 
-def test_the_listing_has_a_line_for_each_part() -> None:
+def test_an_episode_is_listed_one_example_per_line() -> None:
     assert str(EPISODE).splitlines() == [
         "a <file>.txt",
         "study:",

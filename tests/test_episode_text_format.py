@@ -45,7 +45,7 @@ def test_all_published_files_are_read_and_written_back(shared: Path) -> None:
         assert parse_episode(format_episode(episode), source=str(path)) == episode
 
 
-def test_an_episode_file_has_study_queries_and_grammar() -> None:
+def test_an_episode_file_has_study_and_query_examples_and_a_grammar() -> None:
     episode = parse_episode(GOOD)
     assert episode.study == (Example(("dax",), ("RED",)), Example(("dax", "lug"), ("RED", "RED")))
     assert episode.queries == (Example(("lug",), ("BLUE",)),)

@@ -76,14 +76,14 @@ def test_functions_are_perturbed_independently() -> None:
     assert near(found["2 DAX 3 DAX"], n, 0.1 * 0.1)
 
 
-def test_a_misread_word_has_one_symbol_throughout_a_query() -> None:
+def test_a_substituted_word_has_one_symbol_throughout_a_query() -> None:
     n, found = 20_000, slipped("DAX surround DAX after DAX thrice", SlipRates(0.2, 0, 0), 20_000)
     assert found.keys() == {" ".join([symbol] * 6) for symbol in GOLD.symbols}
     for symbol in ("1", "2", "3"):
         assert near(found[" ".join([symbol] * 6)], n, 0.2 / 4)
 
 
-def test_longer_queries_are_translated_one_to_one_more_often() -> None:
+def test_longer_queries_get_one_to_one_targets_more_often() -> None:
     n, rates = 20_000, SlipRates(0, 0, 0.05)
     short, longer = slipped("DAX thrice", rates, n), slipped("3 after DAX thrice", rates, n)
     assert near(n - short["DAX DAX DAX"], n, 1 - 0.95**2)
@@ -107,7 +107,7 @@ def test_slips_need_a_grammar() -> None:
 
 
 @pytest.mark.parametrize("bounds", [(-1, 3), (4, 3), (15, 15)])
-def test_impossible_study_sizes_are_refused(bounds: tuple[int, int]) -> None:
+def test_impossible_study_sizes_are_rejected(bounds: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match="of the 14 study examples"):
         subsample_study(PLAIN, Random(0), min_n=bounds[0], max_n=bounds[1])
 
@@ -226,7 +226,7 @@ def test_noise_has_probability_one_percent_by_default() -> None:
     assert near(changed, 30_000, 0.01 * 5 / 6)
 
 
-def test_remapping_renames_every_part_and_can_be_undone(shared: Path) -> None:
+def test_remapping_replaces_words_and_symbols_everywhere_and_is_invertible(shared: Path) -> None:
     folder = shared / "data_human"
     paths = [
         *(folder / "few_shot").rglob("*.txt"),
@@ -276,7 +276,7 @@ def test_remappings_are_uniform() -> None:
     assert all(near(colours[colour], 3000, 1 / 6) for colour in COLOURS)
 
 
-def test_remapping_to_too_few_names_is_refused() -> None:
+def test_remapping_to_too_few_words_is_rejected() -> None:
     with pytest.raises(UsageError, match=r"7 words .*more than the 5"):
         remap(GOLD_EPISODE, Random(0), WORDS[:5], COLOURS)
     with pytest.raises(UsageError, match="4 symbols"):

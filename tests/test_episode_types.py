@@ -109,7 +109,7 @@ def test_error_for_an_unknown_type_lists_all_names() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(EVALUATED_ONLY))
-def test_training_on_an_evaluation_type_is_refused(name: str, data: DataFolders) -> None:
+def test_training_on_an_evaluation_type_is_rejected(name: str, data: DataFolders) -> None:
     with pytest.raises(UsageError, match=r"evaluation only.*algebraic\+biases"):
         episode_type(name).open_training(data, 0)
 
@@ -374,14 +374,16 @@ def test_each_task_has_the_published_evaluation() -> None:
     assert evaluation_type(OPEN_ENDED, CANONICAL_VOCAB) is None
 
 
-def test_models_of_unknown_training_have_the_tasks_of_their_vocabulary() -> None:
+def test_models_of_unknown_episode_type_have_the_tasks_of_their_vocabulary() -> None:
     assert tasks_of("", PUBLISHED_VOCAB) == (FEW_SHOT, FEW_SHOT_GOLD, VALIDATION, NOVEL_RULES)
     assert tasks_of("", CANONICAL_VOCAB) == (FEW_SHOT, FEW_SHOT_GOLD)
     assert tasks_of("algebraic", CANONICAL_VOCAB) == ()
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_types_open_without_data_unless_they_require_them(row: EpisodeType, tmp_path: Path) -> None:
+def test_types_without_human_data_can_be_used_without_them(
+    row: EpisodeType, tmp_path: Path
+) -> None:
     nothing = DataFolders(tmp_path, ())
     opened = [row.open_training, row.open_evaluation] if row.training else [row.open_evaluation]
     missing = []

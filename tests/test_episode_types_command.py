@@ -21,7 +21,7 @@ def test_one_episode_type_is_described(capsys) -> None:
     assert "data_human" in shown
 
 
-def test_an_unknown_episode_type_is_misuse(capsys) -> None:
+def test_an_unknown_episode_type_is_a_usage_error(capsys) -> None:
     assert main(["episode-types", "nosuch"]) == 2
     assert "nosuch" in capsys.readouterr().err
 

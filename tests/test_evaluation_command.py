@@ -41,7 +41,7 @@ def figures(capsys: pytest.CaptureFixture[str], *options: object, **kinds: str) 
 
 
 @pytest.mark.published_data
-def test_json_has_flat_keys_for_what_was_asked(folder, shared, capsys) -> None:
+def test_json_output_has_one_flat_key_per_statistic(folder, shared, capsys) -> None:
     human = ("--episode_type", "few_shot_human", "--data_dir", shared)
     found = figures(capsys, *human, "--ll", "--ll_nrep", 3)
     assert set(found) == {
@@ -60,7 +60,7 @@ def test_json_has_flat_keys_for_what_was_asked(folder, shared, capsys) -> None:
     assert answers["episodes"] == 10
 
 
-def test_json_goes_to_a_file_and_the_rest_to_the_terminal(folder, capsys) -> None:
+def test_json_is_written_to_a_file_and_the_summary_to_the_terminal(folder, capsys) -> None:
     assert evaluate("--max", "--json", "out.json") == 0
     shown = capsys.readouterr().out
     found = json.loads(Path("out.json").read_text())
@@ -70,7 +70,7 @@ def test_json_goes_to_a_file_and_the_rest_to_the_terminal(folder, capsys) -> Non
     assert f"{found['accuracy_novel']:.2f}%" in shown
 
 
-def test_the_same_seed_gives_the_same_figures(folder, shared, capsys) -> None:
+def test_the_same_seed_gives_the_same_statistics(folder, shared, capsys) -> None:
     options = ("--episode_type", "few_shot_human", "--data_dir", shared, "--ll", "--sample")
     first = figures(capsys, *options)
     assert figures(capsys, *options) == first
@@ -95,9 +95,7 @@ def test_every_human_episode_type_is_evaluated(folder, shared, capsys, name: str
 
 
 @pytest.mark.published_data
-def test_a_listing_shows_wrong_answers_with_their_targets_in_canonical_names(
-    shared, capsys, tmp_path
-) -> None:
+def test_the_listing_of_errors_has_targets_in_canonical_names(shared, capsys, tmp_path) -> None:
     legacy = ("--dir_model", shared / "legacy", "--data_dir", shared)
     main(
         ["eval", "--fn_out_model", "net-legacy-vanilla.pt", "--max", "--verbose", *map(str, legacy)]
@@ -109,7 +107,7 @@ def test_a_listing_shows_wrong_answers_with_their_targets_in_canonical_names(
 
 
 @pytest.mark.published_data
-def test_a_listing_of_renamed_episodes_is_in_canonical_names(folder, shared, capsys) -> None:
+def test_the_listing_of_remapped_episodes_is_in_canonical_names(folder, shared, capsys) -> None:
     human = ("--episode_type", "few_shot_human", "--data_dir", shared, "--verbose")
     assert evaluate(*human, "--max") == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
@@ -123,7 +121,7 @@ def test_a_listing_of_renamed_episodes_is_in_canonical_names(folder, shared, cap
     assert "× 19" in shown
 
 
-def test_open_ended_answers_are_drawn_one_after_another(folder, shared, capsys) -> None:
+def test_open_ended_responses_are_sampled_autoregressively(folder, shared, capsys) -> None:
     data = ("--data_dir", shared, "--sample_iterative")
     assert evaluate("--episode_type", "open_end_freeform", *data) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -135,7 +133,7 @@ def test_open_ended_answers_are_drawn_one_after_another(folder, shared, capsys) 
     assert "open_end_freeform" in capsys.readouterr().err
 
 
-def test_a_page_shows_ten_drawn_answers_for_each_of_a_persons(folder, shared, capsys) -> None:
+def test_the_sample_page_has_ten_samples_per_human_response(folder, shared, capsys) -> None:
     human = ("--episode_type", "few_shot_human", "--data_dir", shared)
     assert evaluate(*human, "--sample_html") == 0
     name = "toy_few_shot_human_samples.html"
@@ -149,7 +147,7 @@ def test_a_page_shows_ten_drawn_answers_for_each_of_a_persons(folder, shared, ca
     assert "few_shot_human" in capsys.readouterr().err
 
 
-def test_samples_may_be_as_long_as_the_longest_answer(folder, shared, tmp_path) -> None:
+def test_samples_may_be_as_long_as_the_longest_human_response(folder, shared, tmp_path) -> None:
     endless = small_network()
     endless.out.bias.data[PUBLISHED_VOCAB.output.eos] = -1000
     checkpoint.save_checkpoint(
@@ -175,7 +173,7 @@ def test_samples_may_be_as_long_as_the_longest_answer(folder, shared, tmp_path) 
     assert drawn("--sample_html", *imported, "--max_length_eval", 11) == {11}
 
 
-def test_answers_of_others_than_the_named_folder_has_are_told(
+def test_note_on_data_from_elsewhere_names_both_folders(
     folder, shared, monkeypatch, capsys
 ) -> None:
     def noted(kind: str, where: Path) -> str:
@@ -198,7 +196,7 @@ def test_answers_of_others_than_the_named_folder_has_are_told(
     assert noted("novel_rules", inside) == ""
 
 
-def test_text_from_files_cannot_become_markup() -> None:
+def test_text_from_files_is_escaped_in_html() -> None:
     from collections import Counter
 
     from biml.evaluation.sample_page import SampledItem, samples_html
@@ -211,7 +209,7 @@ def test_text_from_files_cannot_become_markup() -> None:
     assert "&lt;script&gt;" in shown
 
 
-def test_study_examples_stand_beside_all_items_only_where_they_share_them() -> None:
+def test_study_examples_are_in_the_sidebar_only_if_all_items_share_them() -> None:
     from collections import Counter
 
     from biml.evaluation.sample_page import SampledItem, samples_html
@@ -231,7 +229,7 @@ def test_study_examples_stand_beside_all_items_only_where_they_share_them() -> N
     assert ("wug" in second, "toma" in second) == (False, True)
 
 
-def test_learning_curves_of_a_released_model_are_drawn(folder, shared, capsys) -> None:
+def test_the_dashboard_plots_learning_curves_of_a_released_model(folder, shared, capsys) -> None:
     copy = folder / "out_models" / "legacy.pt"
     copy.write_bytes((shared / "legacy" / "net-legacy-vanilla.pt").read_bytes())
     assert evaluate("--dashboard", "--data_dir", shared, model="legacy.pt") == 0
@@ -259,7 +257,7 @@ def test_learning_curves_of_a_released_model_are_drawn(folder, shared, capsys) -
         (("--max", "--max_length_eval", 3), "--max_length_eval 3 cuts responses before; give 6"),
     ],
 )
-def test_misuse_is_refused_with_its_remedy(folder, capsys, options, says: str) -> None:
+def test_usage_errors_of_eval_name_the_remedy(folder, capsys, options, says: str) -> None:
     assert evaluate(*options) == 2
     assert says in capsys.readouterr().err
 
@@ -278,7 +276,7 @@ def test_misuse_is_refused_with_its_remedy(folder, capsys, options, says: str) -
         ),
     ],
 )
-def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+def test_an_unwritable_output_file_is_rejected_before_evaluation(
     folder, shared, capsys, monkeypatch, options, says: str
 ) -> None:
     def work(*_: object, **__: object) -> None:
@@ -294,7 +292,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(
     assert says in capsys.readouterr().err
 
 
-def test_a_missing_model_is_named_with_the_folders_looked_in(folder, capsys) -> None:
+def test_error_for_a_missing_model_lists_the_searched_folders(folder, capsys) -> None:
     assert evaluate("--max", model="net-of-mine.pt") == 2
     error = capsys.readouterr().err
     assert str(folder / "out_models") in error
@@ -303,12 +301,12 @@ def test_a_missing_model_is_named_with_the_folders_looked_in(folder, capsys) -> 
     assert "no folder elsewhere" in capsys.readouterr().err
 
 
-def test_missing_data_are_named_with_the_command_that_fetches_them(folder, capsys) -> None:
+def test_error_for_missing_data_names_the_download_command(folder, capsys) -> None:
     assert evaluate("--ll", "--episode_type", "few_shot_human") == 1
     assert "biml data download human" in capsys.readouterr().err
 
 
-def test_answers_may_be_as_long_as_the_targets_unless_a_limit_is_given(
+def test_responses_may_be_as_long_as_targets_unless_max_length_is_given(
     folder, shared, capsys
 ) -> None:
     options = ("--episode_type", "open_end_human_all", "--data_dir", shared)

@@ -12,7 +12,7 @@ from fakes.networks import example, random_episodes, small_network
 
 
 @pytest.mark.parametrize("pool", [False, True])
-def test_exact_without_answering_agrees_with_answers(pool: bool) -> None:
+def test_teacher_forced_exact_match_equals_that_of_greedy_decoding(pool: bool) -> None:
     network = small_network()
     episodes = random_episodes(generator(3), 12, pool=pool)
     answers = greedy_decode(network, episodes)
@@ -38,7 +38,7 @@ def test_exact_without_answering_agrees_with_answers(pool: bool) -> None:
 
 
 @pytest.mark.parametrize("make", [small_network, None])
-def test_a_full_lapse_draws_every_symbol_and_the_end_alike(make) -> None:
+def test_a_lapse_rate_of_one_samples_symbols_and_end_uniformly(make) -> None:
     responder = NetworkResponder(make()) if make else Oracle()
     episode = Episode((), (example("dax", "RED"),), pool=COLOURS[:3] if make else None)
     if make is None:

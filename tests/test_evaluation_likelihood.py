@@ -51,7 +51,7 @@ def legacy(shared: Path) -> NetworkResponder:
     return NetworkResponder(load_model(shared / "legacy" / "net-legacy-vanilla.pt").network)
 
 
-def test_a_lapse_mixes_in_any_symbol() -> None:
+def test_a_lapse_mixes_in_a_uniform_distribution_over_symbols() -> None:
     p = np.array([0.7, 0.2, 0.0])
     with np.errstate(divide="ignore"):
         mixed = apply_lapse(np.log(p), 0.3, 7)
@@ -59,7 +59,7 @@ def test_a_lapse_mixes_in_any_symbol() -> None:
     np.testing.assert_allclose(np.exp(apply_lapse(np.log(p[:2]), 1.0, 7)), 1 / 7)
 
 
-def test_no_lapse_leaves_impossible_impossible() -> None:
+def test_a_lapse_rate_of_zero_keeps_impossible_symbols_impossible() -> None:
     assert apply_lapse(np.array([-np.inf, -1.0]), 0.0, 7).tolist() == [-np.inf, -1.0]
     assert np.isfinite(apply_lapse(np.array([-np.inf]), 0.01, 7)).all()
 
@@ -70,14 +70,14 @@ def test_a_lapse_rate_must_be_a_probability(p: float) -> None:
         apply_lapse(np.zeros(1), p, 7)
 
 
-def test_the_fit_tries_the_published_rates() -> None:
+def test_the_fit_tries_the_published_lapse_rates() -> None:
     assert (
         *(0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09),
         *(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     ) == LAPSE_GRID
 
 
-def test_the_fit_takes_the_rate_with_the_best_mean_over_passes() -> None:
+def test_the_fit_takes_the_lapse_rate_with_the_best_mean_over_repeats() -> None:
     sure, wrong = np.log(1 - 1e-9), np.log(1e-9)
     passes = [
         TokenScores(np.array([sure] * (100 - n) + [wrong] * n), np.full(100, 7)) for n in (4, 6, 8)
@@ -91,7 +91,9 @@ def test_the_fit_takes_the_rate_with_the_best_mean_over_passes() -> None:
 
 
 @pytest.mark.published_data
-def test_symbolic_oracle_gives_people_the_published_likelihood(oracle: Oracle, people) -> None:
+def test_symbolic_oracle_has_the_published_likelihood_of_human_responses(
+    oracle: Oracle, people
+) -> None:
     (scores,) = token_scores(score_responses(oracle, people))
     assert sum(len(episode.queries) for episode in people.repeat(0)) == 217
     assert len(scores.log_prob) == 990
@@ -100,7 +102,7 @@ def test_symbolic_oracle_gives_people_the_published_likelihood(oracle: Oracle, p
     assert likelihood([scores]).mean == -np.inf
 
 
-def test_passes_are_scored_together_and_in_order(oracle: Oracle, people) -> None:
+def test_repeats_are_scored_in_one_call_and_kept_in_order(oracle: Oracle, people) -> None:
     done: list[int] = []
     together = score_responses(
         oracle, people, repeats=5, responses_per_chunk=500, progress=done.append
@@ -112,7 +114,7 @@ def test_passes_are_scored_together_and_in_order(oracle: Oracle, people) -> None
         np.testing.assert_array_equal(a.log_probs_by_repeat, b.log_probs_by_repeat)
 
 
-def test_a_lapse_in_a_pool_picks_from_the_pool() -> None:
+def test_a_lapse_with_allowed_outputs_is_uniform_over_those() -> None:
     oracle = Oracle({})
     oracle.log_prob = lambda episodes: [[np.zeros(2)] for _ in episodes]
     asked = Episode((), (example("dax", "RED"),), name="a")
@@ -122,7 +124,9 @@ def test_a_lapse_in_a_pool_picks_from_the_pool() -> None:
 
 
 @pytest.mark.published_data
-def test_a_released_checkpoint_scores_as_expected(shared: Path, legacy: NetworkResponder) -> None:
+def test_a_released_checkpoint_has_the_expected_log_likelihood(
+    shared: Path, legacy: NetworkResponder
+) -> None:
     import json
 
     expected = json.loads((shared / "legacy" / "expected.json").read_text())["checks"]
@@ -140,7 +144,9 @@ def test_a_released_checkpoint_scores_as_expected(shared: Path, legacy: NetworkR
 
 
 @pytest.mark.published_data
-def test_a_released_checkpoint_answers_as_expected(shared: Path, legacy: NetworkResponder) -> None:
+def test_a_released_checkpoint_gives_the_expected_responses(
+    shared: Path, legacy: NetworkResponder
+) -> None:
     import json
 
     checks = json.loads((shared / "legacy" / "expected.json").read_text())["checks"]
@@ -159,7 +165,7 @@ def test_a_released_checkpoint_answers_as_expected(shared: Path, legacy: Network
     assert given == expected["predictions"]
 
 
-def test_a_persons_seven_answers_multiply(shared: Path) -> None:
+def test_open_ended_log_likelihood_sums_over_the_seven_responses(shared: Path) -> None:
     """P(y1..y7 | x1..x7) = Π P(yi | xi, x<i, y<i): each pair once, earlier ones as study."""
     evaluation = episode_type("open_end_human_cross1").open_evaluation(DataFolders(shared), 0)
     presented = evaluation.repeat(0)
@@ -179,7 +185,7 @@ def test_a_persons_seven_answers_multiply(shared: Path) -> None:
     assert scores.total() == by_hand
 
 
-def test_accuracy_is_the_mean_over_episodes_apart_for_copied_and_novel() -> None:
+def test_accuracy_is_a_mean_over_episodes_for_study_and_novel_queries() -> None:
     right, wrong = ("RED",), ("BLUE",)
     copied = example("dax", "RED")._replace(in_study=True)
     novel = example("wif", "RED")
@@ -201,7 +207,7 @@ def test_accuracy_is_the_mean_over_episodes_apart_for_copied_and_novel() -> None
     assert accuracy([], [], in_study=False) is None
 
 
-def test_each_drawn_answer_becomes_a_study_example() -> None:
+def test_each_sampled_response_becomes_a_study_example() -> None:
     class Echo:
         """Answers with as many symbols as there are study examples."""
 
@@ -218,7 +224,7 @@ def test_each_drawn_answer_becomes_a_study_example() -> None:
     assert one == [()]
 
 
-def test_answers_come_for_every_episode_in_order(oracle: Oracle, people) -> None:
+def test_responses_are_in_the_order_of_the_episodes(oracle: Oracle, people) -> None:
     episodes = [episode for repeat in range(7) for episode in people.repeat(repeat)]
     done: list[int] = []
     answers = greedy_responses(oracle, episodes, 10, progress=done.append)
@@ -233,7 +239,7 @@ def test_the_longest_target_is_found_with_its_episode() -> None:
     assert max_target_length([]) == (0, "")
 
 
-def test_answers_may_be_as_long_as_the_longest_right_one_and_ten_at_least() -> None:
+def test_max_response_length_is_that_of_the_longest_target_but_at_least_ten() -> None:
     thrice = Grammar.parse("dax -> RED RED RED RED RED\nu1 lug -> [u1] [u1] [u1]")
     asked = Episode((), (example("dax lug", "RED"),), grammar=thrice)
     assert max_response_length([asked]) == 15
@@ -245,7 +251,7 @@ def test_answers_may_be_as_long_as_the_longest_right_one_and_ten_at_least() -> N
     )
 
 
-def test_there_is_no_likelihood_of_nothing() -> None:
+def test_the_likelihood_of_no_responses_is_an_error() -> None:
     for nothing in (lambda: likelihood([]), lambda: fit_lapse([])):
         with pytest.raises(UsageError, match="no responses"):
             nothing()

@@ -44,7 +44,7 @@ def figures(capsys: pytest.CaptureFixture[str], *options: object, **named: objec
     return json.loads(capsys.readouterr().out)
 
 
-def test_parts_of_a_log_likelihood_add_up(folder, capsys) -> None:
+def test_log_likelihoods_by_item_or_participant_sum_to_the_total(folder, capsys) -> None:
     options = ("--ll", "--ll_nrep", 3, "--ll_p_lapse", 0.1)
     plain = figures(capsys, *options)
     by_item = figures(capsys, *options, "--by", "item", "--ll_out", "ll.csv")
@@ -60,14 +60,14 @@ def test_parts_of_a_log_likelihood_add_up(folder, capsys) -> None:
     assert table["log_likelihood"].sum() == pytest.approx(plain["loglike"], abs=1e-4)
 
 
-def test_parts_of_an_open_ended_log_likelihood(folder, capsys) -> None:
+def test_open_ended_log_likelihood_by_participant(folder, capsys) -> None:
     found = figures(capsys, "--ll", "--by", "participant", kind="open_end_human_cross1")
     assert list(found["loglike_by_participant"]) == ["P0", "P5"]
     assert evaluate("--ll", "--by", "item", kind="open_end_human_all") == 0
     assert "6 responses, 18 symbols" in capsys.readouterr().out
 
 
-def test_answers_that_are_asked_ten_times_stand_once_in_parts(folder, shared, capsys) -> None:
+def test_queries_repeated_ten_times_have_one_row_per_item(folder, shared, capsys) -> None:
     options = ("--ll", "--by", "item", "--episodes", 2, "--ll_out", "ll.csv")
     assert evaluate(*options, kind="probe_human", data=shared) == 0
     said = capsys.readouterr().out
@@ -76,7 +76,7 @@ def test_answers_that_are_asked_ten_times_stand_once_in_parts(folder, shared, ca
     assert len(pd.read_csv("ll.csv")) == 44
 
 
-def test_a_bounded_lapse_is_no_worse_than_the_grids(folder, capsys) -> None:
+def test_the_bounded_lapse_fit_is_at_least_as_good_as_the_grid(folder, capsys) -> None:
     grid = figures(capsys, "--fit_lapse")
     assert figures(capsys, "--fit_lapse", "grid") == grid
     bounded = figures(capsys, "--fit_lapse", "bounded")
@@ -84,7 +84,7 @@ def test_a_bounded_lapse_is_no_worse_than_the_grids(folder, capsys) -> None:
     assert bounded["p_lapse"] != grid["p_lapse"]
 
 
-def test_drawn_few_shot_answers_as_a_table(folder, capsys) -> None:
+def test_sampled_few_shot_responses_as_a_table(folder, capsys) -> None:
     assert evaluate("--sample_html", "--samples_out", "s.csv") == 0
     assert "s.csv (40 rows)" in capsys.readouterr().out
     table = responses.read_responses("s.csv")
@@ -94,7 +94,7 @@ def test_drawn_few_shot_answers_as_a_table(folder, capsys) -> None:
     assert len(few_shot.item_accuracy(table, grammar)) == 2
 
 
-def test_drawn_answer_sheets_and_trials_as_tables(folder, shared, capsys) -> None:
+def test_sampled_response_sets_and_probe_trials_as_tables(folder, shared, capsys) -> None:
     options = ("--sample_iterative", "--samples_out", "s.parquet", "--episodes", 3)
     assert evaluate(*options, kind="open_end_freeform") == 0
     assert open_ended.pattern_rates(responses.read_responses("s.parquet"))[
@@ -118,11 +118,13 @@ def test_drawn_answer_sheets_and_trials_as_tables(folder, shared, capsys) -> Non
         (("--ll", "--ll_out", "x.txt"), "--ll_out x.txt: a table ends in .csv or .parquet"),
     ],
 )
-def test_tables_that_cannot_be_meant(folder, capsys, options, says) -> None:
+def test_options_of_tables_that_do_not_apply_are_usage_errors(
+    folder, capsys, options, says
+) -> None:
     assert evaluate(*options) == 2
     assert says in capsys.readouterr().err
 
 
-def test_participants_that_nobody_knows(folder, shared, capsys) -> None:
+def test_breakdown_by_participant_requires_known_participants(folder, shared, capsys) -> None:
     assert evaluate("--ll", "--by", "participant", "--ll_nrep", 50, data=shared) == 2
     assert "--ll_by participant" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import pytest
 import fit_slip_rates
 
 
-def test_each_half_is_scored_by_the_fit_to_the_other_half() -> None:
+def test_each_half_of_the_participants_is_scored_with_rates_fitted_to_the_other() -> None:
     rng = np.random.default_rng(0)
     models = {name: rng.normal(size=(3, 9)) for name in "ab"}
     rows = np.concatenate(list(models.values()))
@@ -19,7 +19,7 @@ def test_each_half_is_scored_by_the_fit_to_the_other_half() -> None:
         assert fit_slip_rates.held_out(models, seed) == pytest.approx(expected)
 
 
-def test_more_parameters_gain_nothing_on_noise() -> None:
+def test_more_parameters_do_not_improve_the_cross_validated_fit_to_noise() -> None:
     gains = []
     for seed in range(200):
         rng = np.random.default_rng(seed)

@@ -102,21 +102,21 @@ def check_values(found: dict[str, Any], golden: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_command_line(line: str) -> None:
+def test_command_line_is_parsed_as_before(line: str) -> None:
     found = access.parse(shlex.split(line))
     written = {name: plain(value) for name, value in found.items()}
     check_values(found, known("command-lines.json.gz", line, written))
 
 
 @pytest.mark.parametrize("line", [line for line in LINES if line.startswith(("train", "eval"))])
-def test_a_published_command(line: str) -> None:
+def test_published_command_is_parsed_as_before(line: str) -> None:
     name, *words = shlex.split(line)
     found = access.parse([name, *words])
     assert access.parse_published(name, words).items() <= found.items()
 
 
 @pytest.mark.parametrize("line", TRAINING)
-def test_the_configuration_of_a_run(line: str) -> None:
+def test_training_configuration_of_a_command_line(line: str) -> None:
     options = access.parse(shlex.split(line))
     if "--precision auto" in line:
         options["precision"] = None
@@ -150,7 +150,7 @@ OLD = known("options.json.gz", "commands", every_option())
 
 
 @pytest.mark.parametrize("command", OLD)
-def test_the_options_of_a_command(command: str) -> None:
+def test_options_of_each_command(command: str) -> None:
     now = access.parsers()[command]._actions
     for old in OLD[command]:
         dest = access.DEST_RENAMES.get(old["dest"], old["dest"])

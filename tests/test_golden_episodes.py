@@ -22,7 +22,7 @@ def hashed(name: str, episodes: Sequence[Any]) -> dict[str, Any]:
     return marked([access.text(episode) for episode in episodes], secret=name not in BUILT_IN)
 
 
-def test_no_type_is_gone() -> None:
+def test_every_episode_type_of_0_1_0_exists() -> None:
     every, trained = access.episode_types(), access.trainable()
     assert set(every) >= set(known("episodes.json.gz", "types", every))
     assert set(trained) >= set(known("episodes.json.gz", "trainable", trained))

@@ -35,7 +35,7 @@ def test_logits(arch: str, size: str) -> None:
 
 
 @pytest.mark.parametrize(("arch", "size"), CASES)
-def test_a_training_pass(arch: str, size: str) -> None:
+def test_loss_and_gradients_of_a_training_step(arch: str, size: str) -> None:
     network = access.network(arch, size)
     episodes = access.curriculum("algebraic+biases", None, 0, range(100, 102))
     logits, auxiliary, gradients = access.training_pass(network, episodes)
@@ -47,7 +47,7 @@ def test_a_training_pass(arch: str, size: str) -> None:
 
 
 @pytest.mark.parametrize("name", access.shipped())
-def test_a_model_that_comes_with_biml(name: str) -> None:
+def test_pretrained_model_weights_and_responses(name: str) -> None:
     path = access.shipped()[name]
     card = access.card(path)
     golden = known("models.json.gz", f"{name} card", card)

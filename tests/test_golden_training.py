@@ -64,13 +64,13 @@ def check_end(arch: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("arch", RUNS)
-def test_a_whole_run(arch: str, tmp_path: Path, data: Path) -> None:
+def test_a_complete_run(arch: str, tmp_path: Path, data: Path) -> None:
     assert access.main(words(tmp_path, data, RUNS[arch])) == 0
     check_end(arch, tmp_path)
 
 
 @pytest.mark.parametrize("arch", RUNS)
-def test_a_run_that_was_interrupted_before(arch: str, tmp_path: Path, data: Path) -> None:
+def test_a_run_interrupted_in_0_1_0_resumes(arch: str, tmp_path: Path, data: Path) -> None:
     state = GOLDEN / "training" / arch
     if WRITES:
         interrupt(words(tmp_path, data, f"{RUNS[arch]} --save_every 0"), state, tmp_path)

@@ -106,6 +106,6 @@ def test_sizes_words_and_symbols_can_be_changed(n_functions: int) -> None:
         ({"n_query": 0}, "at least 1"),
     ],
 )
-def test_inconsistent_sizes_are_refused(options: dict[str, object], problem: str) -> None:
+def test_inconsistent_sizes_are_rejected(options: dict[str, object], problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
         MetaGrammar(**options)  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ def test_equivalence_distinguishes_any_other_difference() -> None:
         assert not equivalent(a, other)
 
 
-def test_isomorphism_needs_a_one_to_one_renaming() -> None:
+def test_isomorphism_requires_a_bijection_of_words_and_symbols() -> None:
     a = parse("dax -> RED", "wif -> BLUE", "u1 lug -> [u1] RED")
     assert isomorphic(a, parse("x -> BLUE", "y -> RED", "u1 f -> [u1] RED"))
     assert not isomorphic(a, parse("x -> RED", "y -> RED", "u1 f -> [u1] RED"))
@@ -42,12 +42,12 @@ def test_isomorphism_needs_a_one_to_one_renaming() -> None:
     assert not isomorphic(a, parse("x -> RED", "y -> BLUE", "u1 x -> [u1] RED"))
 
 
-def test_words_and_symbols_have_separate_renamings() -> None:
+def test_words_and_symbols_are_remapped_separately_in_isomorphisms() -> None:
     assert isomorphic(parse("1 -> 1", "2 -> 2"), parse("1 -> 2", "2 -> 1"))
 
 
 @given(SEEDS)
-def test_gold_grammar_is_recognised_under_any_renaming_and_order(seed: int) -> None:
+def test_gold_grammar_is_recognised_under_any_remapping_and_rule_order(seed: int) -> None:
     rng = Random(seed)
     words = dict(zip(GOLD.words, rng.sample(WORDS, 7), strict=True))
     symbols = dict(zip(GOLD.symbols, rng.sample(COLOURS, 4), strict=True))

@@ -16,7 +16,7 @@ from biml.paths import DataFolders
     ("name", "learner", "noise"),
     [("algebraic+biases", BiasOracle, 0.01), ("algebraic+slips", SlipOracle, 0.03)],
 )
-def test_targets_follow_the_mixture_apart_from_noise(
+def test_sampled_targets_follow_the_closed_form_mixture(
     shared: Path, name: str, learner: Any, noise: float
 ) -> None:
     data = DataFolders(shared)

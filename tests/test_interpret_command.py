@@ -20,12 +20,14 @@ def rules(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_prints_one_output_per_line(rules: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_interpret_prints_one_output_per_line(
+    rules: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["interpret", "--grammar", rules, "dax lug", "dax dax lug", "wif"]) == 0
     assert capsys.readouterr().out == "RED RED\nRED RED RED\nwif\n"
 
 
-def test_reads_standard_input_without_arguments(
+def test_interpret_reads_standard_input_without_arguments(
     rules: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"dax lug\n\n  wif dax")))
@@ -72,7 +74,7 @@ def test_the_grammar_of_an_episode_file_is_used(
         (f"x1 -> {'RED ' * 10_001}", "bad.txt: the output runs over 10,000 symbols"),
     ],
 )
-def test_a_bad_grammar_is_an_error_with_its_line(
+def test_error_for_an_invalid_grammar_gives_its_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, problem: str
 ) -> None:
     path = tmp_path / "bad.txt"

@@ -33,7 +33,7 @@ def test_importing_biml_loads_neither_torch_nor_numpy() -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_can_be_imported() -> None:
     for name in biml.__all__:
         assert getattr(biml, name) is not None
     assert dir(biml) == sorted(biml.__all__)
@@ -42,7 +42,7 @@ def test_every_public_name_is_there() -> None:
         biml.teapot  # noqa: B018
 
 
-def test_answers_come_in_the_form_of_the_query(model: biml.Model) -> None:
+def test_responses_have_the_form_of_the_query(model: biml.Model) -> None:
     text = model.respond(STUDY, "wif fep")
     assert isinstance(text, str)
     assert model.respond(STUDY, ("wif", "fep")) == tuple(text.split())
@@ -57,7 +57,7 @@ def test_study_examples_matter_and_may_be_missing(model: biml.Model) -> None:
     assert model.log_prob([], "dax", "RED") != model.log_prob(STUDY, "dax", "RED")
 
 
-def test_samples_are_drawn_anew_for_each_seed(model: biml.Model) -> None:
+def test_samples_depend_on_the_seed(model: biml.Model) -> None:
     answers = model.sample(STUDY, "wif fep", n=20, seed=3)
     assert len(answers) == 20
     assert len(set(answers)) > 1
@@ -88,7 +88,7 @@ def test_probabilities_of_all_short_responses_add_up_to_at_most_one(model: biml.
         (STUDY, None, "a query"),
     ],
 )
-def test_a_query_that_cannot_be_presented_is_refused(model, study, query, says: str) -> None:
+def test_an_invalid_query_is_rejected(model, study, query, says: str) -> None:
     for method in (model.respond, model.sample, model.probabilities):
         with pytest.raises(biml.UsageError, match=says):
             method(study, query)
@@ -116,7 +116,7 @@ def test_the_most_probable_responses_have_the_probabilities_of_log_prob(model) -
     assert max(others) <= best[-1][1]
 
 
-def test_an_episode_and_tables(model: biml.Model) -> None:
+def test_episodes_are_accepted_and_results_given_as_tables(model: biml.Model) -> None:
     episode = biml.sample_episode(seed=1)
     responses = model.respond(episode)
     assert responses == model.respond([episode])[0] == model.responder.respond([episode])[0]
@@ -150,7 +150,7 @@ def test_evaluation_of_models_and_names() -> None:
 
 
 @pytest.mark.parametrize("device", ["mps", "cuda:99", "teapot"])
-def test_a_device_that_is_not_there_is_refused(model: biml.Model, device: str) -> None:
+def test_an_unavailable_device_is_rejected(model: biml.Model, device: str) -> None:
     with pytest.raises(biml.UsageError, match=f"^device.*{device}"):
         biml.load("toy", device=device)
 
@@ -178,19 +178,19 @@ def test_reproduce_is_a_function_and_a_package() -> None:
         biml.reproduce("teapot")
 
 
-def test_a_missing_model_is_said_with_what_there_is(model: biml.Model, tmp_path: Path) -> None:
+def test_error_for_a_missing_model_lists_available_ones(model: biml.Model, tmp_path: Path) -> None:
     with pytest.raises(biml.UsageError, match=r"no model 'other'.*there is toy\.pt.*biml train"):
         biml.load("other")
     assert biml.load(tmp_path / "out_models" / "toy.pt").name == "toy.pt"
 
 
-def test_a_model_says_what_it_is(model: biml.Model) -> None:
+def test_the_repr_of_a_model_describes_it(model: biml.Model) -> None:
     assert model.episode_type == "algebraic"
     assert "toy.pt" in repr(model)
     assert "gazzer" in repr(model)
 
 
 @pytest.mark.published_data
-def test_a_released_model_answers(shared: Path) -> None:
+def test_a_released_model_responds(shared: Path) -> None:
     model = biml.load(shared / "legacy" / "net-legacy-vanilla.pt")
     assert model.respond([], "2 surround 3") == "2 3 2"

@@ -72,7 +72,7 @@ def test_a_measure_across_models_compares_each_model_with_people(responses: pd.D
     assert measure_values(MEASURES["same"], responses)["value"].tolist() == [1.0, 0.0]
 
 
-def test_a_name_that_exists_is_refused() -> None:
+def test_a_registered_measure_cannot_replace_another() -> None:
     with pytest.raises(biml.UsageError, match="error_rates"):
         biml.register_measure("error_rates", task="few_shot")(len)
 

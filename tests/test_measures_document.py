@@ -10,7 +10,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "measures.md"
 
 
 @pytest.mark.published_data
-def test_what_the_document_says_can_be_done(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_examples_of_the_document_run(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIML_DATA", str(shared))
     text = DOCUMENT.read_text("utf-8")
     names: dict[str, Any] = {}

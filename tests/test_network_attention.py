@@ -90,7 +90,7 @@ def test_gradients_pass_where_elements_were_kept() -> None:
     assert torch.equal(x.grad, torch.where(out == 0, 0.0, 2.0))
 
 
-def test_each_mask_is_new_and_a_function_of_the_generator() -> None:
+def test_each_dropout_mask_is_new_and_determined_by_the_generator() -> None:
     like = torch.ones(1)
 
     def three(seed: int) -> list[Tensor]:
@@ -108,7 +108,7 @@ def test_nothing_is_dropped_at_probability_zero() -> None:
     assert NO_DROPOUT(x) is x
 
 
-def test_a_mask_keeps_values_bit_for_bit() -> None:
+def test_dropout_keeps_values_bit_for_bit() -> None:
     x = torch.tensor([1.5, -0.0, float("inf"), 7.0])
     mask = torch.tensor([-1, -1, 0, -1], dtype=torch.int32)
     assert apply_mask(x, mask).tolist() == [1.5, -0.0, 0.0, 7.0]

@@ -19,7 +19,7 @@ SMALL = StagedConfig(
 )
 
 
-def test_uses_of_a_word_in_one_episode_share_a_slot() -> None:
+def test_tokens_of_a_word_in_one_episode_share_a_slot() -> None:
     entries = build_lexicon_index([[NO_SLOT, 0, 1, 0], [NO_SLOT, 0]], [[1, NO_SLOT], [0]])
     assert entries.study_slots.tolist() == [3, 0, 1, 0, 3, 2]
     assert entries.uses.unpack[entries.uses.mask].tolist() == [1, 3, 2, 5]
@@ -47,7 +47,7 @@ def test_packing_and_padding_invert_each_other_with_gradients(lengths: list[int]
     torch.testing.assert_close(gradient, 2 * way)
 
 
-def test_a_slot_is_a_weighted_mean_over_the_uses_of_its_word() -> None:
+def test_a_slot_is_a_weighted_mean_over_the_tokens_of_its_word() -> None:
     torch.manual_seed(0)
     entries = build_lexicon_index([[NO_SLOT, 0, 1, 0]], [[]])
     layer = LexiconExchange(StagedConfig(nheads=2, emb_size=8, ff_mult=1))
@@ -81,7 +81,7 @@ def test_tokens_that_are_no_word_receive_nothing_from_the_lexicon() -> None:
     assert not torch.allclose(told[1], told[2])
 
 
-def test_the_lexicon_carries_information_between_uses_of_a_word() -> None:
+def test_the_lexicon_carries_information_between_tokens_of_a_word() -> None:
     net = StagedNetwork(replace(SMALL, nheads_within=2), PUBLISHED_VOCAB, seed=1).eval()
 
     def read(word: str, symbol: str) -> Tensor:

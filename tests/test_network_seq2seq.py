@@ -238,7 +238,7 @@ def test_sequences_longer_than_the_position_table_are_read() -> None:
     assert logits.isfinite().all()
 
 
-def test_positions_are_sines_and_cosines_of_falling_rates() -> None:
+def test_position_encodings_are_sines_and_cosines() -> None:
     table = sinusoidal_positions(50, 8)
     assert table[7, 2].item() == pytest.approx(math.sin(7 / 10_000 ** (2 / 8)), abs=1e-6)
     assert table[7, 3].item() == pytest.approx(math.cos(7 / 10_000 ** (2 / 8)), abs=1e-6)
@@ -248,7 +248,7 @@ def test_positions_are_sines_and_cosines_of_falling_rates() -> None:
     ("field", "value"),
     [("emb_size", 30), ("nheads", 3), ("dropout", 1.0), ("activation", "tanh"), ("ff_mult", 0)],
 )
-def test_sizes_that_cannot_work_are_refused_by_name(field: str, value: object) -> None:
+def test_error_for_an_invalid_network_size_names_the_option(field: str, value: object) -> None:
     with pytest.raises(UsageError, match=field):
         Seq2SeqConfig(**{field: value})
 

@@ -53,7 +53,7 @@ def test_decoding_step_by_step_gives_the_logits_of_the_forward_pass(net: StagedN
         torch.testing.assert_close(logits[asked], at_once[asked, step], atol=1e-4, rtol=1e-4)
 
 
-def test_rows_may_leave_the_decoder_state_between_steps(net: StagedNetwork) -> None:
+def test_rows_can_be_dropped_from_the_decoder_state(net: StagedNetwork) -> None:
     batch = net.collate(episodes(2))
     keep = torch.arange(0, len(batch.target), 3)
     memory = net.encode(batch)
@@ -159,7 +159,7 @@ def test_gradients_agree_with_autograd_of_plain_operations() -> None:
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
-def test_impossible_sizes_are_refused() -> None:
+def test_invalid_sizes_of_the_staged_network_are_rejected() -> None:
     with pytest.raises(UsageError, match="multiple of nheads"):
         StagedConfig(emb_size=30, nheads=4)
     with pytest.raises(UsageError, match="even"):

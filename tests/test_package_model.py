@@ -42,7 +42,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_seven_models_have_trainable_types_with_known_data() -> None:
+def test_the_seven_pretrained_models_have_types_with_known_training_data() -> None:
     assert len(paths.PRETRAINED) == 7
     assert all(EPISODE_TYPES[kind].training for kind in paths.PRETRAINED.values())
     for row in EPISODE_TYPES.values():
@@ -79,7 +79,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EpisodeType, "open_evaluation", first)
 
 
-def test_a_card_tells_the_whole_training_and_its_figures(
+def test_a_card_has_the_training_provenance_and_metrics(
     checkpoint: Path, shared: Path, few: None
 ) -> None:
     contents = build_release(checkpoint, "net-BIML-joint-top", DataFolders(shared), repeats=2)
@@ -101,7 +101,7 @@ def test_a_card_tells_the_whole_training_and_its_figures(
     assert card["parents"][0]["history"][-1]["step"] == 2
 
 
-def test_learning_curves_of_all_runs_stand_end_to_end(
+def test_learning_curves_of_consecutive_runs_are_concatenated(
     checkpoint: Path, shared: Path, few: None, home: Path
 ) -> None:
     first, second = training_segments(checkpoint)
@@ -122,7 +122,7 @@ def test_learning_curves_of_all_runs_stand_end_to_end(
     assert kept.episodes_before == 4
 
 
-def test_figures_are_those_of_the_weights_that_are_shipped(
+def test_metrics_are_measured_on_the_released_weights(
     checkpoint: Path, shared: Path, few: None, home: Path
 ) -> None:
     data = DataFolders(shared)
@@ -134,7 +134,7 @@ def test_figures_are_those_of_the_weights_that_are_shipped(
         assert torch.equal(value, contents["weights"][name])
 
 
-def test_facts_can_be_given_where_a_checkpoint_lacks_them(
+def test_metadata_missing_from_a_checkpoint_can_be_given(
     checkpoint: Path, shared: Path, few: None
 ) -> None:
     facts = {"minutes": 60.0, "note": "by hand"}
@@ -145,11 +145,11 @@ def test_facts_can_be_given_where_a_checkpoint_lacks_them(
         build_release(checkpoint, "net", data, facts={"colour": "red"})
 
 
-def test_every_figure_of_a_card_is_shown() -> None:
+def test_every_metric_of_a_card_is_printed() -> None:
     assert [one.name for one in CARD_MEASUREMENTS] == list(METRIC_NAMES)
 
 
-def test_what_cannot_be_asked_is_left_out_with_a_reason(shared: Path) -> None:
+def test_benchmarks_that_do_not_apply_are_omitted_with_a_reason(shared: Path) -> None:
     network = Seq2SeqTransformer(Seq2SeqConfig(1, 1, 2, 16, 1), CANONICAL_VOCAB, seed=4)
     figures, skipped = evaluate_for_card(network, DataFolders(shared), repeats=1)
     assert {name: figure["episode_type"] for name, figure in figures.items()} == {
@@ -160,14 +160,14 @@ def test_what_cannot_be_asked_is_left_out_with_a_reason(shared: Path) -> None:
     assert all("it knows other words (1 2 3 DAX" in why for why in skipped.values())
 
 
-def test_answers_that_rounding_changes_are_counted(few: None) -> None:
+def test_responses_changed_by_rounding_are_counted(few: None) -> None:
     one, other = small_network(1), small_network(2)
     assert count_changed_responses(one, one, DataFolders())[0] == 0
     changed, asked = count_changed_responses(one, other, DataFolders())
     assert 0 < changed <= asked
 
 
-def test_exact_answers_may_be_longer_than_ten_symbols() -> None:
+def test_exact_matches_may_be_longer_than_ten_symbols() -> None:
     network = small_network()
     network.out.bias.data[network.vocabulary.output.encode(["RED"])] = 1000
     asked = Episode((), (Example(("dax",), ("RED",) * 12),))
@@ -195,7 +195,7 @@ def test_package_model_writes_weights_and_card(
     assert not (tmp_path / "made" / "net-BIML-top.safetensors").exists()
 
 
-def test_a_command_repeats_the_options_that_matter() -> None:
+def test_the_reproduction_command_has_the_options_that_differ_from_defaults() -> None:
     options = {
         **{"preset": "fast", "arch": "staged", "optimizer": "muon", "lr_warmup": False},
         **{"minutes": 60.0, "nsteps": 4000, "init": "/somewhere/net.pt", "emb_size": 64},

@@ -88,7 +88,7 @@ def test_a_plugin_may_be_an_importable_module(
 
 
 @pytest.mark.parametrize("option", [["--plugin", "FILE"], ["--plugin=FILE"]])
-def test_the_option_is_taken_out_wherever_it_stands(tmp_path: Path, option: list[str]) -> None:
+def test_the_plugin_option_is_removed_from_any_position(tmp_path: Path, option: list[str]) -> None:
     path = str(write(tmp_path))
     option = [word.replace("FILE", path) for word in option]
     assert load_plugins(["data", *option, "status"]) == ["data", "status"]
@@ -104,12 +104,12 @@ def test_the_option_is_taken_out_wherever_it_stands(tmp_path: Path, option: list
         (["--plugin", "no_such_module_of_mine"], "no_such_module_of_mine"),
     ],
 )
-def test_a_missing_plugin_is_named(words: list[str], named: str, capsys: Any) -> None:
+def test_error_for_a_missing_plugin_names_it(words: list[str], named: str, capsys: Any) -> None:
     assert main(["models", *words]) == 2
     assert named in capsys.readouterr().err
 
 
-def test_a_broken_plugin_is_named_with_its_line(tmp_path: Path, capsys: Any) -> None:
+def test_error_in_a_plugin_gives_its_file_and_line(tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "broken.py"
     path.write_text("import json\n\njson.loads('{')\n")
     assert main(["models", "--plugin", str(path)]) == 1
@@ -119,7 +119,7 @@ def test_a_broken_plugin_is_named_with_its_line(tmp_path: Path, capsys: Any) -> 
     assert "Traceback" not in message
 
 
-def test_built_in_names_and_those_of_other_plugins_are_refused(tmp_path: Path) -> None:
+def test_names_of_built_ins_and_other_plugins_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="algebraic"):
         plugins.load(write(tmp_path, name="algebraic"))
     plugins.load(write(tmp_path, file="first.py"))
@@ -127,7 +127,7 @@ def test_built_in_names_and_those_of_other_plugins_are_refused(tmp_path: Path) -
         plugins.load(write(tmp_path, file="second.py"))
 
 
-def test_a_notebook_may_register_again() -> None:
+def test_a_notebook_may_register_the_same_name_again() -> None:
     for summary in ("first version", "second version"):
         biml.register_episode_type(
             EpisodeType("mine", summary, evaluation=biml.episode_type("algebraic").evaluation)
@@ -156,13 +156,15 @@ def test_plugins_of_installed_packages_are_loaded_when_a_name_is_unknown(
         biml.episode_type("another")
 
 
-def test_a_broken_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_in_an_installed_plugin_names_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install(tmp_path, "no_such_module_of_mine", monkeypatch)
     with pytest.raises(BimlError, match="package my-lab"):
         plugins.load_installed()
 
 
-def test_listings_and_help_have_what_plugins_register(capsys: Any) -> None:
+def test_listings_and_help_include_registered_extensions(capsys: Any) -> None:
     loaded = [f"--plugin={path}" for path in sorted(EXAMPLES.glob("*.py"))]
     run("episode-types", *loaded)
     assert "\nalgebraic+repetition\n" in capsys.readouterr().out
@@ -177,7 +179,7 @@ def test_listings_and_help_have_what_plugins_register(capsys: Any) -> None:
         assert name in shown
 
 
-def test_help_says_that_the_file_is_run() -> None:
+def test_help_warns_that_plugin_files_are_executed() -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "biml", "interpret", "--help"], capture_output=True, text=True
     ).stdout
@@ -281,7 +283,7 @@ def test_the_architecture_decodes_as_it_scores_and_learns() -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_the_responder_and_the_measure_are_in_the_tables_and_on_the_page(
+def test_registered_responders_and_measures_are_in_tables_and_report(
     tmp_path: Path, shared: Path
 ) -> None:
     out = tmp_path / "report"

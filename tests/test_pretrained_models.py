@@ -69,7 +69,7 @@ def test_a_pretrained_model_is_found_by_name(top: Path, name: str) -> None:
     assert resolve_model(name) == top
 
 
-def test_a_file_of_that_name_goes_first(top: Path, home: Path, tmp_path: Path) -> None:
+def test_a_file_of_the_same_name_takes_precedence(top: Path, home: Path, tmp_path: Path) -> None:
     released = tmp_path / "data" / "out_models" / "net-BIML-top.pt"
     mine = home / "mine" / "net-BIML-top.pt"
     for path in (released, mine):
@@ -80,7 +80,7 @@ def test_a_file_of_that_name_goes_first(top: Path, home: Path, tmp_path: Path) -
     assert resolve_model("net-BIML-top.pt", home / "empty", DataFolders()) == top
 
 
-def test_a_path_never_means_a_pretrained_model(top: Path) -> None:
+def test_a_path_does_not_resolve_to_a_pretrained_model(top: Path) -> None:
     with pytest.raises(UsageError, match="With biml comes net-BIML-top"):
         resolve_model("elsewhere/net-BIML-top.pt")
 
@@ -98,14 +98,14 @@ def test_evaluation_reports_that_it_uses_the_pretrained_model(top: Path, capsys)
     assert "shipped" not in capsys.readouterr().out
 
 
-def test_the_library_loads_it_with_its_card(top: Path) -> None:
+def test_the_library_loads_a_pretrained_model_with_its_card(top: Path) -> None:
     model = biml.load("net-BIML-top.pt")
     assert model.card["p_lapse"] == 0.03
     assert model.episode_type == "algebraic+biases"
     assert isinstance(model.respond([("dax", "RED")], "dax"), str)
 
 
-def test_files_that_evaluation_writes_do_not_go_into_the_installation(
+def test_evaluation_writes_no_files_into_the_installation(
     top: Path, home: Path, shared: Path
 ) -> None:
     before = sorted(top.parent.iterdir())
@@ -117,7 +117,7 @@ def test_files_that_evaluation_writes_do_not_go_into_the_installation(
     assert (home / "out_models" / "net-BIML-top_few_shot_human_samples.html").is_file()
 
 
-def test_a_run_can_start_from_it(top: Path, home: Path) -> None:
+def test_training_can_start_from_a_pretrained_model(top: Path, home: Path) -> None:
     assert main([
         *("train", "--init", "net-BIML-top.pt", "--fn_out_model", "mine.pt", "--quiet"),
         *("--nsteps", "1", "--batch_size", "2", "--workers", "1"),
@@ -130,7 +130,7 @@ def test_a_run_can_start_from_it(top: Path, home: Path) -> None:
 # --- damage
 
 
-def test_a_changed_file_is_not_loaded(top: Path, capsys) -> None:
+def test_a_file_with_another_checksum_is_rejected(top: Path, capsys) -> None:
     weights = bytearray(top.read_bytes())
     weights[-1] ^= 1
     top.write_bytes(bytes(weights))
@@ -141,7 +141,7 @@ def test_a_changed_file_is_not_loaded(top: Path, capsys) -> None:
         biml.load("net-BIML-top")
 
 
-def test_a_pretrained_card_without_checksum_is_refused(top: Path) -> None:
+def test_a_pretrained_card_without_checksum_is_rejected(top: Path) -> None:
     card = json.loads(top.with_suffix(".json").read_text())
     del card["sha256"]
     top.with_suffix(".json").write_text(json.dumps(card))
@@ -149,19 +149,19 @@ def test_a_pretrained_card_without_checksum_is_refused(top: Path) -> None:
         biml.load("net-BIML-top")
 
 
-def test_a_missing_card_is_named(top: Path) -> None:
+def test_error_for_a_missing_card_names_it(top: Path) -> None:
     top.with_suffix(".json").unlink()
     with pytest.raises(BimlError, match=r"its card net-BIML-top\.json is missing"):
         biml.load("net-BIML-top")
 
 
-def test_a_card_that_is_no_json_is_named(top: Path, capsys) -> None:
+def test_error_for_an_invalid_card_names_it(top: Path, capsys) -> None:
     top.with_suffix(".json").write_text("{")
     assert main(["models", "net-BIML-top"]) == 1
     assert "net-BIML-top.json: is not a model card in JSON" in capsys.readouterr().err
 
 
-def test_an_exported_model_is_checked_as_well(home: Path) -> None:
+def test_checksums_of_exported_models_are_verified(home: Path) -> None:
     write_safetensors(
         home / "net.safetensors", checkpoint.checkpoint_of(small_network(), "algebraic")
     )
@@ -175,7 +175,7 @@ def test_an_exported_model_is_checked_as_well(home: Path) -> None:
 # --- listing them
 
 
-def test_models_are_listed_with_their_figures(top: Path, capsys) -> None:
+def test_models_are_listed_with_their_metrics(top: Path, capsys) -> None:
     copy = top.with_name("net-BIML-copy-top.safetensors")
     write_safetensors(copy, checkpoint.checkpoint_of(small_network(), "retrieve"))
     assert main(["models"]) == 0
@@ -198,7 +198,7 @@ def test_a_damaged_model_does_not_hide_the_others(top: Path, capsys) -> None:
     assert "its card net-BIML-joint-top.json is missing" in " ".join(told.split())
 
 
-def test_a_card_is_shown_in_words(top: Path, capsys) -> None:
+def test_a_card_is_described_in_words(top: Path, capsys) -> None:
     assert main(["models", "net-BIML-top.pt"]) == 0
     told = " ".join(capsys.readouterr().out.split())
     for text in (
@@ -213,18 +213,18 @@ def test_a_card_is_shown_in_words(top: Path, capsys) -> None:
         assert text in told
 
 
-def test_a_card_is_given_as_it_is(top: Path, capsys) -> None:
+def test_a_card_is_printed_as_json(top: Path, capsys) -> None:
     assert main(["models", "net-BIML-top", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == read_card(top)
 
 
-def test_it_says_when_there_are_none(capsys) -> None:
+def test_an_empty_list_of_models_is_reported(capsys) -> None:
     assert main(["models"]) == 0
     assert "no pretrained models" in capsys.readouterr().out
     assert main(["models", "net-BIML-top"]) == 2
     assert "choose one of: none" in capsys.readouterr().err
 
 
-def test_a_name_that_is_not_there_is_answered_with_those_that_are(top: Path, capsys) -> None:
+def test_error_for_an_unknown_model_lists_the_known_ones(top: Path, capsys) -> None:
     assert main(["models", "net-MLC"]) == 2
     assert "choose one of: net-BIML-top" in capsys.readouterr().err

@@ -87,7 +87,7 @@ def test_text_from_tables_and_names_is_escaped(page: str) -> None:
     assert "onerror" in text_of(page)
 
 
-def test_figures_are_files_and_hostile_labels_stay_text_in_them(folder: Path) -> None:
+def test_figures_are_files_with_escaped_labels(folder: Path) -> None:
     files = sorted(path.name for path in (folder / "figures").iterdir())
     assert files == sorted(f"{name}.{ending}" for name in FIGURE_NAMES for ending in ("png", "svg"))
     for path in (folder / "figures").glob("*.png"):
@@ -107,7 +107,7 @@ def test_responses_are_counted_with_percentages_and_error_types(page: str) -> No
     assert 'aria-label="DAX 3"' in row
 
 
-def test_study_examples_stand_in_the_sidebar(page: str) -> None:
+def test_study_examples_are_in_the_sidebar(page: str) -> None:
     aside = page[page.index("<aside") : page.index("</aside>")]
     assert "3 surround 1 after 2 2 3 1 3" in text_of(aside)
     assert aside.count("<dt>") >= 14
@@ -132,7 +132,7 @@ def test_probe_trials_list_study_examples_and_allowed_outputs(page: str) -> None
     assert "p1 → c1 p2 from c1 c2 mutual exclusivity 91% ✓ of 22 c2 18 81.8% ✓" in text
 
 
-def test_published_values_stand_below_reproduced_ones(page: str) -> None:
+def test_published_values_are_below_reproduced_ones(page: str) -> None:
     text = text_of(page)
     assert "80.7 paper 80.7 (0.0)" in text
     assert "82.5 paper 82.4 (+0.1)" in text
@@ -141,7 +141,7 @@ def test_published_values_stand_below_reproduced_ones(page: str) -> None:
     assert "−400.5 paper −380 to −360 (−20.5)" in text
 
 
-def test_numbers_of_the_tables_are_shown(page: str) -> None:
+def test_the_page_has_the_numbers_of_the_tables(page: str) -> None:
     text = text_of(page)
     for number in ("−536.1", "135.5", "180.2", "0.031", "24.4 10 of 41", "−0.23", "p < 0.001"):
         assert number in text, number
@@ -176,7 +176,7 @@ def test_a_section_without_its_table_is_left_out(tmp_path: Path, table: str, gon
 
 
 @pytest.mark.parametrize("table", number_tables())
-def test_every_table_can_stand_alone(tmp_path: Path, table: str) -> None:
+def test_the_page_can_be_made_from_any_single_table(tmp_path: Path, table: str) -> None:
     write_report(write_toy(tmp_path / "r", {table: number_tables()[table]}))
     assert Outline((tmp_path / "r" / "index.html").read_text()).wrong == []
 
@@ -207,7 +207,9 @@ def test_many_different_responses_are_collapsed_and_the_rarest_only_counted(tmp_
     assert "and 16 rarer responses" in text
 
 
-def test_the_command_makes_the_page_again(folder: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_report_command_regenerates_the_page(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
     (folder / "index.html").write_text("old")
     assert main(["report", str(folder)]) == 0
     assert capsys.readouterr().out == f"Report: {folder / 'index.html'}\n"

@@ -32,7 +32,7 @@ def test_tables_saved_by_a_spreadsheet_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in number_tables() if TABLES[name].keys])
-def test_two_rows_with_the_same_keys_are_refused(tmp_path: Path, name: str) -> None:
+def test_two_rows_with_the_same_keys_are_rejected(tmp_path: Path, name: str) -> None:
     folder = write_toy(tmp_path / "r", {name: number_tables()[name]})
     path = folder / "tables" / f"{name}.csv"
     header, *rows = path.read_text().splitlines()
@@ -118,7 +118,7 @@ def damage(folder: Path, how: str) -> None:
         ("study", 1, ("responses.csv", "p1 and c1")),
     ],
 )
-def test_damaged_results_are_refused_and_the_page_before_them_kept(
+def test_damaged_results_are_rejected_and_the_previous_page_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture, how: str, code: int, says: tuple[str, ...]
 ) -> None:
     row = {"task": "probes", "item": "t", "query": "p2", "study": "p1 -> c1", "response": "c2"}

@@ -38,14 +38,14 @@ def figures(results: Results, model: str) -> pd.DataFrame:
 
 
 @pytest.mark.published_data
-def test_people_are_as_published(results: Results) -> None:
+def test_statistics_of_human_responses_are_the_published_ones(results: Results) -> None:
     people = figures(results, "people")
     assert len(people) == 14
     assert (people["difference"].abs() < 0.05).all()
 
 
 @pytest.mark.published_data
-def test_symbolic_models_are_as_published(results: Results) -> None:
+def test_statistics_of_symbolic_models_are_the_published_ones(results: Results) -> None:
     oracle = figures(results, "oracle")
     assert oracle.loc["log-likelihood of few-shot responses", "reproduced"] == pytest.approx(
         -536.1, abs=0.05
@@ -57,7 +57,7 @@ def test_symbolic_models_are_as_published(results: Results) -> None:
     )
 
 
-def test_every_table_is_there_with_its_columns_and_people_first(results: Results) -> None:
+def test_every_table_exists_with_its_columns_and_people_first(results: Results) -> None:
     assert set(results.tables) == set(TABLES) - {"measures"}  # none is registered
     for name, frame in results.tables.items():
         assert list(frame.columns) == list(TABLES[name].columns), name
@@ -68,7 +68,7 @@ def test_every_table_is_there_with_its_columns_and_people_first(results: Results
 
 
 @pytest.mark.published_data
-def test_folds_are_scored_by_held_out_models_and_add_up(results: Results) -> None:
+def test_folds_are_scored_by_held_out_models_and_summed(results: Results) -> None:
     table = results.tables["likelihoods"]
     folds = table[(table["task"] == "open_ended") & (table["model"] == "joint-top")]
     assert folds["fold"].tolist() == ["1", "2", "3", "4", "5", "all"]
@@ -84,7 +84,7 @@ def test_folds_are_scored_by_held_out_models_and_add_up(results: Results) -> Non
     assert people["log_likelihood"].sum() == pytest.approx(total)
 
 
-def test_without_folds_everybody_is_scored_within_sample(
+def test_without_folds_all_participants_are_scored_within_sample(
     models: Path, shared: Path, place: Path, tmp_path: Path
 ) -> None:
     data = DataFolders(shared)
@@ -122,7 +122,7 @@ def test_models_scored_on_other_responses_are_listed(results: Results) -> None:
     ]
 
 
-def test_models_for_different_people_are_not_compared_though_there_are_as_many(
+def test_models_scored_on_different_participants_are_not_compared(
     models: Path, shared: Path, place: Path, tmp_path: Path
 ) -> None:
     for fold in (1, 2):
@@ -194,7 +194,7 @@ def test_the_page_shows_published_values_of_absent_models(
     assert re.search(r">–\s*<[^>]*>\s*paper 93\.8\s*<", page)
 
 
-def test_responses_to_probes_are_scored(results: Results) -> None:
+def test_probe_responses_are_scored(results: Results) -> None:
     table = results.tables["likelihoods"]
     rows = table[table["task"] == "probes"].set_index("model")
     assert rows.index.tolist() == ["joint-top", "probed"]
@@ -231,7 +231,7 @@ def test_greedy_accuracies_and_samples_of_every_task(results: Results) -> None:
     assert answers["probes"].to_dict() == dict.fromkeys(["people", "joint-top", "probed"], 264)
 
 
-def test_the_page_and_what_was_run_stand_beside_the_tables(results: Results, place: Path) -> None:
+def test_the_page_and_run_metadata_are_beside_the_tables(results: Results, place: Path) -> None:
     about = json.loads((place / "out" / "results.json").read_bytes())
     assert about["format"] == 4
     assert about["quick"] is True
@@ -244,7 +244,7 @@ def test_the_page_and_what_was_run_stand_beside_the_tables(results: Results, pla
     assert (place / "out" / "index.html").stat().st_size > 10_000
 
 
-def test_networks_lapse_in_samples_only_when_asked(wanted: ReproductionSpec) -> None:
+def test_samples_of_networks_have_lapses_only_with_lapse_samples(wanted: ReproductionSpec) -> None:
     def needs(lapsing: bool) -> dict[tuple[str, str], str]:
         asked = ReproductionSpec(
             wanted.models, select_experiments(["few-shot"]), wanted.data, True, 0, lapsing
@@ -257,7 +257,7 @@ def test_networks_lapse_in_samples_only_when_asked(wanted: ReproductionSpec) -> 
     assert ("few_shot_likelihood", "oracle") in needs(False)
 
 
-def test_without_human_data_the_message_names_the_command_and_novel_rules_still_run(
+def test_without_human_data_novel_rules_run_and_the_error_names_the_download_command(
     models: Path, tmp_path: Path
 ) -> None:
     nowhere = DataFolders(None, (SearchPath(tmp_path, "nowhere"),))

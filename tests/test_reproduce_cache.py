@@ -12,7 +12,7 @@ from biml.reproduce.cache import MANIFEST, ResultCache
 GROUPS = pd.DataFrame([("net", "all", 50.0)], columns=["model", "complexity", "accuracy"])
 
 
-def test_what_was_not_used_for_long_is_removed(tmp_path: Path) -> None:
+def test_cache_entries_unused_for_long_are_removed(tmp_path: Path) -> None:
     store = ResultCache(tmp_path / "kept")
     store.prune()  # nothing is there yet
     for name in ("used", "unused"):
@@ -26,7 +26,7 @@ def test_what_was_not_used_for_long_is_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lost", ["accuracy_by_complexity.csv", "item_correlation.csv", MANIFEST])
-def test_what_has_lost_a_file_counts_as_not_kept(tmp_path: Path, lost: str) -> None:
+def test_an_incomplete_cache_entry_is_recomputed(tmp_path: Path, lost: str) -> None:
     store = ResultCache(tmp_path)
     numbers = {"model": ["net"], **dict.fromkeys(list(TABLES["item_correlation"].columns)[1:], 0.5)}
     frames = {"accuracy_by_complexity": GROUPS, "item_correlation": pd.DataFrame(numbers)}

@@ -51,7 +51,7 @@ def test_the_command_prints_published_and_reproduced_statistics(
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill -9", "sigterm"])
-def test_workers_end_with_a_command_that_is_killed(
+def test_workers_end_when_the_command_is_killed(
     shared: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     words = ["reproduce", "few-shot", "--models", "net-BIML-top", "net-BIML-joint-top"]
@@ -81,7 +81,7 @@ def test_workers_end_with_a_command_that_is_killed(
     await_end(workers, 60)
 
 
-def test_misuse_is_refused_before_anything_is_written(
+def test_usage_errors_of_reproduce_leave_no_output(
     shared: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
     def fails(*words: str) -> str:
@@ -148,13 +148,13 @@ def test_a_folder_with_other_files_is_not_replaced(tmp_path: Path, mine: str) ->
         check_output_folder(tmp_path, FIGURE_FILES)
 
 
-def test_names_in_brackets_are_shown_as_they_are(capsys, monkeypatch) -> None:
+def test_names_in_brackets_are_not_read_as_markup(capsys, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     row = {"experiment": "few-shot", "statistic": "its r", "model": "mine[v2]", "reproduced": 1.0}
     assert "mine[v2]" in shown_of([row], capsys)
 
 
-def test_a_range_is_shown_as_one(capsys, monkeypatch) -> None:
+def test_a_published_range_is_printed_as_a_range(capsys, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     row = {
         "experiment": "table1",

@@ -55,7 +55,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def test_symbolic_models_choose_from_the_symbols_of_the_experiment(tmp_path: Path) -> None:
+def test_symbolic_models_use_the_symbols_of_the_experiment(tmp_path: Path) -> None:
     imported(tmp_path, WIDE)
     models = ["oracle", "oracle-biases", "oracle-slips"]
     results = reproduced(tmp_path, "table1", "few-shot", "--models", *models)
@@ -70,7 +70,7 @@ def test_symbolic_models_choose_from_the_symbols_of_the_experiment(tmp_path: Pat
     assert {*" ".join(drawn["response"]).split()} <= {"■", "▲", "●", *MORE.values()}
 
 
-def test_open_ended_answers_may_use_every_symbol_that_there_is(tmp_path: Path) -> None:
+def test_open_ended_responses_may_use_every_symbol(tmp_path: Path) -> None:
     imported(tmp_path, WIDE_OPEN, WIDE_SHEETS)
     results = reproduced(tmp_path, "table1", "open-ended", "--models", "biases")
     assert results.tables["likelihoods"]["fold"].tolist() == ["1", "2", "3", "4", "5", "all"]
@@ -79,7 +79,7 @@ def test_open_ended_answers_may_use_every_symbol_that_there_is(tmp_path: Path) -
     assert {*" ".join(drawn["response"]).split()} == {"■", "▲", "●", *MORE.values()}
 
 
-def test_networks_of_too_small_a_vocabulary_are_excluded(tmp_path: Path, capsys) -> None:
+def test_networks_with_too_small_a_vocabulary_are_excluded(tmp_path: Path, capsys) -> None:
     imported(tmp_path, WIDE)
     checkpoint.save_checkpoint(
         tmp_path / "net.pt", checkpoint.checkpoint_of(small_network(), "algebraic")
@@ -91,7 +91,7 @@ def test_networks_of_too_small_a_vocabulary_are_excluded(tmp_path: Path, capsys)
     assert why in (tmp_path / "out" / "index.html").read_text("utf-8")
 
 
-def test_one_large_vocabulary_excludes_from_its_task_only(tmp_path: Path) -> None:
+def test_a_large_vocabulary_excludes_models_from_its_task_only(tmp_path: Path) -> None:
     imported(tmp_path, STUDY)
     data = imported(tmp_path, WIDE_OPEN, WIDE_SHEETS)
     checkpoint.save_checkpoint(

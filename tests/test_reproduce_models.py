@@ -23,7 +23,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_models_for_folds_are_checked(models: Path, shared: Path, tmp_path: Path) -> None:
+def test_fold_models_are_checked(models: Path, shared: Path, tmp_path: Path) -> None:
     data = DataFolders(shared)
     with pytest.raises(UsageError, match="there is none for 2, 3, 4, 5"):
         find_models([str(models / "joint-cross1.pt")], tmp_path, data)
@@ -35,7 +35,9 @@ def test_models_for_folds_are_checked(models: Path, shared: Path, tmp_path: Path
     assert [(s.name, s.network, len(s.fold_models)) for s in five] == [("joint", None, 5)]
 
 
-def test_named_models_for_folds_are_never_dropped(models: Path, shared: Path, tmp_path) -> None:
+def test_named_fold_models_are_used_and_missing_ones_reported(
+    models: Path, shared: Path, tmp_path
+) -> None:
     data = DataFolders(shared)
     for name in ("joint-cross1", "joint-cross2", "joint-cross3"):
         (tmp_path / f"{name}.pt").write_bytes((models / f"{name}.pt").read_bytes())
@@ -52,7 +54,7 @@ def test_named_models_for_folds_are_never_dropped(models: Path, shared: Path, tm
     ]
 
 
-def test_models_for_folds_of_a_model_that_comes_with_biml_lie_among_ones_own(
+def test_fold_models_of_a_pretrained_model_are_found_in_the_user_folder(
     models: Path, shared: Path, tmp_path: Path
 ) -> None:
     for fold in range(1, 6):

@@ -66,18 +66,18 @@ def test_the_oracle_has_the_published_likelihood_of_the_human_responses(
 
 
 @pytest.mark.published_data
-def test_biases_bring_the_oracle_nearer_to_people(human: EvaluationSet) -> None:
+def test_biases_increase_the_likelihood_of_human_responses(human: EvaluationSet) -> None:
     scores = token_scores(score_responses(BiasOracle(), human))
     assert likelihood(scores, 0.05).mean == pytest.approx(-363.2, abs=0.05)
 
 
 @pytest.mark.published_data
-def test_slips_bring_the_oracle_nearer_still(human: EvaluationSet) -> None:
+def test_slips_increase_the_likelihood_of_human_responses_further(human: EvaluationSet) -> None:
     scores = token_scores(score_responses(SlipOracle(), human))
     assert likelihood(scores, 0.04).mean == pytest.approx(-340.0, abs=0.1)
 
 
-def test_without_biases_the_mixture_is_the_oracle_also_after_wrong_symbols(
+def test_without_biases_the_mixture_equals_the_oracle_even_after_errors(
     human: EvaluationSet,
 ) -> None:
     episodes = human.repeat(0)
@@ -87,7 +87,7 @@ def test_without_biases_the_mixture_is_the_oracle_also_after_wrong_symbols(
         np.testing.assert_allclose(np.concatenate(a), np.concatenate(b))
 
 
-def test_after_wrong_symbols_the_mixture_believes_what_rare_lapses_would_make_it_believe() -> None:
+def test_after_an_error_the_posterior_is_the_limit_of_rare_lapses() -> None:
     answers = {("A",): 0.5, ("B", "A", "A"): 0.2, ("A", "B", "B", "A"): 0.2, ("B",): 0.1}
     mixture, rate = ResponseMixture(answers, ("A", "B")), 1e-7
 
@@ -109,19 +109,19 @@ def test_after_wrong_symbols_the_mixture_believes_what_rare_lapses_would_make_it
         )
 
 
-def test_past_the_end_of_the_gold_output_the_oracle_finds_every_symbol_as_likely() -> None:
+def test_the_oracle_is_uniform_past_the_end_of_the_gold_output() -> None:
     ((scored,),) = Oracle(symbols=SYMBOLS).log_prob([episode("a g", symbols="A A B C")])
     np.testing.assert_allclose(np.exp(scored), [1, 1, 0, 1 / 4, 1 / 4])
     assert apply_lapse(scored, 0.2, 4)[3] == pytest.approx(np.log(1 / 4))
 
 
-def test_the_oracle_expects_its_own_symbol_whatever_came_before() -> None:
+def test_the_oracle_predicts_the_gold_symbol_after_any_prefix() -> None:
     ((scored,),) = Oracle(symbols=SYMBOLS).log_prob([episode("a g", symbols="C A")])
     np.testing.assert_allclose(np.exp(scored), [0, 1, 1])
 
 
 @pytest.mark.parametrize("query", ["a f b", "a h b", "b g f a", "a h b f b g", "a"])
-def test_the_mixture_is_that_of_all_biased_answers_by_brute_force(query: str) -> None:
+def test_the_mixture_of_biased_responses_matches_brute_force(query: str) -> None:
     words = tuple(query.split())
     model = BiasOracle(symbols=SYMBOLS)
     answers = model.response_distribution(episode(query), words)
@@ -139,7 +139,7 @@ def test_the_mixture_is_that_of_all_biased_answers_by_brute_force(query: str) ->
 
 
 @pytest.mark.parametrize("query", ["a f b", "b h a", "a g", "a", "b g f a"])
-def test_the_mixture_is_that_of_all_slips_by_brute_force(query: str) -> None:
+def test_the_mixture_of_slips_matches_brute_force(query: str) -> None:
     words, rates = tuple(query.split()), SlipRates(0.3, 0.2, 0.1)
     answers = SlipOracle(symbols=SYMBOLS, rates=rates).response_distribution(episode(query), words)
     assert sum(answers.values()) == pytest.approx(1)
@@ -163,12 +163,12 @@ def test_the_mixture_is_that_of_all_slips_by_brute_force(query: str) -> None:
     assert answers == pytest.approx(weight)
 
 
-def test_without_slips_the_mixture_is_the_right_answer_alone() -> None:
+def test_without_slips_the_mixture_is_the_gold_response_only() -> None:
     model = SlipOracle(symbols=SYMBOLS, rates=SlipRates(0, 0, 0))
     assert model.response_distribution(episode("a h b"), ("a", "h", "b")) == {("A", "B", "B"): 1}
 
 
-def test_misread_outputs_that_are_too_long_fall_back_to_the_right_one() -> None:
+def test_perturbed_outputs_that_are_too_long_fall_back_to_the_gold_output() -> None:
     rates, asked = SlipRates(0, 0.25, 0), episode("a h b")
     answers = SlipOracle(symbols=SYMBOLS, rates=rates).response_distribution(asked, ("a", "h", "b"))
     assert answers == pytest.approx({("A", "B", "B"): 0.75, ("B", "A", "A"): 0.25})
@@ -176,7 +176,7 @@ def test_misread_outputs_that_are_too_long_fall_back_to_the_right_one() -> None:
     assert short.response_distribution(asked, ("a", "h", "b")) == {("A", "B", "B"): 1}
 
 
-def test_symbol_probabilities_multiply_to_the_mixture_and_add_up_over_all_answers() -> None:
+def test_symbol_probabilities_multiply_to_response_probabilities_that_sum_to_one() -> None:
     asked = episode("a f b")
     answers = BiasOracle(symbols=SYMBOLS).response_distribution(asked, ("a", "f", "b"))
     total = 0.0
@@ -190,7 +190,7 @@ def test_symbol_probabilities_multiply_to_the_mixture_and_add_up_over_all_answer
     assert total == pytest.approx(1)
 
 
-def test_flipped_outputs_that_are_too_long_fall_back_to_the_right_one() -> None:
+def test_argument_reversed_outputs_that_are_too_long_fall_back_to_the_gold_output() -> None:
     asked = episode("a h b")
     answers = BiasOracle(symbols=SYMBOLS, max_output=2).response_distribution(
         asked, ("a", "h", "b")
@@ -206,9 +206,7 @@ def test_flipped_outputs_that_are_too_long_fall_back_to_the_right_one() -> None:
         pytest.param(add_slips, SlipOracle(symbols=GOLD.symbols), id="slips"),
     ],
 )
-def test_the_mixture_agrees_with_draws_of_the_changed_targets_of_training(
-    change: Any, model: Oracle
-) -> None:
+def test_the_mixture_agrees_with_sampled_training_targets(change: Any, model: Oracle) -> None:
     """Each answer's frequency in 20,000 draws is within 5 standard errors."""
     draws, rng = 20_000, generator(0, "biases")
     # Repeats of one query are changed one by one, and each unknown word anew for each of them.
@@ -231,7 +229,7 @@ def test_samples_have_the_frequencies_of_the_mixture_and_depend_on_the_seed_alon
 
 
 @pytest.mark.parametrize("p_lapse", [0.0, 0.3])
-def test_lapsing_samples_have_the_probabilities_that_lapsing_scores_say(p_lapse: float) -> None:
+def test_samples_with_lapses_have_the_scored_probabilities(p_lapse: float) -> None:
     model = BiasOracle(symbols=SYMBOLS)
     asked = episode("a f b", symbols="B A")
     ((scored,),) = model.log_prob([asked])
@@ -240,7 +238,7 @@ def test_lapsing_samples_have_the_probabilities_that_lapsing_scores_say(p_lapse:
     assert drawn.count(("B", "A")) / 4000 == pytest.approx(expected, abs=0.03)
 
 
-def test_answers_stay_within_a_pool_and_a_lapse_counts_its_symbols() -> None:
+def test_responses_and_lapses_stay_within_the_allowed_outputs() -> None:
     asked = replace(episode("a"), pool=("B", "A"))
     (scores,) = token_scores(
         score_responses(Oracle(symbols=SYMBOLS), EvaluationSet((asked,), (), 0))
@@ -251,7 +249,7 @@ def test_answers_stay_within_a_pool_and_a_lapse_counts_its_symbols() -> None:
         Oracle(symbols=SYMBOLS).respond([replace(episode("a"), pool=("B", "C"))])
 
 
-def test_the_grammar_is_renamed_with_the_episode(human: EvaluationSet) -> None:
+def test_the_grammar_is_remapped_with_the_episode(human: EvaluationSet) -> None:
     for asked in human.repeat(3):
         assert asked.remapping is not None
         back = {new: old for old, new in asked.remapping.words.items()}
@@ -260,19 +258,19 @@ def test_the_grammar_is_renamed_with_the_episode(human: EvaluationSet) -> None:
         assert Oracle().respond([asked])[0][0] == renamed
 
 
-def test_a_grammar_that_does_not_fit_the_study_examples_is_refused() -> None:
+def test_a_grammar_inconsistent_with_the_study_examples_is_rejected() -> None:
     asked = replace(episode("a"), grammar=None, name="new.txt")
     with pytest.raises(UsageError, match=r"new\.txt.*grammar"):
         Oracle(symbols=SYMBOLS).log_prob([asked])
     assert Oracle(grammar=SMALL, symbols=SYMBOLS).respond([asked]) == [[("A",)]]
 
 
-def test_unknown_symbols_are_refused_by_name() -> None:
+def test_error_for_an_unknown_symbol_names_it() -> None:
     with pytest.raises(UsageError, match="'PUCE' is not among"):
         Oracle(symbols=SYMBOLS).log_prob([episode("a", symbols="PUCE")])
 
 
-def test_a_known_symbol_outside_the_pool_is_impossible() -> None:
+def test_a_symbol_outside_the_allowed_outputs_is_impossible() -> None:
     asked = replace(episode("a g", symbols="A C B"), pool=("B", "A"))
     for model in (OpenEndedBiasModel(symbols=SYMBOLS), Oracle(symbols=SYMBOLS)):
         ((scored,),) = model.log_prob([asked])
@@ -288,7 +286,7 @@ def test_samples_lapse_with_a_probability(rate: float) -> None:
         Oracle(symbols=SYMBOLS).sample([episode("a")], seed=0, p_lapse=rate)
 
 
-def test_flips_leave_all_other_rules_alone() -> None:
+def test_argument_reversal_changes_no_other_rule() -> None:
     assert [str(r) for r in iconic_grammar(SMALL).rules[2:5]] == [
         "u1 g -> [u1] [u1]",
         "x1 f x2 -> [x1] [x2]",

@@ -31,7 +31,7 @@ def test_the_first_word_may_be_any_colour_and_the_next_any_other() -> None:
     assert probabilities([], "dax lug", "R R") == pytest.approx([1 / 3, 0, 1])
 
 
-def test_a_word_keeps_the_colour_it_got_in_the_same_answer() -> None:
+def test_a_word_keeps_its_colour_within_a_response() -> None:
     assert probabilities([], "dax lug dax", "R G R") == pytest.approx([1 / 3, 1 / 2, 1, 1])
 
 
@@ -49,17 +49,17 @@ def test_colours_beyond_the_input_are_used_but_aligned_with_nothing() -> None:
     assert probabilities(study, "lug", "G") == pytest.approx([0, 1])
 
 
-def test_when_all_colours_are_used_a_new_word_may_have_any() -> None:
+def test_after_all_colours_are_used_a_new_word_may_have_any() -> None:
     study = [pair("a b c", "R G B")]
     assert probabilities(study, "dax", "G") == pytest.approx([1 / 3, 1])
 
 
-def test_the_answer_ends_with_the_input_and_what_comes_after_is_any_symbol() -> None:
+def test_the_response_ends_with_the_input_and_is_uniform_beyond_it() -> None:
     assert probabilities([pair("dax", "R")], "dax", "R R R") == pytest.approx([1, 0, 1 / 4, 1 / 4])
     assert probabilities([pair("dax", "R")], "dax dax", "R") == pytest.approx([1, 0])
 
 
-def test_one_perfect_person_by_hand() -> None:
+def test_likelihood_of_one_perfect_participant_by_hand() -> None:
     """Two new words: 6 colours, then 5; everything else follows. With a lapse on top."""
     episode = Episode((pair("dax", "RED"),), (pair("lug dax", "BLUE RED"),))
     found = likelihood(
@@ -70,7 +70,7 @@ def test_one_perfect_person_by_hand() -> None:
 
 
 @pytest.mark.published_data
-def test_people_are_better_explained_than_by_chance(shared: Path) -> None:
+def test_human_responses_are_more_probable_than_chance(shared: Path) -> None:
     evaluation = episode_type("open_end_human_all").open_evaluation(DataFolders(shared), 0)
     found = likelihood(
         token_scores(score_responses(OpenEndedBiasModel(), evaluation, repeats=3)), 0.3
@@ -81,7 +81,7 @@ def test_people_are_better_explained_than_by_chance(shared: Path) -> None:
 
 
 @pytest.mark.published_data
-def test_five_folds_together_are_all_participants(shared: Path) -> None:
+def test_the_five_folds_contain_all_participants(shared: Path) -> None:
     rows = [
         episode_type(f"open_end_human_cross{fold}").open_evaluation(DataFolders(shared), 0)
         for fold in range(1, 6)
@@ -92,7 +92,7 @@ def test_five_folds_together_are_all_participants(shared: Path) -> None:
     assert sum(likelihood(one).n_symbols for one in scores) == 795
 
 
-def test_draws_are_one_to_one_with_no_colour_twice() -> None:
+def test_samples_are_one_to_one_with_distinct_colours() -> None:
     episode = Episode((), (pair("dax lug dax", "R R R"),))
     ((drawn,),) = MODEL.sample([episode], seed=0, n=200)
     assert all(len(a) == 3 and a[0] == a[2] != a[1] for a in drawn)

@@ -50,14 +50,14 @@ def test_a_trained_model_can_be_loaded_and_resumed(tmp_path: Path, capsys) -> No
         ({"init_from": "nowhere"}, "no model 'nowhere'"),
     ],
 )
-def test_an_option_that_cannot_work_is_named(tmp_path: Path, options: dict, named: str) -> None:
+def test_error_for_an_invalid_option_names_it(tmp_path: Path, options: dict, named: str) -> None:
     with pytest.raises(biml.UsageError, match=named):
         biml.train("net.pt", dir_model=tmp_path, progress=False, **options)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
-def test_the_time_left_is_shown_at_any_width(width: int) -> None:
+def test_the_remaining_time_is_displayed_at_any_terminal_width(width: int) -> None:
     terminal = io.StringIO()
     shown = TrainingConsole(Console(file=terminal, force_terminal=True, width=width))
     shown.on_start(INFO)

@@ -42,7 +42,7 @@ def test_source_positions_distinguish_equal_words() -> None:
     assert origins(GOLD, "DAX thrice after DAX") == (3, 0, 0, 0)
 
 
-def test_a_symbol_without_primitive_has_no_source_position() -> None:
+def test_a_symbol_without_a_primitive_has_no_source_position() -> None:
     assert origins(GOLD, "1 unknown") is None
     assert origins(Grammar.parse("dax -> RED\nu1 fep -> [u1] BLUE"), "dax fep") is None
 
@@ -205,7 +205,7 @@ def test_evaluation_does_not_use_auxiliary_labels() -> None:
     assert torch.equal(told, bare)
 
 
-def test_an_auxiliary_loss_is_refused_for_a_network_without_one(tmp_path: Path) -> None:
+def test_an_auxiliary_loss_is_rejected_for_networks_without_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--aux_loss_weight"):
         open_training_data(TrainingConfig(episode_type="algebraic", aux_loss_weight=0.3), tmp_path)
 
@@ -213,7 +213,7 @@ def test_an_auxiliary_loss_is_refused_for_a_network_without_one(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "told"), [("algebraic_noise", True), ("retrieve", False), ("few_shot_vanilla", False)]
 )
-def test_only_types_that_teach_rules_have_grammar_labels(name: str, told: bool) -> None:
+def test_only_types_with_algebraic_targets_have_grammar_labels(name: str, told: bool) -> None:
     data = open_training_data(
         TrainingConfig(episode_type=name, arch="staged", aux_loss_weight=0.3), None
     )

@@ -81,7 +81,7 @@ def test_a_run_with_an_unchanged_fingerprint_resumes(begun: Path) -> None:
     assert all(torch.equal(weight, before[name]) for name, weight in weights_of(begun).items())
 
 
-def test_resume_refuses_a_run_with_another_schedule(
+def test_resume_rejects_a_run_with_another_schedule(
     begun: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = begun.read_bytes()
@@ -91,7 +91,7 @@ def test_resume_refuses_a_run_with_another_schedule(
     assert begun.read_bytes() == before
 
 
-def test_resume_refuses_a_run_without_a_schedule_fingerprint(begun: Path) -> None:
+def test_resume_rejects_a_run_without_a_schedule_fingerprint(begun: Path) -> None:
     contents = torch.load(begun, weights_only=True)
     del contents["training"]["recipe"]
     torch.save(contents, begun)

@@ -101,7 +101,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, data: Path) -> None:
     assert not (tmp_path / "net.pt").exists()
 
 
-def test_a_second_ctrl_c_leaves_the_checkpoint_whole(tmp_path: Path, data: Path) -> None:
+def test_a_second_ctrl_c_keeps_the_checkpoint_intact(tmp_path: Path, data: Path) -> None:
     always_saving = ["--nsteps", "100000", "--save_every", "0"]
     with python(str(DOOR), *options(tmp_path, data), *always_saving) as run:
         await_file(tmp_path / "net.pt", run)
@@ -136,7 +136,7 @@ def test_a_complete_run_has_nothing_to_resume(whole: Path, data: Path, capsys) -
     assert whole.read_bytes() == before
 
 
-def test_resuming_with_another_option_names_it(whole: Path, data: Path, capsys) -> None:
+def test_error_for_resuming_with_another_option_names_it(whole: Path, data: Path, capsys) -> None:
     other = ["--resume", "--batch_size", "25", "--lr", "0.001"]
     assert run_single_command("train", options(whole.parent, data, other)) == 2
     told = capsys.readouterr().err
@@ -144,7 +144,7 @@ def test_resuming_with_another_option_names_it(whole: Path, data: Path, capsys) 
     assert "lr:" not in told
 
 
-def test_resuming_without_the_data_of_the_run_is_refused(
+def test_resuming_without_the_data_of_the_run_is_rejected(
     whole: Path, tmp_path: Path, capsys
 ) -> None:
     assert run_single_command("train", options(whole.parent, tmp_path, ["--resume"])) == 2
@@ -171,7 +171,7 @@ def test_an_existing_best_model_is_not_overwritten_by_default(
 
 
 @pytest.mark.parametrize("damage", [{}, {"state": {}, "param_groups": []}, 5])
-def test_a_damaged_training_state_is_named(
+def test_error_for_a_damaged_training_state_names_it(
     whole: Path, data: Path, tmp_path: Path, capsys, damage: object
 ) -> None:
     contents = checkpoint.load_checkpoint(whole)

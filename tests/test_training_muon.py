@@ -18,7 +18,7 @@ def give_gradients(parameters: list[torch.nn.Parameter], step: int) -> None:
         weights.grad = torch.randn_like(weights)
 
 
-def test_muon_takes_the_steps_of_pytorchs() -> None:
+def test_muon_steps_equal_those_of_torch_optim_muon() -> None:
     ours, theirs = matrices(), matrices()
     muon = Muon(ours, 0.02)
     reference = torch.optim.Muon(theirs, lr=0.02, weight_decay=0.0)
@@ -40,7 +40,7 @@ def test_float32_gives_the_same_steps_up_to_rounding() -> None:
         assert (a - b).norm() < 0.03 * (b - start).norm()
 
 
-def test_processes_share_the_work_and_end_with_the_same_weights() -> None:
+def test_processes_share_the_orthogonalisation_and_end_with_equal_weights() -> None:
     alone, first, second = matrices(), matrices(), matrices()
     sums: list[torch.Tensor] = []
     give_gradients(alone, 0)

@@ -79,7 +79,9 @@ def test_given_options_override_those_of_the_preset() -> None:
         (("--preset", "fast", "--episode_type", "few_shot_gold"), "is for evaluation only"),
     ],
 )
-def test_misuse_is_named(tmp_path: Path, capsys, options: tuple[str, ...], told: str) -> None:
+def test_usage_errors_name_the_option(
+    tmp_path: Path, capsys, options: tuple[str, ...], told: str
+) -> None:
     where = ["--fn_out_model", "net.pt", "--dir_model", str(tmp_path)]
     assert main(["train", *where, *options]) == 2
     assert told in capsys.readouterr().err
@@ -87,7 +89,7 @@ def test_misuse_is_named(tmp_path: Path, capsys, options: tuple[str, ...], told:
 
 
 @pytest.mark.parametrize("kind", ["retrieve", "few_shot_vanilla", "open_end_human_all"])
-def test_options_of_a_preset_may_have_no_effect(kind: str) -> None:
+def test_preset_options_without_effect_are_accepted(kind: str) -> None:
     assert resolve_options({"preset": "fast", "episode_type": kind})["aux_loss_weight"] == 0.3
     assert (
         resolve_options({"preset": "fast", "episode_type": kind, "aux_loss_weight": 0.0})[

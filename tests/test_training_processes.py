@@ -37,7 +37,7 @@ def far_apart(one: Path, other: Path) -> float:
     return max((a[name] - b[name]).abs().max().item() for name in a)
 
 
-def test_two_processes_learn_the_same_as_one(tmp_path: Path) -> None:
+def test_two_processes_train_the_same_weights_as_one(tmp_path: Path) -> None:
     train(
         tmp_path / "one.pt",
         MANY_PIECES,
@@ -63,7 +63,7 @@ def test_workers_do_not_import_from_the_current_directory(
     assert (tmp_path / "two.pt").is_file()
 
 
-def test_two_processes_with_muon_learn_the_same_as_one(tmp_path: Path) -> None:
+def test_two_processes_with_muon_train_the_same_weights_as_one(tmp_path: Path) -> None:
     muon = {name: value for name, value in MANY_PIECES.items() if name != "lr_warmup"}
     muon |= {"optimizer": "muon", "lr_schedule": "quadratic"}
     train(tmp_path / "one.pt", muon, runtime=RuntimeConfig(workers=1), open_training_data=open_toys)
@@ -94,7 +94,7 @@ def under_torchrun(script: Path, text: str, model: Path) -> str:
     return result.stdout
 
 
-def test_processes_of_torchrun_learn_the_same_as_one(tmp_path: Path) -> None:
+def test_torchrun_trains_the_same_weights_as_one_process(tmp_path: Path) -> None:
     under_torchrun(tmp_path / "job.py", TOYS_UNDER_TORCHRUN, tmp_path / "two.pt")
     train(
         tmp_path / "one.pt",

@@ -53,7 +53,7 @@ def test_without_warm_up_the_rate_declines_from_the_start() -> None:
 
 @pytest.mark.parametrize("warmup", [True, False])
 @pytest.mark.parametrize("nepochs", [1, 2, 3])
-def test_short_runs_have_a_schedule_too(nepochs: int, warmup: bool) -> None:
+def test_short_runs_have_a_schedule(nepochs: int, warmup: bool) -> None:
     config = TrainingConfig(nepochs=nepochs, lr_warmup=warmup)
     for step in range(7):
         assert 0 < learning_rate(step / 7, config) <= config.lr
@@ -113,7 +113,7 @@ def test_validation_at_steps_1_25_every_100_and_the_last() -> None:
         ("--data_dir", "nosuch"),
     ],
 )
-def test_a_value_that_is_not_allowed_is_named(
+def test_error_for_an_invalid_value_names_the_option(
     option: str, value: str, tmp_path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = run_single_command(
@@ -129,7 +129,7 @@ def test_a_value_that_is_not_allowed_is_named(
     "option",
     [["--act", "tanh"], ["--batch_size", "many"], ["--no_such"], ["--resume", "--overwrite"]],
 )
-def test_the_parser_refuses_wrong_types_and_choices(option: list[str]) -> None:
+def test_the_parser_rejects_wrong_types_and_choices(option: list[str]) -> None:
     with pytest.raises(SystemExit) as end:
         run_single_command("train", ["--fn_out_model", "a.pt", *option])
     assert end.value.code == 2
@@ -193,7 +193,7 @@ def test_the_help_needs_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_an_unknown_episode_type_lists_those_there_are(capsys) -> None:
+def test_error_for_an_unknown_episode_type_lists_the_known_ones(capsys) -> None:
     assert run_single_command("train", ["--fn_out_model", "a.pt", "--episode_type", "nosuch"]) == 2
     assert "algebraic+biases" in capsys.readouterr().err
 

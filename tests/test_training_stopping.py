@@ -35,7 +35,7 @@ class StruckByCtrlC(io.RawIOBase):
         return len(data)
 
 
-def test_ctrl_c_while_a_line_is_printed_requests_a_stop() -> None:
+def test_ctrl_c_during_output_requests_a_stop() -> None:
     terminal = StruckByCtrlC()
     console = Console(file=io.TextIOWrapper(io.BufferedWriter(terminal), write_through=True))
     with graceful_shutdown(console.print) as request:
@@ -68,7 +68,7 @@ def test_signal_handlers_are_restored_after_a_run() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
-def test_the_cursor_stays_visible() -> None:
+def test_the_cursor_is_visible_during_training() -> None:
     terminal = io.StringIO()
     shown = TrainingConsole(Console(file=terminal, force_terminal=True))
     shown.on_start(

@@ -37,7 +37,7 @@ def test_words_named_like_reserved_tokens_have_ids_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_networks_read_and_answer_words_named_like_reserved_tokens(name: str) -> None:
+def test_networks_read_and_produce_words_named_like_reserved_tokens(name: str) -> None:
     network = build_network(name, {"emb_size": 16, "dropout": 0.0}, RESERVED_NAMES).eval()
     study = (Example(("jump", "EOS"), ("JUMP", "EOS")), Example(("IO",), ("IO", "PAD")))
     episode = Episode(study, (Example(("EOS", "IO", "SOS"), ("EOS", "PAD", "IO")),))
@@ -61,6 +61,6 @@ def test_a_larger_vocabulary_covers_a_smaller_one() -> None:
 
 
 @pytest.mark.parametrize("symbols", [("RED", "RED"), ("EOS", "PAD", "EOS")])
-def test_a_symbol_twice_is_refused(symbols: tuple[str, ...]) -> None:
+def test_a_repeated_symbol_is_rejected(symbols: tuple[str, ...]) -> None:
     with pytest.raises(UsageError, match="twice"):
         TokenVocab(symbols)

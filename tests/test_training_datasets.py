@@ -53,7 +53,7 @@ def grammars(episodes: list[Episode]) -> list[Grammar]:
     return found  # type: ignore[return-value]
 
 
-def test_episodes_are_sampled_without_end_if_there_is_no_folder(tmp_path: Path) -> None:
+def test_without_a_folder_episodes_are_sampled_endlessly(tmp_path: Path) -> None:
     nothing = DataFolders(tmp_path, ())
     stream = training_episodes(nothing, 5)
     assert stream[10**9] == training_episodes(nothing, 5)[10**9]
@@ -153,7 +153,7 @@ def test_exclusion_ignores_rule_order_and_variable_names() -> None:
     assert StreamDataset(MetaGrammar(), 1, held)[0] != episode
 
 
-def test_gold_grammar_is_excluded_under_any_renaming() -> None:
+def test_gold_grammar_is_excluded_under_any_remapping() -> None:
     renamed = Grammar(GOLD.rules[::-1]).remap(
         {"thrice": "fep", "after": "thrice", "DAX": "dax"}, {"1": "RED", "DAX": "1"}
     )
@@ -239,7 +239,7 @@ def test_a_malformed_file_is_named_with_its_line(published: DataFolders, part: s
         training_episodes(published, 0) if part == "train" else validation_episodes(published)
 
 
-def test_a_folder_without_episodes_says_so(tmp_path: Path) -> None:
+def test_a_folder_without_episodes_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "data_algebraic" / "train").mkdir(parents=True)
     data = DataFolders(tmp_path, ())
     with pytest.raises(BimlError, match="no episode file"):

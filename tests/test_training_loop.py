@@ -169,7 +169,7 @@ def test_a_model_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
         run(tmp_path / "bad.pt", resume=True)
 
 
-def test_resuming_with_other_options_or_data_is_refused(tmp_path: Path) -> None:
+def test_resuming_with_other_options_or_data_is_rejected(tmp_path: Path) -> None:
     run(tmp_path / "net.pt", nsteps=2)
     with pytest.raises(UsageError, match=r"batch_size: 2 in the run, 9 given"):
         run(tmp_path / "net.pt", resume=True, batch_size=9)

@@ -21,7 +21,7 @@ from fakes.networks import small_network
 from fakes.reproduction import RecordingListener, store
 
 
-def test_a_second_call_computes_nothing_and_leaves_the_folder(
+def test_a_second_call_computes_nothing_and_keeps_the_folder(
     results: Results, wanted: ReproductionSpec, place: Path
 ) -> None:
     before = (place / "out" / "index.html").stat()
@@ -34,7 +34,7 @@ def test_a_second_call_computes_nothing_and_leaves_the_folder(
         pd.testing.assert_frame_equal(coerce_types(frame, TABLES[name]), results.tables[name])
 
 
-def test_what_changed_is_computed_anew_and_nothing_else(
+def test_only_changed_inputs_are_recomputed(
     results: Results, wanted: ReproductionSpec, place: Path, models: Path, tmp_path: Path
 ) -> None:
     checkpoint.save_checkpoint(
@@ -59,7 +59,7 @@ def test_what_changed_is_computed_anew_and_nothing_else(
         )
 
 
-def test_a_later_version_of_a_measurement_is_computed_anew(
+def test_a_new_version_of_a_measurement_is_recomputed(
     results: Results, wanted: ReproductionSpec, place: Path, tmp_path: Path, monkeypatch
 ) -> None:
     row = MEASUREMENTS["gold"]
@@ -69,9 +69,7 @@ def test_a_later_version_of_a_measurement_is_computed_anew(
     assert {measure for measure, _ in told.units} == {"gold"}
 
 
-def test_an_interruption_loses_no_more_than_the_unit_being_computed(
-    shared: Path, tmp_path: Path
-) -> None:
+def test_an_interruption_loses_only_the_running_job(shared: Path, tmp_path: Path) -> None:
     data = DataFolders(shared)
     subjects = find_models(["oracle", "oracle-biases", "biases"], tmp_path, data)
     wanted = ReproductionSpec(
@@ -86,7 +84,7 @@ def test_an_interruption_loses_no_more_than_the_unit_being_computed(
     assert set(second.complete) == set(first.units) - set(first.complete)
 
 
-def test_several_processes_give_the_same(
+def test_results_do_not_depend_on_the_number_of_processes(
     results: Results, wanted: ReproductionSpec, tmp_path: Path
 ) -> None:
     some = tuple(s for s in wanted.models if s.name in ("mlc", "oracle"))
@@ -102,13 +100,13 @@ def test_several_processes_give_the_same(
     assert ours.to_dict() == {key: theirs[key] for key in ours.index}
 
 
-def test_another_biml_computes_everything_anew(monkeypatch) -> None:
+def test_another_version_of_biml_recomputes_everything(monkeypatch) -> None:
     before = store_of_units.cache_key("gold", 1)
     monkeypatch.setattr(store_of_units, "__version__", "0.0.0")
     assert store_of_units.cache_key("gold", 1) != before
 
 
-def test_a_table_that_no_page_can_be_made_of_is_named_without_the_folder_it_was_in(
+def test_error_for_an_unusable_table_names_it_without_the_temporary_folder(
     wanted: ReproductionSpec, tmp_path: Path, monkeypatch
 ) -> None:
     def twice(*of: object) -> dict[str, pd.DataFrame]:
@@ -125,7 +123,7 @@ def test_a_table_that_no_page_can_be_made_of_is_named_without_the_folder_it_was_
     assert not (tmp_path / "out").exists()
 
 
-def test_a_failure_names_the_model(wanted: ReproductionSpec, tmp_path: Path) -> None:
+def test_error_in_a_job_names_the_model(wanted: ReproductionSpec, tmp_path: Path) -> None:
     asked = ReproductionSpec(
         wanted.models, select_experiments(["few-shot"]), wanted.data, quick=True
     )

@@ -45,7 +45,7 @@ def test_sizes_of_a_language_are_options_of_generate(capsys) -> None:
     assert "--n_functions 7 need 11 words, but there are 9" in capsys.readouterr().err
 
 
-def test_custom_grammar_is_held_out_under_any_renaming() -> None:
+def test_custom_grammar_is_held_out_under_any_remapping() -> None:
     def drawn(apart: tuple[Grammar, ...]) -> list[Grammar]:
         stream = StreamDataset(SMALL, 0, held_out_isomorphic=apart)
         return [stream[i].grammar for i in range(150)]
@@ -70,7 +70,7 @@ def test_training_excludes_the_held_out_grammars_of_a_generated_set() -> None:
     assert len(training_episodes(data, 0)) == 20
 
 
-def test_held_out_file_without_a_grammar_is_refused(capsys) -> None:
+def test_held_out_file_without_a_grammar_is_rejected(capsys) -> None:
     write_text(Path("study.txt"), STUDY[: STUDY.index("wug ->")])
     assert main(["generate", "--apart", "study.txt"]) == 1
     assert "study.txt: no rules below *GRAMMAR*" in capsys.readouterr().err

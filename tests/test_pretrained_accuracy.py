@@ -13,7 +13,7 @@ RENAMINGS = 20
 
 
 @pytest.mark.parametrize("name", PRETRAINED)
-def test_gold_queries_are_answered_as_the_card_says(name: str) -> None:
+def test_accuracy_on_gold_queries_is_that_of_the_card(name: str) -> None:
     path = resolve_model(f"{name}.pt", "nowhere", DataFolders())
     figure = read_card(path)["card"]["figures"]["gold"]
     kind = episode_type(figure["episode_type"])

@@ -80,7 +80,7 @@ def queries(browser: Any) -> list[str]:
     return [e.text for e in browser.find_elements("css selector", "#few-shot .answers .query")]
 
 
-def test_circles_are_drawn_in_colours_with_letters(page: Any) -> None:
+def test_circles_have_colours_and_letters(page: Any) -> None:
     circle = find(page, "#few-shot .answers li .syms i")
     assert circle.text == "D"
     assert circle.size["width"] == pytest.approx(circle.size["height"], abs=1)
@@ -90,7 +90,7 @@ def test_circles_are_drawn_in_colours_with_letters(page: Any) -> None:
     assert len(page.find_elements("css selector", ".card .syms i")) > 400
 
 
-def test_nothing_is_asked_for_and_nothing_complained_about(browser: Any, address: str) -> None:
+def test_the_page_makes_no_requests_and_logs_no_errors(browser: Any, address: str) -> None:
     for kind in ("browser", "performance"):
         browser.get_log(kind)
     screen(browser, width=1400)
@@ -106,13 +106,13 @@ def test_nothing_is_asked_for_and_nothing_complained_about(browser: Any, address
     assert [url for url in asked if not url.startswith("data:")] == [address]
 
 
-def test_a_response_of_markup_shows_as_text(page: Any) -> None:
+def test_a_response_with_markup_is_displayed_as_text(page: Any) -> None:
     assert page.find_elements("css selector", "main script, main img") == []
     words = [e.text for e in page.find_elements("css selector", "#few-shot .word")]
     assert "<script>alert(1)</script>" in words
 
 
-def test_a_click_sorts_and_a_third_one_restores(page: Any) -> None:
+def test_clicks_sort_a_column_and_the_third_restores_the_order(page: Any) -> None:
     before = queries(page)
     head = find(page, "#few-shot .answers thead th:nth-child(2)")
     button = head.find_element("css selector", "button")
@@ -129,7 +129,7 @@ def test_a_click_sorts_and_a_third_one_restores(page: Any) -> None:
     assert find(page, "#status").get_attribute("textContent") == "Table in the first order"
 
 
-def test_the_keyboard_sorts_and_a_screen_reader_is_told(page: Any) -> None:
+def test_sorting_works_by_keyboard_and_is_announced_to_screen_readers(page: Any) -> None:
     first, second = page.find_elements("css selector", "#few-shot .answers thead button")[:2]
     first.send_keys("\ue007")  # Enter
     assert queries(page) == sorted(queries(page))
@@ -143,7 +143,7 @@ def test_the_keyboard_sorts_and_a_screen_reader_is_told(page: Any) -> None:
     assert told == "Table sorted by People, descending"
 
 
-def test_what_is_missing_stays_at_the_bottom(page: Any) -> None:
+def test_missing_values_are_sorted_last(page: Any) -> None:
     column = "xpath", '//*[@id="few-shot"]//table[@class="answers"]//thead/tr/th[3]//button'
     for _ in range(2):
         page.find_element(*column).click()
@@ -191,7 +191,7 @@ def test_circles_stay_within_their_cells(browser: Any, address: str, width: int)
     assert beyond == []
 
 
-def test_a_dark_screen_gets_a_dark_page_with_figures_on_it(browser: Any, address: str) -> None:
+def test_dark_mode_changes_page_and_figures(browser: Any, address: str) -> None:
     browser.get(address)
     colours = {}
     for scheme in ("light", "dark"):

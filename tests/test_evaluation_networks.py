@@ -52,7 +52,9 @@ def slow_greedy(episode: Episode, words, max_length: int):
 
 @pytest.mark.parametrize("pool", [False, True])
 @pytest.mark.parametrize("max_tokens", [30, 8192])
-def test_greedy_answers_take_the_likeliest_symbol_each_time(pool: bool, max_tokens: int) -> None:
+def test_greedy_decoding_takes_the_most_probable_symbol_at_each_step(
+    pool: bool, max_tokens: int
+) -> None:
     episodes = random_episodes(Random(1), 6, pool=pool)
     expected = [[slow_greedy(e, q.input, 7) for q in e.queries] for e in episodes]
     lengths = {len(answer) for answers in expected for answer in answers}
@@ -82,7 +84,7 @@ def test_scores_are_teacher_forced_log_probabilities(pool: bool, max_tokens: int
     assert bool(outside) == pool
 
 
-def test_drawn_answers_come_as_often_as_they_are_probable() -> None:
+def test_frequencies_of_samples_match_their_probabilities() -> None:
     study = (example("dax", "RED"),)
     episode = Episode(study, (example("dax", ""), example("wif lug", "")), pool=("RED", "BLUE"))
     draws = 4000
@@ -101,7 +103,7 @@ def test_drawn_answers_come_as_often_as_they_are_probable() -> None:
         assert total == pytest.approx(1.0, abs=0.02)
 
 
-def test_draws_depend_on_the_seed_and_not_on_how_rows_are_batched() -> None:
+def test_samples_depend_on_the_seed_and_not_on_batching() -> None:
     episodes = random_episodes(Random(3), 5)
     one = sample_decode(NETWORK, episodes, 6, generator=seeded(1), n=3, max_tokens=8192)
     assert sample_decode(NETWORK, episodes, 6, generator=seeded(1), n=3, max_tokens=30) == one
@@ -110,7 +112,7 @@ def test_draws_depend_on_the_seed_and_not_on_how_rows_are_batched() -> None:
     assert shape == [[3] * len(episode.queries) for episode in episodes]
 
 
-def test_queries_that_ask_the_same_get_draws_of_their_own() -> None:
+def test_identical_queries_get_independent_samples() -> None:
     asked = Episode((), (example("dax", "RED"),) * 50)
     (answers,) = sample_decode(NETWORK, [asked], 6, generator=seeded(0))
     assert len({answer for (answer,) in answers}) > 5
@@ -135,7 +137,7 @@ class Counting(torch.nn.Module):
         return self.network.decode_step(state, tokens)
 
 
-def test_identical_questions_are_read_once_and_common_beginnings_decoded_once() -> None:
+def test_identical_queries_are_encoded_once_and_common_prefixes_decoded_once() -> None:
     study = (example("dax", "RED"),)
     queries = [example("wif", s) for s in ("RED BLUE", "RED BLUE", "RED PINK", "", "RED BLUE PINK")]
     network = Counting()
@@ -149,7 +151,7 @@ def test_identical_questions_are_read_once_and_common_beginnings_decoded_once() 
     np.testing.assert_array_equal(scores[0][0], scores[1][1])
 
 
-def test_questions_that_differ_in_study_order_or_pool_are_apart() -> None:
+def test_queries_with_different_study_order_or_allowed_outputs_are_distinct() -> None:
     a, b, query = example("dax", "RED"), example("wif", "BLUE"), example("dax", "RED")
     episodes = [
         Episode((a, b), (query, query)),
@@ -161,7 +163,7 @@ def test_questions_that_differ_in_study_order_or_pool_are_apart() -> None:
 
 
 @pytest.mark.published_data
-def test_people_gave_46_answers_to_10_questions(shared) -> None:
+def test_published_few_shot_responses_are_46_distinct_responses_to_10_queries(shared) -> None:
     from biml.episodes.packed import read_episodes
 
     episodes = read_episodes(shared / "data_human" / "few_shot" / "val_behavior")
@@ -170,7 +172,7 @@ def test_people_gave_46_answers_to_10_questions(shared) -> None:
     assert len({(e.name, q.output) for e in episodes for q in e.queries}) == 46
 
 
-def test_answering_keeps_no_graph_and_leaves_the_training_mode_as_it_was() -> None:
+def test_inference_keeps_no_gradients_and_restores_the_training_mode() -> None:
     network = small_network().train()
     episodes = random_episodes(Random(4), 2)
     first = response_log_probs(network, episodes)

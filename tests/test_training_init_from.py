@@ -68,7 +68,7 @@ def test_sizes_come_from_the_model_and_dropout_from_the_run(model: Path, tmp_pat
     assert (sizes["emb_size"], sizes["ff_mult"], sizes["dropout"]) == (16, 1, 0.25)
 
 
-def test_heads_are_those_of_the_model_though_no_option_names_them(tmp_path: Path) -> None:
+def test_the_number_of_heads_comes_from_the_initial_model(tmp_path: Path) -> None:
     network = StagedNetwork(SMALL, Vocabulary.from_words_and_symbols(WORDS, COLOURS))
     checkpoint.save_checkpoint(tmp_path / "net.pt", checkpoint.checkpoint_of(network, "algebraic"))
     again = load_initial_network(tmp_path / "net.pt", network.vocabulary, 0.1)
@@ -101,7 +101,7 @@ def test_an_initial_network_need_not_have_dropout(
     assert again.config == ConfigWithoutDropout(emb_size=16)
 
 
-def test_a_checkpoint_says_what_its_run_started_from(model: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_records_its_initial_model(model: Path, tmp_path: Path) -> None:
     second, third = tmp_path / "second.pt", tmp_path / "third.pt"
     for one, before, seed in ((second, model, 6), (third, second, 7)):
         options = FREE | {"init_from": str(before), "nsteps": 2, "seed": seed}
@@ -234,14 +234,16 @@ def test_the_command_finds_the_model_as_evaluation_does(tmp_path: Path) -> None:
         (("--init_from", "old.pt", "--nlayers_decoder", "3"), "--nlayers_decoder 3 (it has 1)"),
     ],
 )
-def test_misuse_is_named(tmp_path: Path, capsys, options: tuple[str, ...], told: str) -> None:
+def test_usage_errors_name_the_option(
+    tmp_path: Path, capsys, options: tuple[str, ...], told: str
+) -> None:
     small(tmp_path, Vocabulary.from_words_and_symbols(WORDS, COLOURS))
     assert run(tmp_path, *options) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "net.pt").exists()
 
 
-def test_an_initial_model_without_the_types_vocabulary_is_refused(tmp_path: Path) -> None:
+def test_an_initial_model_without_the_vocabulary_of_the_type_is_rejected(tmp_path: Path) -> None:
     old = small(tmp_path, CANONICAL_VOCAB)
     with pytest.raises(UsageError, match="vocabulary lacks"):
         load_initial_network(old, Vocabulary.from_words_and_symbols(WORDS, COLOURS), 0.0)

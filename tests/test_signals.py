@@ -23,7 +23,7 @@ def await_half(folder: Path, run: subprocess.Popen) -> None:
 
 @pytest.mark.parametrize("number", SIGNALS.values(), ids=SIGNALS)
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_command_that_is_ended_leaves_nothing(
+def test_a_terminated_command_removes_its_partial_files(
     tmp_path: Path, number: signal.Signals, workers: str
 ) -> None:
     many = ["--train", "1000000", "--workers", workers, "--out", str(tmp_path / "set")]
@@ -38,7 +38,7 @@ def test_a_command_that_is_ended_leaves_nothing(
     await_end(others, 60)
 
 
-def test_a_closed_terminal_does_not_end_what_nohup_keeps(tmp_path: Path) -> None:
+def test_a_command_under_nohup_survives_a_hangup(tmp_path: Path) -> None:
     many = ["--train", "1000000", "--workers", "1", "--out", str(tmp_path / "set")]
     with python("-m", "biml", "generate", *many, before=["nohup"]) as run:
         await_half(tmp_path, run)

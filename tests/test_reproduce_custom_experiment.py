@@ -95,7 +95,7 @@ def test_the_command_prints_exclusions(few_shot_only, tmp_path, monkeypatch, cap
     assert "few-shot: greedy responses, gold" in shown
 
 
-def test_one_person_makes_no_interval_of_differences(tmp_path) -> None:
+def test_differences_for_one_participant_have_no_interval(tmp_path) -> None:
     data = imported(tmp_path, write_text(tmp_path / "study.txt"), ANSWERS[:2])
     asked = wanted(data, tmp_path, "oracle", "oracle-biases", of=["table1"])
     (row,) = results_of(asked, tmp_path).tables["comparisons"].to_dict("records")
@@ -136,7 +136,7 @@ def test_each_item_is_scored_by_its_own_grammar(tmp_path) -> None:
     assert items["complexity"].tolist() == ["simple"] * 4
 
 
-def test_an_item_of_two_grammars_is_refused_before_anything_is_computed(tmp_path) -> None:
+def test_an_item_with_two_grammars_is_rejected_before_any_computation(tmp_path) -> None:
     other = STUDY.replace("x1 then x2 -> [x2] [x1]", "x1 then x2 -> [x1] [x2]")
     other = other.replace("IN: wug then blick OUT: ▲ ■\n", "")
     for name, text in (("a", STUDY), ("b", other)):
@@ -155,7 +155,7 @@ def test_an_item_of_two_grammars_is_refused_before_anything_is_computed(tmp_path
 
 
 @pytest.mark.published_data
-def test_basic_seq2seq_is_measured_on_the_published_task_only(
+def test_basic_seq2seq_is_evaluated_on_the_published_task_only(
     few_shot_only, shared, tmp_path
 ) -> None:
     legacy = shared / "legacy" / "net-legacy-vanilla.pt"
