@@ -1,5 +1,9 @@
 """Configuration of the documentation site (`make docs`)."""
 
+import os
+import sys
+from pathlib import Path
+
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
@@ -26,6 +30,11 @@ myst_heading_anchors = 3
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
+nb_execution_in_temp = True
+nb_merge_streams = True
+# Their commands are those of this installation, and print no progress bars.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+os.environ |= {"TTY_COMPATIBLE": "0", "COLUMNS": "100"}
 
 # API reference: one page for each public name, from its docstring.
 autosummary_generate = True

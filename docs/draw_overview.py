@@ -1,7 +1,7 @@
 """Draw the picture of the README: study examples, a query, and the responses of people and a model.
 
-    biml data download human
-    python docs/draw_overview.py            # writes docs/images/overview-{light,dark}.svg
+biml data download human
+python docs/draw_overview.py            # writes docs/images/overview-{light,dark}.svg
 """
 
 import argparse

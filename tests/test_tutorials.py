@@ -1,22 +1,60 @@
 """The tutorials of the documentation run from their first cell to their last."""
 
+import os
 import re
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
+import biml
+
 FOLDER = Path(__file__).parents[1] / "docs" / "tutorials"
-CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(?::[^\n]*\n)*(.*?)^```$", re.MULTILINE | re.DOTALL)
+CELL = re.compile(r"^```\{code-cell\}[^\n]*\n((?::[^\n]*\n)*)(.*?)^```$", re.MULTILINE | re.DOTALL)
+EXPECTED = {
+    "comparing": ["120 responses of 12 participants to 10 items", "net-BIML-top", "one_to_one"],
+    "custom-experiment": [
+        "● ▲ ▲",
+        "12 responses of 3 participants to 4 items",
+        "By participant:",
+        "reversing_errors",
+    ],
+    "first-steps": ["BLUE BLUE BLUE", "True, True, True, True"],
+    "training": ["did you mean episode_type", "val_loss", "accuracy_novel"],
+}
+WRITTEN = {"custom-experiment": ["loglikes.csv", "samples.csv", "my-report/index.html"]}
 
 
 @pytest.mark.parametrize("page", sorted(FOLDER.glob("*.md")), ids=lambda page: page.stem)
-def test_a_tutorial_runs(page: Path, tmp_path: Path) -> None:
-    cells = [nbformat.v4.new_code_cell(text) for text in CELL.findall(page.read_text("utf-8"))]
-    assert cells
+def test_a_tutorial_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an empty folder, without data of the user, with this package as the command `biml`."""
+    command = tmp_path / "bin" / "biml"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m biml "$@"\n')
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{command.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(Path(biml.__file__).parents[1]))
+    for variable in ("XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / "user"))
+    monkeypatch.setenv("TTY_COMPATIBLE", "0")
+    monkeypatch.delenv("BIML_DATA", raising=False)
+    work = tmp_path / "work"
+    work.mkdir()
+    cells = []
+    for options, source in CELL.findall(page.read_text("utf-8")):
+        cells.append(nbformat.v4.new_code_cell(source.rstrip("\n")))
+        if "raises-exception" in options:
+            cells[-1].metadata["tags"] = ["raises-exception"]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
-    ).execute()
+    resources = {"metadata": {"path": work}}
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
     assert all(cell.execution_count for cell in notebook.cells)
+    shown = "\n".join(
+        output.get("text") or output.get("data", {}).get("text/plain") or output.get("evalue", "")
+        for cell in notebook.cells
+        for output in cell.outputs
+    )
+    assert [text for text in EXPECTED[page.stem] if text not in shown] == []
+    assert [name for name in WRITTEN.get(page.stem, []) if not (work / name).is_file()] == []
