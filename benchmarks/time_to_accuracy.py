@@ -75,7 +75,11 @@ def main() -> None:
         help="length of each fine-tuning run (--falls is the old spelling)",
     )
     option("--episode_type", default="algebraic+biases", choices=PUBLISHED)
-    option("--max_tokens", type=int, help="size of a micro-batch, as for `biml train`")
+    option(
+        *("--micro_batch_tokens", "--max_tokens"),
+        type=int,
+        help="size of a micro-batch, as for `biml train`",
+    )
     option("--out", type=Path, default=Path("time_to_accuracy"), help="folder (%(default)s)")
     args = parser.parse_args()
     published = PUBLISHED[args.episode_type]
@@ -104,7 +108,11 @@ def run_seed(seed: int, args: argparse.Namespace) -> Iterator[tuple[list[Row], R
         model = args.out / (f"seed{seed}-finetune{n}.pt" if n else f"seed{seed}.pt")
         if (old := args.out / f"seed{seed}-fall{n}.pt").exists():
             model = old  # of an earlier version
-        options = ["--micro_batch_tokens", str(args.max_tokens)] if args.max_tokens else []
+        options = (
+            ["--micro_batch_tokens", str(args.micro_batch_tokens)]
+            if args.micro_batch_tokens
+            else []
+        )
         if n and not model.exists():
             options += ["--init_from", str(initial_model(models, model)), *FINETUNING_OPTIONS]
         train(model, args.episode_type, minutes, seed + 1000 * n, options)

@@ -32,6 +32,8 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_execution_in_temp = True
 nb_merge_streams = True
+# The files and commands in cells (%%writefile, !biml) are not Python.
+suppress_warnings = ["misc.highlighting_failure"]
 # Their commands are those of this installation, and print no progress bars.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 os.environ |= {"TTY_COMPATIBLE": "0", "COLUMNS": "100"}

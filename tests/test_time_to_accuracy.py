@@ -61,7 +61,7 @@ def test_fine_tuning_starts_from_averaged_weights_and_counts_all_minutes(
         minutes=10.0,
         finetune_minutes=[5.0, 5.0],
         episode_type="algebraic+biases",
-        max_tokens=10240,
+        micro_batch_tokens=10240,
         out=tmp_path,
     )
     ends = [end for _, end in time_to_accuracy.run_seed(3, args)]
