@@ -35,8 +35,7 @@ from biml.io import atomic_write
 from biml.networks import checkpoint
 from biml.networks.checkpoint import load_model
 from biml.paths import DataFolders
-from biml.training.metrics import LogEntry, read_metrics
-from biml.training.resume import RunPaths
+from biml.training.run_files import LogEntry, RunPaths, read_log
 
 PUBLISHED = {"algebraic+biases": 95.3, "algebraic_noise": 94.7}
 """Accuracy of the published networks on novel validation queries, in percent (supplement)."""
@@ -117,7 +116,7 @@ def run_seed(seed: int, args: argparse.Namespace) -> Iterator[tuple[list[Row], R
             options += ["--init_from", str(initial_model(models, model)), *FINETUNING_OPTIONS]
         train(model, args.episode_type, minutes, seed + 1000 * n, options)
         models.append(model)
-        lines = [line for line in read_metrics(RunPaths(model).history) if "val_loss" in line]
+        lines = [line for line in read_log(RunPaths(model).history) if "val_loss" in line]
         curve = [point(line, before) | {"seed": seed, "finetuning": n} for line in lines]
         before = {name: curve[-1][name] for name in before}
         end = {name: curve[-1][name] for name in END if name != "gold"}

@@ -53,7 +53,7 @@ class Job:
     def measure(self, group: ProcessGroup) -> Rate:
         material = open_training_data(self.config, None)
         learner = TrainStep(material.network, material.dataset, self.config, group)
-        learner.seek(learner.total_steps * 9 // 10)  # beyond any curriculum: full episodes
+        learner.steps_done = learner.total_steps * 9 // 10  # beyond any curriculum: full episodes
         learner.step()
         first = learner.steps_done
         began = time.perf_counter()

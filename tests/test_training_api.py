@@ -61,7 +61,6 @@ def test_the_remaining_time_is_displayed_at_any_terminal_width(width: int) -> No
     terminal = io.StringIO()
     shown = TrainingConsole(Console(file=terminal, force_terminal=True, width=width))
     shown.on_start(INFO)
-    shown.on_log(VALIDATED, 1000)
     shown.on_step(StepInfo(7, 1000, 2.0, 31.5, 5000.0, VALIDATED))
     shown.close()
     assert "1 h 23 min left" in terminal.getvalue()

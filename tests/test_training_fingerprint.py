@@ -9,10 +9,9 @@ import torch
 from biml.episodes.registry import episode_type
 from biml.errors import UsageError
 from biml.paths import DataFolders
-from biml.training import resume as resume_module
-from biml.training import schedule
+from biml.training import run_files, schedule
 from biml.training.config import RuntimeConfig, TrainingConfig
-from biml.training.resume import fingerprint
+from biml.training.run_files import fingerprint
 from biml.training.setup import resolve_options
 from biml.training.trainer import RunResult, train
 from fakes.training import OPTIONS, ToySource, open_toys, weights_of
@@ -22,7 +21,7 @@ FAST = TrainingConfig(**resolve_options({"preset": "fast", "episode_type": "alge
 
 
 def longer_stages() -> tuple:
-    return tuple(replace(one, n_episodes=one.n_episodes + 1) for one in resume_module.STAGES)
+    return tuple(replace(one, n_episodes=one.n_episodes + 1) for one in run_files.STAGES)
 
 
 @pytest.mark.parametrize(
@@ -30,8 +29,8 @@ def longer_stages() -> tuple:
     [
         (schedule, "SECOND_CYCLE_LR_FACTOR", 0.3),
         (schedule, "WARMUP_FRACTION", 0.01),
-        (resume_module, "MUON_LR_FACTOR", 20.0),
-        (resume_module, "STAGES", longer_stages()),
+        (run_files, "MUON_LR_FACTOR", 20.0),
+        (run_files, "STAGES", longer_stages()),
     ],
     ids=["second cycle", "warm-up", "learning rate of matrices", "curriculum stages"],
 )

@@ -14,16 +14,17 @@ from biml.episodes.registry import episode_type
 from biml.errors import UsageError
 from biml.grammar.meta_grammar import COLOURS, WORDS
 from biml.networks import checkpoint
+from biml.networks.base import EpisodeNetwork
 from biml.networks.checkpoint import load_checkpoint, write_safetensors
 from biml.networks.registry import ARCHITECTURES, Architecture, build_network
 from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 from biml.networks.staged import StagedNetwork
 from biml.networks.staged_layers import StagedConfig
 from biml.paths import DataFolders, list_pretrained
-from biml.training.config import RuntimeConfig
+from biml.training.config import RuntimeConfig, TrainingConfig
 from biml.training.logger import StepInfo, TrainingCallback
-from biml.training.resume import provenance
-from biml.training.setup import load_initial_network, options_from_checkpoint
+from biml.training.run_files import RunStart, RunState, provenance
+from biml.training.setup import options_from_checkpoint
 from biml.training.trainer import train
 from biml.vocabulary import Vocabulary
 from fakes.training import OPTIONS, open_toys, same_weights, weights_of
@@ -49,6 +50,17 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
+def initial_network(path: Path, vocabulary: Vocabulary) -> EpisodeNetwork:
+    start = RunStart(TrainingConfig(dropout=0.1), RunState(), path, load_checkpoint(path))
+    network = start.network(vocabulary)
+    assert network is not None
+    return network
+
+
+def options_from(path: Path, given: dict[str, Any]) -> dict[str, Any]:
+    return options_from_checkpoint(path, load_checkpoint(path), given)
+
+
 def test_the_first_step_starts_from_the_models_weights(model: Path, tmp_path: Path) -> None:
     options = FREE | {"init_from": str(model), "nsteps": 1, "lr": 1e-12, "seed": 9}
     train(tmp_path / "second.pt", options, runtime=ALONE, open_training_data=open_toys)
@@ -71,7 +83,7 @@ def test_sizes_come_from_the_model_and_dropout_from_the_run(model: Path, tmp_pat
 def test_the_number_of_heads_comes_from_the_initial_model(tmp_path: Path) -> None:
     network = StagedNetwork(SMALL, Vocabulary.from_words_and_symbols(WORDS, COLOURS))
     checkpoint.save_checkpoint(tmp_path / "net.pt", checkpoint.checkpoint_of(network, "algebraic"))
-    again = load_initial_network(tmp_path / "net.pt", network.vocabulary, 0.1)
+    again = initial_network(tmp_path / "net.pt", network.vocabulary)
     assert (again.config.nheads, again.config.dropout) == (2, 0.1)
 
 
@@ -127,8 +139,8 @@ class StopHalfway(TrainingCallback):
 
 @pytest.mark.parametrize("path", list_pretrained(), ids=lambda path: path.stem)
 def test_provenance_of_pretrained_models_sums_to_their_cards(path: Path) -> None:
-    card = load_checkpoint(path)["card"]
-    line = provenance(path)
+    contents = load_checkpoint(path)
+    card, line = contents["card"], provenance(path, contents)
     assert [one["file"] for one in line] == [
         *(one["file"] for one in card["started_from"]),
         path.name,
@@ -180,21 +192,21 @@ def test_options_that_contradict_the_initial_model_are_named(
     model: Path, given: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        options_from_checkpoint(model, {"init_from": str(model), **given})
+        options_from(model, {"init_from": str(model), **given})
 
 
 def test_a_given_preset_must_fit_the_initial_models_architecture(tmp_path: Path) -> None:
     network = StagedNetwork(SMALL, Vocabulary.from_words_and_symbols(WORDS, COLOURS))
     checkpoint.save_checkpoint(tmp_path / "net.pt", checkpoint.checkpoint_of(network, "algebraic"))
-    assert options_from_checkpoint(tmp_path / "net.pt", {})["arch"] == "staged"
-    assert options_from_checkpoint(tmp_path / "net.pt", {"preset": "fast"})["nlayers_decoder"] == 1
+    assert options_from(tmp_path / "net.pt", {})["arch"] == "staged"
+    assert options_from(tmp_path / "net.pt", {"preset": "fast"})["nlayers_decoder"] == 1
     with pytest.raises(UsageError, match="--preset paper"):
-        options_from_checkpoint(tmp_path / "net.pt", {"preset": "paper"})
+        options_from(tmp_path / "net.pt", {"preset": "paper"})
 
 
 def test_sizes_equal_to_those_of_the_initial_model_may_be_given(model: Path) -> None:
     given = {"emb_size": 16, "arch": "paper", "preset": "paper"}
-    assert options_from_checkpoint(model, given) == {
+    assert options_from(model, given) == {
         "arch": "paper",
         "nlayers_encoder": 1,
         "nlayers_decoder": 1,
@@ -246,7 +258,7 @@ def test_usage_errors_name_the_option(
 def test_an_initial_model_without_the_vocabulary_of_the_type_is_rejected(tmp_path: Path) -> None:
     old = small(tmp_path, CANONICAL_VOCAB)
     with pytest.raises(UsageError, match="vocabulary lacks"):
-        load_initial_network(old, Vocabulary.from_words_and_symbols(WORDS, COLOURS), 0.0)
+        initial_network(old, Vocabulary.from_words_and_symbols(WORDS, COLOURS))
 
 
 def test_a_run_cannot_overwrite_its_initial_model(tmp_path: Path, capsys) -> None:

@@ -16,7 +16,7 @@ from biml.episodes.text_format import write_episode
 from biml.grammar import MetaGrammar
 from biml.networks import checkpoint
 from biml.rng import generator
-from biml.training.metrics import read_metrics
+from biml.training.run_files import read_log
 from fakes.processes import await_file, python
 from fakes.training import same_weights
 
@@ -81,7 +81,7 @@ def test_an_interrupted_run_resumes_to_the_very_same_weights(
     assert run_single_command("train", [*options(tmp_path, data, ["--resume", "--quiet"])]) == 0
     assert steps_done(model) == STEPS
     assert same_weights(model, whole)
-    steps = [line["step"] for line in read_metrics(tmp_path / "net.history.jsonl")]
+    steps = [line["step"] for line in read_log(tmp_path / "net.history.jsonl")]
     assert steps == [1, 25, 50, 60]
 
 

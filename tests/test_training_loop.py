@@ -12,10 +12,9 @@ from biml.networks.base import EpisodeNetwork
 from biml.training.config import RuntimeConfig, TrainingConfig
 from biml.training.distributed import ProcessGroup
 from biml.training.logger import TrainingCallback
-from biml.training.metrics import read_metrics
-from biml.training.step import TrainStep, assign_micro_batches
+from biml.training.run_files import read_log
+from biml.training.step import TrainStep, Validation, assign_micro_batches
 from biml.training.trainer import RunResult, default_micro_batch_tokens, train
-from biml.training.validation import Validation
 from fakes.training import OPTIONS, open_toys, presented, same_weights, weights_of
 
 ALONE = RuntimeConfig(workers=1)
@@ -82,8 +81,8 @@ def test_validation_gives_the_accuracy_of_greedy_decoding() -> None:
     copied, novel = _greedy_accuracy(train_step.network, episodes)
     config = TrainingConfig(precision="fp32", micro_batch_tokens=500)
     figures = Validation(train_step.network, episodes, config, HERE).measure(train_step.network)
-    assert figures.study_accuracy == pytest.approx(copied)
-    assert figures.novel_accuracy == pytest.approx(novel)
+    assert figures["accuracy_study"] == pytest.approx(copied)
+    assert figures["accuracy_novel"] == pytest.approx(novel)
     assert copied + novel > 0, "nothing is tested if every answer is wrong"
 
 
@@ -97,7 +96,7 @@ def _greedy_accuracy(network: EpisodeNetwork, episodes: list[Episode]) -> tuple[
 
 def test_a_run_writes_model_log_and_event_files(tmp_path: Path) -> None:
     result = run(tmp_path / "net.pt", nsteps=30)
-    lines = read_metrics(tmp_path / "net.history.jsonl")
+    lines = read_log(tmp_path / "net.history.jsonl")
     assert [line["step"] for line in lines] == [1, 25, 30]
     assert all(line["val_loss"] is not None for line in lines)
     assert 0 <= (lines[-1]["accuracy_study"] or 0) <= 100
@@ -133,7 +132,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: P
     assert torch.load(tmp_path / "parts.pt", weights_only=True)["training"]["step"] == 3
     run(tmp_path / "parts.pt", resume=True)
     assert same_weights(tmp_path / "whole.pt", tmp_path / "parts.pt")
-    whole, parts = (read_metrics(tmp_path / f"{n}.history.jsonl") for n in ("whole", "parts"))
+    whole, parts = (read_log(tmp_path / f"{n}.history.jsonl") for n in ("whole", "parts"))
     for timed in ("seconds", "episodes_per_second"):
         for line in (*whole, *parts):
             del line[timed]
@@ -146,7 +145,7 @@ def test_a_resumed_run_drops_log_entries_beyond_its_checkpoint(tmp_path: Path) -
     with (tmp_path / "net.history.jsonl").open("a") as file:
         file.write('{"step": 25}\n{"st')  # as after kill -9
     run(tmp_path / "net.pt", resume=True)
-    assert [line["step"] for line in read_metrics(tmp_path / "net.history.jsonl")] == [1]
+    assert [line["step"] for line in read_log(tmp_path / "net.history.jsonl")] == [1]
 
 
 def test_the_best_model_is_saved_after_the_skipped_fraction(tmp_path: Path) -> None:

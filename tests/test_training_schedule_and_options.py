@@ -11,7 +11,7 @@ from biml.errors import UsageError
 from biml.networks.registry import ARCHITECTURES
 from biml.training.config import LR_SCHEDULES, PRESETS, TrainingConfig
 from biml.training.optim import MUON_LR_FACTOR
-from biml.training.resume import check_resume_options
+from biml.training.run_files import check_resume_options
 from biml.training.schedule import (
     SECOND_CYCLE_LR_FACTOR,
     is_log_step,

@@ -349,8 +349,8 @@ def _write_samples_page(args: argparse.Namespace, task: "EvalTask", console: "Ev
 
 def _plot_curves(task: "EvalTask", console: "EvalConsole") -> None:
     from biml.evaluation.cards import learning_curves
-    from biml.training.metrics import Dashboard
-    from biml.training.resume import RunPaths
+    from biml.training.logger import Dashboard
+    from biml.training.run_files import RunPaths
 
     if not task.path.is_file():
         raise UsageError(f"--dashboard: {task.name} was not trained, so it has no learning curves")

@@ -21,8 +21,7 @@ from biml.networks.checkpoint import (
 )
 from biml.paths import DataFolders, list_pretrained, upgrade_card
 from biml.training.config import PRESETS, SIZE_OPTIONS, TrainingConfig, cli_name, current_options
-from biml.training.metrics import LogEntry, current_log, read_metrics
-from biml.training.resume import RunPaths
+from biml.training.run_files import LogEntry, RunPaths, current_log, read_log
 from biml.version import __version__
 
 MAX_CURVE_POINTS = 200
@@ -83,7 +82,7 @@ def learning_curves(path: Path) -> list[LogEntry]:
     beside = RunPaths(path).history
     whole_run = path.with_name(path.name.replace("_best", ""))
     if not log and beside.is_file():
-        log = read_metrics(beside)
+        log = read_log(beside)
     if not log and whole_run != path and whole_run.is_file():
         log = learning_curves(whole_run)
     if not log:

@@ -12,7 +12,7 @@ from biml.training import trainer
 from biml.training.config import RuntimeConfig, TrainingConfig, current_options
 from biml.training.console import TrainingConsole
 from biml.training.distributed import process_rank
-from biml.training.resume import RunPaths
+from biml.training.run_files import RunPaths
 from biml.training.setup import warm_episode_cache
 from biml.training.trainer import RunResult
 

@@ -9,7 +9,7 @@ from rich.table import Column
 
 from biml.training.config import TrainingConfig
 from biml.training.logger import RunInfo, StepInfo, TrainingCallback
-from biml.training.metrics import LogEntry
+from biml.training.run_files import LogEntry
 from biml.training.trainer import RunResult
 
 SECONDS_PER_DAY = 24 * 3600
@@ -21,8 +21,7 @@ class TrainingConsole(TrainingCallback):
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console()
         self._bar: Progress | _NotebookLine | None = None
-        self._validated: LogEntry = {}
-        self._n_episodes = 0
+        self._validation = ""
         if self._console.is_jupyter:
             self._bar = _NotebookLine()
         elif self._console.is_terminal:
@@ -37,7 +36,6 @@ class TrainingConsole(TrainingCallback):
 
     def on_start(self, info: RunInfo) -> None:
         config = info.config
-        self._n_episodes = config.episodes_seen(info.total_steps, info.total_steps)
         processes = "1 process" if info.processes == 1 else f"{info.processes} processes"
         action = f"Resuming at step {info.steps_done:,}" if info.steps_done else "Training"
         self.on_message(
@@ -64,33 +62,26 @@ class TrainingConsole(TrainingCallback):
             self._console.show_cursor(True)
 
     def on_step(self, info: StepInfo) -> None:
+        step, rate = f"{info.step:,}/{info.total_steps:,}", f"{info.episodes_per_second:.1f}"
+        left = f"{_format_duration(info.seconds_left)} left"
+        entry = info.entry or {}
+        if entry.get("val_loss") is not None:
+            self._validation = _format_metrics(entry)
+            if self._bar is None:
+                text = f"step {step}  {rate} episodes/s  loss {entry['train_loss']:.3f}"
+                # Most of the first step is validation, so that its rate says nothing.
+                last = left if 1 < info.step < info.total_steps else ""
+                self.on_message("  ".join(filter(None, (text, self._validation, last))))
         if self._bar is None:
             return
-        metrics = [f"{_format_duration(info.seconds_left)} left"]
-        metrics += [f"{info.episodes_per_second:.1f} episodes/s", f"loss {info.loss:.3f}"]
-        metrics += [_format_metrics(self._validated)] if self._validated else []
-        step, text = f"{info.step:,}/{info.total_steps:,}", "  ".join(metrics)
+        text = f"{left}  {rate} episodes/s  loss {info.loss:.3f}"
+        text += f"  {self._validation}" if self._validation else ""
         if isinstance(self._bar, Progress):
             self._bar.update(
                 self._task, completed=info.step, total=info.total_steps, step=step, description=text
             )
         else:
             self._bar.update(f"step {step}  {text}")
-
-    def on_log(self, entry: LogEntry, total: int) -> None:
-        if entry.get("val_loss") is None:
-            return
-        self._validated = entry
-        step = entry["step"] or 0
-        if self._bar is None:
-            rate = entry["episodes_per_second"] or 0.0
-            seconds_left = (self._n_episodes - (entry["episodes"] or 0)) / max(rate, 1e-9)
-            self.on_message(
-                f"step {step:,}/{total:,}  {rate:.1f} episodes/s  loss {entry['train_loss']:.3f}  "
-                + _format_metrics(entry)
-                # Most of the first step is validation, so that its rate says nothing.
-                + (f"  {_format_duration(seconds_left)} left" if 1 < step < total else "")
-            )
 
     def on_message(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)

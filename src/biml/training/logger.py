@@ -1,28 +1,51 @@
-"""Logging, checkpoints and callbacks of a run, in its first process."""
+"""Rank-0 logging, checkpointing and callbacks of a run."""
 
+import json
+import os
+import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from biml.errors import BimlError
+from biml.io import atomic_write
 from biml.training.config import RuntimeConfig, TrainingConfig
-from biml.training.metrics import Dashboard, LogEntry, MetricsLogger
-from biml.training.resume import RunPaths, RunState, dump_failed_batch, fingerprint, save_run
+from biml.training.run_files import (
+    LogEntry,
+    RunPaths,
+    RunState,
+    dump_failed_batch,
+    fingerprint,
+    save_run,
+)
 from biml.training.schedule import corruption_start, is_log_step
 from biml.training.setup import TrainingData
 from biml.training.step import DivergedError, StepMetrics, TrainStep
-from biml.training.validation import ValidationMetrics
+
+RATE_WINDOW = 200
+"""Latest steps over which episodes per second are averaged."""
+
+PLOT_EVERY = 30.0
+"""Seconds between plots of the learning curves at least, since plotting takes half a second."""
+
+_TENSORBOARD_TAGS = {
+    "train_loss": "loss/train",
+    "val_loss": "loss/validation",
+    "accuracy_study": "accuracy/study",
+    "accuracy_novel": "accuracy/novel",
+    "lr": "optimiser/learning_rate",
+    "gradient_norm": "optimiser/gradient_norm",
+    "episodes_per_second": "speed/episodes_per_second",
+}
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A run at its start.
-
-    Attributes:
-        estimated_seconds: of the whole run, measured; None in a resumed run.
-    """
+    """A run at its start."""
 
     config: TrainingConfig
     device: str
@@ -31,21 +54,16 @@ class RunInfo:
     steps_done: int
     total_steps: int
     data_description: str
-    estimated_seconds: float | None = None
+    estimated_seconds: float | None = None  # of the whole run; None in a resumed one
 
 
 @dataclass(frozen=True)
 class StepInfo:
-    """A run after a step.
-
-    Attributes:
-        loss: of this step, in nats per target token.
-        entry: the latest entry of the log, or None.
-    """
+    """A run after a step, with the log entry of this step, if it has one."""
 
     step: int
     total_steps: int
-    loss: float
+    loss: float  # of this step, in nats per target token
     episodes_per_second: float
     seconds_left: float
     entry: LogEntry | None
@@ -58,28 +76,15 @@ class TrainingCallback:
 
     def on_step(self, info: StepInfo) -> None: ...
 
-    def on_log(self, entry: LogEntry, total: int) -> None: ...
-
-    def on_checkpoint(self, path: Path) -> None: ...
-
     def on_message(self, text: str) -> None: ...
 
 
-class Throughput:
-    """Episodes per second over the latest steps."""
-
-    def __init__(self, episodes_seen: int, now: float, window: int = 200) -> None:
-        self._ends = deque([(now, episodes_seen)], maxlen=window + 1)
-
-    def update(self, episodes_seen: int, now: float) -> float:
-        """Add the end of a step, in seconds; return the rate."""
-        self._ends.append((now, episodes_seen))
-        (begin, first), (end, last) = self._ends[0], self._ends[-1]
-        return (last - first) / max(end - begin, 1e-9)
-
-
 class RunLogger:
-    """Logging, checkpoints and callbacks, in the first process of a run."""
+    """Log file, TensorBoard files, learning curves and checkpoints of a run, and its callback.
+
+    The log file is rewritten to hold exactly the entries of the checkpoint, so that a run resumed
+    from an older one has no step twice.
+    """
 
     def __init__(
         self,
@@ -91,57 +96,77 @@ class RunLogger:
         runtime: RuntimeConfig,
         callback: TrainingCallback,
     ) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
         self._state = state
         self._train_step = train_step
         self._config = config
         self._paths = RunPaths(model)
         self._fingerprint = fingerprint(config, data.dataset)
         self._callback = callback
-        self._metrics = MetricsLogger(self._paths.history, self._paths.events, state.history)
+        with atomic_write(self._paths.history) as file:
+            file.write("".join(map(_to_json_line, state.history)).encode())
+        last = int(state.history[-1]["step"] or 0) if state.history else 0
+        if not state.history and self._paths.events.is_dir():
+            for old in self._paths.events.glob("events.out.tfevents.*"):
+                old.unlink()
+        self._tensorboard = SummaryWriter(
+            str(self._paths.events), purge_step=last + 1, flush_secs=30
+        )
         self._dashboard = None
         if runtime.dashboard:
             self._dashboard = Dashboard(self._paths.curves_image, model.name)
         self._save_every = runtime.save_every * 60
         self._started_at = self._saved_at = self._plotted_at = time.monotonic()
         self._seconds_before = state.seconds
-        self._throughput = Throughput(train_step.episodes_seen, self._started_at)
+        # When each of the latest steps ended, and the episodes seen by then.
+        self._step_ends = deque([(self._started_at, train_step.episodes_seen)], RATE_WINDOW + 1)
 
-    def log(self, metrics: StepMetrics, validation: ValidationMetrics | None) -> None:
-        """Log a step where that is due, and call the callbacks."""
+    def log(self, metrics: StepMetrics, validation: LogEntry | None) -> None:
+        """Log a step where that is due, and call the callback."""
         state, train_step, now = self._state, self._train_step, time.monotonic()
         step, total = train_step.steps_done, train_step.total_steps
-        rate = self._throughput.update(train_step.episodes_seen, now)
+        self._step_ends.append((now, train_step.episodes_seen))
+        begin, first = self._step_ends[0]
+        rate = (train_step.episodes_seen - first) / max(now - begin, 1e-9)
         state.seconds = self._seconds_before + now - self._started_at
         state.loss_sum += metrics.loss
         state.loss_count += 1
+        entry: LogEntry | None = None
         if is_log_step(step, total):
-            entry: LogEntry = {
+            entry = {
                 "step": step,
                 "episodes": train_step.episodes_seen,
                 "lr": metrics.lr,
                 "train_loss": state.loss_sum / state.loss_count,
                 "gradient_norm": metrics.gradient_norm,
+                **(validation or {}),
+                "episodes_per_second": round(rate, 3),
+                "seconds": round(state.seconds, 1),
             }
-            if validation is not None:
-                entry["val_loss"] = validation.loss
-                entry["accuracy_study"] = validation.study_accuracy
-                entry["accuracy_novel"] = validation.novel_accuracy
-            entry["episodes_per_second"] = round(rate, 3)
-            entry["seconds"] = round(state.seconds, 1)
             state.loss_sum, state.loss_count = 0.0, 0
-            self._metrics.add(entry)
-            state.history = self._metrics.entries
-            self._callback.on_log(entry, total)
-        latest = state.history[-1] if state.history else None
+            self._add(entry)
         seconds_left = train_step.episodes_left / rate
-        self._callback.on_step(StepInfo(step, total, metrics.loss, rate, seconds_left, latest))
-        # Plotting takes half a second, so that it is done twice a minute at most.
-        due = train_step.finished or len(state.history) < 3 or now - self._plotted_at > 30
+        self._callback.on_step(StepInfo(step, total, metrics.loss, rate, seconds_left, entry))
+        due = train_step.finished or len(state.history) < 3 or now - self._plotted_at > PLOT_EVERY
         if self._dashboard and validation is not None and (due or metrics.stop):
             self._dashboard.plot(state.history)
             self._plotted_at = now
 
-    def save_best(self, validation: ValidationMetrics | None) -> None:
+    def _add(self, entry: LogEntry) -> None:
+        self._state.history.append(entry)
+        path = self._paths.history
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(_to_json_line(entry))
+        except OSError as error:
+            raise BimlError(f"{path}: could not be written ({error.strerror})") from error
+        for name, tag in _TENSORBOARD_TAGS.items():
+            value = entry.get(name)
+            if value is not None:
+                self._tensorboard.add_scalar(tag, value, entry["step"])
+
+    def save_best(self, validation: LogEntry | None) -> None:
         """With `--save_best`, save the model if its validation loss is the lowest so far."""
         if validation is None or not self._config.save_best:
             return
@@ -150,8 +175,9 @@ class RunLogger:
         start += (1 - start) * self._config.save_best_skip
         if self._train_step.steps_done < start * self._train_step.total_steps:
             return
-        if self._state.best is None or validation.loss < self._state.best:
-            self._state.best = validation.loss
+        loss = validation["val_loss"]
+        if loss is not None and (self._state.best is None or loss < self._state.best):
+            self._state.best = loss
             save_run(self._paths.best, self._train_step, self._state, self._config)
 
     def checkpoint_due(self) -> bool:
@@ -161,7 +187,6 @@ class RunLogger:
         """Write the checkpoint that the run can be resumed from."""
         save_run(self._paths.model, self._train_step, self._state, self._config, self._fingerprint)
         self._saved_at = time.monotonic()
-        self._callback.on_checkpoint(self._paths.model)
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -175,4 +200,69 @@ class RunLogger:
             error.args = (f"{error}; its batch is in {folder}; {last}",)
             raise
         finally:
-            self._metrics.close()
+            self._tensorboard.close()
+
+
+def _to_json_line(entry: LogEntry) -> str:
+    return json.dumps(entry) + "\n"
+
+
+class Dashboard:
+    """Learning curves in a PNG file, and in a window where there is a screen."""
+
+    def __init__(self, path: Path, title: str) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        self._path = path
+        self._title = title
+        self._window: Any = _interactive_pyplot()
+        self._figure = self._window.gcf() if self._window else Figure()
+        if not self._window:
+            FigureCanvasAgg(self._figure)
+        self._figure.set_size_inches(10, 4)
+
+    def plot(self, log: Sequence[LogEntry]) -> None:
+        """Plot loss and accuracy over the episodes seen."""
+        self._figure.clear()
+        left, right = self._figure.subplots(1, 2)
+        _plot_curve(left, log, "train_loss", "training", "tab:gray")
+        _plot_curve(left, log, "val_loss", "validation", "tab:blue")
+        left.set(xlabel="episodes", ylabel="loss (nats per symbol)", yscale="log")
+        _plot_curve(right, log, "accuracy_study", "study-example queries", "tab:gray")
+        _plot_curve(right, log, "accuracy_novel", "novel queries", "tab:blue")
+        right.set(xlabel="episodes", ylabel="exact answers (%)", ylim=(-2, 102))
+        for panel in (left, right):
+            panel.grid(alpha=0.3)
+            panel.legend()
+        self._figure.suptitle(self._title)
+        self._figure.tight_layout()
+        with atomic_write(self._path) as file:
+            self._figure.savefig(file, format="png", dpi=110)
+        if self._window:
+            self._window.pause(0.01)
+
+
+def _plot_curve(panel: Any, log: Sequence[LogEntry], name: str, label: str, colour: str) -> None:
+    points = [(entry["episodes"], entry[name]) for entry in log if entry.get(name) is not None]
+    xs, ys = zip(*points, strict=True) if points else ((), ())
+    panel.plot(xs, ys, marker="." if len(points) < 20 else "", color=colour, label=label)
+
+
+def _interactive_pyplot() -> Any:
+    """`matplotlib.pyplot` if it can open a window here, else None."""
+    if sys.platform not in ("darwin", "win32") and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
+        return None
+    try:
+        import matplotlib
+        from matplotlib import pyplot
+
+        if matplotlib.get_backend().lower() in {"agg", "pdf", "svg", "ps", "cairo", "template"}:
+            return None
+        pyplot.ion()
+        pyplot.figure("biml")
+    except Exception:  # each window system has its own errors for a screen that is not there
+        return None
+    return pyplot

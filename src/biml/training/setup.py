@@ -10,14 +10,12 @@ from biml.episodes.episode import Episode
 from biml.episodes.registry import episode_type
 from biml.errors import FormatError, UsageError
 from biml.networks.base import EpisodeNetwork
-from biml.networks.checkpoint import load_checkpoint, network_from_checkpoint
 from biml.networks.registry import architecture, build_network
 from biml.networks.seq2seq import Seq2SeqTransformer, mimetic_init
 from biml.paths import DataFolders
 from biml.progress import stage_lines
 from biml.rng import derive_seed
 from biml.training.config import PRESETS, SIZE_OPTIONS, TrainingConfig, cli_name, current_options
-from biml.vocabulary import Vocabulary
 
 
 def preset_architecture(preset: str) -> str:
@@ -40,11 +38,7 @@ def preset_supports(preset: str, arch: str) -> bool:
 
 
 def resolve_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Complete the given options with those of their preset.
-
-    Raises:
-        UsageError: the preset is unknown, options contradict each other, or one has no effect.
-    """
+    """Complete the given options with those of their preset, and check that they fit together."""
     given = current_options(given)
     preset = given.get("preset", TrainingConfig.preset)
     if preset not in PRESETS:
@@ -93,28 +87,23 @@ def _reject_unknown_sizes(arch: str, given: Sequence[str]) -> None:
             raise UsageError(f"the {arch} network has no {cli_name(name)}; leave it out")
 
 
-def options_from_checkpoint(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The architecture and sizes of a trained model, as options of a run.
-
-    Raises:
-        UsageError: a given option contradicts them; the message names it.
-        FormatError: the file is damaged.
-    """
-    contents = load_checkpoint(path)
+def options_from_checkpoint(
+    path: Path, contents: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The architecture and sizes of a trained model, as options; given ones must not differ."""
     try:
         arch = contents["architecture"]
         known = {field.name for field in fields(architecture(arch).config)}
-        sizes = {
-            name: contents["config"][field]
-            for name, field in SIZE_OPTIONS.items()
-            if field in known
-        }
+        fields_of = {name: field for name, field in SIZE_OPTIONS.items() if field in known}
+        sizes = {name: contents["config"][field] for name, field in fields_of.items()}
     except (KeyError, TypeError) as error:
         raise FormatError(f"its sizes cannot be read ({error})", source=str(path)) from None
-    for name in ("arch", "preset"):
-        if name in given and not (
-            given[name] == arch if name == "arch" else preset_supports(given[name], arch)
-        ):
+    fits = {
+        "arch": given.get("arch", arch) == arch,
+        "preset": "preset" not in given or preset_supports(given["preset"], arch),
+    }
+    for name, fit in fits.items():
+        if not fit:
             raise UsageError(
                 f"--{name} {given[name]} does not fit --init_from {path}, a {arch} network; "
                 "leave out one of them"
@@ -130,22 +119,6 @@ def options_from_checkpoint(path: Path, given: Mapping[str, Any]) -> dict[str, A
     return {"arch": arch, **sizes}
 
 
-def load_initial_network(path: Path, vocabulary: Vocabulary, dropout: float) -> EpisodeNetwork:
-    """The network of a trained model, with the dropout of the run.
-
-    Raises:
-        UsageError: the model's vocabulary lacks a token.
-        FormatError: its file is damaged.
-    """
-    contents = load_checkpoint(path)
-    sizes = contents["config"]
-    if "dropout" in sizes:
-        sizes = {**sizes, "dropout": dropout}
-    network = network_from_checkpoint({**contents, "config": sizes}, str(path))
-    network.vocabulary.require(vocabulary, str(path))
-    return network
-
-
 @dataclass(frozen=True)
 class TrainingData:
     """What every process of a run has a copy of: the initial network and the episodes."""
@@ -159,22 +132,13 @@ def warm_episode_cache(name: str, data_dir: Path | None, report: Callable[[str],
     """Cache a folder of training episodes, reporting it; the first reading takes half a minute.
 
     Otherwise every process of a run would do so, silently, in `open_training_data`.
-
-    Raises:
-        UsageError: there is no episode type of that name.
-        FormatError: a file of the folder is malformed.
     """
     if episode_type(name).algebraic_training is not None:
         training_episodes(DataFolders(data_dir, progress=stage_lines(report)), seed=0)
 
 
 def open_training_data(config: TrainingConfig, data_dir: Path | None) -> TrainingData:
-    """Open training and validation episodes, and initialise the network.
-
-    Raises:
-        UsageError: a name or size does not fit.
-        BimlError: data are missing or damaged; the message says what to do.
-    """
+    """Open training and validation episodes, and initialise the network."""
     kind = episode_type(config.episode_type)
     seed = derive_seed(config.seed, "weights")
     network = build_network(config.arch, network_config(config), kind.vocabulary, seed=seed)

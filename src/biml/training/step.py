@@ -1,4 +1,4 @@
-"""One optimisation step, shared by the processes of a run."""
+"""One optimisation step, and validation, shared by the processes of a run."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from biml.episodes.datasets import EpisodeDataset
 from biml.episodes.episode import Episode
 from biml.errors import BimlError
-from biml.networks.base import Batch, EpisodeNetwork
+from biml.networks.base import Batch, EpisodeNetwork, exact_match, output_mask
 from biml.rng import derive_seed
 from biml.training.config import TrainingConfig
 from biml.training.distributed import ProcessGroup
@@ -30,18 +31,12 @@ class StepBatch:
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """Metrics of a step.
+    """Metrics of a step, in every process alike."""
 
-    Attributes:
-        loss: cross-entropy per target token, in nats, before the update.
-        gradient_norm: Euclidean norm of the gradient, with auxiliary losses if there are any.
-        stop: whether a process of the run got a signal to stop after this step.
-    """
-
-    loss: float
-    gradient_norm: float
+    loss: float  # cross-entropy per target token, in nats, before the update
+    gradient_norm: float  # Euclidean, with auxiliary losses if there are any
     lr: float
-    stop: bool
+    stop: bool  # whether any process got a signal to stop after this step
 
 
 class DivergedError(BimlError):
@@ -73,6 +68,7 @@ class TrainStep:
         group: ProcessGroup,
     ) -> None:
         assert config.precision is not None
+        assert config.micro_batch_tokens is not None
         self.network = network.to(group.device)
         self.steps_done = 0
         self.total_steps = config.total_steps(len(dataset))
@@ -80,6 +76,7 @@ class TrainStep:
         self._config = config
         self._group = group
         self._precision = config.precision
+        self._micro_batch_tokens = config.micro_batch_tokens
         self._dropout = torch.Generator(group.device)
         self._prefetched: StepBatch | None = None
         # One buffer for all that is summed over micro-batches and processes, so that one all-reduce
@@ -136,8 +133,7 @@ class TrainStep:
     def reduce(self, batch: StepBatch, stop: bool = False) -> StepMetrics:
         """Sum over the processes, so that all of them have the gradient of the whole batch.
 
-        Raises:
-            DivergedError: loss or gradient is not finite; raised in every process alike.
+        If it is not finite, all of them raise `DivergedError`.
         """
         self._stop.fill_(stop)
         if self.steps_done + 1 < self.total_steps:
@@ -172,17 +168,9 @@ class TrainStep:
         )
         # Dropout is seeded by micro-batch, so these must not depend on the number of processes.
         min_batches = 1 if getattr(self.network.config, "dropout", 0) else self._group.size
-        assert self._config.micro_batch_tokens is not None
         episodes = tuple(self._dataset[index] for index in range(first, end))
-        return StepBatch(
-            step,
-            episodes,
-            self.network.micro_batches(episodes, self._config.micro_batch_tokens, min_batches),
-        )
-
-    def seek(self, step: int) -> None:
-        """Go to a step; weights and optimiser stay as they are."""
-        self.steps_done = step
+        micro_batches = self.network.micro_batches(episodes, self._micro_batch_tokens, min_batches)
+        return StepBatch(step, episodes, micro_batches)
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to resume exactly here, apart from the weights."""
@@ -190,8 +178,68 @@ class TrainStep:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from a state; the network must hold the weights of that step."""
-        self.seek(state["step"])
+        self.steps_done = state["step"]
         self._optimizer.load_state_dict(state["optimizer"])
+
+
+class Validation:
+    """The validation episodes in micro-batches, of which this process evaluates its share.
+
+    Accuracies are those of greedy decoding, computed from the logits of the loss (`exact_match`).
+    """
+
+    def __init__(
+        self,
+        network: EpisodeNetwork,
+        episodes: Sequence[Episode],
+        config: TrainingConfig,
+        group: ProcessGroup,
+    ) -> None:
+        assert config.precision is not None
+        assert config.micro_batch_tokens is not None
+        self._group = group
+        self._precision = config.precision
+        micro_batches = network.micro_batches(episodes, config.micro_batch_tokens, group.size)
+        self._batches: list[tuple[Batch, Tensor, Tensor]] = []
+        for number in assign_micro_batches(micro_batches, group.size)[group.rank]:
+            batch = micro_batches[number]
+            pools = [episodes[episode].pool for episode, _ in batch.indices]
+            in_study = [
+                episodes[episode].queries[query].in_study for episode, query in batch.indices
+            ]
+            mask = output_mask(pools, network.vocabulary)
+            self._batches.append((batch, torch.tensor(in_study, dtype=torch.bool), mask))
+
+    @torch.no_grad()
+    def measure(self, network: EpisodeNetwork) -> dict[str, float | None]:
+        """Loss per target token (nats), and percent of queries answered exactly, or None for none.
+
+        Every process of the group must call this.
+        """
+        device, output = self._group.device, network.vocabulary.output
+        # Loss and tokens; exact answers and queries, first of novel, then of study-example queries.
+        sums = torch.zeros(6, dtype=torch.float64, device=device)
+        network.eval()
+        for batch, in_study, mask in self._batches:
+            batch, in_study = batch.to(device), in_study.to(device)
+            with autocast(device, self._precision):
+                logits = network(batch)
+            targets = batch.target.flatten()
+            sums[0] += F.cross_entropy(
+                logits.flatten(0, 1), targets, ignore_index=output.pad, reduction="sum"
+            )
+            sums[1] += (targets != output.pad).sum()
+            exact = exact_match(logits, batch.target, mask.to(device), output)
+            for column, queries in ((2, ~in_study), (4, in_study)):
+                sums[column] += (exact & queries).sum()
+                sums[column + 1] += queries.sum()
+        self._group.all_reduce(sums)
+        loss, tokens, novel_exact, n_novel, study_exact, n_study = sums.tolist()
+        return {
+            "val_loss": loss / max(tokens, 1),
+            "accuracy_study": 100 * study_exact / n_study if n_study else None,
+            "accuracy_novel": 100 * novel_exact / n_novel if n_novel else None,
+        }
 
 
 def assign_micro_batches(micro_batches: Sequence[Batch], n_processes: int) -> list[list[int]]:

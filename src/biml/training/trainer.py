@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from biml.errors import UsageError
+from biml.networks.checkpoint import load_checkpoint
 from biml.networks.registry import architecture
 from biml.training.config import RuntimeConfig, TrainingConfig, current_options
 from biml.training.distributed import (
@@ -30,26 +31,25 @@ from biml.training.hardware import (
     prepare_cpu,
 )
 from biml.training.logger import RunInfo, RunLogger, TrainingCallback
-from biml.training.metrics import LogEntry, last_validation
-from biml.training.resume import (
-    ResumedRun,
+from biml.training.run_files import (
+    LogEntry,
     RunPaths,
+    RunStart,
     RunState,
     check_fingerprint,
     fingerprint,
+    last_validation,
     load_run,
     provenance,
 )
 from biml.training.schedule import VALIDATE_EVERY, corruption_start, is_validation_step
 from biml.training.setup import (
     TrainingData,
-    load_initial_network,
     open_training_data,
     options_from_checkpoint,
     resolve_options,
 )
-from biml.training.step import DivergedError, TrainStep
-from biml.training.validation import Validation
+from biml.training.step import DivergedError, TrainStep, Validation
 
 CUDA_MICRO_BATCH_TOKENS = 131_072
 """Tokens per micro-batch on a GPU: a whole batch of 25 episodes."""
@@ -62,21 +62,15 @@ OpenTrainingData = Callable[[TrainingConfig, Path | None], TrainingData]
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run at its end.
-
-    Attributes:
-        last_validation: the latest log entry with validation metrics, or None.
-        seconds: of training, in all sessions.
-        stopped_by: the signal that stopped the run early, or None.
-    """
+    """A run at its end."""
 
     paths: RunPaths
     config: TrainingConfig
     step: int
     total_steps: int
-    last_validation: LogEntry | None
-    seconds: float
-    stopped_by: int | None = None
+    last_validation: LogEntry | None  # the latest log entry with validation metrics
+    seconds: float  # of training, in all sessions
+    stopped_by: int | None = None  # the signal that stopped the run early
 
     @property
     def model_path(self) -> Path:
@@ -106,29 +100,25 @@ def train(
         model: the checkpoint file, replaced unless `resume`; log and other files go beside it.
         given: fields of `TrainingConfig`; others have their defaults or, in a resumed run, the
             values that it had.
-        data_dir: searched first for data folders.
         open_training_data: opens data and initialises the network.
-
-    Raises:
-        UsageError: an option cannot work, or does not fit the run to be resumed.
-        BimlError: data are missing, a file cannot be written, a process died, or loss or gradient
-            is not finite.
     """
     runtime, callback = runtime or RuntimeConfig(), callback or TrainingCallback()
     given = current_options(given)
     device = pick_device(runtime.device)
     if device.type == "cpu":
         prepare_cpu()
-    resumed = load_run(model, given) if resume else None
-    config = resumed.config if resumed else _initial_config(given, model, callback)
+    start = load_run(model, given) if resume else new_run(model, given)
+    config = start.config
     precision = config.precision or pick_precision(device)
     tokens = config.micro_batch_tokens or default_micro_batch_tokens(config.arch, device, precision)
     config = replace(config, precision=precision, micro_batch_tokens=tokens)
-    run = Run(config, model, data_dir, resume, open_training_data)
+    if start.source and not resume:
+        callback.on_message(f"Weights start from {start.source}")
+    run = Run(replace(start, config=config), model, data_dir, open_training_data)
     data = run.open(config)
-    if resumed:
+    if start.fingerprint:
         current = fingerprint(config, data.dataset)
-        check_fingerprint(resumed.fingerprint, current, model, data.dataset.description)
+        check_fingerprint(start.fingerprint, current, model, data.dataset.description)
     if process_rank() == 0:
         RunPaths(model).create_folder()
     n_processes = 1
@@ -138,47 +128,60 @@ def train(
         graceful_shutdown(callback.on_message) as stop_flag,
         init_process_group(run, device, n_processes) as group,
     ):
-        return run.train(group, data, resumed, stop_flag, runtime, callback)
+        return run.train(group, data, stop_flag, runtime, callback)
 
 
 @dataclass(frozen=True)
 class Run:
     """A run as all its processes know it; those of `--workers` get it pickled."""
 
-    config: TrainingConfig
+    start: RunStart
     model: Path
     data_dir: Path | None
-    resume: bool
     open_training_data: OpenTrainingData
 
     def run(self, group: ProcessGroup) -> None:
         """Take part in the run, in a process that was started for it."""
-        resumed = load_run(self.model, {}) if self.resume else None
-        self.train(group, self.open(self.config), resumed, StopFlag())
+        self.train(group, self.open(self.start.config), StopFlag())
+
+    def open(self, config: TrainingConfig) -> TrainingData:
+        """Fresh data, and the network that the run starts from."""
+        data = self.open_training_data(config, self.data_dir)
+        network = self.start.network(data.network.vocabulary)
+        return replace(data, network=network) if network else data
 
     def train(
         self,
         group: ProcessGroup,
         data: TrainingData,
-        resumed: ResumedRun | None,
         stop_flag: StopFlag,
         runtime: RuntimeConfig | None = None,
         callback: TrainingCallback | None = None,
     ) -> RunResult:
         """The training loop, the same in every process; the first one also logs and saves."""
-        config = group.broadcast(self.config)  # machines of torchrun may differ in precision
+        start, state = self.start, self.start.state
+        config = group.broadcast(start.config)  # machines of torchrun may differ in precision
         seconds = None
-        if resumed is None:
-            config, seconds = _estimate(config, data, group, stop_flag)
-            data = self.open(config)
+        if start.fingerprint is None:
+            config, seconds = estimate_seconds(config, data, group, stop_flag)
+            data = self.open(config)  # estimating has changed the network
         train_step = TrainStep(data.network, data.dataset, config, group)
-        if resumed is not None:
-            resumed.restore(train_step)
-        state = resumed.state if resumed else RunState(ancestors=_provenance(config))
+        start.restore(train_step)
         validation = Validation(data.network, data.validation, config, group)
         logger = None
         if group.rank == 0 and runtime and callback:
-            callback.on_start(_run_info(config, data, group, train_step, seconds))
+            callback.on_start(
+                RunInfo(
+                    config=config,
+                    device=str(group.device),
+                    processes=group.size,
+                    parameters=sum(weights.numel() for weights in data.network.parameters()),
+                    steps_done=train_step.steps_done,
+                    total_steps=train_step.total_steps,
+                    data_description=data.dataset.description,
+                    estimated_seconds=seconds,
+                )
+            )
             logger = RunLogger(self.model, config, data, train_step, state, runtime, callback)
 
         stopped = False
@@ -208,14 +211,18 @@ class Run:
             (stop_flag.signal_number or signal.SIGTERM) if stopped else None,
         )
 
-    def open(self, config: TrainingConfig) -> TrainingData:
-        """Fresh data, and the network of the model that the run resumes or starts from, if any."""
-        data = self.open_training_data(config, self.data_dir)
-        path = self.model if self.resume else config.init_from
-        if path is None:
-            return data
-        network = load_initial_network(Path(path), data.network.vocabulary, config.dropout)
-        return replace(data, network=network)
+
+def new_run(model: Path, given: Mapping[str, Any]) -> RunStart:
+    """The options of a new run, and the model that it starts from, which sets its sizes."""
+    options = resolve_options(given)
+    if given.get("init_from") is None:
+        return RunStart(TrainingConfig(**options), RunState())
+    path = Path(given["init_from"])
+    if path.resolve() == model.resolve():
+        raise UsageError(f"--init_from: {path} would be replaced; change --fn_out_model")
+    contents = load_checkpoint(path)
+    config = TrainingConfig(**options | options_from_checkpoint(path, contents, given))
+    return RunStart(config, RunState(ancestors=provenance(path, contents)), path, contents)
 
 
 def default_micro_batch_tokens(arch: str, device: torch.device, precision: str) -> int:
@@ -227,7 +234,7 @@ def default_micro_batch_tokens(arch: str, device: torch.device, precision: str) 
     return row.amx_micro_batch_tokens if amx else row.cpu_micro_batch_tokens
 
 
-def _estimate(
+def estimate_seconds(
     config: TrainingConfig, data: TrainingData, group: ProcessGroup, stop_flag: StopFlag
 ) -> tuple[TrainingConfig, float]:
     """Estimate the seconds of a run; a time budget becomes a number of steps.
@@ -264,17 +271,15 @@ def measure_step_time(
         (corruption_start, corruption_start / 2),
         (1 - corruption_start, (1 + corruption_start) / 2),
     )
-    return sum(
-        share * _seconds_per_step(train_step, int(middle * train_step.total_steps), stop_requested)
-        for share, middle in parts
-        if share > 0
-    )
+    mean = 0.0
+    for share, middle in parts:
+        if share > 0:
+            train_step.steps_done = int(middle * train_step.total_steps)
+            mean += share * _seconds_per_step(train_step, stop_requested)
+    return mean
 
 
-def _seconds_per_step(
-    train_step: TrainStep, step: int, stop_requested: Callable[[], bool]
-) -> float:
-    train_step.seek(step)
+def _seconds_per_step(train_step: TrainStep, stop_requested: Callable[[], bool]) -> float:
     steps = 0
     begin = time.perf_counter()
     # A step that diverges here diverges again in the run, which reports it.
@@ -287,40 +292,3 @@ def _seconds_per_step(
             steps += 1
             stopped = train_step.step(lambda late=late: late or stop_requested()).stop  # type: ignore[misc]
     return (time.perf_counter() - begin) / max(1, steps)
-
-
-def _initial_config(
-    given: Mapping[str, Any], model: Path, callback: TrainingCallback
-) -> TrainingConfig:
-    """The options of a new run; its sizes are those of the model that it starts from, if any."""
-    options = resolve_options(given)
-    if given.get("init_from") is not None:
-        path = Path(given["init_from"])
-        if path.resolve() == model.resolve():
-            raise UsageError(f"--init_from: {path} would be replaced; change --fn_out_model")
-        options |= options_from_checkpoint(path, given)
-        callback.on_message(f"Weights start from {path}")
-    return TrainingConfig(**options)
-
-
-def _provenance(config: TrainingConfig) -> list[dict[str, Any]]:
-    return provenance(Path(config.init_from)) if config.init_from is not None else []
-
-
-def _run_info(
-    config: TrainingConfig,
-    data: TrainingData,
-    group: ProcessGroup,
-    train_step: TrainStep,
-    seconds: float | None,
-) -> RunInfo:
-    return RunInfo(
-        config=config,
-        device=str(group.device),
-        processes=group.size,
-        parameters=sum(weights.numel() for weights in data.network.parameters()),
-        steps_done=train_step.steps_done,
-        total_steps=train_step.total_steps,
-        data_description=data.dataset.description,
-        estimated_seconds=seconds,
-    )

@@ -1,8 +1,9 @@
-"""Files of a run: names, checkpoints that it resumes from, fingerprint and provenance."""
+"""Files of a run: names, log, checkpoint, fingerprint and provenance."""
 
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from pathlib import Path
@@ -16,14 +17,20 @@ from biml.episodes.episode import Example
 from biml.episodes.text_format import write_episode
 from biml.errors import BimlError, FormatError, UsageError
 from biml.io import atomic_write
-from biml.networks.checkpoint import checkpoint_of, load_checkpoint, save_checkpoint
+from biml.networks.base import EpisodeNetwork
+from biml.networks.checkpoint import (
+    checkpoint_of,
+    load_checkpoint,
+    network_from_checkpoint,
+    save_checkpoint,
+)
 from biml.paths import upgrade_card
 from biml.training.config import TrainingConfig, current_options
 from biml.training.hardware import device_name
-from biml.training.metrics import LogEntry, current_log, last_validation
 from biml.training.optim import MAX_GRAD_NORM, MUON_LR_FACTOR
 from biml.training.schedule import learning_rate
 from biml.training.step import DivergedError, TrainStep
+from biml.vocabulary import Vocabulary
 
 FAR_INDEX = 10**9
 """Index of a training episode beyond any curriculum."""
@@ -36,6 +43,13 @@ EPISODE_SAMPLES = 8
 
 EPISODES_PER_SAMPLE = 3
 """Episodes at each of these points; a curriculum interleaves as many kinds."""
+
+LogEntry = dict[str, float | None]
+"""One line of the log: step, episodes, lr, train_loss, gradient_norm, episodes_per_second, seconds,
+and after a validation val_loss, accuracy_study and accuracy_novel (percent of exact answers to
+study-example and to novel queries)."""
+
+_FORMER_KEYS = {"accuracy_copied": "accuracy_study"}
 
 # Fingerprints in checkpoints hash the names that these functions had in earlier versions.
 _HASHED_NAMES = {"sample_episode": "draw_episode", "sample_single_function_episode": "draw_uses"}
@@ -74,11 +88,7 @@ class RunPaths:
         return self._sibling(f".failed_step_{step}")
 
     def create_folder(self) -> None:
-        """Create the model's folder.
-
-        Raises:
-            BimlError: it cannot be created or written to.
-        """
+        """Create the model's folder, and check that it can be written to."""
         probe = self.model.with_name(f".{self.model.name}.probe")
         try:
             self.model.parent.mkdir(parents=True, exist_ok=True)
@@ -92,6 +102,35 @@ class RunPaths:
 
     def _sibling(self, suffix: str) -> Path:
         return self.model.with_name(self.model.name.removesuffix(".pt") + suffix)
+
+
+def current_log(log: Iterable[Mapping[str, Any]]) -> list[LogEntry]:
+    """Rename keys that an earlier version of biml wrote.
+
+    >>> current_log([{"step": 1, "accuracy_copied": 50.0}])
+    [{'step': 1, 'accuracy_study': 50.0}]
+    """
+    return [{_FORMER_KEYS.get(key, key): value for key, value in entry.items()} for entry in log]
+
+
+def read_log(path: Path) -> list[LogEntry]:
+    """Read a log file; a last line that was cut short is skipped."""
+    entries: list[Mapping[str, Any]] = []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
+        value: Any = None
+        with suppress(json.JSONDecodeError):
+            value = json.loads(line)
+        if isinstance(value, dict):
+            entries.append(value)
+        elif number < len(lines):
+            raise FormatError("not a line of a training log", source=str(path), line=number)
+    return current_log(entries)
+
+
+def last_validation(log: Sequence[LogEntry]) -> LogEntry | None:
+    """The latest entry with validation metrics."""
+    return next((entry for entry in reversed(log) if entry.get("val_loss") is not None), None)
 
 
 def dump_failed_batch(error: DivergedError, paths: RunPaths, config: TrainingConfig) -> Path:
@@ -164,11 +203,7 @@ def fingerprint(config: TrainingConfig, dataset: EpisodeDataset) -> RunFingerpri
 def check_fingerprint(
     saved: RunFingerprint, current: RunFingerprint, path: Path, data_description: str
 ) -> None:
-    """Compare the fingerprint in a run's checkpoint with that of the same options here.
-
-    Raises:
-        UsageError: they differ; the message says what to do.
-    """
+    """Refuse to resume a run whose fingerprint differs from that of the same options here."""
     remedy = (
         f"start a new run from it with --init_from {path} and another --fn_out_model, "
         "or resume it with the version of biml that began it"
@@ -208,42 +243,43 @@ def _digest(*values: Any) -> str:
 
 @dataclass
 class RunState:
-    """The past of a run, apart from weights and optimiser.
-
-    Attributes:
-        history: the log.
-        loss_sum, loss_count: of the training losses since its last entry.
-        best: lowest validation loss of `--save_best`.
-        seconds: of training, in all sessions.
-        ancestors: the models that its weights started from (`provenance`).
-    """
+    """The past of a run, apart from weights and optimiser."""
 
     history: list[LogEntry] = dataclasses.field(default_factory=list)
-    loss_sum: float = 0.0
+    loss_sum: float = 0.0  # of the training losses since the last log entry
     loss_count: int = 0
-    best: float | None = None
-    seconds: float = 0.0
-    ancestors: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    best: float | None = None  # lowest validation loss of --save_best
+    seconds: float = 0.0  # of training, in all sessions
+    ancestors: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # see `provenance`
 
 
 @dataclass(frozen=True)
-class ResumedRun:
-    """A checkpoint that a run resumes from."""
+class RunStart:
+    """What a run starts from: nothing, a model's weights, or its own checkpoint (resumed)."""
 
     config: TrainingConfig
-    fingerprint: RunFingerprint
     state: RunState
-    checkpoint: Mapping[str, Any]
-    source: str
+    source: Path | None = None
+    checkpoint: Mapping[str, Any] | None = None
+    fingerprint: RunFingerprint | None = None  # of a resumed run
+
+    def network(self, vocabulary: Vocabulary) -> EpisodeNetwork | None:
+        """The network to start from, if any, with the dropout of the run."""
+        if self.checkpoint is None:
+            return None
+        config = self.checkpoint["config"]
+        if "dropout" in config:
+            config = config | {"dropout": self.config.dropout}
+        contents = {**self.checkpoint, "config": config}
+        network = network_from_checkpoint(contents, str(self.source))
+        network.vocabulary.require(vocabulary, str(self.source))
+        return network
 
     def restore(self, train_step: TrainStep) -> None:
-        """Restore weights, optimiser and step.
-
-        Raises:
-            FormatError: the state does not fit the network.
-        """
+        """Restore optimiser and step of a resumed run; its network has the weights already."""
+        if self.fingerprint is None or self.checkpoint is None:
+            return
         try:
-            train_step.network.load_state_dict(self.checkpoint["weights"])
             train_step.load_state_dict(self.checkpoint["training"])
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise _unreadable_error(error, self.source) from None
@@ -256,11 +292,7 @@ def save_run(
     config: TrainingConfig,
     fingerprint: RunFingerprint | None = None,
 ) -> None:
-    """Write a checkpoint; without fingerprint one of the weights alone, not to resume from.
-
-    Raises:
-        BimlError: it cannot be written; a file at `path` is unchanged.
-    """
+    """Write a checkpoint; without fingerprint one of the weights alone, not to resume from."""
     network, options = train_step.network, dataclasses.asdict(config)
     info = {
         **(last_validation(state.history) or {}),
@@ -285,13 +317,8 @@ def save_run(
     save_checkpoint(path, checkpoint_of(network, config.episode_type, info=info, training=training))
 
 
-def load_run(path: Path, given: Mapping[str, Any]) -> ResumedRun:
-    """Read the checkpoint of a run to be resumed.
-
-    Raises:
-        UsageError: there is no such file, it holds no run, or given options differ from it.
-        FormatError: the file is damaged.
-    """
+def load_run(path: Path, given: Mapping[str, Any]) -> RunStart:
+    """Read the checkpoint of a run to be resumed; given options must not differ from its own."""
     if not path.is_file():
         raise UsageError(f"nothing to resume: there is no file {path}; leave out --resume")
     contents = load_checkpoint(path)
@@ -307,17 +334,13 @@ def load_run(path: Path, given: Mapping[str, Any]) -> ResumedRun:
         state.history = current_log(state.history)
         saved = RunFingerprint(str(training["data"]), training.get("recipe"))
     except (KeyError, TypeError, AttributeError, BimlError) as error:
-        raise _unreadable_error(error, str(path)) from None
+        raise _unreadable_error(error, path) from None
     check_resume_options(config, given)
-    return ResumedRun(config, saved, state, contents, str(path))
+    return RunStart(config, state, path, contents, saved)
 
 
 def check_resume_options(config: TrainingConfig, given: Mapping[str, Any]) -> None:
-    """Compare given options with those of the run to be resumed.
-
-    Raises:
-        UsageError: some differ; the message names each with both values.
-    """
+    """Refuse options that differ from those of the run to be resumed."""
     differing = [
         f"\n  {name}: {getattr(config, name)} in the run, {value} given"
         for name, value in current_options(given).items()
@@ -330,45 +353,34 @@ def check_resume_options(config: TrainingConfig, given: Mapping[str, Any]) -> No
         )
 
 
-def _unreadable_error(error: Exception, source: str) -> FormatError:
+def _unreadable_error(error: Exception, path: Path | None) -> FormatError:
     problem = f"its training state cannot be read ({error}); it may be of another biml version"
-    return FormatError(problem, source=source)
+    return FormatError(problem, source=str(path))
 
 
-def provenance(path: Path) -> list[dict[str, Any]]:
+def provenance(path: Path, contents: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Plain facts about a trained model and those that its weights started from, oldest first.
 
     Each has its file's name, checksum and episode type, and where known its options or command,
     steps, episodes and seconds.
     """
-    contents = load_checkpoint(path)
     info, card = contents.get("info") or {}, upgrade_card(contents.get("card"))
-    parents = info.get("ancestors") or [
-        _facts_from_parent(one) for one in card.get("parents") or ()
-    ]
-    known = ("options", "step", "episodes", "seconds", "hardware", "torch")
+    parents = info.get("ancestors") or [_with_seconds(one) for one in card.get("parents") or ()]
     facts = {
         "file": path.name,
         "sha256": sha256(path.read_bytes()).hexdigest(),
         "episode_type": contents["episode_type"],
-        **_facts_from_card(card, parents),
-        **{name: info[name] for name in known if name in info},
+        **{name: card[name] for name in ("command", "hardware", "torch") if card.get(name)},
     }
-    return [*parents, facts]
-
-
-def _facts_from_card(
-    card: Mapping[str, Any], parents: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """Facts of a model's own run; the minutes on a card include its parents'."""
-    facts = {name: card[name] for name in ("command", "hardware", "torch") if card.get(name)}
+    # The minutes on a card include those of the parents.
     if card.get("minutes") is not None and all("seconds" in one for one in parents):
         facts["seconds"] = 60 * card["minutes"] - sum(one["seconds"] for one in parents)
-    return facts
+    known = ("options", "step", "episodes", "seconds", "hardware", "torch")
+    return [*parents, facts | {name: info[name] for name in known if name in info}]
 
 
-def _facts_from_parent(parent: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry of a card's `parents`, as checkpoints have it."""
+def _with_seconds(parent: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of a card's `parents`, which has minutes, as checkpoints have it."""
     facts = {name: value for name, value in parent.items() if name != "minutes"}
     if parent.get("minutes") is not None:
         facts["seconds"] = 60 * parent["minutes"]
