@@ -4,12 +4,14 @@ import argparse
 import shlex
 import sys
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
+from types import UnionType
+from typing import Any, get_args
 
 from biml import plugins
-from biml.cli.options import add_config, add_data_dir, add_dir_model
 from biml.errors import UsageError
-from biml.training.config import RuntimeConfig, TrainingConfig
+from biml.training.config import Interval, Option, RuntimeConfig, TrainingConfig, options_of
 
 SUMMARY = "Train a model, or resume its training."
 
@@ -21,7 +23,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fn_out_model", required=True, metavar="NAME.pt", help="file name of the model"
     )
-    add_dir_model(parser)
+    parser.add_argument(
+        "--dir_model",
+        default="out_models",
+        metavar="FOLDER",
+        help="folder of the model (default: %(default)s)",
+    )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument(
         "--resume", action="store_true", help="resume the run of this file, with its options"
@@ -29,10 +36,59 @@ def configure(parser: argparse.ArgumentParser) -> None:
     existing.add_argument(
         "--overwrite", action="store_true", help="replace an existing file without a question"
     )
-    add_data_dir(parser)
-    add_config(parser, TrainingConfig, keep_defaults=False)
-    add_config(parser, RuntimeConfig)
+    parser.add_argument(
+        "--data_dir", type=Path, metavar="FOLDER", help="searched first for data folders"
+    )
+    _add_config(parser, TrainingConfig, keep_defaults=False)
+    _add_config(parser, RuntimeConfig)
     parser.add_argument("--quiet", action="store_true", help="print errors only")
+
+
+def _add_config(
+    parser: argparse.ArgumentParser, config: type[Any], *, keep_defaults: bool = True
+) -> None:
+    """Add an option for each field of a config, in argument groups by the options' `group`.
+
+    An option that is not given has its field's default or, without `keep_defaults`, None.
+    """
+    groups = {group.title: group for group in parser._action_groups}
+    for field, option in zip(fields(config), options_of(config).values(), strict=True):
+        if option.group not in groups:
+            groups[option.group] = parser.add_argument_group(option.group)
+        value_type = field.type
+        if isinstance(value_type, UnionType):
+            value_type = get_args(value_type)[0]
+        details: dict[str, Any] = {"type": value_type, "metavar": option.metavar}
+        if value_type is bool:
+            details = {"action": "store_const", "const": not field.default}
+        elif option.allowed and not isinstance(option.allowed, Interval):
+            details["type"] = partial(_current_choice, option)
+            details["choices"] = (*option.allowed, *option.old_values)
+            details["metavar"] = "{" + ",".join(option.allowed) + "}"
+        elif not option.metavar:
+            details["metavar"] = "N" if value_type is int else "X"
+        details |= {"dest": field.name, "default": field.default if keep_defaults else None}
+        add = groups[option.group].add_argument
+        add(f"--{option.flag or field.name}", help=_help(option, field.default), **details)
+        if option.formerly:
+            add(f"--{option.formerly}", help=argparse.SUPPRESS, **details)
+
+
+def _current_choice(option: Option, text: str) -> str:
+    return option.old_values.get(text, text)
+
+
+def _help(option: Option, default: Any) -> str:
+    text = option.help
+    if default is not None and not isinstance(default, bool):
+        text += (
+            f" (default: {default:g})" if isinstance(default, float) else f" (default: {default})"
+        )
+    if option.formerly:
+        old = [f"--{option.formerly}"]
+        old += [f"{old} for {new}" for old, new in option.old_values.items()]
+        text += f"; also accepted: {', '.join(old)}"
+    return text.replace("%", "%%")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,11 +125,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _may_overwrite(args: argparse.Namespace) -> bool:
-    """Ask whether existing files may be replaced, at a terminal.
-
-    Raises:
-        UsageError: the answer is no.
-    """
+    """Ask whether existing files may be replaced, at a terminal; "no" is a `UsageError`."""
     from biml.training.api import existing_models
 
     paths = existing_models(Path(args.dir_model) / args.fn_out_model, bool(args.save_best))

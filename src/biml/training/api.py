@@ -39,14 +39,9 @@ def train(
         fn_out_model: name of the model's file, in `dir_model`.
         data_dir: folder that is searched first for data folders.
         resume: continue the run of an existing file, with the options that it had.
-        overwrite: replace an existing file.
-        progress: show a progress bar.
         options: those of `biml train` by their names without dashes: the fields of
             `TrainingConfig` (such as `episode_type`, `preset`, `nsteps`, `seed`, `lr`) and of
             `RuntimeConfig` (such as `device`, `workers`).
-
-    Returns:
-        paths, metrics and options of the run; its `load()` is the trained model.
 
     Raises:
         UsageError: an option is unknown, cannot work or has no effect, or the file exists.
@@ -60,9 +55,7 @@ def train(
     for name in given:
         if name not in known:
             close = get_close_matches(name, known, 3)
-            hint = (
-                f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
-            )
+            hint = f"did you mean {' or '.join(close)}?" if close else f"use {', '.join(known)}"
             raise UsageError(f"there is no training option {name!r}; {hint}")
     runtime = RuntimeConfig(**{name: given.pop(name) for name in runtime_names if name in given})
     if given.get("init_from") is not None:
@@ -96,11 +89,7 @@ def existing_models(model: Path, save_best: bool) -> list[Path]:
 
 
 def check_model_name(model: Path) -> None:
-    """Check that a model of this name can be read again.
-
-    Raises:
-        UsageError: it is a folder, or the name is that of an export.
-    """
+    """Check that a model of this name can be read again."""
     if model.suffix == ".safetensors":
         raise UsageError(
             f"--fn_out_model: {model.name} is the name of an export, which `biml export` writes; "

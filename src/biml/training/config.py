@@ -78,23 +78,16 @@ POSITIVE = Interval(1)
 
 @dataclass(frozen=True)
 class Option:
-    """How a field of a config appears on the command line.
-
-    Attributes:
-        flag: the spelling, where it is not the field's name.
-        formerly: the field's name in earlier versions, still accepted.
-        old_values: earlier spellings of choices, still accepted.
-        network_field: the field of a network's config that the option sets.
-    """
+    """How a field of a config appears on the command line."""
 
     help: str
     allowed: Interval | tuple[str, ...] = ()
     group: str = "training"
     metavar: str | None = None
-    flag: str | None = None
-    formerly: str | None = None
-    old_values: Mapping[str, str] = field(default_factory=dict)
-    network_field: str | None = None
+    flag: str | None = None  # the spelling, where it is not the field's name
+    formerly: str | None = None  # the field's name in earlier versions, still accepted
+    old_values: Mapping[str, str] = field(default_factory=dict)  # of choices, still accepted
+    network_field: str | None = None  # the field of a network's config that the option sets
 
 
 def option(
@@ -117,11 +110,7 @@ def _size(
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The options that the result of a run depends on: equal configs give equal models.
-
-    Raises:
-        UsageError: a value is not allowed; the message names the option.
-    """
+    """The options that the result of a run depends on: equal configs give equal models."""
 
     preset: str = option("paper", f"options to start from: {_PRESET_HELP}", metavar="NAME")
     episode_type: str = option("retrieve", "type of the training episodes", metavar="TYPE")
@@ -287,17 +276,11 @@ SIZE_OPTIONS = {name: one.network_field for name, one in _OPTIONS.items() if one
 
 
 def check_values(config: Any) -> None:
-    """Compare every field of a config with its allowed values.
-
-    Raises:
-        UsageError: a value is not allowed; the message names the option.
-    """
+    """Refuse values of a config that are not allowed."""
     for name, one in options_of(config).items():
         value = getattr(config, name)
         if one.allowed and value is not None and value not in one.allowed:
-            expected = (
-                one.allowed if isinstance(one.allowed, Interval) else " or ".join(one.allowed)
-            )
+            expected = " or ".join(one.allowed) if isinstance(one.allowed, tuple) else one.allowed
             raise UsageError(f"{cli_name(name)} must be {expected}, not {value!r}")
 
 

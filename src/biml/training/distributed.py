@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from types import FrameType
 from typing import IO, Any, Protocol
 
 import torch
@@ -44,11 +43,11 @@ worker_main()
 """
 
 
+@dataclass
 class StopFlag:
     """Whether this process got a signal to stop after the current step, and which."""
 
-    def __init__(self) -> None:
-        self.signal_number: int | None = None
+    signal_number: int | None = None
 
     def __bool__(self) -> bool:
         return self.signal_number is not None
@@ -61,9 +60,9 @@ def graceful_shutdown(announce: Callable[[str], None]) -> Iterator[StopFlag]:
     `announce` prints a message for the user, in another thread. Outside the main thread nothing
     changes, since Python handles signals nowhere else.
 
-    A signal handler would run only between steps of the main thread: not while it waits for another
-    process, and perhaps while it prints a line. So a thread reads signals from the socket where
-    Python notes them (`signal.set_wakeup_fd`).
+    A signal handler would run only between bytecodes of the main thread: not while it waits for
+    another process, and perhaps while it prints a line. So a thread reads signals from the socket
+    to which Python writes them (`signal.set_wakeup_fd`).
     """
     stop_flag = StopFlag()
     if threading.current_thread() is not threading.main_thread():
@@ -72,12 +71,12 @@ def graceful_shutdown(announce: Callable[[str], None]) -> Iterator[StopFlag]:
     sender, receiver = socket.socketpair()
     sender.setblocking(False)
     numbers = _stop_signals()
-    listener = threading.Thread(
-        target=_signal_listener, args=(receiver, numbers, stop_flag, announce), daemon=True
-    )
+    arguments = (receiver, numbers, stop_flag, announce)
+    listener = threading.Thread(target=_listen_for_signals, args=arguments, daemon=True)
     listener.start()
     previous_fd = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-    handlers = {number: signal.signal(number, _ignore_in_handler) for number in numbers}
+    # Python writes a signal to the socket only if it has a handler.
+    handlers = {number: signal.signal(number, lambda *_: None) for number in numbers}
     try:
         yield stop_flag
     finally:
@@ -88,7 +87,7 @@ def graceful_shutdown(announce: Callable[[str], None]) -> Iterator[StopFlag]:
         listener.join()
 
 
-def _signal_listener(
+def _listen_for_signals(
     receiver: socket.socket,
     numbers: list[signal.Signals],
     stop_flag: StopFlag,
@@ -98,11 +97,11 @@ def _signal_listener(
     ignore_for = 2.0 if under_torchrun() else 0.0
     first_at = 0.0
     message = "stopping after this step (Ctrl-C again: at once, without saving)"
-    # Printing may block, when nobody reads the output, so that it has a thread of its own.
+    # Printing blocks when nobody reads the output, so that it has a thread of its own.
     printer = threading.Thread(target=announce, args=(message,), daemon=True)
     with receiver:
-        while noted := receiver.recv(1):
-            number = noted[0]
+        while received := receiver.recv(1):
+            number = received[0]
             if number not in numbers:
                 continue
             if not stop_flag:
@@ -112,10 +111,6 @@ def _signal_listener(
                 os._exit(128 + number)
     if stop_flag:
         printer.join()
-
-
-def _ignore_in_handler(number: int, frame: FrameType | None) -> None:
-    """Do nothing: Python notes a signal in the socket only if it has a handler."""
 
 
 def _stop_signals() -> list[signal.Signals]:
@@ -158,10 +153,8 @@ class Job(Protocol):
 def init_process_group(job: Job, device: torch.device, n_processes: int) -> Iterator[ProcessGroup]:
     """Join torchrun's processes if it started this one, else start workers.
 
-    Workers run `job.run(group)`, while this process runs the `with` block; they end with it.
-
-    Raises:
-        BimlError: another process failed; the message has its stderr.
+    Workers run `job.run(group)`, while this process runs the `with` block; they end with it. If one
+    fails, a `BimlError` has its stderr.
     """
     threads = torch.get_num_threads()
     if device.type == "cpu":
@@ -171,8 +164,8 @@ def init_process_group(job: Job, device: torch.device, n_processes: int) -> Iter
         if under_torchrun():
             yield _join_torchrun_group(device)
         elif n_processes > 1:
-            with _start_workers(job, n_processes) as workers:
-                yield from _lead_workers(workers, device, n_processes)
+            with _start_workers(job, n_processes):
+                yield ProcessGroup(device, 0, n_processes)
         else:
             yield ProcessGroup(device)
     finally:
@@ -206,21 +199,6 @@ def _join_torchrun_group(device: torch.device) -> ProcessGroup:
     return ProcessGroup(device, rank, size)
 
 
-def _lead_workers(
-    workers: "_LocalWorkers", device: torch.device, n_processes: int
-) -> Iterator[ProcessGroup]:
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    workers.start(store.port)
-    try:
-        _init_gloo(store, 0, n_processes)
-        yield ProcessGroup(device, 0, n_processes)
-    except RuntimeError as error:  # raised by a lost connection
-        message = workers.failure_message()
-        if message is None:
-            raise
-        raise BimlError(message) from error
-
-
 def _init_gloo(store: Any, rank: int, size: int) -> None:
     # Otherwise gloo looks up the host name, which fails or hangs on many laptops.
     if sys.platform in ("linux", "darwin"):
@@ -248,9 +226,9 @@ class _LocalWorkers:
         ]
 
     def send(self, job: Job, size: int) -> None:
-        for number, process in enumerate(self.processes):
+        for rank, process in enumerate(self.processes, 1):
             self._send_object(process, plugins.loaded())
-            self._send_object(process, (job, number + 1, size))
+            self._send_object(process, (job, rank, size))
         for process in self.processes:
             assert process.stdout is not None
             if process.stdout.readline().strip() != b"ready":
@@ -272,20 +250,22 @@ class _LocalWorkers:
         """How a worker ended, or None if none does within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            for number, process in enumerate(self.processes):
-                if process.poll() is not None:
-                    return self._describe_exit(number, process.returncode)
+            for number, (process, stderr) in enumerate(self._with_stderr(), 1):
+                code = process.poll()
+                if code is None:
+                    continue
+                stderr.seek(0)
+                text = stderr.read()[-4000:].decode(errors="replace").strip()
+                name = f"worker process {number} of {len(self.processes)}"
+                if code >= 0:
+                    return f"{name} failed:\n{text}"
+                hint = "; if memory ran out, reduce --workers" if code == -9 else ""
+                return f"{name} was ended by signal {-code}{hint}. {text}".strip()
             time.sleep(0.05)
         return None
 
-    def _describe_exit(self, number: int, code: int) -> str:
-        self.stderr_files[number].seek(0)
-        text = self.stderr_files[number].read()[-4000:].decode(errors="replace").strip()
-        name = f"worker process {number + 1} of {len(self.processes)}"
-        if code < 0:
-            hint = "; if memory ran out, reduce --workers" if code == -9 else ""
-            return f"{name} was ended by signal {-code}{hint}. {text}".strip()
-        return f"{name} failed:\n{text}"
+    def _with_stderr(self) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+        return zip(self.processes, self.stderr_files, strict=True)
 
     def close(self) -> None:
         for process in self.processes:
@@ -293,7 +273,7 @@ class _LocalWorkers:
                 assert pipe is not None
                 with suppress(BrokenPipeError):
                     pipe.close()  # which ends the process, see `_exit_with_parent`
-        for process, stderr in zip(self.processes, self.stderr_files, strict=True):
+        for process, stderr in self._with_stderr():
             try:
                 process.wait(5)
             except subprocess.TimeoutExpired:
@@ -303,17 +283,25 @@ class _LocalWorkers:
 
 
 @contextmanager
-def _start_workers(job: Job, n_processes: int) -> Iterator[_LocalWorkers]:
+def _start_workers(job: Job, n_processes: int) -> Iterator[None]:
     workers = _LocalWorkers(n_processes - 1)
     try:
         workers.send(job, n_processes)
-        yield workers
+        store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        workers.start(store.port)
+        _init_gloo(store, 0, n_processes)
+        yield
+    except RuntimeError as error:  # raised by a lost connection
+        message = workers.failure_message()
+        if message is None:
+            raise
+        raise BimlError(message) from error
     finally:
         workers.close()
 
 
 def worker_main() -> None:
-    """Run, in a worker, the job read from standard input."""
+    """Run the job read from standard input, in a worker."""
     for source in pickle.load(sys.stdin.buffer):
         plugins.load(source)
     job, rank, size = pickle.load(sys.stdin.buffer)

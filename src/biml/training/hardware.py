@@ -61,11 +61,7 @@ def _capabilities() -> dict[str, Any]:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device for `auto`, `cpu`, `cuda` or `cuda:N`.
-
-    Raises:
-        UsageError: there is no such device here; the message lists those there are.
-    """
+    """The device for `auto`, `cpu`, `cuda` or `cuda:N`, if this machine has it."""
     n_gpus = torch.cuda.device_count()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

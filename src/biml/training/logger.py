@@ -16,14 +16,13 @@ from biml.io import atomic_write
 from biml.training.config import RuntimeConfig, TrainingConfig
 from biml.training.run_files import (
     LogEntry,
+    RunFingerprint,
     RunPaths,
     RunState,
     dump_failed_batch,
-    fingerprint,
     save_run,
 )
 from biml.training.schedule import corruption_start, is_log_step
-from biml.training.setup import TrainingData
 from biml.training.step import DivergedError, StepMetrics, TrainStep
 
 RATE_WINDOW = 200
@@ -90,9 +89,9 @@ class RunLogger:
         self,
         model: Path,
         config: TrainingConfig,
-        data: TrainingData,
         train_step: TrainStep,
         state: RunState,
+        fingerprint: RunFingerprint,
         runtime: RuntimeConfig,
         callback: TrainingCallback,
     ) -> None:
@@ -102,7 +101,7 @@ class RunLogger:
         self._train_step = train_step
         self._config = config
         self._paths = RunPaths(model)
-        self._fingerprint = fingerprint(config, data.dataset)
+        self._fingerprint = fingerprint
         self._callback = callback
         with atomic_write(self._paths.history) as file:
             file.write("".join(map(_to_json_line, state.history)).encode())

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -36,19 +36,13 @@ class Muon(Optimizer):
     updates. The state (momentum) is equal in every process. `torch.optim.Muon` takes the same steps
     one matrix at a time, in half as much time again, and in every process.
 
-    Args:
-        matrices: parameters with two dimensions.
-        lr: an update of an m x n matrix has spectral norm `lr * sqrt(max(1, m/n))`.
-        momentum: of the running mean of gradients (Nesterov).
-        compute_dtype: of the orthogonalisation. bfloat16 is exact enough, but 25 times slower where
-            a CPU emulates it.
-        rank_and_size: of this process.
-        all_reduce: sums a tensor over the processes, in place.
+    An update of an m x n matrix has spectral norm `lr * sqrt(max(1, m/n))`. `compute_dtype` is that
+    of the orthogonalisation: bfloat16 is exact enough, but 25 times slower where a CPU emulates it.
     """
 
     def __init__(
         self,
-        matrices: Iterable[torch.nn.Parameter],
+        matrices: Iterable[Parameter],
         lr: float,
         *,
         momentum: float = 0.95,
@@ -70,7 +64,7 @@ class Muon(Optimizer):
                 rows, columns = matrix.shape
                 matrix.add_(update, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
 
-    def _updates(self, matrices: list[torch.nn.Parameter], momentum: float) -> list[Tensor]:
+    def _updates(self, matrices: list[Parameter], momentum: float) -> list[Tensor]:
         updates = []
         for matrix in matrices:
             assert matrix.grad is not None
@@ -84,14 +78,11 @@ class Muon(Optimizer):
         parts = flat.split([update.numel() for update in updates])
         results = [part.view_as(update) for part, update in zip(parts, updates, strict=True)]
         for numbers in by_shape.values():
-            # Every process gets a like share of each shape.
+            # Every process gets an equal share of each shape.
             share = numbers[self._rank :: self._size]
             for start in range(0, len(share), STACK_SIZE):
                 chosen = share[start : start + STACK_SIZE]
-                wide = [
-                    u if u.shape[0] <= u.shape[1] else u.mT for u in (updates[n] for n in chosen)
-                ]
-                stack = torch.stack(wide).to(self._compute_dtype)
+                stack = torch.stack([_wide(updates[n]) for n in chosen]).to(self._compute_dtype)
                 for number, result in zip(chosen, newton_schulz(stack), strict=True):
                     tall = results[number].shape[0] > results[number].shape[1]
                     results[number].copy_(result.mT if tall else result)
@@ -125,28 +116,17 @@ def newton_schulz(
 def _newton_schulz_factor(gram: Tensor) -> Tensor:
     """The product of all iterations' polynomials, from `x @ x.mT`."""
     a, b, c = NS_COEFFICIENTS
-    total: Tensor | None = None
+    total: Any = None
     for iteration in range(NS_STEPS):
         factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         factor.diagonal(dim1=-2, dim2=-1).add_(a)
         total = factor if total is None else factor @ total
         if iteration + 1 < NS_STEPS:
             gram = factor @ gram @ factor
-    assert total is not None
     return total
 
 
-class StepOptimizer(Protocol):
-    """An optimiser whose learning rate is given at each step."""
-
-    def step(self, lr: float) -> None: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
-class AdamWOptimizer:
+class AdamW:
     """AdamW with the published betas and weight decay (paper, Methods)."""
 
     def __init__(
@@ -172,8 +152,7 @@ class MuonAdamW:
     def __init__(
         self, network: EpisodeNetwork, config: TrainingConfig, group: ProcessGroup
     ) -> None:
-        matrices, rest = muon_param_groups(network)
-        self._rest = rest
+        matrices, self._rest = muon_param_groups(network)
         self._muon = Muon(
             matrices,
             config.lr * MUON_LR_FACTOR,
@@ -182,7 +161,7 @@ class MuonAdamW:
             all_reduce=group.all_reduce,
         )
         self._adamw = torch.optim.AdamW(
-            rest, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True
+            self._rest, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True
         )
 
     def step(self, lr: float) -> None:
@@ -198,10 +177,7 @@ class MuonAdamW:
         self._adamw.load_state_dict(state["adamw"])
 
 
-OPTIMIZERS: dict[str, Callable[[EpisodeNetwork, TrainingConfig, ProcessGroup], StepOptimizer]] = {
-    "adamw": AdamWOptimizer,
-    "muon": MuonAdamW,
-}
+OPTIMIZERS: dict[str, type[AdamW] | type[MuonAdamW]] = {"adamw": AdamW, "muon": MuonAdamW}
 """By the name that `--optimizer` takes."""
 
 
@@ -210,8 +186,7 @@ def muon_param_groups(network: EpisodeNetwork) -> tuple[list[Parameter], list[Pa
 
     Embeddings and the output layer are matrices too, but each of their rows belongs to one token.
     """
-    matrices: list[Parameter] = []
-    rest: list[Parameter] = []
+    matrices, rest = list[Parameter](), list[Parameter]()
     ends = set(network.embedding_parameters())
     for name, weights in network.named_parameters():
         (matrices if weights.ndim == 2 and name not in ends else rest).append(weights)

@@ -32,17 +32,10 @@ from biml.training.schedule import learning_rate
 from biml.training.step import DivergedError, TrainStep
 from biml.vocabulary import Vocabulary
 
-FAR_INDEX = 10**9
-"""Index of a training episode beyond any curriculum."""
-
+# What a fingerprint samples. A curriculum interleaves three kinds of episodes.
 LR_SAMPLES = 1000
-"""Learning rates in a fingerprint."""
-
-EPISODE_SAMPLES = 8
-"""Points of a run whose episodes are in a fingerprint."""
-
-EPISODES_PER_SAMPLE = 3
-"""Episodes at each of these points; a curriculum interleaves as many kinds."""
+EPISODE_SAMPLES, EPISODES_PER_SAMPLE = 8, 3
+FAR_INDEX = 10**9  # of a training episode beyond any curriculum
 
 LogEntry = dict[str, float | None]
 """One line of the log: step, episodes, lr, train_loss, gradient_norm, episodes_per_second, seconds,
@@ -180,13 +173,10 @@ def fingerprint(config: TrainingConfig, dataset: EpisodeDataset) -> RunFingerpri
     n_episodes = config.episodes_seen(steps, steps)
     rates = [f"{learning_rate(point / LR_SAMPLES, config):.9g}" for point in range(LR_SAMPLES)]
     muon = (MUON_LR_FACTOR, MAX_GRAD_NORM) if config.optimizer == "muon" else ()
+    names = [stage.sampler.__name__ for stage in STAGES]
     stages = [
-        (
-            stage.n_episodes,
-            stage.meta_grammar,
-            _HASHED_NAMES.get(stage.sampler.__name__, stage.sampler.__name__),
-        )
-        for stage in STAGES
+        (stage.n_episodes, stage.meta_grammar, _HASHED_NAMES.get(name, name))
+        for stage, name in zip(STAGES, names, strict=True)
     ]
     with_stages = config.curriculum and config.init_from is None
     curriculum = (stages, MAX_CURRICULUM_FRACTION) if with_stages else ()
@@ -195,8 +185,8 @@ def fingerprint(config: TrainingConfig, dataset: EpisodeDataset) -> RunFingerpri
         for part in range(EPISODE_SAMPLES)
     ]
     return RunFingerprint(
-        data=_digest(len(dataset), _sample_episodes(dataset, FAR_INDEX)),
-        schedule=_digest(rates, muon, curriculum, episodes),
+        _digest(len(dataset), _sample_episodes(dataset, FAR_INDEX)),
+        _digest(rates, muon, curriculum, episodes),
     )
 
 
@@ -228,9 +218,7 @@ def check_fingerprint(
 
 def _sample_episodes(dataset: EpisodeDataset, start: int) -> list[Any]:
     episodes = [dataset[start + number] for number in range(EPISODES_PER_SAMPLE)]
-    return [
-        (_hashed(episode.study), _hashed(episode.queries), episode.pool) for episode in episodes
-    ]
+    return [(_hashed(one.study), _hashed(one.queries), one.pool) for one in episodes]
 
 
 def _hashed(examples: Iterable[Example]) -> tuple[_HashedExample, ...]:

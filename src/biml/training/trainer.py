@@ -94,13 +94,10 @@ def train(
     callback: TrainingCallback | None = None,
     open_training_data: OpenTrainingData = open_training_data,
 ) -> RunResult:
-    """Train a model, or resume its run.
+    """Train a model, or resume its run; log and other files go beside the checkpoint `model`.
 
-    Args:
-        model: the checkpoint file, replaced unless `resume`; log and other files go beside it.
-        given: fields of `TrainingConfig`; others have their defaults or, in a resumed run, the
-            values that it had.
-        open_training_data: opens data and initialises the network.
+    `given` are fields of `TrainingConfig`; the others have their defaults or, in a resumed run, the
+    values that it had.
     """
     runtime, callback = runtime or RuntimeConfig(), callback or TrainingCallback()
     given = current_options(given)
@@ -182,7 +179,8 @@ class Run:
                     estimated_seconds=seconds,
                 )
             )
-            logger = RunLogger(self.model, config, data, train_step, state, runtime, callback)
+            mark = start.fingerprint or fingerprint(config, data.dataset)
+            logger = RunLogger(self.model, config, train_step, state, mark, runtime, callback)
 
         stopped = False
         with logger.session() if logger else nullcontext():
