@@ -41,7 +41,7 @@ PRECISIONS = ("fp32", "bf16")
 ACTIVATIONS = ("gelu", "relu")
 
 MAX_BATCH_SIZE = 1_000_000
-"""Episodes per step; their words alone take gigabytes."""
+"""Episodes per step, of which the words alone take gigabytes."""
 
 MAX_MINUTES = 5_256_000
 """Ten years."""

@@ -29,7 +29,7 @@ from biml.errors import OUT_OF_MEMORY, BimlError, UsageError, is_out_of_memory
 from biml.training.hardware import prepare_cpu
 
 TIMEOUT = timedelta(days=1)
-"""Of communication: a dead process is noticed at once by its closed connection, without timeout."""
+"""Of communication; a process that died is noticed at once, by its closed connection."""
 
 # Ctrl-C and a service manager's SIGTERM reach the whole group, but the first process decides, so
 # that workers ignore them, from before the seconds that importing takes.

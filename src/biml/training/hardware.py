@@ -18,7 +18,7 @@ MAX_WORKERS = 12
 """A step of the published size has about this many micro-batches; more processes would idle."""
 
 MIN_BF16_SPEEDUP = 1.3
-"""How much faster matrix products in bfloat16 must be to use it, since a step does more."""
+"""Speed-up of matrix products in bfloat16 from which it is used, since a step does more."""
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
 """Parameters of glibc's mallopt."""
@@ -40,8 +40,8 @@ def prepare_cpu() -> None:
     """Limit caches of this process and its children; call before computing.
 
     oneDNN caches a compiled kernel for each shape, up to a thousand. Few shapes recur soon, so that
-    within a few steps they fill 700 MB and slow the process down by a tenth. This many suffice for
-    the layers of one micro-batch, and some more that recur.
+    within a few steps these kernels fill 700 MB and slow the process down by a tenth. A capacity of
+    96 suffices for the layers of one micro-batch, and some more that recur.
     """
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(name, "96")

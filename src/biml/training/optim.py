@@ -26,7 +26,7 @@ MUON_LR_FACTOR = 12.0
 """Muon's learning rate relative to AdamW's (docs/training-log.md compares others)."""
 
 MAX_GRAD_NORM = 1.0
-"""Gradient clipping beside Muon, whose own steps do not depend on the gradient's norm."""
+"""Clips the gradient of what AdamW updates beside Muon, whose steps have a fixed norm anyway."""
 
 
 class Muon(Optimizer):

@@ -22,7 +22,7 @@ from biml.training.schedule import learning_rate
 
 @dataclass(frozen=True)
 class StepBatch:
-    """The episodes of a step (numbered from 0) and their queries, cut into micro-batches."""
+    """The episodes of a step (numbered from 0), and their queries in micro-batches."""
 
     step: int
     episodes: tuple[Episode, ...]
@@ -79,8 +79,8 @@ class TrainStep:
         self._micro_batch_tokens = config.micro_batch_tokens
         self._dropout = torch.Generator(group.device)
         self._prefetched: StepBatch | None = None
-        # One buffer for all that is summed over micro-batches and processes, so that one all-reduce
-        # does: gradients (the parameters' are views of it), loss, target tokens, requests to stop.
+        # One buffer for all that is summed over micro-batches and processes, by one all-reduce:
+        # gradients (those of the parameters are views of it), loss, target tokens, stop requests.
         parameters = list(network.parameters())
         sizes = [weights.numel() for weights in parameters]
         self._reduce_buffer = torch.zeros(sum(sizes) + 3, device=group.device)
