@@ -109,7 +109,7 @@ def test_an_initial_network_need_not_have_dropout(
     vocabulary = Vocabulary.from_words_and_symbols(WORDS, COLOURS)
     network = build_network("dry", {"emb_size": 16}, vocabulary)
     checkpoint.save_checkpoint(tmp_path / "net.pt", checkpoint.checkpoint_of(network, "algebraic"))
-    again = load_initial_network(tmp_path / "net.pt", vocabulary, 0.1)
+    again = initial_network(tmp_path / "net.pt", vocabulary)
     assert again.config == ConfigWithoutDropout(emb_size=16)
 
 
