@@ -126,7 +126,7 @@ def test_clicks_sort_a_column_and_the_third_restores_the_order(page: Any) -> Non
     assert keys[1] == sorted(keys[1])
     assert keys[0] != keys[2]
     assert queries(page) == before
-    assert find(page, "#status").get_attribute("textContent") == "Table in the first order"
+    assert find(page, "#status").get_attribute("textContent") == "Table in the original order"
 
 
 def test_sorting_works_by_keyboard_and_is_announced_to_screen_readers(page: Any) -> None:

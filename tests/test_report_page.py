@@ -101,7 +101,7 @@ def test_figures_are_files_with_escaped_labels(folder: Path) -> None:
 def test_responses_are_counted_with_percentages_and_error_types(page: str) -> None:
     row = page[page.index('<span class="query">3 after DAX<') :]
     people = text_of(row[: row.index("</td>")])
-    assert people.startswith("3 after DAX 86% ✓ of 22 D 3 19 86.4% ✓ correct")
+    assert people.startswith("3 after DAX 86% ✓ of 22 responses D 3 19 86.4% ✓ correct")
     assert "3 D 2 9.1% iconic" in people
     assert "3 2 D 1 4.5% one-to-one" in people
     assert 'aria-label="DAX 3"' in row
@@ -129,7 +129,8 @@ def test_each_open_ended_response_set_is_a_card(page: str) -> None:
 @pytest.mark.published_data
 def test_probe_trials_list_study_examples_and_allowed_outputs(page: str) -> None:
     text = text_of(page)
-    assert "p1 → c1 p2 from c1 c2 mutual exclusivity 91% ✓ of 22 c2 18 81.8% ✓" in text
+    trial = "p1 → c1 p2 allowed: c1 c2 mutual exclusivity"
+    assert f"{trial} 91% ✓ of 22 responses c2 18 81.8% ✓" in text
 
 
 def test_published_values_are_below_reproduced_ones(page: str) -> None:
@@ -191,7 +192,7 @@ def test_a_custom_task_has_its_own_section(tmp_path: Path) -> None:
     page = (tmp_path / "results" / "index.html").read_text()
     assert '<a href="#task-1">My task</a>' in page
     assert '<a href="#task-2">Responses</a>' in page
-    assert "50% ✓ of 2" in text_of(page)
+    assert "50% ✓ of 2 responses" in text_of(page)
     assert "A <b>" in text_of(page)
 
 

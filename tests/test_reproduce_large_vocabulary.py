@@ -13,8 +13,7 @@ from biml.networks import checkpoint
 from biml.paths import DataFolders
 from biml.report.results import Results, read_results
 from biml.report.schemas import PEOPLE
-from biml.reproduce.context import vocabulary_overflow
-from biml.reproduce.experiments import select_experiments
+from biml.reproduce.experiments import select_experiments, vocabulary_overflow
 from biml.reproduce.models import find_models
 from biml.reproduce.run import plan_jobs
 from biml.reproduce.tables import ReproductionSpec

@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -145,13 +144,6 @@ def typed_field(mapping: object, name: str, kind: type[T]) -> T:
     if type(value) is not kind:
         raise ValueError(f"'{name}' is {json.dumps(value)}, but should be {_KIND_NAMES[kind]}")
     return value
-
-
-def typed_rows(mapping: object, name: str, kind: type[T]) -> tuple[T, ...]:
-    """Return a JSON list of objects as instances of a dataclass whose fields are all strings."""
-    names = [one.name for one in fields(kind)]  # type: ignore[arg-type]
-    rows = typed_field(mapping, name, list)
-    return tuple(kind(**{name: typed_field(row, name, str) for name in names}) for row in rows)
 
 
 def _write_error(target: Path, error: OSError) -> BimlError:

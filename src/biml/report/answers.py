@@ -26,7 +26,7 @@ from biml.report.html_tables import (
 from biml.vocabulary import UNDEFINED
 
 MAX_VISIBLE_SETS, MAX_SETS_PER_MODEL = 12, 100
-"""Response sets of a model that are visible at first, and all that a page holds."""
+"""Response sets of a model that are visible at first, and in all."""
 
 MAX_SETS = 600
 """Response sets of all models, so that a page of many models stays below 2 MB."""
@@ -45,7 +45,7 @@ Symbols = tuple[str, Markup]
 
 @dataclass(frozen=True)
 class ResponseSetCard:
-    """One participant's or one sample's responses to all queries, and their patterns."""
+    """The responses of one participant or one sample to all queries."""
 
     name: str
     responses: tuple[Symbols, ...]
@@ -54,67 +54,53 @@ class ResponseSetCard:
 
 @dataclass(frozen=True)
 class ModelResponseSets:
-    """The n response sets of people or a model.
-
-    Attributes:
-        counts: how many have each pattern, as (pattern, count, percent).
-        first, rest: cards that are visible at first, and that unfold; may not be all.
-    """
+    """The n response sets of people or a model; cards of some, the first of them unfolded."""
 
     column: ModelColumn
     n: int
-    counts: tuple[tuple[str, int, float], ...]
+    percentages: tuple[tuple[str, float], ...]  # by pattern
     first: tuple[ResponseSetCard, ...]
     rest: tuple[ResponseSetCard, ...]
 
 
 @dataclass(frozen=True)
 class OpenEndedSection:
-    """The response sets of the open-ended task, with legends of symbols and patterns."""
+    """The response sets of the open-ended task."""
 
     sets: tuple[ModelResponseSets, ...]
-    legend: tuple[tuple[Markup, str], ...]
     palette: Palette
-    meanings: tuple[tuple[str, str], ...]
+    patterns: tuple[tuple[str, str], ...]  # with their meanings
 
 
 @dataclass(frozen=True)
 class ResponseCount:
-    """A response to a query and how often it was given.
-
-    Attributes:
-        correct: whether it is correct, or consistent with the kind of probe.
-        marks: types of error.
-    """
+    """A response to a query and how often it was given."""
 
     symbols: Markup
     count: int
     percent: float
-    correct: bool
-    marks: tuple[str, ...]
+    correct: bool  # or consistent with the kind of probe
+    marks: tuple[str, ...]  # types of error
 
 
 @dataclass(frozen=True)
 class ResponseCell:
-    """The n responses of people or a model to a query.
+    """The n responses of people or a model to a query, the most frequent first.
 
-    Attributes:
-        percent: correct or consistent ones; None where no response can be.
-        first, rest: most frequent responses, and those that unfold.
-        n_hidden: how many responses are in neither, all of them rarer.
+    `percent` of correct or consistent responses is None where no response can be; `n_hidden`
+    responses are rarer than those listed.
     """
 
-    column: ModelColumn
     n: int
     percent: float | None
     first: tuple[ResponseCount, ...]
-    rest: tuple[ResponseCount, ...]
+    rest: tuple[ResponseCount, ...]  # folded
     n_hidden: int
 
 
 @dataclass(frozen=True)
 class QueryRow:
-    """A query with its kind, study examples and allowed outputs; a cell or None for each column."""
+    """A query with its kind of trial, study examples and allowed outputs; a cell per column."""
 
     query: str
     note: str
@@ -125,22 +111,15 @@ class QueryRow:
 
 @dataclass(frozen=True)
 class ResponseSection:
-    """The responses of a task.
-
-    Attributes:
-        study: study examples that all queries share.
-        correct: what a tick means.
-        marks: meanings of the other marks and notes.
-    """
+    """The responses of a task: a row for each query, and what its marks mean."""
 
     task: str
     columns: ModelColumns
     rows: tuple[QueryRow, ...]
-    study: tuple[Symbols, ...]
-    legend: tuple[tuple[Markup, str], ...]
     palette: Palette
-    correct: str
-    marks: tuple[tuple[str, str], ...]
+    correct: str  # the meaning of a tick
+    marks: tuple[tuple[str, str], ...]  # other marks and kinds of trial, with their meanings
+    study: tuple[Symbols, ...] = ()  # the examples that all queries share
 
 
 def few_shot_responses(responses: pd.DataFrame, columns: ModelColumns) -> ResponseSection:
@@ -181,16 +160,15 @@ def open_ended_responses(responses: pd.DataFrame, columns: ModelColumns) -> Open
     most = min(MAX_SETS_PER_MODEL, MAX_SETS // max(1, len(shown)))
     for column in shown:
         table = patterns[patterns["model"] == column.name]
-        counts = tuple(
-            (PATTERN_LABELS[name], int(table[name].sum()), 100 * float(table[name].mean()))
-            for name in PATTERN_LABELS
+        percentages = tuple(
+            (text, 100 * float(table[name].mean())) for name, text in PATTERN_LABELS.items()
         )
         rows = responses[responses["model"] == column.name]
         cards = tuple(islice(_response_set_cards(rows, table, palette), most))
         first, rest = cards[:MAX_VISIBLE_SETS], cards[MAX_VISIBLE_SETS:]
-        sets.append(ModelResponseSets(column, len(table), counts, first, rest))
+        sets.append(ModelResponseSets(column, len(table), percentages, first, rest))
     meanings = tuple((PATTERN_LABELS[name], PATTERN_DESCRIPTIONS[name]) for name in PATTERN_LABELS)
-    return OpenEndedSection(tuple(sets), _legend(palette), palette, meanings)
+    return OpenEndedSection(tuple(sets), palette, meanings)
 
 
 def _response_set_cards(
@@ -211,7 +189,7 @@ def _response_set_cards(
 
 
 def response_palette(responses: pd.DataFrame, study: Iterable[Sequence[str]] = ()) -> Palette:
-    """Styles of a task's symbols; others, which only responses have, have none unless colours."""
+    """Circles of a task's symbols; symbols that only responses have are circles if colours."""
     own = {symbol for symbols in study for symbol in symbols}
     for name in ("target", "allowed_outputs"):
         own.update(s for text in responses[name].unique() for s in tokens(text))
@@ -229,10 +207,6 @@ def response_palette(responses: pd.DataFrame, study: Iterable[Sequence[str]] = (
 def symbols_html(palette: Palette, symbols: Sequence[str]) -> Markup:
     """Symbols as circles; the palette escapes what comes from tables."""
     return Markup(palette.html(symbols))
-
-
-def _legend(palette: Palette) -> tuple[tuple[Markup, str], ...]:
-    return tuple((Markup(circle), name) for circle, name in palette.legend())
 
 
 def _shared_study(responses: pd.DataFrame) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
@@ -259,7 +233,7 @@ def _response_section(
         responses[keys].drop_duplicates("item").itertuples(index=False)
     ):
         cells = tuple(
-            _response_cell(column, groups[column.name, item], palette, max_folded)
+            _response_cell(groups[column.name, item], palette, max_folded)
             if (column.name, item) in groups
             else None
             for column in shown
@@ -273,12 +247,10 @@ def _response_section(
     used.update(responses["note"].unique())
     marks = tuple((mark, meaning) for mark, meaning in MARK_LABELS.items() if mark in used)
     task = str(responses["task"].iloc[0])
-    return ResponseSection(task, shown, tuple(rows), (), _legend(palette), palette, correct, marks)
+    return ResponseSection(task, shown, tuple(rows), palette, correct, marks)
 
 
-def _response_cell(
-    column: ModelColumn, rows: pd.DataFrame, palette: Palette, max_folded: int
-) -> ResponseCell:
+def _response_cell(rows: pd.DataFrame, palette: Palette, max_folded: int) -> ResponseCell:
     facts = rows.drop_duplicates("response").set_index("response")
     marks = {str(of): tokens(str(text)) for of, text in facts["error_type"].items()}
     counts = tuple(
@@ -291,11 +263,9 @@ def _response_cell(
         )
         for response, count in Counter(rows["response"]).most_common()
     )
-    # One more takes no more room than the line that says there is one.
+    # One more takes no more room than the line "1 more".
     visible = MAX_VISIBLE + 1 if len(counts) == MAX_VISIBLE + 1 else MAX_VISIBLE
     percent = 100 * float(rows["right"].mean()) if rows["known"].any() else None
     last = visible + max_folded
     n_hidden = sum(one.count for one in counts[last:])
-    return ResponseCell(
-        column, len(rows), percent, counts[:visible], counts[visible:last], n_hidden
-    )
+    return ResponseCell(len(rows), percent, counts[:visible], counts[visible:last], n_hidden)

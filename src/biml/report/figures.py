@@ -29,6 +29,7 @@ from biml.report.figure_style import (
 )
 from biml.report.html_tables import (
     FITTED_MARK,
+    PATTERN_DESCRIPTIONS,
     PATTERN_LABELS,
     TASK_LABELS,
     ModelColumns,
@@ -40,10 +41,17 @@ from biml.report.schemas import PEOPLE
 from biml.report.tables import fold_note, overall_likelihoods
 
 ZOOM = 1.3
-"""The zoomed axis of likelihoods shows models within this factor of the best."""
+"""The enlarged axis of likelihoods shows models within this factor of the best."""
 
+HOLLOW = f"Hollow and {FITTED_MARK}: the model was trained on these responses."
 
 FigureFn = Callable[[Tables, ModelColumns], RenderedFigure | None]
+
+
+def _table(tables: Tables, name: str) -> pd.DataFrame | None:
+    """A table that has rows, or None."""
+    table = tables.get(name)
+    return None if table is None or table.empty else table
 
 
 def render_all(tables: Tables, columns: ModelColumns) -> dict[str, RenderedFigure]:
@@ -55,13 +63,11 @@ def render_all(tables: Tables, columns: ModelColumns) -> dict[str, RenderedFigur
 
 def likelihoods(tables: Tables, columns: ModelColumns) -> RenderedFigure | None:
     """Log-likelihood of people's responses, a row of panels for each task."""
-    table = tables.get("likelihoods")
-    if table is None or table.empty:
+    if (table := _table(tables, "likelihoods")) is None:
         return None
     table = overall_likelihoods(table)
     table = table[np.isfinite(table["log_likelihood"])]
-    by_task = {task: table[table["task"] == task] for task in TASK_LABELS}
-    by_task = {task: rows for task, rows in by_task.items() if len(rows)}
+    by_task = {task: rows for task in TASK_LABELS if len(rows := table[table["task"] == task])}
     if not by_task:
         return None
     shown = {task: select(columns, set(rows["model"])) for task, rows in by_task.items()}
@@ -69,44 +75,39 @@ def likelihoods(tables: Tables, columns: ModelColumns) -> RenderedFigure | None:
     figure = Figure(figsize=(8.6, sum(heights)), layout="constrained")
     grid = figure.add_gridspec(len(by_task), 2, height_ratios=heights)
     for number, (task, rows) in enumerate(by_task.items()):
-        limit = ZOOM * rows["log_likelihood"].max()
-        is_near = rows["log_likelihood"] >= limit
+        models = shown[task]
+        is_near = rows["log_likelihood"] >= ZOOM * rows["log_likelihood"].max()
         whole = figure.add_subplot(grid[number, :] if is_near.all() else grid[number, 0])
         whole.set_title(TASK_LABELS[task], loc="left")
-        _plot_likelihoods(whole, rows, shown[task])
-        top = -0.7
+        _plot_likelihoods(whole, rows, models)
+        panels, top = [whole], -0.7
         if task == "few_shot" and (ceiling := _people_ceiling(tables)) is not None:
             top = -1.4
             whole.axvline(ceiling, color=TEXT_COLOUR, linewidth=0.9, linestyle="--")
             text = f"ceiling {ceiling:.0f} ".replace("-", "−")
             whole.text(ceiling, -0.95, text, ha="right", va="center", fontsize=8)
-        panels = [whole]
         if not is_near.all():
-            panels.append(figure.add_subplot(grid[number, 1]))
-            panels[1].set_title("enlarged", loc="left", weight="normal")
-            _plot_likelihoods(panels[1], rows[is_near], shown[task])
-            panels[1].set_yticklabels([])
-            for y, column in enumerate(shown[task]):
-                if column.name in set(rows[~is_near]["model"]):
-                    panels[1].annotate(
-                        "◂",
-                        (0, y),
-                        xycoords=("axes fraction", "data"),
-                        color=colour(column),
-                        va="center",
-                        fontsize=11,
-                    )
+            near = figure.add_subplot(grid[number, 1])
+            panels.append(near)
+            near.set_title("enlarged", loc="left", weight="normal")
+            _plot_likelihoods(near, rows[is_near], models)
+            near.set_yticklabels([])
+            far = set(rows[~is_near]["model"])
+            for y, column in enumerate(models):
+                if column.name in far:
+                    at_left_edge: Any = {"xycoords": ("axes fraction", "data"), "va": "center"}
+                    near.annotate(" ←", (0, y), color=colour(column), fontsize=11, **at_left_edge)
         for panel in panels:
-            panel.set_ylim(len(shown[task]) - 0.4, top)
+            panel.set_ylim(len(models) - 0.4, top)
             panel.margins(x=0.08)
-        _print_values(panels[-1], rows, shown[task])
+        _print_values(panels[-1], rows, models)
     return render(
         figure,
         "likelihoods",
         "Log-likelihood of people's responses",
         "Further right is better. Markers: mean over repeats with random orders and remappings, at "
         "the best lapse rate; bars: standard deviation over repeats. An arrow: further left than "
-        f"the enlarged axis. Hollow and {FITTED_MARK}: the model was trained on these responses. "
+        f"the enlarged axis. {HOLLOW} "
         "Open-ended: sum of the folds, each scored by the model that held it out. Ceiling: the "
         "frequencies of people's own responses, which no model of the queries can exceed.",
     )
@@ -140,14 +141,18 @@ def _print_values(panel: Axes, rows: pd.DataFrame, shown: ModelColumns) -> None:
             for row in rows_of(rows[rows["model"] == column.name])
         ]
         panel.annotate(
-            "; ".join(values), (1.03, y), xycoords=("axes fraction", "data"), va="center"
+            "; ".join(values),
+            (1, y),
+            xytext=(8, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            va="center",
         )
 
 
 def _people_ceiling(tables: Tables) -> float | None:
     """Log-likelihood of people's few-shot responses by their own frequencies."""
-    table = tables.get("statistics")
-    if table is None:
+    if (table := _table(tables, "statistics")) is None:
         return None
     people = table[(table["experiment"] == "table1") & (table["model"] == PEOPLE)]
     return None if people.empty else float(people["reproduced"].iloc[0])
@@ -155,15 +160,15 @@ def _people_ceiling(tables: Tables) -> float | None:
 
 def item_accuracies(tables: Tables, columns: ModelColumns) -> RenderedFigure | None:
     """Accuracy on each few-shot query, people against each model."""
-    table = tables.get("item_accuracies")
-    if table is None or PEOPLE not in set(table["model"]):
+    if (table := _table(tables, "item_accuracies")) is None:
         return None
-    models = [c for c in select(columns, set(table["model"])) if c.name != PEOPLE]
-    if not models:
+    shown = select(columns, set(table["model"]))
+    models = [column for column in shown if column.name != PEOPLE]
+    if not models or len(models) == len(shown):
         return None
     people = table[table["model"] == PEOPLE].set_index("item")["accuracy"]
     correlation = tables.get("item_correlation", pd.DataFrame({"model": [], "r": []}))
-    r_of: dict[str, float] = dict(zip(correlation["model"], correlation["r"], strict=True))
+    r_of = correlation.set_index("model")["r"]
     across = 4 if len(models) in (4, 7, 8) or len(models) > 9 else 3
     figure, grid = subplots(len(models), 2.3, 2.5, columns=across)
     shapes = {"simple": ("o", 7), "complex": ("s", 7), "long output": ("*", 10)}
@@ -187,7 +192,7 @@ def item_accuracies(tables: Tables, columns: ModelColumns) -> RenderedFigure | N
                 clip_on=False,
                 **edge,
             )
-        r = float(r_of.get(model.name, float("nan")))
+        r = r_of.get(model.name, np.nan)
         text = "r undefined" if np.isnan(r) else f"r = {r:.2f}".replace("-", "−")
         panel.set(title=wrap_label(model.label), xlim=(0, 104), ylim=(0, 104))
         panel.text(102, 4, text, ha="right", va="bottom")
@@ -206,17 +211,18 @@ def item_accuracies(tables: Tables, columns: ModelColumns) -> RenderedFigure | N
         figure,
         "item_accuracies",
         "Accuracy on each query, people against models",
-        "A marker for each few-shot query; long output: a complex one with six symbols or more. On "
-        "the dotted line people and model are correct equally often.",
+        "A marker for each few-shot query. Simple: one function word; complex: several; long "
+        "output: six symbols or more. On the dotted line people and model are equally accurate.",
     )
 
 
 def open_ended_patterns(tables: Tables, columns: ModelColumns) -> RenderedFigure | None:
     """How often each pattern occurs in people's and models' response sets."""
-    table = tables.get("response_patterns")
-    if table is None or not (table["task"] == "open_ended").any():
+    if (table := _table(tables, "response_patterns")) is None:
         return None
     table = table[table["task"] == "open_ended"]
+    if table.empty:
+        return None
     names = [name for name in PATTERN_LABELS if name in set(table["pattern"])]
     rows = select(columns, set(table["model"]))
     figure, grid = subplots(len(names), 2.1, 1.0 + len(rows) * row_height(rows, 0.27))
@@ -234,28 +240,27 @@ def open_ended_patterns(tables: Tables, columns: ModelColumns) -> RenderedFigure
             panel.text(106, y, f"{row.percent:.0f}", va="center")
         people: Any = here.get(PEOPLE)
         if people is not None:
-            panel.axvline(
-                people.percent, color=TEXT_COLOUR, linewidth=0.9, linestyle="--", zorder=0
-            )
+            dashed: Any = {"color": TEXT_COLOUR, "linewidth": 0.9, "linestyle": "--"}
+            panel.axvline(people.percent, zorder=0, **dashed)
         label_rows(panel, [row_label(column, column.fitted_to, "open_ended") for column in rows])
         if panel is not grid[0]:
             panel.set_yticklabels([])
         panel.grid(axis="y", visible=False)
         panel.set(title=PATTERN_LABELS[name], xlim=(0, 126), xticks=[0, 50, 100])
         panel.set_xlabel("response sets (%)")
+    meanings = "; ".join(f"{PATTERN_LABELS[n]}: {PATTERN_DESCRIPTIONS[n]}" for n in names)
     return render(
         figure,
         "open_ended_patterns",
         "Patterns in open-ended responses",
         "Percent of response sets with each pattern, and 95% intervals (grey). Dashed: people. "
-        f"Hollow and {FITTED_MARK}: the model was trained on these people's responses.",
+        f"{HOLLOW} {meanings}.",
     )
 
 
 def mutual_exclusivity(tables: Tables, columns: ModelColumns) -> RenderedFigure | None:
     """Consistency with mutual exclusivity by counter-examples, a panel for each pool size."""
-    table = tables.get("mutual_exclusivity")
-    if table is None or table.empty:
+    if (table := _table(tables, "mutual_exclusivity")) is None:
         return None
     sizes = sorted(set(table["pool_size"].dropna()))
     shown = select(columns, set(table["model"]))
@@ -263,10 +268,11 @@ def mutual_exclusivity(tables: Tables, columns: ModelColumns) -> RenderedFigure 
     handles: list[Any] = []
     for panel, size in zip(grid, sizes, strict=True):
         handles.clear()
-        for place, column in enumerate(shown):
+        for number, column in enumerate(shown):
             rows = table[(table["model"] == column.name) & (table["pool_size"] == size)]
             rows = rows.sort_values("counter_examples")
-            shift = 0.07 * (place - (len(shown) - 1) / 2)
+            shift = 0.07 * (number - (len(shown) - 1) / 2)
+            is_people = column.name == PEOPLE
             y = rows["percent"].to_numpy(float)
             low, high = (rows[end].to_numpy(float) for end in ("low", "high"))
             bars = panel.errorbar(
@@ -277,10 +283,10 @@ def mutual_exclusivity(tables: Tables, columns: ModelColumns) -> RenderedFigure 
                 marker=marker(column),
                 fillstyle="none" if "probes" in column.fitted_to else "full",
                 linestyle=line_style(column),
-                linewidth=2.2 if column.name == PEOPLE else 1.4,
+                linewidth=2.2 if is_people else 1.4,
                 elinewidth=0.9,
                 capsize=2,
-                zorder=3 if column.name == PEOPLE else 2,
+                zorder=3 if is_people else 2,
             )
             handles.append(bars)
         ticks = sorted(set(table["counter_examples"].dropna().astype(int)))
@@ -295,15 +301,14 @@ def mutual_exclusivity(tables: Tables, columns: ModelColumns) -> RenderedFigure 
         "mutual_exclusivity",
         "Mutual exclusivity",
         "Percent of responses to a new word with an output that no study example has, by the "
-        "number of study examples against this and of allowed symbols. Bars: 95% intervals. "
-        f"Hollow and {FITTED_MARK}: the model was trained on these responses.",
+        "numbers of allowed symbols and of counter-examples (study examples that repeat an "
+        f"output). Bars: 95% intervals. {HOLLOW}",
     )
 
 
 def learning_curves(tables: Tables, columns: ModelColumns) -> RenderedFigure | None:
     """Training and validation loss over episodes, a panel for each model."""
-    table = tables.get("learning_curves")
-    if table is None or table.empty:
+    if (table := _table(tables, "learning_curves")) is None:
         return None
     shown = select(columns, set(table["model"]))
     across = min(4, len(shown))
@@ -346,8 +351,9 @@ def learning_curves(tables: Tables, columns: ModelColumns) -> RenderedFigure | N
         "learning_curves",
         "Learning curves",
         "Loss over training episodes on a logarithmic scale; the scale of episodes differs between "
-        "panels. Models trained in several runs have one curve for each, end to end; where the "
-        "curves of the first runs are unknown, the panel begins further right.",
+        "panels. Models trained in several runs have one curve for each, end to end; a curve that "
+        "starts further right lacks the first runs. Jumps: the episodes changed, as after a "
+        "curriculum stage.",
     )
 
 

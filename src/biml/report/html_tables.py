@@ -36,15 +36,15 @@ PATTERN_DESCRIPTIONS = {
 """Patterns of open-ended response sets."""
 
 ERROR_LABELS = {
-    "one-to-one": "one symbol for each word, known words in place",
-    "iconic": "the order of the input kept where the rule would reverse it",
+    "one-to-one": "one symbol for each word, that of a known word in its position",
+    "iconic": "the order of the input, where the rule reverses it",
 }
 """Types of error in the few-shot task."""
 
 PROBE_LABELS = {
     "mutual exclusivity": "an output that no study example has",
-    "concatenation": "the outputs of the words in their order",
-    "trade-off": "one symbol for each word, known words in place, though a symbol occurs twice",
+    "concatenation": "the outputs of the words, in their order",
+    "trade-off": "one symbol for each word, although this repeats the symbol of a study example",
 }
 """Kinds of probe trial, and which responses are consistent with them."""
 
@@ -69,23 +69,16 @@ def label(name: str) -> str:
 
 @dataclass(frozen=True)
 class ModelColumn:
-    """People or a model.
+    """People or a model."""
 
-    Attributes:
-        name: in the tables.
-        label: for readers.
-        kind: `people`, `network` or `symbolic`.
-        number: of its column, 0 for people; determines colour and marker.
-        fitted_to: tasks whose human responses the network was trained on.
-        within_sample: tasks whose likelihood it was scored within sample.
-    """
-
-    name: str
-    label: str
-    kind: str
-    number: int
+    name: str  # in the tables
+    label: str  # for readers
+    kind: str  # `people`, `network` or `symbolic`
+    number: int  # of its column, 0 for people; determines colour and marker
     fitted_to: frozenset[str] = frozenset()
+    """Tasks whose human responses the network was trained on."""
     within_sample: frozenset[str] = frozenset()
+    """Tasks whose likelihood was computed within sample."""
 
 
 ModelColumns = tuple[ModelColumn, ...]
@@ -123,7 +116,7 @@ def model_columns(results: Results) -> ModelColumns:
 
 
 def select(columns: ModelColumns, names: Collection[str]) -> ModelColumns:
-    """The columns of these names, in their order."""
+    """The columns of these models, in their order."""
     return tuple(column for column in columns if column.name in names)
 
 
@@ -134,7 +127,7 @@ def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class Header:
-    """A column's header; `model` is the number of its model, by which it can be hidden."""
+    """A column's header; a column can be hidden by the number of its `model`."""
 
     label: str
     numeric: bool = True
@@ -143,7 +136,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell: its text, a sort key (default: the text; empty if missing), smaller lines below."""
+    """A cell with its sort key (by default the text; empty if missing), and small lines below."""
 
     text: str
     key: float | str | None = None
@@ -155,7 +148,7 @@ EMPTY = Cell(MISSING, "")
 
 @dataclass(frozen=True)
 class HtmlTable:
-    """A sortable table; `models` has the number of each row's model where rows are models."""
+    """A sortable table; `models` are the numbers of the rows' models where rows are models."""
 
     title: str
     note: str
@@ -207,19 +200,15 @@ MakeCell = Callable[[Any], Cell]
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A table of the page, from a table of results.
+    """A table of the page, from the table of results `table`, transformed by `prepare`.
 
     One of three says what its rows and columns are:
         rows: a column for each model; columns of results that make up a row, with headings.
         column: a row for each model and a column for each heading that it returns.
         cells: a row for each model, with these cells by heading.
 
-    Attributes:
-        table: the table of results.
-        cell: makes a cell, unless `cells` does.
-        task: the only task to include; empty for all.
-        prepare: transforms the table of results first.
-        fitted: attribute of `ModelColumn` with the tasks whose scores get a mark.
+    `task` is the only task to include (empty: all), and `fitted` the attribute of `ModelColumn`
+    with the tasks whose scores get a mark.
     """
 
     title: str

@@ -4,12 +4,13 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
 from biml.analysis.typed_tables import read_typed_table, table_bytes
 from biml.errors import BimlError, FormatError, UsageError
-from biml.io import atomic_write, check_creatable, typed_field, typed_rows
+from biml.io import atomic_write, check_creatable, typed_field
 from biml.report.schemas import (
     FORMAT_3_CELLS,
     FORMAT_3_COLUMNS,
@@ -24,41 +25,30 @@ RESULTS_FORMAT = 4
 
 RESULT_FILES = ("results.json", "tables", "figures", "index.html")
 
+T = TypeVar("T")
+
 OS_FILES = (".ds_store", "thumbs.db", "desktop.ini")
 """Lower-case names of files that file managers leave in any folder."""
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model of the tables.
-
-    Attributes:
-        label: for readers.
-        kind: `network` or `symbolic`.
-        fitted_to: tasks whose human responses it was trained on, with blanks between.
-    """
+    """A model of the tables."""
 
     name: str
-    label: str
-    kind: str
-    fitted_to: str = ""
+    label: str  # for readers
+    kind: str  # `network` or `symbolic`
+    fitted_to: str = ""  # tasks whose human responses it was trained on, with blanks between
 
 
 @dataclass(frozen=True)
 class Exclusion:
-    """A measurement that was not made for a model.
-
-    Attributes:
-        model: its name; `people` where the data lack the task, so that no model is measured.
-        experiment: the experiment that the measurement belongs to.
-        measurement: its description; empty for the whole experiment (format 3 only).
-        reason: completes the sentence "the model …"; of people, a sentence of its own.
-    """
+    """A measurement that was not made for a model, or for `people` if the data lack its task."""
 
     model: str
     experiment: str
-    measurement: str
-    reason: str
+    measurement: str  # empty for the whole experiment (format 3 only)
+    reason: str  # completes the sentence "the model …"; for people, a sentence of its own
 
     @property
     def column(self) -> str:
@@ -70,21 +60,6 @@ class Exclusion:
         """The reason as a sentence."""
         text = self.reason if self.model == PEOPLE else f"the model {self.reason}"
         return f"{text[:1].upper()}{text[1:]}."
-
-
-@dataclass(frozen=True)
-class _ModelInFormat3:
-    name: str
-    label: str
-    kind: str
-
-
-@dataclass(frozen=True)
-class _SkippedInFormat3:
-    model: str
-    experiment: str
-    why: str
-    part: str
 
 
 @dataclass(frozen=True)
@@ -109,22 +84,12 @@ def exclusion_matrix(exclusions: Iterable[Exclusion]) -> ExclusionMatrix:
 
 @dataclass(frozen=True)
 class Results:
-    """The contents of a results folder.
+    """The contents of a results folder; the tables are those of `biml.report.schemas`."""
 
-    Attributes:
-        version: of the biml that wrote it.
-        quick: whether it was made with fewer repeats and samples.
-        seed: of everything random.
-        models: in the order of their columns, without people.
-        experiments: names of those that ran.
-        exclusions: measurements that were not made, with reasons.
-        tables: by name, as in `biml.report.schemas`.
-    """
-
-    version: str
-    quick: bool
+    version: str  # of the biml that wrote it
+    quick: bool  # with fewer repeats and samples
     seed: int
-    models: tuple[ModelInfo, ...]
+    models: tuple[ModelInfo, ...]  # in the order of their columns, without people
     experiments: tuple[str, ...]
     exclusions: tuple[Exclusion, ...] = ()
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict, repr=False)
@@ -136,44 +101,37 @@ def is_results(folder: Path) -> bool:
 
 
 def check_output_folder(folder: Path, figure_files: Collection[str]) -> None:
-    """Make sure that results may be written to a folder, over earlier results or as a new one.
+    """Raise UsageError unless results may be written to a new folder or replace earlier ones.
 
-    Args:
-        figure_files: names that may be in its folder `figures`.
-    Raises:
-        UsageError: it is a file, holds something else, or cannot be replaced or created.
+    `figure_files` may be in its folder `figures`; any file that is not of results would be lost.
     """
-    if problem := _replacement_problem(folder):
-        raise UsageError(
-            f"{folder} {problem}, so that results cannot replace it; name another folder, such as "
-            f"{folder / 'reproduction'}"
-        )
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder for the results")
+    for problem, applies in (
+        ("is a link", folder.is_symlink()),
+        ("is the current folder, or holds it", Path.cwd().is_relative_to(folder.resolve())),
+        ("is a mount point", folder.is_mount()),
+    ):
+        if applies:
+            raise UsageError(
+                f"{folder} {problem}, so that results cannot replace it; name another folder, such "
+                f"as {folder / 'reproduction'}"
+            )
     check_creatable(folder)
     if not folder.exists():
         return
+    known = {*RESULT_FILES, *(f"figures/{name}" for name in figure_files)}
+    known |= {f"tables/{name}.csv" for name in (*TABLES, *FORMAT_3_TABLES.values())}
     names = _file_names(folder)
-    foreign = [name for name in names if name not in RESULT_FILES]
-    table_files = {f"{name}.csv" for name in (*TABLES, *FORMAT_3_TABLES.values())}
-    for part, known in (("tables", table_files), ("figures", figure_files)):
-        if part in names and (folder / part).is_dir():
-            inside = _file_names(folder / part)
-            foreign += [f"{part}/{name}" for name in inside if name not in known]
+    for part in {"tables", "figures"} & set(names):
+        if (folder / part).is_dir():
+            names += [f"{part}/{name}" for name in _file_names(folder / part)]
+    foreign = [name for name in names if name not in known]
     if foreign or (names and not is_results(folder)):
         raise UsageError(
             f"{folder} holds something else than results ({', '.join((foreign or names)[:3])}), "
             "which would be lost; name another folder"
         )
-
-
-def _replacement_problem(folder: Path) -> str:
-    """Why the folder cannot be replaced, or an empty text."""
-    if folder.is_symlink():
-        return "is a link"
-    if Path.cwd().is_relative_to(folder.resolve()):
-        return "is the current folder, or holds it"
-    return "is a mount point" if folder.is_mount() else ""
 
 
 def write_results(results: Results, folder: Path) -> None:
@@ -209,15 +167,19 @@ def read_results(folder: Path) -> Results:
     try:
         about = json.loads(path.read_bytes())
         results_format = typed_field(about, "format", int)
-        if results_format in (3, RESULTS_FORMAT):
+        old = results_format == 3
+        key, names = ("skipped", "part why") if old else ("exclusions", "measurement reason")
+        if old or results_format == RESULTS_FORMAT:
             return Results(
                 version=typed_field(about, "version", str),
                 quick=typed_field(about, "quick", bool),
                 seed=typed_field(about, "seed", int),
-                models=_read_models(about, results_format),
+                models=_read_rows(
+                    about, "models", ModelInfo, "name label kind" + " fitted_to" * (not old)
+                ),
                 experiments=tuple(map(str, typed_field(about, "experiments", list))),
-                exclusions=_read_exclusions(about, results_format),
-                tables=_read_tables(folder / "tables", results_format),
+                exclusions=_read_rows(about, key, Exclusion, f"model experiment {names}"),
+                tables=_read_tables(folder / "tables", old),
             )
     except ValueError as error:
         raise FormatError(
@@ -232,25 +194,15 @@ def read_results(folder: Path) -> Results:
     )
 
 
-def _read_models(about: object, results_format: int) -> tuple[ModelInfo, ...]:
-    if results_format == RESULTS_FORMAT:
-        return typed_rows(about, "models", ModelInfo)
-    models = typed_rows(about, "models", _ModelInFormat3)
-    return tuple(ModelInfo(m.name, m.label, m.kind) for m in models)
+def _read_rows(about: object, key: str, kind: type[T], names: str) -> tuple[T, ...]:
+    rows = typed_field(about, key, list)
+    return tuple(kind(*(typed_field(row, name, str) for name in names.split())) for row in rows)
 
 
-def _read_exclusions(about: object, results_format: int) -> tuple[Exclusion, ...]:
-    if results_format == RESULTS_FORMAT:
-        return typed_rows(about, "exclusions", Exclusion)
-    skipped = typed_rows(about, "skipped", _SkippedInFormat3)
-    return tuple(Exclusion(s.model, s.experiment, s.part, s.why) for s in skipped)
-
-
-def _read_tables(folder: Path, results_format: int) -> dict[str, pd.DataFrame]:
-    old = results_format == 3
-    files = {name: FORMAT_3_TABLES.get(name, name) if old else name for name in TABLES}
+def _read_tables(folder: Path, format_3: bool) -> dict[str, pd.DataFrame]:
+    files = {name: FORMAT_3_TABLES.get(name, name) if format_3 else name for name in TABLES}
     paths = {name: folder / f"{file}.csv" for name, file in files.items()}
-    return {name: read_table(TABLES[name], p, old) for name, p in paths.items() if p.is_file()}
+    return {n: read_table(TABLES[n], path, format_3) for n, path in paths.items() if path.is_file()}
 
 
 def coerce_types(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
@@ -270,8 +222,7 @@ def read_table(table: Table, path: Path, format_3: bool = False) -> pd.DataFrame
     """Read a table; empty cells are missing numbers, but empty texts.
 
     Raises:
-        FormatError: a column is missing, a cell is not of its column's type, or two rows have
-            the same keys; the message names file and line.
+        FormatError: a column is missing, a cell has another type, or two rows have the same keys.
     """
     aliases = {
         old: new for new, old in FORMAT_3_COLUMNS.items() if format_3 and new in table.columns

@@ -33,7 +33,7 @@ def run_experiments(
         experiments: their names; by default all.
         models: names of models; by default the paper's that are on this machine and all symbolic.
         out: the folder of results, replaced when all is complete; `index.html` is the report.
-        quick: fewer repeats and samples, about a minute.
+        quick: fewer repeats and samples, under a minute.
         workers: processes; 0: one per core.
     Returns:
         The results; `.tables` has pandas tables by name.

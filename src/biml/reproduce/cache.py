@@ -69,11 +69,7 @@ class ResultCache:
         return tables or None
 
     def save(self, key: str, tables: Mapping[str, pd.DataFrame]) -> None:
-        """Store tables.
-
-        Raises:
-            BimlError: the folder cannot be written.
-        """
+        """Store tables; a BimlError if the folder cannot be written."""
         with atomic_directory(self.folder / key, overwrite=True) as folder:
             for name, frame in tables.items():
                 write_table(_CACHED_TABLES[name], frame, folder / f"{name}.csv")
@@ -84,13 +80,8 @@ class ResultCache:
         with suppress(OSError):
             for folder in list(self.folder.iterdir()):
                 if time.time() - folder.stat().st_mtime > days * 24 * 3600:
-                    _remove(folder)
-
-
-def _remove(folder: Path) -> None:
-    """Move the entry away first, so that an interruption leaves no half of it."""
-    with (
-        suppress(OSError),
-        TemporaryDirectory(dir=folder.parent, prefix=".", ignore_cleanup_errors=True) as aside,
-    ):
-        os.replace(folder, Path(aside) / folder.name)
+                    # Moved away first, so that an interruption leaves no half of an entry.
+                    with TemporaryDirectory(
+                        dir=self.folder, prefix=".", ignore_cleanup_errors=True
+                    ) as aside:
+                        os.replace(folder, Path(aside) / folder.name)

@@ -1,13 +1,36 @@
-"""The paper's experiments: one row each, made of measurements."""
+"""The paper's experiments: their measurements, workload, and which models are eligible."""
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from biml.errors import UsageError
+from biml.episodes.episode import Episode
+from biml.episodes.episode_type import (
+    FEW_SHOT,
+    FEW_SHOT_GOLD,
+    NOVEL_RULES,
+    OPEN_ENDED,
+    PROBES,
+    VALIDATION,
+)
+from biml.episodes.registry import episode_type, tasks_of
+from biml.episodes.transforms import symbols_used
+from biml.errors import BimlError, UsageError
+from biml.evaluation.sample_page import SAMPLES_PER_RESPONSE
+from biml.evaluation.symbolic import symbolic_model
+from biml.grammar.meta_grammar import COLOURS, WORDS
+from biml.paths import DataFolders
+
+if TYPE_CHECKING:  # neither pandas nor torch for `biml reproduce --help`
+    import pandas as pd
+
+    from biml.reproduce.models import EvaluatedModel
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment: its name on the command line, a summary and its measurements."""
+    """An experiment of the paper and the measurements that it is made of."""
 
     name: str
     summary: str
@@ -25,31 +48,22 @@ _EXPERIMENTS = (
         "accuracy, errors and item correlations in the few-shot task (Fig. 2)",
         ("gold", "validation", "few_shot_samples"),
     ),
-    Experiment(
-        "open-ended",
-        "patterns of the open-ended task (Fig. 4)",
-        ("open_ended_samples",),
-    ),
+    Experiment("open-ended", "patterns of the open-ended task (Fig. 4)", ("open_ended_samples",)),
     Experiment(
         "probes",
         "mutual exclusivity and concatenation in the probe trials (supplement)",
         ("probe_likelihood", "probe_samples"),
     ),
-    Experiment(
-        "novel-rules",
-        "accuracy on held-out rules (supplement)",
-        ("novel_rules",),
-    ),
+    Experiment("novel-rules", "accuracy on held-out rules (supplement)", ("novel_rules",)),
 )
 
-EXPERIMENTS: dict[str, Experiment] = {row.name: row for row in _EXPERIMENTS}
-"""By name."""
+EXPERIMENTS = {experiment.name: experiment for experiment in _EXPERIMENTS}
 
 ALL_EXPERIMENTS = "all"
 
 
 def select_experiments(names: list[str] | None) -> tuple[Experiment, ...]:
-    """The named experiments in the order of the table; all if none is named."""
+    """The named experiments in the order of the table; all if there are no names."""
     for name in names or ():
         if name != ALL_EXPERIMENTS and name not in EXPERIMENTS:
             raise UsageError(
@@ -59,3 +73,111 @@ def select_experiments(names: list[str] | None) -> tuple[Experiment, ...]:
     if not names or ALL_EXPERIMENTS in names:
         return tuple(EXPERIMENTS.values())
     return tuple(row for row in EXPERIMENTS.values() if row.name in names)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Amounts of computation; the defaults are those of a full reproduction.
+
+    Likelihoods are averaged over repeats with random orders and remappings; samples are per human
+    response. With the paper's 10 samples the accuracy on an item is uncertain by three points, with
+    its 100 response sets the percentage of a pattern by five.
+    """
+
+    few_shot_repeats: int = 100
+    open_ended_repeats: int = 200
+    few_shot_samples: int = 30
+    probe_samples: int = SAMPLES_PER_RESPONSE
+    response_sets: int = 1000
+    episodes: int = 1000  # with greedy responses, at most
+    seed: int = 0
+
+
+def workload(quick: bool, seed: int) -> Workload:
+    """The amounts of a full or a quick reproduction."""
+    return Workload(5, 3, 1, 1, 30, 26, seed) if quick else Workload(seed=seed)
+
+
+Tables = dict[str, "pd.DataFrame"]
+
+
+@dataclass(frozen=True)
+class MeasurementContext:
+    """What a measurement depends on; `p_lapse` is the lapse rate of its samples."""
+
+    model: "EvaluatedModel"
+    data: DataFolders
+    workload: Workload
+    p_lapse: float = 0.0
+
+
+TASK_EPISODE_TYPES = {
+    FEW_SHOT: ("few_shot_human",),
+    OPEN_ENDED: ("open_end_freeform", "open_end_human_all"),
+    PROBES: ("probe_human",),
+}
+"""Episode types that together have all words and symbols of a task."""
+
+
+def vocabulary_overflow(data: DataFolders, task: str) -> str:
+    """What exceeds the published vocabulary, such as "12 words"; empty for nothing."""
+    for episode in _task_episodes(data, task):
+        for own, names, kind in zip(
+            symbols_used(episode), (WORDS, COLOURS), ("words", "symbols"), strict=True
+        ):
+            if len(own) > len(names):
+                return f"{len(own)} {kind}"
+    return ""
+
+
+def task_symbols(context: MeasurementContext, task: str) -> tuple[str, ...]:
+    """The task's symbols for a symbolic model; empty where the published ones suffice.
+
+    Having the rules, it needs no remapping.
+    """
+    if not context.model.symbolic or not vocabulary_overflow(context.data, task):
+        return ()
+    every = [symbol for e in _task_episodes(context.data, task) for symbol in symbols_used(e)[1]]
+    return tuple(dict.fromkeys(every))
+
+
+def _task_episodes(data: DataFolders, task: str) -> Iterator[Episode]:
+    for name in TASK_EPISODE_TYPES[task]:
+        with suppress(BimlError):  # reported when the task is measured
+            yield from episode_type(name).open_evaluation(data, 0).episodes
+
+
+def ineligible(task: str, model: "EvaluatedModel", *, samples: bool = False) -> str:
+    """Why a model is excluded from a task, as declared by its episode type, or an empty text.
+
+    Sampling needs study examples, and one network instead of fold models.
+    """
+    if model.symbolic:
+        symbolic = symbolic_model(model.name)
+        if task.replace("_", "-") in symbolic.tasks:
+            return ""
+        if "few-shot" in symbolic.tasks and task in (FEW_SHOT_GOLD, VALIDATION, NOVEL_RULES):
+            return "is given the rules" if symbolic.uses_grammar else ""
+        return f"is for the {' and '.join(symbolic.tasks)} task"
+    has_targets = task != OPEN_ENDED or not samples
+    if not model.evaluation_type(task, has_targets=has_targets):
+        return "knows another vocabulary"
+    if task not in tasks_of(model.trained_on, model.vocabulary):
+        return f"was not trained for the {task.replace('_', '-')} task"
+    if model.network is None and (task != OPEN_ENDED or samples):
+        return "has fold models only"
+    if samples and model.episode_type and not model.episode_type.uses_study:
+        return "reads no study examples"
+    return ""
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """The tables of a job and the digest of everything that they depend on."""
+
+    cache_key: str
+    tables: Tables
+
+
+JobResults = dict[tuple[str, str], JobResult]
+"""Results by measurement and model."""

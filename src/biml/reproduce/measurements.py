@@ -13,11 +13,7 @@ import pandas as pd
 
 from biml.analysis import scoring
 from biml.analysis.people import has_cv_folds
-from biml.analysis.scoring import (
-    open_evaluation_set,
-    summed_by,
-    to_table,
-)
+from biml.analysis.scoring import open_evaluation_set, summed_by, to_table
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode
 from biml.episodes.episode_type import (
@@ -41,12 +37,7 @@ from biml.evaluation.likelihood import (
 )
 from biml.evaluation.network import NetworkResponder, teacher_forced_exact_match
 from biml.evaluation.responder import Responder
-from biml.reproduce.context import (
-    MeasurementContext,
-    Tables,
-    ineligible,
-    task_symbols,
-)
+from biml.reproduce.experiments import MeasurementContext, Tables, ineligible, task_symbols
 
 FINE_LAPSE_GRID = tuple(n / 100 for n in range(1, 100))
 """Lapse rates for symbolic models: the published 0.13 of the oracle is not in `LAPSE_GRID`."""
@@ -54,25 +45,47 @@ FINE_LAPSE_GRID = tuple(n / 100 for n in range(1, 100))
 
 @dataclass(frozen=True)
 class Measurement(measure.Measurement):
-    """One measurement: `run(context)` computes its tables.
+    """A measurement: `run(context)` computes its tables.
 
     Attributes:
-        workload_fields: amounts of the `Workload` that it depends on.
-        data: data folders that it reads.
+        amount: the amount of the `Workload` that it depends on, besides the seed.
         cost: about how many seconds one core takes for a fast network, not in quick mode.
-        lapse_from: the measurement whose lapse rate its samples use.
         task: the human task that it needs; empty for none.
+        data: data folders that it reads.
+        lapse_from: the measurement whose lapse rate its samples use.
     """
 
-    workload_fields: tuple[str, ...]
-    data: tuple[str, ...] = ("data_human",)
-    cost: float = 10.0
-    lapse_from: str = ""
+    amount: str
+    cost: float
     task: str = ""
+    data: tuple[str, ...] = ("data_human",)
+    lapse_from: str = ""
 
 
+MEASUREMENTS: dict[str, Measurement] = {}
+
+Run = Callable[[MeasurementContext], Tables]
+
+
+def _measures(summary: str, version: int, task: str, amount: str, cost: float) -> Any:
+    """Register a function, by its name, as a measurement of a human task."""
+
+    def register(run: Run) -> Run:
+        name = run.__name__
+        is_sampled = name.endswith("_samples")
+        lapse_from = name.replace("_samples", "_likelihood") if is_sampled else ""
+        eligible = partial(ineligible, task, samples=is_sampled)
+        MEASUREMENTS[name] = Measurement(
+            name, summary, version, run, eligible, amount, cost, task, lapse_from=lapse_from
+        )
+        return run
+
+    return register
+
+
+@_measures("likelihood, few-shot", 3, FEW_SHOT, "few_shot_repeats", cost=13)
 def few_shot_likelihood(context: MeasurementContext) -> Tables:
-    """Likelihood of people's few-shot responses; a network without study examples skips two."""
+    """Likelihood of people's few-shot responses."""
     symbols = task_symbols(context, FEW_SHOT)
     evaluation = _evaluation_set(context, FEW_SHOT, own_names=bool(symbols))
     # Remapping changes nothing for a symbolic model of this task.
@@ -81,8 +94,9 @@ def few_shot_likelihood(context: MeasurementContext) -> Tables:
     return _likelihood_tables(context, FEW_SHOT, {"": scored})
 
 
+@_measures("likelihood, open-ended", 4, OPEN_ENDED, "open_ended_repeats", cost=70)
 def open_ended_likelihood(context: MeasurementContext) -> Tables:
-    """Likelihood of each response set, by the model of the fold that holds the person out."""
+    """Likelihood of each response set, by the model whose training held its participant out."""
     scored_by_fold: dict[str, list[ScoredResponse]] = {}
     symbols = task_symbols(context, OPEN_ENDED)
     for fold, responder in _responders_by_fold(context, symbols):
@@ -95,6 +109,7 @@ def open_ended_likelihood(context: MeasurementContext) -> Tables:
     return _likelihood_tables(context, OPEN_ENDED, scored_by_fold, within_sample)
 
 
+@_measures("likelihood, probes", 3, PROBES, "few_shot_repeats", cost=10)
 def probe_likelihood(context: MeasurementContext) -> Tables:
     """Likelihood of people's responses to the probe trials, over the allowed outputs."""
     evaluation = _evaluation_set(context, PROBES)
@@ -114,7 +129,7 @@ def _evaluation_set(
 
 
 def _within_sample(fitted_to_task: bool, evaluation: EvaluationSet) -> bool | None:
-    """Unknown for a custom experiment: its people may or may not be those of the training."""
+    """None (unknown) for a custom experiment: its people may be those of the training."""
     return None if fitted_to_task and evaluation.is_imported else fitted_to_task
 
 
@@ -123,8 +138,8 @@ def _responders_by_fold(
 ) -> list[tuple[int, Callable[[], Responder]]]:
     """The responder for the participants of each fold; fold 0 is everybody.
 
-    A symbolic model is not fitted to anybody, so it responds for all folds. Custom data of fewer
-    than five participants have no folds.
+    A symbolic model, which is fitted to nobody, responds for all folds. Custom data of fewer than
+    five participants have no folds.
     """
     model = context.model
     responder = partial(model.responder, symbols)
@@ -157,15 +172,15 @@ def _likelihood_tables(
             "model": name,
             "task": task,
             "fold": fold,
-            "repeats": len(found.passes),
-            "p_lapse": found.p_lapse,
-            "log_likelihood": found.mean,
-            "sd": found.sd,
-            "symbols": found.n_symbols,
+            "repeats": len(result.passes),
+            "p_lapse": result.p_lapse,
+            "log_likelihood": result.mean,
+            "sd": result.sd,
+            "symbols": result.n_symbols,
             "responses": n_responses[fold],
             "within_sample": within_sample,
         }
-        for fold, found in folds.items()
+        for fold, result in folds.items()
     ]
     scored = to_table(every, model=name, task=task, p_lapse=best.p_lapse)
     tables = {
@@ -209,147 +224,51 @@ def _evenly_spaced(episodes: Sequence[Episode], limit: int) -> tuple[Episode, ..
     return tuple(episodes[:: -(-len(episodes) // limit)])
 
 
+@_measures("samples, few-shot", 2, FEW_SHOT, "few_shot_samples", cost=10)
 def few_shot_samples(context: MeasurementContext) -> Tables:
-    """Sampled responses to the few-shot queries."""
-    symbols = task_symbols(context, FEW_SHOT)
     samples = scoring.sample_few_shot(
-        context.model.responder(symbols),
         samples_per_response=context.workload.few_shot_samples,
-        kind=context.model.evaluation_type(FEW_SHOT),
-        own_names=bool(symbols),
-        **_sampling_options(context),
+        **_sampling_options(context, FEW_SHOT),
     )
     return {"responses": samples}
 
 
+@_measures("samples, open-ended", 2, OPEN_ENDED, "response_sets", cost=2)
 def open_ended_samples(context: MeasurementContext) -> Tables:
-    """Sampled response sets of the open-ended task."""
-    symbols = task_symbols(context, OPEN_ENDED)
     samples = scoring.sample_open_ended(
-        context.model.responder(symbols),
-        n_sets=context.workload.response_sets,
-        kind=context.model.evaluation_type(OPEN_ENDED, has_targets=False),
-        own_names=bool(symbols),
-        **_sampling_options(context),
+        n_sets=context.workload.response_sets, **_sampling_options(context, OPEN_ENDED)
     )
     return {"responses": samples}
 
 
+@_measures("samples, probes", 2, PROBES, "probe_samples", cost=3)
 def probe_samples(context: MeasurementContext) -> Tables:
-    """Sampled responses to the probe trials."""
     samples = scoring.sample_probes(
-        context.model.responder(),
-        samples_per_response=context.workload.probe_samples,
-        kind=context.model.evaluation_type(PROBES),
-        **_sampling_options(context),
+        samples_per_response=context.workload.probe_samples, **_sampling_options(context, PROBES)
     )
     return {"responses": samples}
 
 
-def _sampling_options(context: MeasurementContext) -> dict[str, Any]:
-    return {
+def _sampling_options(context: MeasurementContext, task: str) -> dict[str, Any]:
+    model = context.model
+    symbols = () if task == PROBES else task_symbols(context, task)
+    options = {
+        "responder": model.responder(symbols),
         "data": context.data,
-        "model": context.model.name,
+        "kind": model.evaluation_type(task, has_targets=task != OPEN_ENDED),
+        "model": model.name,
         "seed": context.workload.seed,
         "p_lapse": context.p_lapse,
     }
+    return options if task == PROBES else {**options, "own_names": bool(symbols)}
 
 
-_MEASUREMENTS = (
-    Measurement(
-        "few_shot_likelihood",
-        "likelihood, few-shot",
-        3,
-        few_shot_likelihood,
-        partial(ineligible, FEW_SHOT),
-        ("few_shot_repeats", "seed"),
-        cost=13,
-        task=FEW_SHOT,
-    ),
-    Measurement(
-        "open_ended_likelihood",
-        "likelihood, open-ended",
-        4,
-        open_ended_likelihood,
-        partial(ineligible, OPEN_ENDED),
-        ("open_ended_repeats", "seed"),
-        cost=70,
-        task=OPEN_ENDED,
-    ),
-    Measurement(
-        "probe_likelihood",
-        "likelihood, probes",
-        3,
-        probe_likelihood,
-        partial(ineligible, PROBES),
-        ("few_shot_repeats", "seed"),
-        cost=10,
-        task=PROBES,
-    ),
-    Measurement(
-        "gold",
-        "greedy responses, gold",
-        3,
-        partial(exact_match_accuracy, FEW_SHOT_GOLD),
-        partial(ineligible, FEW_SHOT_GOLD),
-        ("episodes", "seed"),
-        cost=2,
-        task=FEW_SHOT,
-    ),
-    Measurement(
-        "validation",
-        "greedy responses, validation",
-        3,
-        partial(exact_match_accuracy, VALIDATION),
-        partial(ineligible, VALIDATION),
-        ("episodes", "seed"),
-        data=("data_algebraic/val",),
-        cost=4,
-    ),
-    Measurement(
-        "novel_rules",
-        "greedy responses, held-out rules",
-        3,
-        partial(exact_match_accuracy, NOVEL_RULES),
-        partial(ineligible, NOVEL_RULES),
-        ("episodes", "seed"),
-        data=(),
-        cost=3,
-    ),
-    Measurement(
-        "few_shot_samples",
-        "samples, few-shot",
-        2,
-        few_shot_samples,
-        partial(ineligible, FEW_SHOT, samples=True),
-        ("few_shot_samples", "seed"),
-        cost=10,
-        lapse_from="few_shot_likelihood",
-        task=FEW_SHOT,
-    ),
-    Measurement(
-        "open_ended_samples",
-        "samples, open-ended",
-        2,
-        open_ended_samples,
-        partial(ineligible, OPEN_ENDED, samples=True),
-        ("response_sets", "seed"),
-        cost=2,
-        lapse_from="open_ended_likelihood",
-        task=OPEN_ENDED,
-    ),
-    Measurement(
-        "probe_samples",
-        "samples, probes",
-        2,
-        probe_samples,
-        partial(ineligible, PROBES),
-        ("probe_samples", "seed"),
-        cost=3,
-        lapse_from="probe_likelihood",
-        task=PROBES,
-    ),
-)
-
-MEASUREMENTS: dict[str, Measurement] = {row.name: row for row in _MEASUREMENTS}
-"""By name."""
+for _name, _summary, _type, _cost, _task, _data in (
+    ("gold", "greedy responses, gold", FEW_SHOT_GOLD, 2, FEW_SHOT, ("data_human",)),
+    ("validation", "greedy responses, validation", VALIDATION, 4, "", ("data_algebraic/val",)),
+    ("novel_rules", "greedy responses, held-out rules", NOVEL_RULES, 3, "", ()),
+):
+    _run, _eligible = partial(exact_match_accuracy, _type), partial(ineligible, _type)
+    MEASUREMENTS[_name] = Measurement(
+        _name, _summary, 3, _run, _eligible, "episodes", _cost, _task, _data
+    )

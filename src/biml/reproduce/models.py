@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from inspect import getfile
@@ -50,14 +51,10 @@ class NetworkFile:
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """A model under evaluation.
+    """A model under evaluation, with its name in tables and its label for readers.
 
-    Attributes:
-        name: in tables.
-        label: for readers.
-        symbolic: whether it is a symbolic model.
-        network: its file; None for symbolic models and where there are fold models only.
-        fold_models: five networks, each trained without one fold of participants; or none.
+    `network` is None for symbolic models and where there are fold models only; `fold_models` are
+    none or five networks, each trained without one fold of participants.
     """
 
     name: str
@@ -72,12 +69,12 @@ class EvaluatedModel:
 
     @property
     def trained_on(self) -> str:
-        """The episode type of the network, or of the first fold model; empty if unknown."""
+        """The name of its episode type; empty if unknown."""
         return self._networks[0].trained_on if self._networks else ""
 
     @property
     def episode_type(self) -> EpisodeType | None:
-        """What it was trained on; None for one fold's model alone, which stands for no other."""
+        """What it was trained on; None for the model of a single fold."""
         row = EPISODE_TYPES.get(self.trained_on)
         return None if row is None or (row.fold and self.network is not None) else row
 
@@ -99,11 +96,7 @@ class EvaluatedModel:
     def evaluation_type(self, task: str, *, fold: int = 0, has_targets: bool = True) -> str:
         """The name of the episode type that presents a task to it; empty where there is none."""
         row = evaluation_type(
-            task,
-            self.vocabulary,
-            fold=fold,
-            has_targets=has_targets,
-            trained_on=self.trained_on,
+            task, self.vocabulary, fold=fold, has_targets=has_targets, trained_on=self.trained_on
         )
         return row.name if row is not None else ""
 
@@ -122,11 +115,7 @@ class EvaluatedModel:
         return tuple(network.digest for network in self._networks)
 
     def responder(self, symbols: tuple[str, ...] = ()) -> Responder:
-        """Load or build the model.
-
-        Args:
-            symbols: output symbols of a symbolic model, if not the published ones.
-        """
+        """Load the network, or build the symbolic model, with other symbols than the published."""
         if self.symbolic:
             return symbolic_model(self.name).build(**({"symbols": symbols} if symbols else {}))
         if self.network is None:
@@ -142,17 +131,23 @@ def find_models(
     Args:
         names: files or symbolic models; None for the paper's models that are installed and all
             symbolic ones.
-        folder: searched for models first.
-        data: also searched for a folder of released models.
+        folder: searched for models first, before a folder of released models in `data`.
     Raises:
         UsageError: there is no such model, or a fold model was trained on another fold.
-        FormatError: a file is damaged.
     """
     if names is None:
-        names = [*(name for name in PRETRAINED if _is_available(name, folder, data)), *SYMBOLIC]
-    paths = dict.fromkeys(
-        _model_path(name, folder, data).resolve() for name in names if name not in SYMBOLIC
-    )
+        installed = []
+        for name in PRETRAINED:
+            with suppress(UsageError):
+                resolve_model(name, folder, data)
+                installed.append(name)
+        names = [*installed, *SYMBOLIC]
+    try:
+        paths = dict.fromkeys(
+            resolve_model(name, folder, data).resolve() for name in names if name not in SYMBOLIC
+        )
+    except UsageError as error:
+        raise UsageError(f"{error} Symbolic models are {', '.join(SYMBOLIC)}.") from None
     networks = [
         _attach_fold_models(name, network, folds, Path(folder))
         for name, (network, folds) in _group_by_name(map(_open_network, paths)).items()
@@ -161,22 +156,12 @@ def find_models(
         EvaluatedModel(name, symbolic_model(name).title, symbolic=True)
         for name in dict.fromkeys(name for name in names if name in SYMBOLIC)
     ]
-    return _with_unique_labels([*networks, *symbolic])
-
-
-def _model_path(name: str, folder: str | Path, data: DataFolders) -> Path:
-    try:
-        return resolve_model(name, folder, data)
-    except UsageError as error:
-        raise UsageError(f"{error} Symbolic models are {', '.join(SYMBOLIC)}.") from None
-
-
-def _is_available(name: str, folder: str | Path, data: DataFolders) -> bool:
-    try:
-        resolve_model(name, folder, data)
-    except UsageError:
-        return False
-    return True
+    models = [*networks, *symbolic]
+    labels = [_label(model) for model in models]
+    return tuple(
+        replace(model, label=label if labels.count(label) == 1 else f"{label}: {model.name}")
+        for model, label in zip(models, labels, strict=True)
+    )
 
 
 def _open_network(path: Path) -> NetworkFile:
@@ -195,7 +180,7 @@ def _plugin_digest(code: Any) -> tuple[str, ...]:
         return ()
     try:
         return (blake2b(Path(getfile(code)).read_bytes(), digest_size=16).hexdigest(),)
-    except (OSError, TypeError):  # of a notebook: never the same as before
+    except (OSError, TypeError):  # defined in a notebook: never the same as before
         return (token_hex(),)
 
 
@@ -234,8 +219,7 @@ def _attach_fold_models(
 ) -> EvaluatedModel:
     """The model with its fold models: those named, and those beside its file.
 
-    Args:
-        folder: searched for the fold models of a pretrained network.
+    Fold models of a pretrained network are in `folder`.
     """
     named = bool(folds)
     if network is not None:
@@ -274,14 +258,6 @@ def _check_fold(network: NetworkFile, fold: int) -> None:
             f"{network.path}: named as a model for fold {fold}, but it was trained on "
             f"{network.trained_on or 'an unknown episode type'}; rename it"
         )
-
-
-def _with_unique_labels(models: Sequence[EvaluatedModel]) -> tuple[EvaluatedModel, ...]:
-    labels = [_label(model) for model in models]
-    return tuple(
-        replace(model, label=label if labels.count(label) == 1 else f"{label}: {model.name}")
-        for model, label in zip(models, labels, strict=True)
-    )
 
 
 def _label(model: EvaluatedModel) -> str:

@@ -52,7 +52,6 @@ def compare_with_published(
     """The table `statistics` of the experiments.
 
     Args:
-        tables: of a results folder.
         paper_models: for people and each model, the paper's model that it reproduces, or "".
         is_custom: the people are of another experiment, so that only statistics that do not
             depend on them are comparable.
@@ -66,10 +65,11 @@ def compare_with_published(
         if first["experiment"] not in ran:
             continue
         task = first["task"]
-        comparable = not (is_custom and task not in TASKS_WITHOUT_PEOPLE) and not (
+        incomparable = (is_custom and task not in TASKS_WITHOUT_PEOPLE) or (
             other_validation and task == "validation"
         )
-        rows += _rows(statistic if comparable else (), first, tables, paper_models, include_absent)
+        stated = () if incomparable else statistic
+        rows += _rows(stated, first, tables, paper_models, include_absent)
     return pd.DataFrame(rows, columns=list(TABLES["statistics"].columns))
 
 
@@ -90,7 +90,10 @@ def _rows(
         row = stated.get(paper_model, {})
         if reproduced is None and not (include_absent and row):
             continue
-        values = {name: _number(row.get(column, "")) for name, column in _VALUES.items()}
+        values = {
+            name: float(text) if (text := row.get(column)) else None
+            for name, column in _VALUES.items()
+        }
         names = {"experiment": where["experiment"], "statistic": where["statistic"]}
         difference = None if reproduced is None else _difference(reproduced, values)
         results = {"model": model, "reproduced": reproduced, "difference": difference}
@@ -106,10 +109,6 @@ def _difference(reproduced: float, values: Mapping[str, float | None]) -> float 
     if low is None or high is None:
         return None
     return reproduced - min(max(reproduced, low), high)
-
-
-def _number(text: str) -> float | None:
-    return float(text) if text else None
 
 
 def _reproduced_value(

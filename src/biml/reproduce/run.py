@@ -32,7 +32,8 @@ from biml.report.results import (
 )
 from biml.report.schemas import PEOPLE
 from biml.reproduce.cache import ResultCache, cache_key, data_digest
-from biml.reproduce.context import (
+from biml.reproduce.experiments import (
+    Experiment,
     JobResult,
     JobResults,
     MeasurementContext,
@@ -40,7 +41,6 @@ from biml.reproduce.context import (
     vocabulary_overflow,
     workload,
 )
-from biml.reproduce.experiments import Experiment
 from biml.reproduce.measurements import MEASUREMENTS
 from biml.reproduce.tables import ReproductionSpec, build_tables, incomparable_models
 from biml.version import __version__
@@ -48,15 +48,12 @@ from biml.version import __version__
 
 @dataclass(frozen=True)
 class Job:
-    """One measurement of one model.
-
-    Attributes:
-        depends_on: the measurement of the same model whose lapse rate it needs; else empty.
-    """
+    """One measurement of one model."""
 
     measurement: str
     context: MeasurementContext
     depends_on: str = ""
+    """The measurement of the same model whose lapse rate it needs, if any."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -68,13 +65,9 @@ class Job:
         return 0.1 if self.context.model.symbolic else MEASUREMENTS[self.measurement].cost
 
     def cache_key(self, digests: dict[str, str]) -> str:
-        """A digest of everything that the result depends on.
-
-        Args:
-            digests: of data folders, by name.
-        """
+        """A digest of everything that the result depends on; `digests` are of data folders."""
         row, context = MEASUREMENTS[self.measurement], self.context
-        amounts = [(name, getattr(context.workload, name)) for name in row.workload_fields]
+        amounts = [(name, getattr(context.workload, name)) for name in (row.amount, "seed")]
         data = [(name, digests[name]) for name in row.data]
         about = (context.model.name, context.model.trained_on, context.model.identity)
         return cache_key(row.name, row.version, about, amounts, data, context.p_lapse)
@@ -84,25 +77,22 @@ class Job:
         try:
             return MEASUREMENTS[self.measurement].run(self.context)
         except BimlError as error:
-            # A `FormatError` cannot be unpickled from a worker.
+            # A worker cannot return a `FormatError`, which does not unpickle.
             kind = UsageError if isinstance(error, UsageError) else BimlError
             raise kind(f"{self.context.model.name}: {error}") from None
 
 
 class ProgressListener(Protocol):
-    """Callbacks of a reproduction."""
+    """Callbacks of a reproduction.
 
-    def on_start(self, jobs: Sequence[Job]) -> None:
-        """Jobs to run; the others are cached."""
+    `on_start` gets the jobs that are not cached, `on_running` those that run now (none while
+    statistics and figures are made), `on_done` each when it is complete and cached.
+    """
 
-    def on_running(self, jobs: Sequence[Job]) -> None:
-        """Jobs running now; none while statistics and figures are made."""
-
-    def on_done(self, job: Job) -> None:
-        """A job is complete and cached."""
-
-    def on_message(self, text: str) -> None:
-        """A message for the user."""
+    def on_start(self, jobs: Sequence[Job]) -> None: ...
+    def on_running(self, jobs: Sequence[Job]) -> None: ...
+    def on_done(self, job: Job) -> None: ...
+    def on_message(self, text: str) -> None: ...
 
 
 def reproduce(
@@ -113,12 +103,8 @@ def reproduce(
     listener: ProgressListener,
     cache: ResultCache | None = None,
 ) -> Results:
-    """Compute what is not cached, and write the results folder.
+    """Compute what is not cached; then write the results folder `out`, which replaces an old one.
 
-    Args:
-        out: replaced when everything is complete.
-        workers: processes.
-        cache: in the user's cache folder by default.
     Raises:
         UsageError: `out` holds something else, or all models are excluded.
         BimlError: there are no human data, or a model failed.
@@ -221,8 +207,7 @@ def _data_exclusion(
 ) -> str:
     """Why an eligible model cannot be measured with these data, or an empty text.
 
-    Args:
-        overflows: for each task the words or symbols that exceed the published vocabulary.
+    `overflows` says for each task what exceeds the published vocabulary.
     """
     model, task = context.model, MEASUREMENTS[name].task
     if model.symbolic:
@@ -313,7 +298,7 @@ def _ready(job: Job, results: JobResults) -> Job | None:
 
 
 def _init_worker(plugin_sources: Sequence[str]) -> None:
-    """One thread each: two processes of one are faster than one process of two."""
+    """Set one thread: two processes with one each are faster than one process with two."""
     import torch
 
     from biml.training.hardware import prepare_cpu

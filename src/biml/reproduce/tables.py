@@ -30,8 +30,7 @@ from biml.paths import DataFolders
 from biml.report.results import Exclusion
 from biml.report.schemas import PEOPLE, TABLES
 from biml.reproduce.cache import ResultCache, cache_key, data_digest
-from biml.reproduce.context import JobResults, Tables
-from biml.reproduce.experiments import Experiment
+from biml.reproduce.experiments import Experiment, JobResults, Tables
 from biml.reproduce.measurements import MEASUREMENTS
 from biml.reproduce.models import EvaluatedModel
 from biml.reproduce.published import ORACLE, compare_with_published
@@ -50,18 +49,7 @@ PROBE_PATTERNS = {
 
 @dataclass(frozen=True)
 class ReproductionSpec:
-    """What to reproduce.
-
-    Attributes:
-        models: in the order of their columns.
-        experiments: those to run.
-        data: where to find human data.
-        quick: with fewer repeats and samples.
-        seed: of everything random.
-        lapse_samples: networks lapse in samples too, at the rate fitted to people. The published
-            samples do not lapse; those of symbolic models, which never err otherwise, always do.
-        include_absent: also list published values of models that are not installed.
-    """
+    """What to reproduce: models in the order of their columns, experiments and options."""
 
     models: tuple[EvaluatedModel, ...]
     experiments: tuple[Experiment, ...]
@@ -69,31 +57,35 @@ class ReproductionSpec:
     quick: bool = False
     seed: int = 0
     lapse_samples: bool = False
+    """Networks lapse in samples too, at the rate fitted to people. The published samples do not
+    lapse; those of symbolic models, which never err otherwise, always do."""
     include_absent: bool = False
+    """Also list published values of models that are not installed."""
 
 
 def build_tables(spec: ReproductionSpec, results: JobResults, cache: ResultCache) -> Tables:
     """All tables of the results folder, with rows in the order of the models, people first.
 
-    Args:
-        cache: stores the analysis, whose bootstrap takes seconds.
+    The analysis, whose bootstrap takes seconds, is cached.
     """
     parts = [_cached_analysis(experiment, spec, results, cache) for experiment in spec.experiments]
     parts += [measures for part in parts if (measures := _registered_measures(part, spec))]
     curves = _learning_curves(spec.models)
     if not curves.empty:
         parts.append({"learning_curves": curves})
-    order = {name: place for place, name in enumerate([PEOPLE, *(m.name for m in spec.models)])}
-    tables = {name: _sort_models(frame, order) for name, frame in merge_tables(parts).items()}
+    order = [PEOPLE, *(model.name for model in spec.models)]
+    tables = {
+        name: frame.sort_values(
+            "model" if "model" in frame else "model_a",
+            key=lambda names: names.map(order.index),
+            kind="stable",
+        )
+        for name, frame in merge_tables(parts).items()
+    }
     other_validation = any(name == "validation" for name, _ in results) and (
         not matches_published_spec(spec.data)
     )
     return tables | {"statistics": _statistics(tables, spec, other_validation)}
-
-
-def _sort_models(frame: pd.DataFrame, order: Mapping[str, int]) -> pd.DataFrame:
-    column = "model" if "model" in frame else "model_a"
-    return frame.sort_values(column, key=lambda names: names.map(order), kind="stable")
 
 
 def _statistics(tables: Tables, spec: ReproductionSpec, other_validation: bool) -> pd.DataFrame:
@@ -125,8 +117,8 @@ def _statistics(tables: Tables, spec: ReproductionSpec, other_validation: bool) 
         },
         columns=list(TABLES["statistics"].columns),
     )
-    rows["statistic_order"] = pd.factorize(rows["statistic"])[0]
-    rows = rows.sort_values("statistic_order", kind="stable").drop(columns="statistic_order")
+    order = pd.factorize(rows["statistic"])[0].argsort(kind="stable")
+    rows = rows.iloc[order]
     return rows if statistics.empty else concat([statistics, rows])
 
 
@@ -215,7 +207,7 @@ def _analyse(
 
 
 def _registered_measures(tables: Tables, spec: ReproductionSpec) -> Tables:
-    """Values of registered measures of the responses; not cached, as their code may change."""
+    """Values of plugins' measures; not cached, as their code may change."""
     if "responses" not in tables:
         return {}
     parts = []
@@ -297,8 +289,9 @@ def few_shot_tables(
         ),
     }
     if set(responses["model"]) != {PEOPLE}:
-        correlation = item_correlation(responses, grammar, seed=seed, resamples=resamples)
-        tables["item_correlation"] = correlation
+        tables["item_correlation"] = item_correlation(
+            responses, grammar, seed=seed, resamples=resamples
+        )
     return tables
 
 

@@ -17,7 +17,7 @@ function sort(button) {
   const head = button.closest("th");
   const table = head.closest("table");
   const body = table.tBodies[0];
-  // Numbers are asked for from the top.
+  // Numbers start with the largest.
   const cycle = head.classList.contains("num") ? [0, 2, 1] : [0, 1, 2];
   const now = cycle.indexOf(ORDERS.indexOf(head.ariaSort));
   const order = ORDERS[cycle[(now + 1) % 3]];
@@ -25,10 +25,10 @@ function sort(button) {
   head.ariaSort = order;
 
   const rows = [...body.rows];
-  rows.forEach((row, place) => (row.dataset.place ??= place));
+  rows.forEach((row, position) => (row.dataset.position ??= position));
   const sign = order === "descending" ? -1 : 1;
   rows.sort((a, b) => {
-    const before = a.dataset.place - b.dataset.place;
+    const before = a.dataset.position - b.dataset.position;
     if (order === "none") return before;
     const [x, y] = [key(a, head.cellIndex), key(b, head.cellIndex)];
     // What is missing stays at the bottom.
@@ -36,7 +36,7 @@ function sort(button) {
     return sign * compare(x, y) || before;
   });
   body.append(...rows);
-  const by = order === "none" ? "in the first order" : `sorted by ${button.textContent}, ${order}`;
+  const by = order === "none" ? "in the original order" : `sorted by ${button.textContent}, ${order}`;
   document.getElementById("status").textContent = `Table ${by}`;
 }
 
