@@ -2,7 +2,6 @@
 
 import errno
 import os
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -128,8 +127,9 @@ def test_error_for_a_removed_architecture_names_it(tmp_path: Path, capsys) -> No
     ):
         assert main([*command, "--dir_model", str(tmp_path)]) == 1
         told = " ".join(capsys.readouterr().err.split())
-        assert f"{tmp_path / name}: this version of biml no longer has the network 'fast'" in told
-        assert "train a staged one instead, with --preset fast, or use an older biml" in told
+        assert str(tmp_path / name) in told
+        assert "'fast'" in told
+        assert "--preset fast" in told
 
 
 def test_a_checkpoint_without_weights_is_rejected(tmp_path: Path) -> None:
@@ -194,5 +194,10 @@ def test_truncated_or_damaged_checkpoints_load_or_raise_a_biml_error(
         for _ in range(data.draw(st.integers(1, 5))):
             text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(0, 255))
     (folder / "bad.pt").write_bytes(text)
-    with suppress(BimlError):
-        load_model(folder / "bad.pt")
+    try:
+        weights = load_model(folder / "bad.pt").network.state_dict()
+    except BimlError as error:
+        message = str(error)
+        assert "bad.pt" in message
+    else:
+        assert weights.keys() == small_network().state_dict().keys()

@@ -126,7 +126,7 @@ def test_a_file_cut_off_anywhere_before_its_grammar_is_an_error() -> None:
 
 def test_errors_name_unknown_words_and_symbols() -> None:
     assert parse_episode(GOOD, words=WORDS, symbols=COLOURS) == parse_episode(GOOD)
-    with pytest.raises(FormatError, match="line 2: unknown word 'bax'; known are: dax lug"):
+    with pytest.raises(FormatError, match=r"line 2: .*'bax'.* dax lug"):
         parse_episode(GOOD.replace("IN: dax OUT", "IN: bax OUT"), words=WORDS)
     with pytest.raises(FormatError, match="line 6: unknown symbol 'BLEU'"):
         parse_episode(GOOD.replace("BLUE", "BLEU"), symbols=COLOURS)

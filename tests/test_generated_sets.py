@@ -157,6 +157,6 @@ def test_the_help_states_the_limits_and_what_the_files_depend_on(
     with pytest.raises(SystemExit):
         run_single_command("generate", ["--help"])
     shown = capsys.readouterr().out
-    assert "words with a symbol of their own, 1 to 6 (4)" in shown
-    assert "--n_primitives and --n_functions are at most 9 together" in shown
-    assert "depend on this and the options here, not on --workers" in shown
+    assert "1 to 6 (4)" in shown
+    assert "--n_primitives and --n_functions are at most 9" in shown
+    assert "not on --workers" in shown

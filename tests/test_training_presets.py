@@ -38,12 +38,12 @@ def test_given_options_override_those_of_the_preset() -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--preset", "slow"), "--preset must be paper or fast, not 'slow'"),
+        (("--preset", "slow"), "--preset"),
         (("--time_budget", "0"), "--time_budget must be above 0"),
         (("--time_budget", "nan"), "--time_budget must be above 0"),
         (("--time_budget", "3", "--nsteps", "5"), "--time_budget and --nsteps"),
         (("--time_budget", "3", "--nepochs", "5"), "--time_budget and --nepochs"),
-        (("--arch", "slow"), "unknown architecture 'slow'; there are: paper, staged"),
+        (("--arch", "slow"), "'slow'"),
         (("--preset", "fast", "--emb_size", "30"), "multiple of nheads"),
         (
             ("--preset", "fast", "--arch", "paper"),
