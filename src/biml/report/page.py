@@ -42,12 +42,7 @@ _FIGURE_ID = re.compile(r'<figure id="(\w+)"')
 
 
 def write_report(folder: Path) -> None:
-    """Write `index.html` and `figures/` of a results folder from its tables.
-
-    Raises:
-        UsageError: it is no results folder.
-        FormatError: it is damaged, of another format, or without tables.
-    """
+    """Write `index.html` and `figures/` of a results folder from its tables."""
     results = read_results(folder)
     if not results.tables:
         raise FormatError(
@@ -78,13 +73,7 @@ def is_complete(folder: Path) -> bool:
 
 
 def render_page(results: Results, rendered: dict[str, RenderedFigure], source: Path) -> str:
-    """The page as HTML.
-
-    Args:
-        source: folder of the tables, for messages.
-    Raises:
-        FormatError: the study examples of the responses cannot be read.
-    """
+    """The page as HTML; messages about the tables name their folder, `source`."""
     templates = PackageLoader("biml.report", "templates")
     environment = Environment(
         loader=templates,

@@ -9,8 +9,8 @@ from typing import TypeVar
 import pandas as pd
 
 from biml.analysis.typed_tables import read_typed_table, table_bytes
-from biml.errors import BimlError, FormatError, UsageError
-from biml.io import atomic_write, check_creatable, typed_field
+from biml.errors import FormatError, UsageError
+from biml.io import atomic_write, check_creatable, read_bytes, typed_field
 from biml.report.schemas import (
     FORMAT_3_CELLS,
     FORMAT_3_COLUMNS,
@@ -155,8 +155,8 @@ def read_results(folder: Path) -> Results:
     """Read a results folder of this format or of format 3.
 
     Raises:
-        UsageError: it is none.
-        FormatError: it is damaged, or of another format.
+        UsageError: it is no results folder.
+        FormatError: it is damaged or of another format.
     """
     path = folder / "results.json"
     if not is_results(folder):
@@ -164,8 +164,9 @@ def read_results(folder: Path) -> Results:
             f"{folder}: not a results folder (no results.json with tables beside it); "
             "`biml reproduce --out FOLDER` makes one"
         )
+    contents = read_bytes(path)
     try:
-        about = json.loads(path.read_bytes())
+        about = json.loads(contents)
         results_format = typed_field(about, "format", int)
         old = results_format == 3
         key, names = ("skipped", "part why") if old else ("exclusions", "measurement reason")
@@ -185,8 +186,6 @@ def read_results(folder: Path) -> Results:
         raise FormatError(
             f"damaged ({error}); mend it, or run `biml reproduce` again", source=str(path)
         ) from None
-    except OSError as error:
-        raise BimlError(f"{path}: cannot be read ({error.strerror or error})") from error
     raise FormatError(
         f"has format {results_format}, this biml reads 3 and {RESULTS_FORMAT}; run `biml reproduce`"
         f" again, or use the biml that made it ({about.get('version', 'unknown version')})",
