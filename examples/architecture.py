@@ -8,7 +8,6 @@ A bidirectional GRU reads the query and the study examples as one sequence, a se
 response, and dot-product attention looks at the encoded sequence at each step (Luong et al. 2015).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,11 +15,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import biml
-from biml import Episode
 from biml.networks.attention import NO_DROPOUT, Dropout
-from biml.networks.base import DecoderState, EpisodeNetwork
+from biml.networks.base import DecoderState
 from biml.networks.registry import Architecture
-from biml.networks.seq2seq import Seq2SeqBatch, TokenizedQuery, pad_queries, tokenize_queries
+from biml.networks.seq2seq import Seq2SeqBatch, SourceSequenceNetwork
 from biml.vocabulary import Vocabulary
 
 
@@ -42,7 +40,7 @@ class GRUState(DecoderState):
     hidden: Tensor  # [query, emb]
 
 
-class GRUNetwork(EpisodeNetwork):
+class GRUNetwork(SourceSequenceNetwork):
     def __init__(self, config: GRUConfig, vocabulary: Vocabulary, seed: int = 0) -> None:
         super().__init__()
         self.config = config
@@ -61,12 +59,6 @@ class GRUNetwork(EpisodeNetwork):
 
     def embedding_parameters(self) -> tuple[str, ...]:
         return ("input_embedding.weight", "output_embedding.weight", "out.weight")
-
-    def tokenize(self, index: int, episode: Episode) -> list[TokenizedQuery]:
-        return tokenize_queries(index, episode, self.vocabulary)
-
-    def pad(self, items: Sequence[TokenizedQuery]) -> Seq2SeqBatch:
-        return pad_queries(items, self.vocabulary)
 
     def forward(self, batch: Seq2SeqBatch, generator: torch.Generator | None = None) -> Tensor:
         drop = Dropout(self.config.dropout, generator) if self.training else NO_DROPOUT

@@ -1,8 +1,7 @@
-"""Auxiliary losses on inner layers, from what an episode's grammar knows beyond the targets.
+"""Auxiliary losses on inner layers, from grammar labels (training only; docs/staged-network.md).
 
 Alignment: an attention head looks from an output symbol at the word that it stands for. Meaning:
-a slot of the lexicon gives the rule of its word. Both are for training only; see
-docs/staged-network.md.
+the lexicon slot of a word predicts its rule.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,40 +21,27 @@ from biml.vocabulary import TokenVocab, Vocabulary
 
 IGNORE_INDEX = -1
 
-MAX_RHS = 8
-"""Items of a right-hand side in a label; the meta-grammar's have no more."""
-
-MAX_ARGS = 2
-"""Variables of a left-hand side in a label."""
-
+MAX_RHS = 8  # items of a right-hand side in a label; the meta-grammar's have no more
+MAX_ARGS = 2  # variables of a left-hand side in a label
 LABEL_SIZE = 1 + MAX_RHS + MAX_ARGS
+RULE_LOGIT_SIZES = (MAX_RHS * (MAX_ARGS + 1), MAX_ARGS * 2)  # right-hand side, variable types
 
-RULE_LOGIT_SIZES = (MAX_RHS * (MAX_ARGS + 1), MAX_ARGS * 2)
-"""Logits for a function's right-hand side, and for the kinds of its variables."""
-
-MEANING_WEIGHT = 3.0
-"""Of the meaning of words, relative to alignment: all uses of a word share one slot."""
-
-RHS_WEIGHT = 0.25
-"""Of each item of a function's rule, relative to an output symbol: a rule has up to ten."""
+MEANING_WEIGHT = 3.0  # relative to alignment: all uses of a word share one slot
+RHS_WEIGHT = 0.25  # of each item of a function's rule, relative to an output symbol
 
 
 @dataclass
 class AuxLabels(TensorData):
-    """Labels of a batch; an alignment is a (row, token, token that it should look at) each."""
+    """Labels of a batch; columns of alignments are (row, token, token to attend to)."""
 
-    study_alignment: Int[Tensor, "3 n"]  # rows are episodes; output symbols look at words
-    answer_alignment: Int[Tensor, "3 n"]
-    """Rows are queries. The token that predicts a symbol looks at the word of that symbol; the one
-    that predicts EOS at IO, which comes after the words of the longest query."""
+    study_alignment: Int[Tensor, "3 n"]  # rows are episodes; from output symbols to words
+    answer_alignment: Int[Tensor, "3 n"]  # rows are queries; from IO and symbols to words or IO
     meanings: Int[Tensor, "slot label"]  # see `rule_label`
 
 
 @dataclass(frozen=True)
 class EpisodeAuxLabels:
-    """Labels of one episode, with a source token or `IGNORE_INDEX` for each token."""
-
-    study_alignment: list[int]
+    study_alignment: list[int]  # the word of each token, or IGNORE_INDEX
     answer_alignment: list[int]  # of the symbols and EOS of each query
     meanings: list[list[int]]
 
@@ -63,11 +49,7 @@ class EpisodeAuxLabels:
 def encode_aux_labels(
     episode: Episode, slot_words: Iterable[str], vocabulary: Vocabulary
 ) -> EpisodeAuxLabels:
-    """Labels in the token order of `encode_episode`.
-
-    Raises:
-        UsageError: an output symbol is not in the vocabulary.
-    """
+    """Label an episode, in the token order of `tokenize_episode`."""
     unlabelled = GrammarLabels((None,) * len(episode.study), (None,) * len(episode.queries), {})
     known = episode.grammar_labels or unlabelled
     meanings = [rule_label(known.rules.get(word), vocabulary.output) for word in slot_words]
@@ -90,11 +72,10 @@ def _alignment(sources: SourcePositions, n_symbols: int, start: int = 0) -> list
 
 
 def rule_label(rule: Rule | None, output: TokenVocab) -> list[int]:
-    """The meaning of a word as numbers, `IGNORE_INDEX` where it has none.
+    """Encode a word's rule: output symbol, right-hand side, variable types.
 
-    They are its output symbol; the items of its right-hand side, 0 for none, else the number of the
-    variable from 1; for each variable 0 if it stands for one word, 1 for any string. All are
-    ignored without a rule, and for rules that do not fit.
+    Right-hand sides are numbers of variables from 1, then 0; types are 0 for one word, 1 for any
+    string. What a rule does not have is `IGNORE_INDEX`, and so is all of a rule that does not fit.
 
     >>> from biml.vocabulary import TokenVocab
     >>> rule_label(Rule.parse("dax -> BLUE"), TokenVocab(("RED", "BLUE")))[0]
@@ -120,7 +101,7 @@ def rule_label(rule: Rule | None, output: TokenVocab) -> list[int]:
 def pack_aux_labels(
     labels: Sequence[EpisodeAuxLabels], words: RaggedRows, answers: RaggedRows
 ) -> AuxLabels | None:
-    """The labels of a batch, given the rows of its queries; None if all are ignored."""
+    """Join the labels of a batch; None if all are ignored."""
     study = pad_array([each.study_alignment for each in labels], IGNORE_INDEX)
     source = flatten([each.answer_alignment for each in labels])
     meanings = flatten([row for each in labels for row in each.meanings]).reshape(-1, LABEL_SIZE)
@@ -138,7 +119,6 @@ def pack_aux_labels(
 
 
 def n_meaning_logits(n_symbols: int) -> int:
-    """Logits for the meaning of a word, given the size of the output vocabulary."""
     return n_symbols + sum(RULE_LOGIT_SIZES)
 
 
@@ -156,7 +136,7 @@ class AuxiliaryLoss:
         blocked: Bool[Tensor, "row tok key"],
         targets: Int[Tensor, "3 n"],
     ) -> None:
-        """Add the loss of one attention head that should look at the targets."""
+        """Add the loss of one attention head, which should attend to the targets."""
         if not targets.shape[1]:
             return
         row, column, source = targets
@@ -170,7 +150,7 @@ class AuxiliaryLoss:
         norm: RMSNormLinear,
         out_weight: Float[Tensor, "logits emb"],
     ) -> None:
-        """Add the loss of the lexicon's slots, which should give the meanings of their words."""
+        """Add the loss of the lexicon's slots, which should predict their words' rules."""
         meanings = self.labels.meanings
         with torch.autocast(slots.device.type, enabled=False):
             logits = norm(slots.float(), out_weight)

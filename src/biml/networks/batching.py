@@ -29,8 +29,8 @@ def balanced_micro_batches(
         shares = min(8, 1 << max(0, count - 1).bit_length())
         planned = -(-count // shares) * shares
         batches = _split(items, size, max_tokens, total / planned)
-        # Padding can fill micro-batches early. One more than planned does no harm among many;
-        # among few it is a small remainder that all processes but one would wait for.
+        # Padding can fill micro-batches early. Among few, one more than planned is a small
+        # remainder, for which all processes but one would wait.
         if len(batches) <= planned or planned >= min(8, len(items)):
             return batches
         count = planned + 1

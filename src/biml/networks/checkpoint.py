@@ -93,7 +93,6 @@ def checkpoint_dict(
     vocabulary: Vocabulary,
     episode_type: str,
     weights: Mapping[str, Tensor],
-    *,
     info: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -128,8 +127,8 @@ def checkpoint_of(
         network.vocabulary,
         episode_type,
         weights,
-        info=info,
-        training=training,
+        info,
+        training,
     )
 
 

@@ -1,4 +1,4 @@
-"""The architectures by name; the command line, checkpoints and reports read this table."""
+"""The registry of architectures, for the command line, checkpoints and reports."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -21,9 +21,8 @@ class Architecture:
     config: type  # frozen dataclass of its sizes, all with defaults
     network: Callable[[Any, Vocabulary, int], EpisodeNetwork]  # from (config, vocabulary, seed)
     summary: str  # one line
-    # Tokens computed together on a CPU: what fits a core's cache and leaves several micro-batches
-    # for its cores to share. In bf16 with AMX few large ones are better, because compiling code for
-    # each new shape costs much beside the fast products.
+    # Tokens of a micro-batch on a CPU: what fits a core's cache. With AMX larger ones are better,
+    # because compiling code for each new shape costs much beside the fast products.
     cpu_micro_batch_tokens: int = 4096
     amx_micro_batch_tokens: int = 4096
     supports_aux_loss: bool = False  # sets `auxiliary_loss` from an episode's grammar labels
@@ -55,55 +54,38 @@ REMOVED = {"fast": "train a staged one instead, with --preset fast, or use an ol
 
 
 def register_architecture(row: Architecture) -> Architecture:
-    """Add an architecture to those that commands and checkpoints know; see `biml.plugins`.
-
-    Raises:
-        UsageError: the name is taken.
-    """
+    """Add an architecture to the registry; raise UsageError if the name is taken."""
     plugins.register(ARCHITECTURES, "architecture", row.name, row)
     return row
 
 
 def architecture(name: str) -> Architecture:
-    """Look an architecture up by name.
-
-    Raises:
-        UsageError: there is none; the message lists those registered, or what to do.
-    """
+    """Look up an architecture; raise UsageError if it is unknown."""
     if name not in ARCHITECTURES and name not in REMOVED:
         plugins.load_installed()
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
     if name in REMOVED:
-        raise UsageError(
-            f"this version of biml no longer has the network {name!r}; {REMOVED[name]}"
-        )
+        raise UsageError(f"this biml no longer has the network {name!r}; {REMOVED[name]}")
     known = f"unknown architecture {name!r}; there are: {', '.join(ARCHITECTURES)}"
     raise UsageError(plugins.hint("architecture", name) or known)
 
 
 def architecture_name(network: EpisodeNetwork) -> str:
-    """The name of a network's architecture, by its class, else by that of its config.
-
-    Raises:
-        UsageError: it is not registered.
-    """
+    """Return the name of a network's architecture, by its class, else by that of its config."""
     rows = ARCHITECTURES.values()
     names = [row.name for row in rows if type(network) is row.network]
     names += [row.name for row in rows if type(network.config) is row.config]
-    if not names:
-        kind = type(network).__name__
-        raise UsageError(f"{kind} is not a registered architecture; see register_architecture")
-    return names[0]
+    if names:
+        return names[0]
+    kind = type(network).__name__
+    raise UsageError(f"{kind} is not a registered architecture; see register_architecture")
 
 
 def build_network(
     name: str, config: Any | Mapping[str, Any], vocabulary: Vocabulary, seed: int = 0
 ) -> EpisodeNetwork:
-    """A freshly initialised network, from a config or its fields (as checkpoints hold them).
-
-    Raises:
-        UsageError: unknown architecture, unknown field or a value that does not fit.
+    """Initialise a network, from a config or its fields (as in checkpoints).
 
     >>> from biml.grammar.meta_grammar import COLOURS, WORDS
     >>> vocabulary = Vocabulary.from_words_and_symbols(WORDS, COLOURS)

@@ -63,10 +63,10 @@ class TokenizedQuery(NamedTuple):
 
 
 def source_symbols(query: Example, study: Sequence[Example]) -> list[Token]:
-    """The source sequence: the query, then the study examples, each closed by the separator.
+    """Join the query and the study examples, each followed by the separator (SOS).
 
-    SOS doubles as the separator `|`. It follows the query also without study examples, as in the
-    basic seq2seq model; the released models were trained so.
+    Without study examples (the basic seq2seq model) the separator still follows the query, as the
+    published models were trained so.
 
     >>> dax, wif = Example(("dax",), ("RED",)), Example(("wif", "lug"), ("RED", "BLUE"))
     >>> " ".join(map(str, source_symbols(wif, [dax])))
@@ -78,43 +78,41 @@ def source_symbols(query: Example, study: Sequence[Example]) -> list[Token]:
     return [*query.input, SOS, *chain.from_iterable(examples), EOS]
 
 
-def tokenize_queries(index: int, episode: Episode, vocabulary: Vocabulary) -> list[TokenizedQuery]:
-    """Number the tokens of an episode's queries, and once those of its study examples."""
-    encode, encode_output = vocabulary.input.encode, vocabulary.output.encode
-    study = encode(source_symbols(Example((), ()), episode.study))
-    return [
-        TokenizedQuery(encode(query.input) + study, encode_output(query.output), (index, number))
-        for number, query in enumerate(episode.queries)
-    ]
+class SourceSequenceNetwork(EpisodeNetwork):
+    """A network that reads a query and its study examples as one sequence."""
 
+    def tokenize(self, index: int, episode: Episode) -> list[TokenizedQuery]:
+        encode, encode_output = self.vocabulary.input.encode, self.vocabulary.output.encode
+        study = encode(source_symbols(Example((), ()), episode.study))
+        return [
+            TokenizedQuery(encode(query.input) + study, encode_output(query.output), (index, i))
+            for i, query in enumerate(episode.queries)
+        ]
 
-def pad_queries(rows: Sequence[TokenizedQuery], vocabulary: Vocabulary) -> Seq2SeqBatch:
-    output = vocabulary.output
-    return Seq2SeqBatch(
-        source=pad_tensor([row.source for row in rows], vocabulary.input.pad),
-        lengths=torch.tensor([len(row.source) for row in rows], dtype=torch.int64),
-        decoder_input=pad_tensor([[output.sos, *row.target] for row in rows], output.pad),
-        target=pad_tensor([[*row.target, output.eos] for row in rows], output.pad),
-        indices=[row.indices for row in rows],
-    )
+    def pad(self, items: Sequence[TokenizedQuery]) -> Seq2SeqBatch:
+        output = self.vocabulary.output
+        return Seq2SeqBatch(
+            source=pad_tensor([item.source for item in items], self.vocabulary.input.pad),
+            lengths=torch.tensor([len(item.source) for item in items], dtype=torch.int64),
+            decoder_input=pad_tensor([[output.sos, *item.target] for item in items], output.pad),
+            target=pad_tensor([[*item.target, output.eos] for item in items], output.pad),
+            indices=[item.indices for item in items],
+        )
 
 
 @dataclass
 class Seq2SeqState(DecoderState):
-    """Keys and values for the decoder's layers."""
-
-    source: list[tuple[Heads, Heads]]  # of the encoded source
+    source: list[tuple[Heads, Heads]]  # keys and values of the source, for each decoder layer
     cache: list[tuple[Heads, Heads] | None]  # of the response so far; None before the first step
     lengths: Int[Tensor, " query"]  # source tokens that are not padding
     step: int = 0
 
 
-class Seq2SeqTransformer(EpisodeNetwork):
+class Seq2SeqTransformer(SourceSequenceNetwork):
     """Source sequence → encoder → decoder → logits (paper, Methods, 'Architecture and optimizer').
 
     The weights are those of `nn.Transformer`, with its initialisation and its names, so that
-    released checkpoints load; the forward pass below computes the same function faster. `seed`
-    draws the initial weights; the global generator is left as it is.
+    published checkpoints load; the forward pass below computes the same function faster.
     """
 
     positions: Float[Tensor, "length emb"]
@@ -143,12 +141,6 @@ class Seq2SeqTransformer(EpisodeNetwork):
     def embedding_parameters(self) -> tuple[str, ...]:
         return ("input_embedding.weight", "output_embedding.weight", "out.weight")
 
-    def tokenize(self, index: int, episode: Episode) -> list[TokenizedQuery]:
-        return tokenize_queries(index, episode, self.vocabulary)
-
-    def pad(self, items: Sequence[TokenizedQuery]) -> Seq2SeqBatch:
-        return pad_queries(items, self.vocabulary)
-
     # --- training: all target symbols at once
 
     def forward(
@@ -161,11 +153,7 @@ class Seq2SeqTransformer(EpisodeNetwork):
             q, k, v = self._self_projections(layer.self_attn, x)
             y = attention(q, k, v, causal=True, drop=drop)
             x = layer.norm1(x + drop(self._merge_heads(layer.self_attn, y)))
-            query, pair = self._cross_weights(layer.multihead_attn)
-            (q,), (k, v) = self._project_heads(x, *query), self._project_heads(source, *pair)
-            y = attention(q, k, v, lengths=batch.lengths, drop=drop)
-            x = layer.norm2(x + drop(self._merge_heads(layer.multihead_attn, y)))
-            x = layer.norm3(x + drop(self._feed_forward(layer, x, drop)))
+            x = self._finish_layer(layer, x, self._source_pair(layer, source), batch.lengths, drop)
         return self.out(self.transformer.decoder.norm(x)).float()
 
     # --- decoding: one symbol at a time
@@ -174,9 +162,8 @@ class Seq2SeqTransformer(EpisodeNetwork):
     def encode(self, batch: Seq2SeqBatch) -> Seq2SeqState:
         source = self._encode(batch, NO_DROPOUT)
         layers = self.transformer.decoder.layers
-        weights = [self._cross_weights(layer.multihead_attn)[1] for layer in layers]
-        pairs = [self._project_heads(source, *pair) for pair in weights]
-        # Every step reads them all, so they are laid out once as attention needs them.
+        pairs = [self._source_pair(layer, source) for layer in layers]
+        # Contiguous, since every decoding step would copy them otherwise.
         contiguous = [(k.contiguous(), v.contiguous()) for k, v in pairs]
         return Seq2SeqState(contiguous, [None] * len(layers), batch.lengths)
 
@@ -191,10 +178,7 @@ class Seq2SeqTransformer(EpisodeNetwork):
                 k, v = torch.cat((before[0], k), 2), torch.cat((before[1], v), 2)
             state.cache[i] = (k, v)
             x = layer.norm1(x + self._merge_heads(layer.self_attn, attention(q, k, v)))
-            (q,) = self._project_heads(x, *self._cross_weights(layer.multihead_attn)[0])
-            y = attention(q, *state.source[i], lengths=state.lengths)
-            x = layer.norm2(x + self._merge_heads(layer.multihead_attn, y))
-            x = layer.norm3(x + self._feed_forward(layer, x, NO_DROPOUT))
+            x = self._finish_layer(layer, x, state.source[i], state.lengths, NO_DROPOUT)
         state.step += 1
         return self.out(self.transformer.decoder.norm(x)).float()[:, 0]
 
@@ -218,15 +202,22 @@ class Seq2SeqTransformer(EpisodeNetwork):
     def _self_projections(self, block: Any, x: Tensor) -> tuple[Heads, ...]:
         return self._project_heads(x, block.in_proj_weight, block.in_proj_bias)
 
-    def _cross_weights(self, block: Any) -> list[tuple[Tensor, Tensor]]:
-        """Weights and biases of the query, and those of key and value together."""
-        width = self.config.emb_size
-        parts = (block.in_proj_weight, block.in_proj_bias)
-        weight, bias = (part.split([width, 2 * width]) for part in parts)
-        return list(zip(weight, bias, strict=True))
+    def _source_pair(self, layer: Any, source: Tensor) -> tuple[Heads, ...]:
+        """Project the encoded source to keys and values of cross-attention."""
+        block, width = layer.multihead_attn, self.config.emb_size
+        return self._project_heads(source, block.in_proj_weight[width:], block.in_proj_bias[width:])
+
+    def _finish_layer(
+        self, layer: Any, x: Tensor, source: tuple[Heads, ...], lengths: Tensor, drop: Dropout
+    ) -> Tensor:
+        """Apply cross-attention and the feed-forward part of a decoder layer."""
+        block, width = layer.multihead_attn, self.config.emb_size
+        (q,) = self._project_heads(x, block.in_proj_weight[:width], block.in_proj_bias[:width])
+        y = attention(q, *source, lengths=lengths, drop=drop)
+        x = layer.norm2(x + drop(self._merge_heads(block, y)))
+        return layer.norm3(x + drop(self._feed_forward(layer, x, drop)))
 
     def _project_heads(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Heads, ...]:
-        """As many projections as the weights hold."""
         heads = self.config.nheads
         y = F.linear(x, weight, bias)
         return y.unflatten(-1, (-1, heads, self.config.emb_size // heads)).transpose(1, 3).unbind(2)
@@ -240,11 +231,7 @@ class Seq2SeqTransformer(EpisodeNetwork):
 
 
 def mimetic_init(network: Seq2SeqTransformer) -> None:
-    """Make the key projections of every attention equal to its query projections.
-
-    Attention then begins as "find the same token" (Trockman & Kolter 2023). The published network
-    does not start so.
-    """
+    """Set W_K = W_Q (Trockman & Kolter 2023), so that attention first looks for equal tokens."""
     width = network.config.emb_size
     with torch.no_grad():
         for block in network.modules():
@@ -254,7 +241,6 @@ def mimetic_init(network: Seq2SeqTransformer) -> None:
 
 
 def sinusoidal_positions(length: int, width: int) -> Float[Tensor, "length emb"]:
-    """Sinusoidal positions: sines in even columns, cosines in odd ones."""
     position = torch.arange(length)[:, None]
     rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000) / width))
     table = torch.empty(length, width)

@@ -1,8 +1,7 @@
-"""The staged network: study examples are encoded once an episode, then queries, then responses.
+"""The staged network: it encodes the study examples once an episode, then queries, then responses.
 
-The published network (`seq2seq`) reads the study examples again for each query. This one has about
-a tenth of the arithmetic, and parts that shorten the plateaus of its training; see
-docs/staged-network.md.
+The published network (`seq2seq`) reads the study examples again for each query. This one needs
+about a tenth of the arithmetic, and its loss has shorter plateaus; see docs/staged-network.md.
 
     study examples                          query words          IO, response so far
     SOS dax IO RED SOS wif lug IO …         wif lug fep          IO BLUE …
@@ -16,15 +15,15 @@ docs/staged-network.md.
     └─────┬─────┘           └─────────┘        └─▲───────┘          └─▲───────┘
           └───────── study memory ── cross-attention ─────────────────┘
 
-Where its ideas come from:
+Ideas and their sources:
 
 - pre-norm blocks with RMSNorm (Zhang & Sennrich 2019) and rotary positions (Su et al. 2021);
 - mimetic initialisation (Trockman & Kolter 2023): attention begins as a search for equal tokens;
 - a short depthwise convolution (as in Primer, So et al. 2021) binds each token to its neighbours;
-- learned positions beside the rotary ones, those of IO and response shifted by one, so that a token
-  has the position of the symbol that it predicts;
-- the lexicon: one slot for each word type of an episode pools what is known of all its uses, and a
-  query's words begin with their slots; some encoder heads see their own study example alone;
+- learned positions beside the rotary ones; in responses a token has the position of the symbol that
+  it predicts;
+- the lexicon: one slot for each word type of an episode pools all its uses and initialises the
+  word's embedding in queries; some encoder heads see only their own study example;
 - auxiliary losses on inner layers (deep supervision, Lee et al. 2015; `auxiliary_loss`);
 - the optimiser Muon (Jordan et al. 2024; `biml.training.optim`).
 """
@@ -46,7 +45,6 @@ from biml.networks.batching import RaggedRows
 from biml.networks.staged_batch import (
     StagedBatch,
     TokenizedEpisode,
-    n_positions,
     output_position,
     pad_episodes,
     tokenize_episode,
@@ -54,12 +52,11 @@ from biml.networks.staged_batch import (
 from biml.networks.staged_layers import (
     LEXICON_INIT_SCALE,
     ApplyRotary,
+    AttentionBlock,
     CosSin,
-    CrossAttentionBlock,
     KeyValue,
     LexiconExchange,
     RMSNormLinear,
-    SelfAttentionBlock,
     Slots,
     StagedConfig,
     StudyMemory,
@@ -74,14 +71,11 @@ from biml.networks.staged_layers import (
 )
 from biml.vocabulary import IO, Vocabulary
 
-CROSS_ATTENTION_LAYER = 1
-"""The layer of the query encoder, and of the decoder, that attends to the study examples."""
+CROSS_ATTENTION_LAYER = 1  # of the query encoder, and of the decoder
 
 
 @dataclass
 class StagedState(DecoderState):
-    """Study memory and key-value caches between decoding steps, a row for each query."""
-
     study: StudyMemory
     cache: list[KeyValue]  # of the query and the response so far, for each decoder layer
     mask: Bool[Tensor, "query cached"]  # True: a token of the cache, not padding
@@ -93,8 +87,7 @@ class StagedState(DecoderState):
 class StagedNetwork(EpisodeNetwork):
     """Study examples → encoder ⇄ lexicon → query encoder → decoder → logits.
 
-    The input vocabulary must hold all output symbols. `seed` draws the initial weights; the global
-    generator is left as it is.
+    The input vocabulary must contain all output symbols.
     """
 
     output_to_input: Tensor
@@ -105,14 +98,14 @@ class StagedNetwork(EpisodeNetwork):
         self.vocabulary = vocabulary
         width, layers = config.emb_size, config.nlayers_encoder
         n_inputs, n_outputs = len(vocabulary.input), len(vocabulary.output)
-        # Optimiser states in checkpoints go by the order in which parameters are defined.
+        # Optimiser states in checkpoints depend on the order of the parameters.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.token_embedding = nn.Parameter(torch.randn(n_inputs, width) * 0.7)
-            positions = n_positions(config.max_positions)
+            positions = 2 * config.max_positions + 2  # words, output symbols, IO and separator
             self.position_embedding = nn.Parameter(torch.randn(positions, width) * 0.3)
             self.local_conv = nn.Parameter(torch.randn(width, 1, config.kernel) * 0.3)
-            self.encoder = nn.ModuleList(SelfAttentionBlock(config) for _ in range(layers))
+            self.encoder = nn.ModuleList(AttentionBlock(config) for _ in range(layers))
             self.lexicon = nn.ModuleList(LexiconExchange(config) for _ in range(layers))
             self.lexicon_norm = RMSNormLinear(width)
             self.lexicon_proj = nn.Parameter(torch.eye(width) * LEXICON_INIT_SCALE)
@@ -122,7 +115,7 @@ class StagedNetwork(EpisodeNetwork):
             self.study_norm = RMSNormLinear(width)
             self.out_norm = RMSNormLinear(width)
             self.out = nn.Parameter(torch.randn(n_outputs, width) * 0.02)
-        # For the auxiliary loss on meanings alone.
+        # Only for the auxiliary loss on meanings.
         self.meaning_proj = nn.Parameter(torch.zeros(n_meaning_logits(n_outputs), width))
         read = vocabulary.input  # responses are read like the outputs of study examples
         read_ids = [*read.encode(vocabulary.output.symbols), read.sos, read.eos, read.pad]
@@ -148,7 +141,8 @@ class StagedNetwork(EpisodeNetwork):
         aux_loss = AuxiliaryLoss(labels) if labels else None
         encoded, lexicon = self._encode_study(batch, drop, aux_loss)
         study_for_words, study_for_answers = self._study_memory(encoded, batch)
-        tokens = self._convolve_queries(self._embed_queries(batch), batch)
+        tokens = self._embed(batch.query_tokens, batch.query_positions)
+        tokens = self._convolve_queries(tokens, batch)
         words = self._compute_dtype(tokens[batch.word_index])
         words = self._encode_queries(words, lexicon, study_for_words, batch, drop)
         x = self._compute_dtype(tokens[batch.answer_index])
@@ -166,20 +160,18 @@ class StagedNetwork(EpisodeNetwork):
     def encode(self, batch: StagedBatch) -> StagedState:
         encoded, lexicon = self._encode_study(batch, NO_DROPOUT)
         study_for_words, study_for_answers = self._study_memory(encoded, batch)
-        embedded = self._embed_queries(batch)
+        embedded = self._embed(batch.query_tokens, batch.query_positions)
         words = self._compute_dtype(self._convolve_queries(embedded, batch)[batch.word_index])
         words = self._encode_queries(words, lexicon, study_for_words, batch, NO_DROPOUT)
         io = batch.answer_index[batch.answer_rows.unpack[:, 0]]
         before = torch.arange(-(self.config.kernel // 2), 0, device=io.device)
         exists = batch.word_rows.lengths[:, None] + before >= 0
         recent = embedded[(io[:, None] + before).clamp(min=0)] * exists[..., None]
-        of_query = batch.episode_id
-        # Contiguous, since every decoding step would copy them else.
-        key, value = (
-            x[of_query].contiguous() for x in (study_for_answers.key, study_for_answers.value)
-        )
+        # Contiguous, since every decoding step would copy them otherwise.
+        of_query, memory = batch.episode_id, study_for_answers
+        key, value = (x[of_query].contiguous() for x in (memory.key, memory.value))
         return StagedState(
-            study=StudyMemory(key, value, batch.study_rows.lengths[of_query]),
+            study=StudyMemory(key, value, memory.lengths[of_query]),
             cache=self._query_cache(words, batch),
             mask=batch.word_rows.mask,
             query_lengths=batch.word_rows.lengths,
@@ -196,9 +188,8 @@ class StagedNetwork(EpisodeNetwork):
             tokens = self.output_to_input[tokens]
         position = output_position(state.step, self.config.max_positions)
         x = self.token_embedding[tokens] + self.position_embedding[position]
-        # The taps of the convolution up to the token itself.
         window = torch.cat((state.recent, x[:, None]), 1)
-        taps = self.local_conv[:, 0, : window.shape[1]]
+        taps = self.local_conv[:, 0, : window.shape[1]]  # up to the token itself
         x = self._compute_dtype((x + (window * taps.t()).sum(1))[:, None])
         state.recent = window[:, 1:]
         state.mask = torch.cat((state.mask, state.mask.new_ones(len(tokens), 1)), 1)
@@ -208,18 +199,15 @@ class StagedNetwork(EpisodeNetwork):
         state.step += 1
         return self._logits(x[:, 0])
 
-    # --- the stages, in the order in which data flow
+    # --- stages, in the order of the data flow
 
     def _encode_study(
         self, batch: StagedBatch, drop: Dropout, aux_loss: AuxiliaryLoss | None = None
     ) -> tuple[Tokens, Slots]:
-        """The encoded study tokens and the lexicon."""
+        """Encode the study tokens and the lexicon."""
         config, index, rows = self.config, batch.lexicon_index, batch.study_rows
-        x = (
-            self.token_embedding[batch.study_tokens]
-            + self.position_embedding[batch.study_positions]
-        )
-        # Else the last tokens of a row would see how far its batch is padded.
+        x = self._embed(batch.study_tokens, batch.study_positions)
+        # Otherwise the last tokens of a row would depend on the padding of the batch.
         x = x * (batch.study_tokens != self.vocabulary.input.pad)[..., None]
         conv = F.conv1d(
             x.transpose(1, 2), self.local_conv, padding=config.kernel // 2, groups=config.emb_size
@@ -228,10 +216,9 @@ class StagedNetwork(EpisodeNetwork):
         slots = x.new_zeros(len(index.uses.lengths), config.emb_size)
         rotation = self._rotary_angles(rows.position, x)
         blocked = within_example_mask(batch.example_ids, config.nheads, config.nheads_within)
-        # One more layer follows, by which examples learn from each other what attention found.
-        aligned_layer = max(0, config.nlayers_encoder - 2)
+        aligned_layer = max(0, config.nlayers_encoder - 2)  # one more layer can use what it finds
         layers = cast(
-            Iterable[tuple[SelfAttentionBlock, LexiconExchange]],
+            Iterable[tuple[AttentionBlock, LexiconExchange]],
             zip(self.encoder, self.lexicon, strict=True),
         )
         for number, (block, exchange) in enumerate(layers):
@@ -243,16 +230,16 @@ class StagedNetwork(EpisodeNetwork):
             attended = attention(q, k, v, lengths=rows.lengths, blocked=blocked)
             x = block.add_branches(x, attended, rows, drop)
             slots = exchange.aggregate(x, slots, index)
-            # One example alone does not say what a word means, so not after the first layer.
+            # Not after the first layer: one example alone does not determine a meaning.
             if aux_loss and (number or config.nlayers_encoder == 1):
                 aux_loss.add_meaning_loss(slots[:-1], self.lexicon_norm, self.meaning_proj)
             x = x + exchange.broadcast(slots, index)
         return x, self.lexicon_norm(slots, self.lexicon_proj)
 
     def _study_memory(self, encoded: Tokens, batch: StagedBatch) -> tuple[StudyMemory, StudyMemory]:
-        """Keys and values for the cross-attention of the query encoder, and of the decoder."""
-        blocks = (*self.query_encoder, *self.decoder)
-        cross = [block.cross_attn for block in blocks if isinstance(block, CrossAttentionBlock)]
+        """Project keys and values for cross-attention in query encoder and decoder."""
+        blocks = cast(Iterable[AttentionBlock], (*self.query_encoder, *self.decoder))
+        cross = [block.cross_attn for block in blocks if block.cross]
         weights = [matrix for attn in cross for matrix in (attn.key, attn.value)]
         rows = batch.study_rows
         heads = split_heads(self.study_norm(encoded, *weights), rows, self.config.nheads, 4)
@@ -261,15 +248,11 @@ class StagedNetwork(EpisodeNetwork):
             StudyMemory(heads[2], heads[3], rows.lengths, batch.episode_answer_rows),
         )
 
-    def _embed_queries(self, batch: StagedBatch) -> Tokens:
-        """Embeddings of queries and responses, before the convolution."""
-        return (
-            self.token_embedding[batch.query_tokens]
-            + self.position_embedding[batch.query_positions]
-        )
+    def _embed(self, tokens: Int[Tensor, "*tok"], positions: Int[Tensor, "*tok"]) -> Tokens:
+        return self.token_embedding[tokens] + self.position_embedding[positions]
 
     def _convolve_queries(self, tokens: Tokens, batch: StagedBatch) -> Tokens:
-        """Add the local convolution, within each query, and for responses causal."""
+        """Add the local convolution within each query, causal in responses."""
         x, row, column = tokens, batch.query_id, batch.offset
         for tap, weight in enumerate(self.local_conv[:, 0].t()):
             ahead = tap - self.config.kernel // 2
@@ -287,14 +270,14 @@ class StagedNetwork(EpisodeNetwork):
         x = x + slot_lookup(lexicon, batch.lexicon_index.query_slots)
         rotation = self._rotary_angles(rows.position, x)
         blocked = padding_mask(rows)
-        for block in cast(Sequence[SelfAttentionBlock], self.query_encoder):
+        for block in cast(Sequence[AttentionBlock], self.query_encoder):
             attended = attention(*block.self_attn_qkv(x, rotation, rows), blocked=blocked)
             x = block.add_branches(x, attended, rows, drop, study)
         return x
 
     def _query_cache(self, words: Tokens, batch: StagedBatch) -> list[KeyValue]:
-        """Keys and values of the query's words for every decoder layer, a row for each query."""
-        layers = [block.self_attn for block in cast(Sequence[SelfAttentionBlock], self.decoder)]
+        """Project keys and values of the query's words for every decoder layer."""
+        layers = [block.self_attn for block in cast(Sequence[AttentionBlock], self.decoder)]
         count, rows, heads = len(layers), batch.word_rows, self.config.nheads
         keys = split_half_layout([attn.key for attn in layers], heads)
         projected = self.query_norm(words, keys, *(attn.value for attn in layers))
@@ -313,10 +296,10 @@ class StagedNetwork(EpisodeNetwork):
         drop: Dropout = NO_DROPOUT,
         aux_loss: AuxiliaryLoss | None = None,
     ) -> tuple[Tokens, list[KeyValue]]:
-        """Response tokens through the decoder, and the cache extended by them."""
+        """Decode response tokens; extend the cache by them."""
         extended: list[KeyValue] = []
-        aligned_layer = max(0, len(cache) - 2)  # one more layer can use what attention found
-        layers = cast(Sequence[SelfAttentionBlock], self.decoder)
+        aligned_layer = max(0, len(cache) - 2)
+        layers = cast(Sequence[AttentionBlock], self.decoder)
         for number, (block, (cached_k, cached_v)) in enumerate(zip(layers, cache, strict=True)):
             q, k, v = block.self_attn_qkv(x, rotation, rows)
             k, v = torch.cat((cached_k, k), 2), torch.cat((cached_v, v), 2)
@@ -334,22 +317,18 @@ class StagedNetwork(EpisodeNetwork):
     def _rotary_angles(
         self, positions: Int[Tensor, "*tok"], x: Tensor, projections: int = 2
     ) -> CosSin:
-        """Rotations for so many projections; by default queries and keys."""
         config, heads = self.config, self.config.nheads
         head_size = config.emb_size // heads
         return rotary_angles(positions, head_size, projections * heads, x.dtype, config.rotary_base)
 
     @staticmethod
     def _compute_dtype(x: Tensor) -> Tensor:
-        """bfloat16 under autocast, so that residuals are added in it as well."""
+        """Cast to bfloat16 under autocast, so that residuals are added in it as well."""
         kind = x.device.type
         return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
 
 def _build_blocks(config: StagedConfig, count: int) -> nn.ModuleList:
-    """Blocks of the query encoder or the decoder, one of them with cross-attention."""
+    """Build a query encoder or decoder: blocks, one of them with cross-attention."""
     cross = min(CROSS_ATTENTION_LAYER, count - 1)
-    return nn.ModuleList(
-        CrossAttentionBlock(config) if number == cross else SelfAttentionBlock(config)
-        for number in range(count)
-    )
+    return nn.ModuleList(AttentionBlock(config, cross=i == cross) for i in range(count))

@@ -1,4 +1,4 @@
-"""Episodes as batches of the staged network: numbered tokens, positions and lexicon slots."""
+"""Batches of the staged network: token numbers, positions and lexicon slots of episodes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,12 +27,10 @@ from biml.networks.batching import (
 from biml.networks.staged_layers import LexiconIndex
 from biml.vocabulary import IO, Vocabulary
 
-NO_SLOT = -1
-"""The slot of a token that is not a word of a study input."""
+NO_SLOT = -1  # of a token that is not a word of a study input
 
 PAD_TOKENS_TO_MULTIPLE = 64
-"""Token counts are rounded up to this by padding tokens: in bf16, PyTorch compiles code on CPUs for
-products of each new shape, so shapes should recur. That is one percent more to compute."""
+"""Padding makes shapes recur: in bf16 on CPUs, PyTorch compiles products for each new shape."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def tokenize_episode(
     index: int, episode: Episode, vocabulary: Vocabulary, max_positions: int
 ) -> TokenizedEpisode:
     read, write = vocabulary.input, vocabulary.output
-    separator = n_positions(max_positions) - 1
+    separator = 2 * max_positions + 1
     words_in_order = dict.fromkeys(word for example in episode.study for word in example.input)
     slots = {word: slot for slot, word in enumerate(words_in_order)}
     labels = encode_aux_labels(episode, slots, vocabulary)
@@ -87,18 +85,14 @@ def tokenize_episode(
 # --- learned positions: inputs, outputs, IO, and the separator of study examples
 
 
-def n_positions(max_positions: int) -> int:
-    return 2 * max_positions + 2
-
-
 def output_position(step: int, max_positions: int) -> int:
-    """The position of a symbol in an output, which later ones share from the last on."""
+    """Number the positions of outputs after those of inputs; the last is shared."""
     return max_positions + min(step, max_positions - 1)
 
 
 @lru_cache(maxsize=4096)
 def example_positions(n_words: int, n_symbols: int, max_positions: int) -> tuple[int, ...]:
-    """Positions of a study example's tokens.
+    """Number the positions of words, IO and output symbols.
 
     >>> example_positions(2, 3, max_positions=20)
     (0, 1, 40, 20, 21, 22)
@@ -110,10 +104,9 @@ def example_positions(n_words: int, n_symbols: int, max_positions: int) -> tuple
 
 @lru_cache(maxsize=4096)
 def query_positions(n_words: int, n_symbols: int, max_positions: int) -> tuple[int, ...]:
-    """Positions of a query's words, then of the tokens that predict its symbols.
+    """Number the positions of words and of the tokens that predict symbols.
 
-    A token that predicts the i-th symbol has the position of the i-th symbol in a study example's
-    output, so that attention finds what stands there.
+    A token that predicts the i-th symbol has the position of the i-th symbol in study examples.
     """
     positions = example_positions(n_words, n_symbols, max_positions)
     return positions[:n_words] + positions[n_words + 1 :]
@@ -129,18 +122,15 @@ def build_lexicon_index(
 ) -> LexiconIndex:
     """Number the slots of all episodes consecutively.
 
-    `study_slots` and `query_slots` are those of each `TokenizedEpisode`; `n_padding` tokens follow
-    those of the studies and those of the queries.
+    `n_padding` tokens follow those of the study examples and those of the queries.
     """
     counts = [max(numbers, default=NO_SLOT) + 1 for numbers in study_slots]
     starts = np.cumsum([0, *counts])
     spare = starts[-1]
 
     def across_episodes(slots: Sequence[Sequence[int]]) -> Int[np.ndarray, " tok"]:
-        numbers = flatten(slots)
-        return np.where(
-            numbers == NO_SLOT, spare, numbers + np.repeat(starts[:-1], [*map(len, slots)])
-        )
+        numbers, first = flatten(slots), np.repeat(starts[:-1], [*map(len, slots)])
+        return np.where(numbers == NO_SLOT, spare, numbers + first)
 
     slot = across_episodes(study_slots)
     lengths = np.bincount(slot[slot < spare], minlength=spare + 1)
@@ -164,15 +154,14 @@ def build_lexicon_index(
 
 @dataclass
 class StagedBatch(TensorData):
-    """Episodes: padded rows of study examples, and the packed tokens of all queries.
+    """Padded rows of study examples, and packed tokens of all queries.
 
-    `tok` are the tokens `in IO out` of all queries, one after another; `word` and `answer` are
-    their input words, and IO and output symbols, each followed by padding tokens. An answer token
-    predicts a target symbol or EOS.
+    `tok` are the tokens `in IO out` of all queries; `word` and `answer` are their words, and their
+    IO and symbols (each predicts a target symbol or EOS), followed by padding tokens.
     """
 
     study_tokens: Int[Tensor, "episode study"]  # SOS in IO out SOS in IO out SOS …
-    study_positions: Int[Tensor, "episode study"]
+    study_positions: Int[Tensor, "episode study"]  # any for padding
     example_ids: Int[Tensor, "episode study"]  # the study example of each token; 0 for padding
     study_rows: RaggedRows
     query_tokens: Int[Tensor, " tok"]
@@ -198,7 +187,7 @@ class StagedBatch(TensorData):
 
 
 def pad_episodes(episodes: Sequence[TokenizedEpisode], vocabulary: Vocabulary) -> StagedBatch:
-    """Pad and index episodes, all rows at once: one by one would take a tenth of a step."""
+    """Pad and index all rows at once, as a loop over rows would take a tenth of a step."""
     write = vocabulary.output
     targets = [target for e in episodes for target in e.targets]
     n_words = flatten([e.query_lengths for e in episodes])
@@ -215,7 +204,6 @@ def pad_episodes(episodes: Sequence[TokenizedEpisode], vocabulary: Vocabulary) -
     answers_per_episode = [sum(map(len, e.targets)) + len(e.targets) for e in episodes]
     return StagedBatch(
         study_tokens=pad_tensor([e.study_tokens for e in episodes], vocabulary.input.pad),
-        # Any position will do for padding, whose embeddings are set to 0.
         study_positions=pad_tensor([e.study_positions for e in episodes], 0),
         example_ids=pad_tensor([e.example_ids for e in episodes], 0),
         study_rows=RaggedRows.from_lengths(n_study, pad_study),

@@ -1,7 +1,6 @@
-"""Layers of the staged network: its sizes, norms, rotary positions, attention blocks and masks.
+"""Layers of the staged network: sizes, norms, rotary positions, attention blocks and masks.
 
-Much is written out by hand because elementwise work, not matrix products, takes most of a step
-(docs/training-log.md).
+Elementwise operations take most of a training step (docs/training-log.md): written by hand here.
 """
 
 from collections.abc import Sequence
@@ -18,9 +17,7 @@ from biml.networks.attention import Dropout, Heads, attention
 from biml.networks.base import check_sizes
 from biml.networks.batching import RaggedRows, TensorData
 
-Tokens = Float[Tensor, "*tok emb"]
-"""Packed tokens [tok, emb] of some `RaggedRows`; when decoding, padded rows [row, tok, emb]."""
-
+Tokens = Float[Tensor, "*tok emb"]  # packed as in `RaggedRows`; in decoding [row, tok, emb]
 Slots = Float[Tensor, "slot emb"]
 Matrix = Float[Tensor, "_ emb"]
 
@@ -45,37 +42,30 @@ class StagedConfig:
     def __post_init__(self) -> None:
         layers = ("nlayers_encoder", "nlayers_query", "nlayers_decoder")
         check_sizes(self, *layers, "kernel", "max_positions")
-        if not 0 <= self.nheads_within <= self.nheads:
-            raise UsageError(
-                f"nheads_within is {self.nheads_within}, but must be 0 to nheads, {self.nheads}"
-            )
-        if self.emb_size // self.nheads % 2:
-            raise UsageError(
-                f"emb_size / nheads is {self.emb_size // self.nheads}; it must be even"
-            )
+        within, head = self.nheads_within, self.emb_size // self.nheads
+        if not 0 <= within <= self.nheads:
+            raise UsageError(f"nheads_within is {within}, but must be 0 to nheads, {self.nheads}")
+        if head % 2:
+            raise UsageError(f"emb_size / nheads is {head}, but must be even")
         if self.kernel % 2 == 0:
             raise UsageError(f"kernel is {self.kernel}, but must be odd")
 
 
 # --- norms and feed-forward layers
 
-OUT_INIT_SCALE = 0.5
-"""Attention outputs start at half their size."""
-
-MLP_INIT_SCALE = 0.25
-"""Feed-forward branches start small, so that embeddings reach every layer's attention."""
+OUT_INIT_SCALE = 0.5  # of attention outputs
+MLP_INIT_SCALE = 0.25  # small, so that embeddings reach every layer's attention
+LEXICON_INIT_SCALE = 0.5  # of a slot as it is added to the uses of its word
 
 
 def fan_in_init(rows: int, columns: int) -> Float[Tensor, "rows columns"]:
-    """A random matrix that keeps the scale of what it multiplies."""
     return torch.randn(rows, columns) * columns**-0.5
 
 
 class RMSNormLinear(nn.Module):
     """RMSNorm (Zhang & Sennrich 2019) followed by linear maps, its weights folded into them.
 
-    Multiplying the weights into the small matrices, and not with every token, takes a third less
-    time; PyTorch's own norm is not fused for bfloat16 activations with float32 weights.
+    Folding takes a third less time; PyTorch's norm is not fused for bfloat16 with float32 weights.
     """
 
     def __init__(self, width: int) -> None:
@@ -83,17 +73,15 @@ class RMSNormLinear(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tokens, *matrices: Matrix) -> Float[Tensor, "*tok columns"]:
-        """The products with all matrices, side by side."""
         matrix = torch.cat(matrices) if len(matrices) > 1 else matrices[0]
         return F.linear(rms_normalize(x), self.fold_scale(matrix))
 
     def fold_scale(self, matrix: Matrix) -> Matrix:
-        """The matrix to apply to `rms_normalize(x)`."""
+        """Return the matrix to apply to `rms_normalize(x)`."""
         return matrix * self.weight
 
 
 def rms_normalize(x: Tokens) -> Tokens:
-    """x / rms(x), without weights."""
     return _RMSNormalize.apply(x)
 
 
@@ -118,8 +106,6 @@ class _RMSNormalize(torch.autograd.Function):
 
 
 class MLP(nn.Module):
-    """The feed-forward part of a block: norm, linear, activation, linear."""
-
     def __init__(self, config: StagedConfig) -> None:
         super().__init__()
         width, wide = config.emb_size, config.emb_size * config.ff_mult
@@ -133,14 +119,12 @@ class MLP(nn.Module):
 
 # --- rotary positions (RoPE; Su et al. 2021)
 
-CosSin = tuple[Float[Tensor, "*tok half"], Float[Tensor, "*tok half"]]
-"""Cosines and sines, for half of the features that are rotated."""
+CosSin = tuple[Float[Tensor, "*tok half"], Float[Tensor, "*tok half"]]  # of rotated features
 
 
 def rotary_angles(
     positions: Int[Tensor, "*tok"], head_size: int, heads: int, dtype: torch.dtype, base: float
 ) -> CosSin:
-    """Rotations of tokens at these positions, repeated for so many heads."""
     half = head_size // 2
     rates = base ** -(torch.arange(half, device=positions.device) / half)
     angles = positions[..., None] * rates
@@ -149,10 +133,9 @@ def rotary_angles(
 
 
 def split_half_layout(matrices: Sequence[Float[Tensor, "emb emb"]], heads: int) -> Matrix:
-    """Join projections so that their products are the first halves of all heads, then the second.
+    """Join projections so that first halves of all heads precede all second halves.
 
-    Rotary pairs a feature of the first half of a head with one of the second. In this order they
-    are two long runs of features, not one short run for each head.
+    Rotary rotates pairs of features of both halves, which are then two long runs.
     """
     each = torch.stack(tuple(matrices)).unflatten(1, (heads, 2, -1))
     return each.permute(2, 0, 1, 3, 4).flatten(0, 3)
@@ -224,7 +207,7 @@ def split_heads(
     n_plain: int,
     n_rotated: int = 0,
 ) -> tuple[Heads, ...]:
-    """Projections as heads; `rows` is None if `x` is padded already."""
+    """Split projections into heads; `rows` is None if `x` is padded already."""
     parts: tuple[Tensor, ...] = SplitHeads.apply(
         x if rows is None else rows.to_padded(x), n_rotated, n_plain, heads
     )
@@ -243,8 +226,6 @@ KeyValue = tuple[Heads, Heads]
 
 @dataclass(frozen=True)
 class StudyMemory:
-    """The study examples as keys and values of a cross-attention layer."""
-
     key: Float[Tensor, "row heads study head"]
     value: Float[Tensor, "row heads study head"]
     lengths: Int[Tensor, " row"]  # tokens that are not padding
@@ -254,8 +235,7 @@ class StudyMemory:
 class AttentionWeights(nn.Module):
     """Attention weights with mimetic initialisation: W_K = W_Q, W_V orthogonal, W_O = ½ W_Vᵀ.
 
-    Attention then begins as "find the same token and add what stands there", of which retrieval in
-    several hops is made (Trockman & Kolter 2023).
+    Attention then begins as "find the same token and add its value" (Trockman & Kolter 2023).
     """
 
     def __init__(self, width: int) -> None:
@@ -267,10 +247,10 @@ class AttentionWeights(nn.Module):
         self.out = nn.Parameter(rotation.t().contiguous() * OUT_INIT_SCALE)
 
 
-class SelfAttentionBlock(nn.Module):
-    """A pre-norm transformer block; its caller computes the attention between its two methods."""
+class AttentionBlock(nn.Module):
+    """A pre-norm transformer block; self-attention is computed between its two methods."""
 
-    def __init__(self, config: StagedConfig) -> None:
+    def __init__(self, config: StagedConfig, *, cross: bool = False) -> None:
         super().__init__()
         width = config.emb_size
         self.heads = config.nheads
@@ -278,11 +258,14 @@ class SelfAttentionBlock(nn.Module):
         self.self_attn = AttentionWeights(width)
         self.mlp_norm = RMSNormLinear(width)
         self.mlp = MLP(config)
+        self.cross = cross
+        if cross:
+            self.cross_attn_norm = RMSNormLinear(width)
+            self.cross_attn = AttentionWeights(width)
 
     def self_attn_qkv(
         self, x: Tokens, rotation: CosSin, rows: RaggedRows | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated queries and keys, and values, each [row, heads, tok, head]."""
+    ) -> tuple[Heads, Heads, Heads]:
         weights = self.self_attn
         rotated = split_half_layout((weights.query, weights.key), self.heads)
         qkv = ApplyRotary.apply(self.self_attn_norm(x, rotated, weights.value), *rotation)
@@ -299,25 +282,12 @@ class SelfAttentionBlock(nn.Module):
     ) -> Tokens:
         """Add the branches of self-attention, cross-attention and the feed-forward part."""
         x = x + drop(F.linear(join_heads(attended, rows), self.self_attn.out))
-        if study is not None and isinstance(self, CrossAttentionBlock):
-            x = x + drop(self.cross_attend(x, study))
+        if self.cross and study is not None:
+            query = self.cross_attn_norm(x, self.cross_attn.query)
+            (q,) = split_heads(query, study.query_rows, self.heads, 1)
+            attended = attention(q, study.key, study.value, lengths=study.lengths)
+            x = x + drop(F.linear(join_heads(attended, study.query_rows), self.cross_attn.out))
         return x + drop(self.mlp(x, self.mlp_norm))
-
-
-class CrossAttentionBlock(SelfAttentionBlock):
-    """A block that also attends to the study examples, between its two parts."""
-
-    def __init__(self, config: StagedConfig) -> None:
-        super().__init__(config)
-        self.cross_attn_norm = RMSNormLinear(config.emb_size)
-        self.cross_attn = AttentionWeights(config.emb_size)
-
-    def cross_attend(self, x: Tokens, study: StudyMemory) -> Tokens:
-        rows = study.query_rows
-        q = self.cross_attn_norm(x, self.cross_attn.query)
-        (q,) = split_heads(q, rows, self.heads, 1)
-        attended = attention(q, study.key, study.value, lengths=study.lengths)
-        return F.linear(join_heads(attended, rows), self.cross_attn.out)
 
 
 # --- the lexicon: one slot for each word type of an episode
@@ -325,22 +295,17 @@ class CrossAttentionBlock(SelfAttentionBlock):
 
 @dataclass
 class LexiconIndex(TensorData):
-    """Which tokens are uses of which word; the last slot is a spare one, for all other tokens."""
+    """The slot of each token; the last, spare slot is that of tokens that are no study word."""
 
     uses: RaggedRows  # the study tokens of each slot; none of the spare one
     study_slots: Int[Tensor, " study_tok"]
     query_slots: Int[Tensor, " word"]
 
 
-LEXICON_INIT_SCALE = 0.5
-"""How much of a slot is added to the uses of its word at first."""
-
-
 class LexiconExchange(nn.Module):
     """Pools the tokens of each word type into a slot and broadcasts the slot back.
 
-    Each head takes a weighted mean over a word's uses, at first nearly uniform, so that the more
-    informative ones can come to count more. There is no dropout here.
+    Each head takes a learned weighted mean over a word's uses. There is no dropout.
     """
 
     def __init__(self, config: StagedConfig) -> None:
@@ -359,7 +324,6 @@ class LexiconExchange(nn.Module):
     def aggregate(
         self, x: Float[Tensor, "study_tok emb"], slots: Slots, index: LexiconIndex
     ) -> Slots:
-        """Add to each slot what the uses of its word have computed."""
         tokens = rms_normalize(index.uses.to_padded(x))
         used = index.uses.mask[..., None]
         weights = F.linear(tokens, self.uses_norm.fold_scale(self.pool_logits)).float()
@@ -371,12 +335,11 @@ class LexiconExchange(nn.Module):
         return slots + self.mlp(slots, self.mlp_norm)
 
     def broadcast(self, slots: Slots, index: LexiconIndex) -> Float[Tensor, "study_tok emb"]:
-        """What each study token learns from the slot of its word."""
         return slot_lookup(self.broadcast_norm(slots, self.broadcast_proj), index.study_slots)
 
 
 def slot_lookup(slots: Slots, slot_ids: Int[Tensor, " tok"]) -> Float[Tensor, "tok emb"]:
-    """The slot of each token; 0 for the last, spare slot, of tokens that are no word."""
+    """Look up the slot of each token; the spare slot counts as 0."""
     used = torch.ones(len(slots), 1, dtype=slots.dtype, device=slots.device)
     used[-1] = 0
     return F.embedding(slot_ids, slots * used, padding_idx=len(slots) - 1)
@@ -394,7 +357,7 @@ def within_example_mask(
 
 
 def padding_mask(words: RaggedRows) -> Bool[Tensor, "query 1 word word"]:
-    """A word sees all words of its query; padding sees itself, as it must see something."""
+    """Let words see all words of their query, and padding itself, as it must see something."""
     width = words.unpack.shape[1]
     itself = torch.eye(width, dtype=torch.bool, device=words.lengths.device)
     return ~(words.mask[:, None, :] | itself)[:, None]
@@ -403,7 +366,7 @@ def padding_mask(words: RaggedRows) -> Bool[Tensor, "query 1 word word"]:
 def causal_answer_mask(
     words: RaggedRows, answers: RaggedRows
 ) -> Bool[Tensor, "query 1 answer word+answer"]:
-    """IO and the symbols of a response see the words of their query and what precedes them.
+    """Let IO and symbols see their query's words and what precedes them.
 
     Padding sees the response and itself.
     """
