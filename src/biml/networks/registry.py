@@ -66,7 +66,8 @@ def architecture(name: str) -> Architecture:
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
     if name in REMOVED:
-        raise UsageError(f"this biml no longer has the network {name!r}; {REMOVED[name]}")
+        problem = f"this version of biml no longer has the network {name!r}"
+        raise UsageError(f"{problem}; {REMOVED[name]}")
     known = f"unknown architecture {name!r}; there are: {', '.join(ARCHITECTURES)}"
     raise UsageError(plugins.hint("architecture", name) or known)
 
