@@ -50,6 +50,8 @@ python_use_unqualified_type_names = True
 add_module_names = False
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = f"biml {release}"
 html_copy_source = False
 html_show_sphinx = False

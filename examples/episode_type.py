@@ -1,7 +1,7 @@
 """An episode type for a new bias, repeating the last symbol, and a measure that shows it.
 
     biml train --plugin examples/episode_type.py --episode_type algebraic+repetition \
-        --preset fast --minutes 60 --fn_out_model net-repetition.pt
+        --preset fast --time_budget 60 --fn_out_model net-repetition.pt
     biml eval --plugin examples/episode_type.py --episode_type repetition --max \
         --fn_out_model net-repetition.pt
     biml reproduce few-shot --plugin examples/episode_type.py --models net-repetition.pt --quick

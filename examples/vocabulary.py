@@ -1,7 +1,7 @@
 """Episode types in a vocabulary of ten words and seven symbols, for training and for human data.
 
     biml train --plugin examples/vocabulary.py --episode_type ten_words --preset fast \
-        --minutes 60 --fn_out_model net-ten.pt
+        --time_budget 60 --fn_out_model net-ten.pt
     biml eval --plugin examples/vocabulary.py --episode_type ten_words_human --ll \
         --data_dir my-data --fn_out_model net-ten.pt
 

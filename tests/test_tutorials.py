@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 import biml
 
 FOLDER = Path(__file__).parents[1] / "docs" / "tutorials"
-CELL = re.compile(r"^```\{code-cell\}[^\n]*\n((?::[^\n]*\n)*)(.*?)^```$", re.MULTILINE | re.DOTALL)
+CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXPECTED = {
     "comparing": ["120 responses of 12 participants to 10 items", "net-BIML-top", "one_to_one"],
     "custom-experiment": [
@@ -42,11 +42,8 @@ def test_a_tutorial_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("BIML_DATA", raising=False)
     work = tmp_path / "work"
     work.mkdir()
-    cells = []
-    for options, source in CELL.findall(page.read_text("utf-8")):
-        cells.append(nbformat.v4.new_code_cell(source.rstrip("\n")))
-        if "raises-exception" in options:
-            cells[-1].metadata["tags"] = ["raises-exception"]
+    sources = CELL.findall(page.read_text("utf-8"))
+    cells = [nbformat.v4.new_code_cell(source.rstrip("\n")) for source in sources]
     notebook = nbformat.v4.new_notebook(cells=cells)
     resources = {"metadata": {"path": work}}
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()

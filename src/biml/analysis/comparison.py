@@ -51,10 +51,10 @@ def item_correlation(
         level: of the interval.
     Returns:
         A row per model: the number of `items`; `r`; `p`, the share of `permutations` of the items
-        with an |r| at least as large (two-sided; all permutations, or 100,000 random ones); the
-        percentile interval `low` to `high` from resampling responses within items, people's and the
-        model's; and `noise_ceiling`, the median r of people's accuracies with those of as many
-        responses resampled from them. Missing (NaN) without variance.
+        with an absolute r at least as large (two-sided; all permutations, or 100,000 random
+        ones); the percentile interval `low` to `high` from resampling responses within items,
+        people's and the model's; and `noise_ceiling`, the median r of people's accuracies with
+        those of as many responses resampled from them. Missing (NaN) without variance.
     Raises:
         UsageError: there are no responses of the reference, or items differ between models.
     """

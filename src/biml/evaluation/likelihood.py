@@ -199,9 +199,11 @@ def likelihood(scores: Sequence[TokenScores], p_lapse: float = 0.0) -> Likelihoo
     if not scores:
         raise UsageError("there are no responses to compute a likelihood of; score at least one")
     totals = tuple(one.total(p_lapse) for one in scores)
+    with np.errstate(invalid="ignore"):  # the standard deviation of impossible responses is NaN
+        sd = float(np.std(totals, ddof=1)) if len(totals) > 1 else 0.0
     return Likelihood(
         mean=float(np.mean(totals)),
-        sd=float(np.std(totals, ddof=1)) if len(totals) > 1 else 0.0,
+        sd=sd,
         n_symbols=len(scores[0].log_prob),
         p_lapse=p_lapse,
         passes=totals,
