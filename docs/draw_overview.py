@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 import biml
 from biml.analysis.people import people_few_shot
 from biml.analysis.scoring import sample_few_shot
-from biml.grammar.gold import GOLD_STUDY
+from biml.grammar.meta_grammar import GOLD_STUDY
 from biml.paths import DataFolders
 
 MODEL = "net-BIML-top"

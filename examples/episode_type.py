@@ -15,9 +15,8 @@ import pandas as pd
 
 import biml
 from biml import GOLD, Episode
-from biml.episodes.episode_type import VALIDATION, EpisodeType
+from biml.episodes.episode_type import VALIDATION, EpisodeType, meta_training, validation_set
 from biml.episodes.registry import META_GRAMMAR_TASKS
-from biml.episodes.sources import meta_training, validation_set
 from biml.episodes.transforms import add_study_queries
 
 

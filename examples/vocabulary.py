@@ -13,8 +13,15 @@ from functools import partial
 
 import biml
 from biml import MetaGrammar
-from biml.episodes.episode_type import FEW_SHOT, VALIDATION, EpisodeType
-from biml.episodes.sources import FEW_SHOT_FOLDER, human_responses, meta_training, validation_set
+from biml.episodes.episode_type import (
+    FEW_SHOT,
+    FEW_SHOT_FOLDER,
+    VALIDATION,
+    EpisodeType,
+    human_responses,
+    meta_training,
+    validation_set,
+)
 from biml.episodes.transforms import add_biases, add_noise, add_study_queries, remap, shuffle_study
 from biml.vocabulary import Vocabulary
 

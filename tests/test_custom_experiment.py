@@ -24,8 +24,8 @@ from biml.analysis.scoring import (
     sample_probes,
     summed_by,
 )
+from biml.episodes.episode_type import FEW_SHOT_FOLDER, PROBE_FOLDER
 from biml.episodes.registry import episode_type
-from biml.episodes.sources import FEW_SHOT_FOLDER, PROBE_FOLDER
 from biml.episodes.transforms import drop_undefined_responses
 from biml.errors import BimlError, UsageError
 from biml.evaluation.symbolic import symbolic_model

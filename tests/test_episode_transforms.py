@@ -23,8 +23,7 @@ from biml.episodes.transforms import (
 )
 from biml.errors import UsageError
 from biml.grammar import GOLD, Grammar, MetaGrammar, isomorphic
-from biml.grammar.gold import GOLD_QUERIES, GOLD_STUDY
-from biml.grammar.meta_grammar import COLOURS, WORDS
+from biml.grammar.meta_grammar import COLOURS, GOLD_QUERIES, GOLD_STUDY, WORDS
 from biml.grammar.perturbations import SlipRates
 from biml.rng import generator
 

@@ -42,7 +42,7 @@ def test_a_lapse_rate_of_one_samples_symbols_and_end_uniformly(make) -> None:
     responder = NetworkResponder(make()) if make else Oracle()
     episode = Episode((), (example("dax", "RED"),), pool=COLOURS[:3] if make else None)
     if make is None:
-        from biml.episodes.sources import gold_episode
+        from biml.episodes.episode_type import gold_episode
         from biml.grammar import GOLD
 
         responder, episode = Oracle(symbols=GOLD.symbols), gold_episode()

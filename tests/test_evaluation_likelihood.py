@@ -29,7 +29,7 @@ from biml.evaluation.likelihood import (
 )
 from biml.evaluation.network import NetworkResponder
 from biml.grammar import GOLD, Grammar
-from biml.grammar.gold import GOLD_QUERIES
+from biml.grammar.meta_grammar import GOLD_QUERIES
 from biml.paths import DataFolders
 from fakes.networks import Oracle, example
 

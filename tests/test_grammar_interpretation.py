@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from biml.episodes.text_format import read_episode
 from biml.grammar import GOLD, Grammar, GrammarError, Rule
-from biml.grammar.gold import GOLD_QUERIES, GOLD_STUDY
+from biml.grammar.meta_grammar import GOLD_QUERIES, GOLD_STUDY
 from reference_interpreter import interpret
 
 

@@ -9,7 +9,7 @@ import biml
 from biml.analysis.measures import MEASURES, measure_table, measure_values, measures_of
 from biml.analysis.responses import response_table
 from biml.grammar import GOLD
-from biml.grammar.gold import GOLD_SIMPLE
+from biml.grammar.meta_grammar import GOLD_SIMPLE
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ import pytest
 
 from biml.analysis.scoring import sample_few_shot
 from biml.cli.main import main
+from biml.episodes.episode_type import FEW_SHOT_FOLDER
 from biml.episodes.registry import episode_type
-from biml.episodes.sources import FEW_SHOT_FOLDER
 from biml.episodes.text_format import RESPONSES_FILE
 from biml.errors import BimlError
 from biml.evaluation.accuracy import max_response_length

@@ -12,8 +12,8 @@ import pytest
 
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, Example
+from biml.episodes.episode_type import gold_episode
 from biml.episodes.registry import episode_type
-from biml.episodes.sources import gold_episode
 from biml.episodes.transforms import add_biases, add_slips
 from biml.errors import UsageError
 from biml.evaluation.likelihood import apply_lapse, likelihood, score_responses, token_scores

@@ -1,4 +1,4 @@
-"""A pool of worker processes that ends with its parent and leaves Ctrl-C to it."""
+"""Worker processes: how many cores there are, and a pool that ends with its parent."""
 
 import multiprocessing
 import os
@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from biml.errors import BimlError
@@ -20,6 +21,18 @@ class Submit(Protocol):
     """Starts a call, in this process or in a worker."""
 
     def __call__(self, function: Callable[..., R], /, *arguments: Any) -> Future[R]: ...
+
+
+def available_cores() -> int:
+    """Cores that this process may use, by its affinity and its container's quota."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        count = os.cpu_count() or 1
+    with suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        count = min(count, max(1, round(int(quota) / int(period))))
+    return count
 
 
 @contextmanager

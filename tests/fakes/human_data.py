@@ -12,7 +12,7 @@ from biml.episodes.episode import Episode, Example
 from biml.episodes.sampling import sample_episode
 from biml.episodes.text_format import format_episode
 from biml.grammar import GOLD, Grammar, MetaGrammar
-from biml.grammar.gold import GOLD_QUERIES, GOLD_STUDY
+from biml.grammar.meta_grammar import GOLD_QUERIES, GOLD_STUDY
 from biml.grammar.perturbations import SlipRates, sample_perturbed_grammar
 from biml.rng import generator
 

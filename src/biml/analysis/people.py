@@ -15,9 +15,15 @@ from biml.analysis import few_shot, probes
 from biml.analysis.responses import file_stem, responses_from_episodes
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode
-from biml.episodes.episode_type import FEW_SHOT, FOLDS, OPEN_ENDED, PROBES
+from biml.episodes.episode_type import (
+    FEW_SHOT,
+    FEW_SHOT_FOLDER,
+    FOLDS,
+    OPEN_ENDED,
+    PROBE_FOLDER,
+    PROBES,
+)
 from biml.episodes.registry import episode_type
-from biml.episodes.sources import FEW_SHOT_FOLDER, PROBE_FOLDER
 from biml.episodes.text_format import ambiguous_item_error, format_episode
 from biml.errors import BimlError
 from biml.grammar import GOLD, Grammar

@@ -1,6 +1,5 @@
 """`biml generate`: a meta-training set as folders `train` and `val` of sampled episodes."""
 
-import os
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from biml.episodes.text_format import format_episode
 from biml.errors import FormatError, UsageError
 from biml.grammar import MetaGrammar
 from biml.io import atomic_directory
-from biml.parallel import parallel_map
+from biml.parallel import available_cores, parallel_map
 from biml.progress import Progress, no_progress
 
 _CHUNK_SIZE = 500
@@ -80,7 +79,7 @@ def generate(
         UsageError: `folder` exists and `overwrite` is not set.
         BimlError: the folder cannot be written; its previous contents are unchanged.
     """
-    workers = _n_cores() if workers is None else workers
+    workers = available_cores() if workers is None else workers
     if workers < 1:
         raise UsageError(f"--workers {workers}: at least one is needed")
     total = spec.train + spec.val
@@ -127,7 +126,3 @@ def _write_chunk(stream: StreamDataset, folder: Path, numbers: range) -> int:
         path = _episode_path(folder, "train", number)
         path.write_text(format_episode(stream[number]), "utf-8", newline="\n")
     return len(numbers)
-
-
-def _n_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -22,18 +22,16 @@ from biml import plugins
 from biml.episodes.episode_type import (
     CANONICAL_VOCAB,
     FEW_SHOT,
+    FEW_SHOT_FOLDER,
     FEW_SHOT_GOLD,
     FOLDS,
     NOVEL_RULES,
     OPEN_ENDED,
+    PROBE_FOLDER,
     PROBES,
     PUBLISHED_VOCAB,
     VALIDATION,
     EpisodeType,
-)
-from biml.episodes.sources import (
-    FEW_SHOT_FOLDER,
-    PROBE_FOLDER,
     EvaluationFactory,
     TrainingFactory,
     gold_pairs_training,

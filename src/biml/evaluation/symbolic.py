@@ -209,7 +209,7 @@ class Oracle(TokenwiseModel):
         grammar: in canonical names, for episodes without one (the human few-shot files have none).
         max_output: of two outputs of altered grammars, longer ones are replaced by the right one.
 
-    >>> from biml.episodes.sources import gold_episode
+    >>> from biml.episodes.episode_type import gold_episode
     >>> (responses,) = Oracle(symbols=GOLD.symbols).respond([gold_episode()])
     >>> responses[0]
     ('DAX', '3')

@@ -1,4 +1,4 @@
-"""The meta-grammar that generates interpretation grammars (paper, Methods), and held-out rules.
+"""The meta-grammar that generates grammars (paper, Methods), held-out rules, the gold grammar.
 
 Held-out rules test whether a model learns a rule unlike any in training. The supplement has 26
 rules with 8 symbols on the right-hand side, the longest that the meta-grammar generates, but does
@@ -154,3 +154,35 @@ def with_rhs_pattern(rule: Rule, pattern: str) -> Rule:
     u1 lug x1 -> [u1] [u1] [x1]
     """
     return Rule(rule.lhs, tuple([f"[{rule.variables[int(digit) - 1]}]" for digit in pattern]))
+
+
+GOLD = Grammar.parse(
+    """
+    1 -> 1
+    2 -> 2
+    3 -> 3
+    DAX -> DAX
+    u1 thrice -> [u1] [u1] [u1]
+    u1 surround u2 -> [u1] [u2] [u1]
+    x1 after x2 -> [x2] [x1]
+    u1 x1 -> [u1] [x1]
+    """,
+    source="gold grammar",
+)
+
+GOLD_STUDY = (
+    *("1", "2", "3", "DAX", "2 after 3", "1 after 2", "2 thrice", "2 surround 3", "1 thrice"),
+    *("3 surround 1", "2 thrice after 3", "3 after 1 surround 2", "2 after 3 thrice"),
+    "3 surround 1 after 2",
+)
+
+GOLD_SIMPLE = ("3 after DAX", "DAX after 1", "DAX thrice", "1 surround DAX", "DAX surround 2")
+"""Queries with one function."""
+
+GOLD_COMPLEX = (
+    *("2 after 3 surround DAX", "DAX thrice after 2", "3 after DAX thrice"),
+    *("DAX surround DAX after DAX thrice", "DAX surround 3 after 1 thrice"),
+)
+"""Queries with several functions; the outputs of the last two have six symbols."""
+
+GOLD_QUERIES = GOLD_SIMPLE + GOLD_COMPLEX

@@ -6,8 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from biml.episodes.episode import EXAMPLE_SEP, PAIR_SEP, Episode, Example
-from biml.episodes.episode_type import FEW_SHOT, FOLDS, OPEN_ENDED, PROBES
-from biml.episodes.sources import FEW_SHOT_FOLDER, PROBE_FOLDER
+from biml.episodes.episode_type import (
+    FEW_SHOT,
+    FEW_SHOT_FOLDER,
+    FOLDS,
+    OPEN_ENDED,
+    PROBE_FOLDER,
+    PROBES,
+)
 from biml.episodes.text_format import (
     RESPONSES_FILE,
     ambiguous_item_error,

@@ -13,7 +13,7 @@ from biml.analysis.probes import annotate_trials
 from biml.analysis.responses import RESPONSE_SET_KEYS, study_examples, tokens
 from biml.episodes.palette import Palette
 from biml.grammar import GOLD
-from biml.grammar.gold import GOLD_STUDY
+from biml.grammar.meta_grammar import GOLD_STUDY
 from biml.report.html_tables import (
     ERROR_LABELS,
     PATTERN_DESCRIPTIONS,

@@ -20,6 +20,7 @@ from biml.errors import BimlError, UsageError
 from biml.evaluation.sample_page import SAMPLES_PER_RESPONSE
 from biml.evaluation.symbolic import symbolic_model
 from biml.grammar.meta_grammar import COLOURS, WORDS
+from biml.human.experiment import TASK_EPISODE_TYPES
 from biml.paths import DataFolders
 
 if TYPE_CHECKING:  # neither pandas nor torch for `biml reproduce --help`
@@ -109,14 +110,6 @@ class MeasurementContext:
     data: DataFolders
     workload: Workload
     p_lapse: float = 0.0
-
-
-TASK_EPISODE_TYPES = {
-    FEW_SHOT: ("few_shot_human",),
-    OPEN_ENDED: ("open_end_freeform", "open_end_human_all"),
-    PROBES: ("probe_human",),
-}
-"""Episode types that together have all words and symbols of a task."""
 
 
 def vocabulary_overflow(data: DataFolders, task: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from biml.errors import UsageError
+from biml.parallel import available_cores
 
 MAX_WORKERS = 12
 """A step of the published size has about this many micro-batches; more processes would idle."""
@@ -25,14 +26,8 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
 
 
 def physical_cores() -> int:
-    """Physical cores that this process may use, by its affinity and its container's quota."""
-    try:
-        count = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        count = os.cpu_count() or 1
-    with suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        count = min(count, max(1, round(int(quota) / int(period))))
+    """Physical cores that this process may use."""
+    count = available_cores()
     return max(1, min(count, int(_capabilities().get("num_physical_cores", count))))
 
 
