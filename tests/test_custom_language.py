@@ -19,6 +19,7 @@ from biml.episodes.packed import read_episodes
 from biml.errors import BimlError
 from biml.grammar import Grammar, MetaGrammar, isomorphic
 from biml.paths import DataFolders
+from biml.rng import generator
 from fakes.experiments import STUDY, write_table, write_text
 
 SMALL = MetaGrammar(n_primitives=2, n_functions=1, max_rhs=2, max_input=4, n_study=3, n_query=2)
@@ -55,7 +56,7 @@ def test_custom_grammar_is_held_out_under_any_remapping() -> None:
     only = MetaGrammar(n_primitives=2, n_functions=0, n_study=3, n_query=1)
     every = Grammar.parse("wug -> ■\nblick -> ▲\nu1 x1 -> [u1] [x1]")
     with pytest.raises(BimlError, match="held out from training"):
-        sample_with_exclusions(only, 0, held_out_isomorphic=(every,))
+        sample_with_exclusions(only, generator(0), held_out_isomorphic=(every,))
 
 
 def test_training_excludes_the_held_out_grammars_of_a_generated_set() -> None:

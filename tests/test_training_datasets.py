@@ -166,7 +166,7 @@ def test_gold_grammar_is_excluded_under_any_remapping() -> None:
     def draw(meta: MetaGrammar, rng: Random, name: str) -> Episode:
         return Episode((), (), grammar=next(drawn))
 
-    assert sample_with_exclusions(MetaGrammar(), 0, sampler=draw).grammar == other
+    assert sample_with_exclusions(MetaGrammar(), generator(0), sampler=draw).grammar == other
 
 
 def test_excluding_every_grammar_is_an_error() -> None:

@@ -24,18 +24,16 @@ from biml.io import read_text
 from biml.rng import generator
 from biml.vocabulary import Vocabulary
 
+Pairs = tuple[Example, ...]
+
 Classes = tuple[tuple[str, ...], ...]
 """Groups of words, or of symbols, that are exchanged among each other."""
 
 _LINE = re.compile(r"IN:\s+(\S.*?)\s+OUT:\s+(\S.*)")
 
 
-def read_corpus(path: Path) -> tuple[Example, ...]:
-    """Read the pairs of a file with lines `IN: jump twice OUT: I_JUMP I_JUMP`.
-
-    Raises:
-        FormatError: a line has another form, or there is none.
-    """
+def read_corpus(path: Path) -> Pairs:
+    """Read the pairs of a file with lines `IN: jump twice OUT: I_JUMP I_JUMP`."""
     pairs = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if text := line.strip():
@@ -61,26 +59,16 @@ def corpus_vocabulary(pairs: Sequence[Example]) -> Vocabulary:
 
 def corpus_lengths(pairs: Sequence[Example]) -> dict[str, int]:
     """Words of the longest input and symbols of the longest output, as options of `EpisodeType`."""
-    return {
-        "max_input": max(len(pair.input) for pair in pairs),
-        "max_output": max(len(pair.output) for pair in pairs),
-    }
+    inputs, outputs = [len(pair.input) for pair in pairs], [len(pair.output) for pair in pairs]
+    return {"max_input": max(inputs), "max_output": max(outputs)}
 
 
 def sample_study(
-    episode: Episode,
-    rng: Random,
-    *,
-    pairs: Sequence[Example],
-    n: int,
-    required: Sequence[Example] = (),
+    episode: Episode, rng: Random, *, pairs: Sequence[Example], n: int, required: Pairs = ()
 ) -> Episode:
     """Sample `n` study examples with distinct inputs, none of them that of a query.
 
     The `required` pairs are among them, except where one is queried; all are in random order.
-
-    Raises:
-        UsageError: there are too few pairs.
     """
     taken = {query.input for query in episode.queries}
     study = [pair for pair in required if pair.input not in taken]
@@ -97,9 +85,8 @@ def sample_study(
         rest = list({pair.input: pair for pair in pairs if pair.input not in taken}.values())
         study += rng.sample(rest, min(len(rest), n - len(study)))
     if len(study) != n:
-        raise UsageError(
-            f"{n} study examples are needed, but the corpus has {len(study)} other pairs"
-        )
+        others = f"the corpus has {len(study)} other pairs"
+        raise UsageError(f"{n} study examples are needed, but {others}")
     rng.shuffle(study)
     return Episode(tuple(study), episode.queries, name=episode.name)
 
@@ -126,22 +113,16 @@ def _permuted(own: Sequence[str], classes: Classes, rng: Random) -> dict[str, st
 
 @dataclass(frozen=True)
 class CorpusDataset:
-    """Training episodes from a corpus; each pair is the query of one episode per epoch.
+    """Training episodes from a corpus; each pair is the query of one episode per epoch."""
 
-    Attributes:
-        required: pairs that are in every study set, except where they are the query.
-        p_permute: probability that an episode's words and symbols are permuted within classes.
-        n_study_queries: study examples that are queried too, before the other query.
-    """
-
-    pairs: tuple[Example, ...] = field(repr=False)
+    pairs: Pairs = field(repr=False)
     n_study: int
     seed: int
-    required: tuple[Example, ...] = ()
-    p_permute: float = 0.0
+    required: Pairs = ()  #: are in every study set, except where they are the query
+    p_permute: float = 0.0  #: that an episode's words and symbols are permuted within classes
     word_classes: Classes = ()
     symbol_classes: Classes = ()
-    n_study_queries: int = 0
+    n_study_queries: int = 0  #: study examples that are queried too, before the other query
     description: str = "a corpus"
 
     def __post_init__(self) -> None:
@@ -169,16 +150,9 @@ class CorpusDataset:
 
 
 def corpus_evaluation(
-    queries: Sequence[Example],
-    seed: int,
-    *,
-    pairs: tuple[Example, ...],
-    n_study: int,
-    required: tuple[Example, ...] = (),
+    queries: Sequence[Example], seed: int, *, pairs: Pairs, n_study: int, required: Pairs = ()
 ) -> EvaluationSet:
     """An episode for each query, with study examples from a corpus; nothing is permuted."""
-    episodes = tuple(
-        Episode((), (query,), name=f"query {number}") for number, query in enumerate(queries, 1)
-    )
+    episodes = tuple(Episode((), (q,), name=f"query {n}") for n, q in enumerate(queries, 1))
     study = partial(sample_study, pairs=pairs, n=n_study, required=required)
     return EvaluationSet(episodes, (study,), seed)

@@ -77,11 +77,8 @@ def curriculum_stages(
 ) -> tuple[tuple[EpisodeDataset, int], ...]:
     """The stages, as parts of a `SequentialDataset`.
 
-    Args:
-        custom_meta: the meta-grammar of another language, whose words and symbols are used.
-        n_episodes: episodes of the whole run; None for a run that is long enough.
-        n_algebraic: the most episodes that the stages have in all; None for no limit.
-        query_transform: makes the queries of an episode.
+    They use the words and symbols of `custom_meta`, where the type has one, and have at most
+    `n_algebraic` episodes, and a limited share of the `n_episodes` of the run.
     """
     total = sum(stage.n_episodes for stage in STAGES)
     limits = [float(total), total if n_algebraic is None else n_algebraic]
@@ -110,12 +107,8 @@ def with_hard_episodes(
 
     One has long inputs only (most queries of the method are short); the other asks for the meaning
     of words that its study examples show only in combination. A language of short inputs, or
-    without functions, has neither.
-
-    Args:
-        custom_meta: the meta-grammar of another language.
-        corruptions: biases and noise of the hard episodes' targets. Without them the type's own
-            episodes keep only a few study-example queries, which are learned first.
+    without functions, has neither. `corruptions` are biases and noise of their targets; without
+    them the type's own episodes keep only a few study-example queries, learned first.
     """
     meta = custom_meta or MetaGrammar()
     if not corruptions:

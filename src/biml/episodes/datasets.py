@@ -1,15 +1,14 @@
 """Training episodes by index and evaluation episodes by repeat, both pure functions of a seed.
 
-Training reads an `EpisodeDataset`: a stream of drawn episodes, a folder, a corpus, or a combination
-of those. Evaluation reads an `EvaluationSet`. Every random choice has a generator named by seed and
-index (`biml.rng`), so episodes do not depend on the order or the process in which they are read.
+Every random choice has a generator named by seed and index (`biml.rng`), so that episodes do not
+depend on the order or the process in which they are read.
 """
 
 import json
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from random import Random
 from typing import Protocol
 
@@ -56,11 +55,9 @@ _MAX_SAMPLING_TRIES = 1000
 
 
 class EpisodeDataset(Protocol):
-    """Training episodes by index.
+    """Training episodes by index, endless: `dataset[i]` is defined for every i ≥ 0.
 
-    `dataset[i]` is defined for every i ≥ 0 and always the same: datasets are endless, and
-    `len(dataset)` is the number of episodes that count as one epoch. Read them by index; a `for`
-    loop over a dataset does not end.
+    `len(dataset)` episodes count as one epoch. A `for` loop over a dataset does not end.
     """
 
     def __len__(self) -> int: ...
@@ -76,10 +73,8 @@ class EpisodeDataset(Protocol):
 class StreamDataset:
     """Freshly drawn episodes.
 
-    Attributes:
-        held_out: grammars that are never drawn. The gold grammar never is, under any renaming, nor
-            are the 26 rules held out from training (`has_held_out_rule`).
-        held_out_isomorphic: grammars that are never drawn under any renaming.
+    Never with a grammar of `held_out`, nor under any renaming with one of `held_out_isomorphic` or
+    the gold grammar, nor with one of the 26 held-out rules (`has_held_out_rule`).
     """
 
     meta_grammar: MetaGrammar
@@ -93,16 +88,15 @@ class StreamDataset:
         return EPISODES_PER_EPOCH
 
     def __getitem__(self, index: int) -> Episode:
+        rng, name = generator(self.seed, "train", index), f"stream episode {index}"
+        excluded = (self.held_out, self.held_out_isomorphic)
         return sample_with_exclusions(
             self.meta_grammar,
-            self.seed,
-            "train",
-            index,
-            held_out=self.held_out,
-            held_out_isomorphic=self.held_out_isomorphic,
+            rng,
+            name,
+            *excluded,
             allow_held_out_rules=False,
             sampler=self.sampler,
-            name=f"stream episode {index}",
         )
 
 
@@ -153,16 +147,14 @@ class RandomChoiceDataset:
 
 @dataclass(frozen=True)
 class TransformedDataset:
-    """The episodes of another dataset after some transforms, with fresh random draws per index.
-
-    Attributes:
-        stream: names the random draws; transforms applied on top of others need another name.
-    """
+    """The episodes of another dataset after some transforms, with fresh random draws per index."""
 
     source: EpisodeDataset
     transforms: tuple[Transform, ...]
     seed: int
-    stream: str = "present"
+    stream: str = (
+        "present"  #: names the random draws; transforms on top of others need another name
+    )
 
     @property
     def description(self) -> str:
@@ -206,13 +198,10 @@ class InterleavedDataset:
 
 @dataclass(frozen=True)
 class SequentialDataset:
-    """Several datasets one after another, such as the stages of a curriculum and what follows them.
-
-    Attributes:
-        parts: each with the first index that is no longer its own; None for the last.
-    """
+    """Several datasets one after another, such as the stages of a curriculum and what follows."""
 
     parts: tuple[tuple[EpisodeDataset, int | None], ...]
+    """Each with the first index that is no longer its own; None for the last."""
 
     @property
     def description(self) -> str:
@@ -235,24 +224,17 @@ def mixture_seed(seed: int, part: str) -> int:
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Episodes of an evaluation, presented anew with fresh orders and names in each repeat.
+    """Episodes of an evaluation, presented anew with fresh orders and names in each repeat."""
 
-    Attributes:
-        episodes: as the data hold them.
-        query_repeats: times that each query of an episode is presented in one repeat.
-        autoregressive: each query is presented alone, with the earlier ones as study examples; the
-            parts have the name of their episode, which is one participant's response set.
-        is_imported: the responses are of an imported experiment, not of the published data.
-        description: where the episodes come from, if that depends on `data_human`; else empty.
-    """
-
-    episodes: tuple[Episode, ...]
+    episodes: tuple[Episode, ...]  #: as the data hold them
     transforms: tuple[Transform, ...]
     seed: int
-    query_repeats: int = 1
+    query_repeats: int = 1  #: times that each query of an episode is presented in one repeat
     autoregressive: bool = False
-    is_imported: bool = False
-    description: str = ""
+    """Each query is presented alone, with the earlier ones as study examples, in parts of the
+    episode's name, which is one participant's response set."""
+    is_imported: bool = False  #: responses of an imported experiment, not of the published data
+    description: str = ""  #: where the episodes come from, if that depends on `data_human`
 
     @property
     def varies(self) -> bool:
@@ -277,22 +259,17 @@ class EvaluationSet:
 
 def sample_with_exclusions(
     meta: MetaGrammar,
-    seed: int,
-    *path: int | str,
+    rng: Random,
+    name: str = "",
     held_out: HeldOut = frozenset(),
     held_out_isomorphic: Sequence[Grammar] = (),
     allow_held_out_rules: bool = True,
     sampler: EpisodeSampler = sample_episode,
-    name: str = "",
 ) -> Episode:
-    """Draw an episode whose grammar is neither held out nor the gold grammar under any renaming.
+    """Draw an episode whose grammar is not the gold grammar and not held out; see `StreamDataset`.
 
-    `seed` and `path` name the generator; the other arguments are those of `StreamDataset`.
-
-    Raises:
-        BimlError: the meta-grammar hardly draws any other grammar.
+    A BimlError says that the meta-grammar hardly draws any other grammar.
     """
-    rng = generator(seed, *path)
     for _ in range(_MAX_SAMPLING_TRIES):
         episode = sampler(meta, rng, name)
         grammar = episode.grammar
@@ -333,11 +310,7 @@ def canonical_grammars(episodes: Iterable[Episode]) -> HeldOut:
 
 
 def holdout_grammars(data: DataFolders) -> tuple[Grammar, ...]:
-    """The grammars of `data_algebraic/apart`, where there is such a folder.
-
-    Raises:
-        FormatError: a file in it is malformed.
-    """
+    """The grammars of `data_algebraic/apart`, where there is such a folder."""
     folder = data.get("data_algebraic")
     if folder is None or not (folder / HOLDOUT_FOLDER).is_dir():
         return ()
@@ -350,10 +323,9 @@ def sample_validation_set(
     meta: MetaGrammar, seed: int, count: int = VALIDATION_EPISODES
 ) -> tuple[Episode, ...]:
     """Draw validation episodes, with generators that no training episode uses."""
-    return tuple(
-        sample_with_exclusions(meta, seed, "validation", i, name=f"validation episode {i}")
-        for i in range(count)
-    )
+    rngs = [generator(seed, "validation", i) for i in range(count)]
+    names = [f"validation episode {i}" for i in range(count)]
+    return tuple(map(partial(sample_with_exclusions, meta), rngs, names))
 
 
 def validation_episodes(data: DataFolders, meta: MetaGrammar | None = None) -> tuple[Episode, ...]:

@@ -14,19 +14,13 @@ PAIR_SEP, EXAMPLE_SEP = "->", "|"
 
 
 class Example(NamedTuple):
-    """Input words and output symbols: a study example, or a query with its target or response.
-
-    Attributes:
-        in_study: the query is also a study example (the copy task, paper Methods).
-        item: of a human response, the name of its query or trial; else empty.
-        participant: of a human response, who gave it; empty where unknown.
-    """
+    """Input words and output symbols: a study example, or a query with its target or response."""
 
     input: tuple[str, ...]
     output: tuple[str, ...]
-    in_study: bool = False
-    item: str = ""
-    participant: str = ""
+    in_study: bool = False  #: the query is also a study example (the copy task, paper Methods)
+    item: str = ""  #: of a human response: the name of its query or trial
+    participant: str = ""  #: of a human response: who gave it, where known
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,34 +37,22 @@ SourcePositions = tuple[int, ...] | None
 
 @dataclass(frozen=True, slots=True)
 class GrammarLabels:
-    """What the grammar says about an episode, for auxiliary losses.
-
-    Attributes:
-        study, queries: source positions of each output; None for one with biases or noise.
-        rules: the rule of each word that is the only word of a rule.
-    """
+    """What the grammar says about an episode, for auxiliary losses."""
 
     study: tuple[SourcePositions, ...]
-    queries: tuple[SourcePositions, ...]
-    rules: Mapping[str, Rule]
+    queries: tuple[SourcePositions, ...]  #: None for an output with biases or noise
+    rules: Mapping[str, Rule]  #: of each word that is the only word of a rule
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One few-shot task; printed as a listing, in a notebook as a table with coloured circles.
-
-    Attributes:
-        pool: the output symbols that a response may use; None for any (probe task).
-        name: its origin for messages, such as a file name or `stream episode 17`.
-        remapping: the renaming that made this episode, where there was one.
-        grammar_labels: labels for auxiliary losses, where requested.
-    """
+    """One few-shot task; printed as a listing, in a notebook as a table with coloured circles."""
 
     study: tuple[Example, ...]
     queries: tuple[Example, ...]
     grammar: Grammar | None = field(default=None, repr=False)
-    pool: tuple[str, ...] | None = None
-    name: str = ""
+    pool: tuple[str, ...] | None = None  #: output symbols that a response may use (probe task)
+    name: str = ""  #: its origin for messages, such as a file name or `stream episode 17`
     remapping: Remapping | None = field(default=None, repr=False)
     grammar_labels: GrammarLabels | None = field(default=None, repr=False)
 
@@ -93,8 +75,7 @@ class Episode:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        examples = (*self.study, *self.queries)
-        outputs = [*[example.output for example in examples], self.pool or ()]
+        outputs = [*[e.output for e in (*self.study, *self.queries)], self.pool or ()]
         palette = Palette.for_symbols(symbol for output in outputs for symbol in output)
         left = 'style="text-align:left"'
         rows = []
@@ -114,14 +95,12 @@ class Episode:
         return "\n".join(parts)
 
     def _sections(self) -> list[tuple[str, Sequence[Example]]]:
-        in_study = [query for query in self.queries if query.in_study]
-        novel = [query for query in self.queries if not query.in_study]
-        sections = (
-            ("study", self.study),
-            ("study examples as queries", in_study),
-            ("queries", novel),
-        )
-        return [(title, examples) for title, examples in sections if examples]
+        sections = {
+            "study": self.study,
+            "study examples as queries": [query for query in self.queries if query.in_study],
+            "queries": [query for query in self.queries if not query.in_study],
+        }
+        return [(title, examples) for title, examples in sections.items() if examples]
 
 
 def terminal_symbols(symbols: Sequence[str]) -> str:

@@ -49,7 +49,6 @@ GOLD_FOLDER = "few_shot/val_gold"
 VANILLA_PER_EPOCH = 200
 """Presentations of the 14 gold pairs in an epoch: 8 steps of 25, as in released checkpoints."""
 
-
 FEW_SHOT, OPEN_ENDED, PROBES = "few_shot", "open_ended", "probes"
 """Tasks with human responses."""
 
@@ -116,10 +115,9 @@ class EpisodeType:
     paper_model: str = ""
 
     def __post_init__(self) -> None:
-        if self.meta_grammar is not None:
-            for name in ("max_input", "max_output"):
-                longest = max(getattr(self, name), getattr(self.meta_grammar, name))
-                object.__setattr__(self, name, longest)
+        for name in ("max_input", "max_output") if self.meta_grammar else ():
+            longest = max(getattr(self, name), getattr(self.meta_grammar, name))
+            object.__setattr__(self, name, longest)
 
     @property
     def supports_grammar_labels(self) -> bool:
@@ -132,12 +130,7 @@ class EpisodeType:
         return self.supports_grammar_labels and self.training is not self.algebraic_training
 
     def open_training(self, data: DataFolders, seed: int) -> EpisodeDataset:
-        """All episodes of a training run.
-
-        Raises:
-            UsageError: this type is for evaluation only.
-            BimlError: its data are not found; the message says how to get them.
-        """
+        """All episodes of a training run, whose data a BimlError says how to get."""
         if self.training is None:
             raise UsageError(
                 f"episode type {self.name} is for evaluation only; "
@@ -156,13 +149,10 @@ class EpisodeType:
     ) -> EpisodeDataset:
         """All episodes of a training run with a curriculum.
 
-        First the curriculum stages; then, up to episode `n_algebraic`, episodes without biases and
+        First the curriculum stages, a limited share of the `n_episodes` of the run, unless the
+        model has been through them; then, up to episode `n_algebraic`, episodes without biases and
         noise; then those of `open_training`. Harder episodes are mixed in after the stages. A type
         of study-example queries only has no harder ones, and one without grammars no curriculum.
-
-        Args:
-            n_episodes: of the whole run, of which the stages take a limited share.
-            with_stages: False where the model has been through them.
         """
         training = self.open_training(data, seed)
         if self.algebraic_training is None:
@@ -183,11 +173,7 @@ class EpisodeType:
         return SequentialDataset((*parts, (training, None)))
 
     def open_evaluation(self, data: DataFolders, seed: int) -> EvaluationSet:
-        """The episodes that validate or test a model.
-
-        Raises:
-            BimlError: its data are not found; the message says how to get them.
-        """
+        """The episodes that validate or test a model."""
         return self.evaluation(data, seed)
 
 
@@ -205,30 +191,22 @@ def gold_episodes(data: DataFolders) -> tuple[Episode, ...]:
     """The few-shot task with its right answers, of an imported experiment or as published.
 
     An imported experiment has a file for each study set.
-
-    Raises:
-        BimlError: the right answers of an imported experiment are missing.
     """
     human = data.get("data_human")
     gold = gold_episode()
     if human is not None and (human / GOLD_FOLDER).is_dir():
         found = read_episodes(human / GOLD_FOLDER)
         # The published file has our examples in another order, which would change every draw.
-        same = [
-            set(e.study) == set(gold.study) and set(e.queries) == set(gold.queries) for e in found
-        ]
-        return (gold,) if all(same) else found
+        known = (set(gold.study), set(gold.queries))
+        is_gold = all((set(e.study), set(e.queries)) == known for e in found)
+        return (gold,) if is_gold else found
     if human and (human / FEW_SHOT_FOLDER / RESPONSES_FILE).is_file():
         raise BimlError(f"no folder {human / GOLD_FOLDER}; import the experiment again")
     return (gold,)
 
 
 def human_folder(data: DataFolders, folder: str) -> Path:
-    """A folder of human responses.
-
-    Raises:
-        BimlError: there are no human data, or not those of this task; the message says what to do.
-    """
+    """A folder of human responses; a BimlError says how to get one that is missing."""
     human = data.require("data_human")
     if not (human / folder).is_dir():
         raise BimlError(
@@ -260,12 +238,12 @@ def gold_set(*transforms: Transform) -> EvaluationFactory:
 
 def gold_set_from_data(*transforms: Transform, n_copies: int) -> EvaluationFactory:
     """Evaluate on the right answers of the experiment found, each study set `n_copies` times."""
-    return lambda data, seed: EvaluationSet(
-        gold_episodes(data) * n_copies,
-        transforms,
-        seed,
-        description=str(data.get("data_human") or "the published task"),
-    )
+
+    def open_it(data: DataFolders, seed: int) -> EvaluationSet:
+        where = str(data.get("data_human") or "the published task")
+        return EvaluationSet(gold_episodes(data) * n_copies, transforms, seed, description=where)
+
+    return open_it
 
 
 def novel_rules_evaluation(data: DataFolders, seed: int) -> EvaluationSet:
@@ -313,9 +291,8 @@ def random_human_training(folder: str, *transforms: Transform) -> TrainingFactor
 
 def gold_pairs_training(data: DataFolders, seed: int) -> EpisodeDataset:
     """Train on the 14 gold study pairs as queries, without study examples."""
-    gold = RandomChoiceDataset(
-        (gold_episode(),), seed, "the gold study examples", VANILLA_PER_EPOCH
-    )
+    description = "the gold study examples"
+    gold = RandomChoiceDataset((gold_episode(),), seed, description, VANILLA_PER_EPOCH)
     return TransformedDataset(gold, (only_study_queries, drop_study), seed)
 
 

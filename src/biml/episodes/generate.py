@@ -28,31 +28,20 @@ _CHUNK_SIZE = 500
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """Contents of a meta-training set, on which alone its files depend.
-
-    Attributes:
-        train, val: numbers of episodes.
-        holdout_episodes: episodes, such as those of an experiment, whose grammars no training
-            grammar equals under any renaming. The set keeps them in a folder of their own.
-
-    Raises:
-        UsageError: a number of episodes below one.
-        FormatError: a held-out episode has no grammar.
-    """
+    """Contents of a meta-training set, on which alone its files depend."""
 
     train: int = EPISODES_PER_EPOCH
     val: int = VALIDATION_EPISODES
     seed: int = 0
     meta_grammar: MetaGrammar = field(default_factory=MetaGrammar)
     holdout_episodes: tuple[Episode, ...] = ()
+    """Such as those of an experiment: no training grammar equals theirs under any renaming."""
 
     def __post_init__(self) -> None:
         for episode in self.holdout_episodes:
             if episode.grammar is None:
-                raise FormatError(
-                    "no rules below *GRAMMAR*; write those that are to be held out",
-                    source=episode.name,
-                )
+                problem = "no rules below *GRAMMAR*; write those that are to be held out"
+                raise FormatError(problem, source=episode.name)
         for name in ("train", "val"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name} {getattr(self, name)}: at least one episode is needed")
@@ -70,14 +59,8 @@ def generate(
 
     No training grammar equals a validation grammar up to the order of rules, nor the gold grammar
     or a held-out one under any renaming, nor has a held-out rule (`grammar.meta_grammar`). The
-    training files are the first episodes of the stream with this seed and these exclusions.
-
-    Args:
-        workers: processes, by default one for each core; the files do not depend on it.
-
-    Raises:
-        UsageError: `folder` exists and `overwrite` is not set.
-        BimlError: the folder cannot be written; its previous contents are unchanged.
+    training files are the first episodes of the stream with this seed and these exclusions. They do
+    not depend on `workers`, the number of processes, by default one for each core.
     """
     workers = available_cores() if workers is None else workers
     if workers < 1:
@@ -100,16 +83,10 @@ def generate(
             path.parent.mkdir(exist_ok=True)
             path.write_text(format_episode(episode), "utf-8")
         holdout = tuple(e.grammar for e in spec.holdout_episodes if e.grammar is not None)
-        stream = StreamDataset(
-            spec.meta_grammar,
-            spec.seed,
-            canonical_grammars(validation),
-            held_out_isomorphic=holdout,
-        )
-        chunks = [
-            range(start, min(start + _CHUNK_SIZE, spec.train))
-            for start in range(0, spec.train, _CHUNK_SIZE)
-        ]
+        held_out = canonical_grammars(validation)
+        stream = StreamDataset(spec.meta_grammar, spec.seed, held_out, holdout)
+        numbers = range(spec.train)
+        chunks = [numbers[i : i + _CHUNK_SIZE] for i in range(0, spec.train, _CHUNK_SIZE)]
         done = spec.val
         task = partial(_write_chunk, stream, made)
         for written in parallel_map(task, chunks, min(workers, len(chunks))):

@@ -39,12 +39,7 @@ def read_episodes(
     words: Collection[str] | None = None,
     symbols: Collection[str] | None = None,
 ) -> tuple[Episode, ...]:
-    """Read all `*.txt` episodes of a folder, sorted by file name; see `parse_episode`.
-
-    Raises:
-        BimlError: the folder does not exist or has no episode.
-        FormatError: a file is malformed; the message names it and the line.
-    """
+    """Read all `*.txt` episodes of a folder, sorted by file name; see `parse_episode`."""
     return tuple(
         read_episode(path / name, words=words, symbols=symbols) for name, _, _ in _list_files(path)
     )
@@ -94,15 +89,8 @@ class EpisodeFolderDataset:
         """Read the folder, or its compressed copy in the cache.
 
         The first time every file is read and checked. The copy is valid for the names, sizes and
-        modification times of the files, so that a changed folder is read again.
-
-        Args:
-            words, symbols: the known ones; any if None.
-            cache: the folder of the copy, by default in the user's cache folder.
-
-        Raises:
-            BimlError: the folder does not exist or has no episode.
-            FormatError: a file is malformed; the message names it and the line.
+        modification times of the files, so that a changed folder is read again. `words` and
+        `symbols` are the known ones, or None for any.
         """
         listing = _list_files(path)
         names = tuple(name for name, _, _ in listing)
@@ -111,22 +99,21 @@ class EpisodeFolderDataset:
         packed = CompressedTexts.load(file, digest)
         if packed is None:
             n = len(names)
-            large = n >= CACHE_MIN_FILES
-            stage = f"reading {path} for the first time ({n:,} files) ..." if large else ""
 
             def texts() -> Iterator[str]:
                 for number, name in enumerate(names):
-                    if number % 1000 == 0 and large:
+                    if number % 1000 == 0 and n >= CACHE_MIN_FILES:
+                        stage = f"reading {path} for the first time ({n:,} files) ..."
                         progress(number, n, stage=stage, unit="files")
                     yield format_episode(read_episode(path / name, words=words, symbols=symbols))
 
             packed = CompressedTexts.pack(texts())
-            if large:
-                try:
+            try:
+                if n >= CACHE_MIN_FILES:
                     packed.save(file, digest)
-                except BimlError as error:
-                    problem = f"could not keep the episodes for the next start: {error}"
-                    progress(n, n, stage=problem, unit="files")
+            except BimlError as error:
+                problem = f"could not keep the episodes for the next start: {error}"
+                progress(n, n, stage=problem, unit="files")
         return cls(path, names, packed)
 
     def __len__(self) -> int:
@@ -143,11 +130,11 @@ FileListing = Sequence[tuple[str, int, int]]
 def _list_files(path: Path) -> FileListing:
     try:
         with os.scandir(path) as entries:
-            files = []
-            for entry in entries:
-                if entry.name.endswith(".txt") and not entry.name.startswith("."):
-                    stat = entry.stat()
-                    files.append((entry.name, stat.st_size, stat.st_mtime_ns))
+            files = [
+                (entry.name, (stat := entry.stat()).st_size, stat.st_mtime_ns)
+                for entry in entries
+                if entry.name.endswith(".txt") and not entry.name.startswith(".")
+            ]
     except OSError as error:
         raise BimlError(f"{path}: not a readable folder ({error.strerror or error})") from error
     if not files:
@@ -204,11 +191,9 @@ class CompressedTexts:
             "dictionary": len(self.dictionary),
             "body": len(self.data),
         }
+        start = json.dumps(header).encode() + b"\n"
         with atomic_write(file) as out:
-            out.write(json.dumps(header).encode() + b"\n")
-            out.write(self.offsets.tobytes())
-            out.write(self.dictionary)
-            out.write(self.data)
+            out.writelines((start, self.offsets.tobytes(), self.dictionary, self.data))
 
     @classmethod
     def load(cls, file: Path, digest: str) -> "CompressedTexts | None":

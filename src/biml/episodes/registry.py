@@ -1,18 +1,5 @@
 """Episode types: what a model is trained on and evaluated on, one row each.
 
-A row names its data, its transforms and the tasks of its models. That of the paper's "MLC":
-
-    EpisodeType(
-        "algebraic+biases",
-        "algebraic outputs with human biases and noise",
-        training=meta_training(add_study_queries, add_biases, add_noise),
-        evaluation=validation_set(add_study_queries),
-        evaluation_task=VALIDATION,
-        tasks=(FEW_SHOT, FEW_SHOT_GOLD, VALIDATION, NOVEL_RULES),
-        data_sources=("episodes of the meta-grammar",),
-        paper_model="MLC",
-    )
-
 `register_episode_type` adds a row to those of the paper.
 """
 
@@ -67,25 +54,20 @@ N_REMAPPINGS = 100
 """Remappings of the gold episode, and of free-form response sets, in one evaluation."""
 
 META_GRAMMAR_EPISODES = "episodes of the meta-grammar"
-
 OPEN_ENDED_RESPONSES = "people's answers in the open-ended task"
-
 PROBE_RESPONSES = "people's answers in the probe task"
 
 META_GRAMMAR_TASKS = (FEW_SHOT, FEW_SHOT_GOLD, VALIDATION, NOVEL_RULES)
 """Tasks of models that learned to infer a grammar from study examples."""
 
 _ALGEBRAIC = meta_training(add_study_queries)
-
 _BIASES_AND_NOISE: tuple[Transform, ...] = (add_biases, add_noise)
-
 _SLIPS_AND_NOISE: tuple[Transform, ...] = (add_slips, partial(add_noise, p=0.03))
 
 
 def _open_ended_training(folder: str) -> TrainingFactory:
-    return random_human_training(
-        f"{folder}/train", random_study_query_split, add_study_queries, remap
-    )
+    transforms = (random_study_query_split, add_study_queries, remap)
+    return random_human_training(f"{folder}/train", *transforms)
 
 
 def _open_ended_responses(folder: str) -> EvaluationFactory:
@@ -154,6 +136,9 @@ def _joint_type(name: str, summary: str, fold: int = 0) -> EpisodeType:
     )
 
 
+_PEOPLE = "participants of the open-ended task"
+_JOINT = "few-shot and open-ended training in one"
+
 _ROWS = (
     _algebraic_type(
         "retrieve",
@@ -167,10 +152,7 @@ _ROWS = (
         paper_model="MLC (copy only)",
     ),
     _algebraic_type(
-        "algebraic",
-        "algebraic outputs",
-        training=_ALGEBRAIC,
-        label="BIML (algebraic only)",
+        "algebraic", "algebraic outputs", training=_ALGEBRAIC, label="BIML (algebraic only)"
     ),
     _algebraic_type(
         "algebraic_noise",
@@ -245,24 +227,11 @@ _ROWS = (
     ),
     _open_ended_type("open_end_human_all", "all participants of the open-ended task"),
     *(
-        _open_ended_type(
-            f"open_end_human_cross{fold}",
-            f"participants of the open-ended task, fold {fold} held out",
-            fold,
-        )
-        for fold in FOLDS
+        _open_ended_type(f"open_end_human_cross{n}", f"{_PEOPLE}, fold {n} held out", n)
+        for n in FOLDS
     ),
-    *(
-        _joint_type(
-            f"joint_cross{fold}",
-            f"few-shot and open-ended training in one, fold {fold} held out",
-            fold,
-        )
-        for fold in FOLDS
-    ),
-    _joint_type(
-        "joint", 'few-shot and open-ended training in one, every participant ("MLC (joint)")'
-    ),
+    *(_joint_type(f"joint_cross{n}", f"{_JOINT}, fold {n} held out", n) for n in FOLDS),
+    _joint_type("joint", f'{_JOINT}, every participant ("MLC (joint)")'),
     _human_type(
         "open_end_freeform",
         "the inputs of the open-ended task, answered one by one without study examples",
@@ -298,21 +267,13 @@ EPISODE_TYPES: dict[str, EpisodeType] = {row.name: row for row in _ROWS}
 
 
 def register_episode_type(row: EpisodeType) -> EpisodeType:
-    """Add an episode type, so that every command and function knows it; see `biml.plugins`.
-
-    Raises:
-        UsageError: the name is taken.
-    """
+    """Add an episode type, so that every command and function knows it; see `biml.plugins`."""
     plugins.register(EPISODE_TYPES, "episode type", row.name, row)
     return row
 
 
 def episode_type(name: str) -> EpisodeType:
-    """The episode type of a name.
-
-    Raises:
-        UsageError: there is none; the message lists them all.
-    """
+    """The episode type of a name; a UsageError lists them all."""
     if name not in EPISODE_TYPES:
         plugins.load_installed()
     if name not in EPISODE_TYPES:

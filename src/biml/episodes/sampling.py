@@ -46,9 +46,6 @@ def sample_episode(
     A grammar with too few inputs within the limits is sampled again; with the published sizes
     every grammar has enough.
 
-    Raises:
-        BimlError: no grammar has enough inputs.
-
     >>> from biml.rng import generator
     >>> episode = sample_episode(MetaGrammar(), generator(0, "example"))
     >>> len(episode.study), len(episode.queries)
@@ -129,9 +126,7 @@ def sample_inference_episode(meta: MetaGrammar, rng: Random, name: str = "") -> 
 def _simple_inputs(grammar: Grammar, rng: Random) -> list[tuple[str, ...]]:
     """Every primitive alone, then shuffled applications of functions to primitives."""
     primitives = [rule.lhs for rule in grammar.primitives]
-    applications = [
-        words for rule in grammar.functions for words in _simple_applications(rule, primitives)
-    ]
+    applications = [w for rule in grammar.functions for w in _simple_applications(rule, primitives)]
     rng.shuffle(applications)
     return [*primitives, *applications]
 
@@ -159,10 +154,8 @@ def sample_examples(grammar: Grammar, meta: MetaGrammar, rng: Random) -> list[Ex
 
     The PCFG starts at `X`, which becomes `U` or the left-hand side of any rule of several items
     with equal probability; `U` becomes any primitive. Inputs over `meta.max_input` words and
-    outputs over `meta.max_output` symbols are rejected.
-
-    Returns:
-        `meta.n_study + meta.n_query` examples, or fewer after `MAX_INPUT_TRIES` inputs.
+    outputs over `meta.max_output` symbols are rejected. There are `meta.n_study + meta.n_query`
+    examples, or fewer after `MAX_INPUT_TRIES` inputs.
     """
     interpreter = grammar.interpreter
     max_output, needed = meta.max_output, meta.n_study + meta.n_query
@@ -215,15 +208,12 @@ def sample_novel_rule_episodes() -> tuple[Episode, ...]:
     >>> len(episodes), len(episodes[0].study), len(episodes[0].queries)
     (130, 14, 16)
     """
-    return tuple(
-        sample_novel_rule_episode(
-            pattern,
-            generator(0, "novel rules", pattern, number),
-            name=f"rule {pattern}, episode {number + 1}",
-        )
-        for pattern in HELD_OUT_PATTERNS
-        for number in range(EPISODES_PER_RULE)
-    )
+    episodes = []
+    for pattern, number in product(HELD_OUT_PATTERNS, range(EPISODES_PER_RULE)):
+        rng = generator(0, "novel rules", pattern, number)
+        name = f"rule {pattern}, episode {number + 1}"
+        episodes.append(sample_novel_rule_episode(pattern, rng, name=name))
+    return tuple(episodes)
 
 
 def sample_novel_rule_episode(pattern: str, rng: Random, *, name: str = "") -> Episode:
@@ -235,15 +225,15 @@ def sample_novel_rule_episode(pattern: str, rng: Random, *, name: str = "") -> E
     examples are marked `in_study`, and so do not count as novel.
     """
     meta = MetaGrammar()
-    n_arguments = len(set(pattern))
     while True:
         grammar = meta.sample_grammar(rng)
         replaced = rng.choice(grammar.functions)
-        if len(replaced.variables) == n_arguments:
+        if len(replaced.variables) == len(set(pattern)):
             break
     rule = with_rhs_pattern(replaced, pattern)
     grammar = Grammar(tuple([rule if each is replaced else each for each in grammar.rules]))
-    applied = _applied_examples(rule, grammar)
+    inputs = _simple_applications(rule, [each.lhs for each in grammar.primitives])
+    applied = [Example(words, grammar.interpret(words)) for words in inputs]
     distinct = [example for example in applied if len(set(example.input)) == len(example.input)]
     primitives = [Example(each.words, each.symbols) for each in grammar.primitives]
     study = [*primitives, *rng.sample(distinct, N_DEMONSTRATIONS)]
@@ -253,14 +243,3 @@ def sample_novel_rule_episode(pattern: str, rng: Random, *, name: str = "") -> E
     in_study = {example.input for example in study}
     queries = [example._replace(in_study=example.input in in_study) for example in applied]
     return Episode(tuple(study), tuple(queries), grammar=grammar, name=name)
-
-
-def _applied_examples(rule: Rule, grammar: Grammar) -> list[Example]:
-    """The function applied to all combinations of primitives, with outputs."""
-    words = [primitive.words[0] for primitive in grammar.primitives]
-    examples = []
-    for arguments in product(words, repeat=len(rule.variables)):
-        values = dict(zip(rule.variables, arguments, strict=True))
-        words_in = tuple([values.get(item, item) for item in rule.lhs])
-        examples.append(Example(words_in, grammar.interpret(words_in)))
-    return examples

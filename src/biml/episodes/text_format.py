@@ -6,7 +6,6 @@ experiment has.
 
 import csv
 import io
-import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from biml.episodes.episode import Episode, Example
 from biml.errors import BimlError, FormatError
 from biml.grammar import Grammar
-from biml.io import atomic_write, read_text
+from biml.io import StrPath, atomic_write, read_text
 
 SUPPORT, QUERY, GRAMMAR = "*SUPPORT*", "*QUERY*", "*GRAMMAR*"
 
@@ -29,21 +28,16 @@ _REIMPORT_HINT = "import the experiment again: biml data import, with --overwrit
 
 
 def read_episode(
-    path: str | os.PathLike[str],
+    path: StrPath,
     *,
     words: Collection[str] | None = None,
     symbols: Collection[str] | None = None,
 ) -> Episode:
-    """Read an episode file; see `parse_episode`.
-
-    Raises:
-        FormatError: the file is not UTF-8 or malformed.
-        BimlError: the file cannot be read.
-    """
+    """Read an episode file; see `parse_episode`."""
     return parse_episode(read_text(path), source=str(path), words=words, symbols=symbols)
 
 
-def write_episode(path: str | os.PathLike[str], episode: Episode) -> None:
+def write_episode(path: StrPath, episode: Episode) -> None:
     """Write an episode file atomically."""
     with atomic_write(path) as file:
         file.write(format_episode(episode).encode())
@@ -60,14 +54,8 @@ def parse_episode(
 
     The study section may be empty. The grammar section may be empty, hold the rules, or hold
     `allowed outputs:` and a line of symbols (the episode's pool). Blank lines do not matter.
-
-    Args:
-        source: the file's name, for messages and as the episode's name.
-        words, symbols: the known ones; any if None.
-
-    Raises:
-        FormatError: a heading is missing or misplaced, an example is malformed, a word or symbol
-            is unknown, a rule is invalid, or there is no query.
+    `source` becomes the episode's name; `words` and `symbols` are the known ones, or None for any.
+    A FormatError names the line.
     """
     return _Parser([line.strip() for line in text.splitlines()], source, words, symbols).episode()
 
@@ -183,17 +171,12 @@ class _Parser:
 
 
 def read_responses(folder: Path, episodes: Iterable[Episode]) -> tuple[Episode, ...]:
-    """Return a folder's episodes with items and participants from its `responses.csv`.
-
-    Raises:
-        FormatError: the table is malformed, or its responses are not those of the episode files.
-    """
+    """Return a folder's episodes with items and participants from its `responses.csv`."""
     path = folder / RESPONSES_FILE
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
     if missing := [name for name in RESPONSE_COLUMNS if name not in (reader.fieldnames or ())]:
-        raise FormatError(
-            f"lacks the column {missing[0]}; {_REIMPORT_HINT}", source=str(path), line=1
-        )
+        problem = f"lacks the column {missing[0]}; {_REIMPORT_HINT}"
+        raise FormatError(problem, source=str(path), line=1)
     rows_by_file: dict[str, list[dict[str, str]]] = {}
     for row in reader:
         rows_by_file.setdefault(str(row["file"]), []).append(row)
@@ -203,9 +186,8 @@ def read_responses(folder: Path, episodes: Iterable[Episode]) -> tuple[Episode, 
         rows = rows_by_file.get(file, [])
         given = [(" ".join(q.input), " ".join(q.output)) for q in episode.queries]
         if given != [(row["query"], row["response"]) for row in rows]:
-            raise FormatError(
-                f"its responses differ from those of {file}; {_REIMPORT_HINT}", source=str(path)
-            )
+            problem = f"its responses differ from those of {file}; {_REIMPORT_HINT}"
+            raise FormatError(problem, source=str(path))
         queries = tuple(
             query._replace(item=row["item"], participant=row["participant"])
             for query, row in zip(episode.queries, rows, strict=True)
@@ -215,11 +197,7 @@ def read_responses(folder: Path, episodes: Iterable[Episode]) -> tuple[Episode, 
 
 
 def format_responses(files: Iterable[tuple[str, Episode]], targets: Mapping[str, str]) -> str:
-    """Return the text of `responses.csv`, given file names with their episodes.
-
-    Args:
-        targets: the correct response to each item, where there is one.
-    """
+    """Return the text of `responses.csv`: episodes by file, the correct responses by item."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(RESPONSE_COLUMNS)

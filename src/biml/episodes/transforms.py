@@ -31,7 +31,6 @@ MAX_RANDOM_STUDY = 6
 
 
 def apply_transforms(transforms: Sequence[Transform], episode: Episode, rng: Random) -> Episode:
-    """Apply all transforms in order."""
     for transform in transforms:
         episode = transform(episode, rng)
     return episode
@@ -51,13 +50,7 @@ def shuffle_queries(episode: Episode, rng: Random) -> Episode:
 
 
 def subsample_study(episode: Episode, rng: Random, *, max_n: int, min_n: int = 0) -> Episode:
-    """Keep `min_n` to `max_n` random study examples (each number as likely), in their order.
-
-    All are kept at most, where there are fewer than `max_n`.
-
-    Raises:
-        UsageError: the bounds are not 0 <= min_n <= max_n, or there are fewer than min_n.
-    """
+    """Keep `min_n` to `max_n` random study examples (each number as likely), in their order."""
     have = len(episode.study)
     if not 0 <= min_n <= min(max_n, have):
         raise UsageError(
@@ -106,20 +99,13 @@ DETERMINISTIC: frozenset[Transform] = frozenset(
 
 
 def add_biases(
-    episode: Episode,
-    rng: Random,
-    p: float = 0.2,
-    symbols: Sequence[str] = COLOURS,
-    max_output: int = 8,
+    episode: Episode, rng: Random, p: float = 0.2, symbols: Symbols = COLOURS, max_output: int = 8
 ) -> Episode:
     """Give novel queries the output of human inductive biases with probability `p` (Methods).
 
     By a fair coin that is the one-to-one translation, or the output of the grammar with swapped
     arguments unless it is longer than `max_output`. Words without a known meaning are translated to
     a random one of `symbols`.
-
-    Raises:
-        UsageError: the episode has no grammar.
     """
     grammar = _require_grammar(episode, "biases")
     known = primitive_meanings(episode.study)
@@ -147,9 +133,6 @@ def add_slips(
     A query is translated one-to-one, or answered by a grammar perturbed rule by rule for this
     query, unless that output is longer than `max_output`. Misread words, and those without a known
     meaning, are translated to a random one of `symbols`.
-
-    Raises:
-        UsageError: the episode has no grammar.
     """
     variants = rates.rule_variants(_require_grammar(episode, "slips"), symbols)
     known = primitive_meanings(episode.study)
@@ -233,17 +216,11 @@ def swap_random_arguments(grammar: Grammar, rng: Random) -> Grammar:
 
 
 def remap(
-    episode: Episode,
-    rng: Random,
-    words: Sequence[str] = WORDS,
-    symbols: Sequence[str] = COLOURS,
+    episode: Episode, rng: Random, words: Sequence[str] = WORDS, symbols: Sequence[str] = COLOURS
 ) -> Episode:
     """Give the episode's words and symbols distinct random names among `words` and `symbols`.
 
     Examples, grammar and pool are renamed alike; `undo_remapping` restores the original names.
-
-    Raises:
-        UsageError: the episode has more words or symbols than there are names.
 
     >>> from biml.rng import generator
     >>> episode = Episode((), (Example(("1", "thrice"), ("1", "1", "1")),))
@@ -300,16 +277,15 @@ def original_words(episode: Episode, words: Sequence[str]) -> Symbols:
 
 def symbols_used(episode: Episode) -> tuple[list[str], list[str]]:
     """All input words and all output symbols of an episode, in order of first use."""
-    words: dict[str, None] = {}
-    symbols: dict[str, None] = {}
+    words: list[str] = []
+    symbols: list[str] = []
     for example in (*episode.study, *episode.queries):
-        words.update(dict.fromkeys(example.input))
-        symbols.update(dict.fromkeys(example.output))
+        words += example.input
+        symbols += example.output
     if episode.grammar is not None:
-        words.update(dict.fromkeys(episode.grammar.words))
-        symbols.update(dict.fromkeys(episode.grammar.symbols))
-    symbols.update(dict.fromkeys(episode.pool or ()))
-    return list(words), list(symbols)
+        words += episode.grammar.words
+        symbols += episode.grammar.symbols
+    return list(dict.fromkeys(words)), list(dict.fromkeys((*symbols, *(episode.pool or ()))))
 
 
 def _sample_names(
@@ -317,9 +293,8 @@ def _sample_names(
 ) -> dict[str, str]:
     if len(old_names) > len(new_names):
         raise UsageError(
-            f"{episode.name or 'the episode'} has {len(old_names)} {kind} "
-            f"({' '.join(old_names)}), more than the {len(new_names)} to rename them to "
-            f"({' '.join(new_names)})"
+            f"{episode.name or 'the episode'} has {len(old_names)} {kind} ({' '.join(old_names)}), "
+            f"more than the {len(new_names)} to rename them to ({' '.join(new_names)})"
         )
     return dict(zip(old_names, rng.sample(new_names, len(old_names)), strict=True))
 
@@ -350,11 +325,8 @@ def _source_positions(grammar: Grammar, examples: Sequence[Example]) -> tuple[So
     symbols = {rule.lhs[0]: rule.rhs[0] for rule in grammar.primitives}
     every = grammar.interpreter.source_positions(example.input for example in examples)
     return tuple(
-        positions
-        if positions is not None
-        and [symbols[example.input[i]] for i in positions] == list(example.output)
-        else None
-        for example, positions in zip(examples, every, strict=True)
+        at if at is not None and tuple([symbols[input[i]] for i in at]) == output else None
+        for (input, output, *_), at in zip(examples, every, strict=True)
     )
 
 
@@ -386,9 +358,6 @@ def add_pool_to_study(episode: Episode, rng: Random) -> Episode:
     """Add the pool as a study example without input, its symbols in random order.
 
     (Files list the symbols of the study examples first, which would give them away.)
-
-    Raises:
-        BimlError: the episode has no pool.
     """
     if episode.pool is None:
         raise BimlError(

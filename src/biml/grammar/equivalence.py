@@ -1,7 +1,4 @@
-"""Equality of grammars up to rule order and up to renaming.
-
-Both exclude training grammars that equal validation grammars or the gold grammar (paper, Methods).
-"""
+"""Equality of grammars up to rule order and renaming, to exclude those of evaluation."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -35,15 +35,8 @@ class Rule:
 
     On the left `u1 u2 …` match exactly one word and `x1 x2 …` one or more; any other item is a
     word. On the right `[v]` is the interpretation of what `v` matched; any other item is an
-    output symbol.
-
-    Attributes:
-        lhs_pattern: for each item of `lhs` the kind of variable, `u` or `x`, or `.` for a word.
-        rhs_template: `rhs` with each bracketed variable replaced by its index in `variables`.
-
-    Raises:
-        GrammarError: a side is empty, a variable is twice on the left, or one on the right is not
-            on the left.
+    output symbol. `lhs_pattern` has for each item of `lhs` its kind of variable, or `.` for a word;
+    `rhs_template` is `rhs` with each bracketed variable replaced by its index in `variables`.
 
     >>> rule = Rule(("u1", "lug", "x1"), ("[x1]", "[u1]"))
     >>> print(rule.lhs_pattern, rule.words, rule.variables, rule.rhs_template)
@@ -105,11 +98,6 @@ class Rule:
         """The output symbols of the right-hand side."""
         return tuple([item for item in self.rhs_template if isinstance(item, str)])
 
-    @property
-    def canonical_key(self) -> CanonicalRule:
-        """A key that is equal for rules that differ only in the names of variables."""
-        return self.lhs_pattern, self.words, self.rhs_template
-
     def remap(self, words: Mapping[str, str], symbols: Mapping[str, str]) -> "Rule":
         """Rename words and output symbols; unmentioned ones stay."""
         items = zip(self.lhs, self.lhs_pattern, strict=True)
@@ -155,11 +143,7 @@ class Grammar:
     def parse(cls, text: str, *, source: str = "<text>", first_line: int = 1) -> "Grammar":
         """Read rules written one a line, as `str(grammar)` writes them.
 
-        Args:
-            source, first_line: where the text comes from, for messages.
-
-        Raises:
-            FormatError: a line is not a valid rule, or there is none.
+        A FormatError names the `source` and the line, counted from `first_line`.
         """
         rules = []
         for number, line in enumerate(text.splitlines(), first_line):
@@ -169,20 +153,15 @@ class Grammar:
                 except GrammarError as error:
                     raise FormatError(str(error), source=source, line=number) from None
         if not rules:
-            raise FormatError(
-                "there is no rule; write one a line, such as 'dax -> RED'", source=source
-            )
+            problem = "there is no rule; write one a line, such as 'dax -> RED'"
+            raise FormatError(problem, source=source)
         return cls(tuple(rules))
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.rules))
 
     def interpret(self, words: Sequence[str]) -> tuple[str, ...]:
-        """Return the output symbols of an input; a word without a rule stands for itself.
-
-        Raises:
-            GrammarError: the interpretation does not end, or the input is too long.
-        """
+        """Return the output symbols of an input; a word without a rule stands for itself."""
         return self.interpreter.interpret(words)
 
     @cached_property
@@ -219,19 +198,17 @@ class Grammar:
         return Grammar(tuple([rule.remap(words, symbols) for rule in self.rules]))
 
     def canonical(self) -> frozenset[CanonicalRule]:
-        """Return a key that is equal for grammars that differ only in the order of rules and in
-        the names of variables (`u` and `x` remain different).
+        """Return a key that ignores the order of rules and the numbers of variables.
 
         >>> a = Grammar.parse("dax -> RED\\nx2 lug u2 -> [u2] [x2]")
         >>> b = Grammar.parse("x1 lug u1 -> [u1] [x1]\\ndax -> RED")
         >>> a.canonical() == b.canonical()
         True
         """
-        return frozenset([rule.canonical_key for rule in self.rules])
+        return frozenset([(r.lhs_pattern, r.words, r.rhs_template) for r in self.rules])
 
 
 MatchFunction = Callable[[str], re.Match[str] | None]
-
 RhsTemplates = dict[int, tuple[int | str, ...]]
 
 _POSITION_CODE_BASE = 0xE000
@@ -241,9 +218,7 @@ _POSITION_CODE_BASE = 0xE000
 class Interpreter:
     """A compiled grammar, which interprets strings of one character a word.
 
-    Attributes:
-        codes: the character of each word and symbol of the grammar.
-        lhs_codes: the left-hand sides in codes, with `U` and `X` for variables.
+    `codes` has these characters; `lhs_codes` are left-hand sides with `U` and `X` for variables.
     """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
@@ -252,22 +227,20 @@ class Interpreter:
         self.lhs_codes = tuple([self._lhs_code(rule) for rule in rules])
         self._match, first_groups, end_groups = _compile_matcher(self.lhs_codes)
         self._primitives = {r.lhs[0] for r in rules if r.lhs_pattern == "." and len(r.rhs) == 1}
-        self._templates: RhsTemplates = {}
         self._rules = dict(zip(end_groups, rules, strict=True))
-        for rule, first_group, end_group in zip(rules, first_groups, end_groups, strict=True):
-            self._templates[end_group] = self._template(rule, first_group)
+        templates = map(self._template, rules, first_groups)
+        self._templates: RhsTemplates = dict(zip(end_groups, templates, strict=True))
 
     def memo_table(self, max_symbols: int = MAX_SYMBOLS) -> "InterpretationMemo":
         """Return an empty table, which interprets a string of codes by `table[string]`."""
         return InterpretationMemo(self._match, self._templates, self._rules, max_symbols)
 
     def interpret(self, words: Sequence[str]) -> tuple[str, ...]:
-        """Return the output symbols of an input; see `Grammar.interpret`."""
         if len(words) > MAX_WORDS:
             raise GrammarError(
                 f"an input of {len(words)} words is too long; at most {MAX_WORDS} are interpreted"
             )
-        codes = CharCodes(self.codes)  # A copy, so that unknown words do not accumulate.
+        codes = CharCodes(self.codes)  # a copy, so that unknown words do not accumulate
         string = "".join([codes[word] for word in words])
         output = self.memo_table()[string]
         if len(output) > MAX_SYMBOLS:
@@ -334,16 +307,12 @@ class InterpretationMemo(dict[str, str]):
         rules: dict[int, Rule],
         max_symbols: int,
     ) -> None:
-        self._match = match
-        self._templates = templates
-        self._rules = rules
+        self._match, self._templates, self._rules = match, templates, rules
         self._end = max_symbols + 1
 
     def __missing__(self, string: str) -> str:
-        match = self._match(string)
-        if match is None:
-            output = string
-        else:
+        output = string
+        if match := self._match(string):
             template = self._templates[match.lastindex]  # type: ignore[index]
             if not template:
                 rule = self._rules[match.lastindex]  # type: ignore[index]
@@ -373,13 +342,10 @@ def _compile_matcher(
     group = 1
     for lhs in lhs_codes:
         first_groups.append(group)
-        pattern = "".join([_VARIABLE_GROUPS.get(c) or re.escape(c) for c in lhs])
+        pattern = "".join([{"U": "(.)", "X": "(.+)"}.get(c) or re.escape(c) for c in lhs])
         group += lhs.count("U") + lhs.count("X")
         end_groups.append(group)
         group += 1
         alternatives.append(f"{pattern}()")
     expression = re.compile("|".join(alternatives), re.DOTALL)
     return expression.fullmatch, tuple(first_groups), tuple(end_groups)
-
-
-_VARIABLE_GROUPS = {"U": "(.)", "X": "(.+)"}

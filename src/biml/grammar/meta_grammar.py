@@ -25,27 +25,17 @@ CONCATENATION = Rule(("u1", "x1"), ("[u1]", "[x1]"))
 
 @dataclass(frozen=True)
 class MetaGrammar:
-    """The distribution of grammars and sizes of their episodes, by default the published ones.
-
-    Attributes:
-        p_one_argument: probability that a function has one argument, else two.
-        p_stop: probability to stop lengthening a right-hand side of two symbols or more.
-        max_rhs: longest right-hand side of a function.
-        max_input, max_output: longest input in words, longest output in symbols.
-
-    Raises:
-        UsageError: a number is out of range, or there are too few words or symbols.
-    """
+    """The distribution of grammars and sizes of their episodes, by default the published ones."""
 
     words: tuple[str, ...] = WORDS
     symbols: tuple[str, ...] = COLOURS
     n_primitives: int = 4
     n_functions: int = 3
-    p_one_argument: float = 0.5
-    p_stop: float = 0.6
-    max_rhs: int = 8
-    max_input: int = 8
-    max_output: int = 8
+    p_one_argument: float = 0.5  #: that a function has one argument, else two
+    p_stop: float = 0.6  #: to stop lengthening a right-hand side of two symbols or more
+    max_rhs: int = 8  #: of a function
+    max_input: int = 8  #: words
+    max_output: int = 8  #: symbols
     n_study: int = 14
     n_query: int = 10
 
@@ -84,14 +74,12 @@ class MetaGrammar:
     def _sample_function(self, word: str, rng: Random) -> Rule:
         random = rng.random
         variables: tuple[str, ...]
-        lhs: tuple[str, ...]
         if random() < self.p_one_argument:
             variables = ("u1",) if random() < 0.5 else ("x1",)
-            lhs = (*variables, word)
         else:
             # Fair coins interleave u1 u2 and x1 x2.
-            variables = first, second = _VARIABLE_PAIRS[int(random() * 4)]
-            lhs = (first, word, second)
+            variables = _VARIABLE_PAIRS[int(random() * 4)]
+        lhs = (variables[0], word, *variables[1:])
         rhs = [f"[{v}]" for v in variables]
         while len(rhs) < self.max_rhs and not (len(rhs) >= 2 and random() < self.p_stop):
             rhs.append(rhs[int(random() * len(variables))])
@@ -104,15 +92,9 @@ _cached_rule = lru_cache(maxsize=4096)(Rule)
 
 _VARIABLE_PAIRS = (("u1", "u2"), ("u1", "x1"), ("x1", "u1"), ("x1", "x2"))
 
-MIN_VALUES = {
-    "n_primitives": 1,
-    "n_functions": 0,
-    "max_rhs": 2,
-    "max_input": 1,
-    "max_output": 1,
-    "n_study": 0,
-    "n_query": 1,
-}
+MIN_VALUES = {"n_functions": 0, "n_study": 0, "max_rhs": 2} | dict.fromkeys(
+    ("n_primitives", "max_input", "max_output", "n_query"), 1
+)
 """Lower bounds of these fields."""
 
 HELD_OUT_PATTERNS = (
@@ -122,8 +104,6 @@ HELD_OUT_PATTERNS = (
     *("22122111", "22122112", "22212121", "22212221", "22221112"),
 )
 """Argument at each position of the right-hand side: 1 the first, 2 the second."""
-
-_RHS_LENGTH = 8
 
 # With swapped arguments too, because biased targets swap the arguments of rules.
 _HELD_OUT_TEMPLATES = frozenset(
@@ -141,10 +121,7 @@ def has_held_out_rule(grammar: Grammar) -> bool:
     >>> has_held_out_rule(Grammar.parse("x1 fep u1 -> [x1] [u1] [u1] [x1] [u1] [x1] [u1]"))
     False
     """
-    return any(
-        len(rule.rhs) == _RHS_LENGTH and rule.rhs_template in _HELD_OUT_TEMPLATES
-        for rule in grammar.rules
-    )
+    return any(rule.rhs_template in _HELD_OUT_TEMPLATES for rule in grammar.rules)
 
 
 def with_rhs_pattern(rule: Rule, pattern: str) -> Rule:

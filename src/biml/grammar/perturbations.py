@@ -32,10 +32,7 @@ def swap_arguments(rule: Rule) -> Rule:
 
 def all_argument_swaps(grammar: Grammar) -> Iterator[Grammar]:
     """Yield the 2^k variants with any subset of k binary functions swapped, the original first."""
-    choices = [
-        (rule, swap_arguments(rule)) if is_binary_function(rule) else (rule,)
-        for rule in grammar.rules
-    ]
+    choices = [(r, swap_arguments(r)) if is_binary_function(r) else (r,) for r in grammar.rules]
     return (Grammar(rules) for rules in product(*choices))
 
 
@@ -63,17 +60,11 @@ RuleVariants = tuple[tuple[Rule, float], ...]
 
 @dataclass(frozen=True)
 class SlipRates:
-    """Probabilities of three kinds of error in a response.
+    """Probabilities of three kinds of error in a response."""
 
-    Attributes:
-        p_substitute: for each word, that any symbol replaces its own (by chance the same).
-        p_swap: for each binary function, that its arguments are swapped.
-        p_one_to_one: for each word of a query, that the whole response is one-to-one.
-    """
-
-    p_substitute: float = 0.01
-    p_swap: float = 0.06
-    p_one_to_one: float = 0.01
+    p_substitute: float = 0.01  #: for each word: any symbol replaces its own (by chance the same)
+    p_swap: float = 0.06  #: for each binary function: its arguments are swapped
+    p_one_to_one: float = 0.01  #: for each word of a query: the whole response is one-to-one
 
     def one_to_one_probability(self, words: Sequence[str]) -> float:
         """Return the probability of a one-to-one response to a query.
@@ -93,15 +84,16 @@ class SlipRates:
         [('u1 lug u2 -> [u2] [u1]', 0.75), ('u1 lug u2 -> [u1] [u2]', 0.25)]
         [('u1 fep -> [u1] [u1]', 1.0)]
         """
-        return [self._variants_of(rule, symbols) for rule in grammar.rules]
-
-    def _variants_of(self, rule: Rule, symbols: Sequence[str]) -> RuleVariants:
-        if rule.lhs_pattern == ".":
-            others = [(Rule(rule.lhs, (s,)), self.p_substitute / len(symbols)) for s in symbols]
-            return ((rule, 1 - self.p_substitute), *others)
-        if is_binary_function(rule):
-            return ((rule, 1 - self.p_swap), (swap_arguments(rule), self.p_swap))
-        return ((rule, 1.0),)
+        every: list[RuleVariants] = []
+        for rule in grammar.rules:
+            if rule.lhs_pattern == ".":
+                others = [(Rule(rule.lhs, (s,)), self.p_substitute / len(symbols)) for s in symbols]
+                every.append(((rule, 1 - self.p_substitute), *others))
+            elif is_binary_function(rule):
+                every.append(((rule, 1 - self.p_swap), (swap_arguments(rule), self.p_swap)))
+            else:
+                every.append(((rule, 1.0),))
+        return every
 
 
 HUMAN_RATES = SlipRates()
