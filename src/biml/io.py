@@ -18,11 +18,7 @@ T = TypeVar("T")
 
 @contextmanager
 def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`; rename it to `path` on success, else remove it.
-
-    Raises:
-        BimlError: the folder is not writable or the disk is full; `path` is unchanged.
-    """
+    """Open a temporary file beside `path`; rename it to `path` on success, else remove it."""
     target = Path(path)
     temporary: str | None = None
     try:
@@ -43,12 +39,7 @@ def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
 
 @contextmanager
 def atomic_directory(path: StrPath, *, overwrite: bool = False) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; rename it to `path` on success, else remove it.
-
-    Raises:
-        UsageError: `path` exists and `overwrite` is not set.
-        BimlError: the folder is not writable or the disk is full; `path` is unchanged.
-    """
+    """Yield an empty folder beside `path`; rename it to `path` on success, else remove it."""
     target = Path(path)
     if os.path.lexists(target) and not overwrite:
         raise UsageError(f"{target} exists already; --overwrite replaces it")
@@ -72,11 +63,7 @@ def atomic_directory(path: StrPath, *, overwrite: bool = False) -> Iterator[Path
 
 
 def check_writable(path: StrPath) -> None:
-    """Check that a file can be written, before the work whose result it will hold.
-
-    Raises:
-        UsageError: `path` is not a file, or its folder can be neither made nor written.
-    """
+    """Check that a file can be written, before the work whose result it will hold."""
     target = Path(path).absolute()
     if os.path.lexists(target) and not os.path.isfile(target):
         raise UsageError(f"{path} is not a file; choose another name")
@@ -84,11 +71,7 @@ def check_writable(path: StrPath) -> None:
 
 
 def check_creatable(path: StrPath) -> None:
-    """Check that something can be created at a path, as far as its parent folders go.
-
-    Raises:
-        UsageError: the folder can be neither made nor written.
-    """
+    """Check that something can be created at a path, as far as its parent folders go."""
     target = Path(path).absolute()
     nearest = next(folder for folder in target.parents if os.path.lexists(folder))
     if not nearest.is_dir():
@@ -112,32 +95,21 @@ def read_bytes(path: StrPath) -> bytes:
 
 
 def read_text(path: StrPath) -> str:
-    """Read a UTF-8 text file, with or without a byte-order mark.
-
-    Raises:
-        FormatError: the file is not UTF-8.
-        BimlError: the file cannot be read.
-    """
+    """Read a UTF-8 text file, with or without a byte-order mark."""
     data = read_bytes(path)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FormatError(
-            "not UTF-8 text; choose a text file, or save this one as UTF-8",
-            source=str(path),
-            line=data.count(b"\n", 0, error.start) + 1,
-        ) from None
+        problem = "not UTF-8 text; choose a text file, or save this one as UTF-8"
+        line = data.count(b"\n", 0, error.start) + 1
+        raise FormatError(problem, source=str(path), line=line) from None
 
 
 _KIND_NAMES = {str: "a text", int: "a whole number", bool: "true or false", list: "a list"}
 
 
 def typed_field(mapping: object, name: str, kind: type[T]) -> T:
-    """Return a field of a JSON object.
-
-    Raises:
-        ValueError: the field is missing or of another type.
-    """
+    """Return a field of a JSON object; a ValueError if it is missing or of another type."""
     if not isinstance(mapping, dict) or name not in mapping:
         raise ValueError(f"'{name}' is missing")
     value = mapping[name]

@@ -39,12 +39,8 @@ def available_cores() -> int:
 def process_pool(workers: int, initializer: Callable[[], None] | None = None) -> Iterator[Submit]:
     """Run calls in worker processes; with one worker, in this process.
 
-    An error or interruption terminates the workers without waiting for their calls.
-
-    Args:
-        initializer: called once in each worker process.
-    Raises:
-        BimlError: a worker was killed from outside.
+    Each process first calls `initializer`. An error or interruption terminates the workers without
+    waiting for their calls.
     """
     if workers == 1:
         yield _run_inline

@@ -59,19 +59,12 @@ def default_search_paths(environment: Mapping[str, str] | None = None) -> tuple[
 
 @dataclass(frozen=True)
 class DataFolders:
-    """Finds `data_human`, `data_algebraic` and `out_models`.
-
-    Attributes:
-        data_dir: the folder of `--data_dir`, searched first; it may be the data folder itself.
-        defaults: searched next; fixed on creation, whatever directory becomes current later.
-        progress: listens to readings that take a while.
-
-    Raises:
-        UsageError: `data_dir` or `BIML_DATA` is not a folder.
-    """
+    """Finds `data_human`, `data_algebraic` and `out_models`."""
 
     data_dir: Path | None = None
+    """The folder of `--data_dir`, searched first; it may be the data folder itself."""
     defaults: tuple[SearchPath, ...] = field(default_factory=default_search_paths)
+    """Searched next; fixed on creation, whatever directory becomes current later."""
     progress: Progress = field(default=no_progress, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -82,9 +75,8 @@ class DataFolders:
     @property
     def search_paths(self) -> tuple[SearchPath, ...]:
         """All folders that are searched, in order."""
-        if self.data_dir is None:
-            return self.defaults
-        return (SearchPath(Path(self.data_dir), "--data_dir"), *self.defaults)
+        first = () if self.data_dir is None else (SearchPath(Path(self.data_dir), "--data_dir"),)
+        return (*first, *self.defaults)
 
     def get(self, name: str) -> Path | None:
         """Return the first folder called `name`, or None."""
@@ -98,11 +90,7 @@ class DataFolders:
         return f"there is no {name} in {self.data_dir}"
 
     def require(self, name: str) -> Path:
-        """Return the first folder called `name`.
-
-        Raises:
-            BimlError: there is none; the message names the command that provides it.
-        """
+        """Return the first folder called `name`; a BimlError names the command that makes one."""
         if folder := self.get(name):
             return folder
         searched = ", ".join(f"{path.folder} ({path.origin})" for path in self.search_paths)
@@ -111,7 +99,7 @@ class DataFolders:
 
 
 PRETRAINED_FOLDER = Path(__file__).parent / "models"
-
+DEFAULT_MODEL_FOLDER = Path("out_models")
 MODEL_SUFFIXES = (".pt", ".safetensors")
 
 PRETRAINED = {
@@ -124,8 +112,6 @@ PRETRAINED = {
     "net-basic-seq2seq-top": "few_shot_vanilla",
 }
 """Pretrained models, named as the released ones, and the episode type each is trained on."""
-
-DEFAULT_MODEL_FOLDER = Path("out_models")
 
 
 def pretrained_path(name: str) -> Path | None:
@@ -210,9 +196,6 @@ def resolve_model(
 
     A file in `folder` comes first, then one in the data folder `out_models`, then a path as it
     is, then a pretrained model.
-
-    Raises:
-        UsageError: there is none; the message lists the folders and their models.
     """
     released = (data or DataFolders()).get("out_models")
     folders = [Path(folder), *([released] if released else [])]

@@ -15,8 +15,7 @@ from typing import Any, Protocol
 class Progress(Protocol):
     """Receives the progress of some work.
 
-    `total` is None where unknown. `stage` says what is being done; each stage counts from zero.
-    `unit` says what is counted, such as "files" or "bytes".
+    `total` is None where unknown. Each `stage` counts from zero, in a `unit` such as "files".
     """
 
     def __call__(
@@ -67,13 +66,10 @@ def progress_bars(*, transient: bool = False) -> Iterator[Progress]:
     def show(done: int, total: int | None = None, *, stage: str = "", unit: str = "") -> None:
         if stage not in tasks:
             tasks[stage] = bars.add_task(stage, total=total, count="")
-        bars.update(tasks[stage], completed=done, total=total, count=_count(done, total, unit))
+        count = f"{done:,}{'' if total is None else f'/{total:,}'} {unit}".rstrip()
+        if unit == "bytes":
+            count = f"{done / 1e6:,.1f} MB"
+        bars.update(tasks[stage], completed=done, total=total, count=count)
 
     with bars:
         yield show
-
-
-def _count(done: int, total: int | None, unit: str) -> str:
-    if unit == "bytes":
-        return f"{done / 1e6:,.1f} MB"
-    return f"{done:,}{'' if total is None else f'/{total:,}'} {unit}".rstrip()

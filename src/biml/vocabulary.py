@@ -81,11 +81,7 @@ class TokenVocab:
         return len(self.tokens) + 2
 
     def encode(self, tokens: Iterable[Token]) -> list[int]:
-        """Return token ids.
-
-        Raises:
-            UsageError: a token is not in this vocabulary.
-        """
+        """Return token ids; a UsageError names a token that is not in this vocabulary."""
         index = self.index
         try:
             return [index[token] for token in tokens]
@@ -119,7 +115,7 @@ class Vocabulary:
 
     @classmethod
     def from_words_and_symbols(cls, words: Sequence[str], outputs: Sequence[str]) -> "Vocabulary":
-        """Order as published: words, outputs and IO sorted by name; outputs as they are given.
+        """Order as published: words, outputs and IO sorted by name; outputs as given.
 
         >>> from biml.grammar import COLOURS, WORDS
         >>> v = Vocabulary.from_words_and_symbols(WORDS, COLOURS)
@@ -129,9 +125,8 @@ class Vocabulary:
         names = sorted({*words, *outputs})
         # Before a word of that name, so that `from_names` can tell them apart.
         position = bisect_left(names, IO.name)
-        return cls(
-            TokenVocab((*names[:position], IO, *names[position:])), TokenVocab(tuple(outputs))
-        )
+        tokens: tuple[Token, ...] = (*names[:position], IO, *names[position:])
+        return cls(TokenVocab(tokens), TokenVocab(tuple(outputs)))
 
     @classmethod
     def from_names(cls, input_names: Sequence[str], output_names: Sequence[str]) -> "Vocabulary":
@@ -148,25 +143,16 @@ class Vocabulary:
 
     def missing(self, other: "Vocabulary") -> tuple[str, ...]:
         """Return the words and symbols of another vocabulary that this one lacks."""
-        return tuple(
-            dict.fromkeys(
-                symbol
-                for mine, theirs in ((self.input, other.input), (self.output, other.output))
-                for symbol in theirs.symbols
-                if symbol not in mine.index
-            )
-        )
+        words = [word for word in other.input.symbols if word not in self.input.index]
+        symbols = [symbol for symbol in other.output.symbols if symbol not in self.output.index]
+        return tuple(dict.fromkeys((*words, *symbols)))
 
     def covers(self, other: "Vocabulary") -> bool:
         """Whether a model of this vocabulary can be queried in another one, a subset of it."""
         return not self.missing(other)
 
     def require(self, other: "Vocabulary", model: str) -> None:
-        """Check that `model`, which has this vocabulary, can be queried in another one.
-
-        Raises:
-            UsageError: it lacks words or symbols; the message names them.
-        """
+        """Raise a UsageError unless `model`, of this vocabulary, can be queried in another one."""
         if missing := self.missing(other):
             listed = " ".join(missing[:10]) + (" …" if len(missing) > 10 else "")
             raise UsageError(
