@@ -53,8 +53,8 @@ def test_reserved_tokens_stay_the_same_objects_in_another_process() -> None:
 
 def test_a_larger_vocabulary_covers_a_smaller_one() -> None:
     smaller = Vocabulary.from_words_and_symbols(WORDS[:4], COLOURS[:3])
-    assert PUBLISHED.covers(smaller)
-    assert not smaller.covers(PUBLISHED)
+    assert not PUBLISHED.missing(smaller)
+    assert smaller.missing(PUBLISHED)
     PUBLISHED.require(smaller, "net.pt")
     with pytest.raises(UsageError, match=r"net\.pt: .* gazzer"):
         smaller.require(PUBLISHED, "net.pt")

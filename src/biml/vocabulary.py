@@ -147,10 +147,6 @@ class Vocabulary:
         symbols = [symbol for symbol in other.output.symbols if symbol not in self.output.index]
         return tuple(dict.fromkeys((*words, *symbols)))
 
-    def covers(self, other: "Vocabulary") -> bool:
-        """Whether a model of this vocabulary can be queried in another one, a subset of it."""
-        return not self.missing(other)
-
     def require(self, other: "Vocabulary", model: str) -> None:
         """Raise a UsageError unless `model`, of this vocabulary, can be queried in another one."""
         if missing := self.missing(other):

@@ -374,19 +374,16 @@ def matches_published_spec(data: DataFolders) -> bool:
     folder = data.get("data_algebraic")
     if folder is not None and (folder / SPEC_FILE).is_file():
         return read_text(folder / SPEC_FILE) == spec_json(meta)
+    grammars = [episode.grammar for episode in episodes if episode.grammar]
     examples = [example for e in episodes for example in (*e.study, *e.queries)]
-    rules = [rule for e in episodes if e.grammar for rule in e.grammar.functions]
+    rules = [rule for grammar in grammars for rule in grammar.functions]
     return (
-        {_episode_sizes(episode) for episode in episodes}
-        == {(meta.n_study, meta.n_query, meta.n_primitives, meta.n_functions)}
+        {(len(e.study), len(e.queries)) for e in episodes} == {(meta.n_study, meta.n_query)}
+        and len(grammars) == len(episodes)
+        and {(len(g.primitives), len(g.functions)) for g in grammars}
+        == {(meta.n_primitives, meta.n_functions)}
         and max(len(example.input) for example in examples) == meta.max_input
         and max(len(example.output) for example in examples) == meta.max_output
         # The longest are so rare that 200 episodes may have none.
         and meta.max_rhs - 1 <= max(len(rule.rhs) for rule in rules) <= meta.max_rhs
     )
-
-
-def _episode_sizes(episode: Episode) -> tuple[int, ...]:
-    grammar = episode.grammar
-    rules = (len(grammar.primitives), len(grammar.functions)) if grammar else ()
-    return (len(episode.study), len(episode.queries), *rules)

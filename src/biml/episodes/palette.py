@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from math import dist
 
 from biml.vocabulary import UNDEFINED
 
@@ -77,7 +78,8 @@ def style_of(symbol: str) -> SymbolStyle | None:
     if match is None:
         return None
     colour = match[1].lower()
-    nearest = min(_NAMED_COLOURS, key=lambda known: _squared_distance(known, colour))
+    rgb = bytes.fromhex(colour)
+    nearest = min(_NAMED_COLOURS, key=lambda known: dist(bytes.fromhex(known), rgb))
     return SymbolStyle(colour, *_NAMED_COLOURS[nearest])
 
 
@@ -152,8 +154,3 @@ def _text_colour(colour: str) -> str:
     linear = [(v / 255) ** 2.2 for v in bytes.fromhex(colour)]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return "#000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#fff"
-
-
-def _squared_distance(one: str, other: str) -> int:
-    pairs = zip(bytes.fromhex(one), bytes.fromhex(other), strict=True)
-    return sum((a - b) ** 2 for a, b in pairs)

@@ -40,12 +40,10 @@ def apply_transforms(transforms: Sequence[Transform], episode: Episode, rng: Ran
 
 
 def shuffle_study(episode: Episode, rng: Random) -> Episode:
-    """Put the study examples in a random order."""
     return replace(episode, study=tuple(rng.sample(episode.study, len(episode.study))))
 
 
 def shuffle_queries(episode: Episode, rng: Random) -> Episode:
-    """Put the queries in a random order."""
     return replace(episode, queries=tuple(rng.sample(episode.queries, len(episode.queries))))
 
 
@@ -89,9 +87,7 @@ def drop_undefined_responses(episode: Episode, rng: Random | None = None) -> Epi
     return replace(episode, queries=tuple(q for q in episode.queries if UNDEFINED not in q.output))
 
 
-DETERMINISTIC: frozenset[Transform] = frozenset(
-    (add_study_queries, only_study_queries, drop_study, drop_undefined_responses)
-)
+DETERMINISTIC = {add_study_queries, only_study_queries, drop_study, drop_undefined_responses}
 """Transforms that draw nothing at random."""
 
 
@@ -360,8 +356,7 @@ def add_pool_to_study(episode: Episode, rng: Random) -> Episode:
     (Files list the symbols of the study examples first, which would give them away.)
     """
     if episode.pool is None:
-        raise BimlError(
-            f"{episode.name}: a probe trial must list its 'allowed outputs:' below '*GRAMMAR*'"
-        )
+        problem = "a probe trial must list its 'allowed outputs:' below '*GRAMMAR*'"
+        raise BimlError(f"{episode.name}: {problem}")
     pool = Example((), tuple(rng.sample(episode.pool, len(episode.pool))))
     return replace(episode, study=(*episode.study, pool))

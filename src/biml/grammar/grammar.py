@@ -211,9 +211,6 @@ class Grammar:
 MatchFunction = Callable[[str], re.Match[str] | None]
 RhsTemplates = dict[int, tuple[int | str, ...]]
 
-_POSITION_CODE_BASE = 0xE000
-"""First code of input positions; Unicode reserves it for private use."""
-
 
 class Interpreter:
     """A compiled grammar, which interprets strings of one character a word.
@@ -255,15 +252,14 @@ class Interpreter:
         words as codes of their positions.
         """
         table = self.memo_table()
+        base = 0xE000  # Unicode reserves it for private use
         positions = []
         for words in inputs:
             codes = [
-                chr(_POSITION_CODE_BASE + position)
-                if word in self._primitives
-                else self.codes.get(word, "?")
-                for position, word in enumerate(words)
+                chr(base + i) if word in self._primitives else self.codes.get(word, "?")
+                for i, word in enumerate(words)
             ]
-            sources = tuple([ord(code) - _POSITION_CODE_BASE for code in table["".join(codes)]])
+            sources = tuple([ord(code) - base for code in table["".join(codes)]])
             positions.append(None if any(source < 0 for source in sources) else sources)
         return positions
 
@@ -276,9 +272,8 @@ class Interpreter:
         arguments = [i for i in rule.rhs_template if isinstance(i, int)]
         if arguments and rule.lhs_pattern in ("u", "x"):
             return ()  # Its argument is the very string that it matched: endless.
-        return tuple(
-            [i + first_group if isinstance(i, int) else self.codes[i] for i in rule.rhs_template]
-        )
+        items = rule.rhs_template
+        return tuple([i + first_group if isinstance(i, int) else self.codes[i] for i in items])
 
 
 class CharCodes(dict[str, str]):
