@@ -81,10 +81,8 @@ def curriculum_stages(
     `n_algebraic` episodes, and a limited share of the `n_episodes` of the run.
     """
     total = sum(stage.n_episodes for stage in STAGES)
-    limits = [float(total), total if n_algebraic is None else n_algebraic]
-    if n_episodes is not None:
-        limits.append(MAX_CURRICULUM_FRACTION * n_episodes)
-    fraction = min(limits) / total
+    share = total if n_episodes is None else MAX_CURRICULUM_FRACTION * n_episodes
+    fraction = min(total, total if n_algebraic is None else n_algebraic, share) / total
     parts = []
     end = 0
     for number, stage in enumerate(STAGES):
@@ -116,10 +114,8 @@ def with_hard_episodes(
         episodes = transform_further(episodes, few_study_queries, seed)
     parts = [episodes]
     if meta.n_functions and meta.max_input > MAX_SIMPLE_LENGTH:
-        for name, sampler in (
-            ("compositions", sample_long_query_episode),
-            ("deductions", sample_inference_episode),
-        ):
+        samplers = (sample_long_query_episode, sample_inference_episode)
+        for name, sampler in zip(("compositions", "deductions"), samplers, strict=True):
             stream = _stream(data, meta, custom_meta, mixture_seed(seed, name), sampler)
             parts.append(TransformedDataset(stream, (shuffle_study, *corruptions), seed))
     return InterleavedDataset(tuple(parts))

@@ -6,7 +6,7 @@ import os
 import sys
 import zlib
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import chain
@@ -15,6 +15,7 @@ from pathlib import Path
 from biml.episodes.episode import Episode, Example
 from biml.episodes.text_format import (
     RESPONSES_FILE,
+    Names,
     format_episode,
     parse_episode,
     read_episode,
@@ -33,16 +34,10 @@ _CACHE_FORMAT = f"biml episodes 1 {sys.byteorder}"
 _DICTIONARY_BYTES = 2**15
 
 
-def read_episodes(
-    path: Path,
-    *,
-    words: Collection[str] | None = None,
-    symbols: Collection[str] | None = None,
-) -> tuple[Episode, ...]:
+def read_episodes(path: Path, *, words: Names = None, symbols: Names = None) -> tuple[Episode, ...]:
     """Read all `*.txt` episodes of a folder, sorted by file name; see `parse_episode`."""
-    return tuple(
-        read_episode(path / name, words=words, symbols=symbols) for name, _, _ in _list_files(path)
-    )
+    files = _list_files(path)
+    return tuple(read_episode(path / name, words=words, symbols=symbols) for name, _, _ in files)
 
 
 def read_human_episodes(path: Path, *, file_holds: str = "query") -> tuple[Episode, ...]:
@@ -81,16 +76,15 @@ class EpisodeFolderDataset:
         cls,
         path: Path,
         *,
-        words: Collection[str] | None = None,
-        symbols: Collection[str] | None = None,
+        words: Names = None,
+        symbols: Names = None,
         cache: Path | None = None,
         progress: Progress = no_progress,
     ) -> "EpisodeFolderDataset":
         """Read the folder, or its compressed copy in the cache.
 
         The first time every file is read and checked. The copy is valid for the names, sizes and
-        modification times of the files, so that a changed folder is read again. `words` and
-        `symbols` are the known ones, or None for any.
+        modification times of the files, so that a changed folder is read again.
         """
         listing = _list_files(path)
         names = tuple(name for name, _, _ in listing)

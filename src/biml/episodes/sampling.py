@@ -29,11 +29,8 @@ OVERSAMPLING = 4
 MAX_QUERIES_PER_FUNCTION, MAX_QUERIES_IF_IN_STUDY = 8, 3
 """Applications of one function in the queries of `sample_inference_episode`."""
 
-EPISODES_PER_RULE = 5
-"""Episodes of each held-out rule, as in the supplement."""
-
-N_DEMONSTRATIONS = 2
-"""Study examples that surely apply the held-out rule."""
+EPISODES_PER_RULE, N_DEMONSTRATIONS = 5, 2
+"""Episodes of each held-out rule (supplement), and study examples that surely apply it."""
 
 
 def sample_episode(

@@ -24,15 +24,13 @@ RESPONSES_FILE = "responses.csv"
 RESPONSE_COLUMNS = ("file", "item", "participant", "query", "response", "target")
 """A row for each response, in the order of the files and of their queries."""
 
+Names = Collection[str] | None
+"""The known words or symbols of a file; None for any."""
+
 _REIMPORT_HINT = "import the experiment again: biml data import, with --overwrite"
 
 
-def read_episode(
-    path: StrPath,
-    *,
-    words: Collection[str] | None = None,
-    symbols: Collection[str] | None = None,
-) -> Episode:
+def read_episode(path: StrPath, *, words: Names = None, symbols: Names = None) -> Episode:
     """Read an episode file; see `parse_episode`."""
     return parse_episode(read_text(path), source=str(path), words=words, symbols=symbols)
 
@@ -44,18 +42,13 @@ def write_episode(path: StrPath, episode: Episode) -> None:
 
 
 def parse_episode(
-    text: str,
-    *,
-    source: str = "<text>",
-    words: Collection[str] | None = None,
-    symbols: Collection[str] | None = None,
+    text: str, *, source: str = "<text>", words: Names = None, symbols: Names = None
 ) -> Episode:
     """Read an episode in the published format.
 
     The study section may be empty. The grammar section may be empty, hold the rules, or hold
     `allowed outputs:` and a line of symbols (the episode's pool). Blank lines do not matter.
-    `source` becomes the episode's name; `words` and `symbols` are the known ones, or None for any.
-    A FormatError names the line.
+    `source` becomes the episode's name. A FormatError names the line.
     """
     return _Parser([line.strip() for line in text.splitlines()], source, words, symbols).episode()
 
@@ -85,8 +78,8 @@ class _Parser:
 
     lines: list[str]
     source: str
-    words: Collection[str] | None
-    symbols: Collection[str] | None
+    words: Names
+    symbols: Names
 
     def error(self, problem: str, number: int | None = None) -> FormatError:
         line = None if number is None else number + 1
