@@ -6,14 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from biml.episodes.episode import Episode
-from biml.episodes.episode_type import (
-    FEW_SHOT,
-    FEW_SHOT_GOLD,
-    NOVEL_RULES,
-    OPEN_ENDED,
-    PROBES,
-    VALIDATION,
-)
+from biml.episodes.episode_type import FEW_SHOT_GOLD, NOVEL_RULES, OPEN_ENDED, VALIDATION
 from biml.episodes.registry import episode_type, tasks_of
 from biml.episodes.transforms import symbols_used
 from biml.errors import BimlError, UsageError
