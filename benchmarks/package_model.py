@@ -20,6 +20,7 @@ from biml.evaluation.cards import build_release
 from biml.evaluation.measure import DEFAULT_REPEATS
 from biml.networks.checkpoint import DTYPES, load_checkpoint, write_safetensors
 from biml.paths import PRETRAINED, PRETRAINED_FOLDER, DataFolders, card_path
+from biml.progress import stage_lines
 
 FACTS = ("command", "minutes", "hardware", "note")
 
@@ -74,7 +75,7 @@ def package(args: argparse.Namespace) -> Path:
         DataFolders(args.data_dir),
         facts={fact: getattr(args, fact) for fact in FACTS if getattr(args, fact) is not None},
         repeats=args.repeats,
-        progress=lambda text: print(f"measuring: {text}", flush=True),
+        progress=stage_lines(lambda stage: print(f"measuring: {stage}", flush=True)),
     )
     write_safetensors(path, contents, DTYPES["float16"])
     return path

@@ -12,11 +12,10 @@ from biml.errors import UsageError
 from biml.evaluation.accuracy import (
     Accuracy,
     accuracy,
-    greedy_responses,
     max_response_length,
     max_target_length,
     sample_autoregressively,
-    sampled_responses,
+    single_responses,
 )
 from biml.evaluation.likelihood import (
     LAPSE_GRID,
@@ -105,7 +104,11 @@ def test_symbolic_oracle_has_the_published_likelihood_of_human_responses(
 def test_repeats_are_scored_in_one_call_and_kept_in_order(oracle: Oracle, people) -> None:
     done: list[int] = []
     together = score_responses(
-        oracle, people, repeats=5, responses_per_chunk=500, progress=done.append
+        oracle,
+        people,
+        repeats=5,
+        responses_per_chunk=500,
+        progress=lambda n, total=None, **_: done.append(n),
     )
     assert done == [3, 5]
     assert oracle.asked == [30, 20]
@@ -153,7 +156,7 @@ def test_a_released_checkpoint_gives_the_expected_responses(
     expected = next(check for check in checks if "predictions" in check)
     evaluation = episode_type("few_shot_vanilla").open_evaluation(DataFolders(shared), 0)
     episodes = evaluation.repeat(0)
-    answers = greedy_responses(legacy, episodes, 10)
+    answers = single_responses(legacy, episodes, 10)
     novel = accuracy(episodes, answers, in_study=False)
     assert novel is not None
     assert novel.mean == expected["novel_accuracy_percent"]
@@ -227,9 +230,11 @@ def test_each_sampled_response_becomes_a_study_example() -> None:
 def test_responses_are_in_the_order_of_the_episodes(oracle: Oracle, people) -> None:
     episodes = [episode for repeat in range(7) for episode in people.repeat(repeat)]
     done: list[int] = []
-    answers = greedy_responses(oracle, episodes, 10, progress=done.append)
+    answers = single_responses(
+        oracle, episodes, 10, progress=lambda n, total=None, **_: done.append(n)
+    )
     assert answers == oracle.respond(episodes)
-    assert sampled_responses(oracle, episodes, 10, seed=0) == answers
+    assert single_responses(oracle, episodes, 10, seed=0) == answers
     assert done == [50, 70]
 
 

@@ -112,8 +112,8 @@ def test_sampled_response_sets_and_probe_trials_as_tables(folder, shared, capsys
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--max", "--by", "item"), "--ll_by and --ll_out are for --ll or --fit_lapse"),
-        (("--max", "--ll_out", "x.csv"), "--ll_by and --ll_out are for --ll or --fit_lapse"),
+        (("--max", "--by", "item"), "is for --ll or --fit_lapse"),
+        (("--max", "--ll_out", "x.csv"), "is for --ll or --fit_lapse"),
         (("--ll", "--samples_out", "x.csv"), "--samples_out is for --sample_html"),
         (("--ll", "--ll_out", "x.txt"), "--ll_out x.txt: a table ends in .csv or .parquet"),
     ],

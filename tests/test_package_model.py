@@ -94,7 +94,7 @@ def test_a_card_has_the_training_provenance_and_metrics(
     assert set(card["metrics"]) == {
         *("gold", "validation", "novel_rules", "few_shot_human", "open_ended"),
     }
-    assert card["metrics"]["few_shot_human"]["passes"] == 2
+    assert card["metrics"]["few_shot_human"]["repeats"] == 2
     assert card["p_lapse"] == card["metrics"]["few_shot_human"]["p_lapse"]
     assert card["not_measured"] == {}
     assert contents["history"][-1]["step"] == 3

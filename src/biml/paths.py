@@ -168,13 +168,22 @@ def read_card(path: str | Path) -> dict[str, Any]:
 
 
 _NEW_CARD_KEYS = {"started_from": "parents", "skipped": "not_measured", "figures": "metrics"}
+_NEW_METRIC_KEYS = {"copied": "study", "copied_sd": "study_sd", "passes": "repeats"}
 
 
 def upgrade_card(card: Any) -> dict[str, Any]:
     """Return the entry `card` of a checkpoint or card file under today's keys, or {}."""
-    if not isinstance(card, Mapping):
+    card = _rename_keys(card, _NEW_CARD_KEYS)
+    if "metrics" in card:
+        metrics = _rename_keys(card["metrics"], {})
+        card["metrics"] = {k: _rename_keys(v, _NEW_METRIC_KEYS) for k, v in metrics.items()}
+    return card
+
+
+def _rename_keys(entries: Any, names: Mapping[str, str]) -> dict[str, Any]:
+    if not isinstance(entries, Mapping):
         return {}
-    return {_NEW_CARD_KEYS.get(key, str(key)): value for key, value in card.items()}
+    return {names.get(key, str(key)): value for key, value in entries.items()}
 
 
 def verify_checksum(weights: bytes, card: Mapping[str, Any], path: str | Path) -> None:

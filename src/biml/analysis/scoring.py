@@ -15,8 +15,9 @@ Methods: 100).
 [['3 surround 1', 100, 400]]
 """
 
-from collections.abc import Callable, Sequence
-from itertools import count
+from collections.abc import Sequence
+from itertools import chain, count, islice
+from typing import Any
 
 import pandas as pd
 from scipy.optimize import minimize_scalar
@@ -40,19 +41,13 @@ from biml.evaluation.likelihood import (
 from biml.evaluation.responder import Responder
 from biml.evaluation.sample_page import SAMPLES_PER_RESPONSE, SampledItem, sample_items
 from biml.paths import DataFolders
+from biml.progress import Progress, no_progress
 
 RESPONSE_KEYS = ["task", "item", "participant", "sample"]
 """Columns that identify a scored response."""
 
 N_RESPONSE_SETS = 100
 """Response sets sampled in the open-ended task (paper, Methods)."""
-
-CountCallback = Callable[[int], None]
-"""Called with the number of repeats, samples or queries done."""
-
-
-def _ignore(done: int) -> None:
-    """No progress report."""
 
 
 def log_likelihoods(
@@ -63,7 +58,7 @@ def log_likelihoods(
     task: str,
     p_lapse: float = 0.0,
     repeats: int = 1,
-    progress: CountCallback = _ignore,
+    progress: Progress = no_progress,
 ) -> pd.DataFrame:
     """The log-likelihood of each response at a lapse rate; see `to_table`.
 
@@ -77,11 +72,9 @@ def log_likelihoods(
 def to_table(
     scored: Sequence[ScoredResponse], *, model: str, task: str, p_lapse: float
 ) -> pd.DataFrame:
-    """Log-likelihoods of scored responses as a table.
+    """A table of log-likelihoods, a row per response.
 
-    Returns:
-        A row per response: `model`, `task`, `item`, `participant`, `sample`, `query`, `response`,
-        `symbols` (with the end) and `log_likelihood`, the mean over repeats.
+    `symbols` counts those of the response and its end; `log_likelihood` is the mean over repeats.
     """
     rows = [
         {
@@ -127,11 +120,11 @@ def fit_lapse_bounded(scores: Sequence[TokenScores]) -> Likelihood:
 
 
 def open_evaluation_set(
-    name: str, data: DataFolders, seed: int, *, own_names: bool = False
+    name: str, data: DataFolders, seed: int, *, original_names: bool = False
 ) -> EvaluationSet:
-    """The evaluation of an episode type; with `own_names` in the words and symbols of the data."""
+    """The evaluation of an episode type, remapped or in the words and symbols of the data."""
     evaluation = episode_type(name).open_evaluation(data, seed)
-    return evaluation.in_original_names() if own_names else evaluation
+    return evaluation.in_original_names() if original_names else evaluation
 
 
 def sample_few_shot(
@@ -144,8 +137,8 @@ def sample_few_shot(
     p_lapse: float = 0.0,
     max_length: int | None = None,
     kind: str = "few_shot_human",
-    own_names: bool = False,
-    progress: CountCallback = _ignore,
+    original_names: bool = False,
+    progress: Progress = no_progress,
 ) -> pd.DataFrame:
     """Sample responses to each few-shot query, so many per human response.
 
@@ -153,16 +146,15 @@ def sample_few_shot(
 
     Args:
         model: its name in the table.
-        max_length: of a response, in symbols; by default that of the longest human response plus
-            some (`max_response_length`).
+        max_length: of a response, in symbols; by default as for `max_response_length`.
         kind: the episode type; `human_vanilla` for a network without study context.
-        own_names: as for `open_evaluation_set`; the responder has to know them.
+        original_names: do not remap; the responder has to know the words and symbols of the data.
     Returns:
         A table of responses with `target`, `correct` and `error_type`.
     Raises:
         BimlError: there are no human data; the message names the command that downloads them.
     """
-    evaluation = open_evaluation_set(kind, data, seed, own_names=own_names)
+    evaluation = open_evaluation_set(kind, data, seed, original_names=original_names)
     items = sample_items(
         responder,
         evaluation,
@@ -172,58 +164,26 @@ def sample_few_shot(
         max_length=max_length or max_response_length(evaluation.episodes),
         progress=progress,
     )
-    return few_shot_table(items, evaluation, model=model, seed=seed)
-
-
-def few_shot_table(
-    items: Sequence[SampledItem], evaluation: EvaluationSet, *, model: str, seed: int
-) -> pd.DataFrame:
-    """Sampled few-shot items as a table with `target`, `correct` and `error_type`."""
-    responses = _item_table(items, evaluation, model, seed, FEW_SHOT)
-    return few_shot.annotate_errors(responses, grammars_by_item(evaluation))
+    return item_table(items, evaluation, model=model, seed=seed, kind=kind)
 
 
 def sample_probes(
-    responder: Responder,
-    data: DataFolders,
-    *,
-    model: str,
-    samples_per_response: int = SAMPLES_PER_RESPONSE,
-    seed: int = 0,
-    p_lapse: float = 0.0,
-    max_length: int | None = None,
-    kind: str = "probe_human",
-    progress: CountCallback = _ignore,
+    responder: Responder, data: DataFolders, *, kind: str = "probe_human", **options: Any
 ) -> pd.DataFrame:
     """Sample responses to each probe trial from its allowed outputs, so many per human response.
 
-    The arguments are those of `sample_few_shot`; `kind` is `probe_human_w_pool` for a network that
-    has the allowed outputs among the study examples.
+    The other arguments are those of `sample_few_shot`; `kind` is `probe_human_w_pool` for a network
+    that has the allowed outputs among the study examples.
     """
-    evaluation = open_evaluation_set(kind, data, seed)
-    items = sample_items(
-        responder,
-        evaluation,
-        seed=seed,
-        samples_per_response=samples_per_response,
-        p_lapse=p_lapse,
-        max_length=max_length or max_response_length(evaluation.episodes),
-        progress=progress,
-    )
-    return probe_table(items, evaluation, model=model, seed=seed)
+    return sample_few_shot(responder, data, kind=kind, **options)
 
 
-def probe_table(
-    items: Sequence[SampledItem], evaluation: EvaluationSet, *, model: str, seed: int
+def item_table(
+    items: Sequence[SampledItem], evaluation: EvaluationSet, *, model: str, seed: int, kind: str
 ) -> pd.DataFrame:
-    """Sampled probe trials as a table with study examples and allowed outputs."""
-    return probes.annotate_targets(_item_table(items, evaluation, model, seed, PROBES))
-
-
-def _item_table(
-    items: Sequence[SampledItem], evaluation: EvaluationSet, model: str, seed: int, task: str
-) -> pd.DataFrame:
-    return response_table(
+    """Sampled responses to queries, or to trials for an episode type of probes, with targets."""
+    task = PROBES if episode_type(kind).evaluation_task == PROBES else FEW_SHOT
+    responses = response_table(
         {
             "model": model,
             "seed": seed,
@@ -237,6 +197,9 @@ def _item_table(
         for item, episode in zip(items, evaluation.episodes, strict=True)
         for number, response in enumerate(item.model_counts.elements())
     )
+    if task == PROBES:
+        return probes.annotate_targets(responses)
+    return few_shot.annotate_errors(responses, grammars_by_item(evaluation))
 
 
 def sample_open_ended(
@@ -249,8 +212,8 @@ def sample_open_ended(
     p_lapse: float = 0.0,
     max_length: int | None = None,
     kind: str = "open_end_freeform",
-    own_names: bool = False,
-    progress: CountCallback = _ignore,
+    original_names: bool = False,
+    progress: Progress = no_progress,
 ) -> pd.DataFrame:
     """Sample response sets of the open-ended task autoregressively (paper, Methods).
 
@@ -258,13 +221,9 @@ def sample_open_ended(
     response becomes a study example for the next query. The other arguments are those of
     `sample_few_shot`.
     """
-    evaluation = open_evaluation_set(kind, data, seed, own_names=own_names)
-    episodes: list[Episode] = []
-    for repeat in count():
-        if len(episodes) >= n_sets:
-            break
-        episodes += evaluation.repeat(repeat)
-    del episodes[n_sets:]
+    evaluation = open_evaluation_set(kind, data, seed, original_names=original_names)
+    repeats = map(evaluation.repeat, count())
+    episodes = list(islice(chain.from_iterable(repeats), n_sets))
     responses = sample_autoregressively(
         responder,
         episodes,
@@ -284,19 +243,17 @@ def open_ended_table(
     seed: int,
 ) -> pd.DataFrame:
     """Sampled response sets, one per episode, as a table in original names."""
-    rows = []
-    for number, (episode, given) in enumerate(zip(episodes, responses, strict=True)):
-        for query, response in zip(episode.queries, given, strict=True):
-            words = " ".join(original_words(episode, query.input))
-            rows.append(
-                {
-                    "model": model,
-                    "seed": seed,
-                    "task": OPEN_ENDED,
-                    "item": words,
-                    "query": words,
-                    "response": " ".join(undo_remapping(episode, response)),
-                    "sample": number,
-                }
-            )
-    return response_table(rows)
+    return response_table(
+        {
+            "model": model,
+            "seed": seed,
+            "task": OPEN_ENDED,
+            "item": " ".join(words),
+            "query": " ".join(words),
+            "response": " ".join(undo_remapping(episode, response)),
+            "sample": number,
+        }
+        for number, (episode, given) in enumerate(zip(episodes, responses, strict=True))
+        for query, response in zip(episode.queries, given, strict=True)
+        for words in [original_words(episode, query.input)]
+    )

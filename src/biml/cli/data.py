@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from biml.cli.options import add_data_dir
 from biml.episodes.datasets import EPISODES_PER_EPOCH, VALIDATION_EPISODES
 from biml.errors import UsageError
 from biml.grammar import MetaGrammar
@@ -56,7 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--overwrite", action="store_true", help="replace existing data")
 
     status = actions.add_parser("status", help="list which data are found where")
-    status.add_argument("--data_dir", type=Path, metavar="FOLDER", help="a folder to search first")
+    add_data_dir(status)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biml.cli.options import add_data_dir, add_device, add_dir_model
 from biml.errors import UsageError
-from biml.io import check_writable
+from biml.io import atomic_write, check_writable
+from biml.progress import progress_bars
 
 if TYPE_CHECKING:
     from biml.cli.eval_output import EvalConsole, EvalTask
-    from biml.evaluation.likelihood import ScoredResponse
 
 SUMMARY = "Evaluate a model: likelihood of responses, accuracy, samples."
 
@@ -25,31 +26,24 @@ Metrics = dict[str, Any]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    option = parser.add_argument
-    option(
+    parser.add_argument(
         "--fn_out_model",
         required=True,
         metavar="NAME.pt",
         help="file name of the model, or the name of a symbolic or registered model",
     )
-    option(
-        "--dir_model", default="out_models", metavar="FOLDER", help="folder of models (%(default)s)"
-    )
-    option(
+    add_dir_model(parser, "folder of models")
+    parser.add_argument(
         "--episode_type",
         metavar="TYPE",
         help="episodes to evaluate on (default: those that it was trained on); any wrong name "
         "lists them all",
     )
-    option("--data_dir", type=Path, metavar="FOLDER", help="where to look for data folders first")
-    _configure_modes(parser.add_argument_group("what to compute (one or more)"))
-    _configure_details(parser.add_argument_group("details"))
+    add_data_dir(parser)
 
-
-def _configure_modes(group: Any) -> None:
-    option = group.add_argument
-    option("--ll", action="store_true", help="log-likelihood of the responses in the data")
-    option(
+    mode = parser.add_argument_group("what to compute (one or more)").add_argument
+    mode("--ll", action="store_true", help="log-likelihood of the responses in the data")
+    mode(
         "--fit_lapse",
         nargs="?",
         const="grid",
@@ -57,69 +51,53 @@ def _configure_modes(group: Any) -> None:
         help="log-likelihood at the best lapse rate: of 0.01-0.09 and 0.1-0.9 (grid, the default), "
         "or of all by a bounded optimiser",
     )
-    option("--max", action="store_true", help="accuracy of greedy responses")
-    option("--sample", action="store_true", help="accuracy of sampled responses")
-    option(
-        "--sample_html",
-        action="store_true",
-        help="a page of samples in the few-shot task, ten per human response, beside the model",
-    )
-    option(
-        "--sample_iterative",
-        action="store_true",
-        help="sample response sets query by query, each response becoming a study example "
-        "(open-ended task)",
-    )
-    option("--dashboard", action="store_true", help="plot the learning curves to NAME.png")
+    for name, help in (
+        ("max", "accuracy of greedy responses"),
+        ("sample", "accuracy of sampled responses"),
+        (
+            "sample_html",
+            "a page of samples in the few-shot task, ten per human response, beside the model",
+        ),
+        (
+            "sample_iterative",
+            "sample response sets query by query, each response becoming a study example "
+            "(open-ended task)",
+        ),
+        ("dashboard", "plot the learning curves to NAME.png"),
+    ):
+        mode(f"--{name}", action="store_true", help=help)
 
-
-def _configure_details(group: Any) -> None:
-    option = group.add_argument
-    option(
-        "--max_length_eval",
-        type=int,
-        metavar="N",
-        help="longest response in symbols (10, or as many as the longest target)",
-    )
-    option("--batch_size", type=int, metavar="N", help="at most N episodes at once")
-    option("--episodes", type=int, metavar="N", help="only the first N episodes")
-    option(
-        "--ll_nrep",
-        type=int,
-        default=1,
-        metavar="N",
-        help="repeats with random orders and remappings that --ll averages over (%(default)s)",
-    )
-    option(
-        "--ll_p_lapse",
-        type=float,
-        default=0.0,
-        metavar="P",
-        help="lapse rate of --ll (%(default)g)",
-    )
+    details = parser.add_argument_group("details")
+    option = details.add_argument
+    for name, default, help in (
+        ("max_length_eval", None, "longest response in symbols (10, or as the longest target)"),
+        ("batch_size", None, "at most N episodes at once"),
+        ("episodes", None, "only the first N episodes"),
+        (
+            "ll_nrep",
+            1,
+            "repeats with random orders and remappings that --ll averages over (%(default)s)",
+        ),
+    ):
+        option(f"--{name}", type=int, default=default, metavar="N", help=help)
+    help = "lapse rate of --ll (%(default)g)"
+    option("--ll_p_lapse", type=float, default=0.0, metavar="P", help=help)
     option(
         "--ll_by",
         "--by",
         choices=("item", "participant"),
         help="list the log-likelihood by item or participant (--by: the same)",
     )
-    option(
-        "--ll_out",
-        type=Path,
-        metavar="FILE",
-        help="write the log-likelihood of each response as a table (.csv or .parquet)",
-    )
-    option(
-        "--samples_out",
-        type=Path,
-        metavar="FILE",
-        help="write the samples of --sample_html or --sample_iterative as a table (.csv or "
-        ".parquet)",
-    )
+    for name, help in (
+        ("ll_out", "log-likelihood of each response"),
+        ("samples_out", "samples of --sample_html or --sample_iterative"),
+    ):
+        help = f"write the {help} as a table (.csv or .parquet)"
+        option(f"--{name}", type=Path, metavar="FILE", help=help)
     option("--verbose", action="store_true", help="list every episode with its responses")
     option("--json", metavar="PATH", help="write the results as one JSON object (-: to stdout)")
     option("--seed", type=int, default=0, metavar="N", help="of remappings, orders and samples (0)")
-    option("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    add_device(details)
     option(
         "--precision",
         choices=("fp32", "bf16"),
@@ -128,22 +106,28 @@ def _configure_details(group: Any) -> None:
     )
 
 
+_LIKELIHOOD, _SAMPLES = ("ll", "fit_lapse"), ("sample_html", "sample_iterative")
+
+MODES_OF = {
+    "ll_nrep": (1, _LIKELIHOOD),
+    "ll_p_lapse": (0.0, _LIKELIHOOD),
+    "ll_by": (None, _LIKELIHOOD),
+    "ll_out": (None, _LIKELIHOOD),
+    "samples_out": (None, _SAMPLES),
+}
+"""Options that change only some modes: their defaults, and these modes."""
+
+
 def check_options(args: argparse.Namespace) -> None:
     """Raise UsageError for combinations of options without a meaning."""
-    scores = args.ll or args.fit_lapse
     if not any(getattr(args, mode) for mode in MODES):
         names = [f"--{mode}" for mode in MODES]
         raise UsageError(f"nothing to compute; give {', '.join(names[:-1])} or {names[-1]}")
     if args.max and args.sample:
         raise UsageError("--max and --sample are two kinds of responses; give one of them")
-    if not scores and (args.ll_nrep != 1 or args.ll_p_lapse):
-        raise UsageError("--ll_nrep and --ll_p_lapse are for --ll or --fit_lapse; add one of them")
-    if not scores and (args.ll_by or args.ll_out):
-        raise UsageError("--ll_by and --ll_out are for --ll or --fit_lapse; add one of them")
-    if args.samples_out and not (args.sample_html or args.sample_iterative):
-        raise UsageError(
-            "--samples_out is for --sample_html or --sample_iterative; add one of them"
-        )
+    for name, (default, modes) in MODES_OF.items():
+        if getattr(args, name) != default and not any(getattr(args, mode) for mode in modes):
+            raise UsageError(f"--{name} is for --{' or --'.join(modes)}; add one of them")
     for name in ("ll_out", "samples_out"):
         path = getattr(args, name)
         if path is not None and path.suffix.lower() not in TABLE_SUFFIXES:
@@ -181,8 +165,12 @@ def run(args: argparse.Namespace) -> int:
         _sample_autoregressively(args, task, console)
     if args.sample_html:
         _write_samples_page(args, task, console)
-    if args.json is not None:
-        _write_metrics(metrics, args.json)
+    text = json.dumps(metrics, indent=2) + "\n"
+    if args.json == "-":
+        sys.stdout.write(text)
+    elif args.json is not None:
+        with atomic_write(args.json) as file:
+            file.write(text.encode())
     return 0
 
 
@@ -193,10 +181,9 @@ def _report_likelihood(
 
     if args.ll_by == "participant":
         task.require_participants()
-    repeats = args.ll_nrep if task.evaluation.varies else 1
-    with console.progress("scoring", repeats, "repeats") as progress:
+    with progress_bars(transient=True) as progress:
         scored = score_responses(
-            task.responder, task.evaluation, repeats=repeats, progress=progress
+            task.responder, task.evaluation, repeats=args.ll_nrep, progress=progress
         )
     scores = token_scores(scored, task.evaluation.query_repeats)
     if args.fit_lapse == "bounded":
@@ -206,62 +193,41 @@ def _report_likelihood(
     else:
         result = fit_lapse(scores) if args.fit_lapse else likelihood(scores, args.ll_p_lapse)
     console.likelihood(result, task, fitted=bool(args.fit_lapse))
-    parts = _tabulate_likelihood(args, task, console, scored, result.p_lapse)
-    if args.verbose and not (args.max or args.sample):
-        episodes = task.evaluation.repeat(0)
-        console.list_scores(episodes, task.responder.log_prob(episodes))
-    return {
+    metrics: Metrics = {
         "loglike": _finite(result.mean),
         "loglike_sd": _finite(result.sd),
         "symbols": result.n_symbols,
         "p_lapse": result.p_lapse,
-        **parts,
     }
+    if args.ll_by or args.ll_out:
+        from biml.analysis.scoring import summed_by, to_table
+
+        kind = task.episode_type.evaluation_task or task.episode_type.name
+        table = to_table(scored, model=task.name, task=kind, p_lapse=result.p_lapse)
+    if args.ll_out:
+        console.write_table(table, args.ll_out, "Log-likelihoods")
+    if args.ll_by:
+        if task.evaluation.query_repeats > 1:
+            console.print(
+                f"Each response counts {task.evaluation.query_repeats} times above, and once below."
+            )
+        # The query is the same throughout an item, and explains its name.
+        sums = summed_by(table, ["item", "query"] if args.ll_by == "item" else ["participant"])
+        console.list_sums(sums, args.ll_by)
+        values = zip(sums[args.ll_by], sums["log_likelihood"], strict=True)
+        metrics[f"loglike_by_{args.ll_by}"] = {str(name): _finite(value) for name, value in values}
+    if args.verbose and not (args.max or args.sample):
+        episodes = task.evaluation.repeat(0)
+        console.list_scores(episodes, task.responder.log_prob(episodes))
+    return metrics
 
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _tabulate_likelihood(
-    args: argparse.Namespace,
-    task: "EvalTask",
-    console: "EvalConsole",
-    scored: "list[ScoredResponse]",
-    p_lapse: float,
-) -> Metrics:
-    if not (args.ll_by or args.ll_out):
-        return {}
-    from biml.analysis.scoring import summed_by, to_table
-
-    table = to_table(
-        scored,
-        model=task.name,
-        task=task.episode_type.evaluation_task or task.episode_type.name,
-        p_lapse=p_lapse,
-    )
-    if args.ll_out:
-        console.write_table(table, args.ll_out, "Log-likelihoods")
-    if not args.ll_by:
-        return {}
-    if task.evaluation.query_repeats > 1:
-        console.print(
-            f"Each response counts {task.evaluation.query_repeats} times above, and once below."
-        )
-    # The query is the same throughout an item, and explains its name.
-    sums = summed_by(table, ["item", "query"] if args.ll_by == "item" else ["participant"])
-    console.list_sums(sums, args.ll_by)
-    values = zip(sums[args.ll_by], sums["log_likelihood"], strict=True)
-    return {f"loglike_by_{args.ll_by}": {str(name): _finite(value) for name, value in values}}
-
-
 def _report_accuracy(args: argparse.Namespace, task: "EvalTask", console: "EvalConsole") -> Metrics:
-    from biml.evaluation.accuracy import (
-        accuracy,
-        greedy_responses,
-        max_target_length,
-        sampled_responses,
-    )
+    from biml.evaluation.accuracy import max_target_length, single_responses, study_and_novel
 
     episodes = task.evaluation.repeat(0)
     max_length = task.max_response_length(args.max_length_eval)
@@ -271,20 +237,14 @@ def _report_accuracy(args: argparse.Namespace, task: "EvalTask", console: "EvalC
             f"{name or 'an episode'}: has a target of {length} symbols, but --max_length_eval "
             f"{max_length} cuts responses before; give {length} or leave it out"
         )
-    with console.progress("responding", len(episodes), "episodes") as progress:
-        if args.max:
-            responses = greedy_responses(task.responder, episodes, max_length, progress=progress)
-        else:
-            responses = sampled_responses(
-                task.responder, episodes, max_length, seed=args.seed, progress=progress
-            )
+    seed = None if args.max else args.seed
+    with progress_bars(transient=True) as progress:
+        responses = single_responses(
+            task.responder, episodes, max_length, seed=seed, progress=progress
+        )
     if args.verbose:
         console.list_responses(episodes, responses)
-    grouped = task.evaluation.autoregressive
-    study, novel = (
-        accuracy(episodes, responses, in_study=in_study, group_by_participant=grouped)
-        for in_study in (True, False)
-    )
+    study, novel = study_and_novel(task.evaluation, episodes, responses)
     console.accuracy("greedy" if args.max else "sampled", study, novel, task)
     metrics: Metrics = {}
     if study is not None:
@@ -301,8 +261,7 @@ def _sample_autoregressively(
     from biml.evaluation.accuracy import sample_autoregressively
 
     episodes = task.response_sets()
-    n_turns = max((len(episode.queries) for episode in episodes), default=0)
-    with console.progress("sampling", n_turns, "queries in turn") as progress:
+    with progress_bars(transient=True) as progress:
         responses = sample_autoregressively(
             task.responder,
             episodes,
@@ -319,18 +278,16 @@ def _sample_autoregressively(
 
 
 def _write_samples_page(args: argparse.Namespace, task: "EvalTask", console: "EvalConsole") -> None:
-    from biml.evaluation.sample_page import SAMPLES_PER_RESPONSE, sample_items, samples_html
-    from biml.io import atomic_write
+    from biml.evaluation.sample_page import sample_items, samples_html
 
-    n_responses = sum(len(episode.queries) for episode in task.evaluation.episodes)
     try:
-        with console.progress("sampling", SAMPLES_PER_RESPONSE * n_responses, "responses") as bar:
+        with progress_bars(transient=True) as progress:
             items = sample_items(
                 task.responder,
                 task.evaluation,
                 seed=args.seed,
                 max_length=task.max_response_length(args.max_length_eval),
-                progress=bar,
+                progress=progress,
             )
     except UsageError as error:
         raise UsageError(f"--sample_html: {error}") from None
@@ -339,11 +296,10 @@ def _write_samples_page(args: argparse.Namespace, task: "EvalTask", console: "Ev
         file.write(samples_html(items, f"{task.path.name}: {task.episode_type.summary}").encode())
     console.print(f"Samples: {path}")
     if args.samples_out:
-        from biml.analysis.scoring import few_shot_table, probe_table
-        from biml.episodes.episode_type import PROBES
+        from biml.analysis.scoring import item_table
 
-        tabulate = probe_table if task.episode_type.evaluation_task == PROBES else few_shot_table
-        table = tabulate(items, task.evaluation, model=task.name, seed=args.seed)
+        kind = task.episode_type.name
+        table = item_table(items, task.evaluation, model=task.name, seed=args.seed, kind=kind)
         console.write_table(table, args.samples_out, "Samples")
 
 
@@ -357,14 +313,3 @@ def _plot_curves(task: "EvalTask", console: "EvalConsole") -> None:
     path = RunPaths(task.output).curves_image
     Dashboard(path, task.path.name).plot(learning_curves(task.path))
     console.print(f"Learning curves: {path}")
-
-
-def _write_metrics(metrics: Metrics, path: str) -> None:
-    from biml.io import atomic_write
-
-    text = json.dumps(metrics, indent=2) + "\n"
-    if path == "-":
-        sys.stdout.write(text)
-        return
-    with atomic_write(path) as file:
-        file.write(text.encode())

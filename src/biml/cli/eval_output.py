@@ -2,26 +2,23 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, terminal_symbols
 from biml.episodes.episode_type import OPEN_ENDED, EpisodeType
-from biml.episodes.registry import episode_type
+from biml.episodes.registry import episode_type, seen_in_training
 from biml.episodes.transforms import original_words, undo_remapping
 from biml.errors import UsageError
 from biml.evaluation.accuracy import Accuracy, max_response_length
 from biml.evaluation.likelihood import Likelihood
-from biml.evaluation.measure import seen_in_training
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.responder import Responder, Response
 from biml.evaluation.symbolic import SYMBOLIC
@@ -40,18 +37,15 @@ _SEEN = "Trained on these responses, so this is not a test of generalisation."
 
 @dataclass(frozen=True)
 class EvalTask:
-    """A model and the episodes that it is evaluated on.
-
-    Attributes:
-        path: the model's file; for a symbolic or registered model its name.
-        output: written files are named after it and stand beside it.
-        trained_on: the episode type; "" where unknown, or for a model without training.
-    """
+    """A model and the episodes that it is evaluated on."""
 
     path: Path
+    """The model's file; for a symbolic or registered model its name."""
     output: Path
+    """Written files are named after it and stand beside it."""
     responder: Responder
     trained_on: str
+    """The episode type; "" where unknown, or for a model without training."""
     episode_type: EpisodeType
     evaluation: EvaluationSet
 
@@ -166,23 +160,8 @@ class EvalConsole:
     def warn(self, text: str) -> None:
         self._stderr.print(text, markup=False)
 
-    @contextmanager
-    def progress(self, verb: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-        """A bar where standard error is a terminal; call it with how many are done."""
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn(unit),
-            TimeRemainingColumn(),
-        )
-        hidden = not self._stderr.is_terminal
-        with Progress(*columns, console=self._stderr, transient=True, disable=hidden) as bar:
-            task = bar.add_task(verb, total=total)
-            yield lambda done: bar.update(task, completed=done)
-
     def likelihood(self, result: Likelihood, task: EvalTask, *, fitted: bool) -> None:
-        n = len(result.passes)
+        n = len(result.by_repeat)
         spread = f" (SD {result.sd:.4f} over {n} repeats)" if n > 1 else ""
         if n == 1 and task.evaluation.varies:
             spread = " (1 repeat; --ll_nrep N for mean and SD)"

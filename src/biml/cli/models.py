@@ -6,14 +6,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biml.cli.options import add_data_dir, add_dir_model
 from biml.errors import BimlError, UsageError
+from biml.io import read_bytes
+from biml.paths import (
+    DataFolders,
+    card_path,
+    list_pretrained,
+    pretrained_path,
+    read_card,
+    resolve_model,
+    upgrade_card,
+    verify_checksum,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 SUMMARY = "List the pretrained models, or show the card of one."
 
-# Names and labels of `evaluation.accuracy.CARD_BENCHMARKS`, which would load PyTorch.
+# Names and labels of `evaluation.measure.CARD_MEASUREMENTS`, which would load PyTorch.
 METRIC_NAMES = {
     "gold": "gold few-shot queries, exact matches",
     "validation": "validation episodes, exact matches",
@@ -32,8 +44,6 @@ def run(args: argparse.Namespace) -> int:
     """List the models, or show one; the exit code is 1 if one is damaged."""
     from rich.console import Console
 
-    from biml.paths import list_pretrained
-
     console = Console(highlight=False)
     if args.name is not None:
         return _show_model(args.name, args.json, console)
@@ -46,16 +56,15 @@ def run(args: argparse.Namespace) -> int:
             "download the published ones with `biml data download models`."
         )
         return 0
-    code = _list_models(paths, console)
+    problems = _list_models(paths, console)
     _list_responders(console)
-    return code
+    return 1 if problems else 0
 
 
-def _list_models(paths: list[Path], console: "Console") -> int:
+def _list_models(paths: list[Path], console: "Console") -> list[str]:
+    """Print a table of the models; return what is wrong with damaged ones."""
     from rich.table import Table
     from rich.text import Text
-
-    from biml.paths import upgrade_card
 
     # Narrow enough for 80 columns.
     table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
@@ -71,16 +80,18 @@ def _list_models(paths: list[Path], console: "Console") -> int:
             problems.append(str(error))
             table.add_row(path.stem, Text("damaged", "bold red"))
             continue
-        metrics = _as_mapping(upgrade_card(contents.get("card")).get("metrics"))
-        validation = _as_mapping(metrics.get("validation"))
+        metrics = upgrade_card(contents.get("card")).get("metrics", {})
+        gold, validation, novel_rules, human = (
+            metrics.get(name, {})
+            for name in ("gold", "validation", "novel_rules", "few_shot_human")
+        )
         table.add_row(
             path.stem,
             str(contents.get("episode_type", "?")),
-            _format_percent(_as_mapping(metrics.get("gold")).get("novel")),
-            _format_percent(validation.get("novel")),
-            _format_percent(validation.get("copied")),
-            _format_percent(_as_mapping(metrics.get("novel_rules")).get("novel")),
-            *_format_likelihood(_as_mapping(metrics.get("few_shot_human"))),
+            *map(_format_percent, (gold.get("novel"), validation.get("novel"))),
+            *map(_format_percent, (validation.get("study"), novel_rules.get("novel"))),
+            f"{human['log_likelihood']:.0f}" if human else "–",
+            f"{human['p_lapse']:g}" if human else "–",
         )
     console.print(table)
     console.print(
@@ -91,7 +102,7 @@ def _list_models(paths: list[Path], console: "Console") -> int:
     )
     for problem in problems:
         console.print(f"error: {problem}", style="red", markup=False)
-    return 1 if problems else 0
+    return problems
 
 
 def _list_responders(console: "Console") -> None:
@@ -117,8 +128,6 @@ def _show_model(name: str, as_json: bool, console: "Console") -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from biml.paths import list_pretrained, pretrained_path
-
     path = pretrained_path(name)
     if path is None:
         known = ", ".join(path.stem for path in list_pretrained()) or "none"
@@ -138,9 +147,6 @@ def _show_model(name: str, as_json: bool, console: "Console") -> int:
 
 def _verified_card(path: Path) -> dict[str, Any]:
     """The card of a model after checking its weights."""
-    from biml.io import read_bytes
-    from biml.paths import read_card, verify_checksum
-
     card = read_card(path)
     verify_checksum(read_bytes(path), card, path)
     return card
@@ -148,9 +154,10 @@ def _verified_card(path: Path) -> dict[str, Any]:
 
 def _card_lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Labels and values of a card, in order."""
-    from biml.paths import upgrade_card
+    from biml.episodes.registry import EPISODE_TYPES, seen_in_training
 
     card = upgrade_card(contents.get("card"))
+    metrics, not_measured = card.get("metrics", {}), _as_mapping(card.get("not_measured"))
     sizes = ", ".join(f"{k} {v}" for k, v in _as_mapping(contents.get("config")).items())
     lines = [
         ("model", str(card.get("name", path.stem))),
@@ -168,17 +175,17 @@ def _card_lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]
         for key in ("seed", "minutes", "episodes", "hardware", "torch", "biml", "note")
         if card.get(key) is not None
     ]
-    metrics = _as_mapping(card.get("metrics"))
-    not_measured = _as_mapping(card.get("not_measured"))
     for name, label in METRIC_NAMES.items():
         if name in metrics:
+            measured = EPISODE_TYPES.get(str(metrics[name].get("episode_type")))
+            if measured and seen_in_training(str(contents.get("episode_type")), measured):
+                label += ", seen in training"
             lines.append((name, f"{_format_metrics(metrics[name])} ({label})"))
         elif name in not_measured:
             lines.append((name, f"not measured: {not_measured[name]}"))
     if card.get("p_lapse") is not None:
         lines.append(("lapse", f"{card['p_lapse']:g} fits human responses best (--ll_p_lapse)"))
-    rounding = _as_mapping(card.get("rounding"))
-    if rounding:
+    if rounding := _as_mapping(card.get("rounding")):
         changed, total = rounding["changed_answers"], rounding["answers"]
         lines.append(("float16", f"changed {changed:,} of {total:,} greedy responses"))
     lines.append(("sha256", str(contents.get("sha256"))))
@@ -189,12 +196,12 @@ def _format_metrics(metrics: Mapping[str, Any]) -> str:
     if "log_likelihood" in metrics:
         return (
             f"log-likelihood {metrics['log_likelihood']:.1f} (SD {metrics['sd']:.1f}, "
-            f"{metrics['passes']} repeats), {metrics['symbols']} symbols, "
+            f"{metrics['repeats']} repeats), {metrics['symbols']} symbols, "
             f"lapse {metrics['p_lapse']:g}"
         )
     accuracies = [
-        f"{label} {_format_percent(metrics[name])}%"
-        for name, label in (("novel", "novel"), ("copied", "study"))
+        f"{name} {_format_percent(metrics[name])}%"
+        for name in ("novel", "study")
         if name in metrics
     ]
     return f"{', '.join(accuracies)}, {metrics['episodes']} episodes"
@@ -202,12 +209,6 @@ def _format_metrics(metrics: Mapping[str, Any]) -> str:
 
 def _format_percent(value: Any) -> str:
     return "–" if not isinstance(value, int | float) else f"{value:.1f}"
-
-
-def _format_likelihood(metrics: Mapping[str, Any]) -> tuple[str, str]:
-    if "log_likelihood" not in metrics:
-        return "–", "–"
-    return f"{metrics['log_likelihood']:.0f}", f"{metrics['p_lapse']:g}"
 
 
 def _as_mapping(value: Any) -> Mapping[str, Any]:
@@ -234,15 +235,8 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
         "--dtype", choices=("float32", "float16"), default="float32", help="default: %(default)s"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace DEST if it exists")
-    parser.add_argument(
-        "--dir_model",
-        default="out_models",
-        metavar="FOLDER",
-        help="the folder to search first (%(default)s)",
-    )
-    parser.add_argument(
-        "--data_dir", type=Path, metavar="FOLDER", help="a folder of data to search first"
-    )
+    add_dir_model(parser, "folder to search first")
+    add_data_dir(parser)
 
 
 def run_export(args: argparse.Namespace) -> None:
@@ -254,7 +248,6 @@ def run_export(args: argparse.Namespace) -> None:
         save_checkpoint,
         write_safetensors,
     )
-    from biml.paths import DataFolders, card_path, resolve_model
 
     destination = Path(args.destination)
     if destination.suffix not in (".pt", ".safetensors"):

@@ -305,6 +305,21 @@ def evaluation_type(
     return None
 
 
+def seen_in_training(trained_on: str, evaluated_on: EpisodeType) -> bool:
+    """Whether a model's training episodes contain the human responses of an evaluation.
+
+    >>> folds = EPISODE_TYPES["open_end_human_cross1"], EPISODE_TYPES["open_end_human_cross2"]
+    >>> [seen_in_training("joint_cross1", fold) for fold in folds]  # the first is held out
+    [False, True]
+    """
+    training = EPISODE_TYPES.get(trained_on)
+    if training is None or not evaluated_on.has_targets:
+        return False
+    sources = {OPEN_ENDED: OPEN_ENDED_RESPONSES, PROBES: PROBE_RESPONSES}
+    held_out = training.fold and training.fold == evaluated_on.fold
+    return sources.get(evaluated_on.evaluation_task) in training.data_sources and not held_out
+
+
 def tasks_of(trained_on: str, vocabulary: Vocabulary) -> tuple[str, ...]:
     """The tasks that a model can be evaluated on.
 

@@ -1,23 +1,18 @@
 """Responses to the queries of episodes, greedy or sampled, and their exact match with targets."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, Example
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder, Response
+from biml.progress import Progress, no_progress
 from biml.rng import derive_seed
 
 EPISODES_PER_CHUNK = 50
 """Episodes computed between two reports of progress."""
-
-CountCallback = Callable[[int], None]
-"""Called with the number of episodes done so far."""
-
-
-def ignore_progress(done: int) -> None:
-    """Progress callback that does nothing."""
 
 
 def max_response_length(episodes: Iterable[Episode], default: int = DEFAULT_MAX_LENGTH) -> int:
@@ -40,37 +35,24 @@ def max_target_length(episodes: Iterable[Episode]) -> tuple[int, str]:
     return max(targets, default=(0, ""))
 
 
-def greedy_responses(
+def single_responses(
     responder: Responder,
     episodes: Sequence[Episode],
     max_length: int,
     *,
-    progress: CountCallback = ignore_progress,
+    seed: int | None = None,
+    progress: Progress = no_progress,
 ) -> list[list[Response]]:
-    """The best response to each query of each episode."""
+    """One response to each query of each episode: the best, or with a seed a sampled one."""
     responses: list[list[Response]] = []
     for start in range(0, len(episodes), EPISODES_PER_CHUNK):
         chunk = episodes[start : start + EPISODES_PER_CHUNK]
-        responses += responder.respond(chunk, max_length=max_length)
-        progress(len(responses))
-    return responses
-
-
-def sampled_responses(
-    responder: Responder,
-    episodes: Sequence[Episode],
-    max_length: int,
-    *,
-    seed: int,
-    progress: CountCallback = ignore_progress,
-) -> list[list[Response]]:
-    """One sampled response to each query of each episode; the same for the same seed."""
-    responses: list[list[Response]] = []
-    for start in range(0, len(episodes), EPISODES_PER_CHUNK):
-        chunk = episodes[start : start + EPISODES_PER_CHUNK]
-        sampled = responder.sample(chunk, seed=derive_seed(seed, start), max_length=max_length)
-        responses += [[one for (one,) in of_episode] for of_episode in sampled]
-        progress(len(responses))
+        if seed is None:
+            responses += responder.respond(chunk, max_length=max_length)
+        else:
+            sampled = responder.sample(chunk, seed=derive_seed(seed, start), max_length=max_length)
+            responses += [[one for (one,) in of_episode] for of_episode in sampled]
+        progress(len(responses), len(episodes), stage="responding", unit="episodes")
     return responses
 
 
@@ -81,16 +63,17 @@ def sample_autoregressively(
     *,
     seed: int,
     p_lapse: float = 0.0,
-    progress: CountCallback = ignore_progress,
+    progress: Progress = no_progress,
 ) -> list[list[Response]]:
     """Sample responses query by query, each becoming a study example for the next.
 
     This is the open-ended task without any examples to begin with (paper, Methods); targets are
-    not used. `progress` is called with the number of queries of each episode done so far.
+    not used.
     """
     responses: list[list[Response]] = [[] for _ in episodes]
     study = [list(episode.study) for episode in episodes]
-    for turn in range(max((len(episode.queries) for episode in episodes), default=0)):
+    n_turns = max((len(episode.queries) for episode in episodes), default=0)
+    for turn in range(n_turns):
         numbers = [n for n, episode in enumerate(episodes) if turn < len(episode.queries)]
         current = [
             replace(
@@ -103,19 +86,13 @@ def sample_autoregressively(
         for n, episode, ((response,),) in zip(numbers, current, sampled, strict=True):
             responses[n].append(response)
             study[n].append(Example(episode.queries[0].input, response))
-        progress(turn + 1)
+        progress(turn + 1, n_turns, stage="sampling", unit="queries in turn")
     return responses
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Percent of exact responses.
-
-    Attributes:
-        mean: over episodes.
-        sd: sample standard deviation over episodes; 0 for one episode.
-        n_episodes: episodes that have such queries.
-    """
+    """Percent of exact responses: mean and sample standard deviation (0 for one) over episodes."""
 
     mean: float
     sd: float
@@ -129,14 +106,11 @@ def accuracy(
     in_study: bool,
     group_by_participant: bool = False,
 ) -> Accuracy | None:
-    """Exact match on study-example queries ("retrieve") or on novel queries.
+    """Exact match on study-example queries ("retrieve") or on novel queries; None without any.
 
     Args:
         responses: for each episode and query the response, or whether it is exact.
-        in_study: which queries.
         group_by_participant: episodes of one name are parts of one response set.
-    Returns:
-        None where no episode has such queries.
 
     >>> episode = Episode((), (Example(("dax",), ("RED",)), Example(("wif",), ("BLUE",))))
     >>> accuracy([episode], [[("RED",), ("PINK",)]], in_study=False)
@@ -154,3 +128,17 @@ def accuracy(
     percents = [100 * sum(group) / len(group) for group in groups.values()]
     sd = float(np.std(percents, ddof=1)) if len(percents) > 1 else 0.0
     return Accuracy(float(np.mean(percents)), sd, len(percents))
+
+
+def study_and_novel(
+    evaluation: EvaluationSet,
+    episodes: Sequence[Episode],
+    responses: Sequence[Sequence[Response | bool]],
+) -> tuple[Accuracy | None, Accuracy | None]:
+    """The `accuracy` on study-example and on novel queries of a repeat of an evaluation."""
+    by_participant = evaluation.autoregressive
+    study, novel = (
+        accuracy(episodes, responses, in_study=in_study, group_by_participant=by_participant)
+        for in_study in (True, False)
+    )
+    return study, novel

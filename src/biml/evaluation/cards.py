@@ -1,7 +1,7 @@
 """Models prepared for release: rounded weights, and a card of provenance and metrics."""
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +20,7 @@ from biml.networks.checkpoint import (
     network_from_checkpoint,
 )
 from biml.paths import DataFolders, list_pretrained, upgrade_card
+from biml.progress import Progress, no_progress
 from biml.training.config import PRESETS, SIZE_OPTIONS, TrainingConfig, cli_name, current_options
 from biml.training.run_files import LogEntry, RunPaths, current_log, read_log
 from biml.version import __version__
@@ -31,9 +32,7 @@ MAX_CURVE_POINTS = 200
 def reproduction_command(options: Mapping[str, Any], name: str) -> str:
     """The `biml train …` that repeats a run: the options that differ from those of its preset.
 
-    Args:
-        options: fields of `TrainingConfig`, as a checkpoint of any version has them.
-        name: of the model's file.
+    `options` are fields of `TrainingConfig`, as a checkpoint of any version has them.
 
     >>> options = {"preset": "fast", "episode_type": "joint", "nsteps": 100, "time_budget": 3.0}
     >>> reproduction_command(options, "a.pt")
@@ -59,24 +58,17 @@ def reproduction_command(options: Mapping[str, Any], name: str) -> str:
 
 @dataclass(frozen=True)
 class RunSegment:
-    """One of the training runs that made a model, each from the weights of the one before.
-
-    Attributes:
-        episodes_before: training episodes of the earlier segments.
-        log: its history; empty where it is lost.
-    """
+    """One of the training runs that made a model, each from the weights of the one before."""
 
     episodes_before: int
     log: Sequence[LogEntry]
+    """Empty where it is lost."""
 
 
 def learning_curves(path: Path) -> list[LogEntry]:
     """The history of a model's last run: from its file, else from the history file beside it.
 
-    For `NAME_best.pt` also that of `NAME.pt`.
-
-    Raises:
-        BimlError: there is none, or the model cannot be read.
+    For `NAME_best.pt` also that of `NAME.pt`. A BimlError if there is none.
     """
     log = _stored_log(load_checkpoint(path))
     beside = RunPaths(path).history
@@ -95,9 +87,6 @@ def training_segments(path: Path) -> list[RunSegment]:
 
     Those of parent models come from their files (found by checksum beside the model or among the
     pretrained ones), or from the card.
-
-    Raises:
-        BimlError: the model cannot be read.
     """
     contents = load_checkpoint(path)
     ancestors = (contents.get("info") or {}).get("ancestors")
@@ -159,7 +148,7 @@ def build_release(
     *,
     facts: Mapping[str, Any] | None = None,
     repeats: int = DEFAULT_REPEATS,
-    progress: Callable[[str], None] = lambda text: None,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """The contents of a released model, for `networks.checkpoint.write_safetensors`.
 
@@ -167,10 +156,6 @@ def build_release(
 
     Args:
         facts: entries of the card that replace the checkpoint's.
-        progress: called with what is computed next.
-    Raises:
-        UsageError: a card has no such fact, or the checkpoint has no episode type.
-        BimlError: the checkpoint cannot be read, or human data are missing.
     """
     contents = load_checkpoint(checkpoint)
     if not contents["episode_type"]:
@@ -184,7 +169,7 @@ def build_release(
     weights = cast_weights(cast_weights(contents["weights"], torch.float16), torch.float32)
     network = network_from_checkpoint({**contents, "weights": weights}, str(checkpoint))
     metrics, not_measured = evaluate_for_card(network, data, repeats=repeats, progress=progress)
-    progress("responses before and after rounding")
+    progress(0, stage="responses before and after rounding")
     exact_network = network_from_checkpoint(contents, str(checkpoint))
     n_changed, n_responses = count_changed_responses(network, exact_network, data)
     card |= {
@@ -217,8 +202,7 @@ def _provenance(
     return {
         "command": reproduction_command(options, f"{name}.pt") if options else None,
         "seed": options.get("seed"),
-        "minutes": _total(models, "seconds", 1 / 60),
-        "episodes": _total(models, "episodes"),
+        **_cost(models),
         "hardware": info.get("hardware"),
         "torch": info.get("torch"),
         "biml": __version__,
@@ -235,18 +219,18 @@ def _parent_entry(parent: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{key: parent[key] for key in ("file", "sha256", "episode_type")},
         "command": reproduction_command(options, parent["file"]) if options else command,
-        "minutes": _total([parent], "seconds", 1 / 60),
-        "episodes": _total([parent], "episodes"),
+        **_cost([parent]),
     }
 
 
-def _total(models: list[Mapping[str, Any]], key: str, unit: float = 1) -> float | None:
-    """The sum over models, or None where it is unknown of one."""
-    values = [model.get(key) for model in models]
-    if None in values:
-        return None
-    total = sum(values) * unit  # type: ignore[arg-type]
-    return round(total, 1) if unit != 1 else total
+def _cost(models: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Sums over models, or None where one is unknown."""
+    seconds: list[Any] = [model.get("seconds") for model in models]
+    episodes: list[Any] = [model.get("episodes") for model in models]
+    return {
+        "minutes": None if None in seconds else round(sum(seconds) / 60, 1),
+        "episodes": None if None in episodes else sum(episodes),
+    }
 
 
 def _thin_log(log: Sequence[LogEntry]) -> list[LogEntry]:

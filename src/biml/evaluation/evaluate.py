@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 from biml.episodes import registry
 from biml.errors import UsageError
-from biml.evaluation.accuracy import Accuracy, accuracy, greedy_responses, max_response_length
+from biml.evaluation.accuracy import (
+    Accuracy,
+    max_response_length,
+    single_responses,
+    study_and_novel,
+)
 from biml.evaluation.api import Model, load, whole_number
 from biml.evaluation.likelihood import (
     Likelihood,
@@ -15,7 +20,7 @@ from biml.evaluation.likelihood import (
     score_responses,
     token_scores,
 )
-from biml.evaluation.measure import DEFAULT_REPEATS, seen_in_training
+from biml.evaluation.measure import DEFAULT_REPEATS
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.responder import Responder
 from biml.paths import DataFolders
@@ -28,11 +33,8 @@ if TYPE_CHECKING:
 class Evaluation:
     """Accuracy and likelihood of a model on the evaluation of an episode type.
 
-    Attributes:
-        study, novel: accuracy of greedy responses to study-example and novel queries; None where
-            there are none.
-        likelihood, fitted: of the responses in the data, without lapse and at the best lapse rate.
-        seen: the model was trained on these responses.
+    Accuracies are of greedy responses, None without such queries; likelihoods are of the responses
+    in the data, without a lapse and (`fitted`) at the best lapse rate.
     """
 
     model: str
@@ -42,6 +44,7 @@ class Evaluation:
     likelihood: Likelihood
     fitted: Likelihood
     seen: bool
+    """Whether the model was trained on these responses."""
 
     def table(self) -> "pd.DataFrame":
         """One row per measure: `measure`, `value`, `sd`, `n` (episodes or repeats), `p_lapse`."""
@@ -51,7 +54,7 @@ class Evaluation:
         rows: list[tuple[object, ...]]
         rows = [(name, a.mean, a.sd, a.n_episodes, None) for name, a in accuracies if a]
         for name, one in (("log_likelihood", self.likelihood), ("fitted", self.fitted)):
-            rows.append((name, one.mean, one.sd, len(one.passes), one.p_lapse))
+            rows.append((name, one.mean, one.sd, len(one.by_repeat), one.p_lapse))
         table = pd.DataFrame(rows, columns=["measure", "value", "sd", "n", "p_lapse"])
         return table.assign(model=self.model, episode_type=self.episode_type, seen=self.seen)
 
@@ -101,17 +104,9 @@ def evaluate(
         evaluation = replace(evaluation, episodes=first)
     presented = evaluation.repeat(0)
     limit = max_response_length(evaluation.episodes, row.max_output)
-    responses = greedy_responses(model, presented, limit)
-    study, novel = (
-        accuracy(
-            presented,
-            responses,
-            in_study=in_study,
-            group_by_participant=evaluation.autoregressive,
-        )
-        for in_study in (True, False)
-    )
+    responses = single_responses(model, presented, limit)
+    study, novel = study_and_novel(evaluation, presented, responses)
     scored = score_responses(model, evaluation, repeats=whole_number("repeats", repeats, 1))
     scores = token_scores(scored, evaluation.query_repeats)
-    seen = seen_in_training(trained_on, row)
+    seen = registry.seen_in_training(trained_on, row)
     return Evaluation(name, row.name, study, novel, likelihood(scores), fit_lapse(scores), seen)

@@ -18,6 +18,7 @@ from biml.episodes.episode import Episode, Example
 from biml.episodes.transforms import original_words, undo_remapping
 from biml.errors import UsageError
 from biml.evaluation.responder import Responder, check_lapse
+from biml.progress import Progress, no_progress
 
 LAPSE_GRID = (*(n / 100 for n in range(1, 10)), *(n / 10 for n in range(1, 10)))
 """The lapse rates that the fit tries, as published: 0.01 … 0.09, 0.1 … 0.9."""
@@ -26,11 +27,7 @@ LAPSE_GRID = (*(n / 100 for n in range(1, 10)), *(n / 10 for n in range(1, 10)))
 def apply_lapse(log_prob: np.ndarray, p_lapse: float, n_symbols: int | np.ndarray) -> np.ndarray:
     """Mix a lapse into log-probabilities: log((1-λ) exp(log_prob) + λ / n_symbols).
 
-    Args:
-        log_prob: natural logs of the model's probabilities, of any shape; -inf is allowed.
-        n_symbols: how many symbols a lapse picks from, the end included.
-    Raises:
-        UsageError: λ is not a probability.
+    `n_symbols` counts the symbols that a lapse picks from, the end included.
 
     >>> apply_lapse(np.log([0.5, 0.01]), 0.1, 4).round(4)
     array([-0.7444, -3.3814])
@@ -75,7 +72,7 @@ def score_responses(
     *,
     repeats: int = 1,
     responses_per_chunk: int = 2000,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Progress = no_progress,
 ) -> list[ScoredResponse]:
     """Score every response of an evaluation in repeats with random orders and remappings.
 
@@ -84,7 +81,6 @@ def score_responses(
     Args:
         repeats: one is enough where repeats do not differ (`EvaluationSet.varies`).
         responses_per_chunk: computed together, which lets equal queries be found.
-        progress: called with the number of repeats done so far.
     """
     repeats = repeats if evaluation.varies else 1
     evaluation = replace(evaluation, query_repeats=1)
@@ -124,7 +120,7 @@ def score_responses(
                     scored[key, seen[key]].log_probs_by_repeat.append(log_prob)
                     seen[key] += 1
         waiting = []
-        progress(repeat + 1)
+        progress(repeat + 1, repeats, stage="scoring", unit="repeats")
     return list(scored.values())
 
 
@@ -147,11 +143,9 @@ def _sample_numbers(evaluation: EvaluationSet) -> Callable[[str, Example], int]:
 
 @dataclass(frozen=True)
 class TokenScores:
-    """The symbols of all responses in one repeat, ends included.
+    """Log-probabilities (without a lapse) of the symbols of all responses in one repeat.
 
-    Attributes:
-        log_prob: natural logs of the model's probabilities, without a lapse.
-        n_symbols: how many symbols a lapse picks from at each of them.
+    Ends are included; `n_symbols` counts those that a lapse picks from at each of them.
     """
 
     log_prob: Float[np.ndarray, " symbols"]
@@ -177,21 +171,18 @@ class Likelihood:
     Attributes:
         sd: sample standard deviation over the repeats; 0 for one.
         n_symbols: symbols in one repeat, one end per response included.
-        passes: the log-likelihood of each repeat.
+        by_repeat: the log-likelihood of each repeat.
     """
 
     mean: float
     sd: float
     n_symbols: int
     p_lapse: float
-    passes: tuple[float, ...]
+    by_repeat: tuple[float, ...]
 
 
 def likelihood(scores: Sequence[TokenScores], p_lapse: float = 0.0) -> Likelihood:
     """Compute mean and standard deviation over repeats at one lapse rate.
-
-    Raises:
-        UsageError: there is no repeat, or λ is not a probability.
 
     >>> likelihood([TokenScores(np.log([0.5, 0.5]), np.array([7, 7]))]).mean.__round__(4)
     -1.3863
@@ -206,7 +197,7 @@ def likelihood(scores: Sequence[TokenScores], p_lapse: float = 0.0) -> Likelihoo
         sd=sd,
         n_symbols=len(scores[0].log_prob),
         p_lapse=p_lapse,
-        passes=totals,
+        by_repeat=totals,
     )
 
 

@@ -1,75 +1,24 @@
-"""Measurements of models: the base of every table of them, and those on the cards of models."""
+"""The metrics on the cards of models, measured on networks."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from biml.episodes.datasets import EvaluationSet
-from biml.episodes.episode_type import (
-    FEW_SHOT,
-    FEW_SHOT_GOLD,
-    NOVEL_RULES,
-    OPEN_ENDED,
-    PROBES,
-    VALIDATION,
-    EpisodeType,
-)
-from biml.episodes.registry import (
-    EPISODE_TYPES,
-    OPEN_ENDED_RESPONSES,
-    PROBE_RESPONSES,
-    evaluation_type,
-)
-from biml.evaluation.accuracy import accuracy, greedy_responses, max_response_length
+from biml.episodes.episode_type import FEW_SHOT, FEW_SHOT_GOLD, NOVEL_RULES, OPEN_ENDED, VALIDATION
+from biml.episodes.registry import evaluation_type
+from biml.evaluation.accuracy import max_response_length, single_responses, study_and_novel
 from biml.evaluation.likelihood import fit_lapse, score_responses, token_scores
 from biml.evaluation.network import NetworkResponder, teacher_forced_exact_match
 from biml.networks.base import EpisodeNetwork
 from biml.paths import DataFolders
+from biml.progress import Progress, no_progress
 
 DEFAULT_REPEATS = 10
 """Repeats with random orders and remappings that log-likelihoods are averaged over."""
 
 EVALUATION_SEED = 0
 
-_HUMAN_RESPONSES = {OPEN_ENDED: OPEN_ENDED_RESPONSES, PROBES: PROBE_RESPONSES}
-"""Data sources with the human responses of a task."""
-
 Metrics = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One measurement of a model.
-
-    `biml.reproduce.measurements` extends it by what it needs to keep and share out results.
-
-    Attributes:
-        name: its key.
-        summary: a few words for people.
-        version: increased whenever its results change.
-        run: takes the model and more; see the tables.
-        ineligible_reason: why a model cannot be measured, or "".
-    """
-
-    name: str
-    summary: str
-    version: int
-    run: Callable[..., Any]
-    ineligible_reason: Callable[[Any], str]
-
-
-@dataclass(frozen=True)
-class CardMeasurement(Measurement):
-    """One measurement of a network's card: `run(network, evaluation, repeats)` to `Metrics`.
-
-    Attributes:
-        task: what it is measured on, in the vocabulary of the network.
-    """
-
-    task: str
-
-    def episode_type_for(self, network: EpisodeNetwork) -> EpisodeType | None:
-        return evaluation_type(self.task, network.vocabulary)
 
 
 def exact_match_metrics(
@@ -78,20 +27,12 @@ def exact_match_metrics(
     """Percent of exact greedy responses to novel and study-example queries (SD over episodes)."""
     episodes = evaluation.repeat(0)
     exact = teacher_forced_exact_match(network, episodes, max_response_length(episodes))
+    study, novel = study_and_novel(evaluation, episodes, exact)
     metrics: Metrics = {}
-    for name, in_study in (("novel", False), ("copied", True)):
-        found = accuracy(
-            episodes,
-            exact,
-            in_study=in_study,
-            group_by_participant=evaluation.autoregressive,
-        )
-        if found is not None:
-            metrics |= {
-                name: round(found.mean, 3),
-                f"{name}_sd": round(found.sd, 3),
-                "episodes": found.n_episodes,
-            }
+    for name, rate in (("novel", novel), ("study", study)):
+        if rate is not None:
+            metrics |= {name: round(rate.mean, 3), f"{name}_sd": round(rate.sd, 3)}
+            metrics["episodes"] = rate.n_episodes
     return metrics
 
 
@@ -102,27 +43,29 @@ def log_likelihood_metrics(
     scored = score_responses(NetworkResponder(network), evaluation, repeats=repeats)
     fit = fit_lapse(token_scores(scored, evaluation.query_repeats))
     return {
+        "log_likelihood": round(fit.mean, 3),
         "sd": round(fit.sd, 3),
         "symbols": fit.n_symbols,
         "p_lapse": fit.p_lapse,
-        "log_likelihood": round(fit.mean, 3),
-        "passes": len(fit.passes),
+        "repeats": len(fit.by_repeat),
     }
 
 
-def _unknown_vocabulary(network: EpisodeNetwork) -> str:
-    return f"it knows other words ({' '.join(network.vocabulary.input.symbols)})"
+class CardMeasurement(NamedTuple):
+    """One measurement of a card, on the episodes of a task in the network's vocabulary."""
+
+    name: str
+    summary: str
+    run: Callable[[EpisodeNetwork, EvaluationSet, int], Metrics]
+    task: str
 
 
-CARD_MEASUREMENTS = tuple(
-    CardMeasurement(name, summary, 1, run, _unknown_vocabulary, task)
-    for name, summary, run, task in (
-        ("gold", "gold few-shot queries", exact_match_metrics, FEW_SHOT_GOLD),
-        ("validation", "validation episodes", exact_match_metrics, VALIDATION),
-        ("novel_rules", "held-out rules", exact_match_metrics, NOVEL_RULES),
-        ("few_shot_human", "human few-shot responses", log_likelihood_metrics, FEW_SHOT),
-        ("open_ended", "human open-ended responses", log_likelihood_metrics, OPEN_ENDED),
-    )
+CARD_MEASUREMENTS = (
+    CardMeasurement("gold", "gold few-shot queries", exact_match_metrics, FEW_SHOT_GOLD),
+    CardMeasurement("validation", "validation episodes", exact_match_metrics, VALIDATION),
+    CardMeasurement("novel_rules", "held-out rules", exact_match_metrics, NOVEL_RULES),
+    CardMeasurement("few_shot_human", "human few-shot responses", log_likelihood_metrics, FEW_SHOT),
+    CardMeasurement("open_ended", "human open-ended responses", log_likelihood_metrics, OPEN_ENDED),
 )
 
 
@@ -131,7 +74,7 @@ def evaluate_for_card(
     data: DataFolders,
     *,
     repeats: int = DEFAULT_REPEATS,
-    progress: Callable[[str], None] = lambda summary: None,
+    progress: Progress = no_progress,
 ) -> tuple[dict[str, Metrics], dict[str, str]]:
     """Run all measurements of the card that the network is eligible for.
 
@@ -142,14 +85,15 @@ def evaluate_for_card(
     """
     metrics: dict[str, Metrics] = {}
     not_measured: dict[str, str] = {}
-    for row in CARD_MEASUREMENTS:
-        kind = row.episode_type_for(network)
+    for name, summary, run, task in CARD_MEASUREMENTS:
+        kind = evaluation_type(task, network.vocabulary)
         if kind is None:
-            not_measured[row.name] = row.ineligible_reason(network)
+            words = " ".join(network.vocabulary.input.symbols)
+            not_measured[name] = f"it knows other words ({words})"
             continue
-        progress(row.summary)
-        found = row.run(network, kind.open_evaluation(data, EVALUATION_SEED), repeats)
-        metrics[row.name] = {"episode_type": kind.name, **found}
+        progress(0, stage=summary)
+        found = run(network, kind.open_evaluation(data, EVALUATION_SEED), repeats)
+        metrics[name] = {"episode_type": kind.name, **found}
     return metrics, not_measured
 
 
@@ -162,30 +106,15 @@ def count_changed_responses(
     """
     n_changed = n_responses = 0
     for row in CARD_MEASUREMENTS:
-        kind = row.episode_type_for(network)
+        kind = evaluation_type(row.task, network.vocabulary)
         if kind is not None and row.run is exact_match_metrics:
             episodes = kind.open_evaluation(data, EVALUATION_SEED).repeat(0)
             max_length = max_response_length(episodes)
             for ours, theirs in zip(
-                greedy_responses(NetworkResponder(network), episodes, max_length),
-                greedy_responses(NetworkResponder(other), episodes, max_length),
+                single_responses(NetworkResponder(network), episodes, max_length),
+                single_responses(NetworkResponder(other), episodes, max_length),
                 strict=True,
             ):
                 n_responses += len(ours)
                 n_changed += sum(a != b for a, b in zip(ours, theirs, strict=True))
     return n_changed, n_responses
-
-
-def seen_in_training(trained_on: str, evaluated_on: EpisodeType) -> bool:
-    """Whether a model's training episodes contain the human responses of an evaluation.
-
-    >>> folds = EPISODE_TYPES["open_end_human_cross1"], EPISODE_TYPES["open_end_human_cross2"]
-    >>> [seen_in_training("joint_cross1", fold) for fold in folds]  # the first is held out
-    [False, True]
-    """
-    training = EPISODE_TYPES.get(trained_on)
-    if training is None or not evaluated_on.has_targets:
-        return False
-    source = _HUMAN_RESPONSES.get(evaluated_on.evaluation_task)
-    held_out = training.fold and training.fold == evaluated_on.fold
-    return source in training.data_sources and not held_out

@@ -1,16 +1,15 @@
 """Samples of a model beside human responses, item by item, as one self-contained HTML page."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from html import escape
 
 from biml.episodes.datasets import EvaluationSet
-from biml.episodes.episode import Episode
 from biml.episodes.palette import CSS, Palette
 from biml.episodes.transforms import undo_remapping
 from biml.errors import UsageError
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder, Response
+from biml.progress import Progress, no_progress
 from biml.rng import derive_seed
 from biml.vocabulary import UNDEFINED
 
@@ -40,16 +39,11 @@ def sample_items(
     samples_per_response: int = SAMPLES_PER_RESPONSE,
     p_lapse: float = 0.0,
     max_length: int = DEFAULT_MAX_LENGTH,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Progress = no_progress,
 ) -> list[SampledItem]:
     """Sample responses to each item, each with a random order and remapping of its own.
 
-    Args:
-        evaluation: episodes of one query each, with human responses as targets.
-        samples_per_response: for each human response.
-        progress: called with the number of samples done so far.
-    Raises:
-        UsageError: the episodes have several queries.
+    The episodes must have one query each, with human responses as targets.
     """
     episodes = evaluation.episodes
     if evaluation.autoregressive or any(len({q.input for q in e.queries}) != 1 for e in episodes):
@@ -77,18 +71,17 @@ def sample_items(
         )
         for (item, episode), ((response,),) in zip(chunk, sampled, strict=True):
             model[item][undo_remapping(episode, response)] += 1
-        progress(start + len(chunk))
-    return [_sampled_item(episode, model[number]) for number, episode in enumerate(episodes)]
-
-
-def _sampled_item(episode: Episode, model_counts: Counter[Response]) -> SampledItem:
-    return SampledItem(
-        tuple((example.input, example.output) for example in episode.study),
-        episode.queries[0].input,
-        Counter(query.output for query in episode.queries),
-        model_counts,
-        episode.pool or (),
-    )
+        progress(start + len(chunk), len(presented), stage="sampling", unit="responses")
+    return [
+        SampledItem(
+            tuple((example.input, example.output) for example in episode.study),
+            episode.queries[0].input,
+            Counter(query.output for query in episode.queries),
+            model_counts,
+            episode.pool or (),
+        )
+        for episode, model_counts in zip(episodes, model, strict=True)
+    ]
 
 
 def samples_html(items: list[SampledItem], title: str) -> str:
@@ -97,16 +90,17 @@ def samples_html(items: list[SampledItem], title: str) -> str:
     own = sorted({symbol for symbols in used for symbol in symbols})
     palette = Palette.for_symbols([UNDEFINED], own)
     shared = len({frozenset(item.study) for item in items}) == 1
-    aside = (
-        f"<aside><h2>Study examples</h2>{_study_html(items[0], palette)}</aside>" if shared else ""
-    )
-    rows = "".join(
-        f'<tr><th scope="row">{escape(" ".join(item.words))}'
-        f"{'' if shared else _study_html(item, palette)}{_pool_html(item, palette)}"
-        f"<td>{_responses_html(item.human_counts, palette)}"
-        f"<td>{_responses_html(item.model_counts, palette)}"
-        for item in items
-    )
+    aside = rows = ""
+    if shared:
+        aside = f"<aside><h2>Study examples</h2>{_study_html(items[0], palette)}</aside>"
+    for item in items:
+        pool = f'<div class="pool">from {palette.html(item.pool)}</div>' if item.pool else ""
+        rows += (
+            f'<tr><th scope="row">{escape(" ".join(item.words))}'
+            f"{'' if shared else _study_html(item, palette)}{pool}"
+            f"<td>{_responses_html(item.human_counts, palette)}"
+            f"<td>{_responses_html(item.model_counts, palette)}"
+        )
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -141,10 +135,6 @@ def _study_html(item: SampledItem, palette: Palette) -> str:
         for words, symbols in item.study
     )
     return f"<table>{rows}</table>"
-
-
-def _pool_html(item: SampledItem, palette: Palette) -> str:
-    return f'<div class="pool">from {palette.html(item.pool)}</div>' if item.pool else ""
 
 
 def _responses_html(counts: Counter[Response], palette: Palette) -> str:

@@ -25,7 +25,6 @@ from biml.episodes.episode_type import (
     PROBES,
     VALIDATION,
 )
-from biml.evaluation import measure
 from biml.evaluation.accuracy import accuracy, max_response_length
 from biml.evaluation.likelihood import (
     LAPSE_GRID,
@@ -44,10 +43,12 @@ FINE_LAPSE_GRID = tuple(n / 100 for n in range(1, 100))
 
 
 @dataclass(frozen=True)
-class Measurement(measure.Measurement):
+class Measurement:
     """A measurement: `run(context)` computes its tables.
 
     Attributes:
+        version: increased whenever its results change.
+        ineligible_reason: why a model cannot be measured, or "".
         amount: the amount of the `Workload` that it depends on, besides the seed.
         cost: about how many seconds one core takes for a fast network, not in quick mode.
         task: the human task that it needs; empty for none.
@@ -55,6 +56,11 @@ class Measurement(measure.Measurement):
         lapse_from: the measurement whose lapse rate its samples use.
     """
 
+    name: str
+    summary: str
+    version: int
+    run: Callable[[MeasurementContext], Tables]
+    ineligible_reason: Callable[[Any], str]
     amount: str
     cost: float
     task: str = ""
@@ -87,7 +93,7 @@ def _measures(summary: str, version: int, task: str, amount: str, cost: float) -
 def few_shot_likelihood(context: MeasurementContext) -> Tables:
     """Likelihood of people's few-shot responses."""
     symbols = task_symbols(context, FEW_SHOT)
-    evaluation = _evaluation_set(context, FEW_SHOT, own_names=bool(symbols))
+    evaluation = _evaluation_set(context, FEW_SHOT, original_names=bool(symbols))
     # Remapping changes nothing for a symbolic model of this task.
     repeats = 1 if context.model.symbolic else context.workload.few_shot_repeats
     scored = score_responses(context.model.responder(symbols), evaluation, repeats=repeats)
@@ -100,7 +106,7 @@ def open_ended_likelihood(context: MeasurementContext) -> Tables:
     scored_by_fold: dict[str, list[ScoredResponse]] = {}
     symbols = task_symbols(context, OPEN_ENDED)
     for fold, responder in _responders_by_fold(context, symbols):
-        evaluation = _evaluation_set(context, OPEN_ENDED, fold=fold, own_names=bool(symbols))
+        evaluation = _evaluation_set(context, OPEN_ENDED, fold=fold, original_names=bool(symbols))
         scored_by_fold[str(fold or "")] = score_responses(
             responder(), evaluation, repeats=context.workload.open_ended_repeats
         )
@@ -122,10 +128,12 @@ def probe_likelihood(context: MeasurementContext) -> Tables:
 
 
 def _evaluation_set(
-    context: MeasurementContext, task: str, *, fold: int = 0, own_names: bool = False
+    context: MeasurementContext, task: str, *, fold: int = 0, original_names: bool = False
 ) -> EvaluationSet:
     kind = context.model.evaluation_type(task, fold=fold)
-    return open_evaluation_set(kind, context.data, context.workload.seed, own_names=own_names)
+    return open_evaluation_set(
+        kind, context.data, context.workload.seed, original_names=original_names
+    )
 
 
 def _within_sample(fitted_to_task: bool, evaluation: EvaluationSet) -> bool | None:
@@ -172,7 +180,7 @@ def _likelihood_tables(
             "model": name,
             "task": task,
             "fold": fold,
-            "repeats": len(result.passes),
+            "repeats": len(result.by_repeat),
             "p_lapse": result.p_lapse,
             "log_likelihood": result.mean,
             "sd": result.sd,
@@ -260,7 +268,7 @@ def _sampling_options(context: MeasurementContext, task: str) -> dict[str, Any]:
         "seed": context.workload.seed,
         "p_lapse": context.p_lapse,
     }
-    return options if task == PROBES else {**options, "own_names": bool(symbols)}
+    return options if task == PROBES else {**options, "original_names": bool(symbols)}
 
 
 for _name, _summary, _type, _cost, _task, _data in (
