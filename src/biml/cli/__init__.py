@@ -1,0 +1,22 @@
+"""The commands of biml, and the options that several of them have."""
+
+from pathlib import Path
+from typing import Any
+
+
+def add_dir_model(parser: Any, help: str = "folder of the model") -> None:
+    """Add `--dir_model FOLDER`."""
+    help += " (default: %(default)s)"
+    parser.add_argument("--dir_model", default="out_models", metavar="FOLDER", help=help)
+
+
+def add_data_dir(parser: Any) -> None:
+    """Add `--data_dir FOLDER`."""
+    help = "searched first for data folders"
+    parser.add_argument("--data_dir", type=Path, metavar="FOLDER", help=help)
+
+
+def add_device(parser: Any) -> None:
+    """Add `--device NAME`."""
+    help = "auto, cpu, cuda or cuda:N (default: %(default)s)"
+    parser.add_argument("--device", default="auto", metavar="NAME", help=help)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biml.cli.options import add_data_dir
+from biml.cli import add_data_dir
 from biml.episodes.datasets import EPISODES_PER_EPOCH, VALIDATION_EPISODES
 from biml.errors import UsageError
 from biml.grammar import MetaGrammar

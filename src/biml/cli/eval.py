@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biml.cli.options import add_data_dir, add_device, add_dir_model
+from biml.cli import add_data_dir, add_device, add_dir_model
 from biml.errors import UsageError
 from biml.io import atomic_write, check_writable
 from biml.progress import progress_bars

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biml.cli.options import add_data_dir, add_dir_model
+from biml.cli import add_data_dir, add_dir_model
 from biml.errors import BimlError, UsageError
 from biml.io import read_bytes
 from biml.paths import (

@@ -53,9 +53,6 @@ def load(name_or_path: str | Path, device: str = "auto") -> "Model":
         name_or_path: a path; the name of a file in `out_models` or of a model that comes with biml,
             with or without its ending; or a name such as `oracle`.
         device: "auto", "cpu", "cuda" or "cuda:N".
-    Raises:
-        UsageError: there is no such model or device.
-        FormatError: the file is damaged or not a model.
     """
     plugins.load_installed()
     if name_or_path in SYMBOLIC:
@@ -73,10 +70,8 @@ def load(name_or_path: str | Path, device: str = "auto") -> "Model":
 def symbolic(name: str, **options: Any) -> "Model":
     """Build a symbolic or registered model by name, such as `oracle`.
 
-    Args:
-        options: of its class, such as `grammar`, `symbols` or `p`; see `biml.evaluation.symbolic`.
-    Raises:
-        UsageError: there is no such name or option.
+    The options are those of its class, such as `grammar`, `symbols` or `p`; see
+    `biml.evaluation.symbolic`.
     """
     build = symbolic_model(name).build
     try:
@@ -131,24 +126,18 @@ class Model:
         max_length: int | None = None,
         as_table: bool = False,
     ) -> Any:
-        """The most probable symbol at each step, cut at `max_length` symbols.
-
-        Raises:
-            UsageError: too many words or symbols, an empty query, or not a study example.
-        """
+        """The most probable symbol at each step, cut at `max_length` symbols."""
         limit = self._limit(max_length)
         if _is_episodes(study, query):
             return self.responder.respond(study, max_length=limit)
         request = self._request(study, query)
         (responses,) = request.responder.respond([request.episode], max_length=limit)
         found = [request.restore(i, r) for i, r in enumerate(responses)]
-        if not as_table:
-            return request.results(found)
         rows = [[{"response": text}] for text in found]
         if isinstance(study, Episode):
             for (row,), query in zip(rows, study.queries, strict=True):
                 row |= {"target": query.output, "correct": row["response"] == query.output}
-        return request.table(rows)
+        return request.results(found, rows, as_table)
 
     def respond_all(self, study: Study, queries: Iterable[Any], max_length: int = 10) -> list[Any]:
         """The same as `respond` with a list of queries, each a string or a list of words."""
@@ -181,11 +170,8 @@ class Model:
         request = self._request(study, query)
         (samples,) = request.responder.sample([request.episode], max_length=limit, **options)
         found = [[request.restore(i, r) for r in several] for i, several in enumerate(samples)]
-        if not as_table:
-            return request.results(found)
-        return request.table(
-            [[{"sample": i, "response": r} for i, r in enumerate(rows)] for rows in found]
-        )
+        rows = [[{"sample": i, "response": r} for i, r in enumerate(several)] for several in found]
+        return request.results(found, rows, as_table)
 
     def log_prob(
         self,
@@ -210,10 +196,9 @@ class Model:
         (scores,) = request.responder.log_prob([request.episode])
         n_symbols = len(request.episode.pool or request.responder.symbols) + 1
         found = [float(apply_lapse(one, p_lapse, n_symbols).sum()) for one in scores]
-        if not as_table:
-            return request.results(found)
         pairs = zip(request.original.queries, found, strict=True)
-        return request.table([[{"response": q.output, "log_prob": value}] for q, value in pairs])
+        rows = [[{"response": query.output, "log_prob": value}] for query, value in pairs]
+        return request.results(found, rows, as_table)
 
     def probabilities(
         self,
@@ -234,19 +219,16 @@ class Model:
         n = whole_number("k", k, 1) * (1 if request.episode is request.original else 4)
         best = best_responses(request.responder, request.episode, n, self._limit(max_length))
         found = []
-        for i, rows in enumerate(best):
+        for i, pairs in enumerate(best):
             summed: Counter[Query] = Counter()
-            for response, p in rows:
+            for response, p in pairs:
                 summed[request.restore(i, response)] += p  # type: ignore[assignment]
             found.append(summed.most_common(k))
-        if not as_table:
-            return request.results(found)
-        return request.table(
-            [
-                [{"rank": i, "response": r, "probability": p} for i, (r, p) in enumerate(rows, 1)]
-                for rows in found
-            ]
-        )
+        rows = [
+            [{"rank": i, "response": r, "probability": p} for i, (r, p) in enumerate(pairs, 1)]
+            for pairs in found
+        ]
+        return request.results(found, rows, as_table)
 
     def __repr__(self) -> str:
         if not isinstance(self.responder, NetworkResponder):
@@ -329,11 +311,12 @@ class _Request:
             response = undo_remapping(self.episode, response)
         return " ".join(response) if isinstance(self.given[number], str) else response
 
-    def results(self, found: list[T]) -> T | list[T]:
-        return found[0] if self.single else found
-
-    def table(self, rows: Sequence[Sequence[Mapping[str, Any]]]) -> "pd.DataFrame":
-        """A table of the rows of each query."""
+    def results(
+        self, found: list[T], rows: Sequence[Sequence[Mapping[str, Any]]], as_table: bool
+    ) -> "T | list[T] | pd.DataFrame":
+        """What was found for each query, or the rows of each query as a table."""
+        if not as_table:
+            return found[0] if self.single else found
         import pandas as pd
 
         return pd.DataFrame(

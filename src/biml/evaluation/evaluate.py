@@ -80,9 +80,6 @@ def evaluate(
         repeats: with random orders and remappings, for the likelihood.
         episodes: only the first so many.
         data_dir: searched first for data folders.
-    Raises:
-        UsageError: no such model or episode type, or the model has another vocabulary.
-        BimlError: data are missing; the message says how to get them.
 
     >>> evaluate("oracle", "few_shot_gold", repeats=1, episodes=2).novel.mean
     100.0

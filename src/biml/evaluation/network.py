@@ -39,10 +39,8 @@ T = TypeVar("T")
 class NetworkResponder:
     """A network of any architecture as a `Responder`; it computes where its parameters are.
 
-    Attributes:
-        max_tokens: source tokens computed together.
-        batch_size: at most so many episodes are computed together; None: any number.
-        precision: "fp32", or "bf16" for automatic mixed precision.
+    At most `max_tokens` source tokens, and `batch_size` episodes, are computed together; the
+    `precision` is "fp32", or "bf16" for automatic mixed precision.
     """
 
     network: EpisodeNetwork
@@ -171,9 +169,6 @@ def greedy_decode(
 
     A response ends at EOS or is cut at `max_length` symbols. SOS, PAD and symbols outside an
     episode's pool are never chosen.
-
-    Raises:
-        UsageError: a symbol is not in the network's vocabulary.
     """
     distinct = deduplicate(episodes)
     responses: list[Response] = [()] * len(distinct)
@@ -200,9 +195,6 @@ def sample_decode(
     Ends and exclusions are as in `greedy_decode`, the remaining probabilities renormalised. Uniform
     numbers are drawn beforehand in the order of the queries, so that samples depend on the
     generator (on the CPU) and not on batching; equal queries get samples of their own.
-
-    Raises:
-        UsageError: `p_lapse` is no probability, or a symbol is not in the network's vocabulary.
     """
     check_lapse(p_lapse)
     distinct = deduplicate(episodes)
@@ -283,9 +275,6 @@ def response_log_probs(
 
     The softmax is over all output entries, SOS and PAD too, as in training; in an episode with a
     pool it is over the pool and EOS, and a symbol outside the pool has probability zero.
-
-    Raises:
-        UsageError: a symbol is not in the network's vocabulary.
     """
     distinct = deduplicate(episodes)
     output = network.vocabulary.output
@@ -358,9 +347,6 @@ def teacher_forced_exact_match(
     """For each episode and query whether `greedy_decode` would give its target.
 
     One pass over the targets, several times as fast as decoding (see `networks.base.exact_match`).
-
-    Raises:
-        UsageError: a symbol is not in the network's vocabulary.
     """
     is_exact = [[False] * len(episode.queries) for episode in episodes]
     device = next(network.parameters()).device

@@ -34,10 +34,7 @@ class Responder(Protocol):
         """For each episode and query the natural log-probabilities of the target's symbols.
 
         Each array has one number per symbol and one for the end (EOS) last, without a lapse. A
-        symbol outside the episode's pool has -inf.
-
-        Raises:
-            UsageError: a symbol is unknown to this model.
+        symbol outside the episode's pool has -inf; one unknown to this model is a UsageError.
         """
 
     def respond(
@@ -72,17 +69,7 @@ def check_lapse(p_lapse: float) -> None:
 
 @dataclass(frozen=True)
 class SymbolicModel:
-    """A responder with a name: a symbolic model, or one added by `biml.register_responder`.
-
-    Attributes:
-        name: as `--models` and `--fn_out_model` take it.
-        title: as the paper calls it, or would.
-        summary: one line.
-        tasks: the tasks that it can do: `few-shot`, `open-ended`.
-        build: makes the responder; with `symbols=`, one that responds in these.
-        uses_grammar: whether it is given the grammar of an episode, which makes its accuracy on
-            new grammars meaningless.
-    """
+    """A responder with a name: a symbolic model, or one added by `biml.register_responder`."""
 
     name: str
     title: str
@@ -113,9 +100,8 @@ def register_responder(
         summary: one line for listings.
         title: for reports; by default the name.
         tasks: the tasks that it can do, of `few-shot` and `open-ended`.
-        uses_grammar: whether it reads `Episode.grammar`; its accuracy is then not reported.
-    Raises:
-        UsageError: the name is taken.
+        uses_grammar: whether it reads `Episode.grammar`, which makes its accuracy on new grammars
+            meaningless; it is then not reported.
     """
     row = SymbolicModel(name, title or name, summary, tuple(tasks), factory, uses_grammar)
     plugins.register(SYMBOLIC, "responder", name, row)

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -58,10 +58,7 @@ class TokenwiseModel(ABC):
     ) -> NextTokenFn:
         """The probabilities of the next symbol (in the order of `choices`) for one query.
 
-        The episode's targets must not be used.
-
-        Raises:
-            UsageError: this model cannot respond to such an episode; the message says why.
+        The episode's targets must not be used; a UsageError says why the model cannot respond.
         """
 
     def log_prob(self, episodes: Sequence[Episode], /) -> list[list[np.ndarray]]:
@@ -161,9 +158,6 @@ class ResponseMixture:
     past its end: the limit of a mixture with lapses as the lapse rate goes to zero. With a single
     response this is the published oracle, which expects its own symbol whatever the prefix.
 
-    Raises:
-        UsageError: a response has a symbol that is not a choice.
-
     >>> mixture = ResponseMixture({("RED", "RED"): 0.9, ("RED", "BLUE"): 0.1}, ("RED", "BLUE"))
     >>> mixture(()).tolist(), mixture((0,)).tolist()  # RED, BLUE and the end
     ([1.0, 0.0, 0.0], [0.9, 0.1, 0.0])
@@ -205,9 +199,8 @@ class Oracle(TokenwiseModel):
     With a lapse (`likelihood.apply_lapse`) this is the published model: λ/|S| for a symbol other
     than the gold one, and 1/|S| past its end. Subclasses mix in erroneous responses.
 
-    Attributes:
-        grammar: in canonical names, for episodes without one (the human few-shot files have none).
-        max_output: of two outputs of altered grammars, longer ones are replaced by the right one.
+    `grammar`, in canonical names, is for episodes without one, such as the human few-shot files.
+    An altered grammar's output of more than `max_output` symbols is replaced by the correct one.
 
     >>> from biml.episodes.episode_type import gold_episode
     >>> (responses,) = Oracle(symbols=GOLD.symbols).respond([gold_episode()])
@@ -295,16 +288,11 @@ class SlipOracle(Oracle):
 
 
 def episode_grammar(episode: Episode, default: Grammar) -> Grammar:
-    """The grammar of an episode in its words and symbols; else `default`, in canonical names.
-
-    Raises:
-        UsageError: the default contradicts the study examples.
-    """
+    """The grammar of an episode in its words and symbols; else `default`, in canonical names."""
     if episode.grammar is not None:
         return episode.grammar
-    grammar = default
-    if episode.remapping is not None:
-        grammar = default.remap(episode.remapping.words, episode.remapping.symbols)
+    remapping = episode.remapping
+    grammar = default.remap(remapping.words, remapping.symbols) if remapping else default
     for example in episode.study:
         if grammar.interpret(example.input) != example.output:
             raise UsageError(
@@ -376,21 +364,24 @@ class OpenEndedBiasModel(TokenwiseModel):
         return following
 
 
-_oracle = partial(SymbolicModel, tasks=("few-shot",), uses_grammar=True)
-
+_FEW_SHOT, _GOLD = ("few-shot",), "the gold grammar's output"
 _BUILTIN = (
-    _oracle("oracle", "Symbolic (oracle)", "the gold grammar's output", build=Oracle),
-    _oracle(
+    SymbolicModel("oracle", "Symbolic (oracle)", _GOLD, _FEW_SHOT, Oracle, True),
+    SymbolicModel(
         "oracle-biases",
         "Symbolic (oracle/biases)",
-        "the gold grammar's output, mixed with one-to-one and argument-swapped responses",
-        build=BiasOracle,
+        f"{_GOLD}, mixed with one-to-one and argument-swapped responses",
+        _FEW_SHOT,
+        BiasOracle,
+        uses_grammar=True,
     ),
-    _oracle(
+    SymbolicModel(
         "oracle-slips",
         "Symbolic (oracle/slips)",
-        "the gold grammar's output, with rule-level errors that are likelier in longer queries",
-        build=SlipOracle,
+        f"{_GOLD}, with rule-level errors that are likelier in longer queries",
+        _FEW_SHOT,
+        SlipOracle,
+        uses_grammar=True,
     ),
     SymbolicModel(
         "biases",
@@ -404,11 +395,7 @@ SYMBOLIC |= {row.name: row for row in _BUILTIN}
 
 
 def symbolic_model(name: str) -> SymbolicModel:
-    """Return the row called `name`.
-
-    Raises:
-        UsageError: there is none; the message lists them all.
-    """
+    """Return the row called `name`; a UsageError lists them all."""
     if name not in SYMBOLIC:
         plugins.load_installed()
     if name not in SYMBOLIC:
