@@ -214,6 +214,17 @@ def test_a_card_is_described_in_words(top: Path, capsys) -> None:
         assert text in told
 
 
+def test_metrics_on_data_seen_in_training_are_marked(top: Path, capsys) -> None:
+    joint = top.with_name("net-BIML-joint-top.safetensors")
+    metrics = {"open_ended": FIGURES["few_shot_human"] | {"episode_type": "open_end_human_all"}}
+    contents = checkpoint.checkpoint_of(small_network(), "joint")
+    write_safetensors(joint, {**contents, "card": {**CARD, "figures": metrics}})
+    assert main(["models", "net-BIML-joint-top"]) == 0
+    assert "open-ended responses, seen in training" in " ".join(capsys.readouterr().out.split())
+    assert main(["models", "net-BIML-top"]) == 0
+    assert "seen in training" not in capsys.readouterr().out
+
+
 def test_a_card_is_printed_as_json(top: Path, capsys) -> None:
     assert main(["models", "net-BIML-top", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == read_card(top)

@@ -4,7 +4,6 @@
 `likelihood_differences` compares summed log-likelihoods of models, with bootstrap intervals.
 """
 
-from collections.abc import Sequence
 from itertools import combinations, islice, permutations
 from math import factorial
 
@@ -46,17 +45,13 @@ def item_correlation(
     Args:
         responses: of people and models to the same items.
         reference: the model that the others are correlated with.
-        seed: of permutations and resamples.
-        resamples: of the bootstrap.
-        level: of the interval.
+        resamples, level: of the bootstrap, whose interval is for `level` of the resamples.
     Returns:
         A row per model: the number of `items`; `r`; `p`, the share of `permutations` of the items
         with an absolute r at least as large (two-sided; all permutations, or 100,000 random
         ones); the percentile interval `low` to `high` from resampling responses within items,
         people's and the model's; and `noise_ceiling`, the median r of people's accuracies with
         those of as many responses resampled from them. Missing (NaN) without variance.
-    Raises:
-        UsageError: there are no responses of the reference, or items differ between models.
     """
     accuracies = item_accuracy(responses, grammar)
     people = accuracies[accuracies["model"] == reference].set_index("item")
@@ -131,8 +126,7 @@ def percentile_interval(
     """The central interval of bootstrap values; missing (NaN) without values."""
     if not len(values):
         return float("nan"), float("nan")
-    ends: Sequence[float] = ((1 - level) / 2, (1 + level) / 2)
-    low, high = np.quantile(values, ends)
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
@@ -160,16 +154,12 @@ def likelihood_differences(
             responses.
         bootstrap_unit: resample `participants`, or `responses` within each item; by default, for
             each task, participants if all are known.
-        level: of the interval.
         seed: of the resamples, which are the same for each pair.
     Returns:
         A row per pair: `model`, `other`, `difference` (positive if `model` is better), the
         percentile interval `low` to `high`, the share `better` of resamples in which `model` is
         better, the bootstrap `unit` and the number of `units`. Interval and share are missing (NaN)
         if no item or task has more than one unit.
-    Raises:
-        UsageError: the models were scored on different responses, a response is impossible for one
-            (log-likelihood -inf), or participants are requested and unknown.
     """
     models = list(dict.fromkeys(log_likelihoods["model"]))
     if bootstrap_unit is not None and bootstrap_unit not in BOOTSTRAP_UNITS:

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from biml.analysis.responses import equal_responses, tokens
+from biml.analysis.responses import equal_responses, tokens, with_targets
 from biml.errors import UsageError
 from biml.grammar import GOLD, Grammar
 from biml.grammar.perturbations import iconic_grammar, is_argument_reversing
@@ -44,6 +44,13 @@ def is_one_to_one(query: Sequence[str], response: Sequence[str], grammar: Gramma
     True
     """
     meanings = {rule.lhs[0]: rule.rhs for rule in grammar.primitives}
+    return is_word_by_word(query, response, meanings)
+
+
+def is_word_by_word(
+    query: Sequence[str], response: Sequence[str], meanings: Mapping[str, tuple[str, ...]]
+) -> bool:
+    """Whether a response has one symbol per word, which is the word's meaning where known."""
     return len(query) == len(response) and all(
         meanings.get(word, (symbol,)) == (symbol,)
         for word, symbol in zip(query, response, strict=True)
@@ -76,12 +83,8 @@ def annotate_errors(responses: pd.DataFrame, grammar: GrammarOrGrammars = GOLD) 
         item, query, response = key
         known[key] = _error_type(tokens(query), tokens(response), _item_grammar(grammar, item))
     targets, errors = ([known[key][n] for key in keys] for n in (0, 1))
-    index = responses.index
-    annotated = responses.copy()
-    annotated["target"] = pd.Series(targets, index, dtype="string")
-    annotated["error_type"] = pd.Series(errors, index, dtype="string")
-    annotated["correct"] = equal_responses(annotated)
-    return annotated
+    annotated = with_targets(responses, targets, errors)
+    return annotated.assign(correct=equal_responses(annotated))
 
 
 def item_accuracy(
@@ -89,10 +92,8 @@ def item_accuracy(
 ) -> pd.DataFrame:
     """Percent of correct responses to each item (Fig. 2), in order of first occurrence.
 
-    Returns:
-        A row per model and item: `functions` (function words in the query), `complexity` (see
-        `complexity`), `outputs` (symbols of the target), `responses`, `correct` (counts) and
-        `accuracy`.
+    A row has the numbers of `functions` (function words in the query), `outputs` (symbols of the
+    target), `responses` and `correct` ones, the `complexity` (see there) and the `accuracy`.
     """
     annotated = annotate_errors(responses, grammar)
     items = (
@@ -105,9 +106,13 @@ def item_accuracy(
         )
         .reset_index()
     )
+    queries = zip(items["item"], items["query"], strict=True)
     items["functions"] = [
-        _functions(tokens(query), _item_grammar(grammar, item))
-        for item, query in zip(items["item"], items["query"], strict=True)
+        sum(
+            any(word in rule.words for rule in _item_grammar(grammar, item).functions)
+            for word in tokens(query)
+        )
+        for item, query in queries
     ]
     items["complexity"] = items["functions"].map(complexity).astype("string")
     items["outputs"] = [len(tokens(target)) for target in items["target"]]
@@ -156,15 +161,16 @@ def error_rates(
     An error is potentially iconic if the query has an argument-reversing function (`after`), even
     if swapped arguments would not change the output.
 
-    Returns:
-        A row per model: `errors`, `one_to_one` (counts) and `one_to_one_percent`;
-        `reversing_errors` (to queries with such a function), `iconic` and `iconic_percent`. The
-        percentage of nothing is missing (NaN).
+    A row counts `errors`, `one_to_one`, `reversing_errors` (to queries with such a function)
+    and `iconic`, and two percentages, which are missing (NaN) without any errors.
     """
     annotated = annotate_errors(responses, grammar)
     keys = list(zip(annotated["item"], annotated["query"], strict=True))
     reverses = {
-        (item, query): _has_reversing_rule(tokens(query), _item_grammar(grammar, item))
+        (item, query): any(
+            is_argument_reversing(rule) and not set(rule.words).isdisjoint(tokens(query))
+            for rule in _item_grammar(grammar, item).rules
+        )
         for item, query in dict.fromkeys(keys)
     }
     wrong = ~annotated["correct"].astype(bool)
@@ -193,19 +199,6 @@ def _item_grammar(grammar: GrammarOrGrammars, item: str) -> Grammar:
     if item not in grammar:
         raise UsageError(f"no grammar for the item {item!r}; `people.few_shot_grammars` has all")
     return grammar[item]
-
-
-def _functions(query: tuple[str, ...], grammar: Grammar) -> int:
-    names = {word for rule in grammar.functions for word in rule.words}
-    return sum(word in names for word in query)
-
-
-def _has_reversing_rule(query: tuple[str, ...], grammar: Grammar) -> bool:
-    return any(
-        not set(rule.words).isdisjoint(query)
-        for rule in grammar.rules
-        if is_argument_reversing(rule)
-    )
 
 
 def _error_type(

@@ -24,28 +24,20 @@ ComputeMeasure = Callable[..., float | pd.DataFrame]
 
 @dataclass(frozen=True)
 class BehaviourMeasure:
-    """One measure of behaviour.
-
-    Attributes:
-        name: its key, such as `error_rates`.
-        task: the responses it applies to: `few_shot`, `open_ended`, `probes` or a custom task.
-        label: a few words for tables and figures.
-        summary: one line that says what it measures, with units.
-        compute: takes the responses of one model (or people) to the task.
-        across_models: `compute` takes the responses of people and all models together instead, and
-            returns a table with the column `model`.
-        uses_grammar: `compute` also takes the grammar, or the grammar of each item.
-        builtin: it has tables of its own in the results, so the table `measures` omits it.
-    """
+    """One measure of the behaviour of people and models in a task, built in or custom."""
 
     name: str
     task: str
     label: str
     summary: str
     compute: ComputeMeasure
+    """Takes the responses of one model (or people) to the task."""
     across_models: bool = False
+    """It takes those of people and all models instead; its table has the column `model`."""
     uses_grammar: bool = False
+    """It also takes the grammar, or the grammar of each item."""
     builtin: bool = False
+    """It has tables of its own in the results, so the table `measures` omits it."""
 
 
 def _measure(name: str, task: str, compute: ComputeMeasure, **options: Any) -> BehaviourMeasure:
@@ -61,19 +53,12 @@ def _measure(name: str, task: str, compute: ComputeMeasure, **options: Any) -> B
 
 
 _builtin = partial(_measure, builtin=True)
+_few_shot = partial(_builtin, task=FEW_SHOT, uses_grammar=True)
 _BUILTIN = (
-    _builtin("item_accuracy", FEW_SHOT, few_shot.item_accuracy, uses_grammar=True),
-    _builtin(
-        "accuracy_by_complexity", FEW_SHOT, few_shot.accuracy_by_complexity, uses_grammar=True
-    ),
-    _builtin("error_rates", FEW_SHOT, few_shot.error_rates, uses_grammar=True),
-    _builtin(
-        "item_correlation",
-        FEW_SHOT,
-        comparison.item_correlation,
-        across_models=True,
-        uses_grammar=True,
-    ),
+    _few_shot("item_accuracy", compute=few_shot.item_accuracy),
+    _few_shot("accuracy_by_complexity", compute=few_shot.accuracy_by_complexity),
+    _few_shot("error_rates", compute=few_shot.error_rates),
+    _few_shot("item_correlation", compute=comparison.item_correlation, across_models=True),
     _builtin("response_patterns", OPEN_ENDED, open_ended.pattern_rates),
     _builtin("probe_consistency", PROBES, probes.consistency_rates),
     _builtin("mutual_exclusivity", PROBES, probes.mutual_exclusivity),
@@ -92,9 +77,6 @@ def register_measure(
     Without `across_models` the function takes the responses of one model and returns a number or a
     table; with it, the responses of people (model `people`) and all models, and it returns a table
     with the column `model`.
-
-    Raises:
-        UsageError: a measure of this name exists.
 
     >>> @register_measure("mean_length", task="few_shot", label="symbols per response")
     ... def mean_length(responses):
@@ -117,11 +99,8 @@ def register_measure(
 
 def measures_of(task: str, *, builtin: bool | None = None) -> list[BehaviourMeasure]:
     """The measures of a task; only built-in or only registered ones if `builtin` is given."""
-    return [
-        measure
-        for measure in MEASURES.values()
-        if measure.task == task and builtin in (None, measure.builtin)
-    ]
+    every = MEASURES.values()
+    return [one for one in every if one.task == task and builtin in (None, one.builtin)]
 
 
 def measure_table(
@@ -129,10 +108,8 @@ def measure_table(
 ) -> pd.DataFrame:
     """The measure's table for people and models, with the column `model` first.
 
-    A measure that returns a number has the columns `model` and `value`.
-
-    Raises:
-        BimlError: the measure fails, or returns something else; the message names it.
+    A measure that returns a number has the columns `model` and `value`. A BimlError names a measure
+    that fails.
     """
     extra = (grammar,) if measure.uses_grammar else ()
     if measure.across_models:

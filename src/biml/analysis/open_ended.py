@@ -64,12 +64,7 @@ PATTERNS = tuple(_PATTERN_TESTS)
 
 
 def response_patterns(responses: pd.DataFrame) -> pd.DataFrame:
-    """The patterns of each response set.
-
-    Returns:
-        A row per set: `model`, `seed`, `task`, `participant`, `sample`, the number of `responses`,
-        and for each pattern whether the set has it.
-    """
+    """A row for each response set: its number of `responses`, and whether it has each pattern."""
     rows = []
     for key, group in responses.groupby(RESPONSE_SET_KEYS, sort=False, dropna=False):
         queries, answers = map(tokens, group["query"]), map(tokens, group["response"])
@@ -84,9 +79,7 @@ def response_patterns(responses: pd.DataFrame) -> pd.DataFrame:
 def pattern_rates(responses: pd.DataFrame, *, by: Sequence[str] = ("model",)) -> pd.DataFrame:
     """Percent of response sets with each pattern (Fig. 4).
 
-    Returns:
-        A row per model: the number of `response_sets`; for each pattern their count, and
-        `…_percent`.
+    A row has the number of `response_sets`, and of each pattern the count and `…_percent`.
     """
     grouped = response_patterns(responses).groupby(list(by), sort=False, dropna=False)
     table = grouped[list(PATTERNS)].sum().astype("int64")

@@ -15,15 +15,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from biml.analysis.few_shot import percent
-from biml.analysis.responses import equal_responses, study_examples, tokens
+from biml.analysis.few_shot import is_word_by_word, percent
+from biml.analysis.responses import equal_responses, study_examples, tokens, with_targets
 from biml.analysis.stats import logistic_regression
 from biml.episodes.episode import Example
 from biml.errors import UsageError
 
 EXCLUSIVITY, CONCATENATION, TRADE_OFF = "mutual exclusivity", "concatenation", "trade-off"
-
-TRIAL_KINDS = (EXCLUSIVITY, CONCATENATION, TRADE_OFF)
 
 TRIAL_COLUMNS = ("study", "allowed_outputs", "query")
 """Columns that define a trial."""
@@ -82,10 +80,7 @@ class Trial:
         if self.kind == CONCATENATION:
             return response == self.concatenation
         if self.kind == TRADE_OFF:
-            return len(response) == len(self.query) and all(
-                self.meanings.get(word, (symbol,)) == (symbol,)
-                for word, symbol in zip(self.query, response, strict=True)
-            )
+            return is_word_by_word(self.query, response, self.meanings)
         return bool(response) and response not in self.meanings.values()
 
 
@@ -122,20 +117,14 @@ def annotate_targets(responses: pd.DataFrame) -> pd.DataFrame:
         "other" if target and tokens(response) != target else ""
         for target, response in zip(targets, responses["response"], strict=True)
     ]
-    annotated = responses.copy()
-    annotated["target"] = pd.Series(map(" ".join, targets), responses.index, dtype="string")
-    annotated["error_type"] = pd.Series(errors, responses.index, dtype="string")
-    annotated["correct"] = equal_responses(annotated).mask(annotated["target"] == "")
-    return annotated
+    annotated = with_targets(responses, list(map(" ".join, targets)), errors)
+    return annotated.assign(correct=equal_responses(annotated).mask(annotated["target"] == ""))
 
 
 def consistency_rates(responses: pd.DataFrame, *, by: Sequence[str] = ("model",)) -> pd.DataFrame:
-    """Percent of responses with the bias that each kind of trial probes.
+    """Percent of responses with the bias that each `kind` of trial probes.
 
     Over the trade-off trials it is the preference of one-to-one over mutual exclusivity.
-
-    Returns:
-        A row per model and `kind`: `responses`, `consistent` (counts), `percent`.
     """
     return _consistency_counts(annotate_trials(responses), [*by, "kind"])
 
@@ -152,14 +141,9 @@ def mutual_exclusivity_regression(
 ) -> pd.DataFrame:
     """Logistic regression of mutual exclusivity on counter-examples and pool size, in log-odds.
 
-    Args:
-        responses: of one model, or of people.
-        participant_effect: fit a random intercept for each participant, as the supplement does; the
-            published files do not identify participants, new data can.
-    Returns:
-        See `logistic_regression`; the predictors are `counter_examples` and `pool_size`.
-    Raises:
-        UsageError: several models, or unknown participants with `participant_effect`.
+    The responses are of one model, or of people. With `participant_effect` each participant has a
+    random intercept, as in the supplement; the published files do not identify participants, new
+    data can. The table is that of `logistic_regression`.
     """
     if responses["model"].nunique() > 1:
         raise UsageError("a regression is for one model; select its rows")

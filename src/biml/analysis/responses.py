@@ -153,6 +153,15 @@ def equal_responses(responses: pd.DataFrame) -> pd.Series:
     return pd.Series(same, responses.index, dtype="boolean")
 
 
+def with_targets(
+    responses: pd.DataFrame, targets: list[str], error_types: list[str]
+) -> pd.DataFrame:
+    """The responses with the columns `target` and `error_type` replaced."""
+    columns = {"target": targets, "error_type": error_types}
+    index = responses.index
+    return responses.assign(**{k: pd.Series(v, index, dtype="string") for k, v in columns.items()})
+
+
 def file_stem(name: str) -> str:
     """The name of an episode file without folders and suffix."""
     return name.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".txt")
@@ -200,10 +209,8 @@ def read_responses(
     Args:
         words, symbols: the known input words and output symbols; any if not given.
     Raises:
-        UsageError: the path has another suffix.
         FormatError: a column is missing or misspelled, a cell has the wrong type, a query or item
             is empty, a word or symbol is unknown, or a participant has two responses to an item.
-        BimlError: the file cannot be read.
     """
     rows, _ = read_rows(path)
     check_rows(rows, words=words, symbols=symbols and (*symbols, UNDEFINED))
@@ -269,9 +276,6 @@ def check_rows(
         words, symbols: the known ones; any if not given.
         max_length: if given, a response must have from one to so many symbols.
         remedy: for an unknown symbol.
-    Raises:
-        FormatError: the query, the item or (with `max_length`) the response is empty, a word or
-            symbol is unknown, or a participant (or sample number) has two responses to an item.
     """
     first_rows: dict[tuple[object, ...], FileRow] = {}
     for row in rows:

@@ -37,7 +37,6 @@ def logistic_regression(
 
     Args:
         outcome: whether the event happened, a row each.
-        predictors: a column each.
         groups: of each row; their random intercepts have a normal distribution whose standard
             deviation is fitted too. The likelihood is integrated by adaptive Gauss-Hermite
             quadrature (Pinheiro & Bates 1995).

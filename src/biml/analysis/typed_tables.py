@@ -27,23 +27,17 @@ _TYPE_PROBLEMS = {
 
 @dataclass(frozen=True)
 class TypedTable:
-    """A table read from a file.
-
-    Attributes:
-        frame: the known columns of the file; empty cells are missing numbers, but empty texts.
-        source: the file.
-        numbers: the line (CSV) or row (Parquet) of each row.
-        unit: `line` or `row`.
-        columns: the names of all columns of the file.
-        remedy: appended to error messages.
-    """
+    """A table read from a file; empty cells are missing numbers, but empty texts."""
 
     frame: pd.DataFrame
     source: str
     numbers: tuple[int, ...]
+    """The line (CSV) or row (Parquet, by `unit`) of each row."""
     unit: str
     columns: tuple[str, ...]
+    """The names of all columns of the file."""
     remedy: str = ""
+    """Appended to error messages."""
 
     def error(self, row: int, problem: str) -> FormatError:
         """An error that names the line of a row (counted from 0)."""
@@ -81,10 +75,6 @@ def read_typed_table(
     Args:
         aliases: old names of columns, with their present ones.
         remedy: appended to error messages, such as "; run `biml reproduce` again".
-    Raises:
-        UsageError: the path ends in neither `.csv` nor `.parquet`.
-        FormatError: a column is missing, duplicated or misspelled, or a cell has another type.
-        BimlError: the file cannot be read.
     """
     suffix = table_suffix(path)
     source = str(path)

@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from biml.cli import add_data_dir
 from biml.episodes.datasets import EPISODES_PER_EPOCH, VALIDATION_EPISODES
@@ -14,10 +13,6 @@ from biml.grammar.meta_grammar import MIN_VALUES
 from biml.human.resources import RESOURCES, resource
 from biml.paths import DataFolders, user_data_folder
 from biml.progress import progress_bars
-
-if TYPE_CHECKING:
-    from biml.human.download import InstallResult
-    from biml.human.experiment import HumanExperiment
 
 SUMMARY = "Download, import and list human data, published episodes and trained networks."
 
@@ -69,34 +64,23 @@ def run(args: argparse.Namespace) -> None:
     if args.action == "import" and _is_custom_experiment(args.path, args.study):
         _import_experiment(args)
         return
-    destination = args.dest or user_data_folder()
+    folder = args.dest or user_data_folder()
     try:
         with progress_bars() as progress:
+            options = {"overwrite": args.overwrite, "progress": progress}
             if args.action == "import":
-                result = import_path(
-                    args.path, destination, overwrite=args.overwrite, progress=progress
-                )
+                result = import_path(args.path, folder, **options)
             else:
-                result = download(
-                    resource(args.kind),
-                    destination,
-                    url=args.url,
-                    overwrite=args.overwrite,
-                    progress=progress,
-                )
+                result = download(resource(args.kind), folder, url=args.url, **options)
     except KeyboardInterrupt:
         if args.action == "download":
             print("stopped; the same command resumes where the server allows", file=sys.stderr)
         raise
-    _print_installed(result, args.dest)
-
-
-def _print_installed(result: "InstallResult", dest: Path | None) -> None:
     print(f"{result.resource.name}: {result.files:,} files in {result.folder}")
     if result.kept:
         print(f"left unchanged (--overwrite replaces them): {', '.join(result.kept)}")
-    if dest is not None and DataFolders().get(result.resource.folder) != result.folder:
-        print(f"other commands find it with --data_dir {dest} or BIML_DATA={dest}")
+    if args.dest is not None and DataFolders().get(result.resource.folder) != result.folder:
+        print(f"other commands find it with --data_dir {args.dest} or BIML_DATA={args.dest}")
 
 
 def _is_custom_experiment(path: Path, study: Path | None) -> bool:
@@ -119,7 +103,7 @@ def _is_custom_experiment(path: Path, study: Path | None) -> bool:
 
 
 def _import_experiment(args: argparse.Namespace) -> None:
-    from biml.human.experiment import write_experiment
+    from biml.human.experiment import TASK_EPISODE_TYPES, write_experiment
     from biml.human.readers import read_episode_files, read_response_table
 
     if args.study is None:
@@ -129,12 +113,6 @@ def _import_experiment(args: argparse.Namespace) -> None:
     name = Path(os.path.abspath(args.path)).stem  # `.` has no name
     destination = args.dest or Path(f"{name}-data")
     folder = write_experiment(experiment, destination, overwrite=args.overwrite)
-    _print_imported(experiment, folder, destination)
-
-
-def _print_imported(experiment: "HumanExperiment", folder: Path, destination: Path) -> None:
-    from biml.human.experiment import TASK_EPISODE_TYPES
-
     participants = len(experiment.participants)
     print(
         f"{experiment.task.replace('_', '-')}: {len(experiment.responses):,} responses of "
@@ -205,24 +183,13 @@ def configure_generate(parser: argparse.ArgumentParser) -> None:
         help="the folder to write; training finds it by the name data_algebraic "
         "(default: %(default)s in the current directory)",
     )
-    for part, number, kind in (
-        ("train", EPISODES_PER_EPOCH, "training"),
-        ("val", VALIDATION_EPISODES, "validation"),
+    for name, default, help in (
+        ("train", EPISODES_PER_EPOCH, "number of training episodes"),
+        ("val", VALIDATION_EPISODES, "number of validation episodes"),
+        ("seed", 0, "the files depend on this and the options here, not on --workers"),
     ):
-        parser.add_argument(
-            f"--{part}",
-            type=int,
-            default=number,
-            metavar="N",
-            help=f"number of {kind} episodes (default: %(default)s)",
-        )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="the files depend on this and the options here, not on --workers (default: 0)",
-    )
+        help += " (default: %(default)s)"
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=help)
     meta = parser.add_argument_group(
         "the meta-grammar that grammars are sampled from",
         f"With the published words, --n_primitives and --n_functions are at most {MAX_WORDS} "
@@ -260,21 +227,11 @@ def run_generate(args: argparse.Namespace) -> None:
     from biml.episodes.generate import DatasetSpec, generate
     from biml.episodes.text_format import read_episode
 
-    spec = DatasetSpec(
-        args.train,
-        args.val,
-        args.seed,
-        _meta_grammar(args),
-        tuple(map(read_episode, args.holdout_grammar)),
-    )
+    held_out = tuple(map(read_episode, args.holdout_grammar))
+    spec = DatasetSpec(args.train, args.val, args.seed, _meta_grammar(args), held_out)
     with progress_bars() as progress:
-        generate(
-            spec,
-            args.out,
-            workers=args.workers,
-            overwrite=args.overwrite,
-            progress=progress,
-        )
+        options = {"workers": args.workers, "overwrite": args.overwrite}
+        generate(spec, args.out, **options, progress=progress)
     print(f"{args.train:,} training and {args.val:,} validation episodes in {args.out.resolve()}")
     if args.out.name != "data_algebraic":
         print("training looks for a folder called data_algebraic; rename it to be found")
@@ -312,12 +269,9 @@ def run_episode_types(args: argparse.Namespace) -> None:
 
     rows = EPISODE_TYPES.values() if args.name is None else (episode_type(args.name),)
     for row in rows:
-        print(row.name)
-        print(f"    {row.summary}")
-        if row.training:
-            print(f"    trains on {', '.join(row.data_sources) or 'its own data'}")
-        else:
-            print("    for evaluation only")
+        print(f"{row.name}\n    {row.summary}")
+        sources = f"trains on {', '.join(row.data_sources) or 'its own data'}"
+        print(f"    {sources if row.training else 'for evaluation only'}")
         if row.evaluation_task:
             print(f"    evaluation episodes: {row.evaluation_task}")
         if row.tasks:

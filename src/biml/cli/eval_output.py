@@ -75,11 +75,7 @@ class EvalTask:
             )
 
     def response_sets(self) -> list[Episode]:
-        """Episodes of the open-ended task as participants saw them: all queries, no examples.
-
-        Raises:
-            UsageError: another task.
-        """
+        """Episodes of the open-ended task as participants saw them: all queries, no examples."""
         if self.episode_type.evaluation_task != OPEN_ENDED:
             raise UsageError(
                 "--sample_iterative is for the open-ended task, such as "
@@ -89,13 +85,7 @@ class EvalTask:
 
 
 def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask:
-    """Load the model and open the episodes that the options name.
-
-    Raises:
-        UsageError: no such model, device or episode type, or the model has another vocabulary.
-        FormatError: the model's file is damaged.
-        BimlError: data are missing; the message says how to get them.
-    """
+    """Load the model and open the episodes that the options name."""
     kind = episode_type(args.episode_type) if args.episode_type else None
     device = pick_device(args.device)
     data = DataFolders(args.data_dir, progress=stage_lines(console.warn))
@@ -144,10 +134,9 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
 
 
 class EvalConsole:
-    """Results and listings on standard output, progress and warnings on standard error.
+    """Results and listings on standard output, warnings on standard error.
 
-    Args:
-        to_stderr: keep standard output for a JSON object and nothing else.
+    `to_stderr` keeps standard output for a JSON object and nothing else.
     """
 
     def __init__(self, *, to_stderr: bool = False) -> None:

@@ -123,9 +123,6 @@ def load_plugins(argv: Sequence[str]) -> list[str]:
     """Load the plugins that a command line names; return its other words.
 
     They are loaded before the parser is built, so that its choices and help have them.
-
-    Raises:
-        BimlError: a plugin fails, or --plugin lacks its value.
     """
     rest: list[str] = []
     words = iter(argv)

@@ -10,6 +10,7 @@ from biml.cli import add_data_dir, add_dir_model
 from biml.errors import BimlError, UsageError
 from biml.io import read_bytes
 from biml.paths import (
+    MODEL_SUFFIXES,
     DataFolders,
     card_path,
     list_pretrained,
@@ -240,17 +241,10 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
 
 
 def run_export(args: argparse.Namespace) -> None:
-    from biml.networks.checkpoint import (
-        DTYPES,
-        cast_weights,
-        load_checkpoint,
-        network_from_checkpoint,
-        save_checkpoint,
-        write_safetensors,
-    )
+    from biml.networks import checkpoint
 
     destination = Path(args.destination)
-    if destination.suffix not in (".pt", ".safetensors"):
+    if destination.suffix not in MODEL_SUFFIXES:
         raise UsageError(f"{destination}: the name must end in .safetensors or .pt")
     written = [destination]
     if destination.suffix == ".safetensors":
@@ -261,14 +255,12 @@ def run_export(args: argparse.Namespace) -> None:
     source = resolve_model(args.source, args.dir_model, DataFolders(args.data_dir))
     if any(path.exists() and path.samefile(source) for path in written):
         raise UsageError(f"{source} would be replaced by its own export; choose another name")
-    contents = load_checkpoint(source)
-    network_from_checkpoint(contents, str(source))  # fails for a checkpoint that cannot be loaded
+    contents, dtype = checkpoint.load_checkpoint(source), checkpoint.DTYPES[args.dtype]
+    checkpoint.network_from_checkpoint(contents, str(source))  # fails if it cannot be loaded
     if destination.suffix == ".safetensors":
-        write_safetensors(destination, contents, DTYPES[args.dtype])
+        checkpoint.write_safetensors(destination, contents, dtype)
     else:
         contents.pop("training", None)
-        save_checkpoint(
-            destination,
-            contents | {"weights": cast_weights(contents["weights"], DTYPES[args.dtype])},
-        )
+        contents["weights"] = checkpoint.cast_weights(contents["weights"], dtype)
+        checkpoint.save_checkpoint(destination, contents)
     print(f"wrote {' and '.join(map(str, written))} from {source}")
