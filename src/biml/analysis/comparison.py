@@ -24,8 +24,6 @@ N_RANDOM_PERMUTATIONS = 100_000
 
 _PERMUTATIONS_PER_CHUNK = 20_000
 
-BOOTSTRAP_UNITS = ("participants", "responses")
-
 
 def item_correlation(
     responses: pd.DataFrame,
@@ -162,9 +160,9 @@ def likelihood_differences(
         if no item or task has more than one unit.
     """
     models = list(dict.fromkeys(log_likelihoods["model"]))
-    if bootstrap_unit is not None and bootstrap_unit not in BOOTSTRAP_UNITS:
+    if bootstrap_unit not in (None, "participants", "responses"):
         raise UsageError(
-            f"unknown bootstrap unit {bootstrap_unit!r}; choose {' or '.join(BOOTSTRAP_UNITS)}"
+            f"unknown bootstrap unit {bootstrap_unit!r}; choose participants or responses"
         )
     # In a table read from CSV unknown participants are missing values.
     log_likelihoods = log_likelihoods.fillna({"participant": ""})
@@ -188,9 +186,11 @@ def likelihood_differences(
             else:
                 strata = [of_item for _, of_item in of_task.groupby(level="item", sort=False)]
             for stratum in strata:
-                sums += _bootstrap_sums(stratum.to_numpy(), resamples, rng)
-                n_units += len(stratum)
-                largest = max(largest, len(stratum))
+                n = len(stratum)
+                drawn = rng.integers(0, n, (resamples, n))
+                sums += stratum.to_numpy()[drawn].sum(axis=1)
+                n_units += n
+                largest = max(largest, n)
         low = high = better = float("nan")
         if largest > 1:
             low, high = percentile_interval(sums, level)
@@ -215,9 +215,3 @@ def _align_models(log_likelihoods: pd.DataFrame, models: list[str]) -> pd.DataFr
                 f"some responses are impossible for {model} (log-likelihood -inf); set a lapse rate"
             )
     return scores
-
-
-def _bootstrap_sums(
-    values: Float[np.ndarray, " units"], resamples: int, rng: np.random.Generator
-) -> Float[np.ndarray, " resamples"]:
-    return values[rng.integers(0, len(values), (resamples, len(values)))].sum(axis=1)

@@ -56,7 +56,6 @@ class EvalTask:
 
     @property
     def seen(self) -> bool:
-        """Whether the model was trained on the responses that it is evaluated on."""
         return seen_in_training(self.trained_on, self.episode_type)
 
     def max_response_length(self, requested: int | None) -> int:

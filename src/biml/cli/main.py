@@ -4,7 +4,6 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from types import FrameType
 
@@ -17,39 +16,33 @@ Run = Callable[[argparse.Namespace], int | None]
 MakeParser = Callable[[Sequence[str]], argparse.ArgumentParser]
 
 
-@dataclass(frozen=True)
-class Command:
-    """A subcommand, defined by `SUMMARY`, `configure` and `run` of a module of this package.
+COMMANDS = {
+    "train": "train",
+    "eval": "eval",
+    "generate": "data",
+    "data": "data",
+    "episode-types": "data",
+    "interpret": "interpret",
+    "export": "models",
+    "models": "models",
+    "reproduce": "reproduce",
+    "report": "reproduce",
+}
+"""The module of each command, which defines it by `SUMMARY`, `configure` and `run`.
 
-    A module's further commands have their name in these: `EXPORT_SUMMARY`, `configure_export`, …
-    """
-
-    name: str
-    module: str
-    further: bool = False
-
-    def load(self) -> tuple[str, Configure, Run]:
-        """Its help line, and the functions that add its options and run it."""
-        module = import_module(f"biml.cli.{self.module}")
-        name = self.name.replace("-", "_")
-        prefix, suffix = (f"{name.upper()}_", f"_{name}") if self.further else ("", "")
-        attributes = (f"{prefix}SUMMARY", f"configure{suffix}", f"run{suffix}")
-        summary, configure, run = (getattr(module, attribute) for attribute in attributes)
-        return summary, configure, run
+A module's further commands have their name in these: `EXPORT_SUMMARY`, `configure_export`, …
+"""
 
 
-COMMANDS = (
-    Command("train", "train"),
-    Command("eval", "eval"),
-    Command("generate", "data", further=True),
-    Command("data", "data"),
-    Command("episode-types", "data", further=True),
-    Command("interpret", "interpret"),
-    Command("export", "models", further=True),
-    Command("models", "models"),
-    Command("reproduce", "reproduce"),
-    Command("report", "reproduce", further=True),
-)
+def _load(name: str) -> tuple[str, Configure, Run]:
+    """A command's help line, and the functions that add its options and run it."""
+    module = import_module(f"biml.cli.{COMMANDS[name]}")
+    key = "" if COMMANDS[name] == name else name.replace("-", "_")
+    prefix, suffix = (f"{key.upper()}_", f"_{key}") if key else ("", "")
+    attributes = (f"{prefix}SUMMARY", f"configure{suffix}", f"run{suffix}")
+    summary, configure, run = (getattr(module, attribute) for attribute in attributes)
+    return summary, configure, run
+
 
 INTERRUPTED = 128 + signal.SIGINT
 """Exit code after Ctrl-C, as in shells."""
@@ -85,16 +78,15 @@ def _parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"biml {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in [each for each in COMMANDS if each.name in argv[:1]] or COMMANDS:
-        summary, configure, run = command.load()
-        subparser = subparsers.add_parser(command.name, help=summary, description=summary)
+    for name in [each for each in COMMANDS if each in argv[:1]] or COMMANDS:
+        summary, configure, run = _load(name)
+        subparser = subparsers.add_parser(name, help=summary, description=summary)
         _configure(subparser, configure, run)
     return parser
 
 
 def _single_command_parser(name: str) -> argparse.ArgumentParser:
-    (command,) = (command for command in COMMANDS if command.name == name)
-    summary, configure, run = command.load()
+    summary, configure, run = _load(name)
     parser = argparse.ArgumentParser(prog=f"{name}.py", description=summary)
     _configure(parser, configure, run)
     return parser

@@ -166,12 +166,9 @@ def token_scores(scored: Sequence[ScoredResponse], copies: int = 1) -> list[Toke
 
 @dataclass(frozen=True)
 class Likelihood:
-    """The log-likelihood of all responses over repeats with random orders and remappings.
+    """The log-likelihood of all responses: mean and sample SD (0 for one) over the repeats.
 
-    Attributes:
-        sd: sample standard deviation over the repeats; 0 for one.
-        n_symbols: symbols in one repeat, one end per response included.
-        by_repeat: the log-likelihood of each repeat.
+    `n_symbols` counts the symbols in one repeat, one end per response included.
     """
 
     mean: float
