@@ -1,4 +1,4 @@
-"""Measures of few-shot and open-ended answers on hand-made responses whose answer is known."""
+"""Error types, accuracies and response patterns on hand-made responses."""
 
 import math
 from itertools import permutations

@@ -1,4 +1,4 @@
-"""People's published figures, exactly, from the published data."""
+"""Published statistics of the human responses, exactly, from the published data."""
 
 from pathlib import Path
 

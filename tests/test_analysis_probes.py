@@ -1,4 +1,4 @@
-"""Measures of answers to probes on hand-made trials, and their logistic regression."""
+"""Measures of probe responses on hand-made trials, and their logistic regression."""
 
 import math
 

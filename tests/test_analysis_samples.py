@@ -1,4 +1,4 @@
-"""Drawn answers as tables, and likelihoods compared between models."""
+"""Samples as tables, and log-likelihoods compared between models."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The table of responses: built, written, read, and rejected with line and remedy."""
+"""Tables of responses: built, written, read, and rejected with line and remedy."""
 
 import importlib.util
 import subprocess

@@ -1,4 +1,4 @@
-"""Importing local archives and folders: recognised by contents, and none can do harm."""
+"""Import of archives and folders: recognised by contents, malicious ones rejected."""
 
 import dataclasses
 import stat

@@ -1,4 +1,4 @@
-"""The Bayes-optimal learner: which grammars fit the study examples, with what probability."""
+"""The Bayes-optimal learner: grammars that fit the study examples, and their posterior."""
 
 from collections import Counter
 from random import Random

@@ -1,4 +1,4 @@
-"""An experiment of one's own, imported, gives the figures of files that are laid out by hand."""
+"""An imported custom experiment gives the same results as hand-written data files."""
 
 import shutil
 from dataclasses import replace

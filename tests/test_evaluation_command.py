@@ -1,4 +1,4 @@
-"""`biml eval`: figures, JSON, listings, pages, and what it says when something cannot be done."""
+"""`biml eval`: statistics, JSON, listings, sample pages and usage errors."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Accuracy without answering, and samples that lapse."""
+"""Teacher-forced exact match, and samples with lapses."""
 
 import numpy as np
 import pytest

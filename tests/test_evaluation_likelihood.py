@@ -1,4 +1,4 @@
-"""Log-likelihoods: the lapse by hand, people's answers under known models, repeated passes."""
+"""Log-likelihoods of human responses, lapse rates, and repeats."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Decoding and scoring agree with the network's own probabilities, computed the slow way."""
+"""Decoding and scoring agree with a network's probabilities computed one by one."""
 
 from collections import Counter
 from random import Random

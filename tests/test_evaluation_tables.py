@@ -1,4 +1,4 @@
-"""Tables that `biml eval` shows and writes: log-likelihoods in parts, and drawn answers."""
+"""Tables of `biml eval`: log-likelihoods by item or participant, and samples."""
 
 import json
 from pathlib import Path

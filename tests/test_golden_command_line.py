@@ -1,4 +1,4 @@
-"""Options of biml 0.1.0 and of the published commands are accepted and mean what they meant."""
+"""Command lines of biml 0.1.0 and of the published code have the same parsed options."""
 
 import argparse
 import shlex

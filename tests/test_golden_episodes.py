@@ -1,4 +1,4 @@
-"""The episodes of every type are those that biml 0.1.0 drew, word for word."""
+"""Episodes of every type are those of biml 0.1.0, word for word."""
 
 from collections.abc import Sequence
 from pathlib import Path

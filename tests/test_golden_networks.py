@@ -1,4 +1,4 @@
-"""Networks compute what they computed in biml 0.1.0: weights, logits, gradients and answers."""
+"""Weights, logits, gradients and responses of networks are those of biml 0.1.0."""
 
 import numpy as np
 import pytest

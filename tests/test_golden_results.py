@@ -1,4 +1,4 @@
-"""`biml reproduce --quick` gives the tables of biml 0.1.0, whose results folders are still read."""
+"""`biml reproduce --quick` gives the tables of biml 0.1.0; its results folders are read."""
 
 import csv
 import io

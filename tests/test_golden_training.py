@@ -1,4 +1,4 @@
-"""Runs end with the weights that biml 0.1.0 ended with, also those that it began itself."""
+"""Training ends with the weights of biml 0.1.0, also when it resumes a run of 0.1.0."""
 
 import json
 import signal

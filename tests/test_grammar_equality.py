@@ -1,4 +1,4 @@
-"""Equality of grammars up to rule order and up to renaming."""
+"""Equality of grammars up to rule order and up to remapping."""
 
 from random import Random
 

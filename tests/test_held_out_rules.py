@@ -1,4 +1,4 @@
-"""Held-out rules: their episodes, and that training never has them."""
+"""Held-out rules: their episodes, and their exclusion from training."""
 
 from collections import Counter
 from hashlib import sha256

@@ -1,4 +1,4 @@
-"""Sampled training targets of the human few-shot queries follow the mixture in closed form."""
+"""Sampled training targets of the human few-shot queries follow the closed-form mixture."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The library: plain Python pairs in, plain Python answers out, and nothing loaded too early."""
+"""The Python API: queries as plain pairs, episodes or tables; lazy imports."""
 
 import subprocess
 import sys

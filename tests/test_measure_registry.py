@@ -1,4 +1,4 @@
-"""Measures of behaviour: built-in and registered ones give tables for people and models."""
+"""Registered and built-in measures give tables for human responses and models."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""docs/measures.md: its examples run as they stand, one after another."""
+"""docs/measures.md: its code examples run in order."""
 
 import re
 from pathlib import Path

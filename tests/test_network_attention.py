@@ -1,4 +1,4 @@
-"""Attention and dropout on CPUs: values, gradients and probabilities are the standard ones."""
+"""Attention and dropout on CPUs: values, gradients and probabilities."""
 
 import subprocess
 import sys

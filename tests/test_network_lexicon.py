@@ -1,4 +1,4 @@
-"""The lexicon: which tokens share a slot, what it pools and what it broadcasts."""
+"""The lexicon: word slots, pooling and broadcasting."""
 
 from dataclasses import replace
 

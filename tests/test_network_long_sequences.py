@@ -1,4 +1,4 @@
-"""Both architectures read and write 500 tokens in a vocabulary of 750 words."""
+"""Both architectures train on and decode 500 tokens with a vocabulary of 750 words."""
 
 from dataclasses import replace
 from pathlib import Path

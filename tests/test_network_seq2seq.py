@@ -1,4 +1,4 @@
-"""The paper's network: the function of nn.Transformer, its parameters, batches and decoding."""
+"""The MLC transformer: logits of nn.Transformer, parameters, batches and decoding."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The staged network: its inputs; caches and micro-batches do not change its outputs."""
+"""The staged network: inputs, caches and micro-batches."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Making the models that come with biml: their figures, their cards, the maintainer's script."""
+"""Packaging pretrained models: metrics, cards and `benchmarks/package_model.py`."""
 
 import json
 import sys

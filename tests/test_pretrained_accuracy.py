@@ -1,4 +1,4 @@
-"""The models that come with biml load, and answer as their cards say."""
+"""Pretrained models load and have the accuracy of their cards."""
 
 import statistics
 

@@ -1,4 +1,4 @@
-"""The report in a real browser: what is drawn, sorted, asked for and complained about."""
+"""The report in a real browser: rendering, sorting, requests and console errors."""
 
 import json
 import os

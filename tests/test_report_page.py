@@ -1,4 +1,4 @@
-"""The page of a results folder, as a file."""
+"""The HTML page of a results folder."""
 
 import re
 from html import unescape

@@ -1,4 +1,4 @@
-"""Tables of a results folder that were changed by hand: read where they can be, else refused."""
+"""Results folders edited by hand: read where possible, else rejected."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The paper's results from one call: experiments, models and their folds, published figures."""
+"""The paper's results: experiments, models and their folds, published statistics."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Where `biml reproduce` keeps what it computed."""
+"""The cache of `biml reproduce`."""
 
 import os
 from pathlib import Path

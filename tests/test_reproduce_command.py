@@ -1,4 +1,4 @@
-"""`biml reproduce` at the command line: what it shows, its help, and what it refuses."""
+"""`biml reproduce`: console output, help and usage errors."""
 
 import os
 import signal

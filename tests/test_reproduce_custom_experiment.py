@@ -1,4 +1,4 @@
-"""`biml reproduce` on an experiment of one's own, which has some of the tasks."""
+"""`biml reproduce` on a custom experiment with some of the tasks."""
 
 import re
 import shutil

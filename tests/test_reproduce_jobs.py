@@ -1,4 +1,4 @@
-"""What a call of `reproduce` computes and keeps: anew, after an interruption, in processes."""
+"""Jobs of `biml reproduce`: recomputation, interruption and processes."""
 
 from dataclasses import replace
 from pathlib import Path

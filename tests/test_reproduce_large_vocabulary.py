@@ -1,4 +1,4 @@
-"""`biml reproduce` on a language of more words or symbols than there are published names."""
+"""`biml reproduce` on vocabularies larger than the published one."""
 
 import math
 from collections.abc import Sequence

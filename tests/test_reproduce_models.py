@@ -1,4 +1,4 @@
-"""Which files the models are that `biml reproduce` asks, and which names they may have."""
+"""Model files and names of `biml reproduce`."""
 
 from pathlib import Path
 

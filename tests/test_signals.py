@@ -1,4 +1,4 @@
-"""Commands that a service manager or a closed terminal ends clear away what is half-written."""
+"""Commands ended by a signal remove partial files."""
 
 import signal
 import subprocess

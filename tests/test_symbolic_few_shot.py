@@ -1,4 +1,4 @@
-"""Symbolic (oracle) and symbolic (oracle/biases): the published figure, and brute force."""
+"""Symbolic few-shot models: published log-likelihoods, and brute force."""
 
 from collections import Counter
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Auxiliary losses on inner layers: the sources of symbols and the meanings of words."""
+"""Auxiliary losses on inner layers: source positions and word meanings."""
 
 from dataclasses import replace
 from pathlib import Path

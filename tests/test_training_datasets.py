@@ -1,4 +1,4 @@
-"""Training datasets: streams, folders, and the grammars they exclude."""
+"""Training datasets: streams, folders, and held-out grammars."""
 
 import os
 import shutil

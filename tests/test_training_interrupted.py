@@ -1,4 +1,4 @@
-"""The real command, interrupted; a resumed run ends exactly where it would have come anyway."""
+"""`biml train` interrupted: a resumed run ends with the weights of an uninterrupted one."""
 
 import json
 import resource

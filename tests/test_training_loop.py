@@ -1,3 +1,5 @@
+"""The training loop: gradients, validation, files, resuming and precision."""
+
 import json
 from dataclasses import replace
 from pathlib import Path

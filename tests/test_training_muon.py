@@ -1,4 +1,4 @@
-"""Muon, against PyTorch's own."""
+"""Muon against torch.optim.Muon."""
 
 import torch
 

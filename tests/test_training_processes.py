@@ -1,3 +1,5 @@
+"""Training in several processes, local and under torchrun."""
+
 import os
 import signal
 import subprocess

@@ -1,3 +1,5 @@
+"""Learning-rate schedules, batch sizes and options of training."""
+
 import subprocess
 import sys
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""The tutorials of the documentation run from their first cell to their last."""
+"""The tutorials of the documentation run from first to last cell."""
 
 import os
 import re
