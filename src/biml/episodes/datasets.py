@@ -71,7 +71,7 @@ class EpisodeDataset(Protocol):
 
 @dataclass(frozen=True)
 class StreamDataset:
-    """Freshly drawn episodes.
+    """Freshly sampled episodes.
 
     Never with a grammar of `held_out`, nor under any renaming with one of `held_out_isomorphic` or
     the gold grammar, nor with one of the 26 held-out rules (`has_held_out_rule`).
@@ -82,7 +82,7 @@ class StreamDataset:
     held_out: HeldOut = field(default=frozenset(), repr=False)
     held_out_isomorphic: tuple[Grammar, ...] = field(default=(), repr=False)
     sampler: EpisodeSampler = field(default=sample_episode, repr=False)
-    description: str = "an endless stream of drawn episodes"
+    description: str = "an endless stream of sampled episodes"
 
     def __len__(self) -> int:
         return EPISODES_PER_EPOCH

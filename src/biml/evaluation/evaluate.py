@@ -23,7 +23,7 @@ from biml.evaluation.likelihood import (
 from biml.evaluation.measure import DEFAULT_REPEATS
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.responder import Responder
-from biml.paths import DataFolders
+from biml.paths import DataFolders, strip_suffix
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 class Evaluation:
     """Accuracy and likelihood of a model on the evaluation of an episode type.
 
-    Accuracies are of greedy responses, None without such queries; likelihoods are of the responses
-    in the data, without a lapse and (`fitted`) at the best lapse rate.
+    Accuracies are of greedy responses, None without such queries; where the data hold human
+    responses, they are the agreement with these. Likelihoods are of the responses in the data,
+    without a lapse and (`fitted`) at the best lapse rate.
     """
 
     model: str
@@ -87,7 +88,7 @@ def evaluate(
     if isinstance(model, str | Path):
         model = load(model, device)
     trained_on = model.episode_type if isinstance(model, Model) else ""
-    name = model.name if isinstance(model, Model) else type(model).__name__
+    name = strip_suffix(model.name) if isinstance(model, Model) else type(model).__name__
     if not (episode_type or trained_on):
         raise UsageError(f"{name} was not trained on an episode type; give episode_type")
     row = registry.episode_type(episode_type or trained_on)
