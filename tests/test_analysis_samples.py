@@ -134,19 +134,21 @@ def test_likelihood_by_participant(data: DataFolders) -> None:
 def test_two_responses_to_one_query_are_scored_separately_in_any_order() -> None:
     given = (("dax", "RED"), ("dax", "BLUE RED"), ("lug", "BLUE"))
     pairs = tuple(Example(tuple(q.split()), tuple(a.split())) for q, a in given)
-    sheet = EvaluationSet(
+    evaluation = EvaluationSet(
         (Episode((), pairs, name="p1.txt"),),
         (shuffle_queries,),
         seed=0,
         autoregressive=True,
     )
     found = log_likelihoods(
-        OpenEndedBiasModel(), sheet, model="b", task="open_ended", p_lapse=0.1, repeats=20
+        OpenEndedBiasModel(), evaluation, model="b", task="open_ended", p_lapse=0.1, repeats=20
     ).sort_values(["query", "sample"])
     assert list(zip(found["query"], found["response"], strict=True)) == list(given)
     assert found["sample"].tolist() == [0, 1, 0]
     assert found["symbols"].tolist() == [2, 3, 2]
-    whole = likelihood(token_scores(score_responses(OpenEndedBiasModel(), sheet, repeats=20)), 0.1)
+    whole = likelihood(
+        token_scores(score_responses(OpenEndedBiasModel(), evaluation, repeats=20)), 0.1
+    )
     assert found["log_likelihood"].sum() == pytest.approx(whole.mean)
 
 

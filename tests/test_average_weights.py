@@ -13,7 +13,7 @@ from biml.networks.checkpoint import DTYPES, load_checkpoint, write_safetensors
 from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 from biml.training.config import RuntimeConfig
 from biml.training.trainer import train
-from fakes.training import OPTIONS, open_toys, weights_of
+from fakes.training import OPTIONS, open_data, weights_of
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def runs(tmp_path: Path) -> list[Path]:
     paths = [tmp_path / f"{name}.pt" for name in ("one", "other")]
     for seed, path in enumerate(paths):
         options = OPTIONS | {"nsteps": 2, "seed": seed}
-        train(path, options, runtime=RuntimeConfig(workers=1), open_training_data=open_toys)
+        train(path, options, runtime=RuntimeConfig(workers=1), open_training_data=open_data)
     return paths
 
 

@@ -56,12 +56,12 @@ def test_the_true_grammar_is_among_the_grammars_consistent_with_the_study_exampl
 
 def test_confidence_is_the_posterior_probability_of_the_response() -> None:
     study = (example("dax", "RED"), example("wif", "BLUE"), example("dax fep wif", "RED BLUE RED"))
-    asked = (
+    queries = (
         example("wif fep dax", "BLUE RED BLUE"),
         example("lug", "GREEN"),
         example("dax wif fep wif", "RED BLUE BLUE BLUE"),
     )
-    first, unknown, longer = bayes_optimal.respond(Episode(study, asked))
+    first, unknown, longer = bayes_optimal.respond(Episode(study, queries))
     assert (first.symbols, first.probability) == (("BLUE", "RED", "BLUE"), pytest.approx(1))
     assert unknown.symbols is None
     # The first argument is one word or any string, each as likely: so is where `dax` belongs.

@@ -93,9 +93,9 @@ def test_export_finds_models_by_name_like_evaluation(
 ) -> None:
     monkeypatch.chdir(net.parent)
     monkeypatch.delenv("BIML_DATA", raising=False)
-    for place in ("mine/a.pt", "data/out_models/b.pt"):
-        Path(place).parent.mkdir(parents=True)
-        shutil.copy(net, place)
+    for path in ("mine/a.pt", "data/out_models/b.pt"):
+        Path(path).parent.mkdir(parents=True)
+        shutil.copy(net, path)
     for name, options, found in (
         ("a", ("--dir_model", "mine"), Path("mine/a.pt")),
         ("b.pt", ("--data_dir", "data"), Path("data/out_models/b.pt")),

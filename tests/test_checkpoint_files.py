@@ -126,10 +126,10 @@ def test_error_for_a_removed_architecture_names_it(tmp_path: Path, capsys) -> No
         ("old.pt", (*train, "old.pt", "--resume")),
     ):
         assert main([*command, "--dir_model", str(tmp_path)]) == 1
-        told = " ".join(capsys.readouterr().err.split())
-        assert str(tmp_path / name) in told
-        assert "'fast'" in told
-        assert "--preset fast" in told
+        error = " ".join(capsys.readouterr().err.split())
+        assert str(tmp_path / name) in error
+        assert "'fast'" in error
+        assert "--preset fast" in error
 
 
 def test_a_checkpoint_without_weights_is_rejected(tmp_path: Path) -> None:

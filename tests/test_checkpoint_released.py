@@ -166,24 +166,24 @@ def payloads(marker: Path) -> dict[str, Payload]:
 
 
 @pytest.mark.parametrize("name", payloads(Path()))
-@pytest.mark.parametrize("place", ["plain pickle", "top", "weights", "args", "langs", "ours"])
+@pytest.mark.parametrize("location", ["plain pickle", "top", "weights", "args", "langs", "ours"])
 def test_a_malicious_pickle_is_rejected_without_running_code(
-    tmp_path: Path, name: str, place: str
+    tmp_path: Path, name: str, location: str
 ) -> None:
     marker, path = tmp_path / "marker", tmp_path / "hostile.pt"
     payload = payloads(marker)[name]
     lang = Lang()
-    lang.symbols = payload if place == "langs" else []  # type: ignore[assignment]
+    lang.symbols = payload if location == "langs" else []  # type: ignore[assignment]
     contents: dict[str, Any] = {
-        "nets_state_dict": {"net": {"out.bias": payload if place == "weights" else 0}},
+        "nets_state_dict": {"net": {"out.bias": payload if location == "weights" else 0}},
         "langs": {"input": lang},
-        "args": argparse.Namespace(lr=payload if place == "args" else 0),
+        "args": argparse.Namespace(lr=payload if location == "args" else 0),
     }
-    if place == "top":
+    if location == "top":
         contents["more"] = payload
-    if place == "ours":
+    if location == "ours":
         contents = {"format": "biml checkpoint", "version": 1, "training": [payload]}
-    if place == "plain pickle":
+    if location == "plain pickle":
         path.write_bytes(pickle.dumps(payload))
     else:
         write(contents, path)

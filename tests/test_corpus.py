@@ -100,10 +100,10 @@ def test_a_class_with_one_word_is_not_permuted() -> None:
 
 
 def test_study_queries_can_be_added_to_corpus_episodes() -> None:
-    copied, query = PERMUTED[0].queries
-    assert copied.in_study
+    study_query, query = PERMUTED[0].queries
+    assert study_query.in_study
     assert not query.in_study
-    assert (copied.input, copied.output) in [e[:2] for e in PERMUTED[0].study]
+    assert (study_query.input, study_query.output) in [e[:2] for e in PERMUTED[0].study]
 
 
 def test_required_pairs_are_in_every_study_set_at_any_position() -> None:

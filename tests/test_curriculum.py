@@ -144,12 +144,12 @@ def test_inference_episodes_query_primitives_absent_as_single_study_examples() -
     for episode in after_stages(2):
         grammar = episode.grammar
         assert grammar is not None
-        shown, asked = ({e.input for e in part} for part in (episode.study, episode.queries))
+        shown, queried = ({e.input for e in part} for part in (episode.study, episode.queries))
         assert len(episode.study) == 14
-        assert not shown & asked
+        assert not shown & queried
         primitives = {rule.lhs for rule in grammar.primitives}
-        assert primitives <= shown | asked
-        alone += len(primitives & asked)
+        assert primitives <= shown | queried
+        alone += len(primitives & queried)
         functions = {word for rule in grammar.functions for word in rule.words}
         for query in episode.queries:
             assert len(query.input) == 1 or len(functions.intersection(query.input)) == 1

@@ -17,9 +17,9 @@ def test_the_command_prints_the_folder_and_how_to_evaluate_models(
     write_table(Path("responses.csv"))
     write_text(Path("study.txt"))
     assert main(["data", "import", "responses.csv", "--study", "study.txt"]) == 0
-    shown = capsys.readouterr().out
-    assert "few-shot: 4 responses of 2 participants to 2 items" in shown
-    assert "--data_dir responses-data --episode_type few_shot_human" in shown
+    output = capsys.readouterr().out
+    assert "few-shot: 4 responses of 2 participants to 2 items" in output
+    assert "--data_dir responses-data --episode_type few_shot_human" in output
     open_study = write_text(Path("open.txt"), OPEN)
     write_table(Path("sheets.csv"), SHEETS)
     more = ["data", "import", "sheets.csv", "--study", str(open_study), "--dest", "responses-data"]
@@ -48,7 +48,7 @@ def test_ignored_columns_are_listed(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     write_text(Path("study.txt"))
     more = ["data", "import", "r.csv", "--study", "study.txt", "--overwrite"]
-    for header, told in (
+    for header, message in (
         (("subject", "item", "query", "response"), "ignored columns: subject; the column"),
         ((*HEADER, "age", "", "target"), "ignored columns: age, target"),
     ):
@@ -56,7 +56,7 @@ def test_ignored_columns_are_listed(tmp_path, monkeypatch, capsys) -> None:
         write_table(Path("r.csv"), rows, header)
         assert main(more) == 0
         (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("ignored")]
-        assert told in line
+        assert message in line
         assert line.endswith("is participant") == (header[0] == "subject")
     write_table(Path("r.csv"))
     assert main(more) == 0
@@ -72,9 +72,9 @@ def test_a_vocabulary_beyond_that_of_published_models_is_reported(
     rows = [("A", words, "■"), ("A", "wug", "■"), ("A", "w1", "■")]
     write_table(Path("r.csv"), [(who, query, query, answer) for who, query, answer in rows])
     assert main(["data", "import", "r.csv", "--study", "open.txt"]) == 0
-    shown = capsys.readouterr().out
-    assert "11 words" in shown
-    assert "custom vocabulary" in shown
+    output = capsys.readouterr().out
+    assert "11 words" in output
+    assert "custom vocabulary" in output
 
 
 def test_items_without_responses_are_listed(tmp_path, monkeypatch, capsys) -> None:
@@ -94,12 +94,12 @@ def test_undefined_action_counts_as_a_symbol_of_the_vocabulary(
     for answer, symbols in (("A B C D ▲ ■", 6), ("A B C D ▲ ■ undefined_action", 7)):
         write_table(Path("r.csv"), [("P", "q1", "wug", answer), *rest])
         assert main(["data", "import", "r.csv", "--study", "open.txt", "--overwrite"]) == 0
-        shown = capsys.readouterr().out
+        output = capsys.readouterr().out
         if symbols == 6:
-            assert "note:" not in shown
+            assert "note:" not in output
         else:
-            assert "7 symbols (A B C D ▲ ■ undefined_action)" in shown
-            assert "(5 symbols if responses contain undefined_action)" in shown
+            assert "7 symbols (A B C D ▲ ■ undefined_action)" in output
+            assert "(5 symbols if responses contain undefined_action)" in output
 
 
 def test_the_current_folder_is_imported_under_its_own_name(tmp_path, monkeypatch) -> None:
@@ -112,7 +112,7 @@ def test_the_current_folder_is_imported_under_its_own_name(tmp_path, monkeypatch
 
 def test_only_import_has_a_default_folder_named_after_the_file(capsys, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "300")
-    for action, told in (("download", False), ("import", True)):
+    for action, printed in (("download", False), ("import", True)):
         with pytest.raises(SystemExit):
             main(["data", action, "--help"])
-        assert ("NAME-data" in capsys.readouterr().out) == told
+        assert ("NAME-data" in capsys.readouterr().out) == printed

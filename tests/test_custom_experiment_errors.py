@@ -39,7 +39,7 @@ GOOD = ANSWERS[0]
 
 
 @pytest.mark.parametrize(
-    ("row", "says"),
+    ("row", "message"),
     [
         (("Ann", "two", "blick then toma", "★ ▲"), "'★'.* ■ ▲ ●"),
         (("Ann", "two", "blik then toma", "● ▲"), "unknown word 'blik'"),
@@ -53,10 +53,10 @@ GOOD = ANSWERS[0]
         (("Ann", "two", "blick then toma", "▲ " * 51), "51 symbols"),
     ],
 )
-def test_an_invalid_response_is_reported_with_its_line(capsys, row, says) -> None:
+def test_an_invalid_response_is_reported_with_its_line(capsys, row, message) -> None:
     error = refused(capsys, table(GOOD, row), "--study", "study.txt")
     assert error.startswith("error: r.csv, line 3: ")
-    assert re.search(says, error)
+    assert re.search(message, error)
 
 
 def test_missing_columns_empty_files_and_encodings(capsys) -> None:

@@ -47,7 +47,7 @@ def test_defaults_are_environment_current_directory_and_user_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    whys = [place.origin for place in default_search_paths({"BIML_DATA": str(tmp_path)})]
+    whys = [path.origin for path in default_search_paths({"BIML_DATA": str(tmp_path)})]
     assert whys == ["BIML_DATA", "current directory", "user's data folder"]
     assert len(default_search_paths({})) == 2
 

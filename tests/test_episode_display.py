@@ -66,12 +66,12 @@ def test_extra_symbols_get_colours() -> None:
 
 
 def test_the_notebook_shows_circles_and_escapes_text() -> None:
-    shown = EPISODE._repr_html_()
-    assert "background: #33cc33" in shown
-    assert "a &lt;file&gt;.txt" in shown
-    assert "<i class=word>&lt;b&gt;</i>" in shown
-    assert "u1 x1 -&gt; [u1] [x1]" in shown
-    assert "<file>" not in shown
+    output = EPISODE._repr_html_()
+    assert "background: #33cc33" in output
+    assert "a &lt;file&gt;.txt" in output
+    assert "<i class=word>&lt;b&gt;</i>" in output
+    assert "u1 x1 -&gt; [u1] [x1]" in output
+    assert "<file>" not in output
     hostile = Palette.for_symbols(['"><script>#ffffff'], extra=["<script>"]).html(
         ['"><script>#ffffff', "<script>"]
     )

@@ -64,10 +64,10 @@ def test_human_data_files_are_read(shared: Path) -> None:
     probe = read_episode(human / "data_behavior_probes" / "val" / "ME_1ex_6pool.txt")
     assert probe.pool == ("c1", "c2", "c3", "c4", "c5", "c6")
     assert probe.grammar is None
-    sheet = read_episode(human / "open_ended_all" / "mock" / "000000.txt")
-    assert sheet.study == ()
-    assert len(sheet.queries) == 7
-    assert sheet.queries[4].output == ("color:#33cc33;",)
+    response_set = read_episode(human / "open_ended_all" / "mock" / "000000.txt")
+    assert response_set.study == ()
+    assert len(response_set.queries) == 7
+    assert response_set.queries[4].output == ("color:#33cc33;",)
     gold = read_episode(human / "few_shot" / "val_gold" / "mini_scan.txt")
     assert gold.grammar is not None
     assert gold.grammar.canonical() == GOLD.canonical()

@@ -251,13 +251,13 @@ def test_open_ended_responses_are_presented_autoregressively(
 ) -> None:
     evaluation = EPISODE_TYPES[f"open_end_human_{folder}"].open_evaluation(data, 1)
     assert evaluation.autoregressive
-    sheets = defaultdict(list)
+    response_sets = defaultdict(list)
     for episode in evaluation.repeat(0):
-        sheets[episode.name].append(episode)
+        response_sets[episode.name].append(episode)
     files = {e.name: e for e in read_episodes(shared / f"data_human/open_ended_{folder}/val")}
-    assert sheets.keys() == files.keys()
-    assert len(sheets) == people
-    for name, parts in sheets.items():
+    assert response_sets.keys() == files.keys()
+    assert len(response_sets) == people
+    for name, parts in response_sets.items():
         answered = [part.queries[0] for part in parts]
         for i, part in enumerate(parts):
             assert len(part.queries) == 1

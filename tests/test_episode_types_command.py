@@ -15,10 +15,10 @@ def test_every_episode_type_is_listed_with_its_data_and_tasks(capsys) -> None:
 
 def test_one_episode_type_is_described(capsys) -> None:
     assert main(["episode-types", "joint"]) == 0
-    shown = capsys.readouterr().out
-    assert shown.startswith("joint\n")
-    assert "can be evaluated on" in shown
-    assert "data_human" in shown
+    output = capsys.readouterr().out
+    assert output.startswith("joint\n")
+    assert "can be evaluated on" in output
+    assert "data_human" in output
 
 
 def test_an_unknown_episode_type_is_a_usage_error(capsys) -> None:

@@ -62,12 +62,12 @@ def test_json_output_has_one_flat_key_per_statistic(folder, shared, capsys) -> N
 
 def test_json_is_written_to_a_file_and_the_summary_to_the_terminal(folder, capsys) -> None:
     assert evaluate("--max", "--json", "out.json") == 0
-    shown = capsys.readouterr().out
+    output = capsys.readouterr().out
     found = json.loads(Path("out.json").read_text())
     assert found["episode_type"] == "few_shot_gold"
     assert found["episodes"] == 100
-    assert f"{found['accuracy_retrieve']:.2f}%" in shown
-    assert f"{found['accuracy_novel']:.2f}%" in shown
+    assert f"{found['accuracy_retrieve']:.2f}%" in output
+    assert f"{found['accuracy_novel']:.2f}%" in output
 
 
 def test_the_same_seed_gives_the_same_statistics(folder, shared, capsys) -> None:
@@ -116,9 +116,9 @@ def test_the_listing_of_remapped_episodes_is_in_canonical_names(folder, shared, 
     assert any(line.endswith("target: DAX DAX DAX × 22") for line in lines)
     assert not any("dax" in line or "RED" in line for line in lines[2:])
     assert evaluate(*human, "--ll") == 0
-    shown = capsys.readouterr().out
-    assert "log-probability" in shown
-    assert "× 19" in shown
+    output = capsys.readouterr().out
+    assert "log-probability" in output
+    assert "× 19" in output
 
 
 def test_open_ended_responses_are_sampled_autoregressively(folder, shared, capsys) -> None:
@@ -202,11 +202,11 @@ def test_text_from_files_is_escaped_in_html() -> None:
     from biml.evaluation.sample_page import SampledItem, samples_html
 
     bad = ("<script>alert(1)</script>",)
-    shown = samples_html(
+    output = samples_html(
         [SampledItem((((*bad,), bad),), bad, Counter([bad]), Counter([bad]))], bad[0]
     )
-    assert "<script" not in shown
-    assert "&lt;script&gt;" in shown
+    assert "<script" not in output
+    assert "&lt;script&gt;" in output
 
 
 def test_study_examples_are_in_the_sidebar_only_if_all_items_share_them() -> None:
@@ -239,7 +239,7 @@ def test_the_dashboard_plots_learning_curves_of_a_released_model(folder, shared,
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ((), "--ll, --fit_lapse, --max"),
         (("--verbose",), "nothing to compute"),
@@ -257,13 +257,13 @@ def test_the_dashboard_plots_learning_curves_of_a_released_model(folder, shared,
         (("--max", "--max_length_eval", 3), "--max_length_eval 3 cuts responses before; give 6"),
     ],
 )
-def test_usage_errors_of_eval_name_the_remedy(folder, capsys, options, says: str) -> None:
+def test_usage_errors_of_eval_name_the_remedy(folder, capsys, options, message: str) -> None:
     assert evaluate(*options) == 2
-    assert says in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         (("--ll", "--ll_out", "out_models/toy.pt/t.csv"), "toy.pt is not a folder"),
         (("--ll", "--ll_out", "folder.csv"), "folder.csv is not a file"),
@@ -277,7 +277,7 @@ def test_usage_errors_of_eval_name_the_remedy(folder, capsys, options, says: str
     ],
 )
 def test_an_unwritable_output_file_is_rejected_before_evaluation(
-    folder, shared, capsys, monkeypatch, options, says: str
+    folder, shared, capsys, monkeypatch, options, message: str
 ) -> None:
     def work(*_: object, **__: object) -> None:
         raise AssertionError("the work began")
@@ -289,7 +289,7 @@ def test_an_unwritable_output_file_is_rejected_before_evaluation(
     Path("blocked").write_text("a file")
     os.mkfifo("pipe")
     assert evaluate("--episode_type", "few_shot_human", "--data_dir", shared, *options) == 2
-    assert says in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_error_for_a_missing_model_lists_the_searched_folders(folder, capsys) -> None:
@@ -338,6 +338,8 @@ def test_help_needs_no_torch() -> None:
         "except SystemExit: pass\n"
         "assert 'torch' not in sys.modules"
     )
-    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    output = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
     for option in ("--max_length_eval", "--ll_p_lapse", "--sample_iterative", "--fit_lapse"):
-        assert option in shown.stdout
+        assert option in output.stdout

@@ -17,7 +17,7 @@ def test_teacher_forced_exact_match_equals_that_of_greedy_decoding(pool: bool) -
     episodes = random_episodes(generator(3), 12, pool=pool)
     answers = greedy_decode(network, episodes)
     # Some targets are what the network answers, so that both outcomes come.
-    asked = [
+    both = [
         Episode(
             episode.study,
             tuple(
@@ -28,13 +28,13 @@ def test_teacher_forced_exact_match_equals_that_of_greedy_decoding(pool: bool) -
         )
         for episode, given in zip(episodes, answers, strict=True)
     ]
-    found = teacher_forced_exact_match(network, asked, max_tokens=200)
+    found = teacher_forced_exact_match(network, both, max_tokens=200)
     wanted = [
         [query.output == answer for query, answer in zip(episode.queries, given, strict=True)]
-        for episode, given in zip(asked, answers, strict=True)
+        for episode, given in zip(both, answers, strict=True)
     ]
     assert found == wanted
-    assert 0 < sum(map(sum, found)) < sum(len(episode.queries) for episode in asked)
+    assert 0 < sum(map(sum, found)) < sum(len(episode.queries) for episode in both)
 
 
 @pytest.mark.parametrize("make", [small_network, None])

@@ -120,9 +120,9 @@ def test_repeats_are_scored_in_one_call_and_kept_in_order(oracle: Oracle, people
 def test_a_lapse_with_allowed_outputs_is_uniform_over_those() -> None:
     oracle = Oracle({})
     oracle.log_prob = lambda episodes: [[np.zeros(2)] for _ in episodes]
-    asked = Episode((), (example("dax", "RED"),), name="a")
-    limited = Episode((), asked.queries, pool=("RED", "BLUE"), name="b")
-    (scores,) = token_scores(score_responses(oracle, EvaluationSet((asked, limited), (), 0)))
+    episode = Episode((), (example("dax", "RED"),), name="a")
+    limited = Episode((), episode.queries, pool=("RED", "BLUE"), name="b")
+    (scores,) = token_scores(score_responses(oracle, EvaluationSet((episode, limited), (), 0)))
     assert scores.n_symbols.tolist() == [7, 7, 3, 3]
 
 
@@ -190,10 +190,10 @@ def test_open_ended_log_likelihood_sums_over_the_seven_responses(shared: Path) -
 
 def test_accuracy_is_a_mean_over_episodes_for_study_and_novel_queries() -> None:
     right, wrong = ("RED",), ("BLUE",)
-    copied = example("dax", "RED")._replace(in_study=True)
+    study_query = example("dax", "RED")._replace(in_study=True)
     novel = example("wif", "RED")
     episodes = [
-        Episode((), (copied, novel), name="a"),
+        Episode((), (study_query, novel), name="a"),
         Episode((), (novel, novel, novel), name="a"),
         Episode((), (), name="b"),
     ]
@@ -220,9 +220,9 @@ def test_each_sampled_response_becomes_a_study_example() -> None:
             assert n == 1
             return [[[("RED",) * len(episode.study)]] for episode in episodes]
 
-    sheet = Episode((), tuple(example(word, "BLUE") for word in ("dax", "wif", "lug")))
-    short = Episode((), sheet.queries[:1])
-    (three, one) = sample_autoregressively(Echo(), [sheet, short], 10, seed=0)
+    response_set = Episode((), tuple(example(word, "BLUE") for word in ("dax", "wif", "lug")))
+    short = Episode((), response_set.queries[:1])
+    (three, one) = sample_autoregressively(Echo(), [response_set, short], 10, seed=0)
     assert three == [(), ("RED",), ("RED", "RED")]
     assert one == [()]
 
@@ -246,8 +246,8 @@ def test_the_longest_target_is_found_with_its_episode() -> None:
 
 def test_max_response_length_is_that_of_the_longest_target_but_at_least_ten() -> None:
     thrice = Grammar.parse("dax -> RED RED RED RED RED\nu1 lug -> [u1] [u1] [u1]")
-    asked = Episode((), (example("dax lug", "RED"),), grammar=thrice)
-    assert max_response_length([asked]) == 15
+    episode = Episode((), (example("dax lug", "RED"),), grammar=thrice)
+    assert max_response_length([episode]) == 15
     assert max_response_length([Episode((), (example("dax", "RED " * 14),))]) == 14
     assert (
         max_response_length([Episode((), (example("dax", "RED"),))])

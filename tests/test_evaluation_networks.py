@@ -30,9 +30,9 @@ def seeded(seed: int) -> torch.Generator:
 
 def logits_after(episode: Episode, words, symbols) -> torch.Tensor:
     """Logits of the symbol after `symbols`, from the teacher-forced network on one row."""
-    asked = Episode(episode.study, (Example(words, tuple(symbols)),))
+    one_episode = Episode(episode.study, (Example(words, tuple(symbols)),))
     with torch.no_grad():
-        return NETWORK(NETWORK.collate([asked]))[0, -1].double()
+        return NETWORK(NETWORK.collate([one_episode]))[0, -1].double()
 
 
 def allowed(episode: Episode) -> list[int]:
@@ -71,16 +71,16 @@ def test_scores_are_teacher_forced_log_probabilities(pool: bool, max_tokens: int
     for episode, of_episode in zip(episodes, scores, strict=True):
         for query, of_query in zip(episode.queries, of_episode, strict=True):
             assert of_query.dtype == np.float64
-            for place, symbol in enumerate((*query.output, EOS)):
+            for position, symbol in enumerate((*query.output, EOS)):
                 if pool and symbol not in (*episode.pool, EOS):
-                    assert of_query[place] == -np.inf
+                    assert of_query[position] == -np.inf
                     outside += 1
                     continue
-                logits = logits_after(episode, query.input, query.output[:place])
+                logits = logits_after(episode, query.input, query.output[:position])
                 # All nine entries count, SOS and PAD too, unless a pool limits them.
                 every = logits[allowed(episode)] if pool else logits
                 expected = logits[OUTPUT.index[symbol]] - every.logsumexp(0)
-                assert of_query[place] == pytest.approx(float(expected), abs=1e-5)
+                assert of_query[position] == pytest.approx(float(expected), abs=1e-5)
     assert bool(outside) == pool
 
 
@@ -113,8 +113,8 @@ def test_samples_depend_on_the_seed_and_not_on_batching() -> None:
 
 
 def test_identical_queries_get_independent_samples() -> None:
-    asked = Episode((), (example("dax", "RED"),) * 50)
-    (answers,) = sample_decode(NETWORK, [asked], 6, generator=seeded(0))
+    episode = Episode((), (example("dax", "RED"),) * 50)
+    (answers,) = sample_decode(NETWORK, [episode], 6, generator=seeded(0))
     assert len({answer for (answer,) in answers}) > 5
 
 

@@ -70,9 +70,9 @@ def test_open_ended_log_likelihood_by_participant(folder, capsys) -> None:
 def test_queries_repeated_ten_times_have_one_row_per_item(folder, shared, capsys) -> None:
     options = ("--ll", "--by", "item", "--episodes", 2, "--ll_out", "ll.csv")
     assert evaluate(*options, kind="probe_human", data=shared) == 0
-    said = capsys.readouterr().out
-    assert "10 times" in said
-    assert "22 responses" in said
+    output = capsys.readouterr().out
+    assert "10 times" in output
+    assert "22 responses" in output
     assert len(pd.read_csv("ll.csv")) == 44
 
 
@@ -110,7 +110,7 @@ def test_sampled_response_sets_and_probe_trials_as_tables(folder, shared, capsys
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         (("--max", "--by", "item"), "is for --ll or --fit_lapse"),
         (("--max", "--ll_out", "x.csv"), "is for --ll or --fit_lapse"),
@@ -119,10 +119,10 @@ def test_sampled_response_sets_and_probe_trials_as_tables(folder, shared, capsys
     ],
 )
 def test_options_of_tables_that_do_not_apply_are_usage_errors(
-    folder, capsys, options, says
+    folder, capsys, options, message
 ) -> None:
     assert evaluate(*options) == 2
-    assert says in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_breakdown_by_participant_requires_known_participants(folder, shared, capsys) -> None:

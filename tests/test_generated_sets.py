@@ -131,7 +131,7 @@ def test_the_command_prints_the_folder(
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("wrong", "message"),
     [
         (["--n_primitives", "7"], "--n_primitives is 7, but must be 1 to 6"),
         (["--n_primitives", "0"], "--n_primitives is 0, but must be 1 to 6"),
@@ -143,10 +143,10 @@ def test_the_command_prints_the_folder(
     ],
 )
 def test_errors_about_the_meta_grammar_name_the_options(
-    tmp_path: Path, wrong: list[str], says: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, wrong: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_single_command("generate", ["--out", str(tmp_path / "set"), *wrong]) == 2
-    assert says in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -156,7 +156,7 @@ def test_the_help_states_the_limits_and_what_the_files_depend_on(
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit):
         run_single_command("generate", ["--help"])
-    shown = capsys.readouterr().out
-    assert "1 to 6 (4)" in shown
-    assert "--n_primitives and --n_functions are at most 9" in shown
-    assert "not on --workers" in shown
+    output = capsys.readouterr().out
+    assert "1 to 6 (4)" in output
+    assert "--n_primitives and --n_functions are at most 9" in output
+    assert "not on --workers" in output

@@ -96,9 +96,9 @@ def plain(value: Any) -> Any:
 def check_values(found: dict[str, Any], golden: dict[str, Any]) -> None:
     """All values of old are there, under their names or newer ones."""
     for name, value in golden.items():
-        renamed = access.DEST_RENAMES.get(name, name)
+        new_name = access.DEST_RENAMES.get(name, name)
         key = (name, tuple(value) if isinstance(value, list) else value)
-        assert plain(found[renamed]) == access.VALUE_RENAMES.get(key, value), name
+        assert plain(found[new_name]) == access.VALUE_RENAMES.get(key, value), name
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -188,5 +188,5 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str], monkeypatch) -> 
     with pytest.raises(SystemExit) as ended:
         access.main([*command.split(), "--help"])
     assert ended.value.code == 0
-    shown = capsys.readouterr().out
-    assert all(option in shown for old in OLD[command] for option in old["options"])
+    output = capsys.readouterr().out
+    assert all(option in output for old in OLD[command] for option in old["options"])

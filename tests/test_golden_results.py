@@ -69,8 +69,8 @@ def test_results_of_an_earlier_version_are_read(tmp_path: Path) -> None:
     found = access.results(tmp_path)
     assert [model.name for model in found.models] == list(MODELS)
     for name, text in tables.items():
-        renamed = access.TABLE_RENAMES.get(name, name)
-        assert len(found.tables[renamed]) == len(list(csv.reader(io.StringIO(text)))) - 1
+        new_name = access.TABLE_RENAMES.get(name, name)
+        assert len(found.tables[new_name]) == len(list(csv.reader(io.StringIO(text)))) - 1
     access.write_page(tmp_path)
     page = (tmp_path / "index.html").read_text()
     assert all(model.label in page for model in found.models)

@@ -51,8 +51,8 @@ def test_gold_grammar_is_recognised_under_any_remapping_and_rule_order(seed: int
     rng = Random(seed)
     words = dict(zip(GOLD.words, rng.sample(WORDS, 7), strict=True))
     symbols = dict(zip(GOLD.symbols, rng.sample(COLOURS, 4), strict=True))
-    renamed = GOLD.remap(words, symbols)
-    shuffled = Grammar(tuple(rng.sample(renamed.rules, 8)))
+    remapped = GOLD.remap(words, symbols)
+    shuffled = Grammar(tuple(rng.sample(remapped.rules, 8)))
     assert isomorphic(shuffled, GOLD)
     assert not equivalent(shuffled, GOLD)
     # Exchanging the roles in one function makes it another grammar.

@@ -125,10 +125,10 @@ def test_training_episodes_never_have_a_held_out_rule(tmp_path: Path) -> None:
 
 
 def test_curriculum_stages_exclude_held_out_rules_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr(datasets, "has_held_out_rule", lambda grammar: asked.append(grammar))
+    queries = []
+    monkeypatch.setattr(datasets, "has_held_out_rule", lambda grammar: queries.append(grammar))
     for part, end in curriculum_stages(DataFolders(), 0):
-        assert part[end - 1].grammar is asked.pop()
+        assert part[end - 1].grammar is queries.pop()
 
 
 def test_biased_targets_follow_no_held_out_rule() -> None:
@@ -154,6 +154,6 @@ def test_the_command_line_evaluates_held_out_rules(tmp_path: Path, capsys) -> No
     )
     where = ["--dir_model", str(tmp_path), "--fn_out_model", "toy.pt"]
     assert main(["eval", *where, "--max", "--episode_type", "novel_rules", "--episodes", "4"]) == 0
-    told = capsys.readouterr().out
-    assert "greedy responses" in told
-    assert "over 4 episodes" in told
+    output = capsys.readouterr().out
+    assert "greedy responses" in output
+    assert "over 4 episodes" in output

@@ -78,7 +78,7 @@ def test_probabilities_of_all_short_responses_add_up_to_at_most_one(model: biml.
 
 
 @pytest.mark.parametrize(
-    ("study", "query", "says"),
+    ("study", "query", "message"),
     [
         (STUDY, "", "at least one word"),
         (["dax RED"], "dax", "not a study example"),
@@ -88,9 +88,9 @@ def test_probabilities_of_all_short_responses_add_up_to_at_most_one(model: biml.
         (STUDY, None, "a query"),
     ],
 )
-def test_an_invalid_query_is_rejected(model, study, query, says: str) -> None:
+def test_an_invalid_query_is_rejected(model, study, query, message: str) -> None:
     for method in (model.respond, model.sample, model.probabilities):
-        with pytest.raises(biml.UsageError, match=says):
+        with pytest.raises(biml.UsageError, match=message):
             method(study, query)
 
 
@@ -156,7 +156,7 @@ def test_an_unavailable_device_is_rejected(model: biml.Model, device: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"n": -1}, "n is -1"),
         ({"n": 1.5}, "n must be"),
@@ -165,8 +165,8 @@ def test_an_unavailable_device_is_rejected(model: biml.Model, device: str) -> No
         ({"p_lapse": 2}, "lapse rate"),
     ],
 )
-def test_options_of_samples_are_checked(model: biml.Model, options, says: str) -> None:
-    with pytest.raises(biml.UsageError, match=says):
+def test_options_of_samples_are_checked(model: biml.Model, options, message: str) -> None:
+    with pytest.raises(biml.UsageError, match=message):
         model.sample(STUDY, "dax", **options)
 
 

@@ -23,14 +23,14 @@ def drawn(*shape: int) -> torch.Tensor:
 def test_queries_and_keys_are_rotated_and_values_are_not() -> None:
     x = drawn(3, 5, WIDTH)
     query, key, value = (drawn(WIDTH, WIDTH + more)[:, :WIDTH] for more in range(3))
-    place = torch.tensor([[0, 1, 2, 3, 4], [7, 8, 9, 10, 11], [2, 2, 2, 2, 2]])
-    cos, sin = rotary_angles(place, WIDTH // HEADS, 2 * HEADS, torch.float64, BASE)
+    position = torch.tensor([[0, 1, 2, 3, 4], [7, 8, 9, 10, 11], [2, 2, 2, 2, 2]])
+    cos, sin = rotary_angles(position, WIDTH // HEADS, 2 * HEADS, torch.float64, BASE)
     matrix = torch.cat((split_half_layout((query, key), HEADS), value))
     found = SplitHeads.apply(ApplyRotary.apply(x @ matrix.T, cos, sin), 2, 1, HEADS)
 
     half = WIDTH // HEADS // 2
     rates = BASE ** -(torch.arange(half) / half)
-    turned = torch.polar(torch.ones(3, 5, half).double(), (place[..., None] * rates).double())
+    turned = torch.polar(torch.ones(3, 5, half).double(), (position[..., None] * rates).double())
     for got, weights in zip(found, (query, key, value), strict=True):
         heads = (x @ weights.T).unflatten(-1, (HEADS, -1)).transpose(1, 2)
         if weights is not value:
@@ -44,8 +44,8 @@ def test_rotary_scores_depend_on_the_distance_of_query_and_key() -> None:
 
     def score(at: int, other: int) -> torch.Tensor:
         angles = (
-            rotary_angles(torch.tensor([place]), WIDTH, 1, torch.float64, BASE)
-            for place in (at, other)
+            rotary_angles(torch.tensor([position]), WIDTH, 1, torch.float64, BASE)
+            for position in (at, other)
         )
         first, second = (ApplyRotary.apply(x, *by) for x, by in zip((q, k), angles, strict=True))
         return (first * second).sum()

@@ -42,9 +42,9 @@ def filled(target: Tensor) -> Tensor:
 
 
 def test_decoding_step_by_step_gives_the_logits_of_the_forward_pass(net: StagedNetwork) -> None:
-    shown = episodes()
-    shown[1] = replace(shown[1], study=())  # as in the open-ended task, before the first answer
-    batch = net.collate(shown)
+    several = episodes()
+    several[1] = replace(several[1], study=())  # as in the open-ended task, before the first answer
+    batch = net.collate(several)
     at_once = net(batch)
     memory = net.encode(batch)
     for step in range(batch.target.shape[1]):
@@ -67,7 +67,7 @@ def test_rows_can_be_dropped_from_the_decoder_state(net: StagedNetwork) -> None:
 def test_micro_batches_hold_the_rows_of_the_batch_and_give_the_same_loss(
     net: StagedNetwork,
 ) -> None:
-    shown = episodes(6)
+    several = episodes(6)
 
     def losses(batches: list) -> dict[tuple[int, int], float]:
         found = {}
@@ -81,8 +81,11 @@ def test_micro_batches_hold_the_rows_of_the_batch_and_give_the_same_loss(
             found |= dict(zip(batch.indices, each.sum(1).tolist(), strict=True))
         return found
 
-    whole, cut = losses([net.collate(shown)]), losses(net.micro_batches(shown, 700))
-    assert len(net.micro_batches(shown, 700)) > 1
+    whole, cut = (
+        losses([net.collate(several)]),
+        losses(net.micro_batches(several, 700)),
+    )
+    assert len(net.micro_batches(several, 700)) > 1
     assert whole.keys() == cut.keys()
     assert cut == pytest.approx(whole, abs=1e-3)
 
@@ -122,7 +125,7 @@ def test_every_weight_gets_a_gradient(net: StagedNetwork) -> None:
 
 
 def test_gradients_do_not_depend_on_the_micro_batches(net: StagedNetwork) -> None:
-    shown = [add_grammar_labels(episode) for episode in episodes(4)]
+    labelled = [add_grammar_labels(episode) for episode in episodes(4)]
     net.train()
 
     def gradients(batches: Sequence[Any]) -> dict[str, Tensor]:
@@ -137,8 +140,8 @@ def test_gradients_do_not_depend_on_the_micro_batches(net: StagedNetwork) -> Non
         named = net.named_parameters()
         return {name: weights.grad for name, weights in named if weights.grad is not None}
 
-    whole = {name: grad.clone() for name, grad in gradients([net.collate(shown)]).items()}
-    for name, grad in gradients([net.collate([episode]) for episode in shown]).items():
+    whole = {name: grad.clone() for name, grad in gradients([net.collate(labelled)]).items()}
+    for name, grad in gradients([net.collate([episode]) for episode in labelled]).items():
         assert (grad - whole[name]).norm() <= 1e-4 * whole[name].norm() + 1e-4, name
 
 

@@ -30,7 +30,7 @@ from biml.paths import DataFolders, read_card
 from biml.training.config import RuntimeConfig
 from biml.training.trainer import train
 from fakes.networks import small_network
-from fakes.training import OPTIONS, open_toys
+from fakes.training import OPTIONS, open_data
 
 
 @pytest.fixture(autouse=True)
@@ -58,12 +58,12 @@ def checkpoint(home: Path) -> Path:
     alone = RuntimeConfig(workers=1)
     first, second = home / "first.pt", home / "second.pt"
     options = OPTIONS | {"episode_type": "algebraic", "nsteps": 2}
-    train(first, options, runtime=alone, open_training_data=open_toys)
+    train(first, options, runtime=alone, open_training_data=open_data)
     options = {
         **{name: OPTIONS[name] for name in ("batch_size", "precision", "micro_batch_tokens")},
         **{"episode_type": "joint", "nsteps": 3, "init_from": str(first), "seed": 8},
     }
-    train(second, options, runtime=alone, open_training_data=open_toys)
+    train(second, options, runtime=alone, open_training_data=open_data)
     return second
 
 
@@ -151,8 +151,8 @@ def test_every_metric_of_a_card_is_printed() -> None:
 
 def test_benchmarks_that_do_not_apply_are_omitted_with_a_reason(shared: Path) -> None:
     network = Seq2SeqTransformer(Seq2SeqConfig(1, 1, 2, 16, 1), CANONICAL_VOCAB, seed=4)
-    figures, skipped = evaluate_for_card(network, DataFolders(shared), repeats=1)
-    assert {name: figure["episode_type"] for name, figure in figures.items()} == {
+    metrics, skipped = evaluate_for_card(network, DataFolders(shared), repeats=1)
+    assert {name: figure["episode_type"] for name, figure in metrics.items()} == {
         "gold": "few_shot_vanilla",
         "few_shot_human": "human_vanilla",
     }
@@ -170,8 +170,8 @@ def test_responses_changed_by_rounding_are_counted(few: None) -> None:
 def test_exact_matches_may_be_longer_than_ten_symbols() -> None:
     network = small_network()
     network.out.bias.data[network.vocabulary.output.encode(["RED"])] = 1000
-    asked = Episode((), (Example(("dax",), ("RED",) * 12),))
-    found = exact_match_metrics(network, EvaluationSet((asked,), (), 0), 1)
+    episode = Episode((), (Example(("dax",), ("RED",) * 12),))
+    found = exact_match_metrics(network, EvaluationSet((episode,), (), 0), 1)
     assert found["novel"] == 100
 
 

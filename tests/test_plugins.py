@@ -174,17 +174,17 @@ def test_listings_and_help_include_registered_extensions(capsys: Any) -> None:
     assert "gru" in listed
     with pytest.raises(SystemExit):
         main(["train", "--help", *loaded])
-    shown = capsys.readouterr().out
+    output = capsys.readouterr().out
     for name in ("algebraic+repetition", "gru", "nearest", "correct_length"):
-        assert name in shown
+        assert name in output
 
 
 def test_help_warns_that_plugin_files_are_executed() -> None:
-    shown = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-m", "biml", "interpret", "--help"], capture_output=True, text=True
     ).stdout
-    assert "--plugin" in shown
-    assert "run" in shown[shown.index("--plugin FILE") :]
+    assert "--plugin" in output
+    assert "run" in output[output.index("--plugin FILE") :]
 
 
 # The worked examples, through the command line

@@ -17,11 +17,11 @@ def test_accuracy_on_gold_queries_is_that_of_the_card(name: str) -> None:
     path = resolve_model(f"{name}.pt", "nowhere", DataFolders())
     figure = read_card(path)["card"]["figures"]["gold"]
     kind = episode_type(figure["episode_type"])
-    asked = kind.open_evaluation(DataFolders(), 1).repeat(0)[:RENAMINGS]
+    episodes = kind.open_evaluation(DataFolders(), 1).repeat(0)[:RENAMINGS]
     shares = [
         100 * statistics.mean(right for query, right in answered if not query.in_study)
         for episode, verdicts in zip(
-            asked, teacher_forced_exact_match(load_model(path).network, asked), strict=True
+            episodes, teacher_forced_exact_match(load_model(path).network, episodes), strict=True
         )
         for answered in [list(zip(episode.queries, verdicts, strict=True))]
     ]

@@ -135,9 +135,9 @@ def test_a_file_with_another_checksum_is_rejected(top: Path, capsys) -> None:
     weights[-1] ^= 1
     top.write_bytes(bytes(weights))
     assert main(["eval", "--fn_out_model", "net-BIML-top.pt", "--max"]) == 1
-    told = capsys.readouterr().err
-    assert f"{top}: " in told
-    assert "net-BIML-top.json" in told
+    error = capsys.readouterr().err
+    assert f"{top}: " in error
+    assert "net-BIML-top.json" in error
     with pytest.raises(BimlError, match="checksum"):
         biml.load("net-BIML-top")
 
@@ -192,16 +192,16 @@ def test_a_damaged_model_does_not_hide_the_others(top: Path, capsys) -> None:
     bad = top.with_name("net-BIML-joint-top.safetensors")
     shutil.copy(top, bad)
     assert main(["models"]) == 1
-    told = capsys.readouterr().out
-    assert "100.0" in told
-    assert "net-BIML-joint-top" in told
-    assert "damaged" in told
-    assert "net-BIML-joint-top.json is missing" in " ".join(told.split())
+    output = capsys.readouterr().out
+    assert "100.0" in output
+    assert "net-BIML-joint-top" in output
+    assert "damaged" in output
+    assert "net-BIML-joint-top.json is missing" in " ".join(output.split())
 
 
 def test_a_card_is_described_in_words(top: Path, capsys) -> None:
     assert main(["models", "net-BIML-top.pt"]) == 0
-    told = " ".join(capsys.readouterr().out.split())
+    output = " ".join(capsys.readouterr().out.split())
     for text in (
         "biml train --preset fast --seed 3",
         "minutes 61.5",
@@ -211,7 +211,7 @@ def test_a_card_is_described_in_words(top: Path, capsys) -> None:
         "nlayers_encoder 1",
         "changed 2 of 9,280",
     ):
-        assert text in told
+        assert text in output
 
 
 def test_metrics_on_data_seen_in_training_are_marked(top: Path, capsys) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from biml.report.page import write_report
-from fakes.results import answers, number_tables, write_toy
+from fakes.results import answers, number_tables, write_results_folder
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 
@@ -47,7 +47,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def address(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("browser") / "results"
-    write_toy(folder, {"responses": answers(shared), **number_tables()})
+    write_results_folder(folder, {"responses": answers(shared), **number_tables()})
     write_report(folder)
     return (folder / "index.html").as_uri()
 
@@ -98,12 +98,12 @@ def test_the_page_makes_no_requests_and_logs_no_errors(browser: Any, address: st
     find(browser, "#few-shot thead button").click()
     assert browser.get_log("browser") == []
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [
+    requests = [
         event["params"]["request"]["url"]
         for event in events
         if event["method"] == "Network.requestWillBeSent"
     ]
-    assert [url for url in asked if not url.startswith("data:")] == [address]
+    assert [url for url in requests if not url.startswith("data:")] == [address]
 
 
 def test_a_response_with_markup_is_displayed_as_text(page: Any) -> None:

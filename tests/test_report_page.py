@@ -13,7 +13,7 @@ from biml.cli.main import main
 from biml.report.figures import FIGURE_NAMES
 from biml.report.page import write_report
 from biml.report.schemas import TABLES
-from fakes.results import answers, number_tables, write_toy
+from fakes.results import answers, number_tables, write_results_folder
 
 VOID = {"meta", "link", "input", "br", "img"}
 
@@ -52,7 +52,7 @@ class Outline(HTMLParser):
 @pytest.fixture(scope="module")
 def folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("report") / "results"
-    write_toy(made, {"responses": answers(shared), **number_tables()})
+    write_results_folder(made, {"responses": answers(shared), **number_tables()})
     write_report(made)
     return made
 
@@ -165,7 +165,7 @@ def test_the_same_tables_give_the_same_bytes(folder: Path) -> None:
 )
 def test_a_section_without_its_table_is_left_out(tmp_path: Path, table: str, gone: str) -> None:
     tables = {name: number_tables()[name] for name in (table, "accuracy_by_complexity")}
-    write_report(write_toy(tmp_path / "r", tables))
+    write_report(write_results_folder(tmp_path / "r", tables))
     assert gone in (tmp_path / "r" / "index.html").read_text()
     (tmp_path / "r" / "tables" / f"{table}.csv").unlink()
     write_report(tmp_path / "r")
@@ -178,7 +178,7 @@ def test_a_section_without_its_table_is_left_out(tmp_path: Path, table: str, gon
 
 @pytest.mark.parametrize("table", number_tables())
 def test_the_page_can_be_made_from_any_single_table(tmp_path: Path, table: str) -> None:
-    write_report(write_toy(tmp_path / "r", {table: number_tables()[table]}))
+    write_report(write_results_folder(tmp_path / "r", {table: number_tables()[table]}))
     assert Outline((tmp_path / "r" / "index.html").read_text()).wrong == []
 
 
@@ -188,7 +188,7 @@ def test_a_custom_task_has_its_own_section(tmp_path: Path) -> None:
         for r in ("A A", "A <b>")
     ]
     named = [{**row, "task": task} for row in rows for task in ("my_task", "")]
-    write_report(write_toy(tmp_path / "results", {"responses": response_table(named)}))
+    write_report(write_results_folder(tmp_path / "results", {"responses": response_table(named)}))
     page = (tmp_path / "results" / "index.html").read_text()
     assert '<a href="#task-1">My task</a>' in page
     assert '<a href="#task-2">Responses</a>' in page
@@ -201,7 +201,9 @@ def test_many_different_responses_are_collapsed_and_the_rarest_only_counted(tmp_
 
     row = {"model": "net", "task": "few_shot", "item": "q", "query": "q"}
     rows = [{**row, "response": f"R{n}"} for n in range(40)]
-    write_report(write_toy(tmp_path / "r", {"responses": response_table([*rows, rows[0]])}))
+    write_report(
+        write_results_folder(tmp_path / "r", {"responses": response_table([*rows, rows[0]])})
+    )
     text = text_of((tmp_path / "r" / "index.html").read_text())
     assert "41 responses" in text
     assert "20 more" in text
@@ -218,7 +220,7 @@ def test_the_report_command_regenerates_the_page(
 
 
 def test_a_query_of_unknown_output_length_is_plotted(tmp_path: Path) -> None:
-    folder = write_toy(tmp_path / "r", number_tables())
+    folder = write_results_folder(tmp_path / "r", number_tables())
     path = folder / "tables" / "item_accuracies.csv"
     path.write_text(path.read_text().replace("simple,False", "complex,"))
     write_report(folder)
@@ -232,7 +234,7 @@ def test_a_model_of_one_fold_is_labelled_with_its_fold(tmp_path: Path) -> None:
         columns=list(TABLES["likelihoods"].columns),
     )
     likelihoods = pd.concat([tables["likelihoods"], lone], ignore_index=True)
-    folder = write_toy(tmp_path / "r", {"likelihoods": likelihoods})
+    folder = write_results_folder(tmp_path / "r", {"likelihoods": likelihoods})
     write_report(folder)
     text = text_of((folder / "index.html").read_text())
     assert "lone −190.0 SD 3.0 over 200 repeats fold 3 only" in text
@@ -268,7 +270,7 @@ def test_values_of_registered_measures_are_shown(tmp_path: Path) -> None:
     frame = pd.DataFrame(
         [{**about, "model": "a", "value": 2.5}, {**about, "model": "b", "value": 3}]
     )
-    write_report(write_toy(tmp_path / "r", {"measures": frame}))
+    write_report(write_results_folder(tmp_path / "r", {"measures": frame}))
     text = text_of((tmp_path / "r" / "index.html").read_text())
     assert "symbols per response" in text
     assert "a 2.50 b 3.00" in text
@@ -277,7 +279,7 @@ def test_values_of_registered_measures_are_shown(tmp_path: Path) -> None:
 def test_the_models_after_the_fourth_can_be_shown(tmp_path: Path) -> None:
     row = {"task": "few_shot", "item": "q", "query": "q", "response": "R"}
     rows = [{**row, "model": model} for model in ("people", *"abcdefg")]
-    write_report(write_toy(tmp_path / "r", {"responses": response_table(rows)}))
+    write_report(write_results_folder(tmp_path / "r", {"responses": response_table(rows)}))
     page = (tmp_path / "r" / "index.html").read_text()
     assert "Show 3 more models: e, f, g" in text_of(page)
     assert page.count('num extra"') == page.count(' extra" data-key') == 3

@@ -11,7 +11,7 @@ from biml.cli.main import main
 from biml.errors import FormatError
 from biml.report.results import read_results
 from biml.report.schemas import TABLES
-from fakes.results import number_tables, write_toy
+from fakes.results import number_tables, write_results_folder
 
 GROUPS = "accuracy_by_complexity"
 
@@ -19,7 +19,7 @@ GROUPS = "accuracy_by_complexity"
 def test_tables_saved_by_a_spreadsheet_are_read(tmp_path: Path) -> None:
     row = {"task": "few_shot", "item": "q", "query": "q", "target": "R"}
     answers = response_table([{**row, "response": "R"}, {**row, "response": "TRUE"}])
-    folder = write_toy(tmp_path / "r", {"responses": answers, **number_tables()})
+    folder = write_results_folder(tmp_path / "r", {"responses": answers, **number_tables()})
     before = read_results(folder).tables
     for path in (folder / "tables").iterdir():
         text = path.read_text().replace(",True", ",TRUE").replace(",False", ",false")
@@ -33,7 +33,7 @@ def test_tables_saved_by_a_spreadsheet_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in number_tables() if TABLES[name].keys])
 def test_two_rows_with_the_same_keys_are_rejected(tmp_path: Path, name: str) -> None:
-    folder = write_toy(tmp_path / "r", {name: number_tables()[name]})
+    folder = write_results_folder(tmp_path / "r", {name: number_tables()[name]})
     path = folder / "tables" / f"{name}.csv"
     header, *rows = path.read_text().splitlines()
     path.write_text("\n".join([header, "", *rows, rows[0]]))
@@ -43,7 +43,7 @@ def test_two_rows_with_the_same_keys_are_rejected(tmp_path: Path, name: str) -> 
 
 
 def test_line_numbers_are_those_of_an_editor(tmp_path: Path) -> None:
-    folder = write_toy(
+    folder = write_results_folder(
         tmp_path / "r", {"accuracy_by_complexity": number_tables()["accuracy_by_complexity"]}
     )
     path = folder / "tables" / "accuracy_by_complexity.csv"
@@ -95,7 +95,7 @@ def damage(folder: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "code", "says"),
+    ("how", "code", "message"),
     [
         ("another format", 1, ("results.json", "format 99", "biml reproduce")),
         ("broken json", 1, ("results.json", "damaged")),
@@ -119,14 +119,16 @@ def damage(folder: Path, how: str) -> None:
     ],
 )
 def test_damaged_results_are_rejected_and_the_previous_page_kept(
-    tmp_path: Path, capsys: pytest.CaptureFixture, how: str, code: int, says: tuple[str, ...]
+    tmp_path: Path, capsys: pytest.CaptureFixture, how: str, code: int, message: tuple[str, ...]
 ) -> None:
     row = {"task": "probes", "item": "t", "query": "p2", "study": "p1 -> c1", "response": "c2"}
-    folder = write_toy(tmp_path / "r", {"responses": response_table([row]), **number_tables()})
+    folder = write_results_folder(
+        tmp_path / "r", {"responses": response_table([row]), **number_tables()}
+    )
     (folder / "index.html").write_text("before")
     damage(folder, how)
     assert main(["report", str(folder)]) == code
-    told = capsys.readouterr().err
-    assert all(part in told for part in says), told
+    error = capsys.readouterr().err
+    assert all(part in error for part in message), error
     assert (folder / "index.html").read_text() == "before"
     assert not (folder / "figures").exists()

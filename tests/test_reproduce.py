@@ -88,11 +88,11 @@ def test_without_folds_all_participants_are_scored_within_sample(
     models: Path, shared: Path, place: Path, tmp_path: Path
 ) -> None:
     data = DataFolders(shared)
-    wanted = ReproductionSpec(
+    spec = ReproductionSpec(
         find_models(["opened"], models, data), select_experiments(["table1"]), data, quick=True
     )
     found = reproduce(
-        wanted, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(place)
+        spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(place)
     )
     (row,) = found.tables["likelihoods"].to_dict("records")
     assert (row["fold"], row["within_sample"], row["responses"]) == ("", True, 203)
@@ -130,9 +130,9 @@ def test_models_scored_on_different_participants_are_not_compared(
         checkpoint.save_checkpoint(tmp_path / f"fold{fold}.pt", held_out)
     data = DataFolders(shared)
     subjects = find_models(["fold1", "fold2"], tmp_path, data)
-    wanted = ReproductionSpec(subjects, select_experiments(["table1"]), data, quick=True)
+    spec = ReproductionSpec(subjects, select_experiments(["table1"]), data, quick=True)
     found = reproduce(
-        wanted, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(place)
+        spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(place)
     )
     assert found.tables["likelihoods"]["responses"].tolist() == [42, 42]
     assert "comparisons" not in found.tables
@@ -182,11 +182,11 @@ def test_the_page_shows_published_values_of_absent_models(
     wanted: ReproductionSpec, tmp_path: Path
 ) -> None:
     some = tuple(s for s in wanted.models if s.name in ("joint-top", "oracle"))
-    asked = ReproductionSpec(
+    spec = ReproductionSpec(
         some, select_experiments(["probes"]), wanted.data, quick=True, include_absent=True
     )
     found = reproduce(
-        asked, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
+        spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
     )
     lines = figures(found, "MLC (probes)")
     assert lines["reproduced"].isna().all()
@@ -246,10 +246,10 @@ def test_the_page_and_run_metadata_are_beside_the_tables(results: Results, place
 
 def test_samples_of_networks_have_lapses_only_with_lapse_samples(wanted: ReproductionSpec) -> None:
     def needs(lapsing: bool) -> dict[tuple[str, str], str]:
-        asked = ReproductionSpec(
+        spec = ReproductionSpec(
             wanted.models, select_experiments(["few-shot"]), wanted.data, True, 0, lapsing
         )
-        return {unit.key: unit.depends_on for unit in plan_jobs(asked)[0]}
+        return {unit.key: unit.depends_on for unit in plan_jobs(spec)[0]}
 
     assert needs(False)["few_shot_samples", "mlc"] == ""
     assert needs(True)["few_shot_samples", "mlc"] == "few_shot_likelihood"
@@ -262,15 +262,15 @@ def test_without_human_data_novel_rules_run_and_the_error_names_the_download_com
 ) -> None:
     nowhere = DataFolders(None, (SearchPath(tmp_path, "nowhere"),))
     subjects = find_models(["mlc"], models, nowhere)
-    wanted = ReproductionSpec(subjects, select_experiments(["table1"]), nowhere, quick=True)
+    spec = ReproductionSpec(subjects, select_experiments(["table1"]), nowhere, quick=True)
     with pytest.raises(BimlError, match="biml data download human"):
         reproduce(
-            wanted, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
+            spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
         )
     assert not (tmp_path / "out").exists()
-    wanted = ReproductionSpec(subjects, select_experiments(["novel-rules"]), nowhere, quick=True)
+    spec = ReproductionSpec(subjects, select_experiments(["novel-rules"]), nowhere, quick=True)
     reproduce(
-        wanted, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
+        spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
     )
     assert (tmp_path / "out" / "tables" / "accuracies.csv").is_file()
 
@@ -288,11 +288,11 @@ def test_accuracy_on_other_validation_episodes_has_no_published_value(
     folder = tmp_path / "data_algebraic"
     generate(DatasetSpec(train=1, val=200, meta_grammar=meta), folder, workers=1)
     data = DataFolders(tmp_path, (SearchPath(shared, "shared"),))
-    wanted = ReproductionSpec(
+    spec = ReproductionSpec(
         find_models(["mlc"], models, data), select_experiments(["few-shot"]), data, quick=True
     )
     found = reproduce(
-        wanted, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
+        spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
     )
     assert stated(found) == stated(results) & set(figures(found, "mlc").index) - {validation}
     assert figures(found, "mlc").loc[validation, "reproduced"] >= 0

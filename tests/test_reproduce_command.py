@@ -37,11 +37,11 @@ def test_the_command_prints_published_and_reproduced_statistics(
     out = tmp_path / "out"
     words = ["reproduce", "table1", "--models", "oracle", "biases", "--quick", "--workers", "1"]
     assert main([*words, "--data_dir", str(shared), "--out", str(out)]) == 0
-    shown = capsys.readouterr()
-    assert f"Human responses: {shared / 'data_human'}\n" in shown.err
-    assert "-536.1" in shown.out
-    assert "published" in shown.out
-    assert str(out / "index.html") in shown.out
+    output = capsys.readouterr()
+    assert f"Human responses: {shared / 'data_human'}\n" in output.err
+    assert "-536.1" in output.out
+    assert "published" in output.out
+    assert str(out / "index.html") in output.out
     assert main([*words, "--data_dir", str(shared), "--out", str(out)]) == 0
     assert "Nothing to compute" in capsys.readouterr().err
     for gone in (out / "figures" / "likelihoods.png", out / "index.html"):
@@ -71,12 +71,12 @@ def test_workers_end_when_the_command_is_killed(
         workers = descendants_of(command.pid)
         assert len(workers) >= 2
         command.send_signal(number)
-        _, said = command.communicate(timeout=60)
+        _, output = command.communicate(timeout=60)
     finally:
         command.kill()
         command.wait()
     assert command.returncode == (-number if number == signal.SIGKILL else 128 + number)
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     assert not (tmp_path / "out").exists()
     await_end(workers, 60)
 
@@ -192,14 +192,14 @@ def test_the_console_names_the_folder_of_the_human_data(tmp_path: Path, capsys) 
     found = tmp_path / "usual" / "data_human"
     why = f"there is no data_human in {tmp_path / 'named'}"
     data = DataFolders(tmp_path / "named", usual)
-    for name, told in (("probes", f"Human responses: {found} ({why})\n"), ("novel-rules", "")):
+    for name, message in (("probes", f"Human responses: {found} ({why})\n"), ("novel-rules", "")):
         ReproduceConsole().header(ReproductionSpec((), select_experiments([name]), data))
-        assert capsys.readouterr().err == f"Models: \n{told}"
+        assert capsys.readouterr().err == f"Models: \n{message}"
 
 
 def test_the_help_names_every_experiment_and_symbolic_model(capsys, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     with pytest.raises(SystemExit):
         main(["reproduce", "--help"])
-    shown = capsys.readouterr().out
-    assert all(name in shown for name in (*EXPERIMENTS, *SYMBOLIC))
+    output = capsys.readouterr().out
+    assert all(name in output for name in (*EXPERIMENTS, *SYMBOLIC))

@@ -69,8 +69,8 @@ def results_of(asked: ReproductionSpec, folder: Path) -> Results:
 
 
 def test_tasks_that_were_not_imported_are_listed_as_exclusions(few_shot_only, tmp_path) -> None:
-    asked = wanted(few_shot_only, tmp_path, "oracle", "biases")
-    results = results_of(asked, tmp_path)
+    spec = wanted(few_shot_only, tmp_path, "oracle", "biases")
+    results = results_of(spec, tmp_path)
     assert set(results.tables["responses"]["task"]) == {"few_shot"}
     assert set(results.tables["accuracy_by_complexity"]["model"]) == {"people", "oracle"}
     absent = {
@@ -90,15 +90,15 @@ def test_the_command_prints_exclusions(few_shot_only, tmp_path, monkeypatch, cap
     words = ["--models", "oracle", "--data_dir", str(few_shot_only.data_dir), "--quick"]
     out = ["--out", str(tmp_path / "out"), "--workers", "1"]
     assert main(["reproduce", "table1", "few-shot", *words, *out]) == 0
-    shown = capsys.readouterr().err
-    assert "Not measured: table1: likelihood, open-ended" in shown
-    assert "few-shot: greedy responses, gold" in shown
+    error = capsys.readouterr().err
+    assert "Not measured: table1: likelihood, open-ended" in error
+    assert "few-shot: greedy responses, gold" in error
 
 
 def test_differences_for_one_participant_have_no_interval(tmp_path) -> None:
     data = imported(tmp_path, write_text(tmp_path / "study.txt"), ANSWERS[:2])
-    asked = wanted(data, tmp_path, "oracle", "oracle-biases", of=["table1"])
-    (row,) = results_of(asked, tmp_path).tables["comparisons"].to_dict("records")
+    spec = wanted(data, tmp_path, "oracle", "oracle-biases", of=["table1"])
+    (row,) = results_of(spec, tmp_path).tables["comparisons"].to_dict("records")
     assert row["difference"] > 0
     assert pd.isna([row["low"], row["high"]]).all()
     page = (tmp_path / "out" / "index.html").read_text("utf-8")
@@ -112,8 +112,8 @@ def test_open_ended_responses_with_and_without_folds(tmp_path, people: int, fold
     checkpoint.save_checkpoint(
         tmp_path / "net.pt", checkpoint.checkpoint_of(small_network(), "open_end_human_all")
     )
-    asked = wanted(data, tmp_path, "biases", "net", of=["table1"])
-    table = results_of(asked, tmp_path).tables["likelihoods"].set_index("model")
+    spec = wanted(data, tmp_path, "biases", "net", of=["table1"])
+    table = results_of(spec, tmp_path).tables["likelihoods"].set_index("model")
     assert table.loc[["biases"], "fold"].tolist() == folds
     assert not table.loc[["biases"], "within_sample"].any()
     # Nobody knows whether the network was trained on these people.
@@ -160,8 +160,8 @@ def test_basic_seq2seq_is_evaluated_on_the_published_task_only(
 ) -> None:
     legacy = shared / "legacy" / "net-legacy-vanilla.pt"
     (tmp_path / "vanilla.pt").write_bytes(legacy.read_bytes())
-    asked = wanted(few_shot_only, tmp_path, "vanilla", "oracle", of=["table1", "few-shot"])
-    units, skipped = plan_jobs(asked)
+    spec = wanted(few_shot_only, tmp_path, "vanilla", "oracle", of=["table1", "few-shot"])
+    units, skipped = plan_jobs(spec)
     assert {unit.context.model.name for unit in units} == {"oracle"}
     why = {one.measurement: one.reason for one in skipped if one.model == "vanilla"}
     assert why["likelihood, few-shot"] == "knows only the words of the published task"

@@ -25,9 +25,9 @@ def test_a_second_call_computes_nothing_and_keeps_the_folder(
     results: Results, wanted: ReproductionSpec, place: Path
 ) -> None:
     before = (place / "out" / "index.html").stat()
-    told = RecordingListener()
-    again = reproduce(wanted, place / "out", workers=1, listener=told, cache=store(place))
-    assert told.units == []
+    listener = RecordingListener()
+    again = reproduce(wanted, place / "out", workers=1, listener=listener, cache=store(place))
+    assert listener.units == []
     after = (place / "out" / "index.html").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     for name, frame in again.tables.items():
@@ -42,17 +42,17 @@ def test_only_changed_inputs_are_recomputed(
     )
     try:
         changed = find_models(["mlc", "oracle"], models, wanted.data)
-        told = RecordingListener()
+        listener = RecordingListener()
         reproduce(
             ReproductionSpec(
                 changed, select_experiments(["novel-rules", "table1"]), wanted.data, quick=True
             ),
             tmp_path / "out",
             workers=1,
-            listener=told,
+            listener=listener,
             cache=store(place),
         )
-        assert set(told.units) == {("few_shot_likelihood", "mlc"), ("novel_rules", "mlc")}
+        assert set(listener.units) == {("few_shot_likelihood", "mlc"), ("novel_rules", "mlc")}
     finally:
         checkpoint.save_checkpoint(
             models / "mlc.pt", checkpoint.checkpoint_of(small_network(0), "algebraic+biases")
@@ -64,23 +64,23 @@ def test_a_new_version_of_a_measurement_is_recomputed(
 ) -> None:
     row = MEASUREMENTS["gold"]
     monkeypatch.setitem(MEASUREMENTS, "gold", replace(row, version=row.version + 1))
-    told = RecordingListener()
-    reproduce(wanted, tmp_path / "out", workers=1, listener=told, cache=store(place))
-    assert {measure for measure, _ in told.units} == {"gold"}
+    listener = RecordingListener()
+    reproduce(wanted, tmp_path / "out", workers=1, listener=listener, cache=store(place))
+    assert {measure for measure, _ in listener.units} == {"gold"}
 
 
 def test_an_interruption_loses_only_the_running_job(shared: Path, tmp_path: Path) -> None:
     data = DataFolders(shared)
     subjects = find_models(["oracle", "oracle-biases", "biases"], tmp_path, data)
-    wanted = ReproductionSpec(
+    spec = ReproductionSpec(
         subjects, select_experiments(["table1", "open-ended"]), data, quick=True
     )
     first = RecordingListener(interrupt_after=2)
     with pytest.raises(KeyboardInterrupt):
-        reproduce(wanted, tmp_path / "out", workers=1, listener=first, cache=store(tmp_path))
+        reproduce(spec, tmp_path / "out", workers=1, listener=first, cache=store(tmp_path))
     assert not (tmp_path / "out").exists()
     second = RecordingListener()
-    reproduce(wanted, tmp_path / "out", workers=1, listener=second, cache=store(tmp_path))
+    reproduce(spec, tmp_path / "out", workers=1, listener=second, cache=store(tmp_path))
     assert set(second.complete) == set(first.units) - set(first.complete)
 
 
@@ -114,20 +114,20 @@ def test_error_for_an_unusable_table_names_it_without_the_temporary_folder(
 
     monkeypatch.setattr("biml.reproduce.run.build_tables", twice)
     oracle = tuple(s for s in wanted.models if s.name == "oracle")
-    asked = ReproductionSpec(oracle, select_experiments(["table1"]), wanted.data, quick=True)
-    with pytest.raises(BimlError, match=r"^likelihoods\.csv, line 3: a second row") as told:
+    spec = ReproductionSpec(oracle, select_experiments(["table1"]), wanted.data, quick=True)
+    with pytest.raises(BimlError, match=r"^likelihoods\.csv, line 3: a second row") as caught:
         reproduce(
-            asked, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
+            spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
         )
-    assert str(tmp_path) not in str(told.value)
+    assert str(tmp_path) not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
 def test_error_in_a_job_names_the_model(wanted: ReproductionSpec, tmp_path: Path) -> None:
-    asked = ReproductionSpec(
+    spec = ReproductionSpec(
         wanted.models, select_experiments(["few-shot"]), wanted.data, quick=True
     )
-    unit = next(u for u in plan_jobs(asked)[0] if u.key == ("few_shot_samples", "mlc"))
+    unit = next(u for u in plan_jobs(spec)[0] if u.key == ("few_shot_samples", "mlc"))
     nowhere = DataFolders(None, (SearchPath(tmp_path, "nowhere"),))
     lost = replace(unit, context=replace(unit.context, data=nowhere))
     with pytest.raises(BimlError, match=r"^mlc: no folder data_human"):

@@ -31,9 +31,9 @@ def test_a_terminated_command_removes_its_partial_files(
         await_half(tmp_path, run)
         others = descendants_of(run.pid)
         run.send_signal(number)
-        said, _ = run.communicate(timeout=60)
+        output, _ = run.communicate(timeout=60)
     assert run.returncode == 128 + number
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     assert list(tmp_path.iterdir()) == []
     await_end(others, 60)
 

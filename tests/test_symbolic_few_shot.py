@@ -46,8 +46,8 @@ SYMBOLS = ("A", "B", "C")
 
 
 def episode(*queries: str, symbols: str = "A") -> Episode:
-    asked = tuple(Example(tuple(q.split()), tuple(symbols.split())) for q in queries)
-    return Episode(STUDY, asked, grammar=SMALL)
+    queried = tuple(Example(tuple(q.split()), tuple(symbols.split())) for q in queries)
+    return Episode(STUDY, queried, grammar=SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -177,12 +177,12 @@ def test_perturbed_outputs_that_are_too_long_fall_back_to_the_gold_output() -> N
 
 
 def test_symbol_probabilities_multiply_to_response_probabilities_that_sum_to_one() -> None:
-    asked = episode("a f b")
-    answers = BiasOracle(symbols=SYMBOLS).response_distribution(asked, ("a", "f", "b"))
+    one_episode = episode("a f b")
+    answers = BiasOracle(symbols=SYMBOLS).response_distribution(one_episode, ("a", "f", "b"))
     total = 0.0
     for length in range(4):
         for response in product(SYMBOLS, repeat=length):
-            scored = replace(asked, queries=(Example(("a", "f", "b"), response),))
+            scored = replace(one_episode, queries=(Example(("a", "f", "b"), response),))
             ((log_prob,),) = BiasOracle(symbols=SYMBOLS).log_prob([scored])
             assert len(log_prob) == length + 1
             assert exp(log_prob.sum()) == pytest.approx(answers.get(response, 0))
@@ -191,9 +191,9 @@ def test_symbol_probabilities_multiply_to_response_probabilities_that_sum_to_one
 
 
 def test_argument_reversed_outputs_that_are_too_long_fall_back_to_the_gold_output() -> None:
-    asked = episode("a h b")
+    one_episode = episode("a h b")
     answers = BiasOracle(symbols=SYMBOLS, max_output=2).response_distribution(
-        asked, ("a", "h", "b")
+        one_episode, ("a", "h", "b")
     )
     assert answers["A", "B", "B"] == pytest.approx(0.8 + 0.1 + 0.1 / 3)
     assert ("B", "A", "A") not in answers
@@ -212,8 +212,8 @@ def test_the_mixture_agrees_with_sampled_training_targets(change: Any, model: Or
     # Repeats of one query are changed one by one, and each unknown word anew for each of them.
     words = ("2", "after", "3", "surround", "DAX")
     right = Example(words, GOLD.interpret(words))
-    asked = replace(gold_episode(), queries=(right,) * draws)
-    drawn = Counter(q.output for q in change(asked, rng, symbols=GOLD.symbols).queries)
+    episode = replace(gold_episode(), queries=(right,) * draws)
+    drawn = Counter(q.output for q in change(episode, rng, symbols=GOLD.symbols).queries)
     answers = model.response_distribution(gold_episode(), words)
     assert set(drawn) <= set(answers)
     for answer, p in answers.items():
@@ -231,17 +231,17 @@ def test_samples_have_the_frequencies_of_the_mixture_and_depend_on_the_seed_alon
 @pytest.mark.parametrize("p_lapse", [0.0, 0.3])
 def test_samples_with_lapses_have_the_scored_probabilities(p_lapse: float) -> None:
     model = BiasOracle(symbols=SYMBOLS)
-    asked = episode("a f b", symbols="B A")
-    ((scored,),) = model.log_prob([asked])
-    ((drawn,),) = model.sample([asked], seed=0, n=4000, p_lapse=p_lapse)
+    one_episode = episode("a f b", symbols="B A")
+    ((scored,),) = model.log_prob([one_episode])
+    ((drawn,),) = model.sample([one_episode], seed=0, n=4000, p_lapse=p_lapse)
     expected = exp(apply_lapse(scored, p_lapse, len(SYMBOLS) + 1).sum())
     assert drawn.count(("B", "A")) / 4000 == pytest.approx(expected, abs=0.03)
 
 
 def test_responses_and_lapses_stay_within_the_allowed_outputs() -> None:
-    asked = replace(episode("a"), pool=("B", "A"))
+    one_episode = replace(episode("a"), pool=("B", "A"))
     (scores,) = token_scores(
-        score_responses(Oracle(symbols=SYMBOLS), EvaluationSet((asked,), (), 0))
+        score_responses(Oracle(symbols=SYMBOLS), EvaluationSet((one_episode,), (), 0))
     )
     lapsed = apply_lapse(scores.log_prob, 0.3, scores.n_symbols)
     np.testing.assert_allclose(np.exp(lapsed), [0.7 + 0.1, 0.7 + 0.1])
@@ -254,15 +254,15 @@ def test_the_grammar_is_remapped_with_the_episode(human: EvaluationSet) -> None:
         assert asked.remapping is not None
         back = {new: old for old, new in asked.remapping.words.items()}
         right = GOLD.interpret([back[word] for word in asked.queries[0].input])
-        renamed = tuple(asked.remapping.symbols[symbol] for symbol in right)
-        assert Oracle().respond([asked])[0][0] == renamed
+        remapped = tuple(asked.remapping.symbols[symbol] for symbol in right)
+        assert Oracle().respond([asked])[0][0] == remapped
 
 
 def test_a_grammar_inconsistent_with_the_study_examples_is_rejected() -> None:
-    asked = replace(episode("a"), grammar=None, name="new.txt")
+    one_episode = replace(episode("a"), grammar=None, name="new.txt")
     with pytest.raises(UsageError, match=r"new\.txt.*grammar"):
-        Oracle(symbols=SYMBOLS).log_prob([asked])
-    assert Oracle(grammar=SMALL, symbols=SYMBOLS).respond([asked]) == [[("A",)]]
+        Oracle(symbols=SYMBOLS).log_prob([one_episode])
+    assert Oracle(grammar=SMALL, symbols=SYMBOLS).respond([one_episode]) == [[("A",)]]
 
 
 def test_error_for_an_unknown_symbol_names_it() -> None:
@@ -271,9 +271,9 @@ def test_error_for_an_unknown_symbol_names_it() -> None:
 
 
 def test_a_symbol_outside_the_allowed_outputs_is_impossible() -> None:
-    asked = replace(episode("a g", symbols="A C B"), pool=("B", "A"))
+    one_episode = replace(episode("a g", symbols="A C B"), pool=("B", "A"))
     for model in (OpenEndedBiasModel(symbols=SYMBOLS), Oracle(symbols=SYMBOLS)):
-        ((scored,),) = model.log_prob([asked])
+        ((scored,),) = model.log_prob([one_episode])
         assert np.isneginf(scored).tolist()[1]
         assert len(scored) == 4
         with pytest.raises(UsageError, match="'PUCE' is not among"):

@@ -59,10 +59,10 @@ def test_error_for_an_invalid_option_names_it(tmp_path: Path, options: dict, nam
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_the_remaining_time_is_displayed_at_any_terminal_width(width: int) -> None:
     terminal = io.StringIO()
-    shown = TrainingConsole(Console(file=terminal, force_terminal=True, width=width))
-    shown.on_start(INFO)
-    shown.on_step(StepInfo(7, 1000, 2.0, 31.5, 5000.0, VALIDATED))
-    shown.close()
+    training_console = TrainingConsole(Console(file=terminal, force_terminal=True, width=width))
+    training_console.on_start(INFO)
+    training_console.on_step(StepInfo(7, 1000, 2.0, 31.5, 5000.0, VALIDATED))
+    training_console.close()
     assert "1 h 23 min left" in terminal.getvalue()
 
 
@@ -76,8 +76,8 @@ def test_a_notebook_shows_one_line_that_is_replaced(monkeypatch: pytest.MonkeyPa
 
     ipython = SimpleNamespace(display=display, Pretty=str)
     monkeypatch.setattr(console_module, "import_module", lambda name: ipython)
-    shown = TrainingConsole(Console(file=io.StringIO(), force_jupyter=False))
-    shown._bar = console_module._NotebookLine()
+    training_console = TrainingConsole(Console(file=io.StringIO(), force_jupyter=False))
+    training_console._bar = console_module._NotebookLine()
     for step in (1, 2):
-        shown.on_step(StepInfo(step, 9, 2.0, 31.5, 5000.0, None))
+        training_console.on_step(StepInfo(step, 9, 2.0, 31.5, 5000.0, None))
     assert [line.split("  ")[0] for line in lines] == ["step 1/9", "step 2/9"]

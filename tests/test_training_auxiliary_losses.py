@@ -51,13 +51,13 @@ def test_source_positions_of_sampled_episodes_reproduce_their_targets() -> None:
     source = with_grammar_labels(episode_type("algebraic").open_training(DataFolders(), seed=3))
     for index in range(30):
         episode = source[index]
-        told = episode.grammar_labels
+        labels = episode.grammar_labels
         assert episode.grammar is not None
-        assert told is not None
+        assert labels is not None
         examples = (*episode.study, *episode.queries)
-        for example, places in zip(examples, (*told.study, *told.queries), strict=True):
+        for example, places in zip(examples, (*labels.study, *labels.queries), strict=True):
             assert places is not None
-            found = [episode.grammar.interpret([example.input[place]]) for place in places]
+            found = [episode.grammar.interpret([example.input[position]]) for position in places]
             assert [symbol for (symbol,) in found] == list(example.output)
 
 
@@ -211,10 +211,11 @@ def test_an_auxiliary_loss_is_rejected_for_networks_without_one(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("algebraic_noise", True), ("retrieve", False), ("few_shot_vanilla", False)]
+    ("name", "has_labels"),
+    [("algebraic_noise", True), ("retrieve", False), ("few_shot_vanilla", False)],
 )
-def test_only_types_with_algebraic_targets_have_grammar_labels(name: str, told: bool) -> None:
+def test_only_types_with_algebraic_targets_have_grammar_labels(name: str, has_labels: bool) -> None:
     data = open_training_data(
         TrainingConfig(episode_type=name, arch="staged", aux_loss_weight=0.3), None
     )
-    assert (data.dataset[0].grammar_labels is not None) == told
+    assert (data.dataset[0].grammar_labels is not None) == has_labels

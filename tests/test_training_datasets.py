@@ -99,8 +99,8 @@ def test_validation_set_of_another_meta_grammar_is_recognised(
     ("changed", "same"), [({}, True), ({"max_rhs": 7}, False), ({"p_stop": 0.5}, False)]
 )
 def test_generated_set_records_its_meta_grammar(tmp_path: Path, changed, same: bool) -> None:
-    wanted = DatasetSpec(train=1, val=200, meta_grammar=MetaGrammar(**changed))
-    generate(wanted, tmp_path / "data_algebraic", workers=1)
+    spec = DatasetSpec(train=1, val=200, meta_grammar=MetaGrammar(**changed))
+    generate(spec, tmp_path / "data_algebraic", workers=1)
     assert matches_published_spec(DataFolders(tmp_path, ())) == same
 
 
@@ -154,14 +154,14 @@ def test_exclusion_ignores_rule_order_and_variable_names() -> None:
 
 
 def test_gold_grammar_is_excluded_under_any_remapping() -> None:
-    renamed = Grammar(GOLD.rules[::-1]).remap(
+    remapped = Grammar(GOLD.rules[::-1]).remap(
         {"thrice": "fep", "after": "thrice", "DAX": "dax"}, {"1": "RED", "DAX": "1"}
     )
-    assert is_gold_grammar(renamed)
+    assert is_gold_grammar(remapped)
     other = Grammar.parse(str(GOLD).replace("[u1] [u2] [u1]", "[u1] [u2] [u2]"))
     assert not is_gold_grammar(other)
 
-    drawn = iter([renamed, GOLD, other])
+    drawn = iter([remapped, GOLD, other])
 
     def draw(meta: MetaGrammar, rng: Random, name: str) -> Episode:
         return Episode((), (), grammar=next(drawn))

@@ -14,7 +14,7 @@ from biml.training.config import RuntimeConfig, TrainingConfig
 from biml.training.run_files import fingerprint
 from biml.training.setup import resolve_options
 from biml.training.trainer import RunResult, train
-from fakes.training import OPTIONS, ToySource, open_toys, weights_of
+from fakes.training import OPTIONS, SmallDataset, open_data, weights_of
 
 PAPER = TrainingConfig(episode_type="algebraic+biases", nsteps=1000)
 FAST = TrainingConfig(**resolve_options({"preset": "fast", "episode_type": "algebraic+biases"}))
@@ -37,7 +37,7 @@ def longer_stages() -> tuple:
 def test_a_changed_schedule_changes_the_fingerprint_of_runs_that_use_it(
     where, name: str, value: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = ToySource(0)
+    source = SmallDataset(0)
     before = [fingerprint(config, source) for config in (PAPER, FAST)]
     monkeypatch.setattr(where, name, value)
     paper, fast = (fingerprint(config, source) for config in (PAPER, FAST))
@@ -57,20 +57,20 @@ def test_other_curriculum_stages_change_the_schedule_fingerprint() -> None:
 
 
 def test_other_episodes_change_the_data_fingerprint() -> None:
-    assert fingerprint(PAPER, ToySource(0)).data != fingerprint(PAPER, ToySource(1)).data
-    assert fingerprint(PAPER, ToySource(0)).data != fingerprint(PAPER, ToySource(0, 9)).data
+    assert fingerprint(PAPER, SmallDataset(0)).data != fingerprint(PAPER, SmallDataset(1)).data
+    assert fingerprint(PAPER, SmallDataset(0)).data != fingerprint(PAPER, SmallDataset(0, 9)).data
 
 
 @pytest.fixture
 def begun(tmp_path: Path) -> Path:
     model = tmp_path / "net.pt"
-    train(model, OPTIONS, runtime=RuntimeConfig(workers=1), open_training_data=open_toys)
+    train(model, OPTIONS, runtime=RuntimeConfig(workers=1), open_training_data=open_data)
     return model
 
 
 def resume_run(model: Path) -> RunResult:
     return train(
-        model, {}, runtime=RuntimeConfig(workers=1), resume=True, open_training_data=open_toys
+        model, {}, runtime=RuntimeConfig(workers=1), resume=True, open_training_data=open_data
     )
 
 

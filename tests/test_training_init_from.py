@@ -27,7 +27,7 @@ from biml.training.run_files import RunStart, RunState, provenance
 from biml.training.setup import options_from_checkpoint
 from biml.training.trainer import train
 from biml.vocabulary import Vocabulary
-from fakes.training import OPTIONS, open_toys, same_weights, weights_of
+from fakes.training import OPTIONS, open_data, same_weights, weights_of
 
 ALONE = RuntimeConfig(workers=1, save_every=0)
 FREE = {
@@ -46,7 +46,7 @@ SMALL = StagedConfig(nlayers_encoder=1, nlayers_query=1, nlayers_decoder=1, nhea
 def model(tmp_path: Path) -> Path:
     """A toy that was trained for three steps."""
     path = tmp_path / "first.pt"
-    train(path, OPTIONS | {"nsteps": 3, "seed": 5}, runtime=ALONE, open_training_data=open_toys)
+    train(path, OPTIONS | {"nsteps": 3, "seed": 5}, runtime=ALONE, open_training_data=open_data)
     return path
 
 
@@ -63,18 +63,18 @@ def options_from(path: Path, given: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_first_step_starts_from_the_models_weights(model: Path, tmp_path: Path) -> None:
     options = FREE | {"init_from": str(model), "nsteps": 1, "lr": 1e-12, "seed": 9}
-    train(tmp_path / "second.pt", options, runtime=ALONE, open_training_data=open_toys)
+    train(tmp_path / "second.pt", options, runtime=ALONE, open_training_data=open_data)
     had, now = weights_of(model), weights_of(tmp_path / "second.pt")
     assert all(torch.allclose(had[name], now[name], atol=1e-6) for name in had)
     fresh = tmp_path / "fresh.pt"
-    train(fresh, OPTIONS | {"nsteps": 1, "seed": 9}, runtime=ALONE, open_training_data=open_toys)
+    train(fresh, OPTIONS | {"nsteps": 1, "seed": 9}, runtime=ALONE, open_training_data=open_data)
     name = max(had, key=lambda name: had[name].numel())
     assert not torch.allclose(had[name], weights_of(fresh)[name], atol=1e-3)
 
 
 def test_sizes_come_from_the_model_and_dropout_from_the_run(model: Path, tmp_path: Path) -> None:
     options = FREE | {"init_from": str(model), "nsteps": 1, "dropout": 0.25}
-    result = train(tmp_path / "second.pt", options, runtime=ALONE, open_training_data=open_toys)
+    result = train(tmp_path / "second.pt", options, runtime=ALONE, open_training_data=open_data)
     assert (result.config.emb_size, result.config.nlayers_encoder) == (16, 1)
     sizes = checkpoint.load_checkpoint(tmp_path / "second.pt")["config"]
     assert (sizes["emb_size"], sizes["ff_mult"], sizes["dropout"]) == (16, 1, 0.25)
@@ -117,7 +117,7 @@ def test_a_checkpoint_records_its_initial_model(model: Path, tmp_path: Path) -> 
     second, third = tmp_path / "second.pt", tmp_path / "third.pt"
     for one, before, seed in ((second, model, 6), (third, second, 7)):
         options = FREE | {"init_from": str(before), "nsteps": 2, "seed": seed}
-        train(one, options, runtime=ALONE, open_training_data=open_toys)
+        train(one, options, runtime=ALONE, open_training_data=open_data)
     info = checkpoint.load_checkpoint(third)["info"]
     assert [ancestor["file"] for ancestor in info["ancestors"]] == ["first.pt", "second.pt"]
     assert [ancestor["options"]["seed"] for ancestor in info["ancestors"]] == [5, 6]
@@ -153,11 +153,17 @@ def test_provenance_of_pretrained_models_sums_to_their_cards(path: Path) -> None
 def test_a_resumed_run_does_not_need_its_initial_model(model: Path, tmp_path: Path) -> None:
     options = FREE | {"init_from": str(model), "nsteps": 6}
     whole, parted = tmp_path / "whole.pt", tmp_path / "parted.pt"
-    train(whole, options, runtime=ALONE, open_training_data=open_toys)
+    train(whole, options, runtime=ALONE, open_training_data=open_data)
     with pytest.raises(EnoughError):
-        train(parted, options, runtime=ALONE, callback=StopHalfway(), open_training_data=open_toys)
+        train(
+            parted,
+            options,
+            runtime=ALONE,
+            callback=StopHalfway(),
+            open_training_data=open_data,
+        )
     model.unlink()
-    train(parted, {}, runtime=ALONE, resume=True, open_training_data=open_toys)
+    train(parted, {}, runtime=ALONE, resume=True, open_training_data=open_data)
     assert same_weights(whole, parted)
     assert checkpoint.load_checkpoint(parted)["info"]["ancestors"][0]["file"] == "first.pt"
 
@@ -239,7 +245,7 @@ def test_the_command_finds_the_model_as_evaluation_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("--init_from", "nowhere"), "no model 'nowhere' in"),
         (("--init_from", "old.pt", "--episode_type", "few_shot_vanilla"), "vocabulary lacks"),
@@ -247,11 +253,11 @@ def test_the_command_finds_the_model_as_evaluation_does(tmp_path: Path) -> None:
     ],
 )
 def test_usage_errors_name_the_option(
-    tmp_path: Path, capsys, options: tuple[str, ...], told: str
+    tmp_path: Path, capsys, options: tuple[str, ...], message: str
 ) -> None:
     small(tmp_path, Vocabulary.from_words_and_symbols(WORDS, COLOURS))
     assert run(tmp_path, *options) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "net.pt").exists()
 
 

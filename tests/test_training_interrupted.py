@@ -72,12 +72,12 @@ def test_an_interrupted_run_resumes_to_the_very_same_weights(
     with python(str(DOOR), *options(tmp_path, data), "--save_every", every) as run:
         await_file(model if killed else tmp_path / "net.history.jsonl", run)
         run.send_signal(number)
-        said, _ = run.communicate(timeout=60)
-    assert run.returncode == code, said
+        output, _ = run.communicate(timeout=60)
+    assert run.returncode == code, output
     assert 1 <= steps_done(model) < STEPS
     if not killed:
-        assert f"biml train --fn_out_model net.pt --dir_model {tmp_path}" in said
-        assert "--resume" in said
+        assert f"biml train --fn_out_model net.pt --dir_model {tmp_path}" in output
+        assert "--resume" in output
     assert run_single_command("train", [*options(tmp_path, data, ["--resume", "--quiet"])]) == 0
     assert steps_done(model) == STEPS
     assert same_weights(model, whole)
@@ -95,9 +95,9 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, data: Path) -> None:
         while "Ctrl-C again" not in run.stdout.readline():
             assert run.poll() is None
         run.send_signal(signal.SIGINT)
-        said, _ = run.communicate(timeout=60)
+        output, _ = run.communicate(timeout=60)
     assert run.returncode == 130
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     assert not (tmp_path / "net.pt").exists()
 
 
@@ -108,9 +108,9 @@ def test_a_second_ctrl_c_keeps_the_checkpoint_intact(tmp_path: Path, data: Path)
         for _ in range(2):
             run.send_signal(signal.SIGINT)
             time.sleep(0.05)
-        said, _ = run.communicate(timeout=60)
+        output, _ = run.communicate(timeout=60)
     assert run.returncode == 130
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     assert steps_done(tmp_path / "net.pt") >= 1
 
 
@@ -123,9 +123,9 @@ def test_ctrl_c_at_exit_prints_no_traceback(tmp_path: Path, data: Path) -> None:
             assert line, "it ended without a word"
         time.sleep(0.05)  # the command is done, and Python takes longer to end
         run.send_signal(signal.SIGINT)
-        said, _ = run.communicate(timeout=60)
+        output, _ = run.communicate(timeout=60)
     assert run.returncode == 130
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     assert steps_done(tmp_path / "net.pt") >= 1
 
 
@@ -139,9 +139,9 @@ def test_a_complete_run_has_nothing_to_resume(whole: Path, data: Path, capsys) -
 def test_error_for_resuming_with_another_option_names_it(whole: Path, data: Path, capsys) -> None:
     other = ["--resume", "--batch_size", "25", "--lr", "0.001"]
     assert run_single_command("train", options(whole.parent, data, other)) == 2
-    told = capsys.readouterr().err
-    assert "batch_size: 1 in the run, 25 given" in told
-    assert "lr:" not in told
+    error = capsys.readouterr().err
+    assert "batch_size: 1 in the run, 25 given" in error
+    assert "lr:" not in error
 
 
 def test_resuming_without_the_data_of_the_run_is_rejected(
@@ -154,9 +154,9 @@ def test_resuming_without_the_data_of_the_run_is_rejected(
 def test_an_existing_model_is_not_overwritten_by_default(whole: Path, data: Path, capsys) -> None:
     before = whole.read_bytes()
     assert run_single_command("train", options(whole.parent, data)) == 2
-    told = capsys.readouterr().err
-    assert "--overwrite" in told
-    assert "--resume" in told
+    error = capsys.readouterr().err
+    assert "--overwrite" in error
+    assert "--resume" in error
     assert whole.read_bytes() == before
 
 
@@ -191,10 +191,10 @@ def test_a_full_disk_is_reported_and_the_old_model_kept(tmp_path: Path, data: Pa
     model.write_bytes(b"the old model")
     every_step = ["--overwrite", "--save_every", "0"]
     with python(str(DOOR), *options(tmp_path, data), *every_step, prepare=little_space) as run:
-        said, _ = run.communicate(timeout=60)
-    assert run.returncode == 1, said
-    assert f"{model}: could not be written" in said
-    assert "Traceback" not in said
+        output, _ = run.communicate(timeout=60)
+    assert run.returncode == 1, output
+    assert f"{model}: could not be written" in output
+    assert "Traceback" not in output
     assert model.read_bytes() == b"the old model"
     assert list(tmp_path.glob(".net.pt*")) == []
 
@@ -202,10 +202,10 @@ def test_a_full_disk_is_reported_and_the_old_model_kept(tmp_path: Path, data: Pa
 def test_output_to_a_file_has_plain_lines(tmp_path: Path, data: Path, capsys) -> None:
     short = [*options(tmp_path, data), "--nsteps", "3"]
     assert run_single_command("train", short) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert sum(line.startswith("step ") for line in said) == 2
-    assert "\x1b" not in "".join(said)
-    assert said[-1].startswith("See responses: biml eval --fn_out_model net.pt")
+    output = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("step ") for line in output) == 2
+    assert "\x1b" not in "".join(output)
+    assert output[-1].startswith("See responses: biml eval --fn_out_model net.pt")
     assert run_single_command("train", [*short, "--overwrite", "--quiet"]) == 0
     assert capsys.readouterr().out == ""
     json.loads((tmp_path / "net.history.jsonl").read_text().splitlines()[-1])

@@ -17,7 +17,7 @@ from biml.training.logger import TrainingCallback
 from biml.training.run_files import read_log
 from biml.training.step import TrainStep, Validation, assign_micro_batches
 from biml.training.trainer import RunResult, default_micro_batch_tokens, train
-from fakes.training import OPTIONS, open_toys, presented, same_weights, weights_of
+from fakes.training import OPTIONS, open_data, same_weights, training_episode, weights_of
 
 ALONE = RuntimeConfig(workers=1)
 CPU = torch.device("cpu")
@@ -28,19 +28,19 @@ def run(
     model: Path, resume: bool = False, runtime: RuntimeConfig = ALONE, **options: object
 ) -> RunResult:
     given = options if resume else OPTIONS | options
-    return train(model, given, runtime=runtime, resume=resume, open_training_data=open_toys)
+    return train(model, given, runtime=runtime, resume=resume, open_training_data=open_data)
 
 
 def toy_train_step(**options: object) -> TrainStep:
     config = TrainingConfig(**{**OPTIONS, **options})  # type: ignore[arg-type]
-    data = open_toys(config, None)
+    data = open_data(config, None)
     return TrainStep(data.network, data.dataset, config, HERE)
 
 
 def test_the_loss_on_a_repeated_episode_decreases() -> None:
     train_step = toy_train_step(nsteps=60, batch_size=1, lr=0.01, nepochs=2, dropout=0.0)
     train_step._dataset = type(
-        "One", (), {"__getitem__": lambda self, i: presented(0, "train", 0)}
+        "One", (), {"__getitem__": lambda self, i: training_episode(0, "train", 0)}
     )()
     losses = [train_step.step().loss for _ in range(60)]
     assert losses[-1] < 0.5 * losses[0]
@@ -58,34 +58,36 @@ def test_the_gradient_is_that_of_the_mean_loss_over_all_target_tokens() -> None:
         logits.flatten(0, 1), whole.target.flatten(), ignore_index=pad
     )
     expected = torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
-    figures = train_step.step()
-    assert figures.loss == pytest.approx(loss.item(), rel=1e-5)
-    assert figures.gradient_norm == pytest.approx(expected.norm().item(), rel=1e-4)
+    metrics = train_step.step()
+    assert metrics.loss == pytest.approx(loss.item(), rel=1e-5)
+    assert metrics.gradient_norm == pytest.approx(expected.norm().item(), rel=1e-4)
     torch.testing.assert_close(train_step._gradient, expected, rtol=1e-3, atol=1e-6)
 
 
 def test_micro_batches_are_assigned_once_each_with_balanced_loads() -> None:
-    network = open_toys(TrainingConfig(**OPTIONS), None).network
-    pieces = network.micro_batches([presented(0, "x", i) for i in range(12)], 300)
-    assigned = assign_micro_batches(pieces, 3)
-    assert sorted(number for numbers in assigned for number in numbers) == list(range(len(pieces)))
-    loads = [sum(pieces[number].n_tokens for number in numbers) for numbers in assigned]
-    assert max(loads) - min(loads) <= max(piece.n_tokens for piece in pieces)
+    network = open_data(TrainingConfig(**OPTIONS), None).network
+    micro_batches = network.micro_batches([training_episode(0, "x", i) for i in range(12)], 300)
+    assigned = assign_micro_batches(micro_batches, 3)
+    assert sorted(number for numbers in assigned for number in numbers) == list(
+        range(len(micro_batches))
+    )
+    loads = [sum(micro_batches[number].n_tokens for number in numbers) for numbers in assigned]
+    assert max(loads) - min(loads) <= max(micro_batch.n_tokens for micro_batch in micro_batches)
 
 
 def test_validation_gives_the_accuracy_of_greedy_decoding() -> None:
     train_step = toy_train_step(nsteps=50, batch_size=4, lr=0.01, nepochs=1, lr_warmup=False)
     for _ in range(50):
         train_step.step()
-    episodes = [presented(5, "v", index) for index in range(12)]
+    episodes = [training_episode(5, "v", index) for index in range(12)]
     # A pool limits what may be answered, and an answer with another symbol can never be right.
     episodes[0] = replace(episodes[0], pool=("RED", "BLUE"))
-    copied, novel = _greedy_accuracy(train_step.network, episodes)
+    study, novel = _greedy_accuracy(train_step.network, episodes)
     config = TrainingConfig(precision="fp32", micro_batch_tokens=500)
-    figures = Validation(train_step.network, episodes, config, HERE).measure(train_step.network)
-    assert figures["accuracy_study"] == pytest.approx(copied)
-    assert figures["accuracy_novel"] == pytest.approx(novel)
-    assert copied + novel > 0, "nothing is tested if every answer is wrong"
+    metrics = Validation(train_step.network, episodes, config, HERE).measure(train_step.network)
+    assert metrics["accuracy_study"] == pytest.approx(study)
+    assert metrics["accuracy_novel"] == pytest.approx(novel)
+    assert study + novel > 0, "nothing is tested if every answer is wrong"
 
 
 def _greedy_accuracy(network: EpisodeNetwork, episodes: list[Episode]) -> tuple[float, float]:
@@ -129,7 +131,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: P
             OPTIONS | options,
             runtime=RuntimeConfig(workers=1, save_every=0),
             callback=StopAt4(),
-            open_training_data=open_toys,
+            open_training_data=open_data,
         )
     assert torch.load(tmp_path / "parts.pt", weights_only=True)["training"]["step"] == 3
     run(tmp_path / "parts.pt", resume=True)
@@ -176,7 +178,7 @@ def test_resuming_with_other_options_or_data_is_rejected(tmp_path: Path) -> None
         run(tmp_path / "net.pt", resume=True, batch_size=9)
 
     def other_data(config: TrainingConfig, data_dir: Path | None):
-        data = open_toys(config, data_dir)
+        data = open_data(config, data_dir)
         return replace(data, dataset=replace(data.dataset, seed=99))
 
     with pytest.raises(UsageError, match="other training episodes"):
@@ -185,7 +187,7 @@ def test_resuming_with_other_options_or_data_is_rejected(tmp_path: Path) -> None
 
 def test_a_diverged_run_stops_and_writes_its_batch(tmp_path: Path) -> None:
     def poisoned(config: TrainingConfig, data_dir: Path | None):
-        data = open_toys(config, data_dir)
+        data = open_data(config, data_dir)
         forward = data.network.forward
         calls = iter(range(1000))
 
@@ -199,10 +201,10 @@ def test_a_diverged_run_stops_and_writes_its_batch(tmp_path: Path) -> None:
 
     runtime = RuntimeConfig(workers=1, save_every=0)
     options = OPTIONS | {"nsteps": 20, "micro_batch_tokens": 10**6}
-    with pytest.raises(BimlError, match=r"step 4: the loss is nan") as told:
+    with pytest.raises(BimlError, match=r"step 4: the loss is nan") as caught:
         train(tmp_path / "net.pt", options, runtime=runtime, open_training_data=poisoned)
     folder = tmp_path / "net.failed_step_4"
-    assert str(folder) in str(told.value)
+    assert str(folder) in str(caught.value)
     about = json.loads((folder / "step.json").read_text())
     assert about["step"] == 4
     assert about["loss"] == "nan"
@@ -228,7 +230,7 @@ def test_bf16_trains_too(tmp_path: Path) -> None:
 
 def test_precision_and_micro_batch_size_are_saved_with_the_run(tmp_path: Path) -> None:
     given = {key: OPTIONS[key] for key in OPTIONS if key not in ("precision", "micro_batch_tokens")}
-    train(tmp_path / "net.pt", given, runtime=ALONE, open_training_data=open_toys)
+    train(tmp_path / "net.pt", given, runtime=ALONE, open_training_data=open_data)
     options = torch.load(tmp_path / "net.pt", weights_only=True)["training"]["options"]
     assert options["precision"] in ("fp32", "bf16")
     usual = default_micro_batch_tokens(options["arch"], CPU, options["precision"])

@@ -18,7 +18,7 @@ from biml.training.logger import RunInfo, StepInfo, TrainingCallback
 from biml.training.schedule import learning_rate
 from biml.training.setup import resolve_options
 from biml.training.trainer import train
-from fakes.training import OPTIONS, open_toys
+from fakes.training import OPTIONS, open_data
 
 
 def test_the_paper_preset_is_the_default_and_changes_nothing() -> None:
@@ -36,7 +36,7 @@ def test_given_options_override_those_of_the_preset() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("--preset", "slow"), "--preset"),
         (("--time_budget", "0"), "--time_budget must be above 0"),
@@ -80,11 +80,11 @@ def test_given_options_override_those_of_the_preset() -> None:
     ],
 )
 def test_usage_errors_name_the_option(
-    tmp_path: Path, capsys, options: tuple[str, ...], told: str
+    tmp_path: Path, capsys, options: tuple[str, ...], message: str
 ) -> None:
     where = ["--fn_out_model", "net.pt", "--dir_model", str(tmp_path)]
     assert main(["train", *where, *options]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "net.pt").exists()
 
 
@@ -115,9 +115,9 @@ def test_the_fast_preset_is_suggested_if_the_published_one_takes_over_a_day(
     config = TrainingConfig(**resolve_options(options))
     console = TrainingConsole(Console())
     console.on_start(RunInfo(config, "cpu", 2, 1000, 0, 200_000, "a stream", seconds))
-    told = capsys.readouterr().out
-    assert ("--preset fast" in told) == suggested
-    assert ("Measured: about" in told) == (seconds is not None)
+    output = capsys.readouterr().out
+    assert ("--preset fast" in output) == suggested
+    assert ("Measured: about" in output) == (seconds is not None)
 
 
 def test_a_time_budget_becomes_a_fixed_number_of_steps(tmp_path: Path) -> None:
@@ -125,13 +125,13 @@ def test_a_time_budget_becomes_a_fixed_number_of_steps(tmp_path: Path) -> None:
     model = tmp_path / "net.pt"
     alone = RuntimeConfig(workers=1)
     result = train(
-        model, options | {"time_budget": 0.01}, runtime=alone, open_training_data=open_toys
+        model, options | {"time_budget": 0.01}, runtime=alone, open_training_data=open_data
     )
     steps = result.config.nsteps
     assert steps is not None
     assert result.step == result.total_steps == steps
     again = tmp_path / "again.pt"
-    train(again, options | {"nsteps": steps}, runtime=alone, open_training_data=open_toys)
+    train(again, options | {"nsteps": steps}, runtime=alone, open_training_data=open_data)
     weights = [torch.load(path, weights_only=True)["weights"] for path in (model, again)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
@@ -151,7 +151,7 @@ def test_a_signal_while_the_step_time_is_measured_does_not_change_the_length(
         tmp_path / "net.pt",
         options | {"time_budget": 1},
         runtime=RuntimeConfig(workers=1),
-        open_training_data=open_toys,
+        open_training_data=open_data,
     )
     assert result.stopped_by == signal.SIGTERM
     assert result.step == 1
@@ -162,7 +162,7 @@ def test_a_muon_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
     options = OPTIONS | {"optimizer": "muon", "lr_schedule": "quadratic", "nsteps": 8}
     whole, parted = tmp_path / "whole.pt", tmp_path / "parted.pt"
     alone = RuntimeConfig(workers=1, save_every=0)
-    train(whole, options, runtime=alone, open_training_data=open_toys)
+    train(whole, options, runtime=alone, open_training_data=open_data)
 
     class EnoughError(Exception):
         pass
@@ -173,8 +173,14 @@ def test_a_muon_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
                 raise EnoughError
 
     with pytest.raises(EnoughError):
-        train(parted, options, runtime=alone, callback=StopHalfway(), open_training_data=open_toys)
-    train(parted, {}, runtime=alone, resume=True, open_training_data=open_toys)
+        train(
+            parted,
+            options,
+            runtime=alone,
+            callback=StopHalfway(),
+            open_training_data=open_data,
+        )
+    train(parted, {}, runtime=alone, resume=True, open_training_data=open_data)
     weights = [torch.load(path, weights_only=True)["weights"] for path in (whole, parted)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 

@@ -16,20 +16,25 @@ from biml.training.config import RuntimeConfig, TrainingConfig
 from biml.training.setup import TrainingData
 from biml.training.trainer import train
 from fakes.processes import await_end, await_file, children_of
-from fakes.training import OPTIONS, open_toys, weights_of
+from fakes.training import OPTIONS, open_data, weights_of
 
 TWO = RuntimeConfig(workers=2)
-MANY_PIECES = OPTIONS | {"micro_batch_tokens": 200, "nsteps": 4, "lr": 1e-4, "lr_warmup": False}
+MANY_BATCHES = OPTIONS | {
+    "micro_batch_tokens": 200,
+    "nsteps": 4,
+    "lr": 1e-4,
+    "lr_warmup": False,
+}
 
-TOYS_UNDER_TORCHRUN = """
+UNDER_TORCHRUN = """
 import sys
 from pathlib import Path
-from test_training_processes import MANY_PIECES
-from fakes.training import open_toys
+from test_training_processes import MANY_BATCHES
+from fakes.training import open_data
 from biml.training.config import RuntimeConfig
 from biml.training.trainer import train
 model = Path(sys.argv[1])
-result = train(model, MANY_PIECES, runtime=RuntimeConfig(), open_training_data=open_toys)
+result = train(model, MANY_BATCHES, runtime=RuntimeConfig(), open_training_data=open_data)
 print("steps:", result.step)
 """
 
@@ -42,16 +47,19 @@ def far_apart(one: Path, other: Path) -> float:
 def test_two_processes_train_the_same_weights_as_one(tmp_path: Path) -> None:
     train(
         tmp_path / "one.pt",
-        MANY_PIECES,
+        MANY_BATCHES,
         runtime=RuntimeConfig(workers=1),
-        open_training_data=open_toys,
+        open_training_data=open_data,
     )
-    train(tmp_path / "two.pt", MANY_PIECES, runtime=TWO, open_training_data=open_toys)
+    train(tmp_path / "two.pt", MANY_BATCHES, runtime=TWO, open_training_data=open_data)
     assert far_apart(tmp_path / "one.pt", tmp_path / "two.pt") < 2e-5
     # Rounding could hide a difference only if differences were small; other dropout leads further.
-    other = MANY_PIECES | {"dropout": 0.2}
+    other = MANY_BATCHES | {"dropout": 0.2}
     train(
-        tmp_path / "other.pt", other, runtime=RuntimeConfig(workers=1), open_training_data=open_toys
+        tmp_path / "other.pt",
+        other,
+        runtime=RuntimeConfig(workers=1),
+        open_training_data=open_data,
     )
     assert far_apart(tmp_path / "one.pt", tmp_path / "other.pt") > 1e-4
 
@@ -61,18 +69,26 @@ def test_workers_do_not_import_from_the_current_directory(
 ) -> None:
     (tmp_path / "random.py").write_text("raise SystemExit('a file of the user was run')\n")
     monkeypatch.chdir(tmp_path)
-    train(tmp_path / "two.pt", MANY_PIECES, runtime=TWO, open_training_data=open_toys)
+    train(tmp_path / "two.pt", MANY_BATCHES, runtime=TWO, open_training_data=open_data)
     assert (tmp_path / "two.pt").is_file()
 
 
 def test_two_processes_with_muon_train_the_same_weights_as_one(tmp_path: Path) -> None:
-    muon = {name: value for name, value in MANY_PIECES.items() if name != "lr_warmup"}
+    muon = {name: value for name, value in MANY_BATCHES.items() if name != "lr_warmup"}
     muon |= {"optimizer": "muon", "lr_schedule": "quadratic"}
-    train(tmp_path / "one.pt", muon, runtime=RuntimeConfig(workers=1), open_training_data=open_toys)
-    train(tmp_path / "two.pt", muon, runtime=TWO, open_training_data=open_toys)
+    train(
+        tmp_path / "one.pt",
+        muon,
+        runtime=RuntimeConfig(workers=1),
+        open_training_data=open_data,
+    )
+    train(tmp_path / "two.pt", muon, runtime=TWO, open_training_data=open_data)
     other = muon | {"seed": 1}
     train(
-        tmp_path / "other.pt", other, runtime=RuntimeConfig(workers=1), open_training_data=open_toys
+        tmp_path / "other.pt",
+        other,
+        runtime=RuntimeConfig(workers=1),
+        open_training_data=open_data,
     )
     # Muon makes updates orthogonal in bfloat16, which rounds another sum to another last digit.
     far = far_apart(tmp_path / "one.pt", tmp_path / "other.pt")
@@ -97,12 +113,12 @@ def under_torchrun(script: Path, text: str, model: Path) -> str:
 
 
 def test_torchrun_trains_the_same_weights_as_one_process(tmp_path: Path) -> None:
-    under_torchrun(tmp_path / "job.py", TOYS_UNDER_TORCHRUN, tmp_path / "two.pt")
+    under_torchrun(tmp_path / "job.py", UNDER_TORCHRUN, tmp_path / "two.pt")
     train(
         tmp_path / "one.pt",
-        MANY_PIECES,
+        MANY_BATCHES,
         runtime=RuntimeConfig(workers=1),
-        open_training_data=open_toys,
+        open_training_data=open_data,
     )
     assert far_apart(tmp_path / "one.pt", tmp_path / "two.pt") < 2e-5
     assert len((tmp_path / "two.history.jsonl").read_text().splitlines()) == 2
@@ -112,22 +128,22 @@ UNLIKE_MACHINES = """
 import os
 import sys
 from pathlib import Path
-from test_training_processes import MANY_PIECES
-from fakes.training import open_toys
+from test_training_processes import MANY_BATCHES
+from fakes.training import open_data
 from biml.training import trainer
 first = os.environ["RANK"] == "0"
 trainer.pick_precision = lambda device: "bf16" if first else "fp32"
 trainer.default_micro_batch_tokens = lambda arch, device, precision: 200 if first else 100_000
 for unsaid in ("precision", "micro_batch_tokens"):
-    del MANY_PIECES[unsaid]
-result = trainer.train(Path(sys.argv[1]), MANY_PIECES, open_training_data=open_toys)
+    del MANY_BATCHES[unsaid]
+result = trainer.train(Path(sys.argv[1]), MANY_BATCHES, open_training_data=open_data)
 sys.stdout.write(f"{result.config.precision} {result.config.micro_batch_tokens}\\n")
 """
 
 
 def test_torchrun_uses_the_precision_and_micro_batches_of_rank_0(tmp_path: Path) -> None:
-    told = under_torchrun(tmp_path / "job.py", UNLIKE_MACHINES, tmp_path / "two.pt")
-    assert told.splitlines() == ["bf16 200"] * 2
+    output = under_torchrun(tmp_path / "job.py", UNLIKE_MACHINES, tmp_path / "two.pt")
+    assert output.splitlines() == ["bf16 200"] * 2
 
 
 STOPPED_AND_RESUMED = """
@@ -136,7 +152,7 @@ import signal
 import sys
 from pathlib import Path
 from test_training_processes import LONGER
-from fakes.training import open_toys
+from fakes.training import open_data
 from biml.training.step import TrainStep
 from biml.training.trainer import train
 
@@ -151,10 +167,10 @@ model = Path(sys.argv[1])
 resume = model.exists()
 if not resume:
     TrainStep.accumulate = signalled
-result = train(model, LONGER, resume=resume, open_training_data=open_toys)
+result = train(model, LONGER, resume=resume, open_training_data=open_data)
 sys.stdout.write(f"{result.step}\\n")
 """
-LONGER = MANY_PIECES | {"nsteps": 12}
+LONGER = MANY_BATCHES | {"nsteps": 12}
 
 
 def test_a_torchrun_run_stopped_by_a_signal_to_one_process_resumes(tmp_path: Path) -> None:
@@ -163,7 +179,10 @@ def test_a_torchrun_run_stopped_by_a_signal_to_one_process_resumes(tmp_path: Pat
     assert 1 < first == other < 12
     assert under_torchrun(job, STOPPED_AND_RESUMED, model).split() == ["12", "12"]
     train(
-        tmp_path / "one.pt", LONGER, runtime=RuntimeConfig(workers=1), open_training_data=open_toys
+        tmp_path / "one.pt",
+        LONGER,
+        runtime=RuntimeConfig(workers=1),
+        open_training_data=open_data,
     )
     assert far_apart(tmp_path / "one.pt", model) < 5e-5
 
@@ -196,29 +215,31 @@ class OpenFailing:
     how: str
 
     def __call__(self, config: TrainingConfig, data_dir: Path | None) -> TrainingData:
-        toys = open_toys(config, data_dir)
+        toys = open_data(config, data_dir)
         source = FailsElsewhere(toys.dataset, self.home, self.how)
         return TrainingData(toys.network, source, toys.validation)
 
 
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("how", "message"),
     [
         ("raise", "a worker's own mistake"),
         ("kill", "ended by signal 9"),
         ("memory", "failed:\nout of memory"),
     ],
 )
-def test_a_failing_process_ends_the_run_with_its_error(tmp_path: Path, how: str, told: str) -> None:
+def test_a_failing_process_ends_the_run_with_its_error(
+    tmp_path: Path, how: str, message: str
+) -> None:
     failing = OpenFailing(os.getpid(), how)
-    with pytest.raises(BimlError, match=told):
-        train(tmp_path / "net.pt", MANY_PIECES, runtime=TWO, open_training_data=failing)
+    with pytest.raises(BimlError, match=message):
+        train(tmp_path / "net.pt", MANY_BATCHES, runtime=TWO, open_training_data=failing)
     assert not torch.distributed.is_initialized()
 
 
 def test_no_process_outlives_a_run_that_was_killed(tmp_path: Path) -> None:
-    script = TOYS_UNDER_TORCHRUN.replace("RuntimeConfig()", "RuntimeConfig(workers=2)").replace(
-        "MANY_PIECES,", "MANY_PIECES | {'nsteps': 100_000},"
+    script = UNDER_TORCHRUN.replace("RuntimeConfig()", "RuntimeConfig(workers=2)").replace(
+        "MANY_BATCHES,", "MANY_BATCHES | {'nsteps': 100_000},"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     run = subprocess.Popen(

@@ -171,18 +171,18 @@ def test_the_help_lists_choices_and_former_names(capsys, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit):
         run_single_command("train", ["--help"])
-    shown = capsys.readouterr().out
+    output = capsys.readouterr().out
     for option, names in (
         ("--arch NAME", ARCHITECTURES),
         ("--preset NAME", PRESETS),
         ("--lr_schedule {linear,quadratic}", LR_SCHEDULES),
     ):
-        assert all(name in help_of(option, shown).split() for name in names)
-    assert f"{SECOND_CYCLE_LR_FACTOR:g} of --lr" in " ".join(shown.split())
-    assert f"muon uses {MUON_LR_FACTOR:g} times this" in help_of("--lr X", shown)
+        assert all(name in help_of(option, output).split() for name in names)
+    assert f"{SECOND_CYCLE_LR_FACTOR:g} of --lr" in " ".join(output.split())
+    assert f"muon uses {MUON_LR_FACTOR:g} times this" in help_of("--lr X", output)
     for option in fields(TrainingConfig):
         formerly = option.metadata["option"].formerly
-        assert not formerly or f"also accepted: --{formerly}" in " ".join(shown.split())
+        assert not formerly or f"also accepted: --{formerly}" in " ".join(output.split())
 
 
 def test_the_help_needs_no_torch() -> None:
@@ -211,9 +211,9 @@ def test_an_evaluation_type_cannot_be_trained(capsys) -> None:
 def test_resume_names_each_differing_option_with_both_values() -> None:
     had = TrainingConfig(**OPTIONS)
     check_resume_options(had, {"batch_size": 2, "lr": 0.001})
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as caught:
         check_resume_options(had, {"batch_size": 7, "lr_warmup": False, "seed": 0, "act": "relu"})
-    lines = str(told.value).splitlines()
+    lines = str(caught.value).splitlines()
     assert "  batch_size: 2 in the run, 7 given" in lines
     assert "  lr_warmup: True in the run, False given" in lines
     assert "  act: gelu in the run, relu given" in lines

@@ -70,14 +70,14 @@ def test_signal_handlers_are_restored_after_a_run() -> None:
 
 def test_the_cursor_is_visible_during_training() -> None:
     terminal = io.StringIO()
-    shown = TrainingConsole(Console(file=terminal, force_terminal=True))
-    shown.on_start(
+    training_console = TrainingConsole(Console(file=terminal, force_terminal=True))
+    training_console.on_start(
         RunInfo(
             TrainingConfig(), "cpu", 1, 5000, steps_done=0, total_steps=10, data_description="drawn"
         )
     )
     hidden_or_not = re.findall(r"\x1b\[\?25[hl]", terminal.getvalue())
-    shown.close()
+    training_console.close()
     assert hidden_or_not[-1] == "\x1b[?25h"
 
 

@@ -48,10 +48,10 @@ def test_a_tutorial_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     resources = {"metadata": {"path": work}}
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
     assert all(cell.execution_count for cell in notebook.cells)
-    shown = "\n".join(
+    printed = "\n".join(
         output.get("text") or output.get("data", {}).get("text/plain") or output.get("evalue", "")
         for cell in notebook.cells
         for output in cell.outputs
     )
-    assert [text for text in EXPECTED[page.stem] if text not in shown] == []
+    assert [text for text in EXPECTED[page.stem] if text not in printed] == []
     assert [name for name in WRITTEN.get(page.stem, []) if not (work / name).is_file()] == []

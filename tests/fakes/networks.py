@@ -38,12 +38,12 @@ def random_episodes(rng, n: int, queries: int = 4, pool: bool = False) -> list[E
 
     episodes = []
     for number in range(n):
-        asked = [pair() for _ in range(queries)]
-        again = [Example(query.input, pair().output) for query in asked]
+        pairs = [pair() for _ in range(queries)]
+        again = [Example(query.input, pair().output) for query in pairs]
         episodes.append(
             Episode(
                 study=tuple(pair() for _ in range(rng.randint(0, 4))),
-                queries=(*asked, *again, *asked[:1]),
+                queries=(*pairs, *again, *pairs[:1]),
                 pool=tuple(rng.sample(COLOURS[:4], rng.randint(2, 4))) if pool else None,
                 name=f"episode {number}",
             )
@@ -66,8 +66,8 @@ class Oracle:
     def _score(self, episode: Episode, query: Example) -> np.ndarray:
         right = (*self._answer(episode, query), "EOS")
         scores = np.full(len(query.output) + 1, -np.log(len(self.symbols) + 1))
-        for place, symbol in enumerate((*query.output, "EOS")[: len(right)]):
-            scores[place] = 0.0 if symbol == right[place] else -np.inf
+        for position, symbol in enumerate((*query.output, "EOS")[: len(right)]):
+            scores[position] = 0.0 if symbol == right[position] else -np.inf
         return scores
 
     def _answer(self, episode: Episode, query: Example) -> tuple[str, ...]:

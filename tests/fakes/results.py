@@ -85,12 +85,14 @@ def answers(shared: Path) -> pd.DataFrame:
     few_shot = people_few_shot(data)
     hostile = {"model": "net", "task": "few_shot", "item": "DAX thrice", "query": "DAX thrice"}
     theirs = [{**hostile, "target": "DAX DAX DAX", "response": r} for r in _RESPONSES]
-    sheets = sample_open_ended(symbolic_model("biases").build(), data, model="net", n_sets=15)
+    response_sets = sample_open_ended(
+        symbolic_model("biases").build(), data, model="net", n_sets=15
+    )
     tables = [
         few_shot,
         response_table(theirs),
         people_open_ended(data),
-        sheets,
+        response_sets,
         people_probes(data),
     ]
     return pd.concat(tables, ignore_index=True)
@@ -99,7 +101,7 @@ def answers(shared: Path) -> pd.DataFrame:
 _RESPONSES = [HOSTILE, f'"><img/src=x/onerror=alert(2)> {HOSTILE}', "DAX DAX DAX", "", "1 2 3"]
 
 
-def write_toy(folder: Path, tables: Mapping[str, pd.DataFrame]) -> Path:
+def write_results_folder(folder: Path, tables: Mapping[str, pd.DataFrame]) -> Path:
     """A results folder with these tables."""
     results = Results(
         version="0.1.0",

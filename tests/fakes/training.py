@@ -30,7 +30,7 @@ OPTIONS: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class ToySource:
+class SmallDataset:
     """Sampled episodes, each with one study-example query."""
 
     seed: int
@@ -41,17 +41,17 @@ class ToySource:
         return self.episodes_per_epoch
 
     def __getitem__(self, index: int) -> Episode:
-        return presented(self.seed, "train", index)
+        return training_episode(self.seed, "train", index)
 
 
-def presented(*path: Any) -> Episode:
+def training_episode(*path: Any) -> Episode:
     seed, *rest = path
     episode = sample_episode(MetaGrammar(), generator(seed, *rest))
     words, symbols, *_ = episode.study[0]
     return replace(episode, queries=(Example(words, symbols, True), *episode.queries[:3]))
 
 
-def open_toys(config: TrainingConfig, data_dir: Path | None) -> TrainingData:
+def open_data(config: TrainingConfig, data_dir: Path | None) -> TrainingData:
     """Open data and network of a small run, as `open_training_data` does."""
     sizes = Seq2SeqConfig(
         config.nlayers_encoder,
@@ -63,8 +63,8 @@ def open_toys(config: TrainingConfig, data_dir: Path | None) -> TrainingData:
     network = Seq2SeqTransformer(
         sizes, Vocabulary.from_words_and_symbols(WORDS, COLOURS), config.seed
     )
-    validation = [presented(0, "validation", index) for index in range(3)]
-    return TrainingData(network, ToySource(config.seed), validation)
+    validation = [training_episode(0, "validation", index) for index in range(3)]
+    return TrainingData(network, SmallDataset(config.seed), validation)
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:
