@@ -111,7 +111,7 @@ def test_repeats_are_scored_in_one_call_and_kept_in_order(oracle: Oracle, people
         progress=lambda n, total=None, **_: done.append(n),
     )
     assert done == [3, 5]
-    assert oracle.asked == [30, 20]
+    assert oracle.calls == [30, 20]
     alone = score_responses(oracle, people, repeats=5, responses_per_chunk=1)
     for a, b in zip(together, alone, strict=True):
         np.testing.assert_array_equal(a.log_probs_by_repeat, b.log_probs_by_repeat)

@@ -20,7 +20,7 @@ from biml.reproduce.published import compare_with_published
 from biml.reproduce.run import plan_jobs, reproduce
 from biml.reproduce.tables import ReproductionSpec
 from fakes.networks import small_network
-from fakes.reproduction import RecordingListener, store
+from fakes.reproduction import RecordingListener, cache_in
 
 
 @pytest.mark.published_data
@@ -85,14 +85,14 @@ def test_folds_are_scored_by_held_out_models_and_summed(results: Results) -> Non
 
 
 def test_without_folds_all_participants_are_scored_within_sample(
-    models: Path, shared: Path, place: Path, tmp_path: Path
+    models: Path, shared: Path, run_folder: Path, tmp_path: Path
 ) -> None:
     data = DataFolders(shared)
     spec = ReproductionSpec(
         find_models(["opened"], models, data), select_experiments(["table1"]), data, quick=True
     )
     found = reproduce(
-        spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(place)
+        spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=cache_in(run_folder)
     )
     (row,) = found.tables["likelihoods"].to_dict("records")
     assert (row["fold"], row["within_sample"], row["responses"]) == ("", True, 203)
@@ -123,7 +123,7 @@ def test_models_scored_on_other_responses_are_listed(results: Results) -> None:
 
 
 def test_models_scored_on_different_participants_are_not_compared(
-    models: Path, shared: Path, place: Path, tmp_path: Path
+    models: Path, shared: Path, run_folder: Path, tmp_path: Path
 ) -> None:
     for fold in (1, 2):
         held_out = checkpoint.checkpoint_of(small_network(fold), f"open_end_human_cross{fold}")
@@ -132,7 +132,7 @@ def test_models_scored_on_different_participants_are_not_compared(
     subjects = find_models(["fold1", "fold2"], tmp_path, data)
     spec = ReproductionSpec(subjects, select_experiments(["table1"]), data, quick=True)
     found = reproduce(
-        spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(place)
+        spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=cache_in(run_folder)
     )
     assert found.tables["likelihoods"]["responses"].tolist() == [42, 42]
     assert "comparisons" not in found.tables
@@ -179,14 +179,14 @@ def test_published_values_of_absent_models_can_be_listed() -> None:
 
 @pytest.mark.published_data
 def test_the_page_shows_published_values_of_absent_models(
-    wanted: ReproductionSpec, tmp_path: Path
+    quick_spec: ReproductionSpec, tmp_path: Path
 ) -> None:
-    some = tuple(s for s in wanted.models if s.name in ("joint-top", "oracle"))
+    some = tuple(s for s in quick_spec.models if s.name in ("joint-top", "oracle"))
     spec = ReproductionSpec(
-        some, select_experiments(["probes"]), wanted.data, quick=True, include_absent=True
+        some, select_experiments(["probes"]), quick_spec.data, quick=True, include_absent=True
     )
     found = reproduce(
-        spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
+        spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=cache_in(tmp_path)
     )
     lines = figures(found, "MLC (probes)")
     assert lines["reproduced"].isna().all()
@@ -231,8 +231,10 @@ def test_greedy_accuracies_and_samples_of_every_task(results: Results) -> None:
     assert answers["probes"].to_dict() == dict.fromkeys(["people", "joint-top", "probed"], 264)
 
 
-def test_the_page_and_run_metadata_are_beside_the_tables(results: Results, place: Path) -> None:
-    about = json.loads((place / "out" / "results.json").read_bytes())
+def test_the_page_and_run_metadata_are_beside_the_tables(
+    results: Results, run_folder: Path
+) -> None:
+    about = json.loads((run_folder / "out" / "results.json").read_bytes())
     assert about["format"] == 4
     assert about["quick"] is True
     assert about["experiments"] == list(EXPERIMENTS)
@@ -241,13 +243,15 @@ def test_the_page_and_run_metadata_are_beside_the_tables(results: Results, place
     fitted = {model["name"]: model["fitted_to"] for model in about["models"]}
     assert (fitted["joint-top"], fitted["probed"]) == ("open_ended", "probes")
     assert about["models"][-1]["kind"] == "symbolic"
-    assert (place / "out" / "index.html").stat().st_size > 10_000
+    assert (run_folder / "out" / "index.html").stat().st_size > 10_000
 
 
-def test_samples_of_networks_have_lapses_only_with_lapse_samples(wanted: ReproductionSpec) -> None:
+def test_samples_of_networks_have_lapses_only_with_lapse_samples(
+    quick_spec: ReproductionSpec,
+) -> None:
     def needs(lapsing: bool) -> dict[tuple[str, str], str]:
         spec = ReproductionSpec(
-            wanted.models, select_experiments(["few-shot"]), wanted.data, True, 0, lapsing
+            quick_spec.models, select_experiments(["few-shot"]), quick_spec.data, True, 0, lapsing
         )
         return {unit.key: unit.depends_on for unit in plan_jobs(spec)[0]}
 
@@ -265,12 +269,16 @@ def test_without_human_data_novel_rules_run_and_the_error_names_the_download_com
     spec = ReproductionSpec(subjects, select_experiments(["table1"]), nowhere, quick=True)
     with pytest.raises(BimlError, match="biml data download human"):
         reproduce(
-            spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
+            spec,
+            tmp_path / "out",
+            workers=1,
+            listener=RecordingListener(),
+            cache=cache_in(tmp_path),
         )
     assert not (tmp_path / "out").exists()
     spec = ReproductionSpec(subjects, select_experiments(["novel-rules"]), nowhere, quick=True)
     reproduce(
-        spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
+        spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=cache_in(tmp_path)
     )
     assert (tmp_path / "out" / "tables" / "accuracies.csv").is_file()
 
@@ -292,7 +300,7 @@ def test_accuracy_on_other_validation_episodes_has_no_published_value(
         find_models(["mlc"], models, data), select_experiments(["few-shot"]), data, quick=True
     )
     found = reproduce(
-        spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
+        spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=cache_in(tmp_path)
     )
     assert stated(found) == stated(results) & set(figures(found, "mlc").index) - {validation}
     assert figures(found, "mlc").loc[validation, "reproduced"] >= 0

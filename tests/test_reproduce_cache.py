@@ -13,16 +13,16 @@ GROUPS = pd.DataFrame([("net", "all", 50.0)], columns=["model", "complexity", "a
 
 
 def test_cache_entries_unused_for_long_are_removed(tmp_path: Path) -> None:
-    store = ResultCache(tmp_path / "kept")
+    store = ResultCache(tmp_path / "cache")
     store.prune()  # nothing is there yet
     for name in ("used", "unused"):
         store.save(name, {"accuracy_by_complexity": GROUPS})
-        os.utime(tmp_path / "kept" / name, (0, 0))
+        os.utime(tmp_path / "cache" / name, (0, 0))
     kept = store.load("used")
     store.prune()
     assert kept is not None
     assert kept["accuracy_by_complexity"]["accuracy"].tolist() == [50]
-    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["used"]
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["used"]
 
 
 @pytest.mark.parametrize("lost", ["accuracy_by_complexity.csv", "item_correlation.csv", MANIFEST])

@@ -55,7 +55,7 @@ def few_shot_only(tmp_path: Path) -> DataFolders:
     return imported(tmp_path, write_text(tmp_path / "study.txt"))
 
 
-def wanted(
+def spec_of(
     data: DataFolders, folder: Path, *names: str, of: Sequence[str] = ()
 ) -> ReproductionSpec:
     subjects = find_models(names, folder, data)
@@ -63,13 +63,13 @@ def wanted(
 
 
 def results_of(asked: ReproductionSpec, folder: Path) -> Results:
-    store = ResultCache(folder / "kept")
+    store = ResultCache(folder / "cache")
     reproduce(asked, folder / "out", workers=1, listener=Quiet(), cache=store)
     return read_results(folder / "out")
 
 
 def test_tasks_that_were_not_imported_are_listed_as_exclusions(few_shot_only, tmp_path) -> None:
-    spec = wanted(few_shot_only, tmp_path, "oracle", "biases")
+    spec = spec_of(few_shot_only, tmp_path, "oracle", "biases")
     results = results_of(spec, tmp_path)
     assert set(results.tables["responses"]["task"]) == {"few_shot"}
     assert set(results.tables["accuracy_by_complexity"]["model"]) == {"people", "oracle"}
@@ -97,7 +97,7 @@ def test_the_command_prints_exclusions(few_shot_only, tmp_path, monkeypatch, cap
 
 def test_differences_for_one_participant_have_no_interval(tmp_path) -> None:
     data = imported(tmp_path, write_text(tmp_path / "study.txt"), ANSWERS[:2])
-    spec = wanted(data, tmp_path, "oracle", "oracle-biases", of=["table1"])
+    spec = spec_of(data, tmp_path, "oracle", "oracle-biases", of=["table1"])
     (row,) = results_of(spec, tmp_path).tables["comparisons"].to_dict("records")
     assert row["difference"] > 0
     assert pd.isna([row["low"], row["high"]]).all()
@@ -112,7 +112,7 @@ def test_open_ended_responses_with_and_without_folds(tmp_path, people: int, fold
     checkpoint.save_checkpoint(
         tmp_path / "net.pt", checkpoint.checkpoint_of(small_network(), "open_end_human_all")
     )
-    spec = wanted(data, tmp_path, "biases", "net", of=["table1"])
+    spec = spec_of(data, tmp_path, "biases", "net", of=["table1"])
     table = results_of(spec, tmp_path).tables["likelihoods"].set_index("model")
     assert table.loc[["biases"], "fold"].tolist() == folds
     assert not table.loc[["biases"], "within_sample"].any()
@@ -128,7 +128,7 @@ def test_each_item_is_scored_by_its_own_grammar(tmp_path) -> None:
     write_text(tmp_path / "study" / "one.txt")
     write_text(tmp_path / "study" / "two.txt", other)
     data = imported(tmp_path, tmp_path / "study")
-    results = results_of(wanted(data, tmp_path, "oracle", of=["few-shot"]), tmp_path)
+    results = results_of(spec_of(data, tmp_path, "oracle", of=["few-shot"]), tmp_path)
     items = results.tables["item_accuracies"]
     assert items[items["model"] == "people"]["accuracy"].tolist() == [50, 50]
     answers = results.tables["responses"].set_index(["model", "item"]).sort_index()
@@ -150,8 +150,8 @@ def test_an_item_with_two_grammars_is_rejected_before_any_computation(tmp_path) 
     (put / FEW_SHOT_FOLDER / RESPONSES_FILE).unlink()
     data = DataFolders(tmp_path / "data", defaults=())
     with pytest.raises(BimlError, match="the item 'blick then toma' "):
-        results_of(wanted(data, tmp_path, "oracle", of=["few-shot"]), tmp_path)
-    assert not (tmp_path / "kept").exists()
+        results_of(spec_of(data, tmp_path, "oracle", of=["few-shot"]), tmp_path)
+    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.published_data
@@ -160,12 +160,12 @@ def test_basic_seq2seq_is_evaluated_on_the_published_task_only(
 ) -> None:
     legacy = shared / "legacy" / "net-legacy-vanilla.pt"
     (tmp_path / "vanilla.pt").write_bytes(legacy.read_bytes())
-    spec = wanted(few_shot_only, tmp_path, "vanilla", "oracle", of=["table1", "few-shot"])
+    spec = spec_of(few_shot_only, tmp_path, "vanilla", "oracle", of=["table1", "few-shot"])
     units, skipped = plan_jobs(spec)
     assert {unit.context.model.name for unit in units} == {"oracle"}
     why = {one.measurement: one.reason for one in skipped if one.model == "vanilla"}
     assert why["likelihood, few-shot"] == "knows only the words of the published task"
-    published = wanted(DataFolders(shared), tmp_path, "vanilla", of=["table1", "few-shot"])
+    published = spec_of(DataFolders(shared), tmp_path, "vanilla", of=["table1", "few-shot"])
     assert {unit.measurement for unit in plan_jobs(published)[0]} == {"few_shot_likelihood", "gold"}
 
 
@@ -199,7 +199,7 @@ def test_long_gold_responses_can_be_correct(tmp_path, monkeypatch) -> None:
     checkpoint.save_checkpoint(
         tmp_path / "net.pt", checkpoint.checkpoint_of(small_network(), "algebraic")
     )
-    units, _ = plan_jobs(wanted(data, tmp_path, "net", of=["few-shot"]))
+    units, _ = plan_jobs(spec_of(data, tmp_path, "net", of=["few-shot"]))
     (gold,) = [unit for unit in units if unit.measurement == "gold"]
     gold.run()
     assert asked_for == [12]

@@ -18,41 +18,43 @@ from biml.reproduce.models import find_models
 from biml.reproduce.run import plan_jobs, reproduce
 from biml.reproduce.tables import ReproductionSpec, build_tables
 from fakes.networks import small_network
-from fakes.reproduction import RecordingListener, store
+from fakes.reproduction import RecordingListener, cache_in
 
 
 def test_a_second_call_computes_nothing_and_keeps_the_folder(
-    results: Results, wanted: ReproductionSpec, place: Path
+    results: Results, quick_spec: ReproductionSpec, run_folder: Path
 ) -> None:
-    before = (place / "out" / "index.html").stat()
+    before = (run_folder / "out" / "index.html").stat()
     listener = RecordingListener()
-    again = reproduce(wanted, place / "out", workers=1, listener=listener, cache=store(place))
-    assert listener.units == []
-    after = (place / "out" / "index.html").stat()
+    again = reproduce(
+        quick_spec, run_folder / "out", workers=1, listener=listener, cache=cache_in(run_folder)
+    )
+    assert listener.jobs == []
+    after = (run_folder / "out" / "index.html").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     for name, frame in again.tables.items():
         pd.testing.assert_frame_equal(coerce_types(frame, TABLES[name]), results.tables[name])
 
 
 def test_only_changed_inputs_are_recomputed(
-    results: Results, wanted: ReproductionSpec, place: Path, models: Path, tmp_path: Path
+    results: Results, quick_spec: ReproductionSpec, run_folder: Path, models: Path, tmp_path: Path
 ) -> None:
     checkpoint.save_checkpoint(
         models / "mlc.pt", checkpoint.checkpoint_of(small_network(77), "algebraic+biases")
     )
     try:
-        changed = find_models(["mlc", "oracle"], models, wanted.data)
+        changed = find_models(["mlc", "oracle"], models, quick_spec.data)
         listener = RecordingListener()
         reproduce(
             ReproductionSpec(
-                changed, select_experiments(["novel-rules", "table1"]), wanted.data, quick=True
+                changed, select_experiments(["novel-rules", "table1"]), quick_spec.data, quick=True
             ),
             tmp_path / "out",
             workers=1,
             listener=listener,
-            cache=store(place),
+            cache=cache_in(run_folder),
         )
-        assert set(listener.units) == {("few_shot_likelihood", "mlc"), ("novel_rules", "mlc")}
+        assert set(listener.jobs) == {("few_shot_likelihood", "mlc"), ("novel_rules", "mlc")}
     finally:
         checkpoint.save_checkpoint(
             models / "mlc.pt", checkpoint.checkpoint_of(small_network(0), "algebraic+biases")
@@ -60,13 +62,15 @@ def test_only_changed_inputs_are_recomputed(
 
 
 def test_a_new_version_of_a_measurement_is_recomputed(
-    results: Results, wanted: ReproductionSpec, place: Path, tmp_path: Path, monkeypatch
+    results: Results, quick_spec: ReproductionSpec, run_folder: Path, tmp_path: Path, monkeypatch
 ) -> None:
     row = MEASUREMENTS["gold"]
     monkeypatch.setitem(MEASUREMENTS, "gold", replace(row, version=row.version + 1))
     listener = RecordingListener()
-    reproduce(wanted, tmp_path / "out", workers=1, listener=listener, cache=store(place))
-    assert {measure for measure, _ in listener.units} == {"gold"}
+    reproduce(
+        quick_spec, tmp_path / "out", workers=1, listener=listener, cache=cache_in(run_folder)
+    )
+    assert {measure for measure, _ in listener.jobs} == {"gold"}
 
 
 def test_an_interruption_loses_only_the_running_job(shared: Path, tmp_path: Path) -> None:
@@ -77,20 +81,20 @@ def test_an_interruption_loses_only_the_running_job(shared: Path, tmp_path: Path
     )
     first = RecordingListener(interrupt_after=2)
     with pytest.raises(KeyboardInterrupt):
-        reproduce(spec, tmp_path / "out", workers=1, listener=first, cache=store(tmp_path))
+        reproduce(spec, tmp_path / "out", workers=1, listener=first, cache=cache_in(tmp_path))
     assert not (tmp_path / "out").exists()
     second = RecordingListener()
-    reproduce(spec, tmp_path / "out", workers=1, listener=second, cache=store(tmp_path))
-    assert set(second.complete) == set(first.units) - set(first.complete)
+    reproduce(spec, tmp_path / "out", workers=1, listener=second, cache=cache_in(tmp_path))
+    assert set(second.done) == set(first.jobs) - set(first.done)
 
 
 def test_results_do_not_depend_on_the_number_of_processes(
-    results: Results, wanted: ReproductionSpec, tmp_path: Path
+    results: Results, quick_spec: ReproductionSpec, tmp_path: Path
 ) -> None:
-    some = tuple(s for s in wanted.models if s.name in ("mlc", "oracle"))
-    part = ReproductionSpec(some, select_experiments(["few-shot"]), wanted.data, quick=True)
+    some = tuple(s for s in quick_spec.models if s.name in ("mlc", "oracle"))
+    part = ReproductionSpec(some, select_experiments(["few-shot"]), quick_spec.data, quick=True)
     found = reproduce(
-        part, tmp_path / "out", workers=2, listener=RecordingListener(), cache=store(tmp_path)
+        part, tmp_path / "out", workers=2, listener=RecordingListener(), cache=cache_in(tmp_path)
     )
     name = "accuracy_by_complexity"
     ours, theirs = (
@@ -107,25 +111,29 @@ def test_another_version_of_biml_recomputes_everything(monkeypatch) -> None:
 
 
 def test_error_for_an_unusable_table_names_it_without_the_temporary_folder(
-    wanted: ReproductionSpec, tmp_path: Path, monkeypatch
+    quick_spec: ReproductionSpec, tmp_path: Path, monkeypatch
 ) -> None:
     def twice(*of: object) -> dict[str, pd.DataFrame]:
         return {name: pd.concat([frame, frame]) for name, frame in build_tables(*of).items()}
 
     monkeypatch.setattr("biml.reproduce.run.build_tables", twice)
-    oracle = tuple(s for s in wanted.models if s.name == "oracle")
-    spec = ReproductionSpec(oracle, select_experiments(["table1"]), wanted.data, quick=True)
+    oracle = tuple(s for s in quick_spec.models if s.name == "oracle")
+    spec = ReproductionSpec(oracle, select_experiments(["table1"]), quick_spec.data, quick=True)
     with pytest.raises(BimlError, match=r"^likelihoods\.csv, line 3: a second row") as caught:
         reproduce(
-            spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=store(tmp_path)
+            spec,
+            tmp_path / "out",
+            workers=1,
+            listener=RecordingListener(),
+            cache=cache_in(tmp_path),
         )
     assert str(tmp_path) not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
-def test_error_in_a_job_names_the_model(wanted: ReproductionSpec, tmp_path: Path) -> None:
+def test_error_in_a_job_names_the_model(quick_spec: ReproductionSpec, tmp_path: Path) -> None:
     spec = ReproductionSpec(
-        wanted.models, select_experiments(["few-shot"]), wanted.data, quick=True
+        quick_spec.models, select_experiments(["few-shot"]), quick_spec.data, quick=True
     )
     unit = next(u for u in plan_jobs(spec)[0] if u.key == ("few_shot_samples", "mlc"))
     nowhere = DataFolders(None, (SearchPath(tmp_path, "nowhere"),))

@@ -56,11 +56,11 @@ class Oracle:
     """Symbolic (oracle): certain of the gold output, of nothing past its end."""
 
     gold: dict[tuple[str, ...], tuple[str, ...]]
-    asked: list[int] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)
     symbols: tuple[str, ...] = COLOURS
 
     def log_prob(self, episodes: Sequence[Episode]) -> list[list[np.ndarray]]:
-        self.asked.append(len(episodes))
+        self.calls.append(len(episodes))
         return [[self._score(episode, query) for query in episode.queries] for episode in episodes]
 
     def _score(self, episode: Episode, query: Example) -> np.ndarray:

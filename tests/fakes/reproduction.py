@@ -25,28 +25,28 @@ MODELS = {
 
 
 class RecordingListener:
-    """Remembers what it was told, and interrupts after some units."""
+    """Record the jobs of a run, and interrupt it after some of them."""
 
     def __init__(self, interrupt_after: int = 10_000) -> None:
-        self.units: list[tuple[str, str]] = []
-        self.complete: list[tuple[str, str]] = []
+        self.jobs: list[tuple[str, str]] = []
+        self.done: list[tuple[str, str]] = []
         self.interrupt_after = interrupt_after
 
     def on_start(self, jobs: Sequence[Job]) -> None:
-        self.units = [unit.key for unit in jobs]
+        self.jobs = [job.key for job in jobs]
 
     def on_running(self, jobs: Sequence[Job]) -> None: ...
 
     def on_done(self, job: Job) -> None:
-        self.complete.append(job.key)
-        if len(self.complete) == self.interrupt_after:
+        self.done.append(job.key)
+        if len(self.done) == self.interrupt_after:
             raise KeyboardInterrupt
 
     def on_message(self, text: str) -> None: ...
 
 
-def store(folder: Path) -> ResultCache:
-    return ResultCache(folder / "kept")
+def cache_in(folder: Path) -> ResultCache:
+    return ResultCache(folder / "cache")
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +62,7 @@ def models(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def wanted(shared: Path, models: Path) -> ReproductionSpec:
+def quick_spec(shared: Path, models: Path) -> ReproductionSpec:
     data = DataFolders(shared)
     names = ["mlc", "joint-top", "vanilla", "probed", "oracle", "oracle-biases", "biases"]
     return ReproductionSpec(
@@ -71,11 +71,17 @@ def wanted(shared: Path, models: Path) -> ReproductionSpec:
 
 
 @pytest.fixture(scope="session")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("reproduced")
 
 
 @pytest.fixture(scope="session")
-def results(wanted: ReproductionSpec, place: Path) -> Results:
-    reproduce(wanted, place / "out", workers=1, listener=RecordingListener(), cache=store(place))
-    return read_results(place / "out")
+def results(quick_spec: ReproductionSpec, run_folder: Path) -> Results:
+    reproduce(
+        quick_spec,
+        run_folder / "out",
+        workers=1,
+        listener=RecordingListener(),
+        cache=cache_in(run_folder),
+    )
+    return read_results(run_folder / "out")
