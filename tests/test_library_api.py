@@ -83,6 +83,8 @@ def test_probabilities_of_all_short_responses_add_up_to_at_most_one(model: biml.
         (STUDY, "", "at least one word"),
         (["dax RED"], "dax", "not a study example"),
         ([("dax",)], "dax", "not a study example"),
+        ([("dax", "RED", "BLUE")], "dax", "not a study example"),
+        ([3], "dax", "not a study example"),
         ([(f"word{i}", "RED") for i in range(10)], "dax", "9 words"),
         ([("dax", f"symbol{i}") for i in range(7)], "dax", "6 symbols"),
         (STUDY, None, "a query"),
@@ -127,6 +129,13 @@ def test_episodes_are_accepted_and_results_given_as_tables(model: biml.Model) ->
     assert model.log_prob(episode) == pytest.approx(sums)
     rows = model.probabilities(STUDY, ["wif", "dax"], k=2, as_table=True)
     assert rows["rank"].tolist() == [1, 2, 1, 2]
+
+
+def test_study_examples_may_be_those_of_an_episode(model: biml.Model) -> None:
+    episode = biml.sample_episode(seed=0)
+    pairs = [(" ".join(e.input), " ".join(e.output)) for e in episode.study]
+    query = " ".join(episode.queries[0].input)
+    assert model.respond(episode.study, query) == model.respond(pairs, query)
 
 
 def test_symbolic_models_have_the_same_methods() -> None:

@@ -337,8 +337,10 @@ def _tokens(symbols: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(symbols.split()) if isinstance(symbols, str) else tuple(symbols)
 
 
-def _pair(pair: Sequence[Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    if isinstance(pair, str) or len(pair) < 2:
+def _pair(pair: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if isinstance(pair, Example):
+        return pair.input, pair.output
+    if isinstance(pair, str) or not hasattr(pair, "__len__") or len(pair) != 2:
         raise UsageError(
             f"{pair!r} is not a study example; give pairs such as ('dax fep', 'RED RED')"
         )
