@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from biml.errors import BimlError, UsageError
-from biml.paths import DataFolders, SearchPath, default_search_paths
+from biml.paths import DataFolders, SearchPath, default_search_paths, resolve_model
 
 
 def places(*folders: Path) -> tuple[SearchPath, ...]:
@@ -63,3 +63,13 @@ def test_a_missing_data_dir_is_a_usage_error(tmp_path: Path) -> None:
         DataFolders(tmp_path / "absent", ())
     with pytest.raises(UsageError, match="BIML_DATA"):
         DataFolders(None, default_search_paths({"BIML_DATA": str(tmp_path / "absent")}))
+
+
+def test_a_folder_of_models_found_under_two_names_is_listed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out_models").mkdir()
+    with pytest.raises(UsageError, match="no model 'absent'") as caught:
+        resolve_model("absent", "out_models", DataFolders(tmp_path, ()))
+    assert str(caught.value).count("there is no model") == 1

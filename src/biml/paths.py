@@ -216,7 +216,8 @@ def resolve_model(
     if pretrained := pretrained_path(name):
         return pretrained
     searched = dict.fromkeys(str(parent.resolve()) for parent in (*folders, Path()))
-    available = ". ".join(dict.fromkeys(map(_describe_models_in, folders)))
+    different = {parent.resolve(): parent for parent in reversed(folders)}
+    available = ". ".join(_describe_models_in(parent) for parent in reversed(different.values()))
     installed = ", ".join(path.stem for path in list_pretrained()) or "no model"
     raise UsageError(
         f"no model {name!r} in {' or '.join(searched)}. {available}. With biml comes {installed}. "
