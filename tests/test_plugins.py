@@ -119,6 +119,15 @@ def test_error_in_a_plugin_gives_its_file_and_line(tmp_path: Path, capsys: Any) 
     assert "Traceback" not in message
 
 
+def test_syntax_error_in_a_plugin_gives_only_its_own_line(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "invalid.py"
+    path.write_text("import json\n\ndef f(:\n")
+    assert main(["models", "--plugin", str(path)]) == 1
+    message = capsys.readouterr().err
+    assert "(invalid.py, line 3)" in message
+    assert message.count("line ") == 1
+
+
 def test_names_of_built_ins_and_other_plugins_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="algebraic"):
         plugins.load(write(tmp_path, name="algebraic"))

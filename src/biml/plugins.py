@@ -107,7 +107,9 @@ def _run(name: str, run: Callable[[], Any]) -> None:
     except Exception as error:
         lines = traceback.extract_tb(error.__traceback__)
         at = next((x for x in lines[::-1] if name.endswith(f" {Path(x.filename).name}")), lines[-1])
-        what = f"{type(error).__name__}: {error} (line {at.lineno} of {at.filename})"
+        what = f"{type(error).__name__}: {error}"
+        if not isinstance(error, SyntaxError):  # whose message names file and line
+            what += f" (line {at.lineno} of {at.filename})"
         raise BimlError(f"{name} failed: {what}") from error
     finally:
         _running.pop()
