@@ -65,11 +65,15 @@ def progress_bars(*, transient: bool = False) -> Iterator[Progress]:
 
     def show(done: int, total: int | None = None, *, stage: str = "", unit: str = "") -> None:
         if stage not in tasks:
+            bars.start()
             tasks[stage] = bars.add_task(stage, total=total, count="")
         count = f"{done:,}{'' if total is None else f'/{total:,}'} {unit}".rstrip()
         if unit == "bytes":
             count = f"{done / 1e6:,.1f} MB"
         bars.update(tasks[stage], completed=done, total=total, count=count)
 
-    with bars:
+    try:
         yield show
+    finally:
+        if tasks:  # else stopping would print an empty line
+            bars.stop()
