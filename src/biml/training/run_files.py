@@ -205,9 +205,9 @@ def check_fingerprint(
         )
     if saved.data != current.data:
         raise UsageError(
-            f"cannot resume: the run began with other training episodes than {data_description}; "
-            "give the folder of its data with --data_dir. If these are its data, biml now reads "
-            f"them differently: {remedy}"
+            "cannot resume: the run began with other training episodes than those found now "
+            f"({data_description}); give the folder of its data with --data_dir. If these are its "
+            f"data, biml now reads them differently: {remedy}"
         )
     if saved.schedule != current.schedule:
         raise UsageError(
