@@ -5,8 +5,6 @@ import builtins
 import json
 import os
 import pickle
-import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from biml.errors import FormatError
 from biml.networks.checkpoint import Lang, load_model, safe_torch_load
 from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 from biml.vocabulary import Vocabulary
+from fakes.released_checkpoint import write_pickle
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +92,7 @@ def test_weights_nested_under_the_key_net_are_loaded(legacy: Path, tmp_path: Pat
     contents = safe_torch_load(legacy)
     contents["nets_state_dict"] = {"net": contents["nets_state_dict"]}
     del contents["args"]
-    write(contents, tmp_path / "nested.pt")
+    write_pickle(contents, tmp_path / "nested.pt")
     assert load_model(tmp_path / "nested.pt").episode_type == "few_shot_vanilla"
 
 
@@ -127,7 +126,7 @@ def test_inconsistent_released_checkpoints_are_rejected(
 ) -> None:
     contents = safe_torch_load(legacy)
     change(contents)
-    write(contents, tmp_path / "changed.pt")
+    write_pickle(contents, tmp_path / "changed.pt")
     with pytest.raises(FormatError, match=message):
         load_model(tmp_path / "changed.pt")
 
@@ -186,7 +185,7 @@ def test_a_malicious_pickle_is_rejected_without_running_code(
     if location == "plain pickle":
         path.write_bytes(pickle.dumps(payload))
     else:
-        write(contents, path)
+        write_pickle(contents, path)
     with pytest.raises(FormatError, match=r"hostile\.pt") as caught:
         load_model(path)
     assert not marker.exists(), "code from the file ran"
@@ -200,20 +199,6 @@ def test_a_tensor_larger_than_its_storage_is_rejected(tmp_path: Path) -> None:
     storage = torch.zeros(4).untyped_storage()
     typed = torch.storage.TypedStorage(wrap_storage=storage, dtype=torch.float, _internal=True)
     wide = Wide(torch._utils._rebuild_tensor_v2, typed, 0, (1000, 1000), (1000, 1), False, {})
-    write({"nets_state_dict": {"out.bias": wide}}, tmp_path / "wide.pt")
+    write_pickle({"nets_state_dict": {"out.bias": wide}}, tmp_path / "wide.pt")
     with pytest.raises(FormatError, match=r"wide\.pt"):
         load_model(tmp_path / "wide.pt")
-
-
-def write(contents: dict[str, Any], path: Path) -> None:
-    """Save as the published code does: the class is then found in a module `datasets`."""
-    module = types.ModuleType("datasets")
-    module.Lang = Lang  # type: ignore[attr-defined]
-    before = sys.modules.get("datasets")
-    sys.modules["datasets"] = module
-    try:
-        torch.save(contents, path)
-    finally:
-        del sys.modules["datasets"]
-        if before is not None:
-            sys.modules["datasets"] = before
