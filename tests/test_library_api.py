@@ -203,3 +203,8 @@ def test_the_repr_of_a_model_describes_it(model: biml.Model) -> None:
 def test_a_released_model_responds(shared: Path) -> None:
     model = biml.load(shared / "legacy" / "net-legacy-vanilla.pt")
     assert model.respond([], "2 surround 3") == "2 3 2"
+
+
+def test_a_seed_in_the_place_of_a_meta_grammar_is_rejected() -> None:
+    with pytest.raises(biml.UsageError, match="seed=3"):
+        biml.sample_episode(3)

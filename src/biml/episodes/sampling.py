@@ -10,7 +10,7 @@ from itertools import islice, product
 from random import Random
 
 from biml.episodes.episode import Episode, Example
-from biml.errors import BimlError
+from biml.errors import BimlError, UsageError
 from biml.grammar import Grammar, MetaGrammar, Rule
 from biml.grammar.meta_grammar import HELD_OUT_PATTERNS, with_rhs_pattern
 from biml.rng import generator
@@ -50,7 +50,9 @@ def sample_episode(
     >>> sample_episode(seed=3) == sample_episode(MetaGrammar(), 3)
     True
     """
-    meta = meta or MetaGrammar()
+    meta = MetaGrammar() if meta is None else meta
+    if not isinstance(meta, MetaGrammar):
+        raise UsageError(f"{meta!r} is not a MetaGrammar; give a seed as seed={meta!r}")
     if rng is None or isinstance(rng, int):
         rng = generator(seed if rng is None else rng, "episode")
     needed = meta.n_study + meta.n_query
