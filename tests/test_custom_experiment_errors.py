@@ -70,8 +70,8 @@ def test_missing_columns_empty_files_and_encodings(capsys) -> None:
     assert "line 2: not UTF-8" in refused(capsys, "r.csv", *study)
     Path("r.csv").write_text("item;query;response\none;blick twice;x\n")
     assert "commas" in refused(capsys, "r.csv", *study)
-    assert "missing.csv: cannot be read" in refused(capsys, "missing.csv", *study)
-    assert "no.txt: cannot be read" in refused(capsys, table(GOOD), "--study", "no.txt")
+    assert "missing.csv: cannot be read" in refused(capsys, "missing.csv", *study, code=2)
+    assert "no.txt: cannot be read" in refused(capsys, table(GOOD), "--study", "no.txt", code=2)
 
 
 def test_the_study_option_goes_with_a_table_only(capsys) -> None:

@@ -85,11 +85,6 @@ def test_error_for_an_invalid_grammar_gives_its_line(
     assert streams.out == ""
 
 
-def test_a_missing_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["interpret", "--grammar", str(tmp_path / "none.txt"), "dax"]) == 1
-    assert "none.txt: cannot be read" in capsys.readouterr().err
-
-
 def test_help_describes_the_command() -> None:
     assert interpret.SUMMARY.endswith(".")
 

@@ -87,11 +87,13 @@ def check_creatable(path: StrPath) -> None:
 
 
 def read_bytes(path: StrPath) -> bytes:
-    """Read a file, or raise a BimlError that says why it cannot be read."""
+    """Read a file; a UsageError if there is none, a BimlError if it cannot be read."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise BimlError(f"{path}: cannot be read ({error.strerror or error})") from error
+        absent = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
+        kind = UsageError if absent else BimlError
+        raise kind(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def read_text(path: StrPath) -> str:

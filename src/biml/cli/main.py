@@ -4,8 +4,10 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from types import FrameType
+from typing import Any
 
 from biml import plugins
 from biml.errors import OUT_OF_MEMORY, BimlError, UsageError, is_out_of_memory
@@ -53,6 +55,18 @@ TERMINATION_SIGNALS = tuple(
 """Sent by service managers and closed terminals; Windows has no SIGHUP."""
 
 
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose subcommands report unknown options with their own usage."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            close = get_close_matches(unknown[0], self._option_string_actions, 2)
+            hint = f"; did you mean {' or '.join(close)}?" if close else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return namespace, []
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `biml COMMAND …`; the exit code is 0, 1 for a failure or 2 for misuse.
 
@@ -71,7 +85,7 @@ def _parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
 
     Importing every command takes several times as long as most of them run.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="biml",
         description="Meta-Learning for Compositionality (MLC, BIML): train, evaluate and compare "
         "models of few-shot compositional learning.",
@@ -87,7 +101,7 @@ def _parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 def _single_command_parser(name: str) -> argparse.ArgumentParser:
     summary, configure, run = _load(name)
-    parser = argparse.ArgumentParser(prog=f"{name}.py", description=summary)
+    parser = Parser(prog=f"{name}.py", description=summary)
     _configure(parser, configure, run)
     return parser
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
-from biml.errors import BimlError, FormatError
+from biml.errors import BimlError, FormatError, UsageError
 from biml.human.resources import DataResource
 from biml.paths import card_path
 from biml.progress import Progress, no_progress
@@ -40,11 +40,12 @@ def open_source(path: Path, name: str | None = None) -> Iterator[FileSource]:
 
     Raises:
         FormatError: the archive is damaged, or has a path that leads outside the target folder.
-        BimlError: there is no such file, or a network in safetensors format has no card beside it.
+        UsageError: there is no such file.
+        BimlError: a network in safetensors format has no card beside it.
     """
     name = name or str(path)
     if not path.exists():
-        raise BimlError(f"{path}: no such file or folder")
+        raise UsageError(f"{path}: no such file or folder")
     if path.suffix.lower() != ".zip":
         yield FileSource(name, {file: partial(_open, p) for file, p in _local_files(path)})
         return

@@ -1,0 +1,58 @@
+"""Misuse of any command: exit code 2, and a message that names what is wrong."""
+
+import pytest
+
+from biml.cli.main import main, run_single_command
+
+MISSING_PATHS = [
+    ["interpret", "--grammar", "nope", "dax"],
+    ["interpret", "--grammar", ".", "dax"],
+    ["generate", "--holdout_grammar", "nope"],
+    ["data", "import", "nope.zip"],
+    ["data", "import", "nope.csv", "--study", "nope.txt"],
+    ["data", "status", "--data_dir", "nope"],
+    ["report", "nope"],
+    ["export", "nope.pt", "copy.pt"],
+    ["eval", "--max", "--fn_out_model", "nope.pt"],
+    ["train", "--fn_out_model", "net.pt", "--init_from", "nope.pt"],
+    ["reproduce", "--models", "nope.pt"],
+    ["models", "--plugin", "nope.py"],
+]
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("words", MISSING_PATHS, ids=" ".join)
+def test_a_path_that_does_not_exist_is_misuse(words: list[str], capsys) -> None:
+    assert main(words) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert "nope" in message or words[2] == "."
+
+
+@pytest.mark.parametrize(
+    ("words", "program", "unknown"),
+    [
+        (["eval", "--fn_out_model", "net", "--maxx"], "biml eval", "--maxx"),
+        (["data", "status", "--data-dir", "x"], "biml data status", "--data-dir x"),
+        (["models", "one", "two"], "biml models", "two"),
+    ],
+)
+def test_an_unknown_option_shows_the_usage_of_its_command(
+    words: list[str], program: str, unknown: str, capsys
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"usage: {program} ")
+    assert f"{program}: error: unrecognized arguments: {unknown}" in message
+
+
+def test_a_misspelt_option_names_the_nearest_ones(capsys) -> None:
+    with pytest.raises(SystemExit):
+        run_single_command("train", ["--fn_out_model", "net", "--episodetype", "algebraic"])
+    assert "did you mean --episode_type" in capsys.readouterr().err
