@@ -9,14 +9,18 @@ from fakes.released_checkpoint import write_released_checkpoint
 
 pytest_plugins = ["fakes.reproduction"]
 
-# Tests run side by side, one for each core. Threads of their own would only wait for each other,
-# and take twice the time; PyTorch reads this when it is first imported.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 # A loaded machine is slow, which says nothing about what is tested.
 settings.register_profile("unhurried", settings(), deadline=None)
 settings.load_profile("unhurried")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Limit each test process to one thread where several run side by side.
+
+    The processes inherit the limit from the first, before they import PyTorch, which reads it once.
+    """
+    if config.getoption("numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _published_folder() -> Path:
