@@ -20,7 +20,7 @@ from biml.reproduce.published import compare_with_published
 from biml.reproduce.run import plan_jobs, reproduce
 from biml.reproduce.tables import ReproductionSpec
 from fakes.networks import small_network
-from fakes.reproduction import RecordingListener, cache_in
+from fakes.reproduction import cache_in
 
 
 @pytest.mark.published_data
@@ -91,9 +91,7 @@ def test_without_folds_all_participants_are_scored_within_sample(
     spec = ReproductionSpec(
         find_models(["opened"], models, data), select_experiments(["table1"]), data, quick=True
     )
-    found = reproduce(
-        spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=cache_in(run_folder)
-    )
+    found = reproduce(spec, tmp_path / "out", workers=1, cache=cache_in(run_folder))
     (row,) = found.tables["likelihoods"].to_dict("records")
     assert (row["fold"], row["within_sample"], row["responses"]) == ("", True, 203)
     (line,) = found.tables["statistics"].to_dict("records")
@@ -131,9 +129,7 @@ def test_models_scored_on_different_participants_are_not_compared(
     data = DataFolders(shared)
     subjects = find_models(["fold1", "fold2"], tmp_path, data)
     spec = ReproductionSpec(subjects, select_experiments(["table1"]), data, quick=True)
-    found = reproduce(
-        spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=cache_in(run_folder)
-    )
+    found = reproduce(spec, tmp_path / "out", workers=1, cache=cache_in(run_folder))
     assert found.tables["likelihoods"]["responses"].tolist() == [42, 42]
     assert "comparisons" not in found.tables
     assert [one.model for one in found.exclusions if "other responses" in one.reason] == ["fold2"]
@@ -185,9 +181,7 @@ def test_the_page_shows_published_values_of_absent_models(
     spec = ReproductionSpec(
         some, select_experiments(["probes"]), quick_spec.data, quick=True, include_absent=True
     )
-    found = reproduce(
-        spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=cache_in(tmp_path)
-    )
+    found = reproduce(spec, tmp_path / "out", workers=1, cache=cache_in(tmp_path))
     lines = figures(found, "MLC (probes)")
     assert lines["reproduced"].isna().all()
     page = (tmp_path / "out" / "index.html").read_text("utf-8")
@@ -272,14 +266,11 @@ def test_without_human_data_novel_rules_run_and_the_error_names_the_download_com
             spec,
             tmp_path / "out",
             workers=1,
-            listener=RecordingListener(),
             cache=cache_in(tmp_path),
         )
     assert not (tmp_path / "out").exists()
     spec = ReproductionSpec(subjects, select_experiments(["novel-rules"]), nowhere, quick=True)
-    reproduce(
-        spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=cache_in(tmp_path)
-    )
+    reproduce(spec, tmp_path / "out", workers=1, cache=cache_in(tmp_path))
     assert (tmp_path / "out" / "tables" / "accuracies.csv").is_file()
 
 
@@ -299,9 +290,7 @@ def test_accuracy_on_other_validation_episodes_has_no_published_value(
     spec = ReproductionSpec(
         find_models(["mlc"], models, data), select_experiments(["few-shot"]), data, quick=True
     )
-    found = reproduce(
-        spec, tmp_path / "out", workers=1, listener=RecordingListener(), cache=cache_in(tmp_path)
-    )
+    found = reproduce(spec, tmp_path / "out", workers=1, cache=cache_in(tmp_path))
     assert stated(found) == stated(results) & set(figures(found, "mlc").index) - {validation}
     assert figures(found, "mlc").loc[validation, "reproduced"] >= 0
 

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 
 from biml.cli.main import main
-from biml.cli.reproduce_console import ReproduceConsole
+from biml.cli.reproduce_console import print_results
 from biml.errors import UsageError
 from biml.evaluation.symbolic import SYMBOLIC
 from biml.paths import DataFolders, SearchPath
+from biml.progress import stage_lines
 from biml.report.page import FIGURE_FILES
 from biml.report.results import (
     Results,
@@ -25,6 +26,7 @@ from biml.report.results import (
 )
 from biml.report.schemas import TABLES
 from biml.reproduce.experiments import EXPERIMENTS, select_experiments
+from biml.reproduce.run import reproduce
 from biml.reproduce.tables import ReproductionSpec
 from fakes.processes import await_end, descendants_of
 
@@ -178,23 +180,31 @@ def shown_of(rows: list[dict[str, object]], capsys) -> str:
     frame = coerce_types(
         pd.DataFrame(rows, columns=list(TABLES["statistics"].columns)), TABLES["statistics"]
     )
-    console = ReproduceConsole()
-    console.results(
-        Results("0", True, 0, (), ("few-shot",), (), {"statistics": frame}), Path("out")
-    )
+    print_results(Results("0", True, 0, (), ("few-shot",), (), {"statistics": frame}), Path("out"))
     return capsys.readouterr().out
 
 
-def test_the_console_names_the_folder_of_the_human_data(tmp_path: Path, capsys) -> None:
-    (tmp_path / "usual" / "data_human").mkdir(parents=True)
+def test_where_the_human_data_are_is_announced(shared: Path, tmp_path: Path) -> None:
     (tmp_path / "named").mkdir()
-    usual = (SearchPath(tmp_path / "usual", "usual"),)
-    found = tmp_path / "usual" / "data_human"
-    why = f"there is no data_human in {tmp_path / 'named'}"
-    data = DataFolders(tmp_path / "named", usual)
-    for name, message in (("probes", f"Human responses: {found} ({why})\n"), ("novel-rules", "")):
-        ReproduceConsole().header(ReproductionSpec((), select_experiments([name]), data))
-        assert capsys.readouterr().err == f"Models: \n{message}"
+    data = DataFolders(tmp_path / "named", (SearchPath(shared, "usual"),))
+    found = f"Human responses: {shared / 'data_human'} (there is no data_human in {data.data_dir})"
+    for name, announced in (("probes", [found]), ("novel-rules", [])):
+        lines: list[str] = []
+        spec = ReproductionSpec((), select_experiments([name]), data)
+        with pytest.raises(UsageError, match="every model is excluded"):
+            reproduce(spec, tmp_path / "out", workers=1, progress=stage_lines(lines.append))
+        assert lines == ["Models: ", *announced]
+
+
+def test_missing_human_data_are_reported_before_models_are_looked_for(
+    tmp_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("biml.paths.user_data_folder", lambda: tmp_path / "nowhere")
+    assert main(["reproduce", "--models", "nobody"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no folder data_human" in line
+    assert "biml data download human" in line
 
 
 def test_the_help_names_every_experiment_and_symbolic_model(capsys, monkeypatch) -> None:

@@ -31,18 +31,6 @@ from fakes.experiments import ANSWERS, OPEN, SHEETS, STUDY, write_table, write_t
 from fakes.networks import small_network
 
 
-class Quiet:
-    """A listener that does nothing."""
-
-    def on_start(self, units: object) -> None: ...
-
-    def on_running(self, units: object) -> None: ...
-
-    def on_done(self, unit: object) -> None: ...
-
-    def on_message(self, text: str) -> None: ...
-
-
 def imported(folder: Path, study: Path, rows: Sequence[Sequence[str]] = ANSWERS) -> DataFolders:
     write_experiment(
         read_response_table(write_table(folder / "r.csv", rows), study), folder / "data"
@@ -64,7 +52,7 @@ def spec_of(
 
 def results_of(asked: ReproductionSpec, folder: Path) -> Results:
     store = ResultCache(folder / "cache")
-    reproduce(asked, folder / "out", workers=1, listener=Quiet(), cache=store)
+    reproduce(asked, folder / "out", workers=1, cache=store)
     return read_results(folder / "out")
 
 

@@ -18,18 +18,18 @@ from biml.reproduce.models import find_models
 from biml.reproduce.run import plan_jobs, reproduce
 from biml.reproduce.tables import ReproductionSpec, build_tables
 from fakes.networks import small_network
-from fakes.reproduction import RecordingListener, cache_in
+from fakes.reproduction import RecordingProgress, cache_in
 
 
 def test_a_second_call_computes_nothing_and_keeps_the_folder(
     results: Results, quick_spec: ReproductionSpec, run_folder: Path
 ) -> None:
     before = (run_folder / "out" / "index.html").stat()
-    listener = RecordingListener()
+    progress = RecordingProgress()
     again = reproduce(
-        quick_spec, run_folder / "out", workers=1, listener=listener, cache=cache_in(run_folder)
+        quick_spec, run_folder / "out", workers=1, progress=progress, cache=cache_in(run_folder)
     )
-    assert listener.jobs == []
+    assert progress.totals == {}
     after = (run_folder / "out" / "index.html").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     for name, frame in again.tables.items():
@@ -44,17 +44,20 @@ def test_only_changed_inputs_are_recomputed(
     )
     try:
         changed = find_models(["mlc", "oracle"], models, quick_spec.data)
-        listener = RecordingListener()
+        progress = RecordingProgress()
         reproduce(
             ReproductionSpec(
                 changed, select_experiments(["novel-rules", "table1"]), quick_spec.data, quick=True
             ),
             tmp_path / "out",
             workers=1,
-            listener=listener,
+            progress=progress,
             cache=cache_in(run_folder),
         )
-        assert set(listener.jobs) == {("few_shot_likelihood", "mlc"), ("novel_rules", "mlc")}
+        assert progress.totals == {
+            "likelihood, few-shot": 1,
+            "greedy responses, held-out rules": 1,
+        }
     finally:
         checkpoint.save_checkpoint(
             models / "mlc.pt", checkpoint.checkpoint_of(small_network(0), "algebraic+biases")
@@ -66,11 +69,11 @@ def test_a_new_version_of_a_measurement_is_recomputed(
 ) -> None:
     row = MEASUREMENTS["gold"]
     monkeypatch.setitem(MEASUREMENTS, "gold", replace(row, version=row.version + 1))
-    listener = RecordingListener()
+    progress = RecordingProgress()
     reproduce(
-        quick_spec, tmp_path / "out", workers=1, listener=listener, cache=cache_in(run_folder)
+        quick_spec, tmp_path / "out", workers=1, progress=progress, cache=cache_in(run_folder)
     )
-    assert {measure for measure, _ in listener.jobs} == {"gold"}
+    assert set(progress.totals) == {"greedy responses, gold"}
 
 
 def test_an_interruption_loses_only_the_running_job(shared: Path, tmp_path: Path) -> None:
@@ -79,13 +82,13 @@ def test_an_interruption_loses_only_the_running_job(shared: Path, tmp_path: Path
     spec = ReproductionSpec(
         subjects, select_experiments(["table1", "open-ended"]), data, quick=True
     )
-    first = RecordingListener(interrupt_after=2)
+    first = RecordingProgress(interrupt_after=2)
     with pytest.raises(KeyboardInterrupt):
-        reproduce(spec, tmp_path / "out", workers=1, listener=first, cache=cache_in(tmp_path))
+        reproduce(spec, tmp_path / "out", workers=1, progress=first, cache=cache_in(tmp_path))
     assert not (tmp_path / "out").exists()
-    second = RecordingListener()
-    reproduce(spec, tmp_path / "out", workers=1, listener=second, cache=cache_in(tmp_path))
-    assert set(second.done) == set(first.jobs) - set(first.done)
+    second = RecordingProgress()
+    reproduce(spec, tmp_path / "out", workers=1, progress=second, cache=cache_in(tmp_path))
+    assert sum(second.totals.values()) == len(plan_jobs(spec)[0]) - 2
 
 
 def test_results_do_not_depend_on_the_number_of_processes(
@@ -93,9 +96,7 @@ def test_results_do_not_depend_on_the_number_of_processes(
 ) -> None:
     some = tuple(s for s in quick_spec.models if s.name in ("mlc", "oracle"))
     part = ReproductionSpec(some, select_experiments(["few-shot"]), quick_spec.data, quick=True)
-    found = reproduce(
-        part, tmp_path / "out", workers=2, listener=RecordingListener(), cache=cache_in(tmp_path)
-    )
+    found = reproduce(part, tmp_path / "out", workers=2, cache=cache_in(tmp_path))
     name = "accuracy_by_complexity"
     ours, theirs = (
         coerce_types(t[name], TABLES[name]).set_index(["model", "complexity"])["accuracy"]
@@ -124,7 +125,6 @@ def test_error_for_an_unusable_table_names_it_without_the_temporary_folder(
             spec,
             tmp_path / "out",
             workers=1,
-            listener=RecordingListener(),
             cache=cache_in(tmp_path),
         )
     assert str(tmp_path) not in str(caught.value)

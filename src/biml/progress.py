@@ -7,6 +7,7 @@ Functions take `progress: Progress = no_progress` and call it with the amount of
         generate(spec, folder, progress=progress)
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -15,7 +16,8 @@ from typing import Any, Protocol
 class Progress(Protocol):
     """Receives the progress of some work.
 
-    `total` is None where unknown. Each `stage` counts from zero, in a `unit` such as "files".
+    `total` is None where unknown. Each `stage` counts from zero, in a `unit` such as "files". A
+    call with a stage alone, without total and unit, is a message.
     """
 
     def __call__(
@@ -47,23 +49,36 @@ def stage_lines(write: Callable[[str], object]) -> Progress:
 
 @contextmanager
 def progress_bars(*, transient: bool = False) -> Iterator[Progress]:
-    """Show a bar on standard error for each stage; transient bars vanish and need a terminal."""
+    """Show a bar on standard error for each stage; transient ones vanish at the end.
+
+    Without a terminal, write messages and a line when a stage begins; transient: messages only.
+    """
+    if not sys.stderr.isatty():  # rich would draw bars wherever FORCE_COLOR is set, as in notebooks
+        lines = stage_lines(lambda text: print(text, file=sys.stderr, flush=True))
+
+        def write(done: int, total: int | None = None, *, stage: str = "", unit: str = "") -> None:
+            if not transient or (total is None and not unit):
+                lines(done, stage=stage)
+
+        yield write
+        return
     from rich import progress
     from rich.console import Console
 
-    console = Console(stderr=True)
     bars = progress.Progress(
-        progress.TextColumn("{task.description}"),
+        progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(),
         progress.TextColumn("{task.fields[count]}"),
         progress.TimeRemainingColumn(),
-        console=console,
+        console=Console(stderr=True, highlight=False),
         transient=transient,
-        disable=transient and not console.is_terminal,
     )
     tasks: dict[str, Any] = {}
 
     def show(done: int, total: int | None = None, *, stage: str = "", unit: str = "") -> None:
+        if total is None and not unit:
+            bars.console.print(stage, markup=False, soft_wrap=True)
+            return
         if stage not in tasks:
             bars.start()
             tasks[stage] = bars.add_task(stage, total=total, count="")

@@ -1,6 +1,5 @@
 """Small models of each episode type, and one reproduction with them for all tests."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from biml.report.results import Results, read_results
 from biml.reproduce.cache import ResultCache
 from biml.reproduce.experiments import select_experiments
 from biml.reproduce.models import find_models
-from biml.reproduce.run import Job, reproduce
+from biml.reproduce.run import reproduce
 from biml.reproduce.tables import ReproductionSpec
 from fakes.networks import small_network
 
@@ -24,25 +23,22 @@ MODELS = {
 }
 
 
-class RecordingListener:
-    """Record the jobs of a run, and interrupt it after some of them."""
+class RecordingProgress:
+    """Record how many models each measurement computes, and interrupt the run after some."""
 
     def __init__(self, interrupt_after: int = 10_000) -> None:
-        self.jobs: list[tuple[str, str]] = []
-        self.done: list[tuple[str, str]] = []
+        self.totals: dict[str, int] = {}
+        self.complete: dict[str, int] = {}
         self.interrupt_after = interrupt_after
 
-    def on_start(self, jobs: Sequence[Job]) -> None:
-        self.jobs = [job.key for job in jobs]
-
-    def on_running(self, jobs: Sequence[Job]) -> None: ...
-
-    def on_done(self, job: Job) -> None:
-        self.done.append(job.key)
-        if len(self.done) == self.interrupt_after:
+    def __call__(
+        self, done: int, total: int | None = None, *, stage: str = "", unit: str = ""
+    ) -> None:
+        if total is None:  # a message
+            return
+        self.totals[stage], self.complete[stage] = total, done
+        if sum(self.complete.values()) == self.interrupt_after:
             raise KeyboardInterrupt
-
-    def on_message(self, text: str) -> None: ...
 
 
 def cache_in(folder: Path) -> ResultCache:
@@ -77,11 +73,5 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def results(quick_spec: ReproductionSpec, run_folder: Path) -> Results:
-    reproduce(
-        quick_spec,
-        run_folder / "out",
-        workers=1,
-        listener=RecordingListener(),
-        cache=cache_in(run_folder),
-    )
+    reproduce(quick_spec, run_folder / "out", workers=1, cache=cache_in(run_folder))
     return read_results(run_folder / "out")

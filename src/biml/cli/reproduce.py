@@ -1,14 +1,12 @@
 """`biml reproduce` and `biml report`."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from biml.errors import UsageError
 from biml.evaluation.symbolic import SYMBOLIC
-from biml.reproduce.experiments import ALL_EXPERIMENTS, EXPERIMENTS, select_experiments
-
-MAX_SEED = 2**63 - 1
-"""The largest that an integer column holds."""
+from biml.reproduce.experiments import ALL_EXPERIMENTS, EXPERIMENTS
 
 SUMMARY = "Reproduce the paper's behavioural results and write a report."
 
@@ -56,29 +54,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option("--workers", type=int, metavar="N", help="processes (one for each core)")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Run `biml reproduce`."""
-    experiments = select_experiments(args.experiments)
-    if args.workers is not None and args.workers < 1:
-        raise UsageError(f"--workers is {args.workers}, but must be at least 1")
-    if not 0 <= args.seed <= MAX_SEED:
-        raise UsageError(f"--seed is {args.seed}, but must be from 0 to {MAX_SEED}")
+    from biml.cli.reproduce_console import print_results
+    from biml.reproduce import run_experiments
 
-    from biml.report.page import FIGURE_FILES
-    from biml.report.results import check_output_folder
-
-    check_output_folder(args.out, FIGURE_FILES)
-
-    from biml.cli.reproduce_console import ReproduceConsole
-    from biml.paths import DataFolders
-    from biml.reproduce.models import find_models
-    from biml.reproduce.run import reproduce
-    from biml.reproduce.tables import ReproductionSpec
-    from biml.training.hardware import physical_cores
-
-    data = DataFolders(args.data_dir)
     try:
-        models = find_models(args.models, args.dir_model, data)
+        results = run_experiments(
+            args.experiments,
+            models=args.models,
+            out=args.out,
+            quick=args.quick,
+            seed=args.seed,
+            lapse_samples=args.lapse_samples,
+            dir_model=args.dir_model,
+            data_dir=args.data_dir,
+            workers=args.workers,
+        )
     except UsageError:
         if misplaced := [n for n in args.models or () if n in (*EXPERIMENTS, ALL_EXPERIMENTS)]:
             raise UsageError(
@@ -86,21 +78,13 @@ def run(args: argparse.Namespace) -> int:
                 f"--models: biml reproduce {misplaced[0]} --models …"
             ) from None
         raise
-    spec = ReproductionSpec(
-        models,
-        experiments,
-        data,
-        quick=args.quick,
-        seed=args.seed,
-        lapse_samples=args.lapse_samples,
-        include_absent=args.models is None,
-    )
-    workers = args.workers or physical_cores()
-    with ReproduceConsole() as console:
-        console.header(spec)
-        results = reproduce(spec, args.out, workers=workers, listener=console)
-    console.results(results, args.out)
-    return 0
+    except KeyboardInterrupt:
+        print(
+            "Interrupted. Complete measurements are cached: the same command continues there.",
+            file=sys.stderr,
+        )
+        raise
+    print_results(results, args.out)
 
 
 def configure_report(parser: argparse.ArgumentParser) -> None:

@@ -7,12 +7,21 @@ are analysed (`tables`), compared with published statistics (`published`) and wr
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from biml.errors import UsageError
+from biml.paths import DataFolders
+from biml.progress import no_progress, progress_bars
 
 if TYPE_CHECKING:
     from biml.report.results import Results
+
+
+MAX_SEED = 2**63 - 1
+"""The largest that an integer column holds."""
 
 
 def run_experiments(
@@ -25,7 +34,8 @@ def run_experiments(
     lapse_samples: bool = False,
     dir_model: str | Path = "out_models",
     data_dir: str | Path | None = None,
-    workers: int = 0,
+    workers: int | None = None,
+    progress: bool = True,
 ) -> "Results":
     """Reproduce the paper's behavioural results, as `biml reproduce` does; also `biml.reproduce()`.
 
@@ -34,36 +44,46 @@ def run_experiments(
         models: names of models; by default the paper's that are on this machine and all symbolic.
         out: the folder of results, replaced when all is complete; `index.html` is the report.
         quick: fewer repeats and samples, under a minute.
-        workers: processes; 0: one per core.
+        workers: processes; by default one per core.
+        progress: show it on standard error.
     Returns:
         The results; `.tables` has pandas tables by name.
     Raises:
         UsageError: an unknown experiment or model.
         BimlError: data are missing, or a model failed.
     """
-    from biml.paths import DataFolders
     from biml.reproduce.experiments import select_experiments
+
+    chosen = select_experiments([experiments] if isinstance(experiments, str) else experiments)
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers is {workers}, but must be at least 1")
+    if not 0 <= seed <= MAX_SEED:
+        raise UsageError(f"--seed is {seed}, but must be from 0 to {MAX_SEED}")
+
+    from biml.report.page import FIGURE_FILES
+    from biml.report.results import check_output_folder
+
+    check_output_folder(Path(out), FIGURE_FILES)
+
     from biml.reproduce.models import find_models
-    from biml.reproduce.run import reproduce
+    from biml.reproduce.run import needs_human_data, reproduce
     from biml.reproduce.tables import ReproductionSpec
     from biml.training.hardware import physical_cores
 
     data = DataFolders(Path(data_dir) if data_dir else None)
-    names = [experiments] if isinstance(experiments, str) else list(experiments)
+    if needs_human_data(chosen):
+        data.require("data_human")
     spec = ReproductionSpec(
         find_models(models, dir_model, data),
-        select_experiments(names),
+        chosen,
         data,
         quick=quick,
         seed=seed,
         lapse_samples=lapse_samples,
         include_absent=models is None,
     )
-
-    silent: Any = SimpleNamespace(
-        **dict.fromkeys(("on_start", "on_running", "on_done", "on_message"), lambda _: None)
-    )
-    return reproduce(spec, Path(out), workers=workers or physical_cores(), listener=silent)
+    with progress_bars(transient=True) if progress else nullcontext(no_progress) as show:
+        return reproduce(spec, Path(out), workers=workers or physical_cores(), progress=show)
 
 
 class _Callable(ModuleType):

@@ -1,6 +1,6 @@
 """The paper's experiments: their measurements, workload, and which models are eligible."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -56,7 +56,7 @@ EXPERIMENTS = {experiment.name: experiment for experiment in _EXPERIMENTS}
 ALL_EXPERIMENTS = "all"
 
 
-def select_experiments(names: list[str] | None) -> tuple[Experiment, ...]:
+def select_experiments(names: Sequence[str] | None) -> tuple[Experiment, ...]:
     """The named experiments in the order of the table; all if there are no names."""
     for name in names or ():
         if name != ALL_EXPERIMENTS and name not in EXPERIMENTS:

@@ -1,11 +1,11 @@
 """`biml reproduce`: plan the jobs, run those that are not cached, write the results folder."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from biml import plugins
 from biml.analysis.people import (
@@ -21,6 +21,7 @@ from biml.grammar.meta_grammar import COLOURS, WORDS
 from biml.io import atomic_directory
 from biml.parallel import process_pool
 from biml.paths import DataFolders
+from biml.progress import Progress, no_progress
 from biml.report.page import FIGURE_FILES, is_complete, write_report
 from biml.report.results import (
     Exclusion,
@@ -82,25 +83,12 @@ class Job:
             raise kind(f"{self.context.model.name}: {error}") from None
 
 
-class ProgressListener(Protocol):
-    """Callbacks of a reproduction.
-
-    `on_start` gets the jobs that are not cached, `on_running` those that run now (none while
-    statistics and figures are made), `on_done` each when it is complete and cached.
-    """
-
-    def on_start(self, jobs: Sequence[Job]) -> None: ...
-    def on_running(self, jobs: Sequence[Job]) -> None: ...
-    def on_done(self, job: Job) -> None: ...
-    def on_message(self, text: str) -> None: ...
-
-
 def reproduce(
     spec: ReproductionSpec,
     out: Path,
     *,
     workers: int,
-    listener: ProgressListener,
+    progress: Progress = no_progress,
     cache: ResultCache | None = None,
 ) -> Results:
     """Compute what is not cached; then write the results folder `out`, which replaces an old one.
@@ -110,15 +98,16 @@ def reproduce(
         BimlError: there are no human data, or a model failed.
     """
     check_output_folder(out, FIGURE_FILES)
+    if needs_human_data(spec.experiments):
+        spec.data.require("data_human")
+    _announce(spec, progress)
     cache = cache or ResultCache.in_user_folder()
     jobs, exclusions = plan_jobs(spec)
-    if any("data_human" in MEASUREMENTS[job.measurement].data for job in jobs):
-        spec.data.require("data_human")
     names = {name for experiment in spec.experiments for name in experiment.measurements}
     if "few_shot_samples" in names and not lacks_task(spec.data, FEW_SHOT):
         few_shot_grammars(spec.data)  # reports items of two grammars before the computation
-    job_results = run_jobs(jobs, cache, workers, listener)
-    listener.on_running([])
+    job_results = run_jobs(jobs, cache, workers, progress)
+    progress(0, stage="Making statistics and figures")
     tables = build_tables(spec, job_results, cache)
     cache.prune()
     results = Results(
@@ -143,7 +132,23 @@ def reproduce(
     return results
 
 
+def _announce(spec: ReproductionSpec, progress: Progress) -> None:
+    """Say which models are measured, and where the human data are."""
+    progress(0, stage=f"Models: {', '.join(model.name for model in spec.models)}")
+    people = spec.data.get("data_human")
+    if people is not None and needs_human_data(spec.experiments):
+        note = spec.data.fallback_note("data_human")
+        progress(0, stage=f"Human responses: {people}{note and f' ({note})'}")
+    if spec.include_absent and all(model.symbolic for model in spec.models):
+        progress(0, stage="None of the paper's networks is installed; name yours with --models.")
+
+
 # --- planning
+
+
+def needs_human_data(experiments: Sequence[Experiment]) -> bool:
+    names = [name for experiment in experiments for name in experiment.measurements]
+    return any("data_human" in MEASUREMENTS[name].data for name in names)
 
 
 def plan_jobs(spec: ReproductionSpec) -> tuple[list[Job], tuple[Exclusion, ...]]:
@@ -235,7 +240,7 @@ def _exclusions(model: str, experiment: Experiment, reasons: dict[str, str]) -> 
 
 
 def run_jobs(
-    jobs: Sequence[Job], cache: ResultCache, workers: int, listener: ProgressListener
+    jobs: Sequence[Job], cache: ResultCache, workers: int, progress: Progress = no_progress
 ) -> JobResults:
     """The results of all jobs; each is cached as soon as it is complete."""
     names = {name for job in jobs for name in MEASUREMENTS[job.measurement].data}
@@ -255,9 +260,16 @@ def run_jobs(
             waiting[:] = [job for job in waiting if job.key not in results]
 
     load_cached()
-    listener.on_start(waiting)
     if not waiting:
+        progress(0, stage="Nothing to compute: all measurements are cached")
         return results
+    totals, complete = Counter(job.measurement for job in waiting), Counter[str]()
+
+    def report(job: Job) -> None:
+        name = job.measurement
+        summary = MEASUREMENTS[name].summary
+        progress(complete[name], totals[name], stage=summary, unit="models")
+
     caching = True
     with process_pool(
         min(workers, len(waiting)), partial(_init_worker, plugins.loaded())
@@ -268,8 +280,9 @@ def run_jobs(
             # The longest first, so that no worker idles at the end.
             ready.sort(key=lambda job: -job.cost)
             starting = ready[: workers - len(running)]
-            listener.on_running([*running.values(), *starting])
-            running |= {submit(job.run): job for job in starting}
+            for job in starting:
+                report(job)
+                running[submit(job.run)] = job
             started = {job.key for job in running.values()}
             waiting[:] = [job for job in waiting if job.key not in started]
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -281,8 +294,9 @@ def run_jobs(
                         cache.save(result.cache_key, result.tables)
                 except BimlError as error:
                     caching = False
-                    listener.on_message(f"results are not cached for the next call: {error}")
-                listener.on_done(job)
+                    progress(0, stage=f"Results are not cached for the next call: {error}")
+                complete[job.measurement] += 1
+                report(job)
     return results
 
 

@@ -1,5 +1,6 @@
 """Progress of a run on a terminal, in a notebook, or as plain lines."""
 
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -19,7 +20,8 @@ class TrainingConsole(TrainingCallback):
     """Prints how a run proceeds: a bar, or a line per validation where there is no terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console()
+        # Of its own accord rich draws bars wherever FORCE_COLOR is set, as in notebooks' shells.
+        self._console = console or Console(force_terminal=sys.stdout.isatty())
         self._bar: Progress | _NotebookLine | None = None
         self._validation = ""
         if self._console.is_jupyter:
