@@ -78,17 +78,19 @@ def pad_tensor(sequences: Sequence[Sequence[int]], pad: int) -> Int[Tensor, "row
 
 @dataclass
 class TensorData:
-    """A dataclass of tensors, and of such dataclasses; other fields stay as they are."""
+    """A dataclass of tensors, of such dataclasses, and of lists of them; others stay the same."""
 
     def to(self, device: torch.device) -> Self:
-        moved: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor):
-                moved[field.name] = value.to(device, non_blocking=True)
-            elif isinstance(value, TensorData):
-                moved[field.name] = value.to(device)
-        return replace(self, **moved)
+        names = (field.name for field in fields(self))
+        return replace(self, **{name: _moved(getattr(self, name), device) for name in names})
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, TensorData):
+        return value.to(device)
+    return [_moved(one, device) for one in value] if isinstance(value, list) else value
 
 
 @dataclass

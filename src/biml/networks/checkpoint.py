@@ -12,7 +12,7 @@ import math
 import pickle
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -27,10 +27,11 @@ from biml import plugins
 from biml.errors import BimlError, FormatError, UsageError
 from biml.io import atomic_write, read_bytes
 from biml.networks.base import EpisodeNetwork
+from biml.networks.pairwise import PairwiseConfig
 from biml.networks.registry import architecture, architecture_name, build_network
 from biml.networks.seq2seq import Seq2SeqConfig, sinusoidal_positions
 from biml.paths import card_path, read_card, upgrade_card, verify_checksum
-from biml.vocabulary import Vocabulary
+from biml.vocabulary import EOS, IO, PAD, SOS, Token, Vocabulary
 
 FORMAT = "biml checkpoint"
 
@@ -322,6 +323,14 @@ def _refusal_message(reason: str) -> str:
 
 POSITIONS_KEY = "positional_encoding.pos_embedding"
 
+EXAMPLE_NUMBERS = "study_example_embedding.weight"  # only in networks for SCAN and COGS
+
+PAIRWISE_MODULES = {
+    "pair_encoder": "transformer.encoder",
+    "decoder": "transformer.decoder",
+    "study_example_embedding": "transformer.example_embedding",
+}
+
 NHEADS = 8  # the published code always has 8 heads; its checkpoints do not state it
 
 METADATA_KEYS = ("epoch", "step", "nepochs", "batch_size", "best_val_loss", "train_tracker")
@@ -330,30 +339,62 @@ METADATA_KEYS = ("epoch", "step", "nepochs", "batch_size", "best_val_loss", "tra
 def convert_mlc_checkpoint(contents: dict[str, Any], source: str) -> dict[str, Any]:
     """Convert a published checkpoint to the native format, without training state."""
     try:
+        weights = dict(contents["nets_state_dict"].get("net", contents["nets_state_dict"]))
+        convert = _convert_pairwise if EXAMPLE_NUMBERS in weights else _convert_seq2seq
         langs = [contents["langs"][key] for key in ("input", "output")]
-        vocabulary = Vocabulary.from_names(*(lang.symbols for lang in langs))
-        for lang, tokens in zip(langs, (vocabulary.input, vocabulary.output), strict=True):
-            if lang.symbol2index != {str(token): i for token, i in tokens.index.items()}:
-                raise ValueError("its symbols are not numbered in order with SOS, EOS, PAD behind")
         sizes = {name: contents[name] for name in asdict(Seq2SeqConfig()) if name != "nheads"}
-        config = Seq2SeqConfig(nheads=NHEADS, **sizes)
+        name, config, vocabulary = convert(weights, langs, {"nheads": NHEADS, **sizes})
         args = dict(vars(contents["args"])) if "args" in contents else {}
         return checkpoint_dict(
-            "paper",
+            name,
             config,
             vocabulary,
             contents.get("episode_type") or args.get("episode_type", ""),
-            _mlc_weights(contents["nets_state_dict"], config.emb_size),
+            _without_positions(weights, config.emb_size),
             info={key: contents[key] for key in METADATA_KEYS if key in contents} | {"args": args},
         )
     except KeyError as error:
         raise FormatError(f"the checkpoint lacks {error}", source=source) from None
-    except (TypeError, AttributeError, ValueError, UsageError) as error:
+    except (TypeError, AttributeError, ValueError, IndexError, UsageError) as error:
         raise FormatError(f"not what the published code writes ({error})", source=source) from None
 
 
-def _mlc_weights(weights: dict[str, Any], width: int) -> dict[str, Tensor]:
-    weights = dict(weights.get("net", weights))
+def _convert_seq2seq(
+    weights: dict[str, Any], langs: Sequence[Lang], sizes: dict[str, Any]
+) -> tuple[str, Seq2SeqConfig, Vocabulary]:
+    _check_numbering(langs, ("SOS", "EOS", "PAD"))
+    vocabulary = Vocabulary.from_names(*(lang.symbols for lang in langs))
+    return "paper", Seq2SeqConfig(**sizes), vocabulary
+
+
+def _convert_pairwise(
+    weights: dict[str, Any], langs: Sequence[Lang], sizes: dict[str, Any]
+) -> tuple[str, PairwiseConfig, Vocabulary]:
+    """Rename the weights, and sort the rows of the input embedding as in other vocabularies."""
+    _check_numbering(langs, ("<SOS>", "<EOS>", "<PAD>"))
+    names: dict[Token, str] = {IO: "->", SOS: "|", EOS: "<EOS>", PAD: "<PAD>"}
+    words, symbols = (lang.symbols for lang in langs)
+    words = [word for word in words if word not in names.values()]
+    vocabulary = Vocabulary.from_words_and_symbols(words, symbols)
+    index = langs[0].symbol2index
+    # The basic seq2seq model has no input embeddings of output symbols, since it never reads them.
+    rows = [index.get(names.get(t, str(t)), index["<PAD>"]) for t in vocabulary.input.index]
+    for name in list(weights):
+        prefix, _, rest = name.partition(".")
+        weights[f"{PAIRWISE_MODULES.get(prefix, prefix)}.{rest}"] = weights.pop(name)
+    weights["input_embedding.weight"] = weights["input_embedding.weight"][rows]
+    max_study = len(weights["transformer.example_embedding.weight"])
+    return "pairwise", PairwiseConfig(**sizes, max_study=max_study), vocabulary
+
+
+def _check_numbering(langs: Sequence[Lang], reserved: tuple[str, ...]) -> None:
+    for lang in langs:
+        if lang.symbol2index != {name: i for i, name in enumerate((*lang.symbols, *reserved))}:
+            end = ", ".join(reserved)
+            raise ValueError(f"its symbols are not numbered in order with {end} behind")
+
+
+def _without_positions(weights: dict[str, Any], width: int) -> dict[str, Tensor]:
     positions = weights.pop(POSITIONS_KEY, None)
     if positions is not None:
         table = positions.reshape(-1, width)

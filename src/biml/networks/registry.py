@@ -7,6 +7,7 @@ from typing import Any
 from biml import plugins
 from biml.errors import UsageError
 from biml.networks.base import EpisodeNetwork
+from biml.networks.pairwise import PairwiseConfig, PairwiseTransformer
 from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 from biml.networks.staged import StagedNetwork
 from biml.networks.staged_layers import StagedConfig
@@ -36,6 +37,12 @@ ARCHITECTURES: dict[str, Architecture] = {
             Seq2SeqConfig,
             Seq2SeqTransformer,
             "the published transformer: query and study examples in one source sequence",
+        ),
+        Architecture(
+            "pairwise",
+            PairwiseConfig,
+            PairwiseTransformer,
+            "the published transformer for SCAN and COGS: each study example read beside the query",
         ),
         Architecture(
             "staged",

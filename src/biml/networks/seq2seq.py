@@ -1,6 +1,7 @@
 """The network of Lake & Baroni (2023): a standard post-norm sequence-to-sequence transformer."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -108,11 +109,11 @@ class Seq2SeqState(DecoderState):
     step: int = 0
 
 
-class Seq2SeqTransformer(SourceSequenceNetwork):
-    """Source sequence → encoder → decoder → logits (paper, Methods, 'Architecture and optimizer').
+class PostNormTransformer(EpisodeNetwork):
+    """Encoder → source → decoder → logits: what both published networks have in common.
 
-    The weights are those of `nn.Transformer`, with its initialisation and its names, so that
-    published checkpoints load; the forward pass below computes the same function faster.
+    The layers are PyTorch's own, with their initialisation and their names, so that published
+    checkpoints load; the forward pass below computes the same function faster.
     """
 
     positions: Float[Tensor, "length emb"]
@@ -123,20 +124,20 @@ class Seq2SeqTransformer(SourceSequenceNetwork):
         self.vocabulary = vocabulary
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.transformer = nn.Transformer(
-                d_model=config.emb_size,
-                nhead=config.nheads,
-                num_encoder_layers=config.nlayers_encoder,
-                num_decoder_layers=config.nlayers_decoder,
-                dim_feedforward=config.emb_size * config.ff_mult,
-                activation=config.activation,
-                batch_first=True,
-            )
+            self.transformer = self.build_layers()
             self.input_embedding = nn.Embedding(len(vocabulary.input), config.emb_size)
             self.output_embedding = nn.Embedding(len(vocabulary.output), config.emb_size)
             self.out = nn.Linear(config.emb_size, len(vocabulary.output))
         positions = sinusoidal_positions(256, config.emb_size)  # grows with longer sequences
         self.register_buffer("positions", positions, persistent=False)
+
+    @abstractmethod
+    def build_layers(self) -> Any:
+        """Initialise a module with the attributes `encoder` and `decoder` of `nn.Transformer`."""
+
+    @abstractmethod
+    def encode_source(self, batch: Any, drop: Dropout) -> Float[Tensor, "query src emb"]:
+        """Encode what the decoder attends to; `batch.lengths` are the tokens of each row."""
 
     def embedding_parameters(self) -> tuple[str, ...]:
         return ("input_embedding.weight", "output_embedding.weight", "out.weight")
@@ -144,10 +145,10 @@ class Seq2SeqTransformer(SourceSequenceNetwork):
     # --- training: all target symbols at once
 
     def forward(
-        self, batch: Seq2SeqBatch, generator: torch.Generator | None = None
+        self, batch: Any, generator: torch.Generator | None = None
     ) -> Float[Tensor, "query out vocab"]:
         drop = Dropout(self.config.dropout, generator) if self.training else NO_DROPOUT
-        source = self._encode(batch, drop)
+        source = self.encode_source(batch, drop)
         x = self._embed(self.output_embedding, batch.decoder_input, 0, drop)
         for layer in self.transformer.decoder.layers:
             q, k, v = self._self_projections(layer.self_attn, x)
@@ -159,8 +160,8 @@ class Seq2SeqTransformer(SourceSequenceNetwork):
     # --- decoding: one symbol at a time
 
     @torch.no_grad()
-    def encode(self, batch: Seq2SeqBatch) -> Seq2SeqState:
-        source = self._encode(batch, NO_DROPOUT)
+    def encode(self, batch: Any) -> Seq2SeqState:
+        source = self.encode_source(batch, NO_DROPOUT)
         layers = self.transformer.decoder.layers
         pairs = [self._source_pair(layer, source) for layer in layers]
         # Contiguous, since every decoding step would copy them otherwise.
@@ -184,11 +185,13 @@ class Seq2SeqTransformer(SourceSequenceNetwork):
 
     # --- the parts, in the order in which data flow
 
-    def _encode(self, batch: Seq2SeqBatch, drop: Dropout) -> Float[Tensor, "query src emb"]:
-        x = self._embed(self.input_embedding, batch.source, 0, drop)
+    def encode_rows(
+        self, tokens: Int[Tensor, "row tok"], lengths: Int[Tensor, " row"], drop: Dropout
+    ) -> Float[Tensor, "row tok emb"]:
+        x = self._embed(self.input_embedding, tokens, 0, drop)
         for layer in self.transformer.encoder.layers:
             q, k, v = self._self_projections(layer.self_attn, x)
-            y = attention(q, k, v, lengths=batch.lengths, drop=drop)
+            y = attention(q, k, v, lengths=lengths, drop=drop)
             x = layer.norm1(x + drop(self._merge_heads(layer.self_attn, y)))
             x = layer.norm2(x + drop(self._feed_forward(layer, x, drop)))
         return self.transformer.encoder.norm(x)
@@ -230,7 +233,32 @@ class Seq2SeqTransformer(SourceSequenceNetwork):
         return layer.linear2(drop(activation(layer.linear1(x))))
 
 
-def mimetic_init(network: Seq2SeqTransformer) -> None:
+class Seq2SeqTransformer(SourceSequenceNetwork, PostNormTransformer):
+    """The network for the human experiments (paper, Methods, 'Architecture and optimizer')."""
+
+    def build_layers(self) -> nn.Transformer:
+        return nn.Transformer(
+            num_encoder_layers=self.config.nlayers_encoder,
+            num_decoder_layers=self.config.nlayers_decoder,
+            **layer_options(self.config),
+        )
+
+    def encode_source(self, batch: Seq2SeqBatch, drop: Dropout) -> Float[Tensor, "query src emb"]:
+        return self.encode_rows(batch.source, batch.lengths, drop)
+
+
+def layer_options(config: Seq2SeqConfig) -> dict[str, Any]:
+    """Arguments of PyTorch's transformer modules."""
+    return {
+        "d_model": config.emb_size,
+        "nhead": config.nheads,
+        "dim_feedforward": config.emb_size * config.ff_mult,
+        "activation": config.activation,
+        "batch_first": True,
+    }
+
+
+def mimetic_init(network: PostNormTransformer) -> None:
     """Set W_K = W_Q (Trockman & Kolter 2023), so that attention first looks for equal tokens."""
     width = network.config.emb_size
     with torch.no_grad():

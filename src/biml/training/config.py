@@ -198,15 +198,15 @@ class TrainingConfig:
     )
     arch: str = option(
         "paper",
-        "architecture: paper (the published MLC sequence-to-sequence transformer) or staged "
-        "(encodes the study examples once per episode, with a lexicon)",
+        "architecture: paper (the published MLC sequence-to-sequence transformer), pairwise (the "
+        "published one for SCAN and COGS, which reads each study example beside the query) or "
+        "staged (encodes the study examples once per episode, with a lexicon)",
         group="network",
         metavar="NAME",
     )
     mimetic_init: bool = option(
         False,
-        "initialise key projections equal to query projections; for --arch paper only, staged "
-        "always does",
+        "initialise key projections equal to query projections; staged always does",
         group="network",
         formerly="equal_projections",
     )

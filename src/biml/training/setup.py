@@ -11,7 +11,7 @@ from biml.episodes.registry import episode_type
 from biml.errors import FormatError, UsageError
 from biml.networks.base import EpisodeNetwork
 from biml.networks.registry import architecture, build_network
-from biml.networks.seq2seq import Seq2SeqTransformer, mimetic_init
+from biml.networks.seq2seq import PostNormTransformer, mimetic_init
 from biml.paths import DataFolders
 from biml.progress import stage_lines
 from biml.rng import derive_seed
@@ -143,7 +143,7 @@ def open_training_data(config: TrainingConfig, data_dir: Path | None) -> Trainin
     seed = derive_seed(config.seed, "weights")
     network = build_network(config.arch, network_config(config), kind.vocabulary, seed=seed)
     if config.mimetic_init:
-        if not isinstance(network, Seq2SeqTransformer):
+        if not isinstance(network, PostNormTransformer):
             raise UsageError(f"--mimetic_init: --arch {config.arch} always does so; leave it out")
         mimetic_init(network)
     folders = DataFolders(data_dir)
