@@ -1,22 +1,16 @@
 """Episodes from a corpus: study sets, permutations, files, and a model trained on one."""
 
 import pickle
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import pytest
 
 from biml.cli.main import main
-from biml.episodes.corpus import (
-    CorpusDataset,
-    corpus_evaluation,
-    corpus_lengths,
-    corpus_vocabulary,
-    permute_classes,
-    read_corpus,
-)
+from biml.episodes.corpus import Corpus, CorpusDataset, read_pairs
 from biml.episodes.episode import Episode, Example
-from biml.episodes.episode_type import EpisodeType
+from biml.episodes.episode_type import corpus_type
 from biml.episodes.registry import EPISODE_TYPES
 from biml.errors import FormatError, UsageError
 from biml.networks.checkpoint import load_model
@@ -28,12 +22,11 @@ PAIRS = tuple(
     Example((verb, side, *count.split()), (WORDS[verb], WORDS[side]) * COUNTS[count])
     for verb, side, count in product(("look", "run", "walk"), ("left", "right"), COUNTS)
 )
+OFTEN = Example(("walk", "left", "often"), ("WALK",))
 VERBS, SIDES = ("look", "run", "walk"), ("left", "right")
 ACTIONS, TURNS = ("LOOK", "RUN", "WALK"), ("LTURN", "RTURN")
-PERMUTED = CorpusDataset(
-    PAIRS, 10, 1, p_permute=0.95, word_classes=(VERBS, SIDES), symbol_classes=(ACTIONS, TURNS),
-    n_study_queries=1,
-)  # fmt: skip
+PLAIN = Corpus(PAIRS, n_study=10, n_study_queries=0)
+PERMUTED = Corpus(PAIRS, word_groups=(VERBS, SIDES), symbol_groups=(ACTIONS, TURNS))
 
 
 def undone(episode: Episode) -> list[Example]:
@@ -49,7 +42,7 @@ def undone(episode: Episode) -> list[Example]:
 
 
 def test_study_examples_are_other_pairs_of_the_corpus() -> None:
-    dataset = CorpusDataset(PAIRS, 10, seed=0)
+    dataset = CorpusDataset(PLAIN, seed=0)
     for index in range(200):
         episode = dataset[index]
         (query,) = episode.queries
@@ -59,24 +52,26 @@ def test_study_examples_are_other_pairs_of_the_corpus() -> None:
         assert {query, *episode.study} <= set(PAIRS)
 
 
-def test_each_pair_is_queried_once_per_epoch_in_a_new_order() -> None:
-    dataset = CorpusDataset(PAIRS, 3, seed=0)
-    n = len(dataset)
-    first, second = ([dataset[e * n + i].queries[0] for i in range(n)] for e in range(2))
-    assert n == len(PAIRS)
+@pytest.mark.parametrize("n_queries", [1, 3, 5])
+def test_each_pair_is_queried_once_per_epoch_in_a_new_order(n_queries: int) -> None:
+    dataset = CorpusDataset(PLAIN, 0, n_queries=n_queries)
+    asked = [query for index in range(2 * len(dataset)) for query in dataset[index].queries]
+    first, second = asked[: len(PAIRS)], asked[len(PAIRS) : 2 * len(PAIRS)]
+    assert len(dataset) == -(-len(PAIRS) // n_queries)
     assert sorted(first) == sorted(second) == sorted(PAIRS)
     assert first != second
 
 
 def test_episodes_are_pure_and_can_be_sent_to_other_processes() -> None:
-    again = pickle.loads(pickle.dumps(PERMUTED))
-    assert [again[i] for i in reversed(range(20))] == [PERMUTED[i] for i in range(20)][::-1]
+    dataset = CorpusDataset(PERMUTED, seed=1)
+    again = pickle.loads(pickle.dumps(dataset))
+    assert [again[i] for i in reversed(range(20))] == [dataset[i] for i in range(20)][::-1]
 
 
-def test_words_and_symbols_are_permuted_within_classes_but_never_by_the_identity() -> None:
-    plain = 0
+def test_words_and_symbols_are_permuted_within_groups_but_never_by_the_identity() -> None:
+    dataset, plain, different = CorpusDataset(PERMUTED, seed=1), 0, set()
     for index in range(600):
-        episode = PERMUTED[index]
+        episode = dataset[index]
         assert set(undone(episode)) <= {*PAIRS, *(pair._replace(in_study=True) for pair in PAIRS)}
         if episode.remapping is None:
             plain += 1
@@ -87,96 +82,150 @@ def test_words_and_symbols_are_permuted_within_classes_but_never_by_the_identity
             (episode.remapping.symbols, ACTIONS),
             (episode.remapping.symbols, TURNS),
         ):
-            new = [own[member] for member in members]
+            old = [member for member in members if member in own]
+            new = [own[member] for member in old]
             assert new != list(members)
-            assert sorted(new) == sorted(members)
+            assert set(new) <= set(members)
+            assert len(set(new)) == len(new)
+            different.add(tuple(new))
         assert episode.remapping.words.get("twice", "twice") == "twice"
     assert 10 < plain < 60  # 5% of 600
+    assert len([new for new in different if len(new) == 3]) == 2 * 5  # of 6 orders
 
 
-def test_a_class_with_one_word_is_not_permuted() -> None:
-    episode = permute_classes(Episode((), PAIRS[:1]), generator(0), p=1, words=(("look",),))
-    assert episode.queries == PAIRS[:1]
+def test_a_group_with_one_word_is_not_permuted() -> None:
+    corpus = Corpus(PAIRS, word_groups=(("look",),), p_permute=1)
+    assert corpus.permute(Episode((), PAIRS[:1]), generator(0)).queries == PAIRS[:1]
 
 
-def test_study_queries_can_be_added_to_corpus_episodes() -> None:
-    study_query, query = PERMUTED[0].queries
-    assert study_query.in_study
-    assert not query.in_study
-    assert (study_query.input, study_query.output) in [e[:2] for e in PERMUTED[0].study]
+def test_a_study_example_is_queried_too() -> None:
+    for n_queries in (1, 4):
+        episode = CorpusDataset(PERMUTED, 1, n_queries=n_queries)[0]
+        study_query, *queries = episode.queries
+        assert study_query.in_study
+        assert not any(query.in_study for query in queries)
+        assert len(queries) == n_queries
+        assert study_query.input not in [query.input for query in queries]
+        assert (study_query.input, study_query.output) in [e[:2] for e in episode.study]
 
 
-def test_required_pairs_are_in_every_study_set_at_any_position() -> None:
-    dataset = CorpusDataset(PAIRS, 5, seed=0, required=PAIRS[:1])
-    positions = set()
+def test_given_pairs_are_in_every_study_set_at_any_position() -> None:
+    corpus = replace(PLAIN, n_study=5, given=PAIRS[:1])
+    episodes = [CorpusDataset(corpus, 0)[index] for index in range(100)]
+    assert all(len(episode.study) == 5 for episode in episodes)
+    others = [episode for episode in episodes if episode.queries != PAIRS[:1]]
+    assert {episode.study.index(PAIRS[0]) for episode in others} == set(range(5))
+    in_tests_only = replace(corpus, given_in_training=False, tests={"test": (OFTEN,)})
+    dataset = CorpusDataset(in_tests_only, 0)
+    assert not all(PAIRS[0] in dataset[index].study for index in range(20))
+    assert PAIRS[0] in in_tests_only.evaluation(0).repeat(0)[0].study
+
+
+@pytest.mark.parametrize("n_queries", [1, 6])
+def test_study_examples_show_the_listed_words_of_all_queries(n_queries: int) -> None:
+    listed = {"look", "walk", "left", "thrice", "twice"}
+    corpus = replace(PLAIN, n_study=2, shown_words=frozenset(listed))
+    dataset = CorpusDataset(corpus, 0, n_queries=n_queries)
     for index in range(100):
         episode = dataset[index]
-        assert len(episode.study) == 5
-        if episode.queries != PAIRS[:1]:
-            positions.add(episode.study.index(PAIRS[0]))
-    assert positions == set(range(5))
+        shown = {word for example in episode.study for word in example.input}
+        wanted = {word for query in episode.queries for word in query.input} & listed
+        assert wanted <= shown
+        assert 2 <= len(episode.study) <= max(2, len(wanted))
+        assert not {e.input for e in episode.study} & {q.input for q in episode.queries}
+
+
+def test_a_pair_that_alone_has_a_listed_word_is_no_training_query() -> None:
+    corpus = replace(PLAIN, train=(*PAIRS, OFTEN), shown_words=frozenset({"often"}))
+    assert corpus.training_queries == PAIRS
+    assert replace(corpus, shown_words=frozenset()).training_queries == (*PAIRS, OFTEN)
+    query = Example(("run", "often"), ("RUN",))
+    (episode,) = replace(corpus, tests={"test": (query,)}).evaluation(0).repeat(0)
+    assert OFTEN in episode.study
 
 
 def test_evaluation_samples_study_sets_from_the_corpus_without_remapping() -> None:
-    queries = (Example(("walk", "left", "often"), ("WALK",)), *PAIRS[:2])
-    evaluation = corpus_evaluation(queries, 0, pairs=PAIRS, n_study=6, required=PAIRS[2:3])
+    queries = (OFTEN, *PAIRS[:2])
+    corpus = replace(PERMUTED, train=PAIRS[2:], tests={"a": queries[:1], "b": queries[1:]})
+    evaluation = corpus.evaluation(0, n_study=6)
     first, second = evaluation.repeat(0), evaluation.repeat(1)
     assert evaluation.varies
     assert first != second
     assert [episode.queries for episode in first] == [(query,) for query in queries]
     for episode in first:
         assert episode.remapping is None
-        assert PAIRS[2] in episode.study
-        assert set(episode.study) <= set(PAIRS) - set(episode.queries)
+        assert len(episode.study) == 6
+        assert set(episode.study) <= set(PAIRS[2:])
+    assert [e.queries for e in corpus.evaluation(0, ["b"]).repeat(0)] == [(q,) for q in queries[1:]]
+
+
+def test_no_test_input_may_be_a_training_input() -> None:
+    with pytest.raises(UsageError, match=r"2 test inputs.*'look left'"):
+        replace(PLAIN, tests={"test": (*PAIRS[:2], OFTEN)})
+    corpus = replace(PLAIN, tests={"test": PAIRS[:2]}, allow_overlap=True)
+    for episode in corpus.evaluation(0).repeat(0):
+        assert episode.queries[0].input not in {example.input for example in episode.study}
+
+
+def test_without_study_pairs_are_queried_as_they_are() -> None:
+    corpus = replace(PERMUTED, shown_words=frozenset(VERBS), given=PAIRS[:1]).without_study()
+    dataset = CorpusDataset(corpus, 0)
+    assert {dataset[index].queries for index in range(len(PAIRS))} == {(pair,) for pair in PAIRS}
+    assert all(dataset[index].study == () for index in range(len(PAIRS)))
+    evaluation = replace(corpus, tests={"test": (OFTEN,)}).evaluation(0)
+    assert not evaluation.varies
+    assert evaluation.repeat(0)[0].study == ()
 
 
 def test_a_corpus_smaller_than_a_study_set_is_rejected() -> None:
-    assert len(CorpusDataset(PAIRS[:5], 4, seed=0)[3].study) == 4
+    corpus = Corpus(PAIRS[:5], n_study=4)
+    assert len(CorpusDataset(corpus, seed=0)[3].study) == 4
     with pytest.raises(UsageError, match=r"\b5\b.*\b4\b"):
-        CorpusDataset(PAIRS[:5], 5, seed=0)
+        Corpus(PAIRS[:5], n_study=5)
     with pytest.raises(UsageError, match="has 0 other"):
-        CorpusDataset(PAIRS[:1] * 9, 1, seed=0)
+        Corpus(PAIRS[:1] * 9, n_study=1)
+    with pytest.raises(UsageError, match="no further training pair"):
+        CorpusDataset(corpus, 0, n_queries=2)[0]
 
 
-def test_a_word_in_two_permutation_classes_is_rejected() -> None:
-    with pytest.raises(UsageError, match="word_classes: 'run'"):
-        CorpusDataset(PAIRS, 5, seed=0, word_classes=(("look", "run"), ("run", "walk")))
+def test_a_word_in_two_permutation_groups_is_rejected() -> None:
+    with pytest.raises(UsageError, match="word_groups: 'run'"):
+        Corpus(PAIRS, word_groups=(("look", "run"), ("run", "walk")))
 
 
 @pytest.mark.parametrize(
-    "line", ["IN: look", "look OUT: LOOK", "IN: OUT: LOOK", "IN: look OUT:", "IN: a OUT: B OUT: C"]
+    "line", ["look left\tLOOK", " look left \tLOOK \tin_distribution\t", "IN: look left OUT: LOOK"]
 )
-def test_error_for_a_malformed_corpus_line_gives_its_number(tmp_path: Path, line: str) -> None:
+def test_both_formats_of_corpus_files_are_read(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "corpus.tsv"
+    file.write_text(f"\n{line}\n", "utf-8")
+    label = "in_distribution" if "in_" in line else ""
+    assert read_pairs(file) == (Example(("look", "left"), ("LOOK",), item=label),)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "IN: look",
+        "look OUT: LOOK",
+        "IN: OUT: LOOK",
+        "IN: look OUT:",
+        "IN: a OUT: B OUT: C",
+        "look\t ",
+        "\tLOOK",
+    ],
+)
+def test_error_for_malformed_corpus_lines_gives_their_numbers(tmp_path: Path, line: str) -> None:
     file = tmp_path / "corpus.txt"
     file.write_text(f"IN: look OUT: LOOK\n\n{line}\n", "utf-8")
     with pytest.raises(FormatError, match=r"corpus\.txt, line 3: expected 'IN:"):
-        read_corpus(file)
+        read_pairs(file)
+    file.write_text(f"{line}\nIN: look OUT: LOOK\n{line}\n" + f"{line}\n" * 30, "utf-8")
+    with pytest.raises(FormatError, match=r"(?s)32 errors.*line 1:.*line 3:.*and 12 more"):
+        read_pairs(file)
     file.write_text("\n", "utf-8")
     with pytest.raises(FormatError, match="no line"):
-        read_corpus(file)
-
-
-@pytest.mark.published_data
-def test_published_splits_of_scan_make_episodes(shared: Path) -> None:
-    folder = shared / "scan" / "add_prim_split"
-    train, test = (read_corpus(folder / f"tasks_{n}_addprim_jump.txt") for n in ("train", "test"))
-    assert (len(train), len(test)) == (14_670, 7_706)
-    assert corpus_lengths([*train, *test]) == {"max_input": 9, "max_output": 48}
-    vocabulary = corpus_vocabulary([*train, *test])
-    assert len(vocabulary.output.symbols) == 6
-    jump = Example(("jump",), ("I_JUMP",))
-    words = ("look", "run", "jump", "walk", "left", "right")
-    dataset = CorpusDataset(
-        train, 10, 0, p_permute=0.95, word_classes=(words,),
-        symbol_classes=(vocabulary.output.symbols,), n_study_queries=1,
-    )  # fmt: skip
-    episodes = [dataset[i] for i in range(300)]
-    assert all((len(e.study), len(e.queries)) == (10, 2) for e in episodes)
-    assert 0.9 < sum(e.remapping is not None for e in episodes) / 300 < 0.99
-    evaluation = corpus_evaluation(test[:50], 0, pairs=train, n_study=10, required=(jump,))
-    for episode in evaluation.repeat(0):
-        assert jump in episode.study
-        assert set(episode.study) <= set(train)
+        read_pairs(file)
 
 
 @pytest.mark.parametrize("preset", ["paper", "fast"])
@@ -184,18 +233,15 @@ def test_a_model_is_trained_and_evaluated_on_a_corpus(
     preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    row = EpisodeType(
-        "toy_corpus",
-        "commands to actions",
-        training=lambda data, seed: PERMUTED,
-        evaluation=lambda data, seed: corpus_evaluation(PAIRS[:6], seed, pairs=PAIRS, n_study=10),
-        vocabulary=corpus_vocabulary(PAIRS),
-        **corpus_lengths(PAIRS),
+    corpus = replace(PERMUTED, train=PAIRS[6:], tests={"test": PAIRS[:6]})
+    row = corpus_type(
+        "toy", "commands", lambda data: corpus, max_input=3, max_output=26, by_item=True
     )
     monkeypatch.setitem(EPISODE_TYPES, row.name, row)
     size = ("--emb_size", "16", "--nlayers_decoder", "1", "--workers", "1", "--nsteps", "2")
+    train_options = ("--n_queries", "3", "--batch_hold_update", "2")
     train = ("train", "--episode_type", row.name, "--fn_out_model", "net.pt", *size)
-    assert main([*train, "--preset", preset, "--batch_size", "2"]) == 0
+    assert main([*train, *train_options, "--preset", preset, "--batch_size", "2"]) == 0
     capsys.readouterr()
     config = load_model("out_models/net.pt").network.config
     assert getattr(config, "max_positions", 27) == 27  # the longest output and its end

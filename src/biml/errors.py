@@ -1,5 +1,7 @@
 """Errors that a user can mend; the command line prints their text without a traceback."""
 
+from collections.abc import Sequence
+
 
 class BimlError(Exception):
     """A failure: a damaged file, a grammar without end, a full disk. Exit code 1."""
@@ -24,6 +26,19 @@ class FormatError(BimlError):
         self.problem = problem
         self.source = source
         self.line = line
+
+
+MAX_LISTED = 20
+"""Errors that one message lists."""
+
+
+def merge_errors(errors: Sequence[FormatError]) -> FormatError:
+    """One error that lists several, or the only one."""
+    if len(errors) == 1:
+        return errors[0]
+    lines = [str(error) for error in errors[:MAX_LISTED]]
+    lines += [f"and {len(errors) - MAX_LISTED} more"] if len(errors) > MAX_LISTED else []
+    return FormatError("\n  ".join([f"{len(errors)} errors:", *lines]), source=errors[0].source)
 
 
 OUT_OF_MEMORY = "out of memory; reduce --micro_batch_tokens, --batch_size or (on a CPU) --workers"

@@ -1,158 +1,290 @@
-"""Episodes from a corpus of (input, output) pairs, such as SCAN, instead of a grammar.
+"""Corpora of (input, output) pairs, such as SCAN and COGS, and episodes made of them.
 
-The study examples of a query are other pairs of the corpus. Words and symbols may be permuted
-within classes, so that their meanings have to be read from the study examples.
+The study examples of a query are other training pairs of the corpus. In training, words and symbols
+are permuted within groups, so that their meanings have to be read from the study examples.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from math import factorial
 from pathlib import Path
 from random import Random
+from sys import intern
 
 from biml.episodes.datasets import EvaluationSet, shuffled_index
 from biml.episodes.episode import Episode, Example
-from biml.episodes.transforms import (
-    add_study_queries,
-    limit_study_queries,
-    rename,
-    symbols_used,
-)
-from biml.errors import FormatError, UsageError
+from biml.episodes.transforms import Transform, apply_transforms, rename, symbols_used
+from biml.errors import FormatError, UsageError, merge_errors
 from biml.io import read_text
 from biml.rng import generator
 from biml.vocabulary import Vocabulary
 
 Pairs = tuple[Example, ...]
 
-Classes = tuple[tuple[str, ...], ...]
-"""Groups of words, or of symbols, that are exchanged among each other."""
+Groups = tuple[tuple[str, ...], ...]
+"""Groups of words, or of symbols, that are permuted among each other."""
 
 _LINE = re.compile(r"IN:\s+(\S.*?)\s+OUT:\s+(\S.*)")
 
-
-def read_corpus(path: Path) -> Pairs:
-    """Read the pairs of a file with lines `IN: jump twice OUT: I_JUMP I_JUMP`."""
-    pairs = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
-        if text := line.strip():
-            match = _LINE.fullmatch(text)
-            if match is None or "OUT:" in match[2].split():
-                problem = f"expected 'IN: words OUT: symbols', found {text[:60]!r}"
-                raise FormatError(problem, source=str(path), line=number)
-            pairs.append(Example(tuple(match[1].split()), tuple(match[2].split())))
-    if not pairs:
-        raise FormatError("no line 'IN: words OUT: symbols'", source=str(path))
-    return tuple(pairs)
+_MAX_TRIES = 20
 
 
-def corpus_vocabulary(pairs: Sequence[Example]) -> Vocabulary:
-    """All words and symbols of some pairs, in alphabetical order.
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Training pairs, test sets, and how episodes are made of them.
 
-    >>> corpus_vocabulary([Example(("walk", "left"), ("LTURN", "WALK"))]).output.symbols
-    ('LTURN', 'WALK')
+    Study examples are training pairs with other inputs than the queries of their episode. No test
+    input may be a training input. So no test query is trained on or in a study set.
+
+    Attributes:
+        train: the training pairs; an input may occur several times.
+        tests: the queries of each test set.
+        n_study: study examples of an episode; more where `shown_words` need them.
+        shown_words: those that a study example has to show if a query has them. A training pair
+            that alone has one of them is no query.
+        given: training pairs that are in every study set, except where they are the query.
+        given_in_training: whether they are in those of training episodes too.
+        word_groups, symbol_groups: permuted in training, inputs and outputs independently.
+        p_permute: that an episode is permuted.
+        transforms: of training episodes, before the permutation.
+        n_study_queries: study examples of a training episode that are queried too.
+        allow_overlap: whether test inputs may be training inputs.
+        description: where it comes from.
     """
-    words, symbols = symbols_used(Episode((), tuple(pairs)))
-    return Vocabulary.from_words_and_symbols(sorted(words), sorted(symbols))
+
+    train: Pairs = field(repr=False)
+    tests: Mapping[str, Pairs] = field(default_factory=dict, repr=False)
+    n_study: int = 10
+    shown_words: frozenset[str] = frozenset()
+    given: Pairs = ()
+    given_in_training: bool = True
+    word_groups: Groups = ()
+    symbol_groups: Groups = ()
+    p_permute: float = 0.95
+    transforms: tuple[Transform, ...] = ()
+    n_study_queries: int = 1
+    allow_overlap: bool = False
+    description: str = "a corpus"
+
+    def __post_init__(self) -> None:
+        for name in ("word_groups", "symbol_groups"):
+            members = [member for group in getattr(self, name) for member in group]
+            if len(set(members)) < len(members):
+                twice = max(members, key=members.count)
+                raise UsageError(f"{name}: {twice!r} is in them twice; groups must be disjoint")
+        inputs = {pair.input for pair in self.train}
+        if len(inputs) <= self.n_study:
+            others = f"the corpus has {max(0, len(inputs) - 1)} others for each query"
+            raise UsageError(f"{self.n_study} study examples are needed, but {others}")
+        overlap = [q for queries in self.tests.values() for q in queries if q.input in inputs]
+        if overlap and not self.allow_overlap:
+            raise UsageError(
+                f"{len(overlap)} test inputs are training inputs too, such as "
+                f"{' '.join(overlap[0].input)!r}; remove them from one of the two"
+            )
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """All words and symbols, in alphabetical order.
+
+        >>> pairs = (Example(("walk", "left"), ("LTURN", "WALK")), Example(("walk",), ("WALK",)))
+        >>> Corpus(pairs, n_study=1).vocabulary.output.symbols
+        ('LTURN', 'WALK')
+        """
+        words, symbols = symbols_used(Episode(self.train, self.all_tests))
+        words += [word for group in self.word_groups for word in group]
+        symbols += [symbol for group in self.symbol_groups for symbol in group]
+        return Vocabulary.from_words_and_symbols(sorted(set(words)), sorted(set(symbols)))
+
+    @cached_property
+    def all_tests(self) -> Pairs:
+        return tuple(query for queries in self.tests.values() for query in queries)
+
+    @cached_property
+    def training_queries(self) -> Pairs:
+        """The training pairs whose `shown_words` are in other training pairs as well."""
+        if not self.shown_words:
+            return self.train
+        pairs_with = self._pairs_with
+        rare = {word for word, pairs in pairs_with.items() if len({p.input for p in pairs}) < 2}
+        return tuple([pair for pair in self.train if rare.isdisjoint(pair.input)])
+
+    @cached_property
+    def _pairs_with(self) -> Mapping[str, Sequence[Example]]:
+        """The training pairs that show each of `shown_words`."""
+        pairs_with: dict[str, list[Example]] = defaultdict(list)
+        for pair in self.train:
+            for word in self.shown_words.intersection(pair.input):
+                pairs_with[word].append(pair)
+        return pairs_with
+
+    def without_study(self) -> "Corpus":
+        """The same pairs without study examples and permutations (basic seq2seq)."""
+        return replace(
+            self,
+            n_study=0,
+            shown_words=frozenset(),
+            given=(),
+            word_groups=(),
+            symbol_groups=(),
+            transforms=(),
+        )
+
+    def add_study(
+        self, episode: Episode, rng: Random, *, n: int | None = None, given: Pairs | None = None
+    ) -> Episode:
+        """Add study examples with distinct inputs, none of them that of a query, in random order.
+
+        They are the `given` pairs, one for each of `shown_words` that the queries have and no pair
+        before shows, and random ones up to `n`.
+        """
+        n = self.n_study if n is None else n
+        taken = {query.input for query in episode.queries}
+        study: list[Example] = []
+        shown: set[str] = set()
+
+        def add(pair: Example) -> None:
+            study.append(pair)
+            taken.add(pair.input)
+            shown.update(pair.input)
+
+        for pair in self.given if given is None else given:
+            if pair.input not in taken:
+                add(pair)
+        if self.shown_words:
+            for word in (word for query in episode.queries for word in query.input):
+                if word in self.shown_words and word not in shown:
+                    add(_choose(self._pairs_with.get(word, ()), taken, rng, f"with {word!r} "))
+        while len(study) < n:
+            add(_choose(self.train, taken, rng))
+        rng.shuffle(study)
+        return replace(episode, study=tuple(study))
+
+    def permute(self, episode: Episode, rng: Random) -> Episode:
+        """With probability `p_permute`, permute words and symbols, no group by the identity."""
+        groups = (self.word_groups, self.symbol_groups)
+        if not any(groups) or rng.random() >= self.p_permute:
+            return episode
+        used = symbols_used(episode)
+        return rename(episode, *map(_permutation, used, groups, (rng, rng)))
+
+    def evaluation(
+        self, seed: int, tests: Iterable[str] | None = None, *, n_study: int | None = None
+    ) -> EvaluationSet:
+        """An episode for each query of some test sets (by default all); nothing is permuted.
+
+        Without study examples (`without_study`) it does not vary between repeats.
+        """
+        queries = [query for name in tests or self.tests for query in self.tests[name]]
+        episodes = tuple(Episode((), (q,), name=f"query {n}") for n, q in enumerate(queries, 1))
+        transforms = (partial(self.add_study, n=n_study),) if self.n_study else ()
+        return EvaluationSet(episodes, transforms, seed)
 
 
-def corpus_lengths(pairs: Sequence[Example]) -> dict[str, int]:
-    """Words of the longest input and symbols of the longest output, as options of `EpisodeType`."""
-    inputs, outputs = [len(pair.input) for pair in pairs], [len(pair.output) for pair in pairs]
-    return {"max_input": max(inputs), "max_output": max(outputs)}
-
-
-def sample_study(
-    episode: Episode, rng: Random, *, pairs: Sequence[Example], n: int, required: Pairs = ()
-) -> Episode:
-    """Sample `n` study examples with distinct inputs, none of them that of a query.
-
-    The `required` pairs are among them, except where one is queried; all are in random order.
-    """
-    taken = {query.input for query in episode.queries}
-    study = [pair for pair in required if pair.input not in taken]
-    taken.update(pair.input for pair in study)
-    # Most draws are accepted; a corpus that is hardly larger than a study set is gone through.
-    for _ in range(20 * n):
-        if len(study) >= n:
-            break
+def _choose(
+    pairs: Sequence[Example], taken: Container[object], rng: Random, kind: str = ""
+) -> Example:
+    """A random pair with an input that is not taken yet."""
+    for _ in range(_MAX_TRIES if pairs else 0):
         pair = rng.choice(pairs)
         if pair.input not in taken:
-            taken.add(pair.input)
-            study.append(pair)
-    else:
-        rest = list({pair.input: pair for pair in pairs if pair.input not in taken}.values())
-        study += rng.sample(rest, min(len(rest), n - len(study)))
-    if len(study) != n:
-        others = f"the corpus has {len(study)} other pairs"
-        raise UsageError(f"{n} study examples are needed, but {others}")
-    rng.shuffle(study)
-    return Episode(tuple(study), episode.queries, name=episode.name)
+            return pair
+    rest = [pair for pair in pairs if pair.input not in taken]
+    if not rest:
+        raise UsageError(f"there is no further training pair {kind}for a study set")
+    return rng.choice(rest)
 
 
-def permute_classes(
-    episode: Episode, rng: Random, *, p: float, words: Classes = (), symbols: Classes = ()
-) -> Episode:
-    """With probability `p`, permute the words and symbols of each class, never by the identity."""
-    if rng.random() >= p:
-        return episode
-    own_words, own_symbols = symbols_used(episode)
-    return rename(episode, _permuted(own_words, words, rng), _permuted(own_symbols, symbols, rng))
-
-
-def _permuted(own: Sequence[str], classes: Classes, rng: Random) -> dict[str, str]:
-    renamed = dict(zip(own, own, strict=True))
-    for members in classes:
-        permuted = members
-        while permuted == members and len(members) > 1:
-            permuted = tuple(rng.sample(members, len(members)))
-        renamed.update(zip(members, permuted, strict=True))
+def _permutation(used: Sequence[str], groups: Groups, rng: Random) -> dict[str, str]:
+    """New names of the used words (or symbols) if each group is permuted."""
+    renamed = dict(zip(used, used, strict=True))
+    for group in groups:
+        members = [member for member in group if member in renamed]
+        if not members or len(group) < 2:
+            continue
+        images = rng.sample(group, len(members))
+        # The other members, as many as they are, might keep their places as well.
+        while images == members and not rng.randrange(factorial(len(group) - len(members))):
+            images = rng.sample(group, len(members))
+        renamed.update(zip(members, images, strict=True))
     return renamed
 
 
 @dataclass(frozen=True)
 class CorpusDataset:
-    """Training episodes from a corpus; each pair is the query of one episode per epoch."""
+    """Training episodes from a corpus; each pair is queried once per epoch."""
 
-    pairs: Pairs = field(repr=False)
-    n_study: int
+    corpus: Corpus
     seed: int
-    required: Pairs = ()  #: are in every study set, except where they are the query
-    p_permute: float = 0.0  #: that an episode's words and symbols are permuted within classes
-    word_classes: Classes = ()
-    symbol_classes: Classes = ()
-    n_study_queries: int = 0  #: study examples that are queried too, before the other query
-    description: str = "a corpus"
+    n_queries: int = 1  #: novel queries that share a study set
+    n_study: int | None = None  #: by default that of the corpus
 
-    def __post_init__(self) -> None:
-        for name in ("word_classes", "symbol_classes"):
-            members = [member for one in getattr(self, name) for member in one]
-            if len(set(members)) < len(members):
-                twice = max(members, key=members.count)
-                raise UsageError(f"{name}: {twice!r} is in them twice; classes must be disjoint")
-        self[0]  # reports a corpus that is too small at once
+    @property
+    def description(self) -> str:
+        return self.corpus.description
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return -(-len(self.corpus.training_queries) // self.n_queries)
 
     def __getitem__(self, index: int) -> Episode:
-        query = self.pairs[shuffled_index(self.seed, index, len(self.pairs))]
-        episode = Episode((), (query,), name=f"corpus episode {index}")
+        corpus, pairs = self.corpus, self.corpus.training_queries
+        first = index * self.n_queries
+        queries = [
+            pairs[shuffled_index(self.seed, first + number, len(pairs))]
+            for number in range(self.n_queries)
+        ]
+        episode = Episode((), tuple(queries), name=f"corpus episode {index}")
         rng = generator(self.seed, "corpus", index)
-        episode = sample_study(
-            episode, rng, pairs=self.pairs, n=self.n_study, required=self.required
-        )
-        episode = permute_classes(
-            episode, rng, p=self.p_permute, words=self.word_classes, symbols=self.symbol_classes
-        )
-        return limit_study_queries(add_study_queries(episode), rng, limit=self.n_study_queries)
+        given = corpus.given if corpus.given_in_training else ()
+        episode = corpus.add_study(episode, rng, n=self.n_study, given=given)
+        episode = apply_transforms((*corpus.transforms, corpus.permute), episode, rng)
+        copied = rng.sample(episode.study, min(corpus.n_study_queries, len(episode.study)))
+        again = [example._replace(in_study=True) for example in copied]
+        return replace(episode, queries=(*again, *episode.queries))
 
 
-def corpus_evaluation(
-    queries: Sequence[Example], seed: int, *, pairs: Pairs, n_study: int, required: Pairs = ()
-) -> EvaluationSet:
-    """An episode for each query, with study examples from a corpus; nothing is permuted."""
-    episodes = tuple(Episode((), (q,), name=f"query {n}") for n, q in enumerate(queries, 1))
-    study = partial(sample_study, pairs=pairs, n=n_study, required=required)
-    return EvaluationSet(episodes, (study,), seed)
+def read_pairs(path: Path) -> Pairs:
+    """Read a file of lines `IN: words OUT: symbols`, or `words TAB symbols TAB label`."""
+    return tuple(read_numbered_pairs(path).values())
+
+
+def read_numbered_pairs(path: Path) -> dict[int, Example]:
+    """The same by line number; the label, if any, is the pair's `item`.
+
+    A FormatError lists all malformed lines.
+    """
+    pairs: dict[int, Example] = {}
+    errors: list[FormatError] = []
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        if line.strip():
+            try:
+                pairs[number] = _parse_pair(line)
+            except ValueError as error:
+                errors.append(FormatError(str(error), source=str(path), line=number))
+    if not pairs and not errors:
+        errors.append(FormatError("no line 'IN: words OUT: symbols'", source=str(path)))
+    if errors:
+        raise merge_errors(errors)
+    return pairs
+
+
+def _parse_pair(line: str) -> Example:
+    text, label = line.strip(), ""
+    input: Sequence[str]
+    output: Sequence[str]
+    if text.startswith("IN:"):
+        match = _LINE.fullmatch(text)
+        input, output = (match[1].split(), match[2].split()) if match else ((), ())
+    else:
+        words, symbols, label, *_ = (*line.split("\t"), "", "", "")
+        input, output = words.split(), symbols.split()
+    if not input or not output or "OUT:" in output:
+        form = "'IN: words OUT: symbols', or words and symbols with a tab between them"
+        raise ValueError(f"expected {form}, found {text[:60]!r}")
+    # Interned, as a corpus has many more tokens than different ones.
+    return Example(
+        tuple(map(intern, input)), tuple(map(intern, output)), item=intern(label.strip())
+    )

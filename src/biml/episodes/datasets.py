@@ -251,6 +251,11 @@ class EvaluationSet:
             presented += autoregressive_episodes(episode) if self.autoregressive else (episode,)
         return presented
 
+    def evenly_spaced(self, n: int) -> "EvaluationSet":
+        """The same with at most `n` of its episodes."""
+        every, n = self.episodes, min(n, len(self.episodes))
+        return replace(self, episodes=tuple([every[i * len(every) // n] for i in range(n)]))
+
     def in_original_names(self) -> "EvaluationSet":
         """The same without remapping to the published words and symbols."""
         kept = tuple(t for t in self.transforms if getattr(t, "func", t) is not remap)

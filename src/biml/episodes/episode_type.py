@@ -4,10 +4,12 @@ A factory is a function of data folders and a seed that opens the episodes. Thos
 meta-grammar, the gold episode or human responses, and apply transforms in the order given.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from biml.episodes.corpus import Corpus, CorpusDataset
 from biml.episodes.curriculum import curriculum_stages, with_hard_episodes
 from biml.episodes.datasets import (
     EpisodeDataset,
@@ -40,6 +42,8 @@ from biml.vocabulary import Vocabulary
 TrainingFactory = Callable[[DataFolders, int], EpisodeDataset]
 
 EvaluationFactory = Callable[[DataFolders, int], EvaluationSet]
+
+CorpusFactory = Callable[[DataFolders], Corpus]
 
 FEW_SHOT_FOLDER, PROBE_FOLDER = "few_shot/val_behavior", "data_behavior_probes/val"
 """Folders of `data_human` with responses."""
@@ -78,8 +82,11 @@ class EpisodeType:
             where training episodes have no grammars.
         corruptions: the transforms of `training` that change targets.
         study_queries_only: all queries are study-example queries, in training as well.
-        vocabulary: the words and symbols of its episodes.
+        vocabulary: the words and symbols of its episodes, or a function that reads them from data.
         meta_grammar: that of another language, which curriculum stages are sampled from.
+        training_defaults: by preset, options of `biml train` with other defaults than usual.
+        n_validation: episodes of its evaluation that validate during training; 0 for all.
+        by_item: whether accuracy is reported for each `Example.item` of the queries too.
         max_input, max_output: words of the longest input, and the default limit on the length of a
             response; at least those of `meta_grammar`.
         evaluation_task: the task that its evaluation presents.
@@ -100,7 +107,10 @@ class EpisodeType:
     algebraic_training: TrainingFactory | None = None
     corruptions: tuple[Transform, ...] = ()
     study_queries_only: bool = False
-    vocabulary: Vocabulary = PUBLISHED_VOCAB
+    vocabulary: Vocabulary | Callable[[DataFolders], Vocabulary] = PUBLISHED_VOCAB
+    training_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
+    n_validation: int = 0
+    by_item: bool = False
     meta_grammar: MetaGrammar | None = None
     max_input: int = 8
     max_output: int = 10
@@ -134,7 +144,7 @@ class EpisodeType:
         if self.training is None:
             raise UsageError(
                 f"episode type {self.name} is for evaluation only; "
-                "train on another one, such as algebraic+biases"
+                "train on another one, such as algebraic+biases or cogs_train_targeted"
             )
         return self.training(data, seed)
 
@@ -173,8 +183,19 @@ class EpisodeType:
         return SequentialDataset((*parts, (training, None)))
 
     def open_evaluation(self, data: DataFolders, seed: int) -> EvaluationSet:
-        """The episodes that validate or test a model."""
+        """The episodes that test a model."""
         return self.evaluation(data, seed)
+
+    def open_validation(self, data: DataFolders, seed: int) -> list[Episode]:
+        """The presented episodes that validate a model during training."""
+        evaluation = self.open_evaluation(data, seed)
+        if self.n_validation:
+            evaluation = evaluation.evenly_spaced(self.n_validation)
+        return evaluation.repeat(0)
+
+    def open_vocabulary(self, data: DataFolders) -> Vocabulary:
+        """The words and symbols of its episodes."""
+        return self.vocabulary if isinstance(self.vocabulary, Vocabulary) else self.vocabulary(data)
 
 
 def gold_episode() -> Episode:
@@ -300,4 +321,34 @@ def interleaved(**parts: TrainingFactory) -> TrainingFactory:
     """Train on several parts in equal shares, each with draws of its own."""
     return lambda data, seed: InterleavedDataset(
         tuple(part(data, mixture_seed(seed, name)) for name, part in parts.items())
+    )
+
+
+def corpus_type(
+    name: str,
+    summary: str,
+    open_corpus: CorpusFactory,
+    *,
+    tests: Sequence[str] | None = None,
+    n_study: int | None = None,
+    is_trained: bool = True,
+    uses_study: bool = True,
+    **details: Any,
+) -> EpisodeType:
+    """The episode type of a corpus and some of its test sets (by default all).
+
+    `n_study` is the size of study sets in the evaluation, where it is not that of the corpus.
+    """
+
+    def opened(data: DataFolders) -> Corpus:
+        corpus = open_corpus(data)
+        return corpus if uses_study else corpus.without_study()
+
+    return EpisodeType(
+        name,
+        summary,
+        evaluation=lambda data, seed: opened(data).evaluation(seed, tests, n_study=n_study),
+        training=(lambda data, seed: CorpusDataset(opened(data), seed)) if is_trained else None,
+        uses_study=uses_study,
+        **{"vocabulary": lambda data: open_corpus(data).vocabulary} | details,
     )
