@@ -17,6 +17,8 @@ from biml.progress import Progress, no_progress
 FETCH_HINTS = {
     "data_human": "fetch it with `biml data download human`",
     "data_algebraic": "make it with `biml generate` or fetch it with `biml data download episodes`",
+    "scan": "fetch it with `biml data download scan`",
+    "cogs": "fetch it with `biml data download cogs`",
     "out_models": "fetch the released ones with `biml data download models`",
 }
 """The command that provides a data folder, by the folder's name."""
@@ -59,7 +61,7 @@ def default_search_paths(environment: Mapping[str, str] | None = None) -> tuple[
 
 @dataclass(frozen=True)
 class DataFolders:
-    """Finds `data_human`, `data_algebraic` and `out_models`."""
+    """Finds `data_human`, `data_algebraic`, `scan`, `cogs` and `out_models`."""
 
     data_dir: Path | None = None
     """The folder of `--data_dir`, searched first; it may be the data folder itself."""

@@ -177,11 +177,13 @@ def run_configuration(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def trainable() -> list[str]:
-    return [name for name, row in EPISODE_TYPES.items() if row.training is not None]
+    return [name for name in episode_types() if EPISODE_TYPES[name].training is not None]
 
 
 def episode_types() -> list[str]:
-    return list(EPISODE_TYPES)
+    """Those of the human experiments, which 0.1.0 had."""
+    corpora = ("SCAN", "COGS")
+    return [name for name, row in EPISODE_TYPES.items() if not row.summary.startswith(corpora)]
 
 
 def _folders(data: Path | None) -> DataFolders:

@@ -96,7 +96,7 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
         responder, origin = registered.build(), f"{registered.title}: {registered.summary}"
     else:
         path = resolve_model(args.fn_out_model, args.dir_model, data)
-        loaded = load_model(path, device, vocabulary=kind.vocabulary if kind else None)
+        loaded = load_model(path, device, vocabulary=kind.open_vocabulary(data) if kind else None)
         trained_on = loaded.episode_type
         if kind is None:
             if not trained_on:
@@ -105,7 +105,7 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
                     "give --episode_type"
                 )
             kind = episode_type(trained_on)
-            loaded.network.vocabulary.require(kind.vocabulary, str(path))
+            loaded.network.vocabulary.require(kind.open_vocabulary(data), str(path))
         origin = f"trained on {trained_on}" if trained_on else "of unknown training"
         if is_pretrained(path):
             origin = f"comes with biml {__version__}, {origin}"

@@ -6,6 +6,7 @@
 from functools import partial
 
 from biml import plugins
+from biml.episodes import cogs
 from biml.episodes.episode_type import (
     CANONICAL_VOCAB,
     FEW_SHOT,
@@ -21,6 +22,7 @@ from biml.episodes.episode_type import (
     EpisodeType,
     EvaluationFactory,
     TrainingFactory,
+    corpus_type,
     gold_pairs_training,
     gold_set,
     gold_set_from_data,
@@ -31,6 +33,7 @@ from biml.episodes.episode_type import (
     random_human_training,
     validation_set,
 )
+from biml.episodes.scan import SCAN_VOCAB, SPLITS, scan_corpus
 from biml.episodes.transforms import (
     Transform,
     add_biases,
@@ -133,6 +136,60 @@ def _joint_type(name: str, summary: str, fold: int = 0) -> EpisodeType:
         data_sources=(META_GRAMMAR_EPISODES, OPEN_ENDED_RESPONSES),
         label="BIML (joint)",
         paper_model="MLC (joint)",
+    )
+
+
+_WITHOUT_STUDY = ", without study examples (basic seq2seq)"
+
+
+def _scan_type(split: str, *, uses_study: bool = True) -> EpisodeType:
+    return corpus_type(
+        f"{split}_actions{'' if uses_study else '_vanilla'}",
+        f"SCAN, {split.replace('_', ' ')} split{'' if uses_study else _WITHOUT_STUDY}",
+        partial(scan_corpus, split),
+        uses_study=uses_study,
+        vocabulary=SCAN_VOCAB,
+        max_input=9,
+        max_output=50,
+        n_validation=200,
+        data_sources=("SCAN",),
+        label="BIML" if uses_study else "Basic seq2seq",
+        training_defaults={"paper": {"batch_size": 200, "nepochs": 200}},
+    )
+
+
+_COGS_TYPES = {
+    "cogs_train_targeted": ("dev", cogs.N_STUDY, "the training sentences, and the development set"),
+    "cogs_iid": ("test", cogs.N_STUDY, "the test set"),
+    "cogs_gen_lex": ("lexical", cogs.N_STUDY, "lexical generalisation, 18 types"),
+    "cogs_gen_struct": (
+        "structural",
+        cogs.N_STUDY_STRUCTURAL,
+        "structural generalisation, 3 types",
+    ),
+}
+"""The test set of each, the size of its study sets, and a summary."""
+
+
+def _cogs_type(name: str, *, uses_study: bool = True) -> EpisodeType:
+    test, n_study, summary = _COGS_TYPES[name]
+    is_trained = test == "dev"
+    return corpus_type(
+        name if uses_study else f"{name.removesuffix('_targeted')}_vanilla",
+        f"COGS, {summary}{'' if uses_study else _WITHOUT_STUDY}",
+        cogs.cogs_corpus,
+        tests=(test,),
+        n_study=n_study,
+        is_trained=is_trained,
+        uses_study=uses_study,
+        max_input=cogs.MAX_INPUT,
+        max_output=cogs.MAX_OUTPUT,
+        n_validation=300,
+        by_item=True,
+        requirements=("cogs",),
+        data_sources=("COGS",) if is_trained else (),
+        label=("BIML" if uses_study else "Basic seq2seq") if is_trained else "",
+        training_defaults={"paper": {"batch_size": 40, "nepochs": 300}},
     )
 
 
@@ -260,6 +317,10 @@ _ROWS = (
         label="BIML (probes)",
         paper_model="MLC (probes)",
     ),
+    *(_scan_type(split) for split in SPLITS),
+    *(_scan_type(split, uses_study=False) for split in SPLITS),
+    *(_cogs_type(name) for name in _COGS_TYPES),
+    *(_cogs_type(name, uses_study=False) for name in _COGS_TYPES),
 )
 
 EPISODE_TYPES: dict[str, EpisodeType] = {row.name: row for row in _ROWS}

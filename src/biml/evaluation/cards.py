@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from biml.episodes.registry import episode_type
+from biml.episodes.registry import EPISODE_TYPES, episode_type
 from biml.errors import BimlError, UsageError
 from biml.evaluation.measure import DEFAULT_REPEATS, count_changed_responses, evaluate_for_card
 from biml.io import read_bytes
@@ -23,6 +23,7 @@ from biml.paths import DataFolders, list_pretrained, upgrade_card
 from biml.progress import Progress, no_progress
 from biml.training.config import PRESETS, SIZE_OPTIONS, TrainingConfig, cli_name, current_options
 from biml.training.run_files import LogEntry, RunPaths, current_log, read_log
+from biml.training.setup import preset_options
 from biml.version import __version__
 
 MAX_CURVE_POINTS = 200
@@ -40,7 +41,9 @@ def reproduction_command(options: Mapping[str, Any], name: str) -> str:
     """
     options = current_options(options)
     preset = options.get("preset", "paper")
-    defaults = asdict(TrainingConfig()) | PRESETS.get(preset, {})
+    defaults = asdict(TrainingConfig())
+    if preset in PRESETS and options.get("episode_type") in EPISODE_TYPES:
+        defaults |= preset_options(preset, options["episode_type"])
     implied = {"preset", "time_budget"}  # a time budget became a number of steps, which is exact
     if options.get("init_from") is not None:
         implied |= {"arch", *SIZE_OPTIONS}

@@ -94,9 +94,10 @@ def evaluate(
     row = registry.episode_type(episode_type or trained_on)
     if not row.has_targets:
         raise UsageError(f"{row.name} has no targets to evaluate a model with")
+    data = DataFolders(Path(data_dir) if data_dir else None)
     if isinstance(model, Model) and isinstance(model.responder, NetworkResponder):
-        model.vocabulary.require(row.vocabulary, name)
-    evaluation = row.open_evaluation(DataFolders(Path(data_dir) if data_dir else None), seed)
+        model.vocabulary.require(row.open_vocabulary(data), name)
+    evaluation = row.open_evaluation(data, seed)
     if episodes is not None:
         first = evaluation.episodes[: whole_number("episodes", episodes, 1)]
         evaluation = replace(evaluation, episodes=first)

@@ -118,6 +118,14 @@ class TrainingConfig:
     batch_growth: float = option(
         1.0, "batch size of the last step relative to the first; it grows linearly", POSITIVE
     )
+    batch_hold_update: int = option(
+        1, "batches whose gradients make one step", Interval(1, MAX_BATCH_SIZE)
+    )
+    n_queries: int = option(
+        1,
+        "novel queries per episode that share its study examples (SCAN, COGS, --corpus)",
+        POSITIVE,
+    )
     nepochs: int = option(50, "epochs: passes over the training data", POSITIVE)
     nsteps: int | None = option(None, "optimisation steps, instead of epochs", POSITIVE)
     time_budget: float | None = option(
@@ -234,7 +242,7 @@ class TrainingConfig:
         """
         if self.nsteps is not None:
             return self.nsteps
-        mean_batch_size = self.batch_size * (1 + self.batch_growth) / 2
+        mean_batch_size = self.batch_size * self.batch_hold_update * (1 + self.batch_growth) / 2
         return max(1, math.ceil(self.nepochs * episodes_per_epoch / mean_batch_size))
 
     def episodes_seen(self, steps: int, total: int) -> int:
@@ -245,7 +253,7 @@ class TrainingConfig:
         [0, 12, 30, 52, 80]
         """
         growth = (self.batch_growth - 1) * steps / (2 * total)
-        return round(self.batch_size * steps * (1 + growth))
+        return round(self.batch_size * self.batch_hold_update * steps * (1 + growth))
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """From the given options of a run to its configuration, data and network."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from biml.episodes.corpus import CorpusDataset
 from biml.episodes.datasets import EpisodeDataset, training_episodes, with_grammar_labels
 from biml.episodes.episode import Episode
 from biml.episodes.registry import episode_type
@@ -37,6 +38,16 @@ def preset_supports(preset: str, arch: str) -> bool:
     return architecture(arch).supports_aux_loss == own.supports_aux_loss
 
 
+def preset_options(preset: str, kind: str | None) -> dict[str, Any]:
+    """The options that a preset gives an episode type, where they are not the usual defaults.
+
+    >>> preset_options("paper", "length_actions")["nepochs"]
+    200
+    """
+    row = episode_type(kind or TrainingConfig.episode_type)
+    return {**PRESETS[preset], **row.training_defaults.get(preset, {})}
+
+
 def resolve_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Complete the given options with those of their preset, and check that they fit together."""
     given = current_options(given)
@@ -46,7 +57,7 @@ def resolve_options(given: Mapping[str, Any]) -> dict[str, Any]:
     lengths = [cli_name(length) for length in ("nsteps", "nepochs") if length in given]
     if "time_budget" in given and lengths:
         raise UsageError(f"--time_budget and {lengths[0]} both set the length; leave out one")
-    options = {**PRESETS[preset], **given}
+    options = {**preset_options(preset, given.get("episode_type")), **given}
     arch = str(options.get("arch", TrainingConfig.arch))
     if "preset" in given and not preset_supports(preset, arch):
         raise UsageError(
@@ -140,14 +151,19 @@ def warm_episode_cache(name: str, data_dir: Path | None, report: Callable[[str],
 def open_training_data(config: TrainingConfig, data_dir: Path | None) -> TrainingData:
     """Open training and validation episodes, and initialise the network."""
     kind = episode_type(config.episode_type)
+    folders = DataFolders(data_dir)
     seed = derive_seed(config.seed, "weights")
-    network = build_network(config.arch, network_config(config), kind.vocabulary, seed=seed)
+    vocabulary = kind.open_vocabulary(folders)
+    network = build_network(config.arch, network_config(config), vocabulary, seed=seed)
     if config.mimetic_init:
         if not isinstance(network, PostNormTransformer):
             raise UsageError(f"--mimetic_init: --arch {config.arch} always does so; leave it out")
         mimetic_init(network)
-    folders = DataFolders(data_dir)
     dataset = kind.open_training(folders, config.seed)
+    if isinstance(dataset, CorpusDataset):
+        dataset = replace(dataset, n_queries=config.n_queries)
+    elif config.n_queries > 1:
+        raise UsageError(f"--n_queries has no effect with --episode_type {kind.name}; leave it out")
     if config.curriculum:
         steps = config.total_steps(len(dataset))
         n_episodes = config.episodes_seen(steps, steps)
@@ -162,8 +178,7 @@ def open_training_data(config: TrainingConfig, data_dir: Path | None) -> Trainin
             )
         if kind.supports_grammar_labels:
             dataset = with_grammar_labels(dataset)
-    validation = kind.open_evaluation(folders, config.seed).repeat(0)
-    return TrainingData(network, dataset, validation)
+    return TrainingData(network, dataset, kind.open_validation(folders, config.seed))
 
 
 def network_config(config: TrainingConfig) -> dict[str, Any]:

@@ -1,0 +1,167 @@
+"""COGS (Kim & Linzen 2020): sentences and their logical forms, and how episodes are made of them.
+
+Output tokens are upper-cased as published; those that are input words too get a `&` before them.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
+from random import Random
+
+from biml.episodes.corpus import Corpus, read_pairs
+from biml.episodes.episode import Episode, Example
+from biml.errors import BimlError
+from biml.io import read_text
+from biml.paths import DataFolders
+
+STRUCTURAL = ("cp_recursion", "obj_pp_to_subj_pp", "pp_recursion")
+"""Generalisation types with new structures; the 18 others have known words in new positions."""
+
+WORD_LISTS = ("common_nouns", "proper_nouns", "verbs_infinitive", "verbs_dative_input")
+SYMBOL_LISTS = (*WORD_LISTS[:3], "verbs_dative_output")
+"""Files `vocab_NAME.txt`; symbols are upper-cased."""
+
+N_STUDY, N_STUDY_STRUCTURAL = 8, 18
+
+MAX_INPUT, MAX_OUTPUT = 61, 480
+"""Tokens of the longest sentence and logical form, in the structural generalisation set."""
+
+P_CONVERT_NOUN = 0.01
+
+MODIFIER = "&. NMOD"
+"""Stands between a noun and the preposition of its phrase."""
+
+
+def cogs_corpus(data: DataFolders) -> Corpus:
+    """COGS with the published way to make episodes; test sets dev, test, lexical and structural."""
+    return _read_corpus(data.require("cogs"))
+
+
+@lru_cache(maxsize=2)
+def _read_corpus(folder: Path) -> Corpus:
+    whole = (folder / "gen.tsv").is_file()
+    generalisation = ("gen.tsv",) if whole else ("gen_lexical.tsv", "gen_structural.tsv")
+    names = ("train.tsv", "dev.tsv", "test.tsv", *generalisation)
+    lists = {name: f"vocab_{name}.txt" for name in (*WORD_LISTS, *SYMBOL_LISTS)}
+    if missing := [file for file in (*names, *lists.values()) if not (folder / file).is_file()]:
+        raise BimlError(
+            f"{folder}: lacks {', '.join(missing)}; fetch them with `biml data download cogs`, or "
+            "add them with `biml data import`"
+        )
+    files = [read_pairs(folder / name) for name in names]
+    words = {word for pairs in files for pair in pairs for word in pair.input}
+    symbol_of = SymbolNames(words)
+    train, dev, test, *parts = (
+        tuple([pair._replace(output=symbol_of.all(pair.output)) for pair in pairs])
+        for pairs in files
+    )
+    # The order of these files differs between the publishers.
+    queries = sorted(query for part in parts for query in part)
+    word_groups = tuple(_read_list(folder / lists[name]) for name in WORD_LISTS)
+    symbol_groups = tuple(symbol_of.all(_read_list(folder / lists[name])) for name in SYMBOL_LISTS)
+    nouns, names_of_people = word_groups[:2]
+    return Corpus(
+        train,
+        {
+            "dev": dev,
+            "test": test,
+            "lexical": tuple([query for query in queries if query.item not in STRUCTURAL]),
+            "structural": tuple([query for query in queries if query.item in STRUCTURAL]),
+        },
+        n_study=N_STUDY,
+        shown_words=frozenset(word for group in word_groups for word in group),
+        word_groups=word_groups,
+        symbol_groups=symbol_groups,
+        transforms=(
+            partial(
+                convert_nouns,
+                nouns=frozenset(nouns),
+                names=names_of_people,
+                symbol_of={word: symbol_of[word] for word in (*nouns, *names_of_people)},
+            ),
+        ),
+        description=f"COGS in {folder}",
+    )
+
+
+def _read_list(path: Path) -> tuple[str, ...]:
+    return tuple(read_text(path).split())
+
+
+class SymbolNames(dict[str, str]):
+    """The name of an output token in episodes, given all input words.
+
+    >>> SymbolNames({".", "A", "TV"}).all(("tv", ".", "theme"))
+    ('&TV', '&.', 'THEME')
+    """
+
+    def __init__(self, words: set[str]) -> None:
+        self._words = words
+
+    def __missing__(self, token: str) -> str:
+        upper = token.upper()
+        name = self[token] = f"&{upper}" if upper in self._words else upper
+        return name
+
+    def all(self, tokens: Sequence[str]) -> tuple[str, ...]:
+        return tuple([self[token] for token in tokens])
+
+
+def convert_nouns(
+    episode: Episode,
+    rng: Random,
+    *,
+    nouns: frozenset[str],
+    names: Sequence[str],
+    symbol_of: Mapping[str, str],
+    p: float = P_CONVERT_NOUN,
+) -> Episode:
+    """Turn each common noun with probability `p` into a proper noun that the episode lacks.
+
+    A noun that has a prepositional phrase anywhere stays, as no proper noun of COGS has one.
+    """
+    examples = (*episode.study, *episode.queries)
+    used = dict.fromkeys(word for example in examples for word in example.input)
+    chosen = [word for word in used if word in nouns and rng.random() < p]
+    free = [name for name in names if name not in used]
+    new_names = rng.sample(free, min(len(free), len(chosen)))
+    for noun, name in zip(chosen, new_names, strict=False):
+        phrase = f"{symbol_of[noun]} {MODIFIER}"
+        if not any(phrase in " ".join(example.output) for example in examples):
+            convert = partial(as_proper_noun, noun=noun, name=name, symbol_of=symbol_of)
+            study, queries = (tuple(map(convert, e)) for e in (episode.study, episode.queries))
+            episode = replace(episode, study=study, queries=queries)
+    return episode
+
+
+def as_proper_noun(
+    example: Example, *, noun: str, name: str, symbol_of: Mapping[str, str]
+) -> Example:
+    """Turn a common noun into a proper one, without determiner; later indices count down.
+
+    >>> form = "CAT ( X _ 1 ) AND RUN &. AGENT ( X _ 2 , X _ 1 )"
+    >>> pair = Example(("A", "cat", "ran", "."), tuple(form.split()))
+    >>> symbols = {"cat": "CAT", "Eva": "EVA"}
+    >>> converted = as_proper_noun(pair, noun="cat", name="Eva", symbol_of=symbols)
+    >>> " ".join(converted.input), " ".join(converted.output)
+    ('Eva ran .', 'RUN &. AGENT ( X _ 1 , EVA )')
+    """
+    at = [position for position, word in enumerate(example.input) if word == noun]
+    if not at or len(example.input) == 1:
+        return example._replace(input=(name,), output=(symbol_of[name],)) if at else example
+    output = " ".join(example.output)
+    for position in at:
+        clause = f"{symbol_of[noun]} ( X _ {position} )"
+        for whole in (f"* {clause} ; ", f"{clause} AND ", f" AND {clause}"):
+            output = output.replace(whole, "")
+
+    def reindexed(match: re.Match[str]) -> str:
+        index = int(match[1])
+        return symbol_of[name] if index in at else f"X _ {index - sum(i < index for i in at)}"
+
+    words = [name if word == noun else word for word in example.input]
+    kept = [word for position, word in enumerate(words, 1) if position not in at]
+    symbols = re.sub(r"X _ (\d+)", reindexed, output).split()
+    return example._replace(input=tuple(kept), output=tuple(symbols))

@@ -1,0 +1,145 @@
+"""SCAN (Lake & Baroni 2018): its grammar, its commands and their splits.
+
+All splits but the simple one follow from rules, and need no data; that one was drawn at random, and
+is read from the published files where these are found.
+"""
+
+from functools import lru_cache
+from itertools import product
+
+from biml.episodes.corpus import Corpus, Pairs, read_pairs
+from biml.episodes.episode import Example
+from biml.grammar import Grammar
+from biml.paths import DataFolders
+from biml.rng import generator
+from biml.vocabulary import Vocabulary
+
+SCAN_GRAMMAR = Grammar.parse("""
+    x1 and x2 -> [x1] [x2]
+    x1 after x2 -> [x2] [x1]
+    x1 twice -> [x1] [x1]
+    x1 thrice -> [x1] [x1] [x1]
+    turn opposite left -> I_TURN_LEFT I_TURN_LEFT
+    turn opposite right -> I_TURN_RIGHT I_TURN_RIGHT
+    turn around left -> I_TURN_LEFT I_TURN_LEFT I_TURN_LEFT I_TURN_LEFT
+    turn around right -> I_TURN_RIGHT I_TURN_RIGHT I_TURN_RIGHT I_TURN_RIGHT
+    u1 opposite left -> I_TURN_LEFT I_TURN_LEFT [u1]
+    u1 opposite right -> I_TURN_RIGHT I_TURN_RIGHT [u1]
+    u1 around left -> I_TURN_LEFT [u1] I_TURN_LEFT [u1] I_TURN_LEFT [u1] I_TURN_LEFT [u1]
+    u1 around right -> I_TURN_RIGHT [u1] I_TURN_RIGHT [u1] I_TURN_RIGHT [u1] I_TURN_RIGHT [u1]
+    turn left -> I_TURN_LEFT
+    turn right -> I_TURN_RIGHT
+    u1 left -> I_TURN_LEFT [u1]
+    u1 right -> I_TURN_RIGHT [u1]
+    look -> I_LOOK
+    run -> I_RUN
+    jump -> I_JUMP
+    walk -> I_WALK
+""")
+
+SCAN_VOCAB = Vocabulary.from_words_and_symbols(
+    sorted({*SCAN_GRAMMAR.words}), sorted({*SCAN_GRAMMAR.symbols})
+)
+
+PERMUTED_WORDS = ("look", "run", "jump", "walk", "left", "right")
+
+VERBS = ("look", "run", "jump", "walk")
+
+MAX_TRAINING_OUTPUT = 22
+"""Symbols of the longest output in the training pairs of the length split."""
+
+N_SIMPLE_TRAINING = 16_728
+
+TEMPLATES = {"around_right": "around right", "opposite_right": "opposite right"}
+PRIMITIVES = {"addprim_jump": "jump", "addprim_left": "turn left"}
+
+SPLITS = ("simple", *PRIMITIVES, *TEMPLATES, "length")
+
+
+@lru_cache(maxsize=1)
+def scan_pairs() -> Pairs:
+    """All 20,910 commands with their actions."""
+    directions = ("left", "right")
+    phrases = [*VERBS, *(f"{verb} {way}" for verb in (*VERBS, "turn") for way in directions)]
+    for verb, manner, way in product((*VERBS, "turn"), ("opposite", "around"), directions):
+        phrases.append(f"{verb} {manner} {way}")
+    repeated = [f"{phrase}{times}" for phrase in phrases for times in ("", " twice", " thrice")]
+    commands = [*repeated, *(" ".join(p) for p in product(repeated, ("and", "after"), repeated))]
+    interpreter = SCAN_GRAMMAR.interpreter
+    names = {code: name for name, code in interpreter.codes.items()}
+    table = interpreter.memo_table()
+    pairs = []
+    for command in commands:
+        words = tuple(command.split())
+        codes = table["".join([interpreter.codes[word] for word in words])]
+        pairs.append(Example(words, tuple([names[code] for code in codes])))
+    return tuple(pairs)
+
+
+def scan_split(name: str, data: DataFolders) -> tuple[Pairs, Pairs]:
+    """Training and test pairs of a split; see `scan_corpus`."""
+    pairs = scan_pairs()
+    if name == "simple":
+        return _simple_files(data) or _random_split(pairs)
+    if name == "length":
+        long = [len(pair.output) > MAX_TRAINING_OUTPUT for pair in pairs]
+        return _divide(pairs, long, long)
+    text = [f" {' '.join(pair.input)} " for pair in pairs]
+    if template := TEMPLATES.get(name):
+        # Commands with `turn` in this template are in neither part.
+        held_out = [f" {template} " in command for command in text]
+        tested = [
+            out and f" turn {template} " not in command
+            for out, command in zip(held_out, text, strict=True)
+        ]
+        return _divide(pairs, held_out, tested)
+    primitive = PRIMITIVES[name]
+    held_out = [f" {primitive} " in command for command in text]
+    train, test = _divide(pairs, held_out, held_out)
+    (alone,) = [pair for pair in test if " ".join(pair.input) == primitive]
+    # A tenth of the training pairs are the primitive alone.
+    return (*train, *[alone] * (len(train) // 9)), tuple(pair for pair in test if pair != alone)
+
+
+def _divide(pairs: Pairs, held_out: list[bool], tested: list[bool]) -> tuple[Pairs, Pairs]:
+    train = [pair for pair, out in zip(pairs, held_out, strict=True) if not out]
+    return tuple(train), tuple([pair for pair, out in zip(pairs, tested, strict=True) if out])
+
+
+def _simple_files(data: DataFolders) -> tuple[Pairs, Pairs] | None:
+    folder = data.get("scan")
+    for inside in (folder / "simple_split", folder) if folder else ():
+        files = [inside / f"tasks_{part}_simple.txt" for part in ("train", "test")]
+        if all(file.is_file() for file in files):
+            train, test = map(read_pairs, files)
+            return train, test
+    return None
+
+
+def _random_split(pairs: Pairs) -> tuple[Pairs, Pairs]:
+    order = generator(0, "simple split of SCAN").sample(pairs, len(pairs))
+    return tuple(order[:N_SIMPLE_TRAINING]), tuple(order[N_SIMPLE_TRAINING:])
+
+
+@lru_cache(maxsize=2)
+def scan_corpus(name: str, data: DataFolders) -> Corpus:
+    """A split of SCAN with the published way to make episodes of it.
+
+    Its description says whether the simple split is the published one or another one.
+    """
+    train, test = scan_split(name, data)
+    description = f"SCAN, {name.replace('_', ' ')} split"
+    if name == "simple" and _simple_files(data) is None:
+        hint = "drawn at random, as the published one was not found; `biml data download scan`"
+        description += f" ({hint})"
+    given = dict.fromkeys(pair for pair in train if " ".join(pair.input) == PRIMITIVES.get(name))
+    return Corpus(
+        train,
+        {"test": test},
+        n_study=10,
+        given=tuple(given),
+        given_in_training=False,
+        word_groups=(PERMUTED_WORDS,),
+        symbol_groups=(SCAN_VOCAB.output.symbols,),
+        description=description,
+    )
