@@ -6,15 +6,20 @@ import socket
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from biml.cli.main import run_single_command
+from biml.episodes.registry import EPISODE_TYPES
+from biml.episodes.scan import scan_split
 from biml.errors import BimlError, UsageError
-from biml.human.download import download, fetch
+from biml.human.download import download, fetch, import_path
 from biml.human.resources import RESOURCES
+from biml.paths import DataFolders
+from fakes.corpora import write_cogs
 
 BODY = bytes(range(256)) * 4000
 
@@ -27,6 +32,8 @@ class Server(ThreadingHTTPServer):
     tag: str | None = '"one"'
     ranges = True
     status = 200
+    bodies: dict[str, bytes] | None = None
+    """By path; the same for all paths where it is None."""
     break_after: list[int]
     requests: list[dict[str, str]]
 
@@ -43,18 +50,22 @@ class Handler(BaseHTTPRequestHandler):
         if server.status != 200:
             self.send_error(server.status)
             return
+        body = server.body if server.bodies is None else server.bodies.get(self.path)
+        if body is None:
+            self.send_error(404)
+            return
         start = 0
         same = self.headers.get("If-Range") == server.tag
         if server.ranges and same and (asked := self.headers.get("Range")):
             start = int(asked.removeprefix("bytes=").removesuffix("-"))
             self.send_response(206)
-            whole = len(server.body)
+            whole = len(body)
             self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
         else:
             self.send_response(200)
         if server.tag:
             self.send_header("ETag", server.tag)
-        rest = server.body[start:]
+        rest = body[start:]
         self.send_header("Content-Length", str(len(rest)))
         self.end_headers()
         self.wfile.write(rest[: server.break_after.pop(0)] if server.break_after else rest)
@@ -242,6 +253,58 @@ def test_human_data_are_extracted_from_the_repository_archive(
 
     assert run_single_command("data", ["download", "human", "--url", address(server)]) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+def packed(folder: Path, root: str, names: list[str]) -> bytes:
+    """Some files of a folder, as the archive of a repository has them."""
+    archived = io.BytesIO()
+    with zipfile.ZipFile(archived, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"{root}/README.md", "text")
+        for name in names:
+            archive.write(folder / name, f"{root}/{name}")
+    return archived.getvalue()
+
+
+def test_cogs_is_put_together_from_two_archives(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    write_cogs(tmp_path)
+    names = sorted(file.name for file in (tmp_path / "cogs").iterdir())
+    lists = [name for name in names if name.startswith("vocab_")]
+    sentences = [name for name in names if name not in lists]
+    bodies = {
+        "/a": packed(tmp_path / "cogs", "COGS-HEAD/data", sentences),
+        "/b": packed(tmp_path / "cogs", "MLC-ML-HEAD/COGS", lists),
+    }
+    urls = tuple(address(server).replace("/file", path) for path in bodies)
+    monkeypatch.setitem(RESOURCES, "cogs", replace(RESOURCES["cogs"], urls=urls))
+    server.bodies = {"/a": bodies["/a"]}  # the other one is not there
+    assert run_single_command("data", ["download", "cogs"]) == 1
+    assert "404" in capsys.readouterr().err
+    home = tmp_path / "XDG_DATA_HOME" / "biml" / "cogs"
+    assert not home.exists()
+    server.bodies = bodies
+    assert run_single_command("data", ["download", "cogs"]) == 0
+    assert f"cogs: {len(names)} files in {home}" in capsys.readouterr().out
+    assert sorted(file.name for file in home.iterdir()) == names
+    assert len(EPISODE_TYPES["cogs_iid"].open_evaluation(DataFolders(home), 0).episodes) > 1
+
+
+def test_only_the_files_of_the_six_splits_of_scan_are_imported(tmp_path: Path) -> None:
+    names = ("length_split/tasks_train_length.txt", "simple_split/tasks_test_simple.txt")
+    others = ("simple_split/size_variations/tasks_train_simple_p1.txt", "tasks.txt")
+    for name in (*names, *others):
+        file = tmp_path / "SCAN-HEAD" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("IN: run OUT: I_RUN\n")
+    result = import_path(tmp_path / "SCAN-HEAD", tmp_path / "data")
+    assert (result.resource.name, result.files) == ("scan", 2)
+    imported = {str(file.relative_to(result.folder)) for file in result.folder.rglob("*.txt")}
+    assert imported == set(names)
+    (tmp_path / "tasks_train_simple.txt").write_text("IN: look OUT: I_LOOK\n")
+    import_path(tmp_path / "tasks_train_simple.txt", tmp_path / "data")
+    pairs = scan_split("simple", DataFolders(tmp_path / "data", ()))
+    assert [[" ".join(pair.input) for pair in part] for part in pairs] == [["look"], ["run"]]
 
 
 def test_an_unrecognised_archive_is_not_installed(server: Server, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from biml.human.resources import RESOURCES, resource
 from biml.paths import DataFolders, user_data_folder
 from biml.progress import progress_bars
 
-SUMMARY = "Download, import and list human data, published episodes and trained networks."
+SUMMARY = "Download, import and list human data, SCAN, COGS, published episodes and networks."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,11 +27,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=tuple(RESOURCES),
         help="; ".join(f"{row.name}: {row.description}" for row in RESOURCES.values()),
     )
-    download.add_argument("--url", help="another address of the same zip archive")
+    download.add_argument("--url", help="another address of a zip archive with the same files")
 
     local = actions.add_parser(
         "import",
-        help="import a local zip archive, folder or checkpoint, or a custom experiment",
+        help="import a local zip archive, folder or file, or a custom experiment",
         description="Imports a local zip archive, folder or checkpoint. A custom experiment is a "
         "table of responses (CSV or Parquet with the columns participant, item, query, response) "
         "with --study, or a folder of episode files whose queries are the responses.",

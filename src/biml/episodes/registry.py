@@ -154,7 +154,7 @@ def _scan_type(split: str, *, uses_study: bool = True) -> EpisodeType:
         n_validation=200,
         data_sources=("SCAN",),
         label="BIML" if uses_study else "Basic seq2seq",
-        training_defaults={"paper": {"batch_size": 200, "nepochs": 200}},
+        training_defaults={"paper": {"arch": "pairwise", "batch_size": 200, "nepochs": 200}},
     )
 
 
@@ -189,7 +189,7 @@ def _cogs_type(name: str, *, uses_study: bool = True) -> EpisodeType:
         requirements=("cogs",),
         data_sources=("COGS",) if is_trained else (),
         label=("BIML" if uses_study else "Basic seq2seq") if is_trained else "",
-        training_defaults={"paper": {"batch_size": 40, "nepochs": 300}},
+        training_defaults={"paper": {"arch": "pairwise", "batch_size": 40, "nepochs": 300}},
     )
 
 

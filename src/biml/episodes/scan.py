@@ -6,6 +6,7 @@ is read from the published files where these are found.
 
 from functools import lru_cache
 from itertools import product
+from pathlib import Path
 
 from biml.episodes.corpus import Corpus, Pairs, read_pairs
 from biml.episodes.episode import Example
@@ -80,7 +81,8 @@ def scan_split(name: str, data: DataFolders) -> tuple[Pairs, Pairs]:
     """Training and test pairs of a split; see `scan_corpus`."""
     pairs = scan_pairs()
     if name == "simple":
-        return _simple_files(data) or _random_split(pairs)
+        files = _simple_files(data)
+        return (read_pairs(files[0]), read_pairs(files[1])) if files else _random_split(pairs)
     if name == "length":
         long = [len(pair.output) > MAX_TRAINING_OUTPUT for pair in pairs]
         return _divide(pairs, long, long)
@@ -106,14 +108,14 @@ def _divide(pairs: Pairs, held_out: list[bool], tested: list[bool]) -> tuple[Pai
     return tuple(train), tuple([pair for pair, out in zip(pairs, tested, strict=True) if out])
 
 
-def _simple_files(data: DataFolders) -> tuple[Pairs, Pairs] | None:
-    folder = data.get("scan")
-    for inside in (folder / "simple_split", folder) if folder else ():
-        files = [inside / f"tasks_{part}_simple.txt" for part in ("train", "test")]
-        if all(file.is_file() for file in files):
-            train, test = map(read_pairs, files)
-            return train, test
-    return None
+def _simple_files(data: DataFolders) -> list[Path]:
+    """The training and the test file of the simple split, or nothing."""
+    if (folder := data.get("scan")) is None:
+        return []
+    names = ("tasks_train_simple.txt", "tasks_test_simple.txt")
+    folders = (folder / "simple_split", folder)
+    found = [[each / name for each in folders if (each / name).is_file()] for name in names]
+    return [paths[0] for paths in found] if all(found) else []
 
 
 def _random_split(pairs: Pairs) -> tuple[Pairs, Pairs]:
@@ -129,7 +131,7 @@ def scan_corpus(name: str, data: DataFolders) -> Corpus:
     """
     train, test = scan_split(name, data)
     description = f"SCAN, {name.replace('_', ' ')} split"
-    if name == "simple" and _simple_files(data) is None:
+    if name == "simple" and not _simple_files(data):
         hint = "drawn at random, as the published one was not found; `biml data download scan`"
         description += f" ({hint})"
     given = dict.fromkeys(pair for pair in train if " ".join(pair.input) == PRIMITIVES.get(name))

@@ -119,7 +119,8 @@ def unpack(
     Raises:
         FormatError: too many files, too large, or damaged.
     """
-    files = [f for f in source.files if f.is_relative_to(root) and f.suffix in resource.suffixes]
+    inside = [file for file in source.files if file.is_relative_to(root)]
+    files = [file for file in inside if file.name.endswith(resource.suffixes)]
     if len(files) > resource.max_files:
         raise _too_large_error(source, f"{len(files):,} files", resource.max_files)
     left = resource.max_bytes

@@ -10,7 +10,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -233,35 +233,44 @@ def download(
     overwrite: bool = False,
     progress: Progress = no_progress,
 ) -> InstallResult:
-    """Fetch the archive of a resource and unpack it into `destination / resource.folder`.
+    """Fetch the archives of a resource and unpack them into `destination / resource.folder`.
+
+    Nothing is unpacked before all of them are there. `url` is that of one archive with everything.
 
     Raises:
         UsageError: the folder exists and `overwrite` is not set, or the address is not http(s).
         BimlError: no connection, not found, wrong checksum, unsafe archive, disk full.
     """
     _check_absent(resource, destination, overwrite)
-    address = url or resource.url
-    digest = blake2b(address.encode(), digest_size=8).hexdigest()
-    archive = user_cache_folder() / "downloads" / f"{resource.name}-{digest}.zip"
-    fetch(
-        address,
-        archive,
-        # A checksum belongs to the published archive; a mirror may have repacked the same files.
-        sha256=resource.sha256 if url is None else None,
-        max_bytes=resource.max_download,
-        progress=progress,
-    )
-    try:
-        return import_path(
-            archive,
-            destination,
-            expected=resource,
-            overwrite=overwrite,
+    archives = {}
+    for address in resource.urls if url is None else (url,):
+        digest = blake2b(address.encode(), digest_size=8).hexdigest()
+        archives[address] = user_cache_folder() / "downloads" / f"{resource.name}-{digest}.zip"
+        fetch(
+            address,
+            archives[address],
+            # A checksum belongs to the published archive; a mirror may have repacked the files.
+            sha256=resource.sha256 if url is None else None,
+            max_bytes=resource.max_download,
             progress=progress,
-            source_name=address,
         )
+    files, kept = 0, set[str]()
+    try:
+        for address, archive in archives.items():
+            result = import_path(
+                archive,
+                destination,
+                expected=resource,
+                overwrite=overwrite,
+                progress=progress,
+                source_name=address,
+            )
+            files += result.files
+            kept.update(result.kept)
     finally:
-        archive.unlink(missing_ok=True)
+        for archive in archives.values():
+            archive.unlink(missing_ok=True)
+    return replace(result, files=files, kept=tuple(sorted(kept)))
 
 
 def import_path(
@@ -273,7 +282,7 @@ def import_path(
     progress: Progress = no_progress,
     source_name: str | None = None,
 ) -> InstallResult:
-    """Install a local zip archive, folder or checkpoint, recognised by its contents.
+    """Install a local zip archive, folder or file, recognised by its contents.
 
     Args:
         source_name: for messages, instead of the path.

@@ -1,6 +1,7 @@
 """Data that can be downloaded or imported: one row each, recognised by their contents."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -13,6 +14,22 @@ _LARGE_FILES = "https://www.cs.princeton.edu/~bl8144/supplemental/BIML-large-fil
 
 _MEGABYTE = 2**20
 
+_SCAN_SPLITS = (
+    "simple",
+    "addprim_jump",
+    "addprim_turn_left",
+    "template_around_right",
+    "template_opposite_right",
+    "length",
+)
+_COGS_FILES = ("train.tsv", "dev.tsv", "test.tsv")
+_COGS_ONLY = (
+    *("gen.tsv", "gen_lexical.tsv", "gen_structural.tsv"),
+    *("vocab_common_nouns.txt", "vocab_proper_nouns.txt", "vocab_verbs_infinitive.txt"),
+    *("vocab_verbs_dative_input.txt", "vocab_verbs_dative_output.txt"),
+)
+"""Files that no other corpus has."""
+
 
 @dataclass(frozen=True)
 class DataResource:
@@ -22,19 +39,19 @@ class DataResource:
         name: on the command line.
         folder: the folder that it becomes, inside the user's data folder or `--dest`.
         description: one line.
-        url: the published address of a zip archive.
-        suffixes: of the files that belong to it; nothing else is unpacked.
+        urls: the published addresses of zip archives, all of which are needed.
+        suffixes: ends of the names of files that belong to it; nothing else is unpacked.
         root: finds, among relative paths, the folder that becomes `folder`.
         max_files, max_bytes: limits for unpacking.
         max_download: limit for the archive, in bytes.
-        merge: files join existing ones (checkpoints) instead of replacing the whole folder.
+        merge: files join existing ones instead of replacing the whole folder.
         sha256: of the archive, where known.
     """
 
     name: str
     folder: str
     description: str
-    url: str
+    urls: tuple[str, ...]
     suffixes: tuple[str, ...]
     root: Callable[[Paths], PurePosixPath | None]
     max_files: int
@@ -66,6 +83,20 @@ def _episodes_root(files: Paths) -> PurePosixPath | None:
     return None
 
 
+def _scan_root(files: Paths) -> PurePosixPath | None:
+    """The folder of the folders of splits, or that of a single file."""
+    names = {f"tasks_{part}_{split}.txt" for part in ("train", "test") for split in _SCAN_SPLITS}
+    parents = [file.parent for file in files if file.name in names]
+    return next((p.parent if p.name.endswith("_split") else p for p in parents), None)
+
+
+def _cogs_root(files: Paths) -> PurePosixPath | None:
+    """The folder with most files of COGS, among them one that no other corpus has."""
+    found = Counter(f.parent for f in files if f.name in (*_COGS_FILES, *_COGS_ONLY))
+    known = {file.parent for file in files if file.name in _COGS_ONLY}
+    return next((folder for folder, _ in found.most_common() if folder in known), None)
+
+
 def _models_root(files: Paths) -> PurePosixPath | None:
     """The first folder that holds checkpoints."""
     return next((f.parent for f in files if f.suffix in (".pt", ".safetensors")), None)
@@ -78,7 +109,7 @@ _RESOURCES = (
         description="human responses: few-shot, open-ended and probe tasks",
         # The host repacks this archive from time to time, so it has no fixed checksum; the CRC of
         # each member is checked when it is unpacked.
-        url="https://codeload.github.com/brendenlake/MLC/zip/HEAD",
+        urls=("https://codeload.github.com/brendenlake/MLC/zip/HEAD",),
         suffixes=(".txt",),
         root=_human_root,
         max_files=5_000,
@@ -88,17 +119,42 @@ _RESOURCES = (
         name="episodes",
         folder="data_algebraic",
         description="the published 100,000 + 200 meta-training episodes",
-        url=f"{_LARGE_FILES}/data_algebraic.zip",
+        urls=(f"{_LARGE_FILES}/data_algebraic.zip",),
         suffixes=(".txt",),
         root=_episodes_root,
         max_files=250_000,
         max_bytes=1_000 * _MEGABYTE,
     ),
     DataResource(
+        name="scan",
+        folder="scan",
+        description="SCAN, six splits (all but the simple one are known without it)",
+        urls=("https://codeload.github.com/brendenlake/SCAN/zip/HEAD",),
+        suffixes=tuple(f"_{split}.txt" for split in _SCAN_SPLITS),
+        root=_scan_root,
+        max_files=20,
+        max_bytes=100 * _MEGABYTE,
+        merge=True,
+    ),
+    DataResource(
+        name="cogs",
+        folder="cogs",
+        description="COGS, with the word lists of MLC",
+        urls=(
+            "https://codeload.github.com/najoungkim/COGS/zip/HEAD",
+            "https://codeload.github.com/brendenlake/MLC-ML/zip/HEAD",
+        ),
+        suffixes=(*_COGS_FILES, *_COGS_ONLY),
+        root=_cogs_root,
+        max_files=50,
+        max_bytes=100 * _MEGABYTE,
+        merge=True,
+    ),
+    DataResource(
         name="models",
         folder="out_models",
         description="the published trained networks",
-        url=f"{_LARGE_FILES}/BIML_top_models.zip",
+        urls=(f"{_LARGE_FILES}/BIML_top_models.zip",),
         suffixes=(".pt", ".safetensors", ".json"),
         root=_models_root,
         max_files=500,
@@ -109,7 +165,7 @@ _RESOURCES = (
 
 RESOURCES = {row.name: row for row in _RESOURCES}
 """By name, in the order of recognition: human data have folders that could pass for episodes, and
-either could lie beside checkpoints."""
+any of the others could lie beside checkpoints."""
 
 
 def resource(name: str) -> DataResource:
