@@ -15,7 +15,7 @@ MISSING_PATHS = [
     ["export", "nope.pt", "copy.pt"],
     ["eval", "--max", "--fn_out_model", "nope.pt"],
     ["train", "--fn_out_model", "net.pt", "--init_from", "nope.pt"],
-    ["reproduce", "--models", "nope.pt"],
+    ["reproduce", "novel-rules", "--models", "nope.pt"],
     ["models", "--plugin", "nope.py"],
 ]
 
@@ -56,3 +56,26 @@ def test_a_misspelt_option_names_the_nearest_ones(capsys) -> None:
     with pytest.raises(SystemExit):
         run_single_command("train", ["--fn_out_model", "net", "--episodetype", "algebraic"])
     assert "did you mean --episode_type" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["eval", "--fn_out_model", "oracle", "--max", "--episode_type", "few_shot_golf"],
+            "(--episode_type); did you mean few_shot_gold",
+        ),
+        (
+            ["train", "--fn_out_model", "a.pt", "--episode_type", "algebra"],
+            "(--episode_type); did you mean algebraic",
+        ),
+        (["train", "--fn_out_model", "a.pt", "--arch", "stagged"], "(--arch); did you mean staged"),
+        (["reproduce", "few-shoot"], "did you mean few-shot"),
+        (["models", "net-BIML-to"], "did you mean net-BIML-top"),
+    ],
+)
+def test_an_unknown_name_gives_its_option_and_the_nearest_names(
+    words: list[str], message: str, capsys
+) -> None:
+    assert main(words) == 2
+    assert message in capsys.readouterr().err

@@ -179,6 +179,27 @@ def test_options_of_samples_are_checked(model: biml.Model, options, message: str
         model.sample(STUDY, "dax", **options)
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: biml.evaluate("oracle", "few_shot_gold", bad=1), r"evaluate: .*'bad'.* repeats,"),
+        (lambda: biml.evaluate(), r"evaluate: .*'model'"),
+        (lambda: biml.load("oracle", bad=1), r"load: .*'bad'.* name_or_path, device"),
+        (lambda: biml.symbolic("oracle", bad=1), r"'oracle': .*'bad'.* grammar"),
+        (lambda: biml.train("net.pt", bad=1), r"training option 'bad'.* batch_size"),
+        (lambda: biml.train(bad=1), r"train: .*fn_out_model"),
+        (lambda: biml.reproduce(bad=1), r"'bad'.* quick"),
+        (lambda: biml.reproduce(workers=0), r"^workers is 0"),
+        (lambda: biml.evaluate("oracle", "few_shot_gold", data_dir="gone"), r"^data_dir: gone"),
+        (lambda: biml.evaluate("oracle", "few_shot_golf"), r"\(episode_type\); .* few_shot_gold"),
+    ],
+)
+def test_errors_name_arguments_as_in_python(call, message: str) -> None:
+    with pytest.raises(biml.UsageError, match=message) as caught:
+        call()
+    assert "--" not in str(caught.value)
+
+
 def test_reproduce_is_a_function_and_a_package() -> None:
     import biml.reproduce.models
 

@@ -258,7 +258,7 @@ def test_the_architecture_is_trained_saved_resumed_and_evaluated(
     assert accuracy(model, "architecture.py", "algebraic", capsys) == 0.0
     assert type(biml.load(model).responder.network).__name__ == "GRUNetwork"
     forget_plugins()
-    with pytest.raises(BimlError, match=r"--plugin architecture\.py"):
+    with pytest.raises(BimlError, match=r"import architecture\.py"):
         biml.load(model)
 
 

@@ -92,7 +92,7 @@ def test_usage_errors_of_reproduce_leave_no_output(
         return capsys.readouterr().err
 
     out = tmp_path / "out"
-    assert "choose one or more of table1, few-shot" in fails("table2", "--out", str(out))
+    assert "one of table1, few-shot" in fails("table2", "--out", str(out))
     assert "Symbolic models are oracle" in fails("--models", "nobody", "--out", str(out))
     for name in ("table1", "all"):
         message = fails("--models", "oracle", name, "--out", str(out))

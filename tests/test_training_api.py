@@ -36,7 +36,7 @@ def test_a_trained_model_can_be_loaded_and_resumed(tmp_path: Path, capsys) -> No
     resumed = biml.train("net.pt", dir_model=tmp_path, resume=True, progress=False, workers=1)
     assert (resumed.step, resumed.total_steps) == (2, 2)
     assert capsys.readouterr().out == ""
-    with pytest.raises(biml.UsageError, match="--overwrite"):
+    with pytest.raises(biml.UsageError, match=r"overwrite=True, .* resume=True"):
         biml.train("net.pt", dir_model=tmp_path, progress=False, **SMALL)
 
 
@@ -44,10 +44,13 @@ def test_a_trained_model_can_be_loaded_and_resumed(tmp_path: Path, capsys) -> No
     ("options", "named"),
     [
         ({"batchsize": 3}, "did you mean batch_size"),
-        ({"lr_shape": "cubic"}, "--lr_schedule must be linear or quadratic"),
+        ({"lr_shape": "cubic"}, "^lr_schedule must be linear or quadratic"),
         ({"device": "mps"}, "'mps'.*auto or cpu"),
         ({"device": "cuda:99"}, "'cuda:99'.*auto or cpu"),
         ({"init_from": "nowhere"}, "no model 'nowhere'"),
+        ({"data_dir": "nowhere"}, "^data_dir: nowhere is not a folder"),
+        ({"arch": "stagged"}, r"\(arch\); did you mean staged\?"),
+        ({"episode_type": "algebra"}, r"\(episode_type\); did you mean algebraic"),
     ],
 )
 def test_error_for_an_invalid_option_names_it(tmp_path: Path, options: dict, named: str) -> None:

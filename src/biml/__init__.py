@@ -11,6 +11,7 @@ The parts, in the order in which data pass them: `biml.grammar`, `biml.episodes`
 """
 
 from importlib import import_module
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from biml.version import __version__
@@ -102,8 +103,9 @@ def __getattr__(name: str) -> Any:
     if known not in _MODULE_OF:
         raise AttributeError(f"module 'biml' has no attribute {name!r}")
     value = getattr(import_module(_MODULE_OF[known]), known)
-    globals()[name] = value
-    return value
+    if isinstance(value, FunctionType):
+        value = import_module("biml.errors").python_api(value)
+    return globals().setdefault(known, value)
 
 
 def __dir__() -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biml.cli import add_data_dir, add_dir_model
-from biml.errors import BimlError, UsageError
+from biml.errors import BimlError, UsageError, unknown_name
 from biml.io import read_bytes
 from biml.paths import (
     MODEL_SUFFIXES,
@@ -131,8 +131,7 @@ def _show_model(name: str, as_json: bool, console: "Console") -> int:
 
     path = pretrained_path(name)
     if path is None:
-        known = ", ".join(path.stem for path in list_pretrained()) or "none"
-        raise UsageError(f"there is no pretrained model {name!r}; choose one of: {known}")
+        raise unknown_name("pretrained model", name, [p.stem for p in list_pretrained()])
     contents = _verified_card(path)
     if as_json:
         print(json.dumps(contents, indent=2))

@@ -50,7 +50,7 @@ from biml.episodes.transforms import (
     shuffle_study,
     subsample_study,
 )
-from biml.errors import UsageError
+from biml.errors import UsageError, unknown_name
 from biml.vocabulary import Vocabulary
 
 N_REMAPPINGS = 100
@@ -338,8 +338,9 @@ def episode_type(name: str) -> EpisodeType:
     if name not in EPISODE_TYPES:
         plugins.load_installed()
     if name not in EPISODE_TYPES:
-        known = f"unknown episode type {name!r}; choose one of {', '.join(EPISODE_TYPES)}"
-        raise UsageError(plugins.hint("episode type", name) or known)
+        if hint := plugins.hint("episode type", name):
+            raise UsageError(hint)
+        raise unknown_name("episode type", name, EPISODE_TYPES, "--episode_type")
     return EPISODE_TYPES[name]
 
 

@@ -23,7 +23,7 @@ from biml import plugins
 from biml.episodes.episode import Episode, Example
 from biml.episodes.registry import EPISODE_TYPES
 from biml.episodes.transforms import rename, symbols_used, undo_remapping
-from biml.errors import UsageError
+from biml.errors import UsageError, check_arguments
 from biml.evaluation.likelihood import apply_lapse
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder, Response, best_responses
@@ -57,12 +57,8 @@ def load(name_or_path: str | Path, device: str = "auto") -> "Model":
     plugins.load_installed()
     if name_or_path in SYMBOLIC:
         return symbolic(str(name_or_path))
-    try:
-        chosen = pick_device(device)
-    except UsageError as error:
-        raise UsageError(str(error).replace("--device", "device")) from None
     path = resolve_model(str(name_or_path))
-    loaded = load_model(path, chosen)
+    loaded = load_model(path, pick_device(device))
     responder = NetworkResponder(loaded.network)
     return Model(responder, loaded.episode_type, path.name, loaded.metadata, loaded.card)
 
@@ -74,10 +70,8 @@ def symbolic(name: str, **options: Any) -> "Model":
     `biml.evaluation.symbolic`.
     """
     build = symbolic_model(name).build
-    try:
-        return Model(build(**options), "", name, build=lambda symbols: build(**options | symbols))
-    except TypeError as error:
-        raise UsageError(f"symbolic model {name!r}: {error}") from None
+    check_arguments(f"symbolic model {name!r}", build, **options)
+    return Model(build(**options), "", name, build=lambda symbols: build(**options | symbols))
 
 
 @dataclass(frozen=True)

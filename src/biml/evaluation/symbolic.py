@@ -18,7 +18,7 @@ from jaxtyping import Float
 from biml import plugins
 from biml.episodes.episode import Episode, Example
 from biml.episodes.transforms import primitive_meanings
-from biml.errors import UsageError
+from biml.errors import UsageError, unknown_name
 from biml.evaluation.responder import (
     DEFAULT_MAX_LENGTH,
     SYMBOLIC,
@@ -399,5 +399,5 @@ def symbolic_model(name: str) -> SymbolicModel:
     if name not in SYMBOLIC:
         plugins.load_installed()
     if name not in SYMBOLIC:
-        raise UsageError(f"unknown symbolic model {name!r}; choose one of {', '.join(SYMBOLIC)}")
+        raise unknown_name("symbolic model", name, SYMBOLIC)
     return SYMBOLIC[name]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from biml.errors import UsageError
+from biml.errors import unknown_name
 
 Paths = Sequence[PurePosixPath]
 
@@ -171,7 +171,7 @@ any of the others could lie beside checkpoints."""
 def resource(name: str) -> DataResource:
     """The resource called `name`; a UsageError lists the known ones."""
     if name not in RESOURCES:
-        raise UsageError(f"unknown data {name!r}; choose one of {', '.join(RESOURCES)}")
+        raise unknown_name("data", name, RESOURCES)
     return RESOURCES[name]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from biml import plugins
-from biml.errors import UsageError
+from biml.errors import UsageError, unknown_name
 from biml.networks.base import EpisodeNetwork
 from biml.networks.pairwise import PairwiseConfig, PairwiseTransformer
 from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
@@ -75,8 +75,9 @@ def architecture(name: str) -> Architecture:
     if name in REMOVED:
         problem = f"this version of biml no longer has the network {name!r}"
         raise UsageError(f"{problem}; {REMOVED[name]}")
-    known = f"unknown architecture {name!r}; there are: {', '.join(ARCHITECTURES)}"
-    raise UsageError(plugins.hint("architecture", name) or known)
+    if hint := plugins.hint("architecture", name):
+        raise UsageError(hint)
+    raise unknown_name("architecture", name, ARCHITECTURES, "--arch")
 
 
 def architecture_name(network: EpisodeNetwork) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from biml.errors import UsageError
+from biml.errors import UsageError, python_api
 from biml.paths import DataFolders
 from biml.progress import no_progress, progress_bars
 
@@ -89,7 +89,7 @@ def run_experiments(
 class _Callable(ModuleType):
     """The package as a function: `biml.reproduce(quick=True)`."""
 
-    __call__ = staticmethod(run_experiments)
+    __call__ = staticmethod(python_api(run_experiments))
 
 
 sys.modules[__name__].__class__ = _Callable

@@ -9,7 +9,7 @@ from biml.episodes.episode import Episode
 from biml.episodes.episode_type import FEW_SHOT_GOLD, NOVEL_RULES, OPEN_ENDED, VALIDATION
 from biml.episodes.registry import episode_type, tasks_of
 from biml.episodes.transforms import symbols_used
-from biml.errors import BimlError, UsageError
+from biml.errors import BimlError, unknown_name
 from biml.evaluation.sample_page import SAMPLES_PER_RESPONSE
 from biml.evaluation.symbolic import symbolic_model
 from biml.grammar.meta_grammar import COLOURS, WORDS
@@ -60,10 +60,7 @@ def select_experiments(names: Sequence[str] | None) -> tuple[Experiment, ...]:
     """The named experiments in the order of the table; all if there are no names."""
     for name in names or ():
         if name != ALL_EXPERIMENTS and name not in EXPERIMENTS:
-            raise UsageError(
-                f"unknown experiment {name!r}; choose one or more of {', '.join(EXPERIMENTS)}, "
-                f"or {ALL_EXPERIMENTS}"
-            )
+            raise unknown_name("experiment", name, (*EXPERIMENTS, ALL_EXPERIMENTS))
     if not names or ALL_EXPERIMENTS in names:
         return tuple(EXPERIMENTS.values())
     return tuple(row for row in EXPERIMENTS.values() if row.name in names)

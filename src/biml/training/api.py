@@ -2,11 +2,10 @@
 
 from contextlib import closing, nullcontext
 from dataclasses import fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from biml.errors import UsageError
+from biml.errors import UsageError, unknown_name
 from biml.paths import DataFolders, resolve_model
 from biml.training import trainer
 from biml.training.config import RuntimeConfig, TrainingConfig, current_options
@@ -54,9 +53,7 @@ def train(
     known = [*(field.name for field in fields(TrainingConfig)), *runtime_names]
     for name in given:
         if name not in known:
-            close = get_close_matches(name, known, 3)
-            hint = f"did you mean {' or '.join(close)}?" if close else f"use {', '.join(known)}"
-            raise UsageError(f"there is no training option {name!r}; {hint}")
+            raise unknown_name("training option", name, known)
     runtime = RuntimeConfig(**{name: given.pop(name) for name in runtime_names if name in given})
     if given.get("init_from") is not None:
         path = resolve_model(str(given["init_from"]), Path(dir_model), DataFolders(folder))
