@@ -292,6 +292,17 @@ def test_an_unwritable_output_file_is_rejected_before_evaluation(
     assert message in capsys.readouterr().err
 
 
+def test_every_output_option_makes_its_folder_and_says_where(folder, shared, capsys) -> None:
+    outputs = {"--json": "a/b/out.json", "--ll_out": "a/c/out.csv", "--samples_out": "d/out.csv"}
+    options = [word for pair in outputs.items() for word in pair]
+    human = ("--episode_type", "few_shot_human", "--data_dir", shared)
+    assert evaluate("--ll", "--sample_html", *human, *options) == 0
+    printed = capsys.readouterr().out
+    for path in outputs.values():
+        assert Path(path).is_file()
+        assert f": {path}" in printed
+
+
 def test_error_for_a_missing_model_lists_the_searched_folders(folder, capsys) -> None:
     assert evaluate("--max", model="net-of-mine.pt") == 2
     error = capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Plugins register extensions in the command line, in worker processes and from packages."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -186,6 +187,9 @@ def test_listings_and_help_include_registered_extensions(capsys: Any) -> None:
     output = capsys.readouterr().out
     for name in ("algebraic+repetition", "gru", "nearest", "correct_length"):
         assert name in output
+    options = " ".join(output.split())
+    assert re.search(r"--arch NAME .*?; from plugins: gru", options)
+    assert re.search(r"--episode_type TYPE .*?; from plugins: algebraic\+repetition, ", options)
 
 
 def test_help_warns_that_plugin_files_are_executed() -> None:

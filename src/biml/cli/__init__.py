@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from biml import plugins
+
 
 def add_dir_model(parser: Any, help: str = "folder of the model") -> None:
     """Add `--dir_model FOLDER`."""
@@ -20,3 +22,9 @@ def add_device(parser: Any) -> None:
     """Add `--device NAME`."""
     help = "auto, cpu, cuda or cuda:N (default: %(default)s)"
     parser.add_argument("--device", default="auto", metavar="NAME", help=help)
+
+
+def from_plugins(kind: str) -> str:
+    """The end of a help text that lists the names of a kind that plugins have registered."""
+    names = plugins.registered(kind)
+    return f"; from plugins: {', '.join(names)}" if names else ""

@@ -46,7 +46,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "open-ended task",
     )
 
-    default = f"where to put the data (default: the user's data folder, {user_data_folder()}"
+    default = (
+        "where to put the data, made if it is missing (default: the user's data folder, "
+        f"{user_data_folder()}"
+    )
     for action, end in ((download, ")"), (local, "; for a custom experiment NAME-data)")):
         action.add_argument("--dest", type=Path, metavar="FOLDER", help=default + end)
         action.add_argument("--overwrite", action="store_true", help="replace existing data")
@@ -180,8 +183,8 @@ def configure_generate(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("data_algebraic"),
         metavar="FOLDER",
-        help="the folder to write; training finds it by the name data_algebraic "
-        "(default: %(default)s in the current directory)",
+        help="the folder to write, made with its parents; training finds it by the name "
+        "data_algebraic (default: %(default)s in the current directory)",
     )
     for name, default, help in (
         ("train", EPISODES_PER_EPOCH, "number of training episodes"),

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biml.cli import add_data_dir, add_device, add_dir_model
+from biml.cli import add_data_dir, add_device, add_dir_model, from_plugins
 from biml.errors import UsageError
 from biml.io import atomic_write, check_writable
 from biml.progress import progress_bars
@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--episode_type",
         metavar="TYPE",
         help="episodes to evaluate on (default: those that it was trained on); any wrong name "
-        "lists them all",
+        "lists them all" + from_plugins("episode type"),
     )
     add_data_dir(parser)
 
@@ -92,10 +92,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("ll_out", "log-likelihood of each response"),
         ("samples_out", "samples of --sample_html or --sample_iterative"),
     ):
-        help = f"write the {help} as a table (.csv or .parquet)"
+        help = f"write the {help} as a table (.csv or .parquet); a missing folder is made"
         option(f"--{name}", type=Path, metavar="FILE", help=help)
     option("--verbose", action="store_true", help="list every episode with its responses")
-    option("--json", metavar="PATH", help="write the results as one JSON object (-: to stdout)")
+    help = "write the results as one JSON object (-: to stdout); a missing folder is made"
+    option("--json", metavar="PATH", help=help)
     option("--seed", type=int, default=0, metavar="N", help="of remappings, orders and samples (0)")
     add_device(details)
     option(
@@ -171,6 +172,7 @@ def run(args: argparse.Namespace) -> int:
     elif args.json is not None:
         with atomic_write(args.json) as file:
             file.write(text.encode())
+        console.print(f"Results: {args.json}")
     return 0
 
 

@@ -229,7 +229,7 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "destination",
         metavar="DEST",
-        help="NAME.safetensors (with the card NAME.json) or NAME.pt",
+        help="NAME.safetensors (with the card NAME.json) or NAME.pt; a missing folder is made",
     )
     parser.add_argument(
         "--dtype", choices=("float32", "float16"), default="float32", help="default: %(default)s"

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from biml.cli import add_data_dir, add_dir_model
 from biml.errors import UsageError
 from biml.evaluation.symbolic import SYMBOLIC
 from biml.reproduce.experiments import ALL_EXPERIMENTS, EXPERIMENTS
@@ -35,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("reproduction"),
         metavar="FOLDER",
-        help="for the page, figures and tables (%(default)s)",
+        help="for the page, figures and tables, made if it is missing (%(default)s)",
     )
     option("--seed", type=int, default=0, metavar="N", help="of remappings, orders, samples (0)")
     option(
@@ -44,13 +45,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="let networks lapse in samples too, at the rate fitted to people; the published "
         "samples do not lapse, and those of symbolic models always do",
     )
-    option(
-        "--dir_model",
-        default="out_models",
-        metavar="FOLDER",
-        help="searched for models first (%(default)s)",
-    )
-    option("--data_dir", type=Path, metavar="FOLDER", help="searched for data folders first")
+    add_dir_model(parser, "folder to search first for models")
+    add_data_dir(parser)
     option("--workers", type=int, metavar="N", help="processes (one for each core)")
 
 

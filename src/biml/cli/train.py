@@ -10,6 +10,7 @@ from types import UnionType
 from typing import Any, get_args
 
 from biml import plugins
+from biml.cli import add_data_dir, add_dir_model, from_plugins
 from biml.errors import UsageError
 from biml.training.config import Interval, Option, RuntimeConfig, TrainingConfig, options_of
 
@@ -23,12 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fn_out_model", required=True, metavar="NAME.pt", help="file name of the model"
     )
-    parser.add_argument(
-        "--dir_model",
-        default="out_models",
-        metavar="FOLDER",
-        help="folder of the model (default: %(default)s)",
-    )
+    add_dir_model(parser, "folder of the model, made if it is missing")
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument(
         "--resume", action="store_true", help="resume the run of this file, with its options"
@@ -36,9 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     existing.add_argument(
         "--overwrite", action="store_true", help="replace an existing file without a question"
     )
-    parser.add_argument(
-        "--data_dir", type=Path, metavar="FOLDER", help="searched first for data folders"
-    )
+    add_data_dir(parser)
     _add_config(parser, TrainingConfig, keep_defaults=False)
     _add_config(parser, RuntimeConfig)
     parser.add_argument("--quiet", action="store_true", help="print errors only")
@@ -69,7 +63,9 @@ def _add_config(
             details["metavar"] = "N" if value_type is int else "X"
         details |= {"dest": field.name, "default": field.default if keep_defaults else None}
         add = groups[option.group].add_argument
-        add(f"--{option.flag or field.name}", help=_help(option, field.default), **details)
+        kind = {"arch": "architecture", "episode_type": "episode type"}.get(field.name, "")
+        text = _help(option, field.default) + from_plugins(kind)
+        add(f"--{option.flag or field.name}", help=text, **details)
         if option.formerly:
             add(f"--{option.formerly}", help=argparse.SUPPRESS, **details)
 
