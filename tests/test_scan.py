@@ -140,4 +140,4 @@ def test_options_not_given_have_the_published_values() -> None:
     assert (options["batch_size"], options["nepochs"]) == (200, 200)
     assert resolve_options({"episode_type": "length_actions", "nepochs": 3})["nepochs"] == 3
     fast = resolve_options({"episode_type": "length_actions", "preset": "fast"})
-    assert fast["batch_size"] == resolve_options({"preset": "fast"})["batch_size"]
+    assert (fast["arch"], fast["n_queries"]) == ("staged", 8)

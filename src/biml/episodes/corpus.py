@@ -16,6 +16,7 @@ from sys import intern
 
 from biml.episodes.datasets import EvaluationSet, shuffled_index
 from biml.episodes.episode import Episode, Example
+from biml.episodes.parts import CLOSE, OPEN, decompose, to_symbols
 from biml.episodes.transforms import Transform, apply_transforms, rename, symbols_used
 from biml.errors import FormatError, UsageError, merge_errors
 from biml.io import read_text
@@ -50,6 +51,7 @@ class Corpus:
         word_groups, symbol_groups: permuted in training, inputs and outputs independently.
         p_permute: that an episode is permuted.
         transforms: of training episodes, before the permutation.
+        by_parts: whether queries are answered by parts; see `biml.episodes.parts`.
         n_study_queries: study examples of a training episode that are queried too.
         allow_overlap: whether test inputs may be training inputs.
         description: where it comes from.
@@ -67,6 +69,7 @@ class Corpus:
     transforms: tuple[Transform, ...] = ()
     n_study_queries: int = 1
     allow_overlap: bool = False
+    by_parts: bool = False
     description: str = "a corpus"
 
     def __post_init__(self) -> None:
@@ -97,7 +100,11 @@ class Corpus:
         words, symbols = symbols_used(Episode(self.train, self.all_tests))
         words += [word for group in self.word_groups for word in group]
         symbols += [symbol for group in self.symbol_groups for symbol in group]
-        return Vocabulary.from_words_and_symbols(sorted(set(words)), sorted(set(symbols)))
+        words, symbols = sorted(set(words)), sorted(set(symbols))
+        phrases = [OPEN, *words, CLOSE] if self.by_parts else []
+        if shared := set(phrases).intersection(symbols):
+            raise UsageError(f"answers by parts: {min(shared)!r} must not be an output symbol")
+        return Vocabulary.from_words_and_symbols(words, [*symbols, *phrases])
 
     @cached_property
     def all_tests(self) -> Pairs:
@@ -163,13 +170,42 @@ class Corpus:
         rng.shuffle(study)
         return replace(episode, study=tuple(study))
 
+    @cached_property
+    def showing_all(self) -> "Corpus":
+        """The same with study sets that show every word of the queries that is permuted."""
+        words = frozenset(word for group in self.word_groups for word in group)
+        return replace(self, shown_words=self.shown_words | words)
+
+    def answer_by_parts(self, queries: Iterable[Example], rng: Random) -> Pairs:
+        """The queries with targets in parts, without those where these are ambiguous.
+
+        A third of the queries, and another, is replaced by a phrase that is quoted in the target,
+        or in that of such a phrase, so that short queries are learned as well.
+        """
+        answered: dict[Example, None] = {}
+        for query in queries:
+            level = rng.randint(0, 2)
+            parts = decompose(query.input, query.output, self.outputs)
+            while level and (phrases := [p for p in parts or () if not isinstance(p, str)]):
+                phrase = rng.choice(phrases)
+                query, level = Example(phrase, self.outputs[phrase]), level - 1
+                parts = decompose(query.input, query.output, self.outputs)
+            if parts is not None:
+                answered[query._replace(output=to_symbols(parts))] = None
+        return tuple(answered)
+
+    @cached_property
+    def outputs(self) -> Mapping[tuple[str, ...], tuple[str, ...]]:
+        return {pair.input: pair.output for pair in self.train}
+
     def permute(self, episode: Episode, rng: Random) -> Episode:
         """With probability `p_permute`, permute words and symbols, no group by the identity."""
         groups = (self.word_groups, self.symbol_groups)
         if not any(groups) or rng.random() >= self.p_permute:
             return episode
-        used = symbols_used(episode)
-        return rename(episode, *map(_permutation, used, groups, (rng, rng)))
+        words, symbols = map(_permutation, symbols_used(episode), groups, (rng, rng))
+        # Responses by parts quote words.
+        return rename(episode, words, symbols | words if self.by_parts else symbols)
 
     def evaluation(
         self, seed: int, tests: Iterable[str] | None = None, *, n_study: int | None = None
@@ -219,8 +255,13 @@ class CorpusDataset:
 
     corpus: Corpus
     seed: int
-    n_queries: int = 1  #: novel queries that share a study set
+    n_queries: int = 1
+    """Novel queries that share a study set; if several, it shows all their permuted words."""
     n_study: int | None = None  #: by default that of the corpus
+
+    def __post_init__(self) -> None:
+        if self.n_queries > 1:
+            object.__setattr__(self, "corpus", self.corpus.showing_all)
 
     @property
     def description(self) -> str:
@@ -232,12 +273,14 @@ class CorpusDataset:
     def __getitem__(self, index: int) -> Episode:
         corpus, pairs = self.corpus, self.corpus.training_queries
         first = index * self.n_queries
-        queries = [
+        queries = tuple(
             pairs[shuffled_index(self.seed, first + number, len(pairs))]
             for number in range(self.n_queries)
-        ]
-        episode = Episode((), tuple(queries), name=f"corpus episode {index}")
+        )
         rng = generator(self.seed, "corpus", index)
+        if corpus.by_parts:
+            queries = corpus.answer_by_parts(queries, rng)
+        episode = Episode((), queries, name=f"corpus episode {index}")
         given = corpus.given if corpus.given_in_training else ()
         episode = corpus.add_study(episode, rng, n=self.n_study, given=given)
         episode = apply_transforms((*corpus.transforms, corpus.permute), episode, rng)

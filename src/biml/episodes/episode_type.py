@@ -5,7 +5,7 @@ meta-grammar, the gold episode or human responses, and apply transforms in the o
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,14 @@ from biml.errors import BimlError, UsageError
 from biml.grammar import GOLD, MetaGrammar
 from biml.grammar.meta_grammar import COLOURS, GOLD_QUERIES, GOLD_STUDY, WORDS
 from biml.paths import DataFolders
+from biml.rng import derive_seed
 from biml.vocabulary import Vocabulary
 
 TrainingFactory = Callable[[DataFolders, int], EpisodeDataset]
 
 EvaluationFactory = Callable[[DataFolders, int], EvaluationSet]
+
+ValidationFactory = Callable[[DataFolders, int], list[Episode]]
 
 CorpusFactory = Callable[[DataFolders], Corpus]
 
@@ -49,6 +52,9 @@ FEW_SHOT_FOLDER, PROBE_FOLDER = "few_shot/val_behavior", "data_behavior_probes/v
 """Folders of `data_human` with responses."""
 
 GOLD_FOLDER = "few_shot/val_gold"
+
+PARTS_VALIDATION = 40
+"""Fresh episodes that validate a model which answers by parts."""
 
 VANILLA_PER_EPOCH = 200
 """Presentations of the 14 gold pairs in an epoch: 8 steps of 25, as in released checkpoints."""
@@ -86,6 +92,7 @@ class EpisodeType:
         meta_grammar: that of another language, which curriculum stages are sampled from.
         training_defaults: by preset, options of `biml train` with other defaults than usual.
         n_validation: episodes of its evaluation that validate during training; 0 for all.
+        validation: opens the episodes that validate during training, if those are others.
         by_item: whether accuracy is reported for each `Example.item` of the queries too.
         max_input, max_output: words of the longest input, and the default limit on the length of a
             response; at least those of `meta_grammar`.
@@ -110,6 +117,7 @@ class EpisodeType:
     vocabulary: Vocabulary | Callable[[DataFolders], Vocabulary] = PUBLISHED_VOCAB
     training_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
     n_validation: int = 0
+    validation: ValidationFactory | None = None
     by_item: bool = False
     meta_grammar: MetaGrammar | None = None
     max_input: int = 8
@@ -188,6 +196,8 @@ class EpisodeType:
 
     def open_validation(self, data: DataFolders, seed: int) -> list[Episode]:
         """The presented episodes that validate a model during training."""
+        if self.validation:
+            return self.validation(data, seed)
         evaluation = self.open_evaluation(data, seed)
         if self.n_validation:
             evaluation = evaluation.evenly_spaced(self.n_validation)
@@ -333,22 +343,34 @@ def corpus_type(
     n_study: int | None = None,
     is_trained: bool = True,
     uses_study: bool = True,
+    by_parts: bool = False,
+    vocabulary: Vocabulary | None = None,
     **details: Any,
 ) -> EpisodeType:
     """The episode type of a corpus and some of its test sets (by default all).
 
-    `n_study` is the size of study sets in the evaluation, where it is not that of the corpus.
+    `n_study` is the size of study sets in the evaluation, where it is not that of the corpus. With
+    `by_parts`, responses may quote phrases (`biml.episodes.parts`).
     """
 
     def opened(data: DataFolders) -> Corpus:
         corpus = open_corpus(data)
+        if by_parts:
+            return replace(corpus, by_parts=True, n_study_queries=0)
         return corpus if uses_study else corpus.without_study()
+
+    def parts_validation(data: DataFolders, seed: int) -> list[Episode]:
+        # A test target may have no decomposition into phrases of training pairs.
+        episodes = CorpusDataset(opened(data), derive_seed(seed, "validation"), n_queries=8)
+        return [episodes[index] for index in range(PARTS_VALIDATION)]
 
     return EpisodeType(
         name,
         summary,
         evaluation=lambda data, seed: opened(data).evaluation(seed, tests, n_study=n_study),
         training=(lambda data, seed: CorpusDataset(opened(data), seed)) if is_trained else None,
+        validation=parts_validation if by_parts else None,
         uses_study=uses_study,
-        **{"vocabulary": lambda data: open_corpus(data).vocabulary} | details,
+        vocabulary=vocabulary or (lambda data: opened(data).vocabulary),
+        **details,
     )

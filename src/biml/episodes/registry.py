@@ -142,19 +142,39 @@ def _joint_type(name: str, summary: str, fold: int = 0) -> EpisodeType:
 _WITHOUT_STUDY = ", without study examples (basic seq2seq)"
 
 
-def _scan_type(split: str, *, uses_study: bool = True) -> EpisodeType:
+_FAST_SCAN = {
+    "nlayers_encoder": 3,
+    "nlayers_query": 2,
+    "nlayers_decoder": 3,
+    "emb_size": 96,
+    "batch_size": 24,
+    "n_queries": 8,
+    "nepochs": 24,
+    "lr": 0.002,
+    "curriculum": False,
+    "aux_loss_weight": 0.0,
+}
+
+
+def _scan_type(split: str, *, uses_study: bool = True, by_parts: bool = False) -> EpisodeType:
+    suffix = "+parts" if by_parts else "" if uses_study else "_vanilla"
+    summary = ", answered by parts" if by_parts else "" if uses_study else _WITHOUT_STUDY
     return corpus_type(
-        f"{split}_actions{'' if uses_study else '_vanilla'}",
-        f"SCAN, {split.replace('_', ' ')} split{'' if uses_study else _WITHOUT_STUDY}",
+        f"{split}_actions{suffix}",
+        f"SCAN, {split.replace('_', ' ')} split{summary}",
         partial(scan_corpus, split),
         uses_study=uses_study,
-        vocabulary=SCAN_VOCAB,
+        by_parts=by_parts,
+        vocabulary=None if by_parts else SCAN_VOCAB,
         max_input=9,
         max_output=50,
         n_validation=200,
         data_sources=("SCAN",),
         label="BIML" if uses_study else "Basic seq2seq",
-        training_defaults={"paper": {"arch": "pairwise", "batch_size": 200, "nepochs": 200}},
+        training_defaults={
+            "paper": {"arch": "pairwise", "batch_size": 200, "nepochs": 200},
+            "fast": _FAST_SCAN,
+        },
     )
 
 
@@ -318,6 +338,7 @@ _ROWS = (
         paper_model="MLC (probes)",
     ),
     *(_scan_type(split) for split in SPLITS),
+    _scan_type("length", by_parts=True),
     *(_scan_type(split, uses_study=False) for split in SPLITS),
     *(_cogs_type(name) for name in _COGS_TYPES),
     *(_cogs_type(name, uses_study=False) for name in _COGS_TYPES),

@@ -17,6 +17,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from biml.episodes.episode import Episode, Example
+from biml.episodes.parts import OPEN, respond_by_parts
+from biml.errors import UsageError
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Response, check_lapse
 from biml.networks.base import EpisodeNetwork, exact_match, output_mask
 
@@ -50,7 +52,9 @@ class NetworkResponder:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        return self.network.vocabulary.output.symbols
+        symbols = self.network.vocabulary.output.symbols
+        # Behind it are words, for quotations.
+        return symbols[: symbols.index(OPEN)] if answers_by_parts(self.network) else symbols
 
     def log_prob(self, episodes: Sequence[Episode], /) -> list[list[np.ndarray]]:
         return self._in_batches(response_log_probs, episodes)
@@ -168,8 +172,30 @@ def greedy_decode(
     """Take the most probable symbol at each step, for every query of every episode.
 
     A response ends at EOS or is cut at `max_length` symbols. SOS, PAD and symbols outside an
-    episode's pool are never chosen.
+    episode's pool are never chosen. A network that answers by parts (`biml.episodes.parts`) also
+    responds to the phrases that it quotes.
     """
+    decode = partial(_greedy_decode, network, max_length=max_length, max_tokens=max_tokens)
+    if answers_by_parts(network):
+        return respond_by_parts(decode, episodes, max_length)
+    return decode(episodes)
+
+
+def answers_by_parts(network: EpisodeNetwork) -> bool:
+    return OPEN in network.vocabulary.output.index
+
+
+def _require_direct_answers(network: EpisodeNetwork) -> None:
+    if answers_by_parts(network):
+        raise UsageError(
+            "this model answers by parts, so that only its best responses are known, not their "
+            "probabilities; use --max"
+        )
+
+
+def _greedy_decode(
+    network: EpisodeNetwork, episodes: Sequence[Episode], max_length: int, max_tokens: int
+) -> list[list[Response]]:
     distinct = deduplicate(episodes)
     responses: list[Response] = [()] * len(distinct)
     with inference_mode(network):
@@ -196,6 +222,7 @@ def sample_decode(
     numbers are drawn beforehand in the order of the queries, so that samples depend on the
     generator (on the CPU) and not on batching; equal queries get samples of their own.
     """
+    _require_direct_answers(network)
     check_lapse(p_lapse)
     distinct = deduplicate(episodes)
     n_samples = n * sum(map(len, distinct.query_index))
@@ -276,6 +303,7 @@ def response_log_probs(
     The softmax is over all output entries, SOS and PAD too, as in training; in an episode with a
     pool it is over the pool and EOS, and a symbol outside the pool has probability zero.
     """
+    _require_direct_answers(network)
     distinct = deduplicate(episodes)
     output = network.vocabulary.output
     responses = [
@@ -347,7 +375,14 @@ def teacher_forced_exact_match(
     """For each episode and query whether `greedy_decode` would give its target.
 
     One pass over the targets, several times as fast as decoding (see `networks.base.exact_match`).
+    A network that answers by parts decodes.
     """
+    if answers_by_parts(network):
+        responses = greedy_decode(network, episodes, max_length, max_tokens=max_tokens)
+        return [
+            [response == query.output for query, response in zip(e.queries, of_one, strict=True)]
+            for e, of_one in zip(episodes, responses, strict=True)
+        ]
     is_exact = [[False] * len(episode.queries) for episode in episodes]
     device = next(network.parameters()).device
     with inference_mode(network):
