@@ -47,12 +47,12 @@ def test_decomposition_has_the_fewest_parts(scan_outputs, command, expected):
 
 
 def test_ambiguous_decomposition_is_none(scan_outputs):
-    words = tuple(["jump", "and", "jump", "twice"])
+    words = ("jump", "and", "jump", "twice")
     assert decompose(words, scan_outputs[words], scan_outputs) is None
 
 
 def test_decomposition_uses_training_outputs_only(scan_outputs):
-    words = tuple(["walk", "around", "left", "thrice"])
+    words = ("walk", "around", "left", "thrice")
     assert words not in scan_outputs  # longer than all training outputs
     longer = (*words, "and", "run")
     parts = decompose(longer, SCAN_GRAMMAR.interpret(longer), scan_outputs)
@@ -94,10 +94,10 @@ def test_responses_are_put_together_and_phrases_answered_once():
 
     queries = tuple(pair(text, "") for text in ("a twice and b", "b twice", "a twice and b"))
     (responses,) = respond_by_parts(respond, [Episode((), queries)], 10)
-    assert responses == [tuple(["A", "A", "B", "B"]), (), tuple(["A", "A", "B", "B"])]
+    assert responses == [("A", "A", "B", "B"), (), ("A", "A", "B", "B")]
     assert sorted(answered) == ["a", "a twice", "a twice and b", "b", "b twice"]
     (cut,) = respond_by_parts(respond, [Episode((), queries[:1])], 3)
-    assert cut == [tuple(["A", "A", "B"])]
+    assert cut == [("A", "A", "B")]
 
 
 def test_training_episodes_quote_permuted_words():
