@@ -14,6 +14,7 @@ import os
 import resource
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -31,12 +32,13 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Rate:
-    """What one process found: seconds and episodes a step, seconds of assembling a batch, peak
-    bytes."""
+    """What one process found: seconds and episodes a step, seconds of assembling a batch; and of
+    all processes together the seconds of computing a step, and peak bytes."""
 
     step: float
     episodes: float
     assembly: float
+    computing: float
     peak: float
 
 
@@ -46,20 +48,22 @@ class Job:
 
     config: TrainingConfig
     steps: int
+    data_dir: Path | None = None
 
     def run(self, group: ProcessGroup) -> None:
         self.measure(group)
 
     def measure(self, group: ProcessGroup) -> Rate:
-        material = open_training_data(self.config, None)
+        material = open_training_data(self.config, self.data_dir)
         learner = TrainStep(material.network, material.dataset, self.config, group)
         learner.steps_done = learner.total_steps * 9 // 10  # beyond any curriculum: full episodes
         learner.step()
         first = learner.steps_done
-        began = time.perf_counter()
+        began, computing = time.perf_counter(), time.process_time()
         for _ in range(self.steps):
             learner.step()
         taken = (time.perf_counter() - began) / self.steps
+        computing = (time.process_time() - computing) / self.steps
         shown = [
             self.config.episodes_seen(done, learner.total_steps)
             for done in (first, learner.steps_done)
@@ -67,12 +71,12 @@ class Job:
         began = time.thread_time()
         learner._build_batch(learner.steps_done)
         assembly = time.thread_time() - began
-        peak = torch.tensor(_peak_memory(), dtype=torch.float64)
-        group.all_reduce(peak)
-        return Rate(taken, (shown[1] - shown[0]) / self.steps, assembly, peak.item())
+        summed = torch.tensor([computing, peak_memory()], dtype=torch.float64)
+        group.all_reduce(summed)
+        return Rate(taken, (shown[1] - shown[0]) / self.steps, assembly, *summed.tolist())
 
 
-def _peak_memory() -> float:
+def peak_memory() -> float:
     """Most bytes that this process held."""
     try:
         with open("/proc/self/status") as status:

@@ -43,6 +43,8 @@ ARCHITECTURES: dict[str, Architecture] = {
             PairwiseConfig,
             PairwiseTransformer,
             "the published transformer for SCAN and COGS: each study example read beside the query",
+            cpu_micro_batch_tokens=16384,
+            amx_micro_batch_tokens=16384,
         ),
         Architecture(
             "staged",
