@@ -28,8 +28,8 @@ REVERSING = Grammar.parse(
 )
 
 
-def sheet(text: str) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """An answer sheet written as `words: SYMBOLS; words: SYMBOLS`."""
+def response_set(text: str) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """A response set written as `words: SYMBOLS; words: SYMBOLS`."""
     pairs = [part.split(":") for part in text.split(";")]
     return [(tuple(words.split()), tuple(symbols.split())) for words, symbols in pairs]
 
@@ -210,7 +210,7 @@ PERFECT = "a: R; b a: G R; a c a: R B R"
 def test_patterns_of_a_response_set(
     text: str, perfect: bool, one_to_one: bool, iconic: bool, exclusive: bool
 ) -> None:
-    pairs = sheet(text)
+    pairs = response_set(text)
     assert open_ended.is_perfect(pairs) is perfect
     assert open_ended.is_one_to_one(pairs) is one_to_one
     assert open_ended.is_iconic(pairs) is iconic

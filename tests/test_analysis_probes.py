@@ -51,8 +51,8 @@ def test_kinds_of_trials(study: str, pool: str, query: str, kind: str) -> None:
     ],
 )
 def test_consistent_responses(study: str, query: str, response: str, consistent: bool) -> None:
-    asked = trial(study, "c1 c2", query)
-    assert asked.is_consistent(tuple(response.split())) is consistent
+    probe = trial(study, "c1 c2", query)
+    assert probe.is_consistent(tuple(response.split())) is consistent
 
 
 def test_counter_examples_are_repeated_outputs() -> None:

@@ -55,8 +55,8 @@ def test_study_examples_are_other_pairs_of_the_corpus() -> None:
 @pytest.mark.parametrize("n_queries", [1, 3, 5])
 def test_each_pair_is_queried_once_per_epoch_in_a_new_order(n_queries: int) -> None:
     dataset = CorpusDataset(PLAIN, 0, n_queries=n_queries)
-    asked = [query for index in range(2 * len(dataset)) for query in dataset[index].queries]
-    first, second = asked[: len(PAIRS)], asked[len(PAIRS) : 2 * len(PAIRS)]
+    every = [query for index in range(2 * len(dataset)) for query in dataset[index].queries]
+    first, second = every[: len(PAIRS)], every[len(PAIRS) : 2 * len(PAIRS)]
     assert len(dataset) == -(-len(PAIRS) // n_queries)
     assert sorted(first) == sorted(second) == sorted(PAIRS)
     assert first != second

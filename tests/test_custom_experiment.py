@@ -35,7 +35,7 @@ from biml.human.readers import read_episode_files, read_response_table
 from biml.paths import DataFolders
 from biml.reproduce.published import compare_with_published
 from biml.reproduce.tables import probe_tables
-from fakes.experiments import ANSWERS, OPEN, SHEETS, STUDY, TRIAL, write_table, write_text
+from fakes.experiments import ANSWERS, OPEN, RESPONSE_SETS, STUDY, TRIAL, write_table, write_text
 from fakes.networks import small_network
 
 
@@ -135,7 +135,7 @@ def test_targets_follow_the_grammar_of_the_experiment(own: DataFolders) -> None:
     ]
     (row,) = few_shot.accuracy_by_complexity(people, few_shot_grammar(own)).to_dict("records")
     assert (row["all"], row["simple"]) == (50, 50)
-    # Answers of one person have one number, so that sheets can be put together.
+    # Answers of one person have one number, so that response sets can be put together.
     assert people["sample"].tolist() == [0, 1, 0, 1]
 
 
@@ -251,9 +251,10 @@ def test_items_may_have_different_study_sets(tmp_path: Path) -> None:
 
 
 def test_open_ended_responses_from_a_table(tmp_path: Path) -> None:
-    study = write_text(tmp_path / "sheet.txt", OPEN)
+    study = write_text(tmp_path / "open.txt", OPEN)
     data = put(
-        read_response_table(write_table(tmp_path / "r.csv", SHEETS), study), tmp_path / "data"
+        read_response_table(write_table(tmp_path / "r.csv", RESPONSE_SETS), study),
+        tmp_path / "data",
     )
     people = people_open_ended(data)
     assert people["participant"].unique().tolist() == [f"P{n}" for n in range(6)]

@@ -7,7 +7,7 @@ import pytest
 from biml.analysis.people import people_few_shot, people_open_ended
 from biml.cli.main import main
 from biml.paths import DataFolders
-from fakes.experiments import ANSWERS, HEADER, OPEN, SHEETS, write_table, write_text
+from fakes.experiments import ANSWERS, HEADER, OPEN, RESPONSE_SETS, write_table, write_text
 
 
 def test_the_command_prints_the_folder_and_how_to_evaluate_models(
@@ -21,8 +21,8 @@ def test_the_command_prints_the_folder_and_how_to_evaluate_models(
     assert "few-shot: 4 responses of 2 participants to 2 items" in output
     assert "--data_dir responses-data --episode_type few_shot_human" in output
     open_study = write_text(Path("open.txt"), OPEN)
-    write_table(Path("sheets.csv"), SHEETS)
-    more = ["data", "import", "sheets.csv", "--study", str(open_study), "--dest", "responses-data"]
+    write_table(Path("sets.csv"), RESPONSE_SETS)
+    more = ["data", "import", "sets.csv", "--study", str(open_study), "--dest", "responses-data"]
     assert main(more) == 0
     data = DataFolders(Path("responses-data"), defaults=())
     assert len(people_few_shot(data)) == 4
@@ -103,10 +103,10 @@ def test_undefined_action_counts_as_a_symbol_of_the_vocabulary(
 
 
 def test_the_current_folder_is_imported_under_its_own_name(tmp_path, monkeypatch) -> None:
-    write_text(tmp_path / "sheets" / "one.txt", OPEN)
-    monkeypatch.chdir(tmp_path / "sheets")
+    write_text(tmp_path / "sets" / "one.txt", OPEN)
+    monkeypatch.chdir(tmp_path / "sets")
     assert main(["data", "import", "."]) == 0
-    assert Path("sheets-data/data_human").is_dir()
+    assert Path("sets-data/data_human").is_dir()
     assert not Path("-data").exists()
 
 

@@ -9,7 +9,16 @@ from biml.cli.main import main
 from biml.episodes.registry import episode_type
 from biml.errors import BimlError, FormatError
 from biml.paths import DataFolders
-from fakes.experiments import ANSWERS, HEADER, OPEN, SHEETS, STUDY, TRIAL, write_table, write_text
+from fakes.experiments import (
+    ANSWERS,
+    HEADER,
+    OPEN,
+    RESPONSE_SETS,
+    STUDY,
+    TRIAL,
+    write_table,
+    write_text,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -80,23 +89,23 @@ def test_the_study_option_goes_with_a_table_only(capsys) -> None:
 
 
 def test_an_open_ended_task_needs_participants(capsys) -> None:
-    rows = [row[1:] for row in SHEETS]
+    rows = [row[1:] for row in RESPONSE_SETS]
     path = table(*rows, header=HEADER[1:])
     error = refused(capsys, path, "--study", "open.txt")
     assert "line 2: there is no participant" in error
 
 
 def test_missing_open_ended_responses_are_listed(capsys) -> None:
-    path = table(*SHEETS[:4], *SHEETS[6:8])
+    path = table(*RESPONSE_SETS[:4], *RESPONSE_SETS[6:8])
     error = refused(capsys, path, "--study", "open.txt")
     assert re.search(r"r\.csv: P1 .*'wug blick', 'blick toma'; P2 ", error)
     assert "open.txt" in error
-    many = [row for row in SHEETS if row[1] != "wug"]
+    many = [row for row in RESPONSE_SETS if row[1] != "wug"]
     error = refused(capsys, table(*many), "--study", "open.txt")
     assert re.search("P4 .*'wug'; 1 more", error)
-    write_text(Path("sheets") / "one.txt", OPEN)
-    write_text(Path("sheets") / "two.txt", OPEN.replace("IN: wug OUT: ■\n", ""))
-    error = refused(capsys, "sheets")
+    write_text(Path("sets") / "one.txt", OPEN)
+    write_text(Path("sets") / "two.txt", OPEN.replace("IN: wug OUT: ■\n", ""))
+    error = refused(capsys, "sets")
     assert re.search(r"two\.txt: .* 2 of the 3 queries", error)
 
 

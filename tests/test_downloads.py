@@ -56,8 +56,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         start = 0
         same = self.headers.get("If-Range") == server.tag
-        if server.ranges and same and (asked := self.headers.get("Range")):
-            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+        if server.ranges and same and (wanted := self.headers.get("Range")):
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
             self.send_response(206)
             whole = len(body)
             self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")

@@ -67,7 +67,7 @@ def data(shared: Path) -> DataFolders:
     return DataFolders(shared, ())
 
 
-def asked(name: str, data: DataFolders, repeat: int = 0) -> list[Episode]:
+def evaluated(name: str, data: DataFolders, repeat: int = 0) -> list[Episode]:
     return EPISODE_TYPES[name].open_evaluation(data, 1).repeat(repeat)
 
 
@@ -157,13 +157,13 @@ def test_training_episodes_are_reproducible_and_in_the_vocabulary(
 
 def test_study_queries_keep_the_targets_of_study_examples(data: DataFolders) -> None:
     for name in ("algebraic", "algebraic_noise", "algebraic+biases", "algebraic+slips"):
-        for episode in (*trained(name, data, 40), *asked(name, data)):
+        for episode in (*trained(name, data, 40), *evaluated(name, data)):
             assert pairs(copied(episode)) == pairs(episode.study)
             assert (len(episode.study), len(novel(episode))) == (14, 10)
 
 
 def test_copy_only_episodes_have_study_queries_only(data: DataFolders) -> None:
-    for episode in (*trained("retrieve", data, 20), *asked("retrieve", data)):
+    for episode in (*trained("retrieve", data, 20), *evaluated("retrieve", data)):
         assert len(episode.queries) == 14
         assert pairs(list(episode.queries)) == pairs(episode.study)
         assert not novel(episode)
@@ -186,7 +186,7 @@ def test_share_of_corrupted_targets_is_the_published_one(data: DataFolders) -> N
     # At most 0.2 more; flipped rules and one-to-one answers often equal the algebraic ones.
     assert 0.08 < share_of_changed_targets(trained("algebraic+biases", data, 300)) < 0.25
     for name in ("algebraic", "algebraic_noise", "algebraic+biases", "algebraic+slips", "joint"):
-        assert share_of_changed_targets(asked(name, data)) == 0
+        assert share_of_changed_targets(evaluated(name, data)) == 0
 
 
 def test_slips_corrupt_long_queries_more_often(data: DataFolders) -> None:
@@ -208,7 +208,7 @@ def test_gold_episode_is_the_published_one(data: DataFolders, shared: Path) -> N
 
 
 def test_gold_evaluation_has_a_hundred_remappings(data: DataFolders) -> None:
-    episodes = asked("few_shot_gold", data)
+    episodes = evaluated("few_shot_gold", data)
     assert len(episodes) == 100
     assert len({str(episode.remapping) for episode in episodes}) == 100
     for episode in episodes:
@@ -220,15 +220,15 @@ def test_gold_evaluation_has_a_hundred_remappings(data: DataFolders) -> None:
 
 @pytest.mark.published_data
 def test_number_of_human_few_shot_responses(data: DataFolders) -> None:
-    assert size(asked("few_shot_human", data)) == (217, 990)
-    assert size(asked("few_shot_human_mult10", data)) == (2170, 9900)
-    assert size(asked("human_vanilla", data)) == (215, 980)
-    assert not any(query.in_study for query in queries(asked("few_shot_human", data)))
+    assert size(evaluated("few_shot_human", data)) == (217, 990)
+    assert size(evaluated("few_shot_human_mult10", data)) == (2170, 9900)
+    assert size(evaluated("human_vanilla", data)) == (215, 980)
+    assert not any(query.in_study for query in queries(evaluated("few_shot_human", data)))
 
 
 def test_remapped_responses_can_be_restored(data: DataFolders, shared: Path) -> None:
     files = read_episodes(shared / "data_human" / "few_shot" / "val_behavior")
-    for file, shown in zip(files, asked("few_shot_human", data), strict=True):
+    for file, shown in zip(files, evaluated("few_shot_human", data), strict=True):
         assert shown.name == file.name
         assert {query.output[0] for query in shown.queries} <= set(COLOURS)
         back = [undo_remapping(shown, query.output) for query in shown.queries]
@@ -236,11 +236,11 @@ def test_remapped_responses_can_be_restored(data: DataFolders, shared: Path) -> 
 
 
 def test_vanilla_types_have_no_study_examples_and_no_remapping(data: DataFolders) -> None:
-    (gold,) = asked("few_shot_vanilla", data)
+    (gold,) = evaluated("few_shot_vanilla", data)
     assert (len(copied(gold)), len(novel(gold))) == (14, 10)
     (presentation,) = trained("few_shot_vanilla", data, 1)
     assert set(presentation.queries) == set(copied(gold))
-    for episode in (gold, presentation, *asked("human_vanilla", data)):
+    for episode in (gold, presentation, *evaluated("human_vanilla", data)):
         assert episode.study == ()
         assert {w for q in episode.queries for w in q.input} <= set(
             EPISODE_TYPES["human_vanilla"].vocabulary.input.symbols
@@ -288,7 +288,7 @@ def test_held_out_participants_are_not_in_training(data: DataFolders, kind: str)
         training = EPISODE_TYPES[name].open_training(data, 1)
         # Every third presentation of a joint training is of the open-ended task.
         met = {Path(training[i].name).name for i in range(2, 602, 3)}
-        held = {Path(episode.name).name for episode in asked(name, data)}
+        held = {Path(episode.name).name for episode in evaluated(name, data)}
         assert len(met | held) == 29
         assert not met & held
 
@@ -305,14 +305,14 @@ def test_joint_training_has_three_equal_parts(data: DataFolders) -> None:
 
 
 def test_freeform_evaluation_has_a_hundred_sets_of_seven_inputs(data: DataFolders) -> None:
-    episodes = asked("open_end_freeform", data)
+    episodes = evaluated("open_end_freeform", data)
     assert len(episodes) == 100
     assert all((len(e.study), len(e.queries)) == (0, 7) for e in episodes)
     assert len({query.input for query in queries(episodes)}) > 100
 
 
 def test_probe_responses_are_within_the_remapped_pool(data: DataFolders) -> None:
-    episodes = asked("probe_human", data)
+    episodes = evaluated("probe_human", data)
     assert len(episodes) == 12
     assert Counter(len(e.pool or ()) for e in episodes) == {2: 9, 6: 3}
     for episode in episodes:
@@ -323,7 +323,7 @@ def test_probe_responses_are_within_the_remapped_pool(data: DataFolders) -> None
 
 def test_pool_is_a_study_example_without_input(data: DataFolders) -> None:
     for episode in (
-        *asked("probe_human_w_pool", data),
+        *evaluated("probe_human_w_pool", data),
         *trained("probe_human_w_pool", data, 50),
     ):
         (pool,) = [example for example in episode.study if not example.input]

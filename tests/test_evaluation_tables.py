@@ -11,7 +11,7 @@ from biml.analysis.people import few_shot_grammar
 from biml.cli.main import main
 from biml.networks import checkpoint
 from biml.paths import DataFolders
-from fakes.experiments import OPEN, SHEETS, write_table, write_text
+from fakes.experiments import OPEN, RESPONSE_SETS, write_table, write_text
 from fakes.networks import small_network
 
 
@@ -27,9 +27,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_table(Path("r.csv"))
     write_text(Path("study.txt"))
     assert main(["data", "import", "r.csv", "--study", "study.txt", "--dest", "mine"]) == 0
-    write_table(Path("sheets.csv"), SHEETS)
+    write_table(Path("sets.csv"), RESPONSE_SETS)
     write_text(Path("open.txt"), OPEN)
-    assert main(["data", "import", "sheets.csv", "--study", "open.txt", "--dest", "mine"]) == 0
+    assert main(["data", "import", "sets.csv", "--study", "open.txt", "--dest", "mine"]) == 0
     return tmp_path
 
 

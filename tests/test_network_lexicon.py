@@ -75,10 +75,10 @@ def test_tokens_that_are_no_word_receive_nothing_from_the_lexicon() -> None:
     torch.manual_seed(0)
     entries = build_lexicon_index([[NO_SLOT, 0, 1, 0]], [[]])
     layer = LexiconExchange(StagedConfig(nheads=2, emb_size=8, ff_mult=1))
-    told = layer.broadcast(torch.randn(3, 8), entries)
-    assert told[0].abs().sum() == 0
-    torch.testing.assert_close(told[1], told[3])
-    assert not torch.allclose(told[1], told[2])
+    spread = layer.broadcast(torch.randn(3, 8), entries)
+    assert spread[0].abs().sum() == 0
+    torch.testing.assert_close(spread[1], spread[3])
+    assert not torch.allclose(spread[1], spread[2])
 
 
 def test_the_lexicon_carries_information_between_tokens_of_a_word() -> None:

@@ -49,8 +49,8 @@ def test_decoding_step_by_step_gives_the_logits_of_the_forward_pass(net: StagedN
     memory = net.encode(batch)
     for step in range(batch.target.shape[1]):
         logits = net.decode_step(memory, batch.decoder_input[:, step])
-        asked = filled(batch.target)[:, step]
-        torch.testing.assert_close(logits[asked], at_once[asked, step], atol=1e-4, rtol=1e-4)
+        present = filled(batch.target)[:, step]
+        torch.testing.assert_close(logits[present], at_once[present, step], atol=1e-4, rtol=1e-4)
 
 
 def test_rows_can_be_dropped_from_the_decoder_state(net: StagedNetwork) -> None:
@@ -60,8 +60,8 @@ def test_rows_can_be_dropped_from_the_decoder_state(net: StagedNetwork) -> None:
     net.decode_step(memory, batch.decoder_input[:, 0])
     memory = memory.select(keep)
     logits = net.decode_step(memory, batch.decoder_input[keep, 1])
-    asked = filled(batch.target)[keep, 1]
-    torch.testing.assert_close(logits[asked], net(batch)[keep, 1][asked], atol=1e-4, rtol=1e-4)
+    present = filled(batch.target)[keep, 1]
+    torch.testing.assert_close(logits[present], net(batch)[keep, 1][present], atol=1e-4, rtol=1e-4)
 
 
 def test_micro_batches_hold_the_rows_of_the_batch_and_give_the_same_loss(

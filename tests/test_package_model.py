@@ -163,8 +163,8 @@ def test_benchmarks_that_do_not_apply_are_omitted_with_a_reason(shared: Path) ->
 def test_responses_changed_by_rounding_are_counted(few: None) -> None:
     one, other = small_network(1), small_network(2)
     assert count_changed_responses(one, one, DataFolders())[0] == 0
-    changed, asked = count_changed_responses(one, other, DataFolders())
-    assert 0 < changed <= asked
+    changed, total = count_changed_responses(one, other, DataFolders())
+    assert 0 < changed <= total
 
 
 def test_exact_matches_may_be_longer_than_ten_symbols() -> None:

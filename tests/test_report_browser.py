@@ -72,7 +72,7 @@ def find(browser: Any, css: str) -> Any:
 
 
 def digits(colour: str) -> list[str]:
-    """Red, green and blue, and opacity where it is told."""
+    """Red, green and blue, and opacity where it is given."""
     return re.findall(r"[\d.]+", colour)
 
 
@@ -139,8 +139,8 @@ def test_sorting_works_by_keyboard_and_is_announced_to_screen_readers(page: Any)
     second.send_keys(" ")
     heads = page.find_elements("css selector", "#few-shot .answers thead th")
     assert [h.get_attribute("aria-sort") for h in heads[:2]] == ["none", "descending"]
-    told = find(page, "#status").get_attribute("textContent")
-    assert told == "Table sorted by People, descending"
+    announced = find(page, "#status").get_attribute("textContent")
+    assert announced == "Table sorted by People, descending"
 
 
 def test_missing_values_are_sorted_last(page: Any) -> None:

@@ -114,8 +114,8 @@ def test_models_scored_on_other_responses_are_not_compared(results: Results) -> 
 
 @pytest.mark.published_data
 def test_models_scored_on_other_responses_are_listed(results: Results) -> None:
-    told = [one for one in results.exclusions if "other responses" in one.reason]
-    assert [(one.model, one.experiment, one.measurement) for one in told] == [
+    listed = [one for one in results.exclusions if "other responses" in one.reason]
+    assert [(one.model, one.experiment, one.measurement) for one in listed] == [
         ("vanilla", "table1", "differences, few-shot")
     ]
 
@@ -161,7 +161,7 @@ def test_published_values_of_absent_models_can_be_listed() -> None:
     mine = found.xs("mine", level="model")["reproduced"]
     assert mine.fillna(-1).tolist() == [-1, 60, -1]
     assert len(found) == 9
-    # Nothing is told of figures that imported people cannot have.
+    # No statistic is listed that imported people cannot have.
     assert (
         len(
             compare_with_published(

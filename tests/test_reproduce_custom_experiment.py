@@ -27,7 +27,7 @@ from biml.reproduce.experiments import select_experiments
 from biml.reproduce.models import find_models
 from biml.reproduce.run import plan_jobs, reproduce
 from biml.reproduce.tables import ReproductionSpec
-from fakes.experiments import ANSWERS, OPEN, SHEETS, STUDY, write_table, write_text
+from fakes.experiments import ANSWERS, OPEN, RESPONSE_SETS, STUDY, write_table, write_text
 from fakes.networks import small_network
 
 
@@ -50,9 +50,9 @@ def spec_of(
     return ReproductionSpec(subjects, select_experiments(list(of) or None), data, quick=True)
 
 
-def results_of(asked: ReproductionSpec, folder: Path) -> Results:
+def results_of(spec: ReproductionSpec, folder: Path) -> Results:
     store = ResultCache(folder / "cache")
-    reproduce(asked, folder / "out", workers=1, cache=store)
+    reproduce(spec, folder / "out", workers=1, cache=store)
     return read_results(folder / "out")
 
 
@@ -96,7 +96,7 @@ def test_differences_for_one_participant_have_no_interval(tmp_path) -> None:
 
 @pytest.mark.parametrize(("people", "folds"), [(6, ["1", "2", "3", "4", "5", "all"]), (4, [""])])
 def test_open_ended_responses_with_and_without_folds(tmp_path, people: int, folds) -> None:
-    data = imported(tmp_path, write_text(tmp_path / "open.txt", OPEN), SHEETS[: 3 * people])
+    data = imported(tmp_path, write_text(tmp_path / "open.txt", OPEN), RESPONSE_SETS[: 3 * people])
     checkpoint.save_checkpoint(
         tmp_path / "net.pt", checkpoint.checkpoint_of(small_network(), "open_end_human_all")
     )
@@ -130,8 +130,8 @@ def test_an_item_with_two_grammars_is_rejected_before_any_computation(tmp_path) 
     for name, text in (("a", STUDY), ("b", other)):
         begun, _, rest = text.partition("*QUERY*\n")
         rules = rest[rest.index("*GRAMMAR*") :]
-        asked = f"{begun}*QUERY*\nIN: blick then toma OUT: ▲\n\n{rules}"
-        write_text(tmp_path / name / f"{name}.txt", asked)
+        text = f"{begun}*QUERY*\nIN: blick then toma OUT: ▲\n\n{rules}"
+        write_text(tmp_path / name / f"{name}.txt", text)
     put = write_experiment(read_episode_files(tmp_path / "a"), tmp_path / "data")
     # The import refuses such files; here one is laid beside the other by hand.
     shutil.copy(tmp_path / "b" / "b.txt", put / FEW_SHOT_FOLDER)

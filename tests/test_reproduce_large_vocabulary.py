@@ -17,7 +17,7 @@ from biml.reproduce.experiments import select_experiments, vocabulary_overflow
 from biml.reproduce.models import find_models
 from biml.reproduce.run import plan_jobs
 from biml.reproduce.tables import ReproductionSpec
-from fakes.experiments import ANSWERS, OPEN, SHEETS, STUDY, write_table, write_text
+from fakes.experiments import ANSWERS, OPEN, RESPONSE_SETS, STUDY, write_table, write_text
 from fakes.networks import small_network
 
 # Eleven words and nine symbols; in the open-ended task nine of both.
@@ -29,7 +29,7 @@ WIDE_OPEN = OPEN.replace(
     "\n*GRAMMAR*", f"IN: {' '.join(MORE)} OUT: {' '.join(MORE.values())}\n\n*GRAMMAR*"
 )
 WIDE_SHEETS = (
-    *SHEETS,
+    *RESPONSE_SETS,
     *((f"P{n}", "all", " ".join(MORE), " ".join(MORE.values())) for n in range(6)),
 )
 

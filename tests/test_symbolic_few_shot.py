@@ -169,11 +169,11 @@ def test_without_slips_the_mixture_is_the_gold_response_only() -> None:
 
 
 def test_perturbed_outputs_that_are_too_long_fall_back_to_the_gold_output() -> None:
-    rates, asked = SlipRates(0, 0.25, 0), episode("a h b")
-    answers = SlipOracle(symbols=SYMBOLS, rates=rates).response_distribution(asked, ("a", "h", "b"))
+    rates, shown = SlipRates(0, 0.25, 0), episode("a h b")
+    answers = SlipOracle(symbols=SYMBOLS, rates=rates).response_distribution(shown, ("a", "h", "b"))
     assert answers == pytest.approx({("A", "B", "B"): 0.75, ("B", "A", "A"): 0.25})
     short = SlipOracle(symbols=SYMBOLS, rates=rates, max_output=2)
-    assert short.response_distribution(asked, ("a", "h", "b")) == {("A", "B", "B"): 1}
+    assert short.response_distribution(shown, ("a", "h", "b")) == {("A", "B", "B"): 1}
 
 
 def test_symbol_probabilities_multiply_to_response_probabilities_that_sum_to_one() -> None:
@@ -221,11 +221,11 @@ def test_the_mixture_agrees_with_sampled_training_targets(change: Any, model: Or
 
 
 def test_samples_have_the_frequencies_of_the_mixture_and_depend_on_the_seed_alone() -> None:
-    model, asked = BiasOracle(symbols=SYMBOLS), episode("a f b")
-    ((drawn,),) = model.sample([asked], seed=1, n=5000)
-    for answer, p in model.response_distribution(asked, ("a", "f", "b")).items():
+    model, shown = BiasOracle(symbols=SYMBOLS), episode("a f b")
+    ((drawn,),) = model.sample([shown], seed=1, n=5000)
+    for answer, p in model.response_distribution(shown, ("a", "f", "b")).items():
         assert drawn.count(answer) / 5000 == pytest.approx(p, abs=0.03)
-    assert ((drawn,),) == tuple(map(tuple, model.sample([asked], seed=1, n=5000)))
+    assert ((drawn,),) == tuple(map(tuple, model.sample([shown], seed=1, n=5000)))
 
 
 @pytest.mark.parametrize("p_lapse", [0.0, 0.3])
@@ -250,12 +250,12 @@ def test_responses_and_lapses_stay_within_the_allowed_outputs() -> None:
 
 
 def test_the_grammar_is_remapped_with_the_episode(human: EvaluationSet) -> None:
-    for asked in human.repeat(3):
-        assert asked.remapping is not None
-        back = {new: old for old, new in asked.remapping.words.items()}
-        right = GOLD.interpret([back[word] for word in asked.queries[0].input])
-        remapped = tuple(asked.remapping.symbols[symbol] for symbol in right)
-        assert Oracle().respond([asked])[0][0] == remapped
+    for shown in human.repeat(3):
+        assert shown.remapping is not None
+        back = {new: old for old, new in shown.remapping.words.items()}
+        right = GOLD.interpret([back[word] for word in shown.queries[0].input])
+        remapped = tuple(shown.remapping.symbols[symbol] for symbol in right)
+        assert Oracle().respond([shown])[0][0] == remapped
 
 
 def test_a_grammar_inconsistent_with_the_study_examples_is_rejected() -> None:

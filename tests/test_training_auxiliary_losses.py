@@ -199,10 +199,10 @@ def test_episodes_without_grammar_have_no_auxiliary_loss() -> None:
 
 def test_evaluation_does_not_use_auxiliary_labels() -> None:
     network = StagedNetwork(SMALL, PUBLISHED_VOCAB, seed=1).eval()
-    told = network(network.collate([EPISODE]))
+    labelled = network(network.collate([EPISODE]))
     assert network.auxiliary_loss is None
     bare = network(network.collate([Episode(EPISODE.study, EPISODE.queries)]))
-    assert torch.equal(told, bare)
+    assert torch.equal(labelled, bare)
 
 
 def test_an_auxiliary_loss_is_rejected_for_networks_without_one(tmp_path: Path) -> None:

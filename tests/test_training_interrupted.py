@@ -67,7 +67,7 @@ def test_an_interrupted_run_resumes_to_the_very_same_weights(
 ) -> None:
     model = tmp_path / "net.pt"
     killed = number == signal.SIGKILL
-    # A run that is asked to stop saves by itself; before a kill something must have been saved.
+    # On a signal a run saves by itself; before a kill something must have been saved.
     every = "0" if killed else "60"
     with python(str(DOOR), *options(tmp_path, data), "--save_every", every) as run:
         await_file(model if killed else tmp_path / "net.history.jsonl", run)

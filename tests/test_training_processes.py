@@ -189,7 +189,7 @@ def test_a_torchrun_run_stopped_by_a_signal_to_one_process_resumes(tmp_path: Pat
 
 @dataclass(frozen=True)
 class FailsElsewhere:
-    """Ends every process but that of the tests when it is asked for an episode of a later step."""
+    """Ends every process but that of the tests when it reads an episode of a later step."""
 
     source: EpisodeDataset
     home: int

@@ -44,8 +44,8 @@ def test_warm_up_over_the_first_epoch_then_a_step_down_each_epoch() -> None:
     assert all(len(set(epoch)) == 1 for epoch in epochs)
     assert epochs[0][0] == pytest.approx(0.001)
     assert epochs[-1][0] == pytest.approx(0.05 * 0.001)
-    falls = [a[0] - b[0] for a, b in pairwise(epochs)]
-    assert falls == pytest.approx([falls[0]] * 48)
+    steps_down = [a[0] - b[0] for a, b in pairwise(epochs)]
+    assert steps_down == pytest.approx([steps_down[0]] * 48)
 
 
 def test_without_warm_up_the_rate_declines_from_the_start() -> None:

@@ -98,7 +98,7 @@ join(0)
 other.join()
 with graceful_shutdown(lambda text: print(text, flush=True)):
     print("waiting", flush=True)
-    groups[0].allreduce([torch.zeros(1)]).wait()  # in which the other never takes part
+    groups[0].allreduce([torch.zeros(1)]).wait()  # which the other never joins
 """
 
 UNREAD = """

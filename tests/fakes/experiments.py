@@ -54,7 +54,7 @@ ANSWERS = (
     ("Bo/b", "two", "blick then toma", "▲ ●"),
 )
 
-SHEETS = tuple(
+RESPONSE_SETS = tuple(
     (f"P{n}", words, words, answer)
     for n in range(6)
     for words, answer in (("wug", "■"), ("wug blick", "■ ▲"), ("blick toma", "▲ ●"))

@@ -28,7 +28,7 @@ def example(words: str, symbols: str) -> Example:
 
 
 def random_episodes(rng, n: int, queries: int = 4, pool: bool = False) -> list[Episode]:
-    """Episodes of random pairs; every query is asked several times with different targets."""
+    """Episodes of random pairs; every query occurs several times with different targets."""
 
     def pair() -> Example:
         return Example(

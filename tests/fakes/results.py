@@ -80,7 +80,7 @@ def number_tables() -> dict[str, pd.DataFrame]:
 
 
 def answers(shared: Path) -> pd.DataFrame:
-    """People's answers to all tasks, a few hostile ones, and a symbolic model's sheets."""
+    """People's answers to all tasks, a few hostile ones, and a symbolic model's response sets."""
     data = DataFolders(shared)
     few_shot = people_few_shot(data)
     hostile = {"model": "net", "task": "few_shot", "item": "DAX thrice", "query": "DAX thrice"}

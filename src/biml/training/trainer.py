@@ -138,7 +138,7 @@ class Run:
     open_training_data: OpenTrainingData
 
     def run(self, group: ProcessGroup) -> None:
-        """Take part in the run, in a process that was started for it."""
+        """Join the run, in a process that was started for it."""
         self.train(group, self.open(self.start.config), StopFlag())
 
     def open(self, config: TrainingConfig) -> TrainingData:
