@@ -235,7 +235,7 @@ def test_a_model_is_trained_and_evaluated_on_a_corpus(
     monkeypatch.chdir(tmp_path)
     corpus = replace(PERMUTED, train=PAIRS[6:], tests={"test": PAIRS[:6]})
     row = corpus_type(
-        "toy", "commands", lambda data: corpus, max_input=3, max_output=26, by_item=True
+        "toy", "commands", lambda data: corpus, max_input=3, max_output=26, reports_errors=True
     )
     monkeypatch.setitem(EPISODE_TYPES, row.name, row)
     size = ("--emb_size", "16", "--nlayers_decoder", "1", "--workers", "1", "--nsteps", "2")

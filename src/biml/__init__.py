@@ -18,6 +18,7 @@ from biml.version import __version__
 
 if TYPE_CHECKING:
     from biml.analysis.measures import register_measure
+    from biml.episodes.corpus_file import register_corpus
     from biml.episodes.episode import Episode, Example
     from biml.episodes.registry import EPISODE_TYPES, episode_type, register_episode_type
     from biml.episodes.sampling import sample_episode
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "biml.analysis.measures": ("register_measure",),
     "biml.episodes.sampling": ("sample_episode",),
+    "biml.episodes.corpus_file": ("register_corpus",),
     "biml.episodes.episode": ("Episode", "Example"),
     "biml.grammar.meta_grammar": ("COLOURS", "WORDS"),
     "biml.episodes.text_format": (
@@ -85,6 +87,7 @@ __all__ = [
     "parse_episode",
     "read_episode",
     "register_architecture",
+    "register_corpus",
     "register_episode_type",
     "register_measure",
     "register_responder",

@@ -65,14 +65,19 @@ def loaded() -> tuple[str, ...]:
     return tuple(_loaded)
 
 
-def register(table: MutableMapping[str, Row], kind: str, name: str, row: Row) -> None:
-    """Add a row to a registry; the same plugin (or notebook) may replace its own."""
-    owner = _origins.get((kind, name))
-    if name in table and owner != _running[-1]:
-        by = "built in" if owner is None else f"registered by {owner or 'the program'}"
-        raise UsageError(f"there is a {kind} {name!r} already ({by}); choose another name")
+def register(
+    table: MutableMapping[str, Row], kind: str, name: str, row: Row, *, by: str = ""
+) -> None:
+    """Add a row to a registry; the same plugin (or notebook) may replace its own.
+
+    What registers it is the running plugin, unless `by` says otherwise.
+    """
+    owner, by = _origins.get((kind, name)), by or _running[-1]
+    if name in table and owner != by:
+        whose = "built in" if owner is None else f"registered by {owner or 'the program'}"
+        raise UsageError(f"there is a {kind} {name!r} already ({whose}); choose another name")
     table[name] = row
-    _origins[kind, name] = _running[-1]
+    _origins[kind, name] = by
 
 
 def registered(kind: str) -> tuple[str, ...]:
@@ -94,7 +99,7 @@ def remember(names: Mapping[str, str], kept: object) -> None:
 def hint(kind: str, name: str) -> str:
     """What to do about a name that is unknown, as far as a checkpoint says it; else empty."""
     by = _needed.get((kind, name), "")
-    remedy = f"add --{by}" if by.startswith("plugin ") else "install it"
+    remedy = f"add --{by}" if by.startswith(("plugin ", "corpus ")) else "install it"
     return by and f"{kind} {name!r} is not known; it was registered by {by}: {remedy}"
 
 

@@ -39,6 +39,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="episodes to evaluate on (default: those that it was trained on); any wrong name "
         "lists them all" + from_plugins("episode type"),
     )
+    parser.add_argument(
+        "--corpus",
+        metavar="FILE.toml",
+        help="evaluate on a corpus of your own (default: the one that the model was trained on)",
+    )
+    parser.add_argument(
+        "--allow_overlap",
+        action="store_true",
+        help="accept test inputs of --corpus that are trained on",
+    )
     add_data_dir(parser)
 
     mode = parser.add_argument_group("what to compute (one or more)").add_argument
@@ -133,6 +143,10 @@ def check_options(args: argparse.Namespace) -> None:
         path = getattr(args, name)
         if path is not None and path.suffix.lower() not in TABLE_SUFFIXES:
             raise UsageError(f"--{name} {path}: a table ends in {' or '.join(TABLE_SUFFIXES)}")
+    if args.corpus and args.episode_type:
+        raise UsageError("--corpus and --episode_type both name the episodes; give one of them")
+    if args.allow_overlap and not args.corpus:
+        raise UsageError("--allow_overlap has no effect without --corpus; leave it out")
     for path in (args.ll_out, args.samples_out, None if args.json == "-" else args.json):
         if path is not None:
             check_writable(path)
@@ -229,7 +243,13 @@ def _finite(value: float) -> float | None:
 
 
 def _report_accuracy(args: argparse.Namespace, task: "EvalTask", console: "EvalConsole") -> Metrics:
-    from biml.evaluation.accuracy import max_target_length, single_responses, study_and_novel
+    from biml.evaluation.accuracy import (
+        error_rates,
+        max_target_length,
+        single_responses,
+        study_and_novel,
+        total_error_rate,
+    )
 
     episodes = task.evaluation.repeat(0)
     max_length = task.max_response_length(args.max_length_eval)
@@ -254,6 +274,12 @@ def _report_accuracy(args: argparse.Namespace, task: "EvalTask", console: "EvalC
     if novel is not None:
         metrics |= {"accuracy_novel": novel.mean, "accuracy_novel_sd": novel.sd}
         metrics |= {"episodes": novel.n_episodes}
+        if task.episode_type.reports_errors:
+            rates = error_rates(episodes, responses)
+            console.error_rates(rates)
+            metrics["error_rate"] = total_error_rate(rates.values()).percent
+            if len(rates) > 1:
+                metrics["error_rate_by_item"] = {item: r.percent for item, r in rates.items()}
     return metrics
 
 

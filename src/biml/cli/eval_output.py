@@ -2,7 +2,7 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +11,19 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from biml.episodes.corpus_file import register_corpus, register_corpus_of_model
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, terminal_symbols
 from biml.episodes.episode_type import OPEN_ENDED, EpisodeType
 from biml.episodes.registry import episode_type, seen_in_training
 from biml.episodes.transforms import original_words, undo_remapping
 from biml.errors import UsageError
-from biml.evaluation.accuracy import Accuracy, max_response_length
+from biml.evaluation.accuracy import (
+    Accuracy,
+    ErrorRate,
+    max_response_length,
+    total_error_rate,
+)
 from biml.evaluation.likelihood import Likelihood
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.responder import Responder, Response
@@ -86,6 +92,8 @@ class EvalTask:
 def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask:
     """Load the model and open the episodes that the options name."""
     kind = episode_type(args.episode_type) if args.episode_type else None
+    if args.corpus:
+        kind = register_corpus(args.corpus, allow_overlap=args.allow_overlap)
     device = pick_device(args.device)
     data = DataFolders(args.data_dir, progress=stage_lines(console.warn))
     responder: Responder
@@ -104,6 +112,7 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
                     f"{path} does not state the episode type that it was trained on; "
                     "give --episode_type"
                 )
+            register_corpus_of_model(loaded.metadata)
             kind = episode_type(trained_on)
             loaded.network.vocabulary.require(kind.open_vocabulary(data), str(path))
         origin = f"trained on {trained_on}" if trained_on else "of unknown training"
@@ -176,6 +185,16 @@ class EvalConsole:
                 )
         if task.seen:
             self.print(_SEEN)
+
+    def error_rates(self, rates: Mapping[str, ErrorRate]) -> None:
+        """Print the error rate and, where there are several items, that of each."""
+        self.print(f"Error rate on novel queries: {_error_rate(total_error_rate(rates.values()))}")
+        if len(rates) > 1:
+            width = max(map(len, rates))
+            for item, rate in rates.items():
+                self.print(f"  {item:<{width}}  {_error_rate(rate)}")
+            mean = sum(rate.percent for rate in rates.values()) / len(rates)
+            self.print(f"  {f'mean of {len(rates)}':<{width}}  {mean:.2f}%")
 
     def write_table(self, table: "pd.DataFrame", path: Path, what: str) -> None:
         """Write a table as `.csv` or `.parquet`."""
@@ -253,6 +272,12 @@ class EvalConsole:
         if self._stdout.is_terminal:
             return Text.from_ansi(terminal_symbols(original))
         return Text(" ".join(original))
+
+
+def _error_rate(rate: ErrorRate) -> str:
+    low, high = rate.interval
+    counts = f"{rate.n_wrong:,} of {rate.n_queries:,}"
+    return f"{rate.percent:.2f}% ({counts}; 95% interval {low:.2f} to {high:.2f})"
 
 
 def _line(episode: Episode, kind: str, words: tuple[str, ...]) -> Text:

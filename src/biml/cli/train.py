@@ -116,6 +116,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"Resume with: biml train {shlex.join([*where, *data, '--resume'])}")
         else:
             kind = ["--episode_type", result.config.episode_type]
+            if result.config.corpus:
+                kind = ["--corpus", result.config.corpus]
             print(f"See responses: biml eval {shlex.join([*where, *kind, *data])} --max --verbose")
     return 0 if result.stopped_by is None else 128 + result.stopped_by
 

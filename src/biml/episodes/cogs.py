@@ -15,6 +15,7 @@ from biml.episodes.episode import Episode, Example
 from biml.errors import BimlError
 from biml.io import read_text
 from biml.paths import DataFolders
+from biml.rng import generator
 
 STRUCTURAL = ("cp_recursion", "obj_pp_to_subj_pp", "pp_recursion")
 """Generalisation types with new structures; the 18 others have known words in new positions."""
@@ -57,8 +58,9 @@ def _read_corpus(folder: Path) -> Corpus:
         tuple([pair._replace(output=symbol_of.all(pair.output)) for pair in pairs])
         for pairs in files
     )
-    # The order of these files differs between the publishers.
+    # In an order that does not depend on the publisher of these files.
     queries = sorted(query for part in parts for query in part)
+    generator(0, "COGS").shuffle(queries)
     word_groups = tuple(_read_list(folder / lists[name]) for name in WORD_LISTS)
     symbol_groups = tuple(symbol_of.all(_read_list(folder / lists[name])) for name in SYMBOL_LISTS)
     nouns, names_of_people = word_groups[:2]

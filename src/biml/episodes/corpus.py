@@ -290,27 +290,29 @@ class CorpusDataset:
 
 
 def read_pairs(path: Path) -> Pairs:
-    """Read a file of lines `IN: words OUT: symbols`, or `words TAB symbols TAB label`."""
-    return tuple(read_numbered_pairs(path).values())
+    """Read a file of lines `IN: words OUT: symbols`, or `words TAB symbols TAB label`.
 
-
-def read_numbered_pairs(path: Path) -> dict[int, Example]:
-    """The same by line number; the label, if any, is the pair's `item`.
-
-    A FormatError lists all malformed lines.
+    The label, if any, is the pair's `item`. A FormatError lists all malformed lines.
     """
-    pairs: dict[int, Example] = {}
     errors: list[FormatError] = []
+    pairs = read_numbered_pairs(path, errors)
+    if errors:
+        raise merge_errors(errors)
+    return tuple(pairs.values())
+
+
+def read_numbered_pairs(path: Path, errors: list[FormatError]) -> dict[int, Example]:
+    """The same by line number; errors are added to a list."""
+    pairs: dict[int, Example] = {}
+    n_before = len(errors)
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if line.strip():
             try:
                 pairs[number] = _parse_pair(line)
             except ValueError as error:
                 errors.append(FormatError(str(error), source=str(path), line=number))
-    if not pairs and not errors:
+    if not pairs and len(errors) == n_before:
         errors.append(FormatError("no line 'IN: words OUT: symbols'", source=str(path)))
-    if errors:
-        raise merge_errors(errors)
     return pairs
 
 

@@ -93,7 +93,7 @@ class EpisodeType:
         training_defaults: by preset, options of `biml train` with other defaults than usual.
         n_validation: episodes of its evaluation that validate during training; 0 for all.
         validation: opens the episodes that validate during training, if those are others.
-        by_item: whether accuracy is reported for each `Example.item` of the queries too.
+        reports_errors: whether error rates are reported too, by `Example.item` of the queries.
         max_input, max_output: words of the longest input, and the default limit on the length of a
             response; at least those of `meta_grammar`.
         evaluation_task: the task that its evaluation presents.
@@ -118,7 +118,7 @@ class EpisodeType:
     training_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
     n_validation: int = 0
     validation: ValidationFactory | None = None
-    by_item: bool = False
+    reports_errors: bool = False
     meta_grammar: MetaGrammar | None = None
     max_input: int = 8
     max_output: int = 10

@@ -169,6 +169,7 @@ def _scan_type(split: str, *, uses_study: bool = True, by_parts: bool = False) -
         max_input=9,
         max_output=50,
         n_validation=200,
+        reports_errors=True,
         data_sources=("SCAN",),
         label="BIML" if uses_study else "Basic seq2seq",
         training_defaults={
@@ -205,7 +206,7 @@ def _cogs_type(name: str, *, uses_study: bool = True) -> EpisodeType:
         max_input=cogs.MAX_INPUT,
         max_output=cogs.MAX_OUTPUT,
         n_validation=300,
-        by_item=True,
+        reports_errors=True,
         requirements=("cogs",),
         data_sources=("COGS",) if is_trained else (),
         label=("BIML" if uses_study else "Basic seq2seq") if is_trained else "",

@@ -59,7 +59,7 @@ SPLITS = ("simple", *PRIMITIVES, *TEMPLATES, "length")
 
 @lru_cache(maxsize=1)
 def scan_pairs() -> Pairs:
-    """All 20,910 commands with their actions."""
+    """All 20,910 commands with their actions, in a random order that is always the same."""
     directions = ("left", "right")
     phrases = [*VERBS, *(f"{verb} {way}" for verb in (*VERBS, "turn") for way in directions)]
     for verb, manner, way in product((*VERBS, "turn"), ("opposite", "around"), directions):
@@ -74,7 +74,7 @@ def scan_pairs() -> Pairs:
         words = tuple(command.split())
         codes = table["".join([interpreter.codes[word] for word in words])]
         pairs.append(Example(words, tuple([names[code] for code in codes])))
-    return tuple(pairs)
+    return tuple(generator(0, "SCAN").sample(pairs, len(pairs)))
 
 
 def scan_split(name: str, data: DataFolders) -> tuple[Pairs, Pairs]:
@@ -82,7 +82,9 @@ def scan_split(name: str, data: DataFolders) -> tuple[Pairs, Pairs]:
     pairs = scan_pairs()
     if name == "simple":
         files = _simple_files(data)
-        return (read_pairs(files[0]), read_pairs(files[1])) if files else _random_split(pairs)
+        if files:
+            return read_pairs(files[0]), read_pairs(files[1])
+        return pairs[:N_SIMPLE_TRAINING], pairs[N_SIMPLE_TRAINING:]
     if name == "length":
         long = [len(pair.output) > MAX_TRAINING_OUTPUT for pair in pairs]
         return _divide(pairs, long, long)
@@ -116,11 +118,6 @@ def _simple_files(data: DataFolders) -> list[Path]:
     folders = (folder / "simple_split", folder)
     found = [[each / name for each in folders if (each / name).is_file()] for name in names]
     return [paths[0] for paths in found] if all(found) else []
-
-
-def _random_split(pairs: Pairs) -> tuple[Pairs, Pairs]:
-    order = generator(0, "simple split of SCAN").sample(pairs, len(pairs))
-    return tuple(order[:N_SIMPLE_TRAINING]), tuple(order[N_SIMPLE_TRAINING:])
 
 
 @lru_cache(maxsize=2)

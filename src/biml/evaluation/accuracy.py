@@ -142,3 +142,57 @@ def study_and_novel(
         for in_study in (True, False)
     )
     return study, novel
+
+
+Z_95 = 1.959964
+"""Of the 95% interval."""
+
+
+@dataclass(frozen=True)
+class ErrorRate:
+    """Responses that are not exact, among those to some queries.
+
+    >>> rate = ErrorRate(1, 200)
+    >>> rate.percent, [round(bound, 2) for bound in rate.interval]
+    (0.5, [0.09, 2.78])
+    """
+
+    n_wrong: int
+    n_queries: int
+
+    @property
+    def percent(self) -> float:
+        return 100 * self.n_wrong / self.n_queries
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95% interval, in percent."""
+        n, share = self.n_queries, self.n_wrong / self.n_queries
+        centre = share + Z_95**2 / (2 * n)
+        spread = Z_95 * (share * (1 - share) / n + Z_95**2 / (4 * n**2)) ** 0.5
+        scale = 100 / (1 + Z_95**2 / n)
+        return max(0.0, scale * (centre - spread)), min(100.0, scale * (centre + spread))
+
+
+def error_rates(
+    episodes: Sequence[Episode], responses: Sequence[Sequence[Response | bool]]
+) -> dict[str, ErrorRate]:
+    """The error rate on the novel queries of each `Example.item`, in alphabetical order.
+
+    >>> query = Example(("dax",), ("RED",), item="one word")
+    >>> error_rates([Episode((), (query, query))], [[("RED",), ("PINK",)]])
+    {'one word': ErrorRate(n_wrong=1, n_queries=2)}
+    """
+    wrong: dict[str, list[bool]] = {}
+    for episode, given in zip(episodes, responses, strict=True):
+        for query, response in zip(episode.queries, given, strict=True):
+            if not query.in_study:
+                exact = response if isinstance(response, bool) else response == query.output
+                wrong.setdefault(query.item, []).append(not exact)
+    return {item: ErrorRate(sum(wrong[item]), len(wrong[item])) for item in sorted(wrong)}
+
+
+def total_error_rate(rates: Iterable[ErrorRate]) -> ErrorRate:
+    """The error rate on all queries together."""
+    pairs = [(rate.n_wrong, rate.n_queries) for rate in rates]
+    return ErrorRate(*map(sum, zip(*pairs, strict=True)))

@@ -13,6 +13,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,10 +21,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from biml import plugins
+from biml.episodes.corpus_file import register_corpus_of_model
 from biml.episodes.episode import Episode, Example
 from biml.episodes.registry import EPISODE_TYPES
 from biml.episodes.transforms import rename, symbols_used, undo_remapping
-from biml.errors import UsageError, check_arguments
+from biml.errors import BimlError, UsageError, check_arguments
 from biml.evaluation.likelihood import apply_lapse
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder, Response, best_responses
@@ -59,6 +61,8 @@ def load(name_or_path: str | Path, device: str = "auto") -> "Model":
         return symbolic(str(name_or_path))
     path = resolve_model(str(name_or_path))
     loaded = load_model(path, pick_device(device))
+    with suppress(BimlError):  # the model works without its corpus
+        register_corpus_of_model(loaded.metadata)
     responder = NetworkResponder(loaded.network)
     return Model(responder, loaded.episode_type, path.name, loaded.metadata, loaded.card)
 

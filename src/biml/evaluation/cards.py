@@ -55,7 +55,10 @@ def reproduction_command(options: Mapping[str, Any], name: str) -> str:
         if isinstance(value, bool):
             parts.append(cli_name(field))
         else:
-            parts += [cli_name(field), Path(value).name if field == "init_from" else str(value)]
+            parts += [
+                cli_name(field),
+                Path(value).name if field in ("init_from", "corpus") else str(value),
+            ]
     return shlex.join([*parts, "--fn_out_model", name])
 
 

@@ -1,6 +1,7 @@
 """`biml.evaluate`: accuracy and likelihood of one model on one episode type."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,8 @@ from biml.episodes import registry
 from biml.errors import UsageError
 from biml.evaluation.accuracy import (
     Accuracy,
+    ErrorRate,
+    error_rates,
     max_response_length,
     single_responses,
     study_and_novel,
@@ -46,9 +49,14 @@ class Evaluation:
     fitted: Likelihood
     seen: bool
     """Whether the model was trained on these responses."""
+    errors: Mapping[str, ErrorRate] = field(default_factory=dict)
+    """Error rates on novel queries by `Example.item`, of SCAN, COGS and corpora."""
 
     def table(self) -> "pd.DataFrame":
-        """One row per measure: `measure`, `value`, `sd`, `n` (episodes or repeats), `p_lapse`."""
+        """One row per measure: `measure`, `value`, `sd`, `n`, `p_lapse`.
+
+        `n` is the number of episodes, repeats of a likelihood, or queries of an error rate.
+        """
         import pandas as pd
 
         accuracies = (("accuracy_study", self.study), ("accuracy_novel", self.novel))
@@ -56,6 +64,9 @@ class Evaluation:
         rows = [(name, a.mean, a.sd, a.n_episodes, None) for name, a in accuracies if a]
         for name, one in (("log_likelihood", self.likelihood), ("fitted", self.fitted)):
             rows.append((name, one.mean, one.sd, len(one.by_repeat), one.p_lapse))
+        for item, rate in self.errors.items():
+            name = f"error_rate {item}".rstrip()
+            rows.append((name, rate.percent, None, rate.n_queries, None))
         table = pd.DataFrame(rows, columns=["measure", "value", "sd", "n", "p_lapse"])
         return table.assign(model=self.model, episode_type=self.episode_type, seen=self.seen)
 
@@ -108,4 +119,6 @@ def evaluate(
     scored = score_responses(model, evaluation, repeats=whole_number("repeats", repeats, 1))
     scores = token_scores(scored, evaluation.query_repeats)
     seen = registry.seen_in_training(trained_on, row)
-    return Evaluation(name, row.name, study, novel, likelihood(scores), fit_lapse(scores), seen)
+    errors = error_rates(presented, responses) if row.reports_errors else {}
+    likelihoods = likelihood(scores), fit_lapse(scores)
+    return Evaluation(name, row.name, study, novel, *likelihoods, seen, errors)

@@ -12,7 +12,7 @@ from biml.training.config import RuntimeConfig, TrainingConfig, current_options
 from biml.training.console import TrainingConsole
 from biml.training.distributed import process_rank
 from biml.training.run_files import RunPaths
-from biml.training.setup import warm_episode_cache
+from biml.training.setup import warm_episode_cache, with_corpus_type
 from biml.training.trainer import RunResult
 
 
@@ -58,6 +58,7 @@ def train(
     if given.get("init_from") is not None:
         path = resolve_model(str(given["init_from"]), Path(dir_model), DataFolders(folder))
         given["init_from"] = str(path)
+    given = with_corpus_type(given)
     first = process_rank() == 0
     if first and not resume:
         check_model_name(model)

@@ -114,6 +114,12 @@ class TrainingConfig:
 
     preset: str = option("paper", f"options to start from: {_PRESET_HELP}", metavar="NAME")
     episode_type: str = option("retrieve", "type of the training episodes", metavar="TYPE")
+    corpus: str | None = option(
+        None,
+        "train on a corpus of your own, which this file describes (see the documentation)",
+        metavar="FILE.toml",
+    )
+    allow_overlap: bool = option(False, "accept test inputs of --corpus that are trained on")
     batch_size: int = option(25, "episodes per step", Interval(1, MAX_BATCH_SIZE))
     batch_growth: float = option(
         1.0, "batch size of the last step relative to the first; it grows linearly", POSITIVE

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from biml.episodes.corpus import CorpusDataset
+from biml.episodes.corpus_file import register_corpus
 from biml.episodes.datasets import EpisodeDataset, training_episodes, with_grammar_labels
 from biml.episodes.episode import Episode
 from biml.episodes.registry import episode_type
@@ -38,6 +39,22 @@ def preset_supports(preset: str, arch: str) -> bool:
     return architecture(arch).supports_aux_loss == own.supports_aux_loss
 
 
+def with_corpus_type(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Register the corpus of some options, if they have one, and add its episode type."""
+    if given.get("corpus") is None:
+        if given.get("allow_overlap"):
+            raise UsageError("--allow_overlap has no effect without --corpus; leave it out")
+        return dict(given)
+    path = Path(given["corpus"]).resolve()
+    name = register_corpus(path, allow_overlap=bool(given.get("allow_overlap"))).name
+    if given.get("episode_type", name) != name:
+        raise UsageError(
+            f"--corpus {path} is the episode type {name}, not {given['episode_type']}; leave out "
+            "--episode_type"
+        )
+    return {**given, "corpus": str(path), "episode_type": name}
+
+
 def preset_options(preset: str, kind: str | None) -> dict[str, Any]:
     """The options that a preset gives an episode type, where they are not the usual defaults.
 
@@ -50,7 +67,7 @@ def preset_options(preset: str, kind: str | None) -> dict[str, Any]:
 
 def resolve_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Complete the given options with those of their preset, and check that they fit together."""
-    given = current_options(given)
+    given = with_corpus_type(current_options(given))
     preset = given.get("preset", TrainingConfig.preset)
     if preset not in PRESETS:
         raise UsageError(f"--preset must be {' or '.join(PRESETS)}, not {preset!r}")
@@ -150,6 +167,7 @@ def warm_episode_cache(name: str, data_dir: Path | None, report: Callable[[str],
 
 def open_training_data(config: TrainingConfig, data_dir: Path | None) -> TrainingData:
     """Open training and validation episodes, and initialise the network."""
+    with_corpus_type({"corpus": config.corpus, "allow_overlap": config.allow_overlap})
     kind = episode_type(config.episode_type)
     folders = DataFolders(data_dir)
     seed = derive_seed(config.seed, "weights")
