@@ -13,8 +13,11 @@ from biml.episodes.episode import Episode, Example
 from biml.episodes.episode_type import corpus_type
 from biml.episodes.registry import EPISODE_TYPES
 from biml.errors import FormatError, UsageError
+from biml.evaluation.network import greedy_decode, response_log_probs
 from biml.networks.checkpoint import load_model
+from biml.networks.registry import build_network
 from biml.rng import generator
+from biml.vocabulary import Vocabulary
 
 WORDS = {"look": "LOOK", "run": "RUN", "walk": "WALK", "left": "LTURN", "right": "RTURN"}
 COUNTS = {"": 1, "once": 1, "twice": 2, "thrice": 13}
@@ -249,3 +252,34 @@ def test_a_model_is_trained_and_evaluated_on_a_corpus(
     out = capsys.readouterr().out
     assert "Accuracy on novel queries" in out
     assert "LOOK LTURN" in out
+
+
+def test_frequent_sequences_are_tokens_of_their_own() -> None:
+    texts = ["( X _ 1 ) AND DOG", "( X _ 2 ) AND CAT", "( X _ 3 ) AND CAT"]
+    pairs = tuple(Example((f"w{n}",), tuple(text.split())) for n, text in enumerate(texts))
+    corpus = Corpus(pairs, n_study=1, symbol_groups=(("DOG", "CAT"),))
+    sequences = corpus.frequent_sequences(2)
+    assert sequences == [("(", "X", "_"), (")", "AND")]
+    vocabulary = corpus.vocabulary.with_sequences(sequences)
+    for pair in pairs:
+        ids = vocabulary.output.encode(pair.output)
+        assert len(ids) < len(pair.output)
+        assert vocabulary.output.decode(ids) == pair.output
+    names = (vocabulary.input.names, vocabulary.output.names)
+    assert Vocabulary.from_names(*names) == vocabulary  # as a checkpoint keeps it
+
+
+@pytest.mark.parametrize("arch", ["paper", "pairwise", "staged"])
+def test_merged_symbols_have_one_probability_each_in_all_networks(arch: str) -> None:
+    pairs = tuple(Example((f"w{n}",), ("(", "X", ")", f"S{n}")) for n in range(30))
+    corpus = Corpus(pairs, n_study=2, n_study_queries=0)
+    vocabulary = corpus.vocabulary.with_sequences([("(", "X", ")")])
+    network = build_network(arch, {"emb_size": 16, "nheads": 2}, vocabulary, seed=0)
+    episode = CorpusDataset(corpus, 0)[0]
+    ((scores,),) = response_log_probs(network, [episode])
+    assert len(scores) == 5  # four symbols and the end
+    assert scores[0] < 0
+    assert list(scores[1:3]) == [0, 0]
+    assert scores[3] < 0
+    ((response,),) = greedy_decode(network, [episode], 3)
+    assert not any(" " in symbol for symbol in response)

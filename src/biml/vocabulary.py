@@ -41,19 +41,30 @@ Token = str | ReservedToken
 class TokenVocab:
     """Ordered tokens, followed by SOS, EOS and PAD.
 
-    >>> colours = TokenVocab(("RED", "BLUE"))
-    >>> colours.encode(["BLUE", "RED"]), colours.eos, len(colours)
-    ([1, 0], 3, 5)
+    A token with spaces stands for a sequence of symbols, whose every occurrence it replaces.
+
+    >>> colours = TokenVocab(("RED", "BLUE", "BLUE RED"))
+    >>> colours.encode(["BLUE", "BLUE", "RED"]), colours.eos, len(colours)
+    ([1, 2], 4, 6)
+    >>> colours.decode([1, 2])
+    ('BLUE', 'BLUE', 'RED')
     """
 
     tokens: tuple[Token, ...]
     index: dict[Token, int] = field(init=False, repr=False, compare=False)
+    sequences: dict[str, list[tuple[str, ...]]] = field(init=False, repr=False, compare=False)
+    """By their first symbol, the longest first."""
 
     def __post_init__(self) -> None:
         every = (*self.tokens, SOS, EOS, PAD)
         object.__setattr__(self, "index", {token: i for i, token in enumerate(every)})
         if len(self.index) != len(every):
             raise UsageError(f"a vocabulary names a symbol twice: {' '.join(self.names)}")
+        sequences: dict[str, list[tuple[str, ...]]] = {}
+        for name in sorted((t for t in self.symbols if " " in t), key=lambda t: -t.count(" ")):
+            first, *rest = name.split(" ")
+            sequences.setdefault(first, []).append((first, *rest))
+        object.__setattr__(self, "sequences", sequences)
 
     def __len__(self) -> int:
         return len(self.tokens) + 3
@@ -84,25 +95,38 @@ class TokenVocab:
         """Return token ids; a UsageError names a token that is not in this vocabulary."""
         index = self.index
         try:
-            return [index[token] for token in tokens]
+            return [index[token] for token in (self.merge(tokens) if self.sequences else tokens)]
         except KeyError as error:
             raise UsageError(
                 f"the symbol '{error.args[0]}' is not in this model's vocabulary "
                 f"({' '.join(self.symbols)})"
             ) from None
 
+    def merge(self, tokens: Iterable[Token]) -> list[Token]:
+        """Replace sequences of symbols by their tokens, the longest first."""
+        given, merged, at = tuple(tokens), list[Token](), 0
+        while at < len(given):
+            token, end = given[at], at + 1
+            for sequence in self.sequences.get(token, ()) if isinstance(token, str) else ():
+                if given[at : at + len(sequence)] == sequence:
+                    token, end = " ".join(sequence), at + len(sequence)
+                    break
+            merged.append(token)
+            at = end
+        return merged
+
     def decode(self, ids: Sequence[int]) -> tuple[str, ...]:
         """Return the symbols up to the first EOS; a reserved token that no symbol is named like
         appears by its name, else in angle brackets."""
         every = (*self.tokens, SOS, EOS, PAD)
-        out = []
+        out: list[str] = []
         for number in ids:
             if number == self.eos:
                 break
             token = every[number]
             if not isinstance(token, str):
                 token = f"<{token}>" if token.name in self.index else token.name
-            out.append(token)
+            out += token.split(" ")
         return tuple(out)
 
 
@@ -140,6 +164,12 @@ class Vocabulary:
         if IO.name in tokens:
             tokens[tokens.index(IO.name)] = IO
         return cls(TokenVocab(tuple(tokens)), TokenVocab(tuple(output_names)))
+
+    def with_sequences(self, sequences: Iterable[Sequence[str]]) -> "Vocabulary":
+        """The same with tokens for sequences of output symbols."""
+        symbols = (*self.output.symbols, *(" ".join(sequence) for sequence in sequences))
+        words = set(self.input.symbols).difference(symbols)
+        return Vocabulary.from_words_and_symbols(sorted(words), symbols)
 
     def missing(self, other: "Vocabulary") -> tuple[str, ...]:
         """Return the words and symbols of another vocabulary that this one lacks."""

@@ -12,6 +12,8 @@ from random import Random
 
 from biml.episodes.corpus import Corpus, read_pairs
 from biml.episodes.episode import Episode, Example
+from biml.episodes.episode_type import WITHOUT_STUDY, EpisodeType, corpus_type
+from biml.episodes.scan import FAST_OPTIONS
 from biml.errors import BimlError
 from biml.io import read_text
 from biml.paths import DataFolders
@@ -167,3 +169,57 @@ def as_proper_noun(
     kept = [word for position, word in enumerate(words, 1) if position not in at]
     symbols = re.sub(r"X _ (\d+)", reindexed, output).split()
     return example._replace(input=tuple(kept), output=tuple(symbols))
+
+
+_FAST_COGS = {
+    **FAST_OPTIONS,
+    "nlayers_encoder": 4,
+    "nlayers_query": 3,
+    "nlayers_decoder": 4,
+    "emb_size": 128,
+    "merge_symbols": 16,
+    "n_queries": 4,
+    "nepochs": 12,
+}
+_TEST_SETS = {
+    "cogs_train_targeted": ("dev", N_STUDY, "the training sentences, and the development set"),
+    "cogs_iid": ("test", N_STUDY, "the test set"),
+    "cogs_gen_lex": ("lexical", N_STUDY, "lexical generalisation, 18 types"),
+    "cogs_gen_struct": (
+        "structural",
+        N_STUDY_STRUCTURAL,
+        "structural generalisation, 3 types",
+    ),
+}
+"""The test set of each, the size of its study sets, and a summary."""
+
+
+def _cogs_type(name: str, *, uses_study: bool = True) -> EpisodeType:
+    test, n_study, summary = _TEST_SETS[name]
+    is_trained = test == "dev"
+    return corpus_type(
+        name if uses_study else f"{name.removesuffix('_targeted')}_vanilla",
+        f"COGS, {summary}{'' if uses_study else WITHOUT_STUDY}",
+        cogs_corpus,
+        tests=(test,),
+        n_study=n_study,
+        is_trained=is_trained,
+        uses_study=uses_study,
+        max_input=MAX_INPUT,
+        max_output=MAX_OUTPUT,
+        n_validation=300,
+        reports_errors=True,
+        requirements=("cogs",),
+        data_sources=("COGS",) if is_trained else (),
+        label=("BIML" if uses_study else "Basic seq2seq") if is_trained else "",
+        training_defaults={
+            "paper": {"arch": "pairwise", "batch_size": 40, "nepochs": 300},
+            "fast": _FAST_COGS,
+        },
+    )
+
+
+COGS_TYPES = (
+    *(_cogs_type(name) for name in _TEST_SETS),
+    *(_cogs_type(name, uses_study=False) for name in _TEST_SETS),
+)

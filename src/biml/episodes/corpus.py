@@ -5,10 +5,11 @@ are permuted within groups, so that their meanings have to be read from the stud
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from itertools import groupby
 from math import factorial
 from pathlib import Path
 from random import Random
@@ -105,6 +106,24 @@ class Corpus:
         if shared := set(phrases).intersection(symbols):
             raise UsageError(f"answers by parts: {min(shared)!r} must not be an output symbol")
         return Vocabulary.from_words_and_symbols(words, [*symbols, *phrases])
+
+    def frequent_sequences(self, n: int) -> list[tuple[str, ...]]:
+        """The sequences of output symbols that save most tokens if each becomes one.
+
+        They are runs of symbols that are neither permuted nor numbers nor rare (in less than 5% of
+        the outputs), such as names.
+        """
+        uses = Counter(symbol for pair in self.train for symbol in set(pair.output))
+        permuted = {symbol for group in self.symbol_groups for symbol in group}
+        joined = {s for s, n in uses.items() if 20 * n >= len(self.train) and not s.isdigit()}
+        joined -= permuted
+        count: Counter[tuple[str, ...]] = Counter()
+        for pair in self.train:
+            for is_joined, run in groupby(pair.output, joined.__contains__):
+                if is_joined:
+                    count[tuple(run)] += 1
+        saved = {run: (len(run) - 1) * times for run, times in count.items() if len(run) > 1}
+        return sorted(saved, key=lambda run: (-saved[run], run))[:n]
 
     @cached_property
     def all_tests(self) -> Pairs:

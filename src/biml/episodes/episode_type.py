@@ -53,6 +53,8 @@ FEW_SHOT_FOLDER, PROBE_FOLDER = "few_shot/val_behavior", "data_behavior_probes/v
 
 GOLD_FOLDER = "few_shot/val_gold"
 
+WITHOUT_STUDY = ", without study examples (basic seq2seq)"
+
 PARTS_VALIDATION = 40
 """Fresh episodes that validate a model which answers by parts."""
 

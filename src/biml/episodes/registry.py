@@ -6,7 +6,7 @@
 from functools import partial
 
 from biml import plugins
-from biml.episodes import cogs
+from biml.episodes.cogs import COGS_TYPES
 from biml.episodes.episode_type import (
     CANONICAL_VOCAB,
     FEW_SHOT,
@@ -22,7 +22,6 @@ from biml.episodes.episode_type import (
     EpisodeType,
     EvaluationFactory,
     TrainingFactory,
-    corpus_type,
     gold_pairs_training,
     gold_set,
     gold_set_from_data,
@@ -33,7 +32,7 @@ from biml.episodes.episode_type import (
     random_human_training,
     validation_set,
 )
-from biml.episodes.scan import SCAN_VOCAB, SPLITS, scan_corpus
+from biml.episodes.scan import SCAN_TYPES
 from biml.episodes.transforms import (
     Transform,
     add_biases,
@@ -136,81 +135,6 @@ def _joint_type(name: str, summary: str, fold: int = 0) -> EpisodeType:
         data_sources=(META_GRAMMAR_EPISODES, OPEN_ENDED_RESPONSES),
         label="BIML (joint)",
         paper_model="MLC (joint)",
-    )
-
-
-_WITHOUT_STUDY = ", without study examples (basic seq2seq)"
-
-
-_FAST_SCAN = {
-    "nlayers_encoder": 3,
-    "nlayers_query": 2,
-    "nlayers_decoder": 3,
-    "emb_size": 96,
-    "batch_size": 24,
-    "n_queries": 8,
-    "nepochs": 24,
-    "lr": 0.002,
-    "curriculum": False,
-    "aux_loss_weight": 0.0,
-}
-
-
-def _scan_type(split: str, *, uses_study: bool = True, by_parts: bool = False) -> EpisodeType:
-    suffix = "+parts" if by_parts else "" if uses_study else "_vanilla"
-    summary = ", answered by parts" if by_parts else "" if uses_study else _WITHOUT_STUDY
-    return corpus_type(
-        f"{split}_actions{suffix}",
-        f"SCAN, {split.replace('_', ' ')} split{summary}",
-        partial(scan_corpus, split),
-        uses_study=uses_study,
-        by_parts=by_parts,
-        vocabulary=None if by_parts else SCAN_VOCAB,
-        max_input=9,
-        max_output=50,
-        n_validation=200,
-        reports_errors=True,
-        data_sources=("SCAN",),
-        label="BIML" if uses_study else "Basic seq2seq",
-        training_defaults={
-            "paper": {"arch": "pairwise", "batch_size": 200, "nepochs": 200},
-            "fast": _FAST_SCAN,
-        },
-    )
-
-
-_COGS_TYPES = {
-    "cogs_train_targeted": ("dev", cogs.N_STUDY, "the training sentences, and the development set"),
-    "cogs_iid": ("test", cogs.N_STUDY, "the test set"),
-    "cogs_gen_lex": ("lexical", cogs.N_STUDY, "lexical generalisation, 18 types"),
-    "cogs_gen_struct": (
-        "structural",
-        cogs.N_STUDY_STRUCTURAL,
-        "structural generalisation, 3 types",
-    ),
-}
-"""The test set of each, the size of its study sets, and a summary."""
-
-
-def _cogs_type(name: str, *, uses_study: bool = True) -> EpisodeType:
-    test, n_study, summary = _COGS_TYPES[name]
-    is_trained = test == "dev"
-    return corpus_type(
-        name if uses_study else f"{name.removesuffix('_targeted')}_vanilla",
-        f"COGS, {summary}{'' if uses_study else _WITHOUT_STUDY}",
-        cogs.cogs_corpus,
-        tests=(test,),
-        n_study=n_study,
-        is_trained=is_trained,
-        uses_study=uses_study,
-        max_input=cogs.MAX_INPUT,
-        max_output=cogs.MAX_OUTPUT,
-        n_validation=300,
-        reports_errors=True,
-        requirements=("cogs",),
-        data_sources=("COGS",) if is_trained else (),
-        label=("BIML" if uses_study else "Basic seq2seq") if is_trained else "",
-        training_defaults={"paper": {"arch": "pairwise", "batch_size": 40, "nepochs": 300}},
     )
 
 
@@ -338,11 +262,8 @@ _ROWS = (
         label="BIML (probes)",
         paper_model="MLC (probes)",
     ),
-    *(_scan_type(split) for split in SPLITS),
-    _scan_type("length", by_parts=True),
-    *(_scan_type(split, uses_study=False) for split in SPLITS),
-    *(_cogs_type(name) for name in _COGS_TYPES),
-    *(_cogs_type(name, uses_study=False) for name in _COGS_TYPES),
+    *SCAN_TYPES,
+    *COGS_TYPES,
 )
 
 EPISODE_TYPES: dict[str, EpisodeType] = {row.name: row for row in _ROWS}

@@ -4,12 +4,13 @@ All splits but the simple one follow from rules, and need no data; that one was 
 is read from the published files where these are found.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
 
 from biml.episodes.corpus import Corpus, Pairs, read_pairs
 from biml.episodes.episode import Example
+from biml.episodes.episode_type import WITHOUT_STUDY, EpisodeType, corpus_type
 from biml.grammar import Grammar
 from biml.paths import DataFolders
 from biml.rng import generator
@@ -142,3 +143,47 @@ def scan_corpus(name: str, data: DataFolders) -> Corpus:
         symbol_groups=(SCAN_VOCAB.output.symbols,),
         description=description,
     )
+
+
+FAST_OPTIONS = {
+    "nlayers_encoder": 3,
+    "nlayers_query": 2,
+    "nlayers_decoder": 3,
+    "emb_size": 96,
+    "batch_size": 24,
+    "n_queries": 8,
+    "nepochs": 24,
+    "lr": 0.002,
+    "curriculum": False,
+    "aux_loss_weight": 0.0,
+}
+
+
+def _scan_type(split: str, *, uses_study: bool = True, by_parts: bool = False) -> EpisodeType:
+    suffix = "+parts" if by_parts else "" if uses_study else "_vanilla"
+    summary = ", answered by parts" if by_parts else "" if uses_study else WITHOUT_STUDY
+    return corpus_type(
+        f"{split}_actions{suffix}",
+        f"SCAN, {split.replace('_', ' ')} split{summary}",
+        partial(scan_corpus, split),
+        uses_study=uses_study,
+        by_parts=by_parts,
+        vocabulary=None if by_parts else SCAN_VOCAB,
+        max_input=9,
+        max_output=50,
+        n_validation=200,
+        reports_errors=True,
+        data_sources=("SCAN",),
+        label="BIML" if uses_study else "Basic seq2seq",
+        training_defaults={
+            "paper": {"arch": "pairwise", "batch_size": 200, "nepochs": 200},
+            "fast": FAST_OPTIONS,
+        },
+    )
+
+
+SCAN_TYPES = (
+    *(_scan_type(split) for split in SPLITS),
+    _scan_type("length", by_parts=True),
+    *(_scan_type(split, uses_study=False) for split in SPLITS),
+)

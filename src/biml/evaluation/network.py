@@ -21,6 +21,7 @@ from biml.episodes.parts import OPEN, respond_by_parts
 from biml.errors import UsageError
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Response, check_lapse
 from biml.networks.base import EpisodeNetwork, exact_match, output_mask
+from biml.vocabulary import TokenVocab
 
 MAX_TOKENS = 8192
 """Source tokens computed together; more gains nothing on a CPU, where 16,384 are slower."""
@@ -202,7 +203,7 @@ def _greedy_decode(
         for numbers, state, mask in distinct.encode(network, max_tokens, mask_special=True):
             tokens = _decode(network, state, mask, max_length, lambda logits, *_: logits.argmax(1))
             for number, row in zip(numbers, tokens.tolist(), strict=True):
-                responses[number] = network.vocabulary.output.decode(row)
+                responses[number] = network.vocabulary.output.decode(row)[:max_length]
     return [[responses[number] for number in numbers] for numbers in distinct.query_index]
 
 
@@ -244,7 +245,7 @@ def sample_decode(
                 choose = _inverse_cdf_sampling(uniforms[samples].to(mask.device), p_lapse)
                 tokens = _decode(network, state.select(rows), mask[rows], max_length, choose)
                 for sample, row in zip(samples, tokens.tolist(), strict=True):
-                    responses[sample] = network.vocabulary.output.decode(row)
+                    responses[sample] = network.vocabulary.output.decode(row)[:max_length]
     sampled = iter(responses)
     return [[[next(sampled) for _ in range(n)] for _ in row] for row in distinct.query_index]
 
@@ -323,9 +324,25 @@ def response_log_probs(
                 for (row, response), score in zip(chunk, scored, strict=True):
                     scores[numbers[row]][response] = score
     return [
-        [scores[number][response] for number, response in zip(numbers, given, strict=True)]
+        [
+            _by_symbol(scores[number][response], response, output)
+            for number, response in zip(numbers, given, strict=True)
+        ]
         for numbers, given in zip(distinct.query_index, responses, strict=True)
     ]
+
+
+def _by_symbol(
+    scores: Float[np.ndarray, " tokens"], response: TokenIds, output: TokenVocab
+) -> Float[np.ndarray, " length+1"]:
+    """Give the score of a token that stands for several symbols to the first of them."""
+    if not output.sequences:
+        return scores
+    lengths = [len(output.decode([token])) for token in response[:-1]]
+    starts = np.cumsum([0, *lengths])
+    spread = np.zeros(starts[-1] + 1)
+    spread[starts] = scores
+    return spread
 
 
 def _score_responses(

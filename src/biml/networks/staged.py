@@ -118,7 +118,8 @@ class StagedNetwork(EpisodeNetwork):
         # Only for the auxiliary loss on meanings.
         self.meaning_proj = nn.Parameter(torch.zeros(n_meaning_logits(n_outputs), width))
         read = vocabulary.input  # responses are read like the outputs of study examples
-        read_ids = [*read.encode(vocabulary.output.symbols), read.sos, read.eos, read.pad]
+        symbol_ids = [read.index[symbol] for symbol in vocabulary.output.symbols]
+        read_ids = [*symbol_ids, read.sos, read.eos, read.pad]
         self.register_buffer("output_to_input", torch.tensor(read_ids), persistent=False)
 
     def embedding_parameters(self) -> tuple[str, ...]:

@@ -67,18 +67,20 @@ def tokenize_episode(
     )
     for example_id, (words, symbols, *_) in enumerate(episode.study):
         tokens = read.encode((*words, IO, *symbols))
-        positions = example_positions(len(words), len(symbols), max_positions)
+        n_symbols = len(tokens) - len(words) - 1  # of which tokens can stand for several
+        positions = example_positions(len(words), n_symbols, max_positions)
         item.study_tokens.extend([*tokens, read.sos])
         item.study_positions.extend([*positions, separator])
         item.example_ids.extend([example_id] * (len(tokens) + 1))
         item.study_slots.extend(slots[word] for word in words)
-        item.study_slots.extend([NO_SLOT] * (len(symbols) + 2))
+        item.study_slots.extend([NO_SLOT] * (n_symbols + 2))
     for words, symbols, *_ in episode.queries:
+        target = write.encode(symbols)
         item.query_tokens.extend(read.encode((*words, IO, *symbols)))
-        item.query_positions.extend(query_positions(len(words), len(symbols) + 1, max_positions))
+        item.query_positions.extend(query_positions(len(words), len(target) + 1, max_positions))
         item.query_slots.extend(slots.get(word, NO_SLOT) for word in words)
         item.query_lengths.append(len(words))
-        item.targets.append(write.encode(symbols))
+        item.targets.append(target)
     return item
 
 

@@ -132,6 +132,13 @@ class TrainingConfig:
         "novel queries per episode that share its study examples (SCAN, COGS, --corpus)",
         POSITIVE,
     )
+    merge_symbols: int = option(
+        0,
+        "frequent sequences of output symbols that become one token each (SCAN, COGS, --corpus)",
+        Interval(0),
+        group="network",
+        metavar="N",
+    )
     nepochs: int = option(50, "epochs: passes over the training data", POSITIVE)
     nsteps: int | None = option(None, "optimisation steps, instead of epochs", POSITIVE)
     time_budget: float | None = option(

@@ -171,17 +171,22 @@ def open_training_data(config: TrainingConfig, data_dir: Path | None) -> Trainin
     kind = episode_type(config.episode_type)
     folders = DataFolders(data_dir)
     seed = derive_seed(config.seed, "weights")
+    dataset = kind.open_training(folders, config.seed)
     vocabulary = kind.open_vocabulary(folders)
+    if isinstance(dataset, CorpusDataset):
+        dataset = replace(dataset, n_queries=config.n_queries)
+        if config.merge_symbols:
+            sequences = dataset.corpus.frequent_sequences(config.merge_symbols)
+            vocabulary = vocabulary.with_sequences(sequences)
+    else:
+        for name in ("n_queries", "merge_symbols"):
+            if getattr(config, name) != getattr(TrainingConfig, name):
+                raise UsageError(f"--{name} has no effect with --episode_type {kind.name}")
     network = build_network(config.arch, network_config(config), vocabulary, seed=seed)
     if config.mimetic_init:
         if not isinstance(network, PostNormTransformer):
             raise UsageError(f"--mimetic_init: --arch {config.arch} always does so; leave it out")
         mimetic_init(network)
-    dataset = kind.open_training(folders, config.seed)
-    if isinstance(dataset, CorpusDataset):
-        dataset = replace(dataset, n_queries=config.n_queries)
-    elif config.n_queries > 1:
-        raise UsageError(f"--n_queries has no effect with --episode_type {kind.name}; leave it out")
     if config.curriculum:
         steps = config.total_steps(len(dataset))
         n_episodes = config.episodes_seen(steps, steps)
