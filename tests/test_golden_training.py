@@ -12,7 +12,7 @@ import pytest
 
 from fakes import golden_access as access
 from fakes.golden_files import GOLDEN, WRITES, check_arrays, known
-from fakes.processes import python
+from fakes.processes import PATIENCE, python
 
 SIZES = "--emb_size 16 --ff_mult 1 --nlayers_encoder 1 --nlayers_decoder 1"
 ALIKE = "--episode_type algebraic+biases --seed 5 --precision fp32 --max_tokens 1000"
@@ -92,7 +92,7 @@ def interrupt(command: list[str], state: Path, folder: Path) -> None:
             assert run.poll() is None
             time.sleep(0.01)
         run.send_signal(signal.SIGKILL)
-        run.wait(timeout=60)
+        run.wait(timeout=PATIENCE)
     state.mkdir(parents=True, exist_ok=True)
     for path in (*folder.glob("net*.pt"), *folder.glob("net*.jsonl")):
         copy(path, state)

@@ -28,7 +28,7 @@ from biml.report.schemas import TABLES
 from biml.reproduce.experiments import EXPERIMENTS, select_experiments
 from biml.reproduce.run import reproduce
 from biml.reproduce.tables import ReproductionSpec
-from fakes.processes import await_end, descendants_of
+from fakes.processes import PATIENCE, await_end, descendants_of
 
 
 @pytest.mark.published_data
@@ -65,7 +65,7 @@ def test_workers_end_when_the_command_is_killed(
         text=True,
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while len(descendants_of(command.pid)) < 2:
             assert time.monotonic() < deadline, "no two workers"
             time.sleep(0.1)
@@ -73,14 +73,14 @@ def test_workers_end_when_the_command_is_killed(
         workers = descendants_of(command.pid)
         assert len(workers) >= 2
         command.send_signal(number)
-        _, output = command.communicate(timeout=60)
+        _, output = command.communicate(timeout=PATIENCE)
     finally:
         command.kill()
         command.wait()
     assert command.returncode == (-number if number == signal.SIGKILL else 128 + number)
     assert "Traceback" not in output
     assert not (tmp_path / "out").exists()
-    await_end(workers, 60)
+    await_end(workers)
 
 
 def test_usage_errors_of_reproduce_leave_no_output(

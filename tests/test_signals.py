@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from fakes.processes import await_end, descendants_of, python
+from fakes.processes import PATIENCE, await_end, descendants_of, python
 
 SIGNALS = {"sigterm": signal.SIGTERM, "sighup": signal.SIGHUP}
 
 
 def await_half(folder: Path, run: subprocess.Popen) -> None:
     """Wait until episodes are written beside the place where they are to be."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not list(folder.glob(".set.*/new/train/*.txt")):
         assert run.poll() is None, "the command ended before it was to"
         assert time.monotonic() < deadline, "nothing was written"
@@ -31,11 +31,11 @@ def test_a_terminated_command_removes_its_partial_files(
         await_half(tmp_path, run)
         others = descendants_of(run.pid)
         run.send_signal(number)
-        output, _ = run.communicate(timeout=60)
+        output, _ = run.communicate(timeout=PATIENCE)
     assert run.returncode == 128 + number
     assert "Traceback" not in output
     assert list(tmp_path.iterdir()) == []
-    await_end(others, 60)
+    await_end(others)
 
 
 def test_a_command_under_nohup_survives_a_hangup(tmp_path: Path) -> None:
@@ -46,6 +46,6 @@ def test_a_command_under_nohup_survives_a_hangup(tmp_path: Path) -> None:
         time.sleep(0.5)
         assert run.poll() is None
         run.send_signal(signal.SIGTERM)
-        run.communicate(timeout=60)
+        run.communicate(timeout=PATIENCE)
     assert run.returncode == 128 + signal.SIGTERM
     assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,12 +14,12 @@ import torch
 from biml.episodes.datasets import EpisodeDataset
 from biml.errors import BimlError
 from biml.training.config import RuntimeConfig, TrainingConfig
+from biml.training.run_files import read_log
 from biml.training.setup import TrainingData
-from biml.training.trainer import train
-from fakes.processes import await_end, await_file, children_of
+from biml.training.trainer import OpenTrainingData, train
+from fakes.processes import PATIENCE, await_end, await_file, children_of
 from fakes.training import OPTIONS, open_data, weights_of
 
-TWO = RuntimeConfig(workers=2)
 MANY_BATCHES = OPTIONS | {
     "micro_batch_tokens": 200,
     "nsteps": 4,
@@ -26,17 +27,12 @@ MANY_BATCHES = OPTIONS | {
     "lr_warmup": False,
 }
 
-UNDER_TORCHRUN = """
-import sys
-from pathlib import Path
-from test_training_processes import MANY_BATCHES
-from fakes.training import open_data
-from biml.training.config import RuntimeConfig
-from biml.training.trainer import train
-model = Path(sys.argv[1])
-result = train(model, MANY_BATCHES, runtime=RuntimeConfig(), open_training_data=open_data)
-print("steps:", result.step)
-"""
+
+def trained(
+    model: Path, options: dict[str, Any], workers: int = 1, data: OpenTrainingData = open_data
+) -> Path:
+    train(model, options, runtime=RuntimeConfig(workers=workers), open_training_data=data)
+    return model
 
 
 def far_apart(one: Path, other: Path) -> float:
@@ -44,55 +40,29 @@ def far_apart(one: Path, other: Path) -> float:
     return max((a[name] - b[name]).abs().max().item() for name in a)
 
 
-def test_two_processes_train_the_same_weights_as_one(tmp_path: Path) -> None:
-    train(
-        tmp_path / "one.pt",
-        MANY_BATCHES,
-        runtime=RuntimeConfig(workers=1),
-        open_training_data=open_data,
-    )
-    train(tmp_path / "two.pt", MANY_BATCHES, runtime=TWO, open_training_data=open_data)
-    assert far_apart(tmp_path / "one.pt", tmp_path / "two.pt") < 2e-5
-    # Rounding could hide a difference only if differences were small; other dropout leads further.
-    other = MANY_BATCHES | {"dropout": 0.2}
-    train(
-        tmp_path / "other.pt",
-        other,
-        runtime=RuntimeConfig(workers=1),
-        open_training_data=open_data,
-    )
-    assert far_apart(tmp_path / "one.pt", tmp_path / "other.pt") > 1e-4
-
-
-def test_workers_do_not_import_from_the_current_directory(
+def test_two_processes_train_the_same_weights_as_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Workers do not import from the current directory, in which a file could hide a module."""
     (tmp_path / "random.py").write_text("raise SystemExit('a file of the user was run')\n")
     monkeypatch.chdir(tmp_path)
-    train(tmp_path / "two.pt", MANY_BATCHES, runtime=TWO, open_training_data=open_data)
-    assert (tmp_path / "two.pt").is_file()
+    one = trained(tmp_path / "one.pt", MANY_BATCHES)
+    two = trained(tmp_path / "two.pt", MANY_BATCHES, workers=2)
+    assert far_apart(one, two) < 2e-5
+    # Rounding could hide a difference only if differences were small; other dropout leads further.
+    other = trained(tmp_path / "other.pt", MANY_BATCHES | {"dropout": 0.2})
+    assert far_apart(one, other) > 1e-4
 
 
 def test_two_processes_with_muon_train_the_same_weights_as_one(tmp_path: Path) -> None:
     muon = {name: value for name, value in MANY_BATCHES.items() if name != "lr_warmup"}
     muon |= {"optimizer": "muon", "lr_schedule": "quadratic"}
-    train(
-        tmp_path / "one.pt",
-        muon,
-        runtime=RuntimeConfig(workers=1),
-        open_training_data=open_data,
-    )
-    train(tmp_path / "two.pt", muon, runtime=TWO, open_training_data=open_data)
-    other = muon | {"seed": 1}
-    train(
-        tmp_path / "other.pt",
-        other,
-        runtime=RuntimeConfig(workers=1),
-        open_training_data=open_data,
-    )
+    one = trained(tmp_path / "one.pt", muon)
+    two = trained(tmp_path / "two.pt", muon, workers=2)
+    other = trained(tmp_path / "other.pt", muon | {"seed": 1})
     # Muon makes updates orthogonal in bfloat16, which rounds another sum to another last digit.
-    far = far_apart(tmp_path / "one.pt", tmp_path / "other.pt")
-    assert far_apart(tmp_path / "one.pt", tmp_path / "two.pt") < 0.01 * far
+    far = far_apart(one, other)
+    assert far_apart(one, two) < 0.01 * far
 
 
 def under_torchrun(script: Path, text: str, model: Path) -> str:
@@ -106,60 +76,31 @@ def under_torchrun(script: Path, text: str, model: Path) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=PATIENCE,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
 
 
-def test_torchrun_trains_the_same_weights_as_one_process(tmp_path: Path) -> None:
-    under_torchrun(tmp_path / "job.py", UNDER_TORCHRUN, tmp_path / "two.pt")
-    train(
-        tmp_path / "one.pt",
-        MANY_BATCHES,
-        runtime=RuntimeConfig(workers=1),
-        open_training_data=open_data,
-    )
-    assert far_apart(tmp_path / "one.pt", tmp_path / "two.pt") < 2e-5
-    assert len((tmp_path / "two.history.jsonl").read_text().splitlines()) == 2
-
-
 UNLIKE_MACHINES = """
-import os
-import sys
-from pathlib import Path
-from test_training_processes import MANY_BATCHES
-from fakes.training import open_data
-from biml.training import trainer
-first = os.environ["RANK"] == "0"
-trainer.pick_precision = lambda device: "bf16" if first else "fp32"
-trainer.default_micro_batch_tokens = lambda arch, device, precision: 200 if first else 100_000
-for unsaid in ("precision", "micro_batch_tokens"):
-    del MANY_BATCHES[unsaid]
-result = trainer.train(Path(sys.argv[1]), MANY_BATCHES, open_training_data=open_data)
-sys.stdout.write(f"{result.config.precision} {result.config.micro_batch_tokens}\\n")
-"""
-
-
-def test_torchrun_uses_the_precision_and_micro_batches_of_rank_0(tmp_path: Path) -> None:
-    output = under_torchrun(tmp_path / "job.py", UNLIKE_MACHINES, tmp_path / "two.pt")
-    assert output.splitlines() == ["bf16 200"] * 2
-
-
-STOPPED_AND_RESUMED = """
 import os
 import signal
 import sys
 from pathlib import Path
 from test_training_processes import LONGER
 from fakes.training import open_data
+from biml.training import trainer
 from biml.training.step import TrainStep
-from biml.training.trainer import train
 
+first = os.environ["RANK"] == "0"
+trainer.pick_precision = lambda device: "fp32" if first else "bf16"
+trainer.default_micro_batch_tokens = lambda arch, device, precision: 200 if first else 100_000
+for unsaid in ("precision", "micro_batch_tokens"):
+    del LONGER[unsaid]
 accumulate = TrainStep.accumulate
 
 def signalled(train_step, batch):
-    if train_step.steps_done == 1 and os.environ["RANK"] == "1":
+    if train_step.steps_done == 1 and not first:
         os.kill(os.getpid(), signal.SIGTERM)
     accumulate(train_step, batch)
 
@@ -167,24 +108,27 @@ model = Path(sys.argv[1])
 resume = model.exists()
 if not resume:
     TrainStep.accumulate = signalled
-result = train(model, LONGER, resume=resume, open_training_data=open_data)
-sys.stdout.write(f"{result.step}\\n")
+result = trainer.train(model, LONGER, resume=resume, open_training_data=open_data)
+config = result.config
+sys.stdout.write(f"{result.step} {config.precision} {config.micro_batch_tokens}\\n")
 """
 LONGER = MANY_BATCHES | {"nsteps": 12}
 
 
-def test_a_torchrun_run_stopped_by_a_signal_to_one_process_resumes(tmp_path: Path) -> None:
+def test_torchrun_trains_the_same_weights_as_one_process_after_a_signal_and_resuming(
+    tmp_path: Path,
+) -> None:
+    """Rank 0 decides on precision and micro-batches; a signal to rank 1 stops both."""
     job, model = tmp_path / "job.py", tmp_path / "two.pt"
-    first, other = map(int, under_torchrun(job, STOPPED_AND_RESUMED, model).split())
-    assert 1 < first == other < 12
-    assert under_torchrun(job, STOPPED_AND_RESUMED, model).split() == ["12", "12"]
-    train(
-        tmp_path / "one.pt",
-        LONGER,
-        runtime=RuntimeConfig(workers=1),
-        open_training_data=open_data,
-    )
-    assert far_apart(tmp_path / "one.pt", model) < 5e-5
+    stopped = under_torchrun(job, UNLIKE_MACHINES, model).splitlines()
+    step = int(stopped[0].split()[0])
+    assert 1 < step < 12
+    assert stopped == [f"{step} fp32 200"] * 2
+    assert under_torchrun(job, UNLIKE_MACHINES, model).splitlines() == ["12 fp32 200"] * 2
+    one = trained(tmp_path / "one.pt", LONGER)
+    assert far_apart(one, model) < 5e-5
+    steps = [line["step"] for line in read_log(tmp_path / "two.history.jsonl")]
+    assert steps == [1, 12]
 
 
 @dataclass(frozen=True)
@@ -233,17 +177,25 @@ def test_a_failing_process_ends_the_run_with_its_error(
 ) -> None:
     failing = OpenFailing(os.getpid(), how)
     with pytest.raises(BimlError, match=message):
-        train(tmp_path / "net.pt", MANY_BATCHES, runtime=TWO, open_training_data=failing)
+        trained(tmp_path / "net.pt", MANY_BATCHES, workers=2, data=failing)
     assert not torch.distributed.is_initialized()
 
 
+ENDLESS = """
+import sys
+from pathlib import Path
+from fakes.training import OPTIONS, open_data
+from biml.training.config import RuntimeConfig
+from biml.training.trainer import train
+endless = OPTIONS | {"nsteps": 100_000}
+train(Path(sys.argv[1]), endless, runtime=RuntimeConfig(workers=2), open_training_data=open_data)
+"""
+
+
 def test_no_process_outlives_a_run_that_was_killed(tmp_path: Path) -> None:
-    script = UNDER_TORCHRUN.replace("RuntimeConfig()", "RuntimeConfig(workers=2)").replace(
-        "MANY_BATCHES,", "MANY_BATCHES | {'nsteps': 100_000},"
-    )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     run = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path / "net.pt")],
+        [sys.executable, "-c", ENDLESS, str(tmp_path / "net.pt")],
         env=environment,
         stdout=subprocess.DEVNULL,
     )
@@ -254,4 +206,4 @@ def test_no_process_outlives_a_run_that_was_killed(tmp_path: Path) -> None:
     finally:
         run.kill()
         run.wait()
-    await_end(children, 10)
+    await_end(children)

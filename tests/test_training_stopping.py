@@ -16,6 +16,7 @@ from biml.training.config import TrainingConfig
 from biml.training.console import TrainingConsole
 from biml.training.distributed import graceful_shutdown
 from biml.training.logger import RunInfo
+from fakes.processes import PATIENCE
 
 
 class StruckByCtrlC(io.RawIOBase):
@@ -138,7 +139,7 @@ def test_a_second_ctrl_c_ends_a_waiting_process(script: str) -> None:
             run.send_signal(signal.SIGINT)
             assert "Ctrl-C again" in run.stdout.readline()
             run.send_signal(signal.SIGINT)
-            _, complaints = run.communicate(timeout=60)
+            _, complaints = run.communicate(timeout=PATIENCE)
         finally:
             run.kill()
     assert run.returncode == 130
@@ -146,7 +147,7 @@ def test_a_second_ctrl_c_ends_a_waiting_process(script: str) -> None:
 
 
 def await_request(request) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not request:
         assert time.monotonic() < deadline, "nobody heard the signal"
         time.sleep(0.01)

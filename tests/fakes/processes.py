@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+PATIENCE = 300.0
+"""Seconds within which a process is to do what a test awaits, however busy the machine is."""
+
 
 @contextmanager
 def python(
@@ -52,9 +55,9 @@ def descendants_of(parent: int) -> list[int]:
     return [*children, *(pid for child in children for pid in descendants_of(child))]
 
 
-def await_end(pids: list[int], seconds: float) -> None:
+def await_end(pids: list[int]) -> None:
     """Wait until none of these processes runs any more."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while any(map(_alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(_alive, pids))
@@ -62,7 +65,7 @@ def await_end(pids: list[int], seconds: float) -> None:
 
 def await_file(path: Path, run: subprocess.Popen) -> None:
     """Wait until a run has written something into a file."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not (path.exists() and path.stat().st_size):
         assert run.poll() is None, "the run ended before it was to"
         assert time.monotonic() < deadline, f"nothing in {path}"
