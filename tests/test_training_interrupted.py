@@ -17,11 +17,12 @@ from biml.grammar import MetaGrammar
 from biml.networks import checkpoint
 from biml.rng import generator
 from biml.training.run_files import read_log
-from fakes.processes import await_file, python
+from fakes.processes import PATIENCE, await_file, python
 from fakes.training import same_weights
 
 DOOR = Path(__file__).parents[1] / "train.py"
-STEPS = 60
+STEPS = 100
+pytestmark = pytest.mark.xdist_group("interrupted training")  # for its uninterrupted run
 NARROW = [
     *("--emb_size", "16", "--nlayers_encoder", "1", "--nlayers_decoder", "1", "--ff_mult", "1"),
     *("--episode_type", "algebraic+biases", "--batch_size", "1", "--nsteps", str(STEPS)),
@@ -31,11 +32,12 @@ NARROW = [
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few episodes in the published layout, so that validation takes little time."""
+    """A few small episodes in the published layout."""
+    small = MetaGrammar(n_study=6, n_query=3)
     folder = tmp_path_factory.mktemp("data")
     for kind, count in (("train", 20), ("val", 2)):
         for number in range(count):
-            episode = sample_episode(MetaGrammar(), generator(1, kind, number))
+            episode = sample_episode(small, generator(1, kind, number))
             write_episode(folder / "data_algebraic" / kind / f"{number:06d}.txt", episode)
     return folder
 
@@ -72,7 +74,7 @@ def test_an_interrupted_run_resumes_to_the_very_same_weights(
     with python(str(DOOR), *options(tmp_path, data), "--save_every", every) as run:
         await_file(model if killed else tmp_path / "net.history.jsonl", run)
         run.send_signal(number)
-        output, _ = run.communicate(timeout=60)
+        output, _ = run.communicate(timeout=PATIENCE)
     assert run.returncode == code, output
     assert 1 <= steps_done(model) < STEPS
     if not killed:
@@ -82,11 +84,11 @@ def test_an_interrupted_run_resumes_to_the_very_same_weights(
     assert steps_done(model) == STEPS
     assert same_weights(model, whole)
     steps = [line["step"] for line in read_log(tmp_path / "net.history.jsonl")]
-    assert steps == [1, 25, 50, 60]
+    assert steps == [1, 25, 50, 75, 100]
 
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, data: Path) -> None:
-    long_steps = ["--batch_size", "200", "--nsteps", "2"]
+    long_steps = ["--batch_size", "2000", "--nsteps", "2"]
     with python(str(DOOR), *options(tmp_path, data), *long_steps) as run:
         assert run.stdout is not None
         while "steps of" not in run.stdout.readline():
@@ -95,7 +97,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, data: Path) -> None:
         while "Ctrl-C again" not in run.stdout.readline():
             assert run.poll() is None
         run.send_signal(signal.SIGINT)
-        output, _ = run.communicate(timeout=60)
+        output, _ = run.communicate(timeout=PATIENCE)
     assert run.returncode == 130
     assert "Traceback" not in output
     assert not (tmp_path / "net.pt").exists()
@@ -108,7 +110,7 @@ def test_a_second_ctrl_c_keeps_the_checkpoint_intact(tmp_path: Path, data: Path)
         for _ in range(2):
             run.send_signal(signal.SIGINT)
             time.sleep(0.05)
-        output, _ = run.communicate(timeout=60)
+        output, _ = run.communicate(timeout=PATIENCE)
     assert run.returncode == 130
     assert "Traceback" not in output
     assert steps_done(tmp_path / "net.pt") >= 1
@@ -120,10 +122,10 @@ def test_ctrl_c_at_exit_prints_no_traceback(tmp_path: Path, data: Path) -> None:
         await_file(tmp_path / "net.history.jsonl", run)
         run.send_signal(signal.SIGINT)
         while "Resume with" not in (line := run.stdout.readline()):
-            assert line, "it ended without a word"
-        time.sleep(0.05)  # the command is done, and Python takes longer to end
+            assert line, "it ended without a message"
+        time.sleep(0.05)  # The command is done, and Python takes longer to end.
         run.send_signal(signal.SIGINT)
-        output, _ = run.communicate(timeout=60)
+        output, _ = run.communicate(timeout=PATIENCE)
     assert run.returncode == 130
     assert "Traceback" not in output
     assert steps_done(tmp_path / "net.pt") >= 1
@@ -191,7 +193,7 @@ def test_a_full_disk_is_reported_and_the_old_model_kept(tmp_path: Path, data: Pa
     model.write_bytes(b"the old model")
     every_step = ["--overwrite", "--save_every", "0"]
     with python(str(DOOR), *options(tmp_path, data), *every_step, prepare=little_space) as run:
-        output, _ = run.communicate(timeout=60)
+        output, _ = run.communicate(timeout=PATIENCE)
     assert run.returncode == 1, output
     assert f"{model}: could not be written" in output
     assert "Traceback" not in output
