@@ -22,6 +22,12 @@ EXPECTED = {
         "reversing_errors",
     ],
     "first-steps": ["BLUE BLUE BLUE", "True, True, True, True"],
+    "own-corpus": [
+        "LIFT LIFT",
+        "Error rate on novel queries",
+        "new-word  0.00%",
+        "line 4: expected",
+    ],
     "training": ["did you mean episode_type", "val_loss", "accuracy_novel"],
 }
 WRITTEN = {"custom-experiment": ["loglikes.csv", "samples.csv", "my-report/index.html"]}
