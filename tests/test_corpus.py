@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import biml
 from biml.cli.main import main
 from biml.episodes.corpus import Corpus, CorpusDataset, read_pairs
 from biml.episodes.episode import Episode, Example
@@ -237,9 +238,7 @@ def test_a_model_is_trained_and_evaluated_on_a_corpus(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     corpus = replace(PERMUTED, train=PAIRS[6:], tests={"test": PAIRS[:6]})
-    row = corpus_type(
-        "toy", "commands", lambda data: corpus, max_input=3, max_output=26, reports_errors=True
-    )
+    row = corpus_type("toy", "commands", lambda data: corpus, max_input=3, max_output=26)
     monkeypatch.setitem(EPISODE_TYPES, row.name, row)
     size = ("--emb_size", "16", "--nlayers_decoder", "1", "--workers", "1", "--nsteps", "2")
     train_options = ("--n_queries", "3", "--batch_hold_update", "2")
@@ -252,6 +251,10 @@ def test_a_model_is_trained_and_evaluated_on_a_corpus(
     out = capsys.readouterr().out
     assert "Accuracy on novel queries" in out
     assert "LOOK LTURN" in out
+    model = biml.load("net.pt", device="cpu")
+    assert set(model.respond([("look", "LOOK")], "walk left").split()) <= set(WORDS.values())
+    with pytest.raises(UsageError, match="use the same"):  # "dax" must not become "twice"
+        model.respond([("dax", "RED")], "dax")
 
 
 def test_frequent_sequences_are_tokens_of_their_own() -> None:

@@ -56,7 +56,7 @@ EVALUATED_ONLY = {
     "open_end_freeform",
     "probe_human",
 }
-TYPES = {n: row for n, row in EPISODE_TYPES.items() if not row.summary.startswith(("SCAN", "COGS"))}
+TYPES = {name: row for name, row in EPISODE_TYPES.items() if not row.is_corpus}
 """Those of the human experiments; see `test_scan` and `test_cogs` for the others."""
 ROWS = [pytest.param(row, id=name) for name, row in TYPES.items()]
 TRAINED = [pytest.param(row, id=row.name) for row in TYPES.values() if row.training]

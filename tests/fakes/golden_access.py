@@ -182,8 +182,7 @@ def trainable() -> list[str]:
 
 def episode_types() -> list[str]:
     """Those of the human experiments, which 0.1.0 had."""
-    corpora = ("SCAN", "COGS")
-    return [name for name, row in EPISODE_TYPES.items() if not row.summary.startswith(corpora)]
+    return [name for name, row in EPISODE_TYPES.items() if not row.is_corpus]
 
 
 def _folders(data: Path | None) -> DataFolders:

@@ -274,7 +274,7 @@ def _report_accuracy(args: argparse.Namespace, task: "EvalTask", console: "EvalC
     if novel is not None:
         metrics |= {"accuracy_novel": novel.mean, "accuracy_novel_sd": novel.sd}
         metrics |= {"episodes": novel.n_episodes}
-        if task.episode_type.reports_errors:
+        if task.episode_type.is_corpus:
             rates = error_rates(episodes, responses)
             console.error_rates(rates)
             metrics["error_rate"] = total_error_rate(rates.values()).percent

@@ -208,7 +208,6 @@ def _cogs_type(name: str, *, uses_study: bool = True) -> EpisodeType:
         max_input=MAX_INPUT,
         max_output=MAX_OUTPUT,
         n_validation=300,
-        reports_errors=True,
         requirements=("cogs",),
         data_sources=("COGS",) if is_trained else (),
         label=("BIML" if uses_study else "Basic seq2seq") if is_trained else "",

@@ -27,6 +27,7 @@ from biml.episodes.corpus import Corpus, Pairs, read_numbered_pairs
 from biml.episodes.episode import Example
 from biml.episodes.episode_type import EpisodeType, corpus_type
 from biml.episodes.registry import EPISODE_TYPES
+from biml.episodes.scan import FAST_OPTIONS
 from biml.errors import FormatError, merge_errors
 from biml.io import read_text
 
@@ -129,9 +130,9 @@ class _CorpusFile:
             max_input=max(len(pair.input) for pair in every),
             max_output=max(len(pair.output) for pair in every),
             n_validation=200,
-            reports_errors=True,
             data_sources=(f"the corpus {self.path.name}",),
             label=name,
+            training_defaults={"paper": {"arch": "pairwise"}, "fast": FAST_OPTIONS},
         )
 
     def raise_errors(self) -> None:

@@ -95,7 +95,8 @@ class EpisodeType:
         training_defaults: by preset, options of `biml train` with other defaults than usual.
         n_validation: episodes of its evaluation that validate during training; 0 for all.
         validation: opens the episodes that validate during training, if those are others.
-        reports_errors: whether error rates are reported too, by `Example.item` of the queries.
+        is_corpus: whether it is made of a corpus: words have fixed meanings outside of training,
+            and error rates are reported by `Example.item` of the queries.
         max_input, max_output: words of the longest input, and the default limit on the length of a
             response; at least those of `meta_grammar`.
         evaluation_task: the task that its evaluation presents.
@@ -120,7 +121,7 @@ class EpisodeType:
     training_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
     n_validation: int = 0
     validation: ValidationFactory | None = None
-    reports_errors: bool = False
+    is_corpus: bool = False
     meta_grammar: MetaGrammar | None = None
     max_input: int = 8
     max_output: int = 10
@@ -373,6 +374,7 @@ def corpus_type(
         training=(lambda data, seed: CorpusDataset(opened(data), seed)) if is_trained else None,
         validation=parts_validation if by_parts else None,
         uses_study=uses_study,
+        is_corpus=True,
         vocabulary=vocabulary or (lambda data: opened(data).vocabulary),
         **details,
     )

@@ -172,7 +172,6 @@ def _scan_type(split: str, *, uses_study: bool = True, by_parts: bool = False) -
         max_input=9,
         max_output=50,
         n_validation=200,
-        reports_errors=True,
         data_sources=("SCAN",),
         label="BIML" if uses_study else "Basic seq2seq",
         training_defaults={

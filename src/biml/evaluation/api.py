@@ -280,13 +280,13 @@ class Model:
         if all(set(own) <= set(known) for own, known in zip(used, allowed, strict=True)):
             return _Request(self.responder, episode, episode, given, single)
         row = EPISODE_TYPES.get(self.episode_type)
+        fixed = row is not None and (row.is_corpus or not row.uses_study)
         maps = []
         for kind, own, free in zip(("words", "symbols"), used, names, strict=True):
-            if len(own) > len(free) or (row and not row.uses_study):
+            if len(own) > len(free) or fixed:
                 raise UsageError(
                     f"{self.name} knows the {len(free)} {kind} {' '.join(free)}, but is given "
-                    f"{' '.join(own)}; use at most as many"
-                    + (", and the same, as it has no study examples" if row else "")
+                    f"{' '.join(own)}; use {'the same' if fixed else 'at most as many'}"
                 )
             order = generator(self.remapping_seed, "remap", kind).sample(free, len(free))
             maps.append(dict(zip(own, order, strict=False)))

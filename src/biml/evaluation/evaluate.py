@@ -119,6 +119,6 @@ def evaluate(
     scored = score_responses(model, evaluation, repeats=whole_number("repeats", repeats, 1))
     scores = token_scores(scored, evaluation.query_repeats)
     seen = registry.seen_in_training(trained_on, row)
-    errors = error_rates(presented, responses) if row.reports_errors else {}
+    errors = error_rates(presented, responses) if row.is_corpus else {}
     likelihoods = likelihood(scores), fit_lapse(scores)
     return Evaluation(name, row.name, study, novel, *likelihoods, seen, errors)
