@@ -10,11 +10,13 @@ from functools import lru_cache, partial
 from pathlib import Path
 from random import Random
 
+from biml.episodes.cogs_phrases import PhraseSubstitution
 from biml.episodes.corpus import Corpus, read_pairs
-from biml.episodes.episode import Episode, Example
+from biml.episodes.episode import Episode, Example, GrammarLabels
 from biml.episodes.episode_type import WITHOUT_STUDY, EpisodeType, corpus_type
 from biml.episodes.scan import FAST_OPTIONS
 from biml.errors import BimlError
+from biml.grammar import Rule
 from biml.io import read_text
 from biml.paths import DataFolders
 from biml.rng import generator
@@ -66,6 +68,11 @@ def _read_corpus(folder: Path) -> Corpus:
     word_groups = tuple(_read_list(folder / lists[name]) for name in WORD_LISTS)
     symbol_groups = tuple(symbol_of.all(_read_list(folder / lists[name])) for name in SYMBOL_LISTS)
     nouns, names_of_people = word_groups[:2]
+    meanings = {
+        word: Rule((word,), (symbol,))
+        for words, symbols in zip(word_groups, symbol_groups, strict=True)
+        for word, symbol in zip(words, symbols, strict=True)
+    }
     return Corpus(
         train,
         {
@@ -86,8 +93,16 @@ def _read_corpus(folder: Path) -> Corpus:
                 symbol_of={word: symbol_of[word] for word in (*nouns, *names_of_people)},
             ),
         ),
+        label=partial(label_episode, meanings=meanings),
         description=f"COGS in {folder}",
     )
+
+
+@lru_cache(maxsize=2)
+def recombined_corpus(data: DataFolders) -> Corpus:
+    """The same with half of the training queries made of phrases of several sentences."""
+    corpus = cogs_corpus(data)
+    return replace(corpus, recombine=PhraseSubstitution(corpus.train, MAX_INPUT))
 
 
 def _read_list(path: Path) -> tuple[str, ...]:
@@ -111,6 +126,45 @@ class SymbolNames(dict[str, str]):
 
     def all(self, tokens: Sequence[str]) -> tuple[str, ...]:
         return tuple([self[token] for token in tokens])
+
+
+def label_episode(episode: Episode, *, meanings: Mapping[str, Rule]) -> GrammarLabels:
+    """What logical forms say about an episode: the words of indices, predicates and names.
+
+    The meaning of a word of the lists is its symbol.
+    """
+    words = dict.fromkeys(word for example in episode.study for word in example.input)
+    return GrammarLabels(
+        tuple([source_words(e.input, e.output) for e in episode.study]),
+        tuple([source_words(e.input, e.output) for e in episode.queries]),
+        {word: meanings[word] for word in words if word in meanings},
+    )
+
+
+@lru_cache(maxsize=30_000)
+def source_words(words: tuple[str, ...], form: tuple[str, ...]) -> tuple[int, ...]:
+    """The word that each symbol of a logical form stands for; -1 for punctuation and roles.
+
+    >>> form = "* CAT ( X _ 1 ) ; RUN &. AGENT ( X _ 2 , EVA )"
+    >>> source_words(("The", "cat", "ran", "."), tuple(form.split()))
+    (-1, 1, -1, -1, -1, 1, -1, -1, 2, -1, -1, -1, -1, -1, 2, -1, -1, -1)
+    """
+    spelled = {word.upper(): position for position, word in enumerate(words)}
+    if len(words) == 1:  # a primitive
+        return tuple([spelled.get(symbol, -1) for symbol in form])
+    sources = []
+    for at, symbol in enumerate(form):
+        source = -1
+        if symbol.isdigit():
+            source = int(symbol)
+        elif form[at + 1 : at + 4] == ("(", "X", "_"):
+            source = int(form[at + 4])
+        elif form[at + 1 : at + 2] == ("&.",) and "(" in form[at:]:
+            source = int(form[form.index("(", at) + 3])
+        elif symbol.isalpha() and (at == 0 or form[at - 1] == ","):
+            source = spelled.get(symbol, -1)
+        sources.append(source if source < len(words) else -1)
+    return tuple(sources)
 
 
 def convert_nouns(
@@ -180,6 +234,7 @@ _FAST_COGS = {
     "merge_symbols": 16,
     "n_queries": 4,
     "nepochs": 12,
+    "aux_loss_weight": 0.3,
 }
 _TEST_SETS = {
     "cogs_train_targeted": ("dev", N_STUDY, "the training sentences, and the development set"),
@@ -194,13 +249,15 @@ _TEST_SETS = {
 """The test set of each, the size of its study sets, and a summary."""
 
 
-def _cogs_type(name: str, *, uses_study: bool = True) -> EpisodeType:
+def _cogs_type(name: str, *, uses_study: bool = True, recombined: bool = False) -> EpisodeType:
     test, n_study, summary = _TEST_SETS[name]
     is_trained = test == "dev"
+    plain = name.removesuffix("_targeted")
+    details = ", also recombined phrases" if recombined else "" if uses_study else WITHOUT_STUDY
     return corpus_type(
-        name if uses_study else f"{name.removesuffix('_targeted')}_vanilla",
-        f"COGS, {summary}{'' if uses_study else WITHOUT_STUDY}",
-        cogs_corpus,
+        f"{plain}+phrases" if recombined else name if uses_study else f"{plain}_vanilla",
+        f"COGS, {summary}{details}",
+        recombined_corpus if recombined else cogs_corpus,
         tests=(test,),
         n_study=n_study,
         is_trained=is_trained,
@@ -213,12 +270,13 @@ def _cogs_type(name: str, *, uses_study: bool = True) -> EpisodeType:
         label=("BIML" if uses_study else "Basic seq2seq") if is_trained else "",
         training_defaults={
             "paper": {"arch": "pairwise", "batch_size": 40, "nepochs": 300},
-            "fast": _FAST_COGS,
+            "fast": _FAST_COGS | ({"n_queries": 2, "nepochs": 6} if recombined else {}),
         },
     )
 
 
 COGS_TYPES = (
     *(_cogs_type(name) for name in _TEST_SETS),
+    _cogs_type("cogs_train_targeted", recombined=True),
     *(_cogs_type(name, uses_study=False) for name in _TEST_SETS),
 )

@@ -6,7 +6,7 @@ are permuted within groups, so that their meanings have to be read from the stud
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import groupby
@@ -16,10 +16,11 @@ from random import Random
 from sys import intern
 
 from biml.episodes.datasets import EvaluationSet, shuffled_index
-from biml.episodes.episode import Episode, Example
+from biml.episodes.episode import Episode, Example, GrammarLabels, Remapping
 from biml.episodes.parts import CLOSE, OPEN, decompose, to_symbols
 from biml.episodes.transforms import Transform, apply_transforms, rename, symbols_used
 from biml.errors import FormatError, UsageError, merge_errors
+from biml.grammar import Rule
 from biml.io import read_text
 from biml.rng import generator
 from biml.vocabulary import Vocabulary
@@ -52,6 +53,9 @@ class Corpus:
         word_groups, symbol_groups: permuted in training, inputs and outputs independently.
         p_permute: that an episode is permuted.
         transforms: of training episodes, before the permutation.
+        recombine: makes another query of a training query, with random draws. One that happens to
+            be a test input is not used.
+        label: gives the labels of auxiliary losses for an episode that is not permuted.
         by_parts: whether queries are answered by parts; see `biml.episodes.parts`.
         n_study_queries: study examples of a training episode that are queried too.
         allow_overlap: whether test inputs may be training inputs.
@@ -70,6 +74,8 @@ class Corpus:
     transforms: tuple[Transform, ...] = ()
     n_study_queries: int = 1
     allow_overlap: bool = False
+    recombine: Callable[[Example, Random], Example] | None = None
+    label: Callable[[Episode], GrammarLabels] | None = None
     by_parts: bool = False
     description: str = "a corpus"
 
@@ -195,6 +201,14 @@ class Corpus:
         words = frozenset(word for group in self.word_groups for word in group)
         return replace(self, shown_words=self.shown_words | words)
 
+    def recombined(self, query: Example, rng: Random) -> Example:
+        new = self.recombine(query, rng) if self.recombine else query
+        return query if new.input in self._test_inputs else new
+
+    @cached_property
+    def _test_inputs(self) -> frozenset[tuple[str, ...]]:
+        return frozenset(query.input for query in self.all_tests)
+
     def answer_by_parts(self, queries: Iterable[Example], rng: Random) -> Pairs:
         """The queries with targets in parts, without those where these are ambiguous.
 
@@ -277,6 +291,7 @@ class CorpusDataset:
     n_queries: int = 1
     """Novel queries that share a study set; if several, it shows all their permuted words."""
     n_study: int | None = None  #: by default that of the corpus
+    with_labels: bool = False  #: of auxiliary losses, where the corpus has them
 
     def __post_init__(self) -> None:
         if self.n_queries > 1:
@@ -297,15 +312,37 @@ class CorpusDataset:
             for number in range(self.n_queries)
         )
         rng = generator(self.seed, "corpus", index)
+        if corpus.recombine:
+            queries = tuple(corpus.recombined(query, rng) for query in queries)
         if corpus.by_parts:
             queries = corpus.answer_by_parts(queries, rng)
         episode = Episode((), queries, name=f"corpus episode {index}")
         given = corpus.given if corpus.given_in_training else ()
         episode = corpus.add_study(episode, rng, n=self.n_study, given=given)
-        episode = apply_transforms((*corpus.transforms, corpus.permute), episode, rng)
-        copied = rng.sample(episode.study, min(corpus.n_study_queries, len(episode.study)))
-        again = [example._replace(in_study=True) for example in copied]
-        return replace(episode, queries=(*again, *episode.queries))
+        episode = apply_transforms(corpus.transforms, episode, rng)
+        labels = corpus.label(episode) if self.with_labels and corpus.label else None
+        episode = corpus.permute(episode, rng)
+        n_study = len(episode.study)
+        copied = rng.sample(range(n_study), min(corpus.n_study_queries, n_study))
+        again = [episode.study[number]._replace(in_study=True) for number in copied]
+        if labels is not None:
+            labels = GrammarLabels(
+                labels.study,
+                (*(labels.study[number] for number in copied), *labels.queries),
+                renamed_rules(labels.rules, episode.remapping),
+            )
+        return replace(episode, queries=(*again, *episode.queries), grammar_labels=labels)
+
+
+def renamed_rules(rules: Mapping[str, Rule], remapping: Remapping | None) -> Mapping[str, Rule]:
+    """Rules under the names of a permuted episode."""
+    if remapping is None:
+        return rules
+    words, symbols = remapping.words, remapping.symbols
+    return {
+        words[word]: Rule((words[word],), (symbols.get(rule.rhs[0], rule.rhs[0]),))
+        for word, rule in rules.items()
+    }
 
 
 def read_pairs(path: Path) -> Pairs:

@@ -32,7 +32,8 @@ class Remapping:
 
 
 SourcePositions = tuple[int, ...] | None
-"""For each output symbol the position of the input word that it stands for; None if unknown."""
+"""For each output symbol the position of the input word that it stands for, or -1; None if all are
+unknown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,18 +57,30 @@ def encode_aux_labels(
     for (words, symbols, *_), sources in zip(episode.study, known.study, strict=True):
         start = len(labels.study_alignment)
         labels.study_alignment.extend([IGNORE_INDEX] * (len(words) + 1))
-        labels.study_alignment.extend(_alignment(sources, len(symbols), start))
+        labels.study_alignment.extend(_alignment(sources, symbols, vocabulary.output, start))
         labels.study_alignment.append(IGNORE_INDEX)
     for (words, symbols, *_), sources in zip(episode.queries, known.queries, strict=True):
-        labels.answer_alignment.extend(_alignment(sources, len(symbols)))
+        labels.answer_alignment.extend(_alignment(sources, symbols, vocabulary.output))
         labels.answer_alignment.append(IGNORE_INDEX if sources is None else len(words))
     return labels
 
 
-def _alignment(sources: SourcePositions, n_symbols: int, start: int = 0) -> list[int]:
+def _alignment(
+    sources: SourcePositions, symbols: Sequence[str], output: TokenVocab, start: int = 0
+) -> list[int]:
+    """The source of each token; one that stands for several symbols has none."""
+    tokens = output.merge(symbols) if output.sequences else symbols
     if sources is None:
-        return [IGNORE_INDEX] * n_symbols
-    return [start + position for position in sources]
+        return [IGNORE_INDEX] * len(tokens)
+    if tokens is symbols:
+        return [start + at if at >= 0 else IGNORE_INDEX for at in sources]
+    labels, number = [], 0
+    for token in tokens:
+        width = 1 + str(token).count(" ")
+        known = width == 1 and sources[number] >= 0
+        labels.append(start + sources[number] if known else IGNORE_INDEX)
+        number += width
+    return labels
 
 
 def rule_label(rule: Rule | None, output: TokenVocab) -> list[int]:

@@ -199,7 +199,9 @@ def open_training_data(config: TrainingConfig, data_dir: Path | None) -> Trainin
             raise UsageError(
                 f"--aux_loss_weight: --arch {config.arch} has no such losses; leave it out"
             )
-        if kind.supports_grammar_labels:
+        if isinstance(dataset, CorpusDataset):
+            dataset = replace(dataset, with_labels=True)
+        elif kind.supports_grammar_labels:
             dataset = with_grammar_labels(dataset)
     return TrainingData(network, dataset, kind.open_validation(folders, config.seed))
 
