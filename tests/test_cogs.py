@@ -5,11 +5,20 @@ import shutil
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from biml.episodes.cogs import STRUCTURAL, as_proper_noun, cogs_corpus, convert_nouns
-from biml.episodes.corpus import Corpus
+from biml.episodes.cogs import (
+    MAX_INPUT,
+    STRUCTURAL,
+    as_proper_noun,
+    cogs_corpus,
+    convert_nouns,
+    recombined_corpus,
+)
+from biml.episodes.cogs_phrases import Phrase, Sentence, read_facts, write_facts
+from biml.episodes.corpus import Corpus, CorpusDataset
 from biml.episodes.episode import Episode, Example
 from biml.episodes.registry import EPISODE_TYPES
 from biml.errors import BimlError
@@ -216,3 +225,70 @@ def test_missing_files_are_named_all_at_once(data: DataFolders, tmp_path: Path) 
 def test_options_not_given_have_the_published_values() -> None:
     options = resolve_options({"episode_type": "cogs_train_targeted"})
     assert (options["batch_size"], options["nepochs"]) == (40, 300)
+
+
+@pytest.mark.parametrize(
+    ("host", "place", "other", "phrase", "expected", "form"),
+    [
+        (
+            ("Emma ate a cake .", "EAT &. AGENT ( X _ 1 , EMMA ) AND EAT &. THEME ( X _ 1 , X _ 3 ) AND CAKE ( X _ 3 )"),
+            Phrase(2, 4, 3, False),
+            ("The cat in a box ran .", "* CAT ( X _ 1 ) ; CAT &. NMOD &. IN ( X _ 1 , X _ 4 ) AND BOX ( X _ 4 ) AND RUN &. AGENT ( X _ 5 , X _ 1 )"),
+            Phrase(0, 5, 1, False),
+            "Emma ate the cat in a box .",
+            "* CAT ( X _ 3 ) ; EAT &. AGENT ( X _ 1 , EMMA ) AND EAT &. THEME ( X _ 1 , X _ 3 ) AND CAT &. NMOD &. IN ( X _ 3 , X _ 6 ) AND BOX ( X _ 6 )",
+        ),
+        (
+            ("Emma said that Noah ran .", "SAY &. AGENT ( X _ 1 , EMMA ) AND SAY &. CCOMP ( X _ 1 , X _ 4 ) AND RUN &. AGENT ( X _ 4 , NOAH )"),
+            Phrase(3, 5, 4, True),
+            ("A cat ran .", "CAT ( X _ 1 ) AND RUN &. AGENT ( X _ 2 , X _ 1 )"),
+            Phrase(0, 3, 2, True),
+            "Emma said that a cat ran .",
+            "SAY &. AGENT ( X _ 1 , EMMA ) AND SAY &. CCOMP ( X _ 1 , X _ 5 ) AND CAT ( X _ 4 ) AND RUN &. AGENT ( X _ 5 , X _ 4 )",
+        ),
+    ],
+    ids=["noun phrase", "clause"],
+)  # fmt: skip
+def test_phrase_takes_the_place_of_another(host, place, other, phrase, expected, form) -> None:
+    sentences = [Sentence(tuple(w.split()), read_facts(f.split())) for w, f in (host, other)]
+    for sentence, one in zip(sentences, (place, phrase), strict=True):
+        assert one in sentence.phrases
+    new = sentences[0].substitute(place, sentences[1], phrase)
+    assert (" ".join(new.words), " ".join(write_facts(new.facts))) == (expected, form)
+
+
+@pytest.mark.published_data
+def test_logical_forms_of_all_sentences_are_written_as_they_were_read(published: DataFolders) -> None:
+    corpus = cogs_corpus(published)
+    for pair in (*corpus.train, *corpus.all_tests):
+        if len(pair.input) > 1:
+            assert write_facts(read_facts(pair.output)) == pair.output
+
+
+@pytest.mark.published_data
+def test_recombined_queries_are_no_test_inputs_and_keep_to_the_longest(published: DataFolders) -> None:
+    corpus = recombined_corpus(published)
+    tests = {query.input for query in corpus.all_tests}
+    rng, known = Random(0), {pair.input for pair in corpus.train}
+    queries = [corpus.recombined(query, rng) for query in corpus.train[:1000]]
+    assert sum(query.input not in known for query in queries) > 300
+    assert not tests.intersection(query.input for query in queries)
+    assert max(len(query.input) for query in queries) <= MAX_INPUT
+
+
+@pytest.mark.published_data
+def test_labels_follow_a_permutation(published: DataFolders) -> None:
+    corpus = recombined_corpus(published)
+    nouns = {symbol for group in corpus.symbol_groups[:2] for symbol in group}
+    dataset = CorpusDataset(corpus, 0, n_queries=2, with_labels=True)
+    for index in range(20):
+        episode = dataset[index]
+        labels = episode.grammar_labels
+        assert labels is not None
+        for examples, sources in ((episode.study, labels.study), (episode.queries, labels.queries)):
+            for example, of_one in zip(examples, sources, strict=True):
+                for symbol, at in zip(example.output, of_one, strict=True):
+                    if at >= 0 and symbol.isdigit():
+                        assert int(symbol) == at
+                    if at >= 0 and example.input[at] in labels.rules and symbol in nouns:
+                        assert labels.rules[example.input[at]].rhs == (symbol,)

@@ -9,9 +9,9 @@ from itertools import product
 from pathlib import Path
 
 from biml.episodes.corpus import Corpus, Pairs, read_pairs
-from biml.episodes.episode import Example
+from biml.episodes.episode import Episode, Example, GrammarLabels
 from biml.episodes.episode_type import WITHOUT_STUDY, EpisodeType, corpus_type
-from biml.grammar import Grammar
+from biml.grammar import Grammar, Rule
 from biml.paths import DataFolders
 from biml.rng import generator
 from biml.vocabulary import Vocabulary
@@ -44,6 +44,13 @@ SCAN_VOCAB = Vocabulary.from_words_and_symbols(
 )
 
 PERMUTED_WORDS = ("look", "run", "jump", "walk", "left", "right")
+
+MEANINGS = {
+    word: Rule(
+        (word,), (f"I_TURN_{word.upper()}" if word in ("left", "right") else f"I_{word.upper()}",)
+    )
+    for word in PERMUTED_WORDS
+}
 
 VERBS = ("look", "run", "jump", "walk")
 
@@ -141,8 +148,15 @@ def scan_corpus(name: str, data: DataFolders) -> Corpus:
         given_in_training=False,
         word_groups=(PERMUTED_WORDS,),
         symbol_groups=(SCAN_VOCAB.output.symbols,),
+        label=label_episode,
         description=description,
     )
+
+
+def label_episode(episode: Episode) -> GrammarLabels:
+    """The action of each permuted word, for the auxiliary loss on meanings."""
+    unknown = (None,) * len(episode.study), (None,) * len(episode.queries)
+    return GrammarLabels(*unknown, MEANINGS)
 
 
 FAST_OPTIONS = {
@@ -155,7 +169,7 @@ FAST_OPTIONS = {
     "nepochs": 24,
     "lr": 0.002,
     "curriculum": False,
-    "aux_loss_weight": 0.0,
+    "aux_loss_weight": 0.3,
 }
 
 
