@@ -342,6 +342,7 @@ def renamed_rules(rules: Mapping[str, Rule], remapping: Remapping | None) -> Map
     return {
         words[word]: Rule((words[word],), (symbols.get(rule.rhs[0], rule.rhs[0]),))
         for word, rule in rules.items()
+        if word in words
     }
 
 
