@@ -227,38 +227,52 @@ def test_options_not_given_have_the_published_values() -> None:
     assert (options["batch_size"], options["nepochs"]) == (40, 300)
 
 
+ATE = "EAT &. AGENT ( X _ 1 , EMMA ) AND EAT &. THEME ( X _ 1 , X _ 3 ) AND "
+SAID = "SAY &. AGENT ( X _ 1 , EMMA ) AND SAY &. CCOMP ( X _ 1 , "
+CAT_IN_BOX = (
+    "* CAT ( X _ 1 ) ; CAT &. NMOD &. IN ( X _ 1 , X _ 4 ) AND BOX ( X _ 4 ) "
+    "AND RUN &. AGENT ( X _ 5 , X _ 1 )"
+)
+
+
 @pytest.mark.parametrize(
-    ("host", "place", "other", "phrase", "expected", "form"),
+    ("host", "place", "other", "phrase", "expected"),
     [
         (
-            ("Emma ate a cake .", "EAT &. AGENT ( X _ 1 , EMMA ) AND EAT &. THEME ( X _ 1 , X _ 3 ) AND CAKE ( X _ 3 )"),
+            ("Emma ate a cake .", f"{ATE}CAKE ( X _ 3 )"),
             Phrase(2, 4, 3, False),
-            ("The cat in a box ran .", "* CAT ( X _ 1 ) ; CAT &. NMOD &. IN ( X _ 1 , X _ 4 ) AND BOX ( X _ 4 ) AND RUN &. AGENT ( X _ 5 , X _ 1 )"),
+            ("The cat in a box ran .", CAT_IN_BOX),
             Phrase(0, 5, 1, False),
-            "Emma ate the cat in a box .",
-            "* CAT ( X _ 3 ) ; EAT &. AGENT ( X _ 1 , EMMA ) AND EAT &. THEME ( X _ 1 , X _ 3 ) AND CAT &. NMOD &. IN ( X _ 3 , X _ 6 ) AND BOX ( X _ 6 )",
+            (
+                "Emma ate the cat in a box .",
+                f"* CAT ( X _ 3 ) ; {ATE}CAT &. NMOD &. IN ( X _ 3 , X _ 6 ) AND BOX ( X _ 6 )",
+            ),
         ),
         (
-            ("Emma said that Noah ran .", "SAY &. AGENT ( X _ 1 , EMMA ) AND SAY &. CCOMP ( X _ 1 , X _ 4 ) AND RUN &. AGENT ( X _ 4 , NOAH )"),
+            ("Emma said that Noah ran .", f"{SAID}X _ 4 ) AND RUN &. AGENT ( X _ 4 , NOAH )"),
             Phrase(3, 5, 4, True),
             ("A cat ran .", "CAT ( X _ 1 ) AND RUN &. AGENT ( X _ 2 , X _ 1 )"),
             Phrase(0, 3, 2, True),
-            "Emma said that a cat ran .",
-            "SAY &. AGENT ( X _ 1 , EMMA ) AND SAY &. CCOMP ( X _ 1 , X _ 5 ) AND CAT ( X _ 4 ) AND RUN &. AGENT ( X _ 5 , X _ 4 )",
+            (
+                "Emma said that a cat ran .",
+                f"{SAID}X _ 5 ) AND CAT ( X _ 4 ) AND RUN &. AGENT ( X _ 5 , X _ 4 )",
+            ),
         ),
     ],
     ids=["noun phrase", "clause"],
-)  # fmt: skip
-def test_phrase_takes_the_place_of_another(host, place, other, phrase, expected, form) -> None:
+)
+def test_phrase_takes_the_place_of_another(host, place, other, phrase, expected) -> None:
     sentences = [Sentence(tuple(w.split()), read_facts(f.split())) for w, f in (host, other)]
     for sentence, one in zip(sentences, (place, phrase), strict=True):
         assert one in sentence.phrases
     new = sentences[0].substitute(place, sentences[1], phrase)
-    assert (" ".join(new.words), " ".join(write_facts(new.facts))) == (expected, form)
+    assert (" ".join(new.words), " ".join(write_facts(new.facts))) == expected
 
 
 @pytest.mark.published_data
-def test_logical_forms_of_all_sentences_are_written_as_they_were_read(published: DataFolders) -> None:
+def test_logical_forms_of_all_sentences_are_written_as_they_were_read(
+    published: DataFolders,
+) -> None:
     corpus = cogs_corpus(published)
     for pair in (*corpus.train, *corpus.all_tests):
         if len(pair.input) > 1:
@@ -266,7 +280,9 @@ def test_logical_forms_of_all_sentences_are_written_as_they_were_read(published:
 
 
 @pytest.mark.published_data
-def test_recombined_queries_are_no_test_inputs_and_keep_to_the_longest(published: DataFolders) -> None:
+def test_recombined_queries_are_no_test_inputs_and_keep_to_the_longest(
+    published: DataFolders,
+) -> None:
     corpus = recombined_corpus(published)
     tests = {query.input for query in corpus.all_tests}
     rng, known = Random(0), {pair.input for pair in corpus.train}

@@ -143,11 +143,11 @@ def label_episode(episode: Episode, *, meanings: Mapping[str, Rule]) -> GrammarL
 
 @lru_cache(maxsize=30_000)
 def source_words(words: tuple[str, ...], form: tuple[str, ...]) -> tuple[int, ...]:
-    """The word that each symbol of a logical form stands for; -1 for punctuation and roles.
+    """The word that each symbol of a logical form stands for; -1 for punctuation.
 
     >>> form = "* CAT ( X _ 1 ) ; RUN &. AGENT ( X _ 2 , EVA )"
     >>> source_words(("The", "cat", "ran", "."), tuple(form.split()))
-    (-1, 1, -1, -1, -1, 1, -1, -1, 2, -1, -1, -1, -1, -1, 2, -1, -1, -1)
+    (-1, 1, -1, -1, -1, 1, -1, -1, 2, -1, 2, -1, -1, -1, 2, -1, -1, -1)
     """
     spelled = {word.upper(): position for position, word in enumerate(words)}
     if len(words) == 1:  # a primitive
