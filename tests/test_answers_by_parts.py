@@ -119,6 +119,8 @@ def test_study_set_of_several_queries_shows_their_permuted_words():
     dataset = replace(kind.open_training(DataFolders(None), 0), n_queries=8)
     for index in range(30):
         episode = dataset[index]
+        if episode.remapping is None:
+            continue
         shown = {word for example in episode.study for word in example.input}
         assert {word for query in episode.queries for word in query.input} - shown <= {
             "and", "after", "around", "opposite", "twice", "thrice", "turn",

@@ -231,10 +231,13 @@ class Corpus:
     def outputs(self) -> Mapping[tuple[str, ...], tuple[str, ...]]:
         return {pair.input: pair.output for pair in self.train}
 
-    def permute(self, episode: Episode, rng: Random) -> Episode:
-        """With probability `p_permute`, permute words and symbols, no group by the identity."""
+    def permute(self, episode: Episode, rng: Random, p: float | None = None) -> Episode:
+        """With probability `p_permute`, permute words and symbols, no group by the identity.
+
+        `p` replaces that probability.
+        """
         groups = (self.word_groups, self.symbol_groups)
-        if not any(groups) or rng.random() >= self.p_permute:
+        if not any(groups) or rng.random() >= (self.p_permute if p is None else p):
             return episode
         words, symbols = map(_permutation, symbols_used(episode), groups, (rng, rng))
         # Responses by parts quote words.
@@ -289,23 +292,24 @@ class CorpusDataset:
     corpus: Corpus
     seed: int
     n_queries: int = 1
-    """Novel queries that share a study set; if several, it shows all their permuted words."""
+    """Novel queries that share a study set; if several, it shows all words that are permuted."""
     n_study: int | None = None  #: by default that of the corpus
     with_labels: bool = False  #: of auxiliary losses, where the corpus has them
-
-    def __post_init__(self) -> None:
-        if self.n_queries > 1:
-            object.__setattr__(self, "corpus", self.corpus.showing_all)
 
     @property
     def description(self) -> str:
         return self.corpus.description
 
+    @property
+    def queries(self) -> Pairs:
+        """The training pairs that are queried."""
+        return (self.corpus.showing_all if self.n_queries > 1 else self.corpus).training_queries
+
     def __len__(self) -> int:
-        return -(-len(self.corpus.training_queries) // self.n_queries)
+        return -(-len(self.queries) // self.n_queries)
 
     def __getitem__(self, index: int) -> Episode:
-        corpus, pairs = self.corpus, self.corpus.training_queries
+        corpus, pairs = self.corpus, self.queries
         first = index * self.n_queries
         queries = tuple(
             pairs[shuffled_index(self.seed, first + number, len(pairs))]
@@ -318,10 +322,15 @@ class CorpusDataset:
             queries = corpus.answer_by_parts(queries, rng)
         episode = Episode((), queries, name=f"corpus episode {index}")
         given = corpus.given if corpus.given_in_training else ()
-        episode = corpus.add_study(episode, rng, n=self.n_study, given=given)
+        p_permute = None
+        if self.n_queries > 1:
+            # What no study example shows is known only where nothing is permuted.
+            p_permute = float(rng.random() < corpus.p_permute)
+        shown = corpus.showing_all if p_permute else corpus
+        episode = shown.add_study(episode, rng, n=self.n_study, given=given)
         episode = apply_transforms(corpus.transforms, episode, rng)
         labels = corpus.label(episode) if self.with_labels and corpus.label else None
-        episode = corpus.permute(episode, rng)
+        episode = corpus.permute(episode, rng, p_permute)
         n_study = len(episode.study)
         copied = rng.sample(range(n_study), min(corpus.n_study_queries, n_study))
         again = [episode.study[number]._replace(in_study=True) for number in copied]
