@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from biml.episodes.corpus import Corpus, CorpusDataset
+from biml.episodes.corpus_file import register_corpus
 from biml.episodes.episode import Episode, Example
 from biml.episodes.parts import decompose, respond_by_parts, to_parts, to_symbols
-from biml.episodes.registry import episode_type
+from biml.episodes.registry import EPISODE_TYPES, episode_type
 from biml.episodes.scan import SCAN_GRAMMAR, scan_split
 from biml.errors import UsageError
 from biml.evaluation.network import greedy_decode, response_log_probs, teacher_forced_exact_match
@@ -153,3 +154,16 @@ def test_short_queries_are_trained_too(scan_outputs):
     corpus = Corpus(train, n_study=10, by_parts=True)
     queries = corpus.answer_by_parts(Random(0).sample(train, 300), Random(0))
     assert sum(len(query.input) <= 4 for query in queries) > 60
+
+
+def test_corpus_file_asks_for_answers_by_parts(tmp_path):
+    lines = [f"{a} {b}\t{a.upper()} {b.upper()}" for a in "abcd" for b in "abcd"]
+    (tmp_path / "train.tsv").write_text("\n".join(lines), "utf-8")
+    (tmp_path / "test.tsv").write_text("a b c\tA B C\n", "utf-8")
+    file = tmp_path / "parts.toml"
+    file.write_text('train = "train.tsv"\nby_parts = true\n[tests]\nlong = "test.tsv"\n', "utf-8")
+    row = register_corpus(file)
+    try:
+        assert row.open_vocabulary(DataFolders(None)).output.symbols[4:] == (*"[abcd", "]")
+    finally:
+        del EPISODE_TYPES[row.name]

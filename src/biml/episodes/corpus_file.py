@@ -43,6 +43,7 @@ KEYS: Mapping[str, tuple[type, ...]] = {
     "permute": (list,),
     "p_permute": (float, int),
     "n_study_queries": (int,),
+    "by_parts": (bool,),
     "max_input": (int,),
     "max_output": (int,),
 }
@@ -126,7 +127,7 @@ class _CorpusFile:
             name,
             self.table.get("summary", f"the corpus {self.path.name}"),
             lambda data: corpus,
-            vocabulary=corpus.vocabulary,
+            by_parts=self.table.get("by_parts", False),
             max_input=max(len(pair.input) for pair in every),
             max_output=max(len(pair.output) for pair in every),
             n_validation=200,
