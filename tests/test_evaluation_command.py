@@ -45,7 +45,7 @@ def test_json_output_has_one_flat_key_per_statistic(folder, shared, capsys) -> N
     human = ("--episode_type", "few_shot_human", "--data_dir", shared)
     found = figures(capsys, *human, "--ll", "--ll_nrep", 3)
     assert set(found) == {
-        *("model", "episode_type", "loglike", "loglike_sd", "symbols", "p_lapse"),
+        *("model", "episode_type", "loglike", "loglike_sd", "loglike_se", "symbols", "p_lapse"),
     }
     assert found["model"] == "toy.pt"
     assert (found["episode_type"], found["symbols"], found["p_lapse"]) == ("few_shot_human", 990, 0)

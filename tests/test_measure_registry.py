@@ -6,7 +6,13 @@ import pandas as pd
 import pytest
 
 import biml
-from biml.analysis.measures import MEASURES, measure_table, measure_values, measures_of
+from biml.analysis.measures import (
+    MEASURES,
+    bootstrap_errors,
+    measure_table,
+    measure_values,
+    measures_of,
+)
 from biml.analysis.responses import response_table
 from biml.grammar import GOLD
 from biml.grammar.meta_grammar import GOLD_SIMPLE
@@ -70,6 +76,41 @@ def test_a_measure_across_models_compares_each_model_with_people(responses: pd.D
         return rows.assign(value=rows["response"] == people)[["model", "value"]]
 
     assert measure_values(MEASURES["same"], responses)["value"].tolist() == [1.0, 0.0]
+
+
+def people(n_items: int, answers: str) -> pd.DataFrame:
+    """Each participant's answers A or B to items 0, 1, …; a word per participant."""
+    return response_table(
+        {
+            "model": "people",
+            "task": "few_shot",
+            "item": str(item),
+            "query": "dax",
+            "response": answer,
+            "participant": f"P{number}",
+        }
+        for number, word in enumerate(answers.split())
+        for item, answer in zip(range(n_items), word, strict=True)
+    )
+
+
+def test_the_standard_error_of_a_measure_is_over_participants_or_else_within_items() -> None:
+    @biml.register_measure("share", task="few_shot")
+    def share(rows: pd.DataFrame) -> float:
+        if len(rows[rows["response"] == "A"]) == 0:
+            raise ValueError("no A")  # such resamples are left out
+        return float((rows["response"] == "A").mean())
+
+    measure = MEASURES["share"]
+    table = people(4, "AAAA BBBB AAAA BBBB")
+    (error,) = bootstrap_errors(measure, table, resamples=400)["standard_error"]
+    assert error == pytest.approx(0.25, rel=0.15)  # of four participants who are all or nothing
+    (error,) = bootstrap_errors(measure, table.assign(participant=""), resamples=400)[
+        "standard_error"
+    ]
+    assert error == pytest.approx(0.125, rel=0.15)  # of 16 responses
+    same = people(4, "ABAB ABAB ABAB ABAB").assign(participant="")
+    assert bootstrap_errors(measure, same)["standard_error"].tolist() == [0]  # items are the same
 
 
 def test_a_registered_measure_cannot_replace_another() -> None:

@@ -306,9 +306,10 @@ def test_registered_responders_and_measures_are_in_tables_and_report(
         *("--data_dir", shared, "--workers", 2),
     )
     measures = pd.read_csv(out / "tables" / "measures.csv")
-    values = measures[measures["measure"] == "correct_length"].set_index("model")["value"]
-    assert set(values.index) == {"people", "nearest", "oracle"}
-    assert values["people"] > values["nearest"]
+    rows = measures[measures["measure"] == "correct_length"].set_index("model")
+    assert set(rows.index) == {"people", "nearest", "oracle"}
+    assert rows.loc["people", "value"] > rows.loc["nearest", "value"]
+    assert 0 < rows.loc["people", "standard_error"] < 5
     accuracies = pd.read_csv(out / "tables" / "accuracies.csv")
     assert set(accuracies["model"]) == {"nearest"}  # the oracle is given the rules
     assert set(accuracies[accuracies["kind"] == "study"]["mean"]) == {100.0}

@@ -230,14 +230,14 @@ def test_a_query_of_unknown_output_length_is_plotted(tmp_path: Path) -> None:
 def test_a_model_of_one_fold_is_labelled_with_its_fold(tmp_path: Path) -> None:
     tables = number_tables()
     lone = pd.DataFrame(
-        [("lone", "open_ended", "3", 200, 0.03, -190.0, 3.0, 182, 42, False)],
+        [("lone", "open_ended", "3", 200, 0.03, -190.0, 3.0, 182, 42, False, 12.5)],
         columns=list(TABLES["likelihoods"].columns),
     )
     likelihoods = pd.concat([tables["likelihoods"], lone], ignore_index=True)
     folder = write_results_folder(tmp_path / "r", {"likelihoods": likelihoods})
     write_report(folder)
     text = text_of((folder / "index.html").read_text())
-    assert "lone −190.0 SD 3.0 over 200 repeats fold 3 only" in text
+    assert "lone −190.0 SE 12.5 SD 3.0 over 200 repeats fold 3 only" in text
     assert text.count("fold 3 only") == 2  # in the figure, too
     figure = (folder / "figures" / "likelihoods.svg").read_text()
     assert ">−190 ± 3 (fold 3 only)<" in figure
@@ -268,12 +268,15 @@ def test_exclusions_are_one_matrix_with_numbered_reasons(page: str) -> None:
 def test_values_of_registered_measures_are_shown(tmp_path: Path) -> None:
     about = {"measure": "length", "task": "few_shot", "group": "", "label": "symbols per response"}
     frame = pd.DataFrame(
-        [{**about, "model": "a", "value": 2.5}, {**about, "model": "b", "value": 3}]
+        [
+            {**about, "model": "a", "value": 2.5, "standard_error": 0.25},
+            {**about, "model": "b", "value": 3},
+        ]
     )
     write_report(write_results_folder(tmp_path / "r", {"measures": frame}))
     text = text_of((tmp_path / "r" / "index.html").read_text())
     assert "symbols per response" in text
-    assert "a 2.50 b 3.00" in text
+    assert "a 2.50 SE 0.25 b 3.00" in text
 
 
 def test_the_models_after_the_fourth_can_be_shown(tmp_path: Path) -> None:

@@ -31,6 +31,17 @@ def test_tables_saved_by_a_spreadsheet_are_read(tmp_path: Path) -> None:
     assert after["responses"]["response"].tolist() == ["R", "TRUE"]
 
 
+def test_results_from_before_standard_errors_are_read(tmp_path: Path) -> None:
+    folder = write_results_folder(tmp_path / "r", number_tables())
+    for name in ("likelihoods", "likelihoods_by_item", "statistics"):
+        path = folder / "tables" / f"{name}.csv"
+        assert path.read_text().splitlines()[0].endswith(",standard_error")
+        without = pd.read_csv(path).drop(columns="standard_error")
+        without.to_csv(path, index=False)
+    assert read_results(folder).tables["likelihoods"]["standard_error"].isna().all()
+    assert main(["report", str(folder)]) == 0
+
+
 @pytest.mark.parametrize("name", [name for name in number_tables() if TABLES[name].keys])
 def test_two_rows_with_the_same_keys_are_rejected(tmp_path: Path, name: str) -> None:
     folder = write_results_folder(tmp_path / "r", {name: number_tables()[name]})

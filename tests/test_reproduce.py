@@ -52,9 +52,9 @@ def test_statistics_of_symbolic_models_are_the_published_ones(results: Results) 
     )
     assert oracle.loc["lapse rate of few-shot responses", "reproduced"] == 0.13
     biased = figures(results, "oracle-biases")
-    assert biased.loc["log-likelihood of few-shot responses", "reproduced"] == pytest.approx(
-        -363.2, abs=0.05
-    )
+    row = biased.loc["log-likelihood of few-shot responses"]
+    assert row["reproduced"] == pytest.approx(-363.2, abs=0.05)
+    assert 10 < row["standard_error"] < 30
 
 
 def test_every_table_exists_with_its_columns_and_people_first(results: Results) -> None:

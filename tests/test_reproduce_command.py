@@ -165,8 +165,19 @@ def test_a_published_range_is_printed_as_a_range(capsys, monkeypatch) -> None:
         "reproduced": -350.05,
     }
     row |= {"published_low": -380.0, "published_high": -360.0, "difference": 9.95}
+    row |= {"standard_error": 14.25}
     (line,) = [line for line in shown_of([row], capsys).splitlines() if "net" in line]
-    assert line.split() == ["log-likelihood", "net", "-380", "to", "-360", "-350.1", "+9.9"]
+    assert line.split() == [
+        "log-likelihood",
+        "net",
+        "-380",
+        "to",
+        "-360",
+        "-350.1",
+        "±",
+        "14.2",
+        "+9.9",
+    ]
 
 
 def test_a_published_statistic_that_was_not_reproduced_has_dashes(capsys, monkeypatch) -> None:

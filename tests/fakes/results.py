@@ -74,7 +74,7 @@ NUMBERS: dict[str, list[tuple[object, ...]]] = {
 def number_tables() -> dict[str, pd.DataFrame]:
     """Tables of numbers that nobody computed."""
     return {
-        name: pd.DataFrame(rows, columns=list(TABLES[name].columns))
+        name: pd.DataFrame(rows, columns=list(TABLES[name].columns)[: len(rows[0])])
         for name, rows in NUMBERS.items()
     }
 

@@ -6,10 +6,12 @@ page and the results table `measures` show registered ones beside those built in
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from biml import plugins
@@ -18,6 +20,9 @@ from biml.analysis.few_shot import GrammarOrGrammars
 from biml.episodes.episode_type import FEW_SHOT, OPEN_ENDED, PROBES
 from biml.errors import BimlError, UsageError
 from biml.grammar import GOLD
+
+RESAMPLES = 50
+"""Of the bootstrap of a measure, which gives its standard error to within a tenth."""
 
 ComputeMeasure = Callable[..., float | pd.DataFrame]
 
@@ -147,6 +152,47 @@ def measure_values(
             rows.append((measure.name, measure.task, row["model"], group, row[name]))
     frame = pd.DataFrame(rows, columns=["measure", "task", "model", "group", "value"])
     return frame.astype({"value": "float64"})
+
+
+def bootstrap_errors(
+    measure: BehaviourMeasure,
+    responses: pd.DataFrame,
+    grammar: GrammarOrGrammars = GOLD,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> pd.DataFrame:
+    """Standard errors of `measure_values`: columns `model`, `group` and `standard_error`.
+
+    Resampled are each model's participants if all are known, else response sets in the open-ended
+    task and responses to each item in others. Resamples that the measure cannot take are left out.
+    """
+    rng = np.random.default_rng(seed)
+    models = [rows for _, rows in responses.groupby("model", sort=False)]
+    draws = []
+    for _ in range(resamples):
+        with suppress(BimlError):
+            drawn = pd.concat([_resampled(rows, measure.task, rng) for rows in models])
+            draws.append(measure_values(measure, drawn.reset_index(drop=True), grammar))
+    every = pd.concat(draws) if draws else pd.DataFrame(columns=["model", "group", "value"])
+    errors = every.groupby(["model", "group"], sort=False)["value"].std()
+    return errors.rename("standard_error").reset_index()
+
+
+def _resampled(rows: pd.DataFrame, task: str, rng: np.random.Generator) -> pd.DataFrame:
+    """A bootstrap sample of one model's responses, whose units have names of their own."""
+    unit = "sample" if task == OPEN_ENDED else ""
+    if (rows["participant"].fillna("") != "").all():
+        unit = "participant"
+    groups = list(rows.groupby(unit or "item", sort=False).indices.values())
+    if unit:
+        drawn = [groups[n] for n in rng.integers(0, len(groups), len(groups))]
+    else:
+        drawn = [rng.choice(of_item, len(of_item)) for of_item in groups]
+    found = rows.iloc[np.concatenate(drawn)]
+    if not unit:
+        return found.assign(sample=np.arange(len(found)))
+    names = np.repeat(np.arange(len(drawn)), list(map(len, drawn)))
+    return found.assign(**{unit: names.astype(str) if unit == "participant" else names})
 
 
 def _compute(measure: BehaviourMeasure, *arguments: Any) -> pd.DataFrame:

@@ -37,6 +37,7 @@ from biml.evaluation.likelihood import (
     TokenScores,
     likelihood,
     score_responses,
+    standard_error_of_sum,
 )
 from biml.evaluation.responder import Responder
 from biml.evaluation.sample_page import SAMPLES_PER_RESPONSE, SampledItem, sample_items
@@ -93,16 +94,21 @@ def to_table(
 def summed_by(
     log_likelihoods: pd.DataFrame, by: Sequence[str] = ("model", "task", "item")
 ) -> pd.DataFrame:
-    """Summed log-likelihoods by item or, with `by=("model", "participant")`, by participant."""
-    return (
-        log_likelihoods.groupby(list(by), sort=False, dropna=False)
-        .agg(
-            responses=("log_likelihood", "size"),
-            symbols=("symbols", "sum"),
-            log_likelihood=("log_likelihood", "sum"),
-        )
-        .reset_index()
+    """Summed log-likelihoods by item or, with `by=("model", "participant")`, by participant.
+
+    With the `standard_error` of each sum (`likelihood.standard_error_of_sum`).
+    """
+    groups = log_likelihoods.groupby(list(by), sort=False, dropna=False)
+    errors = [
+        standard_error_of_sum(*(list(rows[n]) for n in ("log_likelihood", "participant", "item")))
+        for _, rows in groups
+    ]
+    sums = groups.agg(
+        responses=("log_likelihood", "size"),
+        symbols=("symbols", "sum"),
+        log_likelihood=("log_likelihood", "sum"),
     )
+    return sums.assign(standard_error=errors).reset_index()
 
 
 def fit_lapse_bounded(scores: Sequence[TokenScores]) -> Likelihood:

@@ -193,7 +193,13 @@ def run(args: argparse.Namespace) -> int:
 def _report_likelihood(
     args: argparse.Namespace, task: "EvalTask", console: "EvalConsole"
 ) -> Metrics:
-    from biml.evaluation.likelihood import fit_lapse, likelihood, score_responses, token_scores
+    from biml.evaluation.likelihood import (
+        fit_lapse,
+        likelihood,
+        score_responses,
+        token_scores,
+        with_standard_error,
+    )
 
     if args.ll_by == "participant":
         task.require_participants()
@@ -208,10 +214,12 @@ def _report_likelihood(
         result = fit_lapse_bounded(scores)
     else:
         result = fit_lapse(scores) if args.fit_lapse else likelihood(scores, args.ll_p_lapse)
+    result = with_standard_error(result, scored, task.evaluation.query_repeats)
     console.likelihood(result, task, fitted=bool(args.fit_lapse))
     metrics: Metrics = {
         "loglike": _finite(result.mean),
         "loglike_sd": _finite(result.sd),
+        "loglike_se": _finite(result.standard_error),
         "symbols": result.n_symbols,
         "p_lapse": result.p_lapse,
     }

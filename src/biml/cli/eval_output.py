@@ -1,6 +1,7 @@
 """The task of `biml eval` (a model and its evaluation episodes) and its console output."""
 
 import argparse
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -159,12 +160,15 @@ class EvalConsole:
 
     def likelihood(self, result: Likelihood, task: EvalTask, *, fitted: bool) -> None:
         n = len(result.by_repeat)
-        spread = f" (SD {result.sd:.4f} over {n} repeats)" if n > 1 else ""
+        spread = [f"SD {result.sd:.4f} over {n} repeats"] if n > 1 else []
         if n == 1 and task.evaluation.varies:
-            spread = " (1 repeat; --ll_nrep N for mean and SD)"
+            spread = ["1 repeat; --ll_nrep N for mean and SD"]
+        if math.isfinite(result.standard_error):
+            spread.append(f"SE {result.standard_error:.2f} over responses")
+        spread_text = f" ({', '.join(spread)})" if spread else ""
         per_symbol = result.mean / max(result.n_symbols, 1)
         self.print(
-            f"Log-likelihood: {result.mean:.4f}{spread}, {result.n_symbols} symbols, "
+            f"Log-likelihood: {result.mean:.4f}{spread_text}, {result.n_symbols} symbols, "
             f"{per_symbol:.4f} per symbol, lapse {result.p_lapse:g}"
             f"{' (fitted to these responses)' if fitted else ''}"
         )
@@ -178,8 +182,7 @@ class EvalConsole:
             if result is not None:
                 n, spread = result.n_episodes, "1 episode"
                 if n > 1:
-                    error = result.sd / n**0.5
-                    spread = f"SE {error:.2f}, SD {result.sd:.2f} over {n} episodes"
+                    spread = f"SE {result.standard_error:.2f}, SD {result.sd:.2f} over {n} episodes"
                 self.print(
                     f"Accuracy on {name} queries, {kind} responses: {result.mean:.2f}% ({spread})"
                 )
@@ -209,9 +212,11 @@ class EvalConsole:
             name = str(row[by])
             if by == "item" and row["query"] != name:
                 name = f"{name}: {row['query']}"
+            error = row["standard_error"]
+            spread = f" (SE {error:.2f})" if math.isfinite(error) else ""
             self.print(
-                f"  {name:<40} {row['log_likelihood']:>10.4f}   {row['responses']} responses, "
-                f"{row['symbols']} symbols"
+                f"  {name:<40} {row['log_likelihood']:>10.4f}{spread}   {row['responses']} "
+                f"responses, {row['symbols']} symbols"
             )
 
     def list_responses(

@@ -21,7 +21,7 @@ def print_results(results: Results, out: Path) -> None:
         table = Table(title=str(experiment), title_justify="left", box=None, pad_edge=False)
         table.add_column("statistic")
         table.add_column("model")
-        for name in ("published", "reproduced", "difference"):
+        for name in ("published", "reproduced ± SE", "difference"):
             table.add_column(name, justify="right")
         last = ""
         for row in rows.itertuples():
@@ -31,7 +31,7 @@ def print_results(results: Results, out: Path) -> None:
                 Text("" if name == last else name),
                 Text(str(row.model)),
                 _published_text(row, digits),
-                _format_number(row.reproduced, digits),
+                _format_number(row.reproduced, digits) + _error_text(row, digits),
                 _format_number(row.difference, digits, sign=True),
             )
             last = name
@@ -64,6 +64,11 @@ def _published_text(row: Any, digits: int) -> str:
     if pd.isna(row.published_low):
         return _format_number(row.published, digits)
     return f"{_format_number(row.published_low, 0)} to {_format_number(row.published_high, 0)}"
+
+
+def _error_text(row: Any, digits: int) -> str:
+    known = pd.notna(row.standard_error)
+    return f" ± {_format_number(row.standard_error, digits)}" if known else ""
 
 
 def _format_number(value: object, digits: int, *, sign: bool = False) -> str:

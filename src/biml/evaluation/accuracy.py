@@ -98,6 +98,11 @@ class Accuracy:
     sd: float
     n_episodes: int
 
+    @property
+    def standard_error(self) -> float:
+        """That of the mean; NaN for one episode."""
+        return self.sd / self.n_episodes**0.5 if self.n_episodes > 1 else float("nan")
+
 
 def accuracy(
     episodes: Sequence[Episode],

@@ -22,6 +22,7 @@ from biml.evaluation.likelihood import (
     likelihood,
     score_responses,
     token_scores,
+    with_standard_error,
 )
 from biml.evaluation.measure import DEFAULT_REPEATS
 from biml.evaluation.network import NetworkResponder
@@ -53,21 +54,28 @@ class Evaluation:
     """Error rates on novel queries by `Example.item`, of SCAN, COGS and corpora."""
 
     def table(self) -> "pd.DataFrame":
-        """One row per measure: `measure`, `value`, `sd`, `n`, `p_lapse`.
+        """One row per measure: `measure`, `value`, `standard_error`, `sd`, `n`, `p_lapse`.
 
-        `n` is the number of episodes, repeats of a likelihood, or queries of an error rate.
+        `n` is the number of episodes, repeats of a likelihood, or queries of an error rate. The
+        standard error of a likelihood is over participants, or responses within items.
         """
         import pandas as pd
 
         accuracies = (("accuracy_study", self.study), ("accuracy_novel", self.novel))
         rows: list[tuple[object, ...]]
-        rows = [(name, a.mean, a.sd, a.n_episodes, None) for name, a in accuracies if a]
+        rows = [
+            (name, a.mean, a.standard_error, a.sd, a.n_episodes, None)
+            for name, a in accuracies
+            if a
+        ]
         for name, one in (("log_likelihood", self.likelihood), ("fitted", self.fitted)):
-            rows.append((name, one.mean, one.sd, len(one.by_repeat), one.p_lapse))
+            n = len(one.by_repeat)
+            rows.append((name, one.mean, one.standard_error, one.sd, n, one.p_lapse))
         for item, rate in self.errors.items():
             name = f"error_rate {item}".rstrip()
-            rows.append((name, rate.percent, None, rate.n_queries, None))
-        table = pd.DataFrame(rows, columns=["measure", "value", "sd", "n", "p_lapse"])
+            rows.append((name, rate.percent, None, None, rate.n_queries, None))
+        names = ["measure", "value", "standard_error", "sd", "n", "p_lapse"]
+        table = pd.DataFrame(rows, columns=names)
         return table.assign(model=self.model, episode_type=self.episode_type, seen=self.seen)
 
     def _repr_html_(self) -> str:
@@ -120,5 +128,8 @@ def evaluate(
     scores = token_scores(scored, evaluation.query_repeats)
     seen = registry.seen_in_training(trained_on, row)
     errors = error_rates(presented, responses) if row.is_corpus else {}
-    likelihoods = likelihood(scores), fit_lapse(scores)
-    return Evaluation(name, row.name, study, novel, *likelihoods, seen, errors)
+    plain, fitted = (
+        with_standard_error(one, scored, evaluation.query_repeats)
+        for one in (likelihood(scores), fit_lapse(scores))
+    )
+    return Evaluation(name, row.name, study, novel, plain, fitted, seen, errors)

@@ -168,7 +168,8 @@ def token_scores(scored: Sequence[ScoredResponse], copies: int = 1) -> list[Toke
 class Likelihood:
     """The log-likelihood of all responses: mean and sample SD (0 for one) over the repeats.
 
-    `n_symbols` counts the symbols in one repeat, one end per response included.
+    `n_symbols` counts the symbols in one repeat, one end per response included. The standard error
+    is that of `standard_error_of_sum`, where it was computed.
     """
 
     mean: float
@@ -176,6 +177,7 @@ class Likelihood:
     n_symbols: int
     p_lapse: float
     by_repeat: tuple[float, ...]
+    standard_error: float = float("nan")
 
 
 def likelihood(scores: Sequence[TokenScores], p_lapse: float = 0.0) -> Likelihood:
@@ -201,3 +203,33 @@ def likelihood(scores: Sequence[TokenScores], p_lapse: float = 0.0) -> Likelihoo
 def fit_lapse(scores: Sequence[TokenScores], grid: Iterable[float] = LAPSE_GRID) -> Likelihood:
     """Return the likelihood at the lapse rate of the grid whose mean over repeats is highest."""
     return max((likelihood(scores, p) for p in grid), key=lambda fit: fit.mean)
+
+
+def with_standard_error(
+    result: Likelihood, scored: Sequence[ScoredResponse], copies: int = 1
+) -> Likelihood:
+    """Add the standard error; each scored response counts `copies` times in the likelihood."""
+    values = [one.log_likelihood(result.p_lapse) for one in scored]
+    names = [one.participant for one in scored], [one.item for one in scored]
+    return replace(result, standard_error=copies * standard_error_of_sum(values, *names))
+
+
+def standard_error_of_sum(
+    values: Sequence[float], participants: Sequence[str], items: Sequence[str]
+) -> float:
+    """Standard error of the sum of the values of responses, for other people and the same items.
+
+    Over participants if there are several and all are known, else over responses within items; NaN
+    where no item has two.
+
+    >>> standard_error_of_sum([-1.0, -3.0, -9.0], ["", "", ""], ["a", "a", "b"])
+    2.0
+    """
+    known = all(participants) and len(set(participants)) > 1
+    strata: dict[str, dict[object, float]] = defaultdict(lambda: defaultdict(float))
+    for n, (value, name, item) in enumerate(zip(values, participants, items, strict=True)):
+        strata["" if known else item][name if known else n] += value
+    units = [list(unit.values()) for unit in strata.values() if len(unit) > 1]
+    with np.errstate(invalid="ignore"):  # impossible responses
+        variances = [len(unit) * np.var(unit, ddof=1) for unit in units]
+    return float(np.sqrt(sum(variances))) if variances else float("nan")

@@ -206,6 +206,7 @@ def _read_tables(folder: Path, format_3: bool) -> dict[str, pd.DataFrame]:
 
 def coerce_types(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
     """The frame with the columns of the table in their order and types, without others."""
+    frame = frame.assign(**{name: None for name in table.optional if name not in frame})
     return pd.DataFrame(
         {name: frame[name].astype(kind) for name, kind in table.columns.items()}  # type: ignore[call-overload]
     ).reset_index(drop=True)
@@ -229,7 +230,7 @@ def read_table(table: Table, path: Path, format_3: bool = False) -> pd.DataFrame
     read = read_typed_table(
         path,
         table.columns,
-        required=table.columns,
+        required=[name for name in table.columns if name not in table.optional],
         aliases=aliases,
         remedy="; the table is damaged: correct it, or run `biml reproduce` again",
     )

@@ -35,12 +35,14 @@ class Table:
     Attributes:
         columns: pandas type of each column; missing values are empty cells.
         keys: columns that no two rows have in common; none where rows may be alike.
+        optional: columns that earlier results lack; missing values there.
     """
 
     name: str
     summary: str
     columns: dict[str, str]
     keys: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
 
 
 def column_type(name: str) -> str:
@@ -53,10 +55,11 @@ def column_type(name: str) -> str:
 
 
 def _table(name: str, n_keys: int, columns: str, summary: str) -> Table:
-    """The table whose first `n_keys` columns are its keys."""
-    names = columns.split()
+    """The table whose first `n_keys` columns are its keys; a question mark: optional."""
+    names = columns.replace("?", "").split()
     types = {column: column_type(column) for column in names}
-    return Table(name, summary, types, tuple(names[:n_keys]))
+    optional = tuple(name[:-1] for name in columns.split() if name.endswith("?"))
+    return Table(name, summary, types, tuple(names[:n_keys]), optional)
 
 
 _TABLES = (
@@ -69,15 +72,17 @@ _TABLES = (
     _table(
         "likelihoods",
         3,
-        "model task fold repeats p_lapse log_likelihood sd symbols responses within_sample",
+        "model task fold repeats p_lapse log_likelihood sd symbols responses within_sample "
+        "standard_error?",
         "log-likelihood of people's responses at the fitted lapse rate; fold is empty, 1 to 5, or "
         "`all` for the sum of the folds; sd is over repeats; within_sample: the model was trained "
-        "on these responses (empty where unknown)",
+        "on these responses (empty where unknown); standard_error is over participants or, where "
+        "any is unknown, over responses within items",
     ),
     _table(
         "likelihoods_by_item",
         4,
-        "model task item query responses log_likelihood",
+        "model task item query responses log_likelihood standard_error?",
         "the same for the responses to one query",
     ),
     _table(
@@ -143,8 +148,9 @@ _TABLES = (
     _table(
         "measures",
         4,
-        "measure task model group label value",
-        "a value of a registered measure of behaviour; group tells its values apart",
+        "measure task model group label value standard_error?",
+        "a value of a registered measure of behaviour; group tells its values apart; the standard "
+        "error is that of a bootstrap over participants, response sets or responses within items",
     ),
     _table(
         "learning_curves",
@@ -157,10 +163,11 @@ _TABLES = (
         "statistics",
         3,
         "experiment statistic model published published_low published_high published_sd "
-        "published_best reproduced difference",
+        "published_best reproduced difference standard_error?",
         "a published statistic and the reproduced one: the published value, with its SD over runs "
         "and the best run where stated, or a range read off a graph; difference is to the value, "
-        "or to the nearer end of the range; reproduced is empty for a model that was not run",
+        "or to the nearer end of the range; reproduced is empty for a model that was not run; "
+        "standard_error is that of the reproduced statistic",
     ),
 )
 

@@ -66,20 +66,27 @@ def _lines(*parts: str) -> str:
     return "\n".join(filter(None, parts))
 
 
+def _error_line(row: Any, digits: int = 1) -> str:
+    """The standard error, where known."""
+    known = pd.notna(row.standard_error)
+    return f"SE {format_number(row.standard_error, digits)}" if known else ""
+
+
 def _statistic_cell(row: Any) -> Cell:
     digits = row.digits
     if pd.notna(row.published):
         published = format_number(row.published, digits)
     else:
         published = format_interval(row.published_low, row.published_high, 0)
+    error = _error_line(row, digits)
     if not published:
-        return number_cell(row.reproduced, digits)
+        return number_cell(row.reproduced, digits, error)
     change = format_number(row.difference, digits)
     sign = "" if change.startswith("−") or change == format_number(0, digits) else "+"
     difference = "" if change == MISSING else f" ({sign}{change})"
     runs = {"SD": row.published_sd, "best run": row.published_best}
     spread = [f"{name} {format_number(of, digits)}" for name, of in runs.items() if pd.notna(of)]
-    below = _lines(f"paper {published}{difference}", ", ".join(spread))
+    below = _lines(error, f"paper {published}{difference}", ", ".join(spread))
     return number_cell(row.reproduced, digits, below)
 
 
@@ -97,8 +104,13 @@ def _with_digits(frame: pd.DataFrame, tables: Tables) -> pd.DataFrame:
 def _with_margins(frame: pd.DataFrame, tables: Tables) -> pd.DataFrame:
     """Half-widths of 95% intervals of accuracies that are means over items."""
     items = tables.get("item_accuracies", pd.DataFrame())
-    if items.empty:
-        return frame.assign(margin=np.nan)
+    errors = {} if items.empty else accuracy_errors(items)
+    keys = zip(frame["model"], frame["complexity"], strict=True)
+    return frame.assign(margin=[1.96 * errors.get(key, np.nan) for key in keys])
+
+
+def accuracy_errors(items: pd.DataFrame) -> dict[tuple[str, str], float]:
+    """Standard errors of mean accuracies over items, by model and complexity."""
     n = items["n"].astype(float) + 4  # Agresti and Coull's correction, for 0% and 100%
     p = (items["accuracy"] / 100 * (n - 4) + 2) / n
     items = items.assign(variance=p * (1 - p) / n)
@@ -106,15 +118,13 @@ def _with_margins(frame: pd.DataFrame, tables: Tables) -> pd.DataFrame:
         "all": items,
         "simple": items[items["complexity"] == "simple"],
         "complex": items[items["complexity"] == "complex"],
-        "long_output": items[items["long_output"].fillna(False)],
+        "long_output": items[items["long_output"].fillna(False).astype(bool)],
     }
-    margins = {
-        (model, name): 196 * float(np.sqrt(of["variance"].sum())) / len(of)
+    return {
+        (str(model), name): 100 * float(np.sqrt(of["variance"].sum())) / len(of)
         for name, rows in members.items()
         for model, of in rows.groupby("model")
     }
-    keys = zip(frame["model"], frame["complexity"], strict=True)
-    return frame.assign(margin=[margins.get(key, np.nan) for key in keys])
 
 
 def _accuracy_cell(row: Any) -> Cell:
@@ -178,19 +188,23 @@ def _curve_rows(frame: pd.DataFrame, tables: Tables) -> pd.DataFrame:
 
 
 def _log_likelihood_cell(row: Any) -> Cell:
-    return number_cell(row.log_likelihood, 1, f"of {format_number(row.responses, 0)}")
+    error = _error_line(row) if hasattr(row, "standard_error") else ""
+    return number_cell(
+        row.log_likelihood, 1, _lines(error, f"of {format_number(row.responses, 0)}")
+    )
 
 
 def _total_likelihood_cell(row: Any) -> Cell:
     repeated = pd.notna(row.repeats) and row.repeats > 1
     sd = f"SD {format_number(row.sd)} over {row.repeats} repeats" if repeated else ""
-    return number_cell(row.log_likelihood, 1, _lines(sd, fold_note(row.fold)))
+    return number_cell(row.log_likelihood, 1, _lines(_error_line(row), sd, fold_note(row.fold)))
 
 
 def _likelihoods(task: str, title: str) -> TableSpec:
     return TableSpec(
         title,
-        "Nats; closer to 0 is better. SD: over repeats with random orders and remappings.",
+        "Nats; closer to 0 is better. SE: of the sum over participants or, where they are unknown, "
+        "over responses within queries. SD: over repeats with random orders and remappings.",
         "likelihoods",
         cells={
             "Log-likelihood": _total_likelihood_cell,
@@ -209,7 +223,7 @@ def _likelihoods(task: str, title: str) -> TableSpec:
 def _likelihood_details(title: str, table: str, rows: Mapping[str, str]) -> TableSpec:
     return TableSpec(
         title,
-        "Nats; closer to 0 is better.",
+        "Nats; closer to 0 is better. SE: standard error of the sum.",
         table,
         _log_likelihood_cell,
         rows={**rows, "task_label": "Task"},
@@ -253,9 +267,10 @@ def _comparison_table(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
 
 MEASURES_SPEC = TableSpec(
     "Registered measures",
-    "Measures of behaviour added by plugins.",
+    "Measures of behaviour added by plugins. SE: bootstrap over participants, response sets or "
+    "responses within queries.",
     "measures",
-    lambda row: number_cell(row.value, 2),
+    lambda row: number_cell(row.value, 2, _error_line(row, 2)),
     column=lambda row: f"{row.label}: {row.group}" if row.group else row.label,
 )
 
@@ -263,8 +278,8 @@ TABLE_SPECS: dict[str, tuple[TableSpec, ...]] = {
     "published": (
         TableSpec(
             "Published and reproduced statistics",
-            "Reproduced; below it the paper's value and the difference to it, or to a range read "
-            "off a graph. SD and best run: of the paper's runs.",
+            "Reproduced; below it the standard error, the paper's value and the difference to it, "
+            "or to a range read off a graph. SD and best run: of the paper's runs.",
             "statistics",
             _statistic_cell,
             rows={"statistic": "Statistic", "experiment": "Experiment"},

@@ -33,6 +33,7 @@ from biml.evaluation.likelihood import (
     likelihood,
     score_responses,
     token_scores,
+    with_standard_error,
 )
 from biml.evaluation.network import NetworkResponder, teacher_forced_exact_match
 from biml.evaluation.responder import Responder
@@ -89,7 +90,7 @@ def _measures(summary: str, version: int, task: str, amount: str, cost: float) -
     return register
 
 
-@_measures("likelihood, few-shot", 3, FEW_SHOT, "few_shot_repeats", cost=13)
+@_measures("likelihood, few-shot", 4, FEW_SHOT, "few_shot_repeats", cost=13)
 def few_shot_likelihood(context: MeasurementContext) -> Tables:
     """Likelihood of people's few-shot responses."""
     symbols = task_symbols(context, FEW_SHOT)
@@ -100,7 +101,7 @@ def few_shot_likelihood(context: MeasurementContext) -> Tables:
     return _likelihood_tables(context, FEW_SHOT, {"": scored})
 
 
-@_measures("likelihood, open-ended", 4, OPEN_ENDED, "open_ended_repeats", cost=70)
+@_measures("likelihood, open-ended", 5, OPEN_ENDED, "open_ended_repeats", cost=70)
 def open_ended_likelihood(context: MeasurementContext) -> Tables:
     """Likelihood of each response set, by the model whose training held its participant out."""
     scored_by_fold: dict[str, list[ScoredResponse]] = {}
@@ -115,7 +116,7 @@ def open_ended_likelihood(context: MeasurementContext) -> Tables:
     return _likelihood_tables(context, OPEN_ENDED, scored_by_fold, within_sample)
 
 
-@_measures("likelihood, probes", 3, PROBES, "few_shot_repeats", cost=10)
+@_measures("likelihood, probes", 4, PROBES, "few_shot_repeats", cost=10)
 def probe_likelihood(context: MeasurementContext) -> Tables:
     """Likelihood of people's responses to the probe trials, over the allowed outputs."""
     evaluation = _evaluation_set(context, PROBES)
@@ -170,10 +171,7 @@ def _likelihood_tables(
     every = [one for scored in scored_by_fold.values() for one in scored]
     grid = FINE_LAPSE_GRID if context.model.symbolic else LAPSE_GRID
     best = fit_lapse(token_scores(every), grid)
-    folds = {f: likelihood(token_scores(one), best.p_lapse) for f, one in scored_by_fold.items()}
-    n_responses = {fold: len(scored) for fold, scored in scored_by_fold.items()}
-    if len(folds) > 1:
-        folds["all"], n_responses["all"] = best, len(every)
+    groups = scored_by_fold if len(scored_by_fold) == 1 else {**scored_by_fold, "all": every}
     name = context.model.name
     rows = [
         {
@@ -185,18 +183,20 @@ def _likelihood_tables(
             "log_likelihood": result.mean,
             "sd": result.sd,
             "symbols": result.n_symbols,
-            "responses": n_responses[fold],
+            "responses": len(scored),
             "within_sample": within_sample,
+            "standard_error": result.standard_error,
         }
-        for fold, result in folds.items()
+        for fold, scored in groups.items()
+        for result in [with_standard_error(likelihood(token_scores(scored), best.p_lapse), scored)]
     ]
-    scored = to_table(every, model=name, task=task, p_lapse=best.p_lapse)
+    table = to_table(every, model=name, task=task, p_lapse=best.p_lapse)
     tables = {
         "likelihoods": pd.DataFrame(rows),
-        "likelihoods_by_item": summed_by(scored, by=("model", "task", "item", "query")),
-        "scored": scored,
+        "likelihoods_by_item": summed_by(table, by=("model", "task", "item", "query")),
+        "scored": table,
     }
-    identified = scored[scored["participant"] != ""]
+    identified = table[table["participant"] != ""]
     if len(identified):
         by_participant = summed_by(identified, by=("model", "task", "participant"))
         tables["likelihoods_by_participant"] = by_participant

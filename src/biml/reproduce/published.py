@@ -6,7 +6,7 @@ columns after them say which cell of a results folder reproduces it.
 """
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import groupby
@@ -14,6 +14,7 @@ from itertools import groupby
 import pandas as pd
 
 from biml.report.schemas import TABLES
+from biml.report.tables import accuracy_errors
 
 ORACLE = "symbolic (oracle)"
 
@@ -86,7 +87,7 @@ def _rows(
         models |= {name: name for name in stated if name not in paper_models.values()}
     rows: list[dict[str, object]] = []
     for model, paper_model in models.items():
-        reproduced = _reproduced_value(where, tables, model)
+        reproduced, error = _reproduced(where, tables, model)
         row = stated.get(paper_model, {})
         if reproduced is None and not (include_absent and row):
             continue
@@ -97,7 +98,7 @@ def _rows(
         names = {"experiment": where["experiment"], "statistic": where["statistic"]}
         difference = None if reproduced is None else _difference(reproduced, values)
         results = {"model": model, "reproduced": reproduced, "difference": difference}
-        rows.append({**names, **results, **values})
+        rows.append({**names, **results, **values, "standard_error": error})
     return rows
 
 
@@ -111,11 +112,21 @@ def _difference(reproduced: float, values: Mapping[str, float | None]) -> float 
     return reproduced - min(max(reproduced, low), high)
 
 
-def _reproduced_value(
+_ERRORS: dict[str, Callable[[pd.Series], float]] = {
+    "mean": lambda row: row["sd"] / row["n"] ** 0.5,
+    "percent": lambda row: (row["percent"] * (100 - row["percent"]) / row["n"]) ** 0.5,
+    "r": lambda row: (row["high"] - row["low"]) / 3.92,
+    "log_likelihood": lambda row: row["standard_error"],
+}
+"""Standard errors of the columns with estimates, from other columns of their rows."""
+
+
+def _reproduced(
     where: PublishedRow, tables: Mapping[str, pd.DataFrame], model: str
-) -> float | None:
+) -> tuple[float | None, float | None]:
+    """The reproduced value and its standard error."""
     if (table := tables.get(where["table"])) is None:
-        return None
+        return None, None
     rows = table[table["model"] == model]
     for name in _FILTERS:
         if where[name]:
@@ -125,6 +136,12 @@ def _reproduced_value(
         # Missing where unknown, as with custom experiments.
         fitted = rows["within_sample"].astype("boolean").fillna(False)
         rows = rows[fitted == (where["within_sample"] == "yes")]
-    if rows.empty or pd.isna(rows[where["column"]].iloc[0]):
-        return None
-    return float(rows[where["column"]].iloc[0])
+    column = where["column"]
+    if rows.empty or pd.isna(rows[column].iloc[0]):
+        return None, None
+    error: float | None = None
+    if column == "accuracy" and "item_accuracies" in tables:
+        error = accuracy_errors(tables["item_accuracies"]).get((model, where["complexity"]))
+    elif column in _ERRORS:
+        error = _ERRORS[column](rows.iloc[0])
+    return float(rows[column].iloc[0]), error

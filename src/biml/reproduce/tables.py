@@ -11,7 +11,7 @@ from statsmodels.stats.proportion import proportion_confint
 from biml.analysis import few_shot, open_ended, probes
 from biml.analysis.comparison import item_correlation, likelihood_differences
 from biml.analysis.few_shot import GrammarOrGrammars, percent
-from biml.analysis.measures import measure_values, measures_of
+from biml.analysis.measures import bootstrap_errors, measure_values, measures_of
 from biml.analysis.people import (
     few_shot_grammars,
     is_custom_experiment,
@@ -35,7 +35,7 @@ from biml.reproduce.measurements import MEASUREMENTS
 from biml.reproduce.models import EvaluatedModel
 from biml.reproduce.published import ORACLE, compare_with_published
 
-ANALYSIS_VERSION = 7
+ANALYSIS_VERSION = 8
 """Raised whenever the cached analysis gives other tables than before."""
 
 RESAMPLES, QUICK_RESAMPLES = 10_000, 1_000
@@ -114,6 +114,7 @@ def _statistics(tables: Tables, spec: ReproductionSpec, other_validation: bool) 
             "statistic": measures["label"] + groups,
             "model": measures["model"],
             "reproduced": measures["value"],
+            "standard_error": measures["standard_error"],
         },
         columns=list(TABLES["statistics"].columns),
     )
@@ -215,6 +216,8 @@ def _registered_measures(tables: Tables, spec: ReproductionSpec) -> Tables:
         for measure in measures_of(str(task), builtin=False):
             grammars = few_shot_grammars(spec.data) if measure.uses_grammar else GOLD
             values = measure_values(measure, responses, grammars)
+            errors = bootstrap_errors(measure, responses, grammars, spec.seed)
+            values = values.merge(errors, "left", on=["model", "group"])
             parts.append(values.assign(label=measure.label))
     return {"measures": concat(parts)} if parts else {}
 
