@@ -318,6 +318,48 @@ def test_registered_responders_and_measures_are_in_tables_and_report(
     assert "correct length, %" in page
 
 
+PEOPLE_PLUGIN = """
+import dataclasses
+import biml
+
+row = dataclasses.replace(biml.episode_type("few_shot_human"), name="own_people", summary="mine")
+biml.register_episode_type(row)
+"""
+
+
+def test_registered_episode_types_are_an_experiment_of_reproduce(
+    tmp_path: Path, shared: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "150")
+    (tmp_path / "people.py").write_text(PEOPLE_PLUGIN)
+    out = tmp_path / "report"
+    command = (
+        *("reproduce", "registered", "--quick", "--models", "net-BIML-top", "nearest", "oracle"),
+        *("--plugin", EXAMPLES / "episode_type.py", "--plugin", tmp_path / "people.py"),
+        *("--plugin", EXAMPLES / "responder.py", "--data_dir", shared, "--out", out),
+    )
+    run(*command, "--workers", 2)
+    printed = capsys.readouterr()
+    assert "own_people: log-likelihood" in printed.out
+    assert "repetition: greedy, novel queries (%)" in printed.out
+    assert re.search(r"Excluded from .*registered: repetition.*: oracle \(is given", printed.err)
+    accuracies = pd.read_csv(out / "tables" / "accuracies.csv").set_index(["task", "kind", "model"])
+    assert accuracies.loc[("repetition", "novel", "net-BIML-top"), "mean"] < 5
+    assert accuracies.loc[("algebraic+repetition", "novel", "net-BIML-top"), "mean"] > 90
+    likelihoods = pd.read_csv(out / "tables" / "likelihoods.csv").set_index(["task", "model"])
+    row = likelihoods.loc[("own_people", "net-BIML-top")]
+    assert row["responses"] == 217
+    assert row["standard_error"] > 0
+    page = (out / "index.html").read_text()
+    assert "algebraic+repetition: novel queries" in page.lower()
+    assert "own people" in page
+    run(*command, "--workers", 1)
+    assert "Nothing to compute" in capsys.readouterr().err
+    forget_plugins()
+    assert main(["reproduce", "registered"]) == 2
+    assert "--plugin" in capsys.readouterr().err
+
+
 def test_the_responder_copies_the_most_similar_study_example() -> None:
     plugins.load(EXAMPLES / "responder.py")
     responder = SYMBOLIC["nearest"].build()

@@ -37,6 +37,9 @@ def make_tables(tables: Tables, columns: ModelColumns) -> dict[str, list[HtmlTab
         section: [t for spec in specs if (t := make_table(spec, tables, columns)) is not None]
         for section, specs in TABLE_SPECS.items()
     }
+    others = tables.get("likelihoods", pd.DataFrame({"task": []}))["task"].unique()
+    specs = [_likelihoods(task, label(task)) for task in others if task not in TASK_LABELS]
+    made["likelihoods"] += [t for spec in specs if (t := make_table(spec, tables, columns))]
     made["likelihood_details"] += _comparison_table(tables, columns)
     return made
 

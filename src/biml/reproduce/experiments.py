@@ -3,13 +3,22 @@
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from biml import plugins
 from biml.episodes.episode import Episode
-from biml.episodes.episode_type import FEW_SHOT_GOLD, NOVEL_RULES, OPEN_ENDED, VALIDATION
+from biml.episodes.episode_type import (
+    FEW_SHOT,
+    FEW_SHOT_GOLD,
+    NOVEL_RULES,
+    OPEN_ENDED,
+    VALIDATION,
+    EpisodeType,
+)
 from biml.episodes.registry import episode_type, tasks_of
 from biml.episodes.transforms import symbols_used
-from biml.errors import BimlError, unknown_name
+from biml.errors import BimlError, UsageError, unknown_name
 from biml.evaluation.sample_page import SAMPLES_PER_RESPONSE
 from biml.evaluation.symbolic import symbolic_model
 from biml.grammar.meta_grammar import COLOURS, WORDS
@@ -49,20 +58,30 @@ _EXPERIMENTS = (
         ("probe_likelihood", "probe_samples"),
     ),
     Experiment("novel-rules", "accuracy on held-out rules (supplement)", ("novel_rules",)),
+    Experiment("registered", "episode types of plugins: accuracy, likelihood", ("registered",)),
 )
 
 EXPERIMENTS = {experiment.name: experiment for experiment in _EXPERIMENTS}
 
 ALL_EXPERIMENTS = "all"
 
+REGISTERED = "registered"
+"""Experiment and measurement of the episode types that plugins have registered."""
+
 
 def select_experiments(names: Sequence[str] | None) -> tuple[Experiment, ...]:
-    """The named experiments in the order of the table; all if there are no names."""
+    """The named experiments in the order of the table; all if there are no names.
+
+    That of registered episode types is among all only if there are any.
+    """
+    has_types = bool(plugins.registered("episode type"))
     for name in names or ():
         if name != ALL_EXPERIMENTS and name not in EXPERIMENTS:
             raise unknown_name("experiment", name, (*EXPERIMENTS, ALL_EXPERIMENTS))
+    if REGISTERED in (names or ()) and not has_types:
+        raise UsageError("no episode type is registered; add --plugin FILE, which registers one")
     if not names or ALL_EXPERIMENTS in names:
-        return tuple(EXPERIMENTS.values())
+        return tuple(row for row in EXPERIMENTS.values() if row.name != REGISTERED or has_types)
     return tuple(row for row in EXPERIMENTS.values() if row.name in names)
 
 
@@ -152,6 +171,45 @@ def ineligible(task: str, model: "EvaluatedModel", *, samples: bool = False) -> 
     if samples and model.episode_type and not model.episode_type.uses_study:
         return "reads no study examples"
     return ""
+
+
+def registered_types(context: MeasurementContext) -> dict[str, str]:
+    """Each registered episode type, and why the model cannot be evaluated on it, or ""."""
+    return {
+        name: _ineligible_for_type(episode_type(name), context)
+        for name in plugins.registered("episode type")
+    }
+
+
+def _ineligible_for_type(row: EpisodeType, context: MeasurementContext) -> str:
+    model, task = context.model, row.evaluation_task
+    if not row.has_targets:
+        return "has no targets in these episodes"
+    try:
+        row.open_evaluation(context.data, context.workload.seed)
+        vocabulary = row.open_vocabulary(context.data)
+    except BimlError as error:
+        return f"lacks data: {error}"
+    if model.symbolic:
+        uses_grammar = symbolic_model(model.name).uses_grammar
+        return "is given the rules" if uses_grammar else ineligible(task or FEW_SHOT, model)
+    if model.network is None:
+        return "has fold models only"
+    if model.vocabulary != vocabulary:
+        return "knows another vocabulary"
+    if task and task not in tasks_of(model.trained_on, model.vocabulary):
+        return f"was not trained for the {task.replace('_', '-')} task"
+    return ""
+
+
+def registered_digest(data: DataFolders) -> str:
+    """A digest of the evaluation episodes of registered types, as far as they can be opened."""
+    digest = blake2b(digest_size=16)
+    for name in plugins.registered("episode type"):
+        with suppress(BimlError):
+            episodes = episode_type(name).open_evaluation(data, 0).repeat(0)
+            digest.update(repr((name, episodes)).encode())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

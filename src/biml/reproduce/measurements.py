@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from biml.analysis import scoring
-from biml.analysis.people import has_cv_folds
+from biml.analysis.people import TASK_FOLDERS, has_cv_folds
 from biml.analysis.scoring import open_evaluation_set, summed_by, to_table
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode
@@ -25,6 +25,8 @@ from biml.episodes.episode_type import (
     PROBES,
     VALIDATION,
 )
+from biml.episodes.registry import episode_type
+from biml.errors import UsageError
 from biml.evaluation.accuracy import accuracy, max_response_length
 from biml.evaluation.likelihood import (
     LAPSE_GRID,
@@ -37,7 +39,14 @@ from biml.evaluation.likelihood import (
 )
 from biml.evaluation.network import NetworkResponder, teacher_forced_exact_match
 from biml.evaluation.responder import Responder
-from biml.reproduce.experiments import MeasurementContext, Tables, ineligible, task_symbols
+from biml.reproduce.experiments import (
+    REGISTERED,
+    MeasurementContext,
+    Tables,
+    ineligible,
+    registered_types,
+    task_symbols,
+)
 
 FINE_LAPSE_GRID = tuple(n / 100 for n in range(1, 100))
 """Lapse rates for symbolic models: the published 0.13 of the oracle is not in `LAPSE_GRID`."""
@@ -205,7 +214,10 @@ def _likelihood_tables(
 
 def exact_match_accuracy(task: str, context: MeasurementContext) -> Tables:
     """Percent of exact greedy responses to novel and study-example queries."""
-    evaluation = _evaluation_set(context, task)
+    return _exact_matches(task, _evaluation_set(context, task), context)
+
+
+def _exact_matches(task: str, evaluation: EvaluationSet, context: MeasurementContext) -> Tables:
     kept = _evenly_spaced(evaluation.episodes, context.workload.episodes)
     episodes = replace(evaluation, episodes=kept).repeat(0)
     responder = context.model.responder()
@@ -270,6 +282,34 @@ def _sampling_options(context: MeasurementContext, task: str) -> dict[str, Any]:
     }
     return options if task == PROBES else {**options, "original_names": bool(symbols)}
 
+
+def registered_results(context: MeasurementContext) -> Tables:
+    """Exact matches on the episode types of plugins, and likelihoods of people's responses."""
+    parts: dict[str, list[pd.DataFrame]] = {}
+    for name, reason in registered_types(context).items():
+        if reason:
+            continue
+        row = episode_type(name)
+        evaluation = row.open_evaluation(context.data, context.workload.seed)
+        tables = _exact_matches(name, evaluation, context)
+        if row.evaluation_task in TASK_FOLDERS:
+            repeats = context.workload.few_shot_repeats
+            scored = score_responses(context.model.responder(), evaluation, repeats=repeats)
+            # Whether a plugin's type is trained on these people is not known.
+            seen = None if context.model.trained_on == name else False
+            tables |= _likelihood_tables(context, name, {"": scored}, seen)
+            del tables["scored"]
+        for table, frame in tables.items():
+            parts.setdefault(table, []).append(frame)
+    if not parts:
+        raise UsageError("episode types of a notebook are known to one process only: workers=1")
+    return {table: pd.concat(frames, ignore_index=True) for table, frames in parts.items()}
+
+
+MEASUREMENTS[REGISTERED] = Measurement(
+    *(REGISTERED, "registered episode types", 1, registered_results, lambda model: ""),
+    *("episodes", 5, "", (REGISTERED,)),
+)
 
 for _name, _summary, _type, _cost, _task, _data in (
     ("gold", "greedy responses, gold", FEW_SHOT_GOLD, 2, FEW_SHOT, ("data_human",)),

@@ -34,11 +34,14 @@ from biml.report.results import (
 from biml.report.schemas import PEOPLE
 from biml.reproduce.cache import ResultCache, cache_key, data_digest
 from biml.reproduce.experiments import (
+    REGISTERED,
     Experiment,
     JobResult,
     JobResults,
     MeasurementContext,
     Tables,
+    registered_digest,
+    registered_types,
     vocabulary_overflow,
     workload,
 )
@@ -177,6 +180,16 @@ def plan_jobs(spec: ReproductionSpec) -> tuple[list[Job], tuple[Exclusion, ...]]
         exclusions += _exclusions(PEOPLE, experiment, absent)
         for model in spec.models:
             context = MeasurementContext(model, spec.data, amounts)
+            if experiment.name == REGISTERED:
+                types = registered_types(context)
+                if not all(types.values()):
+                    add(REGISTERED, context)
+                exclusions += [
+                    Exclusion(model.name, REGISTERED, name, why)
+                    for name, why in types.items()
+                    if why
+                ]
+                continue
             reasons = {
                 name: MEASUREMENTS[name].ineligible_reason(model)
                 or _data_exclusion(name, context, is_custom, overflows)
@@ -244,7 +257,11 @@ def run_jobs(
 ) -> JobResults:
     """The results of all jobs; each is cached as soon as it is complete."""
     names = {name for job in jobs for name in MEASUREMENTS[job.measurement].data}
-    digests = {name: data_digest(jobs[0].context.data, name) for name in names}
+    data = jobs[0].context.data
+    digests = {
+        name: registered_digest(data) if name == REGISTERED else data_digest(data, name)
+        for name in names
+    }
     results: JobResults = {}
     waiting = list(jobs)
 

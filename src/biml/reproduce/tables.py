@@ -1,6 +1,6 @@
 """Analysis of the results of all jobs: the tables of a results folder."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
+from biml import plugins
 from biml.analysis import few_shot, open_ended, probes
 from biml.analysis.comparison import item_correlation, likelihood_differences
 from biml.analysis.few_shot import GrammarOrGrammars, percent
@@ -30,7 +31,7 @@ from biml.paths import DataFolders
 from biml.report.results import Exclusion
 from biml.report.schemas import PEOPLE, TABLES
 from biml.reproduce.cache import ResultCache, cache_key, data_digest
-from biml.reproduce.experiments import Experiment, JobResults, Tables
+from biml.reproduce.experiments import REGISTERED, Experiment, JobResults, Tables
 from biml.reproduce.measurements import MEASUREMENTS
 from biml.reproduce.models import EvaluatedModel
 from biml.reproduce.published import ORACLE, compare_with_published
@@ -104,23 +105,41 @@ def _statistics(tables: Tables, spec: ReproductionSpec, other_validation: bool) 
         other_validation=other_validation,
         include_absent=spec.include_absent,
     )
-    if "measures" not in tables:
-        return statistics
-    measures = tables["measures"]
-    groups = measures["group"].where(measures["group"] == "", ": " + measures["group"])
-    rows = pd.DataFrame(
-        {
-            "experiment": measures["task"].str.replace("_", "-"),
-            "statistic": measures["label"] + groups,
-            "model": measures["model"],
-            "reproduced": measures["value"],
-            "standard_error": measures["standard_error"],
-        },
-        columns=list(TABLES["statistics"].columns),
-    )
-    order = pd.factorize(rows["statistic"])[0].argsort(kind="stable")
-    rows = rows.iloc[order]
-    return rows if statistics.empty else concat([statistics, rows])
+    parts = [statistics, *_type_statistics(tables), *_measure_statistics(tables)]
+    return concat([part for part in parts if len(part)]) if any(map(len, parts)) else statistics
+
+
+def _measure_statistics(tables: Tables) -> Iterator[pd.DataFrame]:
+    """Statistics of registered measures."""
+    if "measures" in tables:
+        rows = tables["measures"]
+        groups = rows["group"].where(rows["group"] == "", ": " + rows["group"])
+        rows = rows.assign(
+            experiment=rows["task"].str.replace("_", "-"),
+            statistic=rows["label"] + groups,
+            reproduced=rows["value"],
+        )
+        rows = rows.iloc[pd.factorize(rows["statistic"])[0].argsort(kind="stable")]
+        yield rows.reindex(columns=list(TABLES["statistics"].columns))
+
+
+def _type_statistics(tables: Tables) -> Iterator[pd.DataFrame]:
+    """Statistics of registered episode types."""
+    types = plugins.registered("episode type")
+    for name, column in (("accuracies", "mean"), ("likelihoods", "log_likelihood")):
+        if name not in tables:
+            continue
+        rows = tables[name][tables[name]["task"].isin(types)]
+        rows = rows.assign(
+            experiment=REGISTERED,
+            statistic=rows["task"] + ": log-likelihood",
+            reproduced=rows[column],
+        )
+        if name == "accuracies":
+            rows["statistic"] = rows["task"] + ": greedy, " + rows["kind"] + " queries (%)"
+            rows["standard_error"] = rows["sd"] / rows["n"] ** 0.5
+        rows = rows.iloc[pd.factorize(rows["statistic"])[0].argsort(kind="stable")]
+        yield rows.reindex(columns=list(TABLES["statistics"].columns))
 
 
 def _paper_model_of(model: EvaluatedModel) -> str:
