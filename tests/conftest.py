@@ -1,13 +1,24 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from biml.episodes import datasets
 from fakes.human_data import write_human_data
 from fakes.released_checkpoint import write_released_checkpoint
 
-pytest_plugins = ["fakes.reproduction"]
+pytest_plugins = ["fakes.reproduction", "fakes.results"]
+
+GROUPS = {
+    "test_report_browser.py": "report_folder",
+    "test_report_page.py": "report_folder",
+    "test_reproduce.py": "results",
+    "test_reproduce_jobs.py": "results",
+    "test_training_interrupted.py": "whole",
+}
+"""Files whose tests share a fixture that takes seconds to make, and its name."""
 
 # A loaded machine is slow, which says nothing about what is tested.
 settings.register_profile("unhurried", settings(), deadline=None)
@@ -21,6 +32,18 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if config.getoption("numprocesses", None):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Run the tests of a group in one process; distribute all others one by one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return GROUPS.get(nodeid.split("::")[0].split("/")[-1], nodeid)
+
+    return Scheduler(config, log)
 
 
 def _published_folder() -> Path:
@@ -47,3 +70,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "legacy").mkdir()
         write_released_checkpoint(folder / "legacy" / "net-legacy-vanilla.pt")
     return folder
+
+
+@pytest.fixture
+def few_validation_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sample three validation episodes instead of 200."""
+    sample = datasets.sample_validation_set
+    monkeypatch.setattr(datasets, "sample_validation_set", lambda meta, seed: sample(meta, seed, 3))

@@ -10,9 +10,6 @@ from typing import Any
 
 import pytest
 
-from biml.report.page import write_report
-from fakes.results import answers, number_tables, write_results_folder
-
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 
 CELL = "td:nth-child(2)"
@@ -44,12 +41,9 @@ def browser() -> Iterator[Any]:
             started.quit()
 
 
-@pytest.fixture(scope="module")
-def address(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("browser") / "results"
-    write_results_folder(folder, {"responses": answers(shared), **number_tables()})
-    write_report(folder)
-    return (folder / "index.html").as_uri()
+@pytest.fixture
+def address(report_folder: Path) -> str:
+    return (report_folder / "index.html").as_uri()
 
 
 @pytest.fixture

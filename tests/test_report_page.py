@@ -13,7 +13,7 @@ from biml.cli.main import main
 from biml.report.figures import FIGURE_NAMES
 from biml.report.page import write_report
 from biml.report.schemas import TABLES
-from fakes.results import answers, number_tables, write_results_folder
+from fakes.results import number_tables, write_results_folder
 
 VOID = {"meta", "link", "input", "br", "img"}
 
@@ -50,16 +50,8 @@ class Outline(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("report") / "results"
-    write_results_folder(made, {"responses": answers(shared), **number_tables()})
-    write_report(made)
-    return made
-
-
-@pytest.fixture(scope="module")
-def page(folder: Path) -> str:
-    return (folder / "index.html").read_text()
+def page(report_folder: Path) -> str:
+    return (report_folder / "index.html").read_text()
 
 
 def text_of(page: str) -> str:
@@ -87,14 +79,14 @@ def test_text_from_tables_and_names_is_escaped(page: str) -> None:
     assert "onerror" in text_of(page)
 
 
-def test_figures_are_files_with_escaped_labels(folder: Path) -> None:
-    files = sorted(path.name for path in (folder / "figures").iterdir())
+def test_figures_are_files_with_escaped_labels(report_folder: Path) -> None:
+    files = sorted(path.name for path in (report_folder / "figures").iterdir())
     assert files == sorted(f"{name}.{ending}" for name in FIGURE_NAMES for ending in ("png", "svg"))
-    for path in (folder / "figures").glob("*.png"):
+    for path in (report_folder / "figures").glob("*.png"):
         assert path.read_bytes().startswith(b"\x89PNG")
-    for path in (folder / "figures").glob("*.svg"):
+    for path in (report_folder / "figures").glob("*.svg"):
         assert "<script>" not in path.read_text()
-    assert "&lt;script&gt;" in (folder / "figures" / "likelihoods.svg").read_text()
+    assert "&lt;script&gt;" in (report_folder / "figures" / "likelihoods.svg").read_text()
 
 
 @pytest.mark.published_data
@@ -148,10 +140,14 @@ def test_the_page_has_the_numbers_of_the_tables(page: str) -> None:
         assert number in text, number
 
 
-def test_the_same_tables_give_the_same_bytes(folder: Path) -> None:
-    files = [folder / "index.html", *sorted((folder / "figures").iterdir())]
+def test_the_report_command_regenerates_the_same_bytes(
+    report_folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    files = [report_folder / "index.html", *sorted((report_folder / "figures").iterdir())]
     before = [path.read_bytes() for path in files]
-    write_report(folder)
+    (report_folder / "index.html").write_text("old")
+    assert main(["report", str(report_folder)]) == 0
+    assert capsys.readouterr().out == f"Report: {report_folder / 'index.html'}\n"
     assert [path.read_bytes() for path in files] == before
 
 
@@ -210,17 +206,9 @@ def test_many_different_responses_are_collapsed_and_the_rarest_only_counted(tmp_
     assert "and 16 rarer responses" in text
 
 
-def test_the_report_command_regenerates_the_page(
-    folder: Path, capsys: pytest.CaptureFixture
-) -> None:
-    (folder / "index.html").write_text("old")
-    assert main(["report", str(folder)]) == 0
-    assert capsys.readouterr().out == f"Report: {folder / 'index.html'}\n"
-    assert (folder / "index.html").read_text() != "old"
-
-
 def test_a_query_of_unknown_output_length_is_plotted(tmp_path: Path) -> None:
-    folder = write_results_folder(tmp_path / "r", number_tables())
+    accuracies = {"item_accuracies": number_tables()["item_accuracies"]}
+    folder = write_results_folder(tmp_path / "r", accuracies)
     path = folder / "tables" / "item_accuracies.csv"
     path.write_text(path.read_text().replace("simple,False", "complex,"))
     write_report(folder)

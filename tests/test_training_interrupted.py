@@ -22,7 +22,6 @@ from fakes.training import same_weights
 
 DOOR = Path(__file__).parents[1] / "train.py"
 STEPS = 100
-pytestmark = pytest.mark.xdist_group("interrupted training")  # for its uninterrupted run
 NARROW = [
     *("--emb_size", "16", "--nlayers_encoder", "1", "--nlayers_decoder", "1", "--ff_mult", "1"),
     *("--episode_type", "algebraic+biases", "--batch_size", "1", "--nsteps", str(STEPS)),

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from biml.analysis.people import people_few_shot, people_open_ended, people_probes
 from biml.analysis.responses import response_table
 from biml.analysis.scoring import sample_open_ended
 from biml.evaluation.symbolic import symbolic_model
 from biml.paths import DataFolders
+from biml.report.page import write_report
 from biml.report.results import Exclusion, ModelInfo, Results, write_results
 from biml.report.schemas import TABLES
 
@@ -117,4 +119,13 @@ def write_results_folder(folder: Path, tables: Mapping[str, pd.DataFrame]) -> Pa
         tables=tables,
     )
     write_results(results, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def report_folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder of every table with its report."""
+    folder = tmp_path_factory.mktemp("report") / "results"
+    write_results_folder(folder, {"responses": answers(shared), **number_tables()})
+    write_report(folder)
     return folder
