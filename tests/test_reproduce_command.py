@@ -1,9 +1,6 @@
 """`biml reproduce`: console output, help and usage errors."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -28,7 +25,7 @@ from biml.report.schemas import TABLES
 from biml.reproduce.experiments import EXPERIMENTS, select_experiments
 from biml.reproduce.run import reproduce
 from biml.reproduce.tables import ReproductionSpec
-from fakes.processes import PATIENCE, await_end, descendants_of
+from fakes.processes import PATIENCE, await_end, descendants_of, python
 
 
 @pytest.mark.published_data
@@ -52,32 +49,21 @@ def test_the_command_prints_published_and_reproduced_statistics(
         assert gone.is_file()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill -9", "sigterm"])
-def test_workers_end_when_the_command_is_killed(
-    shared: Path, tmp_path: Path, number: signal.Signals
+def test_a_terminated_command_ends_its_workers_and_leaves_no_output(
+    shared: Path, tmp_path: Path, monkeypatch
 ) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     words = ["reproduce", "few-shot", "--models", "net-BIML-top", "net-BIML-joint-top"]
     folders = ["--data_dir", str(shared), "--out", str(tmp_path / "out")]
-    command = subprocess.Popen(
-        [sys.executable, "-m", "biml.cli.main", *words, "--workers", "2", *folders],
-        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    with python("-m", "biml", *words, "--workers", "2", *folders) as run:
         deadline = time.monotonic() + PATIENCE
-        while len(descendants_of(command.pid)) < 2:
+        while len(workers := descendants_of(run.pid)) < 2:
             assert time.monotonic() < deadline, "no two workers"
             time.sleep(0.1)
-        time.sleep(3)  # so that they are at work
-        workers = descendants_of(command.pid)
-        assert len(workers) >= 2
-        command.send_signal(number)
-        _, output = command.communicate(timeout=PATIENCE)
-    finally:
-        command.kill()
-        command.wait()
-    assert command.returncode == (-number if number == signal.SIGKILL else 128 + number)
+        time.sleep(1)
+        run.send_signal(signal.SIGTERM)
+        output, _ = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 128 + signal.SIGTERM
     assert "Traceback" not in output
     assert not (tmp_path / "out").exists()
     await_end(workers)

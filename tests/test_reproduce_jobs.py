@@ -69,10 +69,10 @@ def test_a_new_version_of_a_measurement_is_recomputed(
 ) -> None:
     row = MEASUREMENTS["gold"]
     monkeypatch.setitem(MEASUREMENTS, "gold", replace(row, version=row.version + 1))
+    mlc = tuple(model for model in quick_spec.models if model.name == "mlc")
+    spec = ReproductionSpec(mlc, select_experiments(["few-shot"]), quick_spec.data, quick=True)
     progress = RecordingProgress()
-    reproduce(
-        quick_spec, tmp_path / "out", workers=1, progress=progress, cache=cache_in(run_folder)
-    )
+    reproduce(spec, tmp_path / "out", workers=1, progress=progress, cache=cache_in(run_folder))
     assert set(progress.totals) == {"greedy responses, gold"}
 
 

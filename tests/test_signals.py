@@ -38,6 +38,16 @@ def test_a_terminated_command_removes_its_partial_files(
     await_end(others)
 
 
+def test_workers_end_when_the_command_is_killed(tmp_path: Path) -> None:
+    many = ["--train", "1000000", "--workers", "2", "--out", str(tmp_path / "set")]
+    with python("-m", "biml", "generate", *many) as run:
+        await_half(tmp_path, run)
+        workers = descendants_of(run.pid)
+        assert len(workers) >= 2
+        run.kill()
+    await_end(workers)
+
+
 def test_a_command_under_nohup_survives_a_hangup(tmp_path: Path) -> None:
     many = ["--train", "1000000", "--workers", "1", "--out", str(tmp_path / "set")]
     with python("-m", "biml", "generate", *many, before=["nohup"]) as run:
