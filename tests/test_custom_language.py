@@ -94,6 +94,7 @@ def meta_grammar(monkeypatch: pytest.MonkeyPatch) -> Iterator[MetaGrammar]:
         del registry.EPISODE_TYPES[name]
 
 
+@pytest.mark.usefixtures("few_validation_episodes")
 def test_language_with_more_words_is_trained_and_evaluated(
     meta_grammar: MetaGrammar, capsys
 ) -> None:

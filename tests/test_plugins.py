@@ -249,6 +249,7 @@ def test_the_bias_of_the_episode_type_is_in_its_targets() -> None:
     assert sum(repeated) / len(repeated) == pytest.approx(0.2, abs=0.06)
 
 
+@pytest.mark.usefixtures("few_validation_episodes")
 def test_the_architecture_is_trained_saved_resumed_and_evaluated(
     tmp_path: Path, capsys: Any
 ) -> None:

@@ -117,6 +117,7 @@ def test_evaluation_writes_no_files_into_the_installation(
     assert (home / "out_models" / "net-BIML-top_few_shot_human_samples.html").is_file()
 
 
+@pytest.mark.usefixtures("few_validation_episodes")
 def test_training_can_start_from_a_pretrained_model(top: Path, home: Path) -> None:
     assert main([
         *("train", "--init", "net-BIML-top.pt", "--fn_out_model", "mine.pt", "--quiet"),

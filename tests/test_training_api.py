@@ -27,6 +27,7 @@ INFO = RunInfo(TrainingConfig(), "cpu", 1, 5000, 0, total_steps=1000, data_descr
 VALIDATED = {"val_loss": 1.234, "accuracy_study": 10.0, "accuracy_novel": 20.0, "step": 1}
 
 
+@pytest.mark.usefixtures("few_validation_episodes")
 def test_a_trained_model_can_be_loaded_and_resumed(tmp_path: Path, capsys) -> None:
     result = biml.train("net.pt", dir_model=str(tmp_path), **SMALL)
     assert result.model_path == tmp_path / "net.pt"

@@ -234,6 +234,7 @@ def small(tmp_path: Path, vocabulary: Vocabulary) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("few_validation_episodes")
 def test_the_command_finds_the_model_as_evaluation_does(tmp_path: Path) -> None:
     old = small(tmp_path, Vocabulary.from_words_and_symbols(WORDS, COLOURS))
     write_safetensors(tmp_path / "other.safetensors", checkpoint.load_checkpoint(old))

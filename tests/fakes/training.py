@@ -46,7 +46,7 @@ class SmallDataset:
 
 def training_episode(*path: Any) -> Episode:
     seed, *rest = path
-    episode = sample_episode(MetaGrammar(), generator(seed, *rest))
+    episode = sample_episode(MetaGrammar(n_study=6), generator(seed, *rest))
     words, symbols, *_ = episode.study[0]
     return replace(episode, queries=(Example(words, symbols, True), *episode.queries[:3]))
 
