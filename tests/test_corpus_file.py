@@ -162,11 +162,11 @@ def test_wrong_keys_of_a_corpus_file(write: Write, old: str, new: str, expected:
 
 def test_all_errors_are_listed_at_once(write: Write) -> None:
     toml = TOML.replace("n_study = 3", 'n_study = 99\ngiven = ["fly"]')
-    found = problems(write(toml, new_tsv=["walk\tWALK", "fly\tFLY"]))
+    found = problems(write(toml, new_tsv=["walk\tWALK", "fly\tFLY", "jump"]))
     assert found[0].endswith("errors:")
     assert [line.strip().split(": ")[0] for line in found[1:]] == [
-        *("robot.toml, line 4", "robot.toml, line 3", "new.tsv, line 2", "new.tsv, line 2"),
-        "new.tsv",
+        *("new.tsv, line 3", "robot.toml, line 4", "robot.toml, line 3"),
+        *("new.tsv, line 2", "new.tsv, line 2", "new.tsv"),
     ]
 
 

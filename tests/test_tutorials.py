@@ -23,10 +23,10 @@ EXPECTED = {
     ],
     "first-steps": ["BLUE BLUE BLUE", "True, True, True, True"],
     "own-corpus": [
-        "LIFT LIFT",
-        "Error rate on novel queries",
+        "LEFT LIFT LEFT LIFT",
         "new-word  0.00%",
-        "line 4: expected",
+        "line 6: expected",
+        "'walk twice' (line 4)",
     ],
     "training": ["did you mean episode_type", "val_loss", "accuracy_novel"],
 }

@@ -95,15 +95,16 @@ class _CorpusFile:
         self.raise_errors()
         self.tests: dict[str, str] = self.table["tests"]
         self.files = {"train": self.table["train"], **self.tests}
-        self.pairs = {name: self.read_file(name, file) for name, file in self.files.items()}
+        self.pairs = {"train": self.read_file("train")}
         tables = self.table.get("permute", [])
         self.groups = [self.read_group(number, table) for number, table in enumerate(tables)]
         self.shown_words = self.words("shown_words", self.table.get("shown_words", []))
         self.given = self.table.get("given", [])
-        self.raise_errors()
+        self.check_groups()
+        self.raise_errors()  # as more errors would follow from these
+        self.pairs |= {test: self.read_file(test) for test in self.tests}
 
     def episode_type(self, allow_overlap: bool) -> EpisodeType:
-        self.check_groups()
         self.check_study_sets()
         for test in self.tests:
             self.check_test(test, allow_overlap)
@@ -177,9 +178,9 @@ class _CorpusFile:
                     test, f"{test} = {file!r}: give each test a file, and a name (not train)"
                 )
 
-    def read_file(self, name: str, file: str) -> dict[int, Example]:
+    def read_file(self, name: str) -> dict[int, Example]:
         """The pairs of the training or a test file by line."""
-        path = self.path.parent / file
+        path = self.path.parent / self.files[name]
         if not path.is_file():
             self.error(name, f"there is no file {path}; correct its name, relative to this file")
             return {}
