@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from random import Random
 
-from biml.episodes.cogs_phrases import PhraseSubstitution
+from biml.episodes.cogs_phrases import PhraseSubstitution, read_facts
 from biml.episodes.corpus import Corpus, read_pairs
 from biml.episodes.episode import Episode, Example, GrammarLabels
 from biml.episodes.episode_type import WITHOUT_STUDY, EpisodeType, corpus_type
@@ -100,9 +100,24 @@ def _read_corpus(folder: Path) -> Corpus:
 
 @lru_cache(maxsize=2)
 def recombined_corpus(data: DataFolders) -> Corpus:
-    """The same with half of the training queries made of phrases of several sentences."""
+    """The same with half of the training queries made of phrases of several sentences.
+
+    Study sets also show all verbs (in each form), and the symbols of all verbs are permuted, so
+    that their meanings are read from the study examples.
+    """
     corpus = cogs_corpus(data)
-    return replace(corpus, recombine=PhraseSubstitution(corpus.train, MAX_INPUT))
+    sentences = [
+        (pair.input, read_facts(pair.output)) for pair in corpus.train if len(pair.input) > 1
+    ]
+    words = {words[fact.word] for words, facts in sentences for fact in facts}
+    symbols = {fact.predicate[0] for _, facts in sentences for fact in facts}
+    verbs = symbols.difference(*corpus.symbol_groups)
+    return replace(
+        corpus,
+        shown_words=corpus.shown_words | words,
+        symbol_groups=(*corpus.symbol_groups, tuple(sorted(verbs))),
+        recombine=PhraseSubstitution(corpus.train, MAX_INPUT),
+    )
 
 
 def _read_list(path: Path) -> tuple[str, ...]:
@@ -277,6 +292,6 @@ def _cogs_type(name: str, *, uses_study: bool = True, recombined: bool = False) 
 
 COGS_TYPES = (
     *(_cogs_type(name) for name in _TEST_SETS),
-    _cogs_type("cogs_train_targeted", recombined=True),
+    *(_cogs_type(name, recombined=True) for name in _TEST_SETS),
     *(_cogs_type(name, uses_study=False) for name in _TEST_SETS),
 )
