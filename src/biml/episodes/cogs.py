@@ -279,6 +279,7 @@ def _cogs_type(name: str, *, uses_study: bool = True, recombined: bool = False) 
         uses_study=uses_study,
         max_input=MAX_INPUT,
         max_output=MAX_OUTPUT,
+        has_labels=True,
         n_validation=300,
         requirements=("cogs",),
         data_sources=("COGS",) if is_trained else (),

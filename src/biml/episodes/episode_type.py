@@ -94,6 +94,7 @@ class EpisodeType:
         meta_grammar: that of another language, which curriculum stages are sampled from.
         training_defaults: by preset, options of `biml train` with other defaults than usual.
         n_validation: episodes of its evaluation that validate during training; 0 for all.
+        has_labels: whether its corpus gives labels of auxiliary losses.
         validation: opens the episodes that validate during training, if those are others.
         is_corpus: whether it is made of a corpus: words have fixed meanings outside of training,
             and error rates are reported by `Example.item` of the queries.
@@ -120,6 +121,7 @@ class EpisodeType:
     vocabulary: Vocabulary | Callable[[DataFolders], Vocabulary] = PUBLISHED_VOCAB
     training_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
     n_validation: int = 0
+    has_labels: bool = False
     validation: ValidationFactory | None = None
     is_corpus: bool = False
     meta_grammar: MetaGrammar | None = None

@@ -185,6 +185,7 @@ def _scan_type(split: str, *, uses_study: bool = True, by_parts: bool = False) -
         vocabulary=None if by_parts else SCAN_VOCAB,
         max_input=9,
         max_output=50,
+        has_labels=True,
         n_validation=200,
         data_sources=("SCAN",),
         label="BIML" if uses_study else "Basic seq2seq",

@@ -92,7 +92,7 @@ def resolve_options(given: Mapping[str, Any]) -> dict[str, Any]:
 def _reject_unused_options(given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     """Refuse given options without effect; those of a preset may have none."""
     kind = episode_type(options.get("episode_type", TrainingConfig.episode_type))
-    has_labels = kind.supports_grammar_labels or not given.get("aux_loss_weight")
+    has_labels = kind.has_labels or kind.supports_grammar_labels or not given.get("aux_loss_weight")
     linear = options.get("lr_schedule", TrainingConfig.lr_schedule) == "linear"
     of_preset = "" if "lr_schedule" in given else f", which --preset {given.get('preset')} uses"
     for name, effective, reason in (
