@@ -268,7 +268,9 @@ def _cogs_type(name: str, *, uses_study: bool = True, recombined: bool = False) 
     test, n_study, summary = _TEST_SETS[name]
     is_trained = test == "dev"
     plain = name.removesuffix("_targeted")
-    details = ", also recombined phrases" if recombined else "" if uses_study else WITHOUT_STUDY
+    details = "" if uses_study else WITHOUT_STUDY
+    if recombined:
+        details = f", study sets show verbs too{', phrases are recombined' if is_trained else ''}"
     return corpus_type(
         f"{plain}+phrases" if recombined else name if uses_study else f"{plain}_vanilla",
         f"COGS, {summary}{details}",
