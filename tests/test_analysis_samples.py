@@ -15,7 +15,6 @@ from biml.analysis.scoring import (
     log_likelihoods,
     sample_few_shot,
     sample_open_ended,
-    sample_probes,
     summed_by,
 )
 from biml.episodes.datasets import EvaluationSet
@@ -89,7 +88,9 @@ def test_open_ended_samples_are_autoregressive(data: DataFolders) -> None:
 
 
 def test_probe_samples_use_the_allowed_outputs_of_their_trial(data: DataFolders) -> None:
-    drawn = sample_probes(OpenEndedBiasModel(), data, model="biases", samples_per_response=1)
+    drawn = sample_few_shot(
+        OpenEndedBiasModel(), data, model="biases", samples_per_response=1, kind="probe_human"
+    )
     people = people_probes(data)
     assert drawn.groupby("item").size().equals(people.groupby("item").size())
     for row in drawn.itertuples():

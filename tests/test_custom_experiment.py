@@ -21,7 +21,6 @@ from biml.analysis.scoring import (
     log_likelihoods,
     sample_few_shot,
     sample_open_ended,
-    sample_probes,
     summed_by,
 )
 from biml.episodes.episode_type import FEW_SHOT_FOLDER, PROBE_FOLDER
@@ -98,7 +97,9 @@ def test_published_probes_imported_as_a_table_with_participants(shared, tmp_path
     pd.testing.assert_frame_equal(reported[table.columns], table)
     anonymous = probe_tables(published)["exclusivity_regression"]
     assert "sd(group)" not in set(anonymous["term"])
-    drawn = sample_probes(network(), data, model="net", samples_per_response=1)
+    drawn = sample_few_shot(
+        network(), data, model="net", samples_per_response=1, kind="probe_human"
+    )
     assert drawn["item"].tolist() == people["item"].tolist()
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from biml.cli.main import main
-from biml.cli.reproduce_console import print_results
+from biml.cli.reproduce import print_results
 from biml.errors import UsageError
 from biml.evaluation.symbolic import SYMBOLIC
 from biml.paths import DataFolders, SearchPath

@@ -17,7 +17,6 @@ Methods: 100).
 
 from collections.abc import Sequence
 from itertools import chain, count, islice
-from typing import Any
 
 import pandas as pd
 from scipy.optimize import minimize_scalar
@@ -146,14 +145,15 @@ def sample_few_shot(
     original_names: bool = False,
     progress: Progress = no_progress,
 ) -> pd.DataFrame:
-    """Sample responses to each few-shot query, so many per human response.
+    """Sample responses to each few-shot query or probe trial, so many per human response.
 
     Each sample has a random remapping and order of study examples of its own.
 
     Args:
         model: its name in the table.
         max_length: of a response, in symbols; by default as for `max_response_length`.
-        kind: the episode type; `human_vanilla` for a network without study context.
+        kind: the episode type; `human_vanilla` for a network without study context, `probe_human`
+            or `probe_human_w_pool` for responses to the probe trials, from their allowed outputs.
         original_names: do not remap; the responder has to know the words and symbols of the data.
     Returns:
         A table of responses with `target`, `correct` and `error_type`.
@@ -171,17 +171,6 @@ def sample_few_shot(
         progress=progress,
     )
     return item_table(items, evaluation, model=model, seed=seed, kind=kind)
-
-
-def sample_probes(
-    responder: Responder, data: DataFolders, *, kind: str = "probe_human", **options: Any
-) -> pd.DataFrame:
-    """Sample responses to each probe trial from its allowed outputs, so many per human response.
-
-    The other arguments are those of `sample_few_shot`; `kind` is `probe_human_w_pool` for a network
-    that has the allowed outputs among the study examples.
-    """
-    return sample_few_shot(responder, data, kind=kind, **options)
 
 
 def item_table(

@@ -18,12 +18,6 @@ def add_data_dir(parser: Any) -> None:
     parser.add_argument("--data_dir", type=Path, metavar="FOLDER", help=help)
 
 
-def add_device(parser: Any) -> None:
-    """Add `--device NAME`."""
-    help = "auto, cpu, cuda or cuda:N (default: %(default)s)"
-    parser.add_argument("--device", default="auto", metavar="NAME", help=help)
-
-
 def from_plugins(kind: str) -> str:
     """The end of a help text that lists the names of a kind that plugins have registered."""
     names = plugins.registered(kind)

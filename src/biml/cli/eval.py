@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biml.cli import add_data_dir, add_device, add_dir_model, from_plugins
+from biml.cli import add_data_dir, add_dir_model, from_plugins
 from biml.errors import UsageError
 from biml.io import atomic_write, check_writable
 from biml.progress import progress_bars
@@ -108,7 +108,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     help = "write the results as one JSON object (-: to stdout); a missing folder is made"
     option("--json", metavar="PATH", help=help)
     option("--seed", type=int, default=0, metavar="N", help="of remappings, orders and samples (0)")
-    add_device(details)
+    help = "auto, cpu, cuda or cuda:N (default: %(default)s)"
+    option("--device", default="auto", metavar="NAME", help=help)
     option(
         "--precision",
         choices=("fp32", "bf16"),

@@ -1,13 +1,20 @@
 """`biml reproduce` and `biml report`."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from biml.cli import add_data_dir, add_dir_model
 from biml.errors import UsageError
 from biml.evaluation.symbolic import SYMBOLIC
 from biml.reproduce.experiments import ALL_EXPERIMENTS, EXPERIMENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from biml.report.results import Exclusion, Results
 
 SUMMARY = "Reproduce the paper's behavioural results and write a report."
 
@@ -52,7 +59,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run `biml reproduce`."""
-    from biml.cli.reproduce_console import print_results
     from biml.reproduce import run_experiments
 
     try:
@@ -81,6 +87,79 @@ def run(args: argparse.Namespace) -> None:
         )
         raise
     print_results(results, args.out)
+
+
+def print_results(results: "Results", out: Path) -> None:
+    """Print published and reproduced statistics, exclusions, and the path of the page."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from biml.report.html_tables import rows_of
+    from biml.report.results import coerce_types
+    from biml.report.schemas import TABLES
+
+    console = Console(highlight=False)
+    statistics = coerce_types(results.tables["statistics"], TABLES["statistics"])
+    for experiment, rows in statistics.groupby("experiment", sort=False):
+        table = Table(title=str(experiment), title_justify="left", box=None, pad_edge=False)
+        table.add_column("statistic")
+        table.add_column("model")
+        for name in ("published", "reproduced ± SE", "difference"):
+            table.add_column(name, justify="right")
+        last = ""
+        for row in rows_of(rows):
+            name = str(row.statistic)
+            digits = 1 if "%" in name or "likelihood" in name else 3
+            table.add_row(
+                Text("" if name == last else name),
+                Text(str(row.model)),
+                _published_text(row, digits),
+                _format_number(row.reproduced, digits) + _error_text(row, digits),
+                _format_number(row.difference, digits, sign=True),
+            )
+            last = name
+        console.print(table)
+        console.print()
+    for line in exclusion_lines(results.exclusions):
+        print(line, file=sys.stderr)
+    page = out / "index.html"
+    where = f"Report: {page}" if page.is_file() else f"Results: {out}"
+    console.print(where, markup=False, soft_wrap=True)
+
+
+def exclusion_lines(exclusions: "Sequence[Exclusion]") -> list[str]:
+    """A line for all models that are excluded from the same measurements for the same reason."""
+    columns: dict[tuple[str, str], list[str]] = {}
+    for one in exclusions:
+        columns.setdefault((one.model, one.reason), []).append(one.column)
+    models: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (model, reason), names in columns.items():
+        models.setdefault((reason, tuple(names)), []).append(model)
+    return [
+        f"Not measured: {'; '.join(names)} ({reason})"
+        if "people" in excluded
+        else f"Excluded from {'; '.join(names)}: {', '.join(excluded)} ({reason})"
+        for (reason, names), excluded in models.items()
+    ]
+
+
+def _published_text(row: Any, digits: int) -> str:
+    if math.isnan(row.published_low):
+        return _format_number(row.published, digits)
+    return f"{_format_number(row.published_low, 0)} to {_format_number(row.published_high, 0)}"
+
+
+def _error_text(row: Any, digits: int) -> str:
+    error = _format_number(row.standard_error, digits)
+    return "" if error == "–" else f" ± {error}"
+
+
+def _format_number(value: float, digits: int, *, sign: bool = False) -> str:
+    if math.isnan(value):
+        return "–"
+    rounded = round(value, digits) + 0.0
+    return f"{rounded:{'+' if sign else ''}.{digits}f}"  # + 0.0 makes a plain zero of -0.0
 
 
 def configure_report(parser: argparse.ArgumentParser) -> None:

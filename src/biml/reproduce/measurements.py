@@ -11,9 +11,14 @@ from typing import Any
 
 import pandas as pd
 
-from biml.analysis import scoring
 from biml.analysis.people import TASK_FOLDERS, has_cv_folds
-from biml.analysis.scoring import open_evaluation_set, summed_by, to_table
+from biml.analysis.scoring import (
+    open_evaluation_set,
+    sample_few_shot,
+    sample_open_ended,
+    summed_by,
+    to_table,
+)
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode
 from biml.episodes.episode_type import (
@@ -47,6 +52,7 @@ from biml.reproduce.experiments import (
     registered_types,
     task_symbols,
 )
+from biml.reproduce.models import EvaluatedModel
 
 FINE_LAPSE_GRID = tuple(n / 100 for n in range(1, 100))
 """Lapse rates for symbolic models: the published 0.13 of the oracle is not in `LAPSE_GRID`."""
@@ -58,48 +64,50 @@ class Measurement:
 
     Attributes:
         version: increased whenever its results change.
-        ineligible_reason: why a model cannot be measured, or "".
+        presents: the task that models must be eligible for; empty for any.
         amount: the amount of the `Workload` that it depends on, besides the seed.
         cost: about how many seconds one core takes for a fast network, not in quick mode.
         task: the human task that it needs; empty for none.
         data: data folders that it reads.
-        lapse_from: the measurement whose lapse rate its samples use.
     """
 
     name: str
     summary: str
     version: int
     run: Callable[[MeasurementContext], Tables]
-    ineligible_reason: Callable[[Any], str]
+    presents: str
     amount: str
     cost: float
     task: str = ""
     data: tuple[str, ...] = ("data_human",)
-    lapse_from: str = ""
+
+    @property
+    def lapse_from(self) -> str:
+        """The measurement whose lapse rate its samples use; empty for others."""
+        is_sampled = self.name.endswith("_samples")
+        return self.name.replace("_samples", "_likelihood") if is_sampled else ""
+
+    def ineligible_reason(self, model: EvaluatedModel) -> str:
+        """Why a model cannot be measured, or an empty text."""
+        samples = bool(self.lapse_from)
+        return ineligible(self.presents, model, samples=samples) if self.presents else ""
 
 
 MEASUREMENTS: dict[str, Measurement] = {}
 
-Run = Callable[[MeasurementContext], Tables]
 
+def _measures(name: str, version: int, task: str, amount: str, cost: float) -> Any:
+    """Register a function as a measurement of a human task."""
 
-def _measures(summary: str, version: int, task: str, amount: str, cost: float) -> Any:
-    """Register a function, by its name, as a measurement of a human task."""
-
-    def register(run: Run) -> Run:
-        name = run.__name__
-        is_sampled = name.endswith("_samples")
-        lapse_from = name.replace("_samples", "_likelihood") if is_sampled else ""
-        eligible = partial(ineligible, task, samples=is_sampled)
-        MEASUREMENTS[name] = Measurement(
-            name, summary, version, run, eligible, amount, cost, task, lapse_from=lapse_from
-        )
+    def register(run: Callable[[MeasurementContext], Tables]) -> Any:
+        summary = f"{name.rpartition('_')[2]}, {task.replace('_', '-')}"
+        MEASUREMENTS[name] = Measurement(name, summary, version, run, task, amount, cost, task)
         return run
 
     return register
 
 
-@_measures("likelihood, few-shot", 4, FEW_SHOT, "few_shot_repeats", cost=13)
+@_measures("few_shot_likelihood", 4, FEW_SHOT, "few_shot_repeats", cost=13)
 def few_shot_likelihood(context: MeasurementContext) -> Tables:
     """Likelihood of people's few-shot responses."""
     symbols = task_symbols(context, FEW_SHOT)
@@ -110,7 +118,7 @@ def few_shot_likelihood(context: MeasurementContext) -> Tables:
     return _likelihood_tables(context, FEW_SHOT, {"": scored})
 
 
-@_measures("likelihood, open-ended", 5, OPEN_ENDED, "open_ended_repeats", cost=70)
+@_measures("open_ended_likelihood", 5, OPEN_ENDED, "open_ended_repeats", cost=70)
 def open_ended_likelihood(context: MeasurementContext) -> Tables:
     """Likelihood of each response set, by the model whose training held its participant out."""
     scored_by_fold: dict[str, list[ScoredResponse]] = {}
@@ -125,7 +133,7 @@ def open_ended_likelihood(context: MeasurementContext) -> Tables:
     return _likelihood_tables(context, OPEN_ENDED, scored_by_fold, within_sample)
 
 
-@_measures("likelihood, probes", 4, PROBES, "few_shot_repeats", cost=10)
+@_measures("probe_likelihood", 4, PROBES, "few_shot_repeats", cost=10)
 def probe_likelihood(context: MeasurementContext) -> Tables:
     """Likelihood of people's responses to the probe trials, over the allowed outputs."""
     evaluation = _evaluation_set(context, PROBES)
@@ -244,43 +252,31 @@ def _evenly_spaced(episodes: Sequence[Episode], limit: int) -> tuple[Episode, ..
     return tuple(episodes[:: -(-len(episodes) // limit)])
 
 
-@_measures("samples, few-shot", 2, FEW_SHOT, "few_shot_samples", cost=10)
-def few_shot_samples(context: MeasurementContext) -> Tables:
-    samples = scoring.sample_few_shot(
-        samples_per_response=context.workload.few_shot_samples,
-        **_sampling_options(context, FEW_SHOT),
-    )
-    return {"responses": samples}
-
-
-@_measures("samples, open-ended", 2, OPEN_ENDED, "response_sets", cost=2)
-def open_ended_samples(context: MeasurementContext) -> Tables:
-    samples = scoring.sample_open_ended(
-        n_sets=context.workload.response_sets, **_sampling_options(context, OPEN_ENDED)
-    )
-    return {"responses": samples}
-
-
-@_measures("samples, probes", 2, PROBES, "probe_samples", cost=3)
-def probe_samples(context: MeasurementContext) -> Tables:
-    samples = scoring.sample_probes(
-        samples_per_response=context.workload.probe_samples, **_sampling_options(context, PROBES)
-    )
-    return {"responses": samples}
-
-
-def _sampling_options(context: MeasurementContext, task: str) -> dict[str, Any]:
-    model = context.model
+def sampled_responses(task: str, amount: str, context: MeasurementContext) -> Tables:
+    """Samples of a human task: so many per human response, or so many response sets."""
+    model, n = context.model, getattr(context.workload, amount)
     symbols = () if task == PROBES else task_symbols(context, task)
-    options = {
-        "responder": model.responder(symbols),
-        "data": context.data,
-        "kind": model.evaluation_type(task, has_targets=task != OPEN_ENDED),
+    responder = model.responder(symbols)
+    options: Any = {
         "model": model.name,
+        "kind": model.evaluation_type(task, has_targets=task != OPEN_ENDED),
         "seed": context.workload.seed,
         "p_lapse": context.p_lapse,
+        "original_names": bool(symbols),
     }
-    return options if task == PROBES else {**options, "original_names": bool(symbols)}
+    if task == OPEN_ENDED:
+        table = sample_open_ended(responder, context.data, n_sets=n, **options)
+    else:
+        table = sample_few_shot(responder, context.data, samples_per_response=n, **options)
+    return {"responses": table}
+
+
+for _name, _task, _amount, _cost in (
+    ("few_shot_samples", FEW_SHOT, "few_shot_samples", 10),
+    ("open_ended_samples", OPEN_ENDED, "response_sets", 2),
+    ("probe_samples", PROBES, "probe_samples", 3),
+):
+    _measures(_name, 2, _task, _amount, _cost)(partial(sampled_responses, _task, _amount))
 
 
 def registered_results(context: MeasurementContext) -> Tables:
@@ -307,8 +303,8 @@ def registered_results(context: MeasurementContext) -> Tables:
 
 
 MEASUREMENTS[REGISTERED] = Measurement(
-    *(REGISTERED, "registered episode types", 1, registered_results, lambda model: ""),
-    *("episodes", 5, "", (REGISTERED,)),
+    *(REGISTERED, "registered episode types", 1, registered_results, "", "episodes", 5),
+    data=(REGISTERED,),
 )
 
 for _name, _summary, _type, _cost, _task, _data in (
@@ -316,7 +312,7 @@ for _name, _summary, _type, _cost, _task, _data in (
     ("validation", "greedy responses, validation", VALIDATION, 4, "", ("data_algebraic/val",)),
     ("novel_rules", "greedy responses, held-out rules", NOVEL_RULES, 3, "", ()),
 ):
-    _run, _eligible = partial(exact_match_accuracy, _type), partial(ineligible, _type)
+    _run = partial(exact_match_accuracy, _type)
     MEASUREMENTS[_name] = Measurement(
-        _name, _summary, 3, _run, _eligible, "episodes", _cost, _task, _data
+        _name, _summary, 3, _run, _type, "episodes", _cost, _task, _data
     )
