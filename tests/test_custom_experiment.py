@@ -10,7 +10,6 @@ import pytest
 from biml.analysis import few_shot, open_ended, probes, responses
 from biml.analysis.comparison import likelihood_differences
 from biml.analysis.people import (
-    few_shot_grammar,
     few_shot_grammars,
     is_custom_experiment,
     people_few_shot,
@@ -28,7 +27,7 @@ from biml.episodes.registry import episode_type
 from biml.episodes.transforms import drop_undefined_responses
 from biml.errors import BimlError, UsageError
 from biml.evaluation.symbolic import symbolic_model
-from biml.grammar import GOLD, Grammar
+from biml.grammar import GOLD
 from biml.human.experiment import HumanExperiment, write_experiment
 from biml.human.readers import read_episode_files, read_response_table
 from biml.paths import DataFolders
@@ -71,7 +70,7 @@ def test_published_few_shot_responses_imported_as_a_table(shared, tmp_path) -> N
         people.sort_values(order)[columns].reset_index(drop=True),
         published.sort_values(order)[columns].reset_index(drop=True),
     )
-    assert few_shot_grammar(data).canonical() == GOLD.canonical()
+    assert {g.canonical() for g in few_shot_grammars(data).values()} == {GOLD.canonical()}
     oracle = symbolic_model("oracle").build()
     evaluation = episode_type("few_shot_human").open_evaluation(data, 0)
     scores = log_likelihoods(oracle, evaluation, model="o", task="few_shot", p_lapse=0.13)
@@ -134,7 +133,7 @@ def test_targets_follow_the_grammar_of_the_experiment(own: DataFolders) -> None:
     assert people["study"].unique().tolist() == [
         "wug -> ■ | blick -> ▲ | toma -> ● | wug twice -> ■ ■ | wug then blick -> ▲ ■"
     ]
-    (row,) = few_shot.accuracy_by_complexity(people, few_shot_grammar(own)).to_dict("records")
+    (row,) = few_shot.accuracy_by_complexity(people, few_shot_grammars(own)).to_dict("records")
     assert (row["all"], row["simple"]) == (50, 50)
     # Answers of one person have one number, so that response sets can be put together.
     assert people["sample"].tolist() == [0, 1, 0, 1]
@@ -205,7 +204,7 @@ def test_without_rules_the_targets_are_those_of_the_study_file(tmp_path: Path) -
     study = write_text(tmp_path / "study.txt", text)
     data = put(read_response_table(write_table(tmp_path / "r.csv"), study), tmp_path / "data")
     assert people_few_shot(data)["correct"].tolist() == [True, False, True, False]
-    items = few_shot.item_accuracy(people_few_shot(data), few_shot_grammar(data))
+    items = few_shot.item_accuracy(people_few_shot(data), few_shot_grammars(data))
     assert items["accuracy"].tolist() == [50, 50]
     drawn = sample_few_shot(
         symbolic_model("oracle-biases").build(), data, model="biased", samples_per_response=2
@@ -233,8 +232,6 @@ def test_items_may_have_different_study_sets(tmp_path: Path) -> None:
     data = put(read_response_table(write_table(tmp_path / "r.csv"), one.parent), tmp_path / "data")
     people = people_few_shot(data)
     assert people["correct"].tolist() == [True, False, False, True]
-    with pytest.raises(BimlError, match=r"different grammars.*few_shot_grammars"):
-        few_shot_grammar(data)
     grammars = few_shot_grammars(data)
     again = few_shot.annotate_errors(
         people.drop(columns=["target", "correct", "error_type"]), grammars
@@ -307,7 +304,6 @@ def test_responses_are_read_unchanged(own: DataFolders) -> None:
     given = sorted((row[0], row[1], row[3]) for row in ANSWERS)
     found = sorted(zip(people["participant"], people["item"], people["response"], strict=True))
     assert found == given
-    assert isinstance(few_shot_grammar(own), Grammar)
 
 
 @pytest.mark.published_data
@@ -316,7 +312,7 @@ def test_a_custom_experiment_is_not_compared_with_published_values(
 ) -> None:
     assert is_custom_experiment(own)
     assert not is_custom_experiment(DataFolders(shared))
-    # Nor are they where nothing but their answers tells who they are.
+    # Nor without the file that marks an imported experiment.
     (own.require("data_human") / "few_shot" / "val_behavior" / "responses.csv").unlink()
     assert is_custom_experiment(own)
     tables = {
@@ -325,7 +321,7 @@ def test_a_custom_experiment_is_not_compared_with_published_values(
         ),
         "accuracies": pd.DataFrame(
             [
-                {"model": "net", "task": task, "kind": "novel", "mean": 90.0}
+                {"model": "net", "task": task, "kind": "novel", "mean": 90.0, "sd": 1.0, "n": 9}
                 for task in ("validation", "novel_rules")
             ]
         ),

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from biml.analysis import few_shot, open_ended, probes, responses
-from biml.analysis.people import few_shot_grammar
+from biml.analysis.people import few_shot_grammars
 from biml.cli.main import main
 from biml.networks import checkpoint
 from biml.paths import DataFolders
@@ -90,7 +90,7 @@ def test_sampled_few_shot_responses_as_a_table(folder, capsys) -> None:
     table = responses.read_responses("s.csv")
     assert table["item"].value_counts().to_dict() == {"one": 20, "two": 20}
     assert set(table["model"]) == {"toy"}
-    grammar = few_shot_grammar(DataFolders(folder / "mine"))
+    grammar = few_shot_grammars(DataFolders(folder / "mine"))
     assert len(few_shot.item_accuracy(table, grammar)) == 2
 
 

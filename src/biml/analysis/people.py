@@ -62,19 +62,6 @@ def people_few_shot(data: DataFolders) -> pd.DataFrame:
     return few_shot.annotate_errors(responses, grammars_by_item(evaluation))
 
 
-def few_shot_grammar(data: DataFolders) -> Grammar:
-    """The grammar of the few-shot task, for measures; a BimlError if study sets differ in it."""
-    episodes = _evaluation_set("few_shot_human", data).episodes
-    grammars = {str(episode.grammar or GOLD): episode for episode in episodes}
-    if len(grammars) > 1:
-        first, second, *_ = [file_stem(episode.name) for episode in grammars.values()]
-        raise BimlError(
-            f"{first} and {second} have different grammars; use few_shot_grammars, which has one "
-            "for each item"
-        )
-    return next(iter(grammars.values())).grammar or GOLD
-
-
 def few_shot_grammars(data: DataFolders) -> dict[str, Grammar]:
     """The grammar of each item of the few-shot task, for measures."""
     return grammars_by_item(_evaluation_set("few_shot_human", data))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from biml import plugins
 from biml.episodes.episode import Episode
 from biml.episodes.episode_type import (
-    FEW_SHOT,
     FEW_SHOT_GOLD,
     NOVEL_RULES,
     OPEN_ENDED,
@@ -152,19 +151,20 @@ def _task_episodes(data: DataFolders, task: str) -> Iterator[Episode]:
 def ineligible(task: str, model: "EvaluatedModel", *, samples: bool = False) -> str:
     """Why a model is excluded from a task, as declared by its episode type, or an empty text.
 
-    Sampling needs study examples, and one network instead of fold models.
+    The task is empty for an episode type that declares none. Sampling needs study examples, and
+    one network instead of fold models.
     """
     if model.symbolic:
         symbolic = symbolic_model(model.name)
         if task.replace("_", "-") in symbolic.tasks:
             return ""
-        if "few-shot" in symbolic.tasks and task in (FEW_SHOT_GOLD, VALIDATION, NOVEL_RULES):
+        if "few-shot" in symbolic.tasks and task in (FEW_SHOT_GOLD, VALIDATION, NOVEL_RULES, ""):
             return "is given the rules" if symbolic.uses_grammar else ""
         return f"is for the {' and '.join(symbolic.tasks)} task"
     has_targets = task != OPEN_ENDED or not samples
-    if not model.evaluation_type(task, has_targets=has_targets):
+    if task and not model.evaluation_type(task, has_targets=has_targets):
         return "knows another vocabulary"
-    if task not in tasks_of(model.trained_on, model.vocabulary):
+    if task and task not in tasks_of(model.trained_on, model.vocabulary):
         return f"was not trained for the {task.replace('_', '-')} task"
     if model.network is None and (task != OPEN_ENDED or samples):
         return "has fold models only"
@@ -182,7 +182,6 @@ def registered_types(context: MeasurementContext) -> dict[str, str]:
 
 
 def _ineligible_for_type(row: EpisodeType, context: MeasurementContext) -> str:
-    model, task = context.model, row.evaluation_task
     if not row.has_targets:
         return "has no targets in these episodes"
     try:
@@ -190,16 +189,9 @@ def _ineligible_for_type(row: EpisodeType, context: MeasurementContext) -> str:
         vocabulary = row.open_vocabulary(context.data)
     except BimlError as error:
         return f"lacks data: {error}"
-    if model.symbolic:
-        uses_grammar = symbolic_model(model.name).uses_grammar
-        return "is given the rules" if uses_grammar else ineligible(task or FEW_SHOT, model)
-    if model.network is None:
-        return "has fold models only"
-    if model.vocabulary != vocabulary:
+    if not context.model.symbolic and context.model.vocabulary != vocabulary:
         return "knows another vocabulary"
-    if task and task not in tasks_of(model.trained_on, model.vocabulary):
-        return f"was not trained for the {task.replace('_', '-')} task"
-    return ""
+    return ineligible(row.evaluation_task, context.model)
 
 
 def registered_digest(data: DataFolders) -> str:

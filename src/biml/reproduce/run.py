@@ -184,11 +184,7 @@ def plan_jobs(spec: ReproductionSpec) -> tuple[list[Job], tuple[Exclusion, ...]]
                 types = registered_types(context)
                 if not all(types.values()):
                     add(REGISTERED, context)
-                exclusions += [
-                    Exclusion(model.name, REGISTERED, name, why)
-                    for name, why in types.items()
-                    if why
-                ]
+                exclusions += _exclusions(model.name, experiment, types)
                 continue
             reasons = {
                 name: MEASUREMENTS[name].ineligible_reason(model)
@@ -199,9 +195,7 @@ def plan_jobs(spec: ReproductionSpec) -> tuple[list[Job], tuple[Exclusion, ...]]
             for name, reason in reasons.items():
                 if not reason:
                     add(name, context)
-            exclusions += _exclusions(
-                model.name, experiment, {name: why for name, why in reasons.items() if why}
-            )
+            exclusions += _exclusions(model.name, experiment, reasons)
     if not jobs:
         reasons_given = dict.fromkeys(
             one.reason if one.model == PEOPLE else f"{one.model} {one.reason}" for one in exclusions
@@ -244,8 +238,14 @@ def _data_exclusion(
 
 def _exclusions(model: str, experiment: Experiment, reasons: dict[str, str]) -> list[Exclusion]:
     return [
-        Exclusion(model, experiment.name, MEASUREMENTS[name].summary, reason)
+        Exclusion(
+            model,
+            experiment.name,
+            MEASUREMENTS[name].summary if name in MEASUREMENTS else name,
+            reason,
+        )
         for name, reason in reasons.items()
+        if reason
     ]
 
 
