@@ -3,10 +3,10 @@
 import argparse
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from biml.episodes.corpus_file import register_corpus, register_corpus_of_model
 from biml.episodes.datasets import EvaluationSet
-from biml.episodes.episode import Episode, terminal_symbols
+from biml.episodes.episode import Episode, Example, terminal_symbols
 from biml.episodes.episode_type import OPEN_ENDED, EpisodeType
 from biml.episodes.registry import episode_type, seen_in_training
 from biml.episodes.transforms import original_words, undo_remapping
@@ -38,6 +38,8 @@ from biml.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
+
+T = TypeVar("T")
 
 _SEEN = "Trained on these responses, so this is not a test of generalisation."
 
@@ -223,51 +225,51 @@ class EvalConsole:
         self, episodes: Sequence[Episode], responses: Sequence[Sequence[Response]]
     ) -> None:
         """List study examples and queries; wrong responses are marked and followed by targets."""
-        for number, (episode, given) in enumerate(zip(episodes, responses, strict=True), 1):
-            self._heading(number, episode)
-            lines = Counter(zip(episode.queries, given, strict=True))
-            for (query, response), times in lines.items():
-                right = response == query.output
-                line = _line(episode, "study" if query.in_study else "novel", query.input)
-                line.append("✓ " if right else "✗ ", "green" if right else "bold red")
-                line.append(self._symbols(episode, response))
-                if not right:
-                    line.append("   target: ", "dim")
-                    line.append(self._symbols(episode, query.output))
-                self.print(_with_count(line, times))
+        for episode, query, response, line in self._each_query(episodes, responses):
+            right = response == query.output
+            line.append("✓ " if right else "✗ ", "green" if right else "bold red")
+            line.append(self._symbols(episode, response))
+            if not right:
+                line.append("   target: ", "dim")
+                line.append(self._symbols(episode, query.output))
 
     def list_scores(
         self, episodes: Sequence[Episode], log_probs: Sequence[Sequence[np.ndarray]]
     ) -> None:
         """List study examples and the responses in the data, each with its log-probability."""
-        for number, (episode, scores) in enumerate(zip(episodes, log_probs, strict=True), 1):
-            self._heading(number, episode)
-            totals = [float(score.sum()) for score in scores]
-            for (query, total), times in Counter(zip(episode.queries, totals, strict=True)).items():
-                line = _line(episode, "study" if query.in_study else "novel", query.input)
-                line.append(self._symbols(episode, query.output))
-                line.append(f"   log-probability {total:.2f}", "dim")
-                self.print(_with_count(line, times))
+        totals = [[float(score.sum()) for score in of_episode] for of_episode in log_probs]
+        for episode, query, total, line in self._each_query(episodes, totals):
+            line.append(self._symbols(episode, query.output))
+            line.append(f"   log-probability {total:.2f}", "dim")
 
     def list_samples(
         self, episodes: Sequence[Episode], responses: Sequence[Sequence[Response]]
     ) -> None:
         """List queries with samples that cannot be right or wrong."""
-        for number, (episode, given) in enumerate(zip(episodes, responses, strict=True), 1):
-            self._heading(number, episode)
-            for query, response in zip(episode.queries, given, strict=True):
-                line = _line(episode, "query", query.input)
-                self.print(line.append(self._symbols(episode, response)))
+        for episode, _, response, line in self._each_query(episodes, responses, "query"):
+            line.append(self._symbols(episode, response))
 
-    def _heading(self, number: int, episode: Episode) -> None:
-        self.print("")
-        self.print(Text(f"{number}. {episode.name}", "bold"))
-        for example in episode.study:
-            line = _line(episode, "example", example.input)
-            self.print(line.append(self._symbols(episode, example.output)))
-        if episode.pool is not None:
-            line = Text("  pool    ", "dim")
-            self.print(line.append(self._symbols(episode, episode.pool)))
+    def _each_query(
+        self, episodes: Sequence[Episode], values: Sequence[Sequence[T]], kind: str = ""
+    ) -> Iterator[tuple[Episode, Example, T, Text]]:
+        """Print episodes with their queries, each by a line that the caller completes.
+
+        Equal queries of an episode with equal values are one line with a count.
+        """
+        for number, (episode, of_episode) in enumerate(zip(episodes, values, strict=True), 1):
+            self.print("")
+            self.print(Text(f"{number}. {episode.name}", "bold"))
+            for example in episode.study:
+                line = _line(episode, "example", example.input)
+                self.print(line.append(self._symbols(episode, example.output)))
+            if episode.pool is not None:
+                line = Text("  pool    ", "dim")
+                self.print(line.append(self._symbols(episode, episode.pool)))
+            counts = Counter(zip(episode.queries, of_episode, strict=True))
+            for (query, value), times in counts.items():
+                line = _line(episode, kind or ("study" if query.in_study else "novel"), query.input)
+                yield episode, query, value, line
+                self.print(line.append(f"   × {times}", "dim") if times > 1 else line)
 
     def _symbols(self, episode: Episode, symbols: Sequence[str]) -> Text:
         """Symbols in their original names, with coloured circles on a terminal."""
@@ -289,7 +291,3 @@ def _line(episode: Episode, kind: str, words: tuple[str, ...]) -> Text:
     """The start of a listing's line, with the words in their original names."""
     original = " ".join(original_words(episode, words)) or "(nothing)"
     return Text.assemble((f"  {kind:<7} ", "dim"), f"{original:<34} ", ("→ ", "dim"))
-
-
-def _with_count(line: Text, count: int) -> Text:
-    return line.append(f"   × {count}", "dim") if count > 1 else line

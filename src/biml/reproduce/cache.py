@@ -13,7 +13,7 @@ import pandas as pd
 
 from biml.errors import BimlError
 from biml.io import atomic_directory
-from biml.paths import DataFolders, user_cache_folder
+from biml.paths import DataFolders
 from biml.report.results import read_table, write_table
 from biml.report.schemas import SCORED_TABLE, TABLES
 from biml.version import __version__
@@ -51,10 +51,6 @@ class ResultCache:
     """Tables by key; each entry is a folder that appears when it is complete."""
 
     folder: Path
-
-    @classmethod
-    def in_user_folder(cls) -> "ResultCache":
-        return cls(user_cache_folder() / "reproduce")
 
     def load(self, key: str) -> dict[str, pd.DataFrame] | None:
         """The tables of an entry; None where it is missing, damaged or incomplete."""

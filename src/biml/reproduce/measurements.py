@@ -4,7 +4,7 @@ A measurement is a function from a model to tables of `biml.report.schemas`. Rai
 its results change, so that cached ones are computed again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -20,7 +20,6 @@ from biml.analysis.scoring import (
     to_table,
 )
 from biml.episodes.datasets import EvaluationSet
-from biml.episodes.episode import Episode
 from biml.episodes.episode_type import (
     FEW_SHOT,
     FEW_SHOT_GOLD,
@@ -220,14 +219,13 @@ def _likelihood_tables(
     return tables
 
 
-def exact_match_accuracy(task: str, context: MeasurementContext) -> Tables:
-    """Percent of exact greedy responses to novel and study-example queries."""
-    return _exact_matches(task, _evaluation_set(context, task), context)
-
-
-def _exact_matches(task: str, evaluation: EvaluationSet, context: MeasurementContext) -> Tables:
-    kept = _evenly_spaced(evaluation.episodes, context.workload.episodes)
-    episodes = replace(evaluation, episodes=kept).repeat(0)
+def exact_match_accuracy(
+    task: str, context: MeasurementContext, evaluation: EvaluationSet | None = None
+) -> Tables:
+    """Percent of exact greedy responses to novel and study-example queries, evenly spaced."""
+    evaluation = evaluation or _evaluation_set(context, task)
+    step = -(-len(evaluation.episodes) // context.workload.episodes)
+    episodes = replace(evaluation, episodes=evaluation.episodes[::step]).repeat(0)
     responder = context.model.responder()
     most = max_response_length(episodes)
     if isinstance(responder, NetworkResponder):
@@ -246,10 +244,6 @@ def _exact_matches(task: str, evaluation: EvaluationSet, context: MeasurementCon
             about = {"model": context.model.name, "task": task, "kind": kind}
             rows.append({**about, "mean": rate.mean, "sd": rate.sd, "n": rate.n_episodes})
     return {"accuracies": pd.DataFrame(rows)}
-
-
-def _evenly_spaced(episodes: Sequence[Episode], limit: int) -> tuple[Episode, ...]:
-    return tuple(episodes[:: -(-len(episodes) // limit)])
 
 
 def sampled_responses(task: str, amount: str, context: MeasurementContext) -> Tables:
@@ -287,7 +281,7 @@ def registered_results(context: MeasurementContext) -> Tables:
             continue
         row = episode_type(name)
         evaluation = row.open_evaluation(context.data, context.workload.seed)
-        tables = _exact_matches(name, evaluation, context)
+        tables = exact_match_accuracy(name, context, evaluation)
         if row.evaluation_task in TASK_FOLDERS:
             repeats = context.workload.few_shot_repeats
             scored = score_responses(context.model.responder(), evaluation, repeats=repeats)

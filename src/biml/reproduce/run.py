@@ -20,7 +20,7 @@ from biml.errors import BimlError, FormatError, UsageError
 from biml.grammar.meta_grammar import COLOURS, WORDS
 from biml.io import atomic_directory
 from biml.parallel import process_pool
-from biml.paths import DataFolders
+from biml.paths import user_cache_folder
 from biml.progress import Progress, no_progress
 from biml.report.page import FIGURE_FILES, is_complete, write_report
 from biml.report.results import (
@@ -104,7 +104,7 @@ def reproduce(
     if needs_human_data(spec.experiments):
         spec.data.require("data_human")
     _announce(spec, progress)
-    cache = cache or ResultCache.in_user_folder()
+    cache = cache or ResultCache(user_cache_folder() / "reproduce")
     jobs, exclusions = plan_jobs(spec)
     names = {name for experiment in spec.experiments for name in experiment.measurements}
     if "few_shot_samples" in names and not lacks_task(spec.data, FEW_SHOT):
@@ -176,7 +176,11 @@ def plan_jobs(spec: ReproductionSpec) -> tuple[list[Job], tuple[Exclusion, ...]]
             add(job.depends_on, context)
 
     for experiment in spec.experiments:
-        absent = _missing_tasks(experiment, spec.data)
+        absent = {
+            name: f"these data have no {task.replace('_', '-')} task"
+            for name in experiment.measurements
+            if (task := MEASUREMENTS[name].task) and lacks_task(spec.data, task)
+        }
         exclusions += _exclusions(PEOPLE, experiment, absent)
         for model in spec.models:
             context = MeasurementContext(model, spec.data, amounts)
@@ -202,16 +206,6 @@ def plan_jobs(spec: ReproductionSpec) -> tuple[list[Job], tuple[Exclusion, ...]]
         )
         raise UsageError(f"every model is excluded: {'; '.join(reasons_given)}")
     return list(jobs.values()), tuple(exclusions)
-
-
-def _missing_tasks(experiment: Experiment, data: DataFolders) -> dict[str, str]:
-    """The measurements of tasks that the data lack, and the reason."""
-    tasks = {name: MEASUREMENTS[name].task for name in experiment.measurements}
-    return {
-        name: f"these data have no {task.replace('_', '-')} task"
-        for name, task in tasks.items()
-        if task and lacks_task(data, task)
-    }
 
 
 def _data_exclusion(

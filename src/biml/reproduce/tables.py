@@ -342,17 +342,14 @@ def probe_tables(responses: pd.DataFrame) -> Tables:
         "mutual_exclusivity": cells.assign(low=100 * low, high=100 * high, n=cells["responses"]),
         "exclusivity_regression": concat(
             probes.mutual_exclusivity_regression(
-                rows, participant_effect=_has_repeated_participants(rows)
+                rows,
+                # Where participants are known and some responded more than once.
+                participant_effect=bool((who != "").all() and who.duplicated().any()),
             ).assign(model=model)
             for model, rows in responses.groupby("model", sort=False)
+            for who in [rows["participant"]]
         ),
     }
-
-
-def _has_repeated_participants(responses: pd.DataFrame) -> bool:
-    """Whether participants are known and some responded more than once."""
-    participants = responses["participant"]
-    return bool((participants != "").all() and participants.duplicated().any())
 
 
 def _pattern_table(counts: pd.DataFrame, task: str, pattern: str, n: str) -> pd.DataFrame:
