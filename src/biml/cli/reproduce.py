@@ -61,18 +61,9 @@ def run(args: argparse.Namespace) -> None:
     """Run `biml reproduce`."""
     from biml.reproduce import run_experiments
 
+    options = {name: value for name, value in vars(args).items() if name not in ("command", "run")}
     try:
-        results = run_experiments(
-            args.experiments,
-            models=args.models,
-            out=args.out,
-            quick=args.quick,
-            seed=args.seed,
-            lapse_samples=args.lapse_samples,
-            dir_model=args.dir_model,
-            data_dir=args.data_dir,
-            workers=args.workers,
-        )
+        results = run_experiments(**options)
     except UsageError:
         if misplaced := [n for n in args.models or () if n in (*EXPERIMENTS, ALL_EXPERIMENTS)]:
             raise UsageError(
@@ -103,7 +94,7 @@ def print_results(results: "Results", out: Path) -> None:
     statistics = coerce_types(results.tables["statistics"], TABLES["statistics"])
     for experiment, rows in statistics.groupby("experiment", sort=False):
         table = Table(title=str(experiment), title_justify="left", box=None, pad_edge=False)
-        table.add_column("statistic")
+        table.add_column("statistic", overflow="fold")
         table.add_column("model")
         for name in ("published", "reproduced ± SE", "difference"):
             table.add_column(name, justify="right")

@@ -129,6 +129,7 @@ def _plot_likelihoods(panel: Axes, rows: pd.DataFrame, shown: ModelColumns) -> N
             )
     label_rows(panel, [row_label(column, column.within_sample, task) for column in shown])
     panel.set_xlabel("log-likelihood (nats)")
+    panel.xaxis.set_major_locator(MaxNLocator(5))  # more labels would touch
 
 
 def _print_values(panel: Axes, rows: pd.DataFrame, shown: ModelColumns) -> None:
