@@ -22,8 +22,11 @@ from biml.episodes.episode_type import EpisodeType
 from biml.episodes.registry import EPISODE_TYPES
 from biml.errors import BimlError, UsageError
 from biml.evaluation.symbolic import SYMBOLIC
+from biml.networks import checkpoint
 from biml.networks.registry import ARCHITECTURES, build_network
 from biml.paths import DataFolders
+from fakes.networks import small_network
+from fakes.training import write_episodes
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -226,6 +229,7 @@ def test_the_episode_type_is_trained_in_several_processes_and_evaluated(
     run(
         *("train", "--plugin", example, "--episode_type", "algebraic+repetition", *SMALL),
         *("--workers", 2, "--quiet", "--fn_out_model", model.name, "--dir_model", tmp_path),
+        *("--data_dir", write_episodes(tmp_path / "data")),
     )
     assert accuracy(model, "episode_type.py", "repetition", capsys) == 0.0
     forget_plugins()
@@ -298,22 +302,32 @@ def test_the_architecture_decodes_as_it_scores_and_learns() -> None:
 
 
 def test_registered_responders_and_measures_are_in_tables_and_report(
-    tmp_path: Path, shared: Path
+    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "report"
-    run(
-        *("reproduce", "few-shot", "--quick", "--models", "nearest", "oracle", "--out", out),
-        *("--plugin", EXAMPLES / "responder.py", "--plugin", EXAMPLES / "measure.py"),
-        *("--data_dir", shared, "--workers", 2),
+    """Also of several processes, which give the results of one."""
+    checkpoint.save_checkpoint(
+        tmp_path / "net.pt", checkpoint.checkpoint_of(small_network(), "algebraic+biases")
     )
+    tables = []
+    for workers in (1, 2):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache{workers}"))
+        out = tmp_path / f"report{workers}"
+        run(
+            *("reproduce", "few-shot", "--quick", "--models", "nearest", "oracle", "net"),
+            *("--plugin", EXAMPLES / "responder.py", "--plugin", EXAMPLES / "measure.py"),
+            *("--data_dir", shared, "--dir_model", tmp_path, "--workers", workers, "--out", out),
+        )
+        tables.append({path.name: path.read_bytes() for path in (out / "tables").iterdir()})
+    assert tables[0] == tables[1]
     measures = pd.read_csv(out / "tables" / "measures.csv")
     rows = measures[measures["measure"] == "correct_length"].set_index("model")
-    assert set(rows.index) == {"people", "nearest", "oracle"}
+    assert set(rows.index) == {"people", "nearest", "oracle", "net"}
     assert rows.loc["people", "value"] > rows.loc["nearest", "value"]
     assert 0 < rows.loc["people", "standard_error"] < 5
     accuracies = pd.read_csv(out / "tables" / "accuracies.csv")
-    assert set(accuracies["model"]) == {"nearest"}  # the oracle is given the rules
-    assert set(accuracies[accuracies["kind"] == "study"]["mean"]) == {100.0}
+    assert set(accuracies["model"]) == {"nearest", "net"}  # the oracle is given the rules
+    nearest = accuracies[accuracies["model"] == "nearest"]
+    assert set(nearest[nearest["kind"] == "study"]["mean"]) == {100.0}
     page = (out / "index.html").read_text()
     assert "Nearest" in page
     assert "correct length, %" in page
@@ -337,9 +351,18 @@ def test_registered_episode_types_are_an_experiment_of_reproduce(
     command = (
         *("reproduce", "registered", "--quick", "--models", "net-BIML-top", "nearest", "oracle"),
         *("--plugin", EXAMPLES / "episode_type.py", "--plugin", tmp_path / "people.py"),
-        *("--plugin", EXAMPLES / "responder.py", "--data_dir", shared, "--out", out),
+        *(
+            "--plugin",
+            EXAMPLES / "responder.py",
+            "--data_dir",
+            shared,
+            "--out",
+            out,
+            "--workers",
+            1,
+        ),
     )
-    run(*command, "--workers", 2)
+    run(*command)
     printed = capsys.readouterr()
     assert "own_people: log-likelihood" in printed.out
     assert "repetition: greedy, novel queries (%)" in printed.out
@@ -354,7 +377,7 @@ def test_registered_episode_types_are_an_experiment_of_reproduce(
     page = (out / "index.html").read_text()
     assert "algebraic+repetition: novel queries" in page.lower()
     assert "own people" in page
-    run(*command, "--workers", 1)
+    run(*command)
     assert "Nothing to compute" in capsys.readouterr().err
     forget_plugins()
     assert main(["reproduce", "registered"]) == 2

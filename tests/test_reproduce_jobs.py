@@ -91,20 +91,6 @@ def test_an_interruption_loses_only_the_running_job(shared: Path, tmp_path: Path
     assert sum(second.totals.values()) == len(plan_jobs(spec)[0]) - 2
 
 
-def test_results_do_not_depend_on_the_number_of_processes(
-    results: Results, quick_spec: ReproductionSpec, tmp_path: Path
-) -> None:
-    some = tuple(s for s in quick_spec.models if s.name in ("mlc", "oracle"))
-    part = ReproductionSpec(some, select_experiments(["few-shot"]), quick_spec.data, quick=True)
-    found = reproduce(part, tmp_path / "out", workers=2, cache=cache_in(tmp_path))
-    name = "accuracy_by_complexity"
-    ours, theirs = (
-        coerce_types(t[name], TABLES[name]).set_index(["model", "complexity"])["accuracy"]
-        for t in (found.tables, results.tables)
-    )
-    assert ours.to_dict() == {key: theirs[key] for key in ours.index}
-
-
 def test_another_version_of_biml_recomputes_everything(monkeypatch) -> None:
     before = store_of_units.cache_key("gold", 1)
     monkeypatch.setattr(store_of_units, "__version__", "0.0.0")

@@ -11,14 +11,10 @@ import pytest
 import torch
 
 from biml.cli.main import run_single_command
-from biml.episodes.sampling import sample_episode
-from biml.episodes.text_format import write_episode
-from biml.grammar import MetaGrammar
 from biml.networks import checkpoint
-from biml.rng import generator
 from biml.training.run_files import read_log
 from fakes.processes import PATIENCE, await_file, python
-from fakes.training import same_weights
+from fakes.training import same_weights, write_episodes
 
 DOOR = Path(__file__).parents[1] / "train.py"
 STEPS = 100
@@ -31,14 +27,7 @@ NARROW = [
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few small episodes in the published layout."""
-    small = MetaGrammar(n_study=6, n_query=3)
-    folder = tmp_path_factory.mktemp("data")
-    for kind, count in (("train", 20), ("val", 2)):
-        for number in range(count):
-            episode = sample_episode(small, generator(1, kind, number))
-            write_episode(folder / "data_algebraic" / kind / f"{number:06d}.txt", episode)
-    return folder
+    return write_episodes(tmp_path_factory.mktemp("data"))
 
 
 def options(folder: Path, data: Path, more: Sequence[str] = NARROW) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 from nbclient import NotebookClient
 
 import biml
+from fakes.processes import PATIENCE
 
 FOLDER = Path(__file__).parents[1] / "docs" / "tutorials"
 CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -52,7 +53,7 @@ def test_a_tutorial_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     cells = [nbformat.v4.new_code_cell(source.rstrip("\n")) for source in sources]
     notebook = nbformat.v4.new_notebook(cells=cells)
     resources = {"metadata": {"path": work}}
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
+    NotebookClient(notebook, timeout=PATIENCE, kernel_name="python3", resources=resources).execute()
     assert all(cell.execution_count for cell in notebook.cells)
     printed = "\n".join(
         output.get("text") or output.get("data", {}).get("text/plain") or output.get("evalue", "")

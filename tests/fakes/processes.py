@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-PATIENCE = 300.0
+PATIENCE = 600
 """Seconds within which a process is to do what a test awaits, however busy the machine is."""
 
 

@@ -8,6 +8,7 @@ import torch
 
 from biml.episodes.episode import Episode, Example
 from biml.episodes.sampling import sample_episode
+from biml.episodes.text_format import write_episode
 from biml.grammar import MetaGrammar
 from biml.grammar.meta_grammar import COLOURS, WORDS
 from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
@@ -49,6 +50,16 @@ def training_episode(*path: Any) -> Episode:
     episode = sample_episode(MetaGrammar(n_study=6), generator(seed, *rest))
     words, symbols, *_ = episode.study[0]
     return replace(episode, queries=(Example(words, symbols, True), *episode.queries[:3]))
+
+
+def write_episodes(folder: Path) -> Path:
+    """Write a few small training and validation episodes in the published layout."""
+    small = MetaGrammar(n_study=6, n_query=3)
+    for part, count in (("train", 20), ("val", 2)):
+        for number in range(count):
+            episode = sample_episode(small, generator(1, part, number))
+            write_episode(folder / "data_algebraic" / part / f"{number:06d}.txt", episode)
+    return folder
 
 
 def open_data(config: TrainingConfig, data_dir: Path | None) -> TrainingData:
