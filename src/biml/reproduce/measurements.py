@@ -4,7 +4,7 @@ A measurement is a function from a model to tables of `biml.report.schemas`. Rai
 its results change, so that cached ones are computed again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -275,7 +275,7 @@ for _name, _task, _amount, _cost in (
 
 def registered_results(context: MeasurementContext) -> Tables:
     """Exact matches on the episode types of plugins, and likelihoods of people's responses."""
-    parts: dict[str, list[pd.DataFrame]] = {}
+    parts: list[Tables] = []
     for name, reason in registered_types(context).items():
         if reason:
             continue
@@ -289,11 +289,23 @@ def registered_results(context: MeasurementContext) -> Tables:
             seen = None if context.model.trained_on == name else False
             tables |= _likelihood_tables(context, name, {"": scored}, seen)
             del tables["scored"]
-        for table, frame in tables.items():
-            parts.setdefault(table, []).append(frame)
+        parts.append(tables)
     if not parts:
         raise UsageError("episode types of a notebook are known to one process only: workers=1")
-    return {table: pd.concat(frames, ignore_index=True) for table, frames in parts.items()}
+    return merge_tables(parts)
+
+
+def concat(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(list(tables), ignore_index=True)
+
+
+def merge_tables(parts: Iterable[Tables]) -> Tables:
+    """Concatenate tables of the same name."""
+    by_name: dict[str, list[pd.DataFrame]] = {}
+    for tables in parts:
+        for name, frame in tables.items():
+            by_name.setdefault(name, []).append(frame)
+    return {name: concat(frames) for name, frames in by_name.items()}
 
 
 MEASUREMENTS[REGISTERED] = Measurement(

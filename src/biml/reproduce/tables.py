@@ -1,6 +1,6 @@
 """Analysis of the results of all jobs: the tables of a results folder."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ from biml.report.results import Exclusion
 from biml.report.schemas import PEOPLE, TABLES
 from biml.reproduce.cache import ResultCache, cache_key, data_digest
 from biml.reproduce.experiments import REGISTERED, Experiment, JobResults, Tables
-from biml.reproduce.measurements import MEASUREMENTS
+from biml.reproduce.measurements import MEASUREMENTS, concat, merge_tables
 from biml.reproduce.models import EvaluatedModel
 from biml.reproduce.published import ORACLE, compare_with_published
 
@@ -363,16 +363,3 @@ def _pattern_table(counts: pd.DataFrame, task: str, pattern: str, n: str) -> pd.
             "percent": percent(counts[pattern], counts[n]),
         }
     )
-
-
-def concat(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat(list(tables), ignore_index=True)
-
-
-def merge_tables(parts: Iterable[Tables]) -> Tables:
-    """Concatenate tables of the same name."""
-    by_name: dict[str, list[pd.DataFrame]] = {}
-    for tables in parts:
-        for name, frame in tables.items():
-            by_name.setdefault(name, []).append(frame)
-    return {name: concat(frames) for name, frames in by_name.items()}
