@@ -33,6 +33,18 @@ NUMBERS: dict[str, list[tuple[object, ...]]] = {
     "likelihoods_by_participant": [("net", "open_ended", "P7", 7, -12.5)],
     "comparisons": [("net", "oracle", "few_shot", 135.5, 90.0, 180.25, "responses")],
     "accuracies": [("net", "validation", "novel", 95.25, 0.5, 200)],
+    "error_rates": [
+        ("net", task, kind, 2, "staged", "length_actions", 200, 18000, 0.5, sd, 0.1, 2.8, None)
+        for task, kind, sd in (
+            ("scan_length", "all", 0.25),
+            ("cogs_gen_lex", "all", None),
+            ("cogs_gen_lex", "prim_to_subj_proper", None),
+        )
+    ],
+    "error_counts": [
+        ("net", "scan_length", "net-s0", "all", length, 0, "staged", "length_actions", 5, 40, 40)
+        for length in (24, 32)
+    ],
     "item_accuracies": [
         ("people", "DAX thrice", "DAX thrice", "simple", False, 88.0, 25),
         ("net", "DAX thrice", "DAX thrice", "simple", False, 94.0, 250),

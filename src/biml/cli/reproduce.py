@@ -14,9 +14,12 @@ from biml.reproduce.experiments import ALL_EXPERIMENTS, EXPERIMENTS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.console import Console
+
+    from biml.report.html_tables import HtmlTable
     from biml.report.results import Exclusion, Results
 
-SUMMARY = "Reproduce the paper's behavioural results and write a report."
+SUMMARY = "Reproduce the paper's results and write a report."
 
 REPORT_SUMMARY = "Make the page and figures of a results folder again from its tables."
 
@@ -28,16 +31,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "experiments",
         nargs="*",
         metavar="EXPERIMENT",
-        help=f"{', '.join(EXPERIMENTS)} or {ALL_EXPERIMENTS} (the default)",
+        help=f"{', '.join(EXPERIMENTS)} (error rates on SCAN and COGS) or {ALL_EXPERIMENTS}, which "
+        "is the default: all but benchmarks",
     )
     option(
         "--models",
         nargs="+",
         metavar="NAME",
         help=f"model files, and the symbolic models {', '.join(SYMBOLIC)} "
-        "(default: the installed models of the paper, and all symbolic ones)",
+        "(default: the installed models of the paper, and all symbolic ones; for benchmarks the "
+        "models for SCAN and COGS that come with biml)",
     )
-    option("--quick", action="store_true", help="takes a minute: fewer repeats and samples")
+    option("--quick", action="store_true", help="a minute: fewer repeats, samples and test items")
     option(
         "--out",
         type=Path,
@@ -86,12 +91,16 @@ def print_results(results: "Results", out: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from biml.report.html_tables import rows_of
+    from biml.report.benchmarks import error_rate_table
+    from biml.report.html_tables import model_columns, rows_of
     from biml.report.results import coerce_types
     from biml.report.schemas import TABLES
 
     console = Console(highlight=False)
+    for grid in error_rate_table(dict(results.tables), model_columns(results)):
+        _print_grid(console, grid)
     statistics = coerce_types(results.tables["statistics"], TABLES["statistics"])
+    statistics = statistics[statistics["experiment"] != "benchmarks"]
     for experiment, rows in statistics.groupby("experiment", sort=False):
         table = Table(title=str(experiment), title_justify="left", box=None, pad_edge=False)
         table.add_column("statistic", overflow="fold")
@@ -117,6 +126,25 @@ def print_results(results: "Results", out: Path) -> None:
     page = out / "index.html"
     where = f"Report: {page}" if page.is_file() else f"Results: {out}"
     console.print(where, markup=False, soft_wrap=True)
+
+
+def _print_grid(console: "Console", grid: "HtmlTable") -> None:
+    """Print a table of the page with the first cells as headings."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=grid.title, title_justify="left", box=None, pad_edge=False)
+    for head in grid.heads[1:]:
+        table.add_column(head.label, justify="right" if head.numeric else "left")
+    last = ""
+    for first, model, *numbers in grid.rows:
+        if first.text != last:
+            table.add_row(Text(first.text, "bold"))
+        texts = [f"{cell.text}\n{cell.below}".strip() for cell in numbers]
+        table.add_row(Text(f"  {model.text}"), *map(Text, texts))
+        last = first.text
+    console.print(table)
+    console.print()
 
 
 def exclusion_lines(exclusions: "Sequence[Exclusion]") -> list[str]:

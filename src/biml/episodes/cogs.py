@@ -14,7 +14,7 @@ from biml.episodes.cogs_phrases import PhraseSubstitution, read_facts
 from biml.episodes.corpus import Corpus, read_pairs
 from biml.episodes.episode import Episode, Example, GrammarLabels
 from biml.episodes.episode_type import WITHOUT_STUDY, EpisodeType, corpus_type
-from biml.episodes.scan import FAST_OPTIONS
+from biml.episodes.scan import BENCHMARK_MODELS, FAST_OPTIONS
 from biml.errors import BimlError
 from biml.grammar import Rule
 from biml.io import read_text
@@ -286,6 +286,7 @@ def _cogs_type(name: str, *, uses_study: bool = True, recombined: bool = False) 
         requirements=("cogs",),
         data_sources=("COGS",) if is_trained else (),
         label=("BIML" if uses_study else "Basic seq2seq") if is_trained else "",
+        paper_model=BENCHMARK_MODELS[uses_study] if is_trained else "",
         training_defaults={
             "paper": {"arch": "pairwise", "batch_size": 40, "nepochs": 300},
             "fast": _FAST_COGS | ({"n_queries": 2, "nepochs": 6} if recombined else {}),

@@ -241,12 +241,15 @@ class EvaluationSet:
         """Whether one repeat differs from the next."""
         return not DETERMINISTIC.issuperset(self.transforms)
 
-    def repeat(self, index: int) -> list[Episode]:
-        """The presented episodes of one repeat, a pure function of seed and index."""
+    def repeat(self, index: int, part: slice = slice(None)) -> list[Episode]:
+        """The presented episodes of one repeat, or a part of them, given seed and index.
+
+        Each is the same whatever the part.
+        """
         presented: list[Episode] = []
-        for number, episode in enumerate(self.episodes):
+        for number in range(len(self.episodes))[part]:
             rng = generator(self.seed, "evaluate", index, number)
-            episode = apply_transforms(self.transforms, episode, rng)
+            episode = apply_transforms(self.transforms, self.episodes[number], rng)
             episode = replace(episode, queries=episode.queries * self.query_repeats)
             presented += autoregressive_episodes(episode) if self.autoregressive else (episode,)
         return presented

@@ -159,6 +159,9 @@ def label_episode(episode: Episode) -> GrammarLabels:
     return GrammarLabels(*unknown, MEANINGS)
 
 
+BENCHMARK_MODELS = {True: "MLC (SCAN and COGS)", False: "basic seq2seq (SCAN and COGS)"}
+"""The paper's models, with study examples or without."""
+
 FAST_OPTIONS = {
     "nlayers_encoder": 3,
     "nlayers_query": 2,
@@ -189,6 +192,7 @@ def _scan_type(split: str, *, uses_study: bool = True, by_parts: bool = False) -
         n_validation=200,
         data_sources=("SCAN",),
         label="BIML" if uses_study else "Basic seq2seq",
+        paper_model=BENCHMARK_MODELS[uses_study],
         training_defaults={
             "paper": {"arch": "pairwise", "batch_size": 200, "nepochs": 200},
             "fast": FAST_OPTIONS,

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from statsmodels.stats.proportion import proportion_confint
 
+from biml.report.benchmarks import errors_by_length, errors_by_type
 from biml.report.figure_style import (
     GREY,
     STYLE,
@@ -363,6 +364,8 @@ FIGURES: tuple[FigureFn, ...] = (
     item_accuracies,
     open_ended_patterns,
     mutual_exclusivity,
+    errors_by_type,
+    errors_by_length,
     learning_curves,
 )
 

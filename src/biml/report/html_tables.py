@@ -189,6 +189,18 @@ def format_interval(low: object, high: object, digits: int = 1) -> str:
     return f"{format_number(low, digits)} to {format_number(high, digits)}"
 
 
+def format_range(low: object, high: object) -> str:
+    """A published range; a percentage or ratio may have one end only.
+
+    >>> format_range(-380, -360), format_range(0, 0.22), format_range(7, float("inf"))
+    ('−380 to −360', '≤ 0.22', '≥ 7')
+    """
+    first, last = (f"{_as_float(end):g}".replace("-", "−") for end in (low, high))
+    if "nan" in (first, last):
+        return ""
+    return f"≤ {last}" if first == "0" else f"≥ {first}" if last == "inf" else f"{first} to {last}"
+
+
 def number_cell(value: object, digits: int = 1, below: str = "") -> Cell:
     number = _as_float(value)
     return Cell(format_number(value, digits), "" if math.isnan(number) else number, below)

@@ -116,15 +116,19 @@ def _template_values(
         or measures["open_ended"],
         ("probes", "Probes"): "probes" in answers or grids["probes"] or measures["probes"],
         **{(id, title): True for id, (title, _, _) in custom.items()},
+        ("error-rates", "SCAN and COGS"): grids["error_rates"] or "errors_by_length" in rendered,
         ("likelihood", "Likelihood"): grids["likelihoods"] or grids["likelihood_details"],
         ("accuracy", "Exact matches"): grids["accuracies"],
         ("published", "Published statistics"): grids["published"],
         ("training", "Training"): "learning_curves" in rendered,
         ("missing", "Excluded measurements"): results.exclusions,
     }
+    only_benchmarks = bool(grids["error_rates"]) and results.experiments == ("benchmarks",)
     every = [*answers.values(), *(section for *_, section in custom.values())]
     styles = {rule: None for section in every for rule in section.palette.css.splitlines()}
     return {
+        "only_benchmarks": only_benchmarks,
+        "heading": "SCAN and COGS" if only_benchmarks else "People and models, side by side",
         "columns": columns,
         "labels": {column.name: column.label for column in columns} | {"people": "Every model"},
         "hues": [colour(column) if column.number else "currentColor" for column in columns],

@@ -2,7 +2,8 @@
 
 `biml reproduce` writes each table to `FOLDER/tables/NAME.csv`, and a report reads nothing else. A
 table is absent where its experiment did not run. Percentages are from 0 to 100, log-likelihoods in
-nats. Tasks are `few_shot`, `open_ended` and `probes`; people are the model `people`.
+nats. Tasks are `few_shot`, `open_ended` and `probes`; people are the model `people`. Networks for
+SCAN and COGS that differ in their seeds only are one model.
 """
 
 from dataclasses import dataclass
@@ -13,13 +14,14 @@ from biml.analysis import responses
 PEOPLE: Final = responses.PEOPLE
 
 _COUNTS = (
-    "sample repeats symbols responses n count pool_size counter_examples segment step episodes"
+    "sample repeats symbols responses n count pool_size counter_examples segment step episodes "
+    "seed networks output_length total"
 )
 _FLAGS = "within_sample long_output"
 _NUMBERS = (
     "p_lapse log_likelihood sd difference low high mean accuracy r p noise_ceiling percent "
     "estimate standard_error z train_loss val_loss value published published_low published_high "
-    "published_sd published_best reproduced"
+    "published_sd published_best reproduced error_rate ratio"
 )
 _TYPES = {
     name: kind
@@ -104,6 +106,22 @@ _TABLES = (
         "model task kind mean sd n",
         "exact matches of greedy responses in percent; task is few_shot_gold, validation or "
         "novel_rules, kind is novel or study (study-example queries), n and sd are of episodes",
+    ),
+    _table(
+        "error_rates",
+        3,
+        "model task kind networks architecture trained_on n total error_rate sd low high ratio",
+        "percent of the test items of SCAN or COGS that networks answer wrongly, mean and SD over "
+        "seeds, with an interval of 95% (Student's t; of one network Wilson's); task is scan_SPLIT "
+        "or an episode type of COGS, kind a type of generalisation or `all`, the mean of the "
+        "types; n of total test items were measured; ratio is the error rate of a model without "
+        "study examples over that of the model with them",
+    ),
+    _table(
+        "error_counts",
+        5,
+        "model task network kind output_length seed architecture trained_on count n total",
+        "the wrong answers of one network to test items with outputs of one length: count of n",
     ),
     _table(
         "item_accuracies",

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
+from biml.report.benchmarks import error_rate_table
 from biml.report.html_tables import (
     FITTED_MARK,
     MISSING,
@@ -41,6 +42,7 @@ def make_tables(tables: Tables, columns: ModelColumns) -> dict[str, list[HtmlTab
     specs = [_likelihoods(task, label(task)) for task in others if task not in TASK_LABELS]
     made["likelihoods"] += [t for spec in specs if (t := make_table(spec, tables, columns))]
     made["likelihood_details"] += _comparison_table(tables, columns)
+    made["error_rates"] = error_rate_table(tables, columns)
     return made
 
 
@@ -94,7 +96,8 @@ def _statistic_cell(row: Any) -> Cell:
 
 
 def _with_digits(frame: pd.DataFrame, tables: Tables) -> pd.DataFrame:
-    """Correlations and p need more digits than percentages and nats."""
+    """Correlations and p need more digits than percentages and nats; benchmarks are elsewhere."""
+    frame = frame[frame["experiment"] != "benchmarks"]
     largest = frame[["reproduced", "published"]].abs().max(axis=1)
     largest = largest.groupby([frame["experiment"], frame["statistic"]]).transform("max")
     tasks = {"open-ended": "open_ended", "probes": "probes"}

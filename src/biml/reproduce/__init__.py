@@ -1,4 +1,4 @@
-"""Reproduction of the paper's behavioural results with any set of models.
+"""Reproduction of the paper's results with any set of models.
 
 Experiments (`experiments`) are made of measurements (`measurements`). Each measurement of one model
 (`models`) is a job, cached by its content (`cache`) and shared over processes (`run`). The results
@@ -37,13 +37,14 @@ def run_experiments(
     workers: int | None = None,
     progress: bool = True,
 ) -> "Results":
-    """Reproduce the paper's behavioural results, as `biml reproduce` does; also `biml.reproduce()`.
+    """Reproduce the paper's results, as `biml reproduce` does; also `biml.reproduce()`.
 
     Args:
-        experiments: their names; by default all.
-        models: names of models; by default the paper's that are on this machine and all symbolic.
+        experiments: their names; by default those with people.
+        models: names of models; by default the paper's that are on this machine and all symbolic,
+            and for `benchmarks` those for SCAN and COGS that come with biml.
         out: the folder of results, replaced when all is complete; `index.html` is the report.
-        quick: fewer repeats and samples, under a minute.
+        quick: fewer repeats, samples and test items, under a minute.
         workers: processes; by default one per core.
         progress: show it on standard error.
     Returns:
@@ -52,7 +53,7 @@ def run_experiments(
         UsageError: an unknown experiment or model.
         BimlError: data are missing, or a model failed.
     """
-    from biml.reproduce.experiments import select_experiments
+    from biml.reproduce.experiments import BENCHMARKS, select_experiments
 
     chosen = select_experiments([experiments] if isinstance(experiments, str) else experiments)
     if workers is not None and workers < 1:
@@ -65,7 +66,11 @@ def run_experiments(
 
     check_output_folder(Path(out), FIGURE_FILES)
 
-    from biml.reproduce.models import find_models
+    from biml.reproduce.models import (
+        find_models,
+        installed_benchmark_models,
+        installed_models,
+    )
     from biml.reproduce.run import needs_human_data, reproduce
     from biml.reproduce.tables import ReproductionSpec
     from biml.training.hardware import physical_cores
@@ -73,8 +78,13 @@ def run_experiments(
     data = DataFolders(Path(data_dir) if data_dir else None)
     if needs_human_data(chosen):
         data.require("data_human")
+    names = list(models or ())
+    if models is None and chosen != (BENCHMARKS,):
+        names += installed_models(dir_model, data)
+    if models is None and BENCHMARKS in chosen:
+        names += installed_benchmark_models()
     spec = ReproductionSpec(
-        find_models(models, dir_model, data),
+        find_models(names, dir_model, data),
         chosen,
         data,
         quick=quick,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from biml import plugins
 from biml.episodes.episode import Episode
@@ -60,16 +60,40 @@ _EXPERIMENTS = (
     Experiment("registered", "episode types of plugins: accuracy, likelihood", ("registered",)),
 )
 
-EXPERIMENTS = {experiment.name: experiment for experiment in _EXPERIMENTS}
+
+class BenchmarkTest(NamedTuple):
+    """A test of networks that were trained on SCAN or COGS."""
+
+    title: str
+    n_parts: int  # in which its items are measured
+
+
+BENCHMARK_TESTS = {
+    "scan": BenchmarkTest("SCAN", 4),
+    "cogs_iid": BenchmarkTest("COGS i.i.d.", 3),
+    "cogs_gen_lex": BenchmarkTest("COGS lexical", 12),
+    "cogs_gen_struct": BenchmarkTest("COGS structural", 12),
+}
+
+BENCHMARKS = Experiment(
+    "benchmarks",
+    "error rates on SCAN and COGS",
+    tuple(
+        f"{name}_{part}" for name, test in BENCHMARK_TESTS.items() for part in range(test.n_parts)
+    ),
+)
+
+EXPERIMENTS = {experiment.name: experiment for experiment in (*_EXPERIMENTS, BENCHMARKS)}
 
 ALL_EXPERIMENTS = "all"
+"""Those with people, that is, all but the benchmarks."""
 
 REGISTERED = "registered"
 """Experiment and measurement of the episode types that plugins have registered."""
 
 
 def select_experiments(names: Sequence[str] | None) -> tuple[Experiment, ...]:
-    """The named experiments in the order of the table; all if there are no names.
+    """The named experiments in the order of the table; `ALL_EXPERIMENTS` without names.
 
     That of registered episode types is among all only if there are any.
     """
@@ -79,9 +103,10 @@ def select_experiments(names: Sequence[str] | None) -> tuple[Experiment, ...]:
             raise unknown_name("experiment", name, (*EXPERIMENTS, ALL_EXPERIMENTS))
     if REGISTERED in (names or ()) and not has_types:
         raise UsageError("no episode type is registered; add --plugin FILE, which registers one")
-    if not names or ALL_EXPERIMENTS in names:
-        return tuple(row for row in EXPERIMENTS.values() if row.name != REGISTERED or has_types)
-    return tuple(row for row in EXPERIMENTS.values() if row.name in names)
+    chosen = set(names or (ALL_EXPERIMENTS,))
+    if ALL_EXPERIMENTS in chosen:
+        chosen |= {row.name for row in _EXPERIMENTS if row.name != REGISTERED or has_types}
+    return tuple(row for row in EXPERIMENTS.values() if row.name in chosen)
 
 
 @dataclass(frozen=True)
@@ -99,12 +124,13 @@ class Workload:
     probe_samples: int = SAMPLES_PER_RESPONSE
     response_sets: int = 1000
     episodes: int = 1000  # with greedy responses, at most
+    test_items: int = 100_000  # of a benchmark, at most
     seed: int = 0
 
 
 def workload(quick: bool, seed: int) -> Workload:
     """The amounts of a full or a quick reproduction."""
-    return Workload(5, 3, 1, 1, 30, 26, seed) if quick else Workload(seed=seed)
+    return Workload(5, 3, 1, 1, 30, 26, 200, seed) if quick else Workload(seed=seed)
 
 
 Tables = dict[str, "pd.DataFrame"]

@@ -68,6 +68,7 @@ class Measurement:
         cost: about how many seconds one core takes for a fast network, not in quick mode.
         task: the human task that it needs; empty for none.
         data: data folders that it reads.
+        benchmark: the test of a benchmark of which it is a part, if any.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Measurement:
     cost: float
     task: str = ""
     data: tuple[str, ...] = ("data_human",)
+    benchmark: str = ""
 
     @property
     def lapse_from(self) -> str:
@@ -86,8 +88,12 @@ class Measurement:
         is_sampled = self.name.endswith("_samples")
         return self.name.replace("_samples", "_likelihood") if is_sampled else ""
 
-    def ineligible_reason(self, model: EvaluatedModel) -> str:
-        """Why a model cannot be measured, or an empty text."""
+    def ineligible_reason(self, model: EvaluatedModel) -> str | None:
+        """Why a model cannot be measured, or an empty text; None if it is not meant to be."""
+        if self.benchmark and model.benchmark:
+            return "" if model.test_type(self.benchmark) else None
+        if self.benchmark:
+            return "was not trained on SCAN or COGS"
         samples = bool(self.lapse_from)
         return ineligible(self.presents, model, samples=samples) if self.presents else ""
 

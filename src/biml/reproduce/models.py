@@ -11,24 +11,31 @@ from secrets import token_hex
 from typing import Any
 
 from biml.analysis.responses import PEOPLE
+from biml.episodes.cogs import COGS_TYPES
 from biml.episodes.episode_type import FOLDS, OPEN_ENDED, PROBES, PUBLISHED_VOCAB, EpisodeType
+from biml.episodes.parts import OPEN
 from biml.episodes.registry import (
     EPISODE_TYPES,
     OPEN_ENDED_RESPONSES,
     PROBE_RESPONSES,
     evaluation_type,
 )
+from biml.episodes.scan import SCAN_TYPES
 from biml.errors import UsageError
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.responder import Responder
 from biml.evaluation.symbolic import SYMBOLIC, symbolic_model
 from biml.networks.checkpoint import load_model
+from biml.networks.registry import architecture_name
 from biml.paths import (
+    FETCH_HINTS,
     MODEL_SUFFIXES,
     PRETRAINED,
     DataFolders,
     card_path,
     is_pretrained,
+    list_pretrained,
+    read_card,
     resolve_model,
 )
 from biml.vocabulary import Vocabulary
@@ -38,12 +45,14 @@ _FOLD_NAME = re.compile(r"^(?P<stem>.*?)[-_]?cross(?P<fold>[1-5])(?P<rest>[-_].*
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """A network's file, the digest of its contents, and the episode type it was trained on."""
+    """A network's file, the digest of its contents, and what is known of its training."""
 
     path: Path
     digest: str
-    trained_on: str
+    trained_on: str  # the episode type
     vocabulary: Vocabulary
+    architecture: str
+    seed: int | None = None
 
     def responder(self) -> Responder:
         return NetworkResponder(load_model(self.path).network)
@@ -114,6 +123,43 @@ class EvaluatedModel:
             return ("symbolic", self.name, *_plugin_digest(symbolic_model(self.name).build))
         return tuple(network.digest for network in self._networks)
 
+    @property
+    def benchmark(self) -> str:
+        """`SCAN` or `COGS` for a network that was trained on it; else empty."""
+        sources = self.episode_type.data_sources if self.episode_type else ()
+        return next((name for name in ("SCAN", "COGS") if name in sources), "")
+
+    def test_type(self, test: str) -> str:
+        """The episode type with the items of a benchmark's test for it; empty if there are none.
+
+        The test of SCAN is that of the split that it was trained on.
+        """
+        row = self.episode_type
+        if row is None or test.partition("_")[0] != self.benchmark.lower():
+            return ""
+        return row.name if test == "scan" else f"{test}{'' if row.uses_study else '_vanilla'}"
+
+    @property
+    def table_name(self) -> str:
+        """Its name in tables; networks of a benchmark that differ in seeds share one."""
+        if not (self.network and self.episode_type and self.benchmark):
+            return self.name
+        by_parts = OPEN in self.network.vocabulary.output.index
+        variant = "answers by parts" if by_parts else self.trained_on.partition("+")[2]
+        about = ", ".join(filter(None, (self.network.architecture, variant)))
+        return f"{self.episode_type.label} ({about})"
+
+    def lacks_corpus(self, data: DataFolders) -> str:
+        """Why a network of a benchmark cannot be tested with these data; empty if it can.
+
+        Without files the simple split of SCAN would be drawn anew, with test items that the network
+        may have been trained on; the other splits need none.
+        """
+        folder = "scan" if self.trained_on.startswith("simple_actions") else "cogs"
+        if folder != self.benchmark.lower() or data.get(folder) is not None:
+            return ""
+        return f"is tested on {self.benchmark}, of which there are no files; {FETCH_HINTS[folder]}"
+
     def responder(self, symbols: tuple[str, ...] = ()) -> Responder:
         """Load the network, or build the symbolic model, with other symbols than the published."""
         if self.symbolic:
@@ -123,25 +169,40 @@ class EvaluatedModel:
         return self.network.responder()
 
 
+def installed_models(folder: str | Path, data: DataFolders) -> list[str]:
+    """The paper's models of people that are on this machine, and all symbolic ones."""
+    installed = []
+    for name in PRETRAINED:
+        with suppress(UsageError):
+            resolve_model(name, folder, data)
+            installed.append(name)
+    return [*installed, *SYMBOLIC]
+
+
+def installed_benchmark_models() -> list[str]:
+    """The files for SCAN and COGS that come with biml, in the order of their episode types."""
+    order = [row.name for row in (*SCAN_TYPES, *COGS_TYPES)]
+    kinds = {path: str(read_card(path).get("episode_type")) for path in list_pretrained()}
+    found = [path for path, kind in kinds.items() if kind in order]
+    if not found:
+        raise UsageError(
+            "no model for SCAN or COGS comes with this biml; name yours with --models, trained for "
+            "example with `biml train --preset fast --episode_type addprim_jump_actions`"
+        )
+    return [str(path) for path in sorted(found, key=lambda path: order.index(kinds[path]))]
+
+
 def find_models(
-    names: Sequence[str] | None, folder: str | Path, data: DataFolders
+    names: Sequence[str], folder: str | Path, data: DataFolders
 ) -> tuple[EvaluatedModel, ...]:
     """The named models, each once; files that differ in their fold only are one model.
 
     Args:
-        names: files or symbolic models; None for the paper's models that are installed and all
-            symbolic ones.
+        names: files or symbolic models.
         folder: searched for models first, before a folder of released models in `data`.
     Raises:
         UsageError: there is no such model, or a fold model was trained on another fold.
     """
-    if names is None:
-        installed = []
-        for name in PRETRAINED:
-            with suppress(UsageError):
-                resolve_model(name, folder, data)
-                installed.append(name)
-        names = [*installed, *SYMBOLIC]
     try:
         paths = dict.fromkeys(
             resolve_model(name, folder, data).resolve() for name in names if name not in SYMBOLIC
@@ -159,7 +220,12 @@ def find_models(
     models = [*networks, *symbolic]
     labels = [_label(model) for model in models]
     return tuple(
-        replace(model, label=label if labels.count(label) == 1 else f"{label}: {model.name}")
+        replace(
+            model,
+            label=label
+            if labels.count(label) == 1 or model.benchmark
+            else f"{label}: {model.name}",
+        )
         for model, label in zip(models, labels, strict=True)
     )
 
@@ -171,7 +237,15 @@ def _open_network(path: Path) -> NetworkFile:
         digest.update(card_path(path).read_bytes())
     for plugin in _plugin_digest(type(loaded.network)):
         digest.update(plugin.encode())
-    return NetworkFile(path, digest.hexdigest(), loaded.episode_type, loaded.network.vocabulary)
+    seed = loaded.card.get("seed", (loaded.metadata.get("options") or {}).get("seed"))
+    return NetworkFile(
+        path,
+        digest.hexdigest(),
+        loaded.episode_type,
+        loaded.network.vocabulary,
+        architecture_name(loaded.network),
+        seed,
+    )
 
 
 def _plugin_digest(code: Any) -> tuple[str, ...]:
@@ -263,4 +337,6 @@ def _check_fold(network: NetworkFile, fold: int) -> None:
 def _label(model: EvaluatedModel) -> str:
     if model.symbolic:
         return model.label
+    if model.benchmark:
+        return model.table_name
     return (model.episode_type and model.episode_type.label) or model.name

@@ -66,11 +66,11 @@ def compare_with_published(
         if first["experiment"] not in ran:
             continue
         task = first["task"]
-        incomparable = (is_custom and task not in TASKS_WITHOUT_PEOPLE) or (
-            other_validation and task == "validation"
-        )
+        is_benchmark = first["table"] == "error_rates"
+        needs_people = not is_benchmark and task not in TASKS_WITHOUT_PEOPLE
+        incomparable = (is_custom and needs_people) or (other_validation and task == "validation")
         stated = () if incomparable else statistic
-        rows += _rows(stated, first, tables, paper_models, include_absent)
+        rows += _rows(stated, first, tables, paper_models, include_absent and not is_benchmark)
     return pd.DataFrame(rows, columns=list(TABLES["statistics"].columns))
 
 
@@ -109,13 +109,15 @@ def _difference(reproduced: float, values: Mapping[str, float | None]) -> float 
     low, high = values["published_low"], values["published_high"]
     if low is None or high is None:
         return None
-    return reproduced - min(max(reproduced, low), high)
+    nearest = min(max(reproduced, low), high)
+    return 0.0 if reproduced == nearest else reproduced - nearest  # infinity may be in the range
 
 
 _ERRORS: dict[str, Callable[[pd.Series], float]] = {
     "mean": lambda row: row["sd"] / row["n"] ** 0.5,
     "percent": lambda row: (row["percent"] * (100 - row["percent"]) / row["n"]) ** 0.5,
     "r": lambda row: (row["high"] - row["low"]) / 3.92,
+    "error_rate": lambda row: (row["high"] - row["low"]) / 3.92,
     "log_likelihood": lambda row: row["standard_error"],
 }
 """Standard errors of the columns with estimates, from other columns of their rows."""

@@ -34,6 +34,7 @@ from biml.report.results import (
 from biml.report.schemas import PEOPLE
 from biml.reproduce.cache import ResultCache, cache_key, data_digest
 from biml.reproduce.experiments import (
+    BENCHMARKS,
     REGISTERED,
     Experiment,
     JobResult,
@@ -118,7 +119,10 @@ def reproduce(
         quick=spec.quick,
         seed=spec.seed,
         models=tuple(
-            ModelInfo(m.name, m.label, m.kind, " ".join(m.fitted_to)) for m in spec.models
+            {
+                m.table_name: ModelInfo(m.table_name, m.label, m.kind, " ".join(m.fitted_to))
+                for m in spec.models
+            }.values()
         ),
         experiments=tuple(experiment.name for experiment in spec.experiments),
         exclusions=exclusions + incomparable_models(spec, job_results),
@@ -183,6 +187,8 @@ def plan_jobs(spec: ReproductionSpec) -> tuple[list[Job], tuple[Exclusion, ...]]
         }
         exclusions += _exclusions(PEOPLE, experiment, absent)
         for model in spec.models:
+            if spec.include_absent and bool(model.benchmark) != (experiment == BENCHMARKS):
+                continue  # the default models of another experiment
             context = MeasurementContext(model, spec.data, amounts)
             if experiment.name == REGISTERED:
                 types = registered_types(context)
@@ -190,11 +196,15 @@ def plan_jobs(spec: ReproductionSpec) -> tuple[list[Job], tuple[Exclusion, ...]]
                     add(REGISTERED, context)
                 exclusions += _exclusions(model.name, experiment, types)
                 continue
-            reasons = {
+            eligible = {
                 name: MEASUREMENTS[name].ineligible_reason(model)
-                or _data_exclusion(name, context, is_custom, overflows)
                 for name in experiment.measurements
                 if name not in absent
+            }
+            reasons = {
+                name: reason or _data_exclusion(name, context, is_custom, overflows)
+                for name, reason in eligible.items()
+                if reason is not None
             }
             for name, reason in reasons.items():
                 if not reason:
@@ -227,20 +237,19 @@ def _data_exclusion(
         )
     if name == "open_ended_likelihood" and not model.network and not has_cv_folds(context.data):
         return "has fold models only, but these data have no folds"
-    return ""
+    return model.lacks_corpus(context.data)
 
 
 def _exclusions(model: str, experiment: Experiment, reasons: dict[str, str]) -> list[Exclusion]:
-    return [
-        Exclusion(
-            model,
-            experiment.name,
-            MEASUREMENTS[name].summary if name in MEASUREMENTS else name,
-            reason,
-        )
+    summaries = {
+        name: MEASUREMENTS[name].summary if name in MEASUREMENTS else name for name in reasons
+    }
+    every = [
+        Exclusion(model, experiment.name, summaries[name], reason)
         for name, reason in reasons.items()
         if reason
     ]
+    return list(dict.fromkeys(every))  # a test of a benchmark has several parts
 
 
 # --- running
@@ -274,12 +283,13 @@ def run_jobs(
     if not waiting:
         progress(0, stage="Nothing to compute: all measurements are cached")
         return results
-    totals, complete = Counter(job.measurement for job in waiting), Counter[str]()
+    totals = Counter(MEASUREMENTS[job.measurement].summary for job in waiting)
+    complete = Counter[str]()
 
     def report(job: Job) -> None:
-        name = job.measurement
-        summary = MEASUREMENTS[name].summary
-        progress(complete[name], totals[name], stage=summary, unit="models")
+        row = MEASUREMENTS[job.measurement]
+        unit = "parts" if row.benchmark else "models"
+        progress(complete[row.summary], totals[row.summary], stage=row.summary, unit=unit)
 
     caching = True
     with process_pool(
@@ -306,7 +316,7 @@ def run_jobs(
                 except BimlError as error:
                     caching = False
                     progress(0, stage=f"Results are not cached for the next call: {error}")
-                complete[job.measurement] += 1
+                complete[MEASUREMENTS[job.measurement].summary] += 1
                 report(job)
     return results
 

@@ -30,6 +30,7 @@ from biml.grammar import GOLD
 from biml.paths import DataFolders
 from biml.report.results import Exclusion
 from biml.report.schemas import PEOPLE, TABLES
+from biml.reproduce.benchmarks import error_rate_tables
 from biml.reproduce.cache import ResultCache, cache_key, data_digest
 from biml.reproduce.experiments import REGISTERED, Experiment, JobResults, Tables
 from biml.reproduce.measurements import MEASUREMENTS, concat, merge_tables
@@ -74,7 +75,7 @@ def build_tables(spec: ReproductionSpec, results: JobResults, cache: ResultCache
     curves = _learning_curves(spec.models)
     if not curves.empty:
         parts.append({"learning_curves": curves})
-    order = [PEOPLE, *(model.name for model in spec.models)]
+    order = [PEOPLE, *(model.table_name for model in spec.models)]
     tables = {
         name: frame.sort_values(
             "model" if "model" in frame else "model_a",
@@ -99,7 +100,7 @@ def _statistics(tables: Tables, spec: ReproductionSpec, other_validation: bool) 
     ran = [experiment.name for experiment in spec.experiments]
     statistics = compare_with_published(
         tables,
-        {PEOPLE: PEOPLE} | {model.name: _paper_model_of(model) for model in spec.models},
+        {PEOPLE: PEOPLE} | {model.table_name: _paper_model_of(model) for model in spec.models},
         ran,
         is_custom_experiment(spec.data),
         other_validation=other_validation,
@@ -161,7 +162,7 @@ def _learning_curves(models: Sequence[EvaluatedModel]) -> pd.DataFrame:
     """The logs of networks that keep them, all segments end to end."""
     rows: list[dict[str, object]] = []
     for model in models:
-        if model.network is None:
+        if model.network is None or model.benchmark:
             continue
         for number, segment in enumerate(training_segments(model.network.path), 1):
             rows += [
@@ -203,6 +204,8 @@ def _cached_analysis(
     if tables is None:
         parts = [_analyse(name, by_model, spec, resamples) for name, by_model in measured.items()]
         tables = merge_tables(parts)
+        if "error_counts" in tables:
+            tables |= error_rate_tables(tables["error_counts"])
         with suppress(BimlError):  # reported by the jobs already
             cache.save(key, tables)
     return tables

@@ -1,0 +1,131 @@
+"""Error rates of networks on SCAN and COGS: their measurement, and means over seeds and types."""
+
+from collections import Counter
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student_t
+from statsmodels.stats.proportion import proportion_confint
+
+from biml.episodes.episode import Example
+from biml.episodes.registry import EPISODE_TYPES, episode_type
+from biml.evaluation.accuracy import max_response_length
+from biml.evaluation.network import teacher_forced_exact_match
+from biml.networks.checkpoint import load_model
+from biml.report.schemas import TABLES
+from biml.reproduce.experiments import BENCHMARK_TESTS, MeasurementContext, Tables
+from biml.reproduce.measurements import MEASUREMENTS, Measurement
+
+ALL_KINDS = "all"
+"""Instead of a type of generalisation: the mean over all."""
+
+_NETWORK = ["model", "task", "network", "seed", "architecture", "trained_on"]
+
+
+def error_counts(test: str, part: int, context: MeasurementContext) -> Tables:
+    """Count wrong greedy responses to a part of the test items, by kind and output length.
+
+    The study examples of an item do not depend on which other items are measured.
+    """
+    model, n_parts = context.model, BENCHMARK_TESTS[test].n_parts
+    assert model.network is not None
+    tested = episode_type(model.test_type(test))
+    evaluation = tested.open_evaluation(context.data, context.workload.seed)
+    step = -(-len(evaluation.episodes) // context.workload.test_items)
+    episodes = evaluation.repeat(0, slice(part * step, None, n_parts * step))
+    network = load_model(model.network.path).network
+    most = max_response_length(episodes, tested.max_output)
+    exact = teacher_forced_exact_match(network, episodes, most) if episodes else []
+
+    def key(query: Example) -> tuple[str, int]:
+        return query.item if test.startswith("cogs_gen") else ALL_KINDS, len(query.output)
+
+    total = Counter(
+        key(episode.queries[0])
+        for number, episode in enumerate(evaluation.episodes)
+        if number // step % n_parts == part
+    )
+    n = Counter(key(episode.queries[0]) for episode in episodes)
+    wrong = Counter(
+        key(episode.queries[0])
+        for episode, (is_exact,) in zip(episodes, exact, strict=True)
+        if not is_exact
+    )
+    about = {
+        "model": model.table_name,
+        "task": f"scan_{model.trained_on.partition('_actions')[0]}" if test == "scan" else test,
+        "network": model.name,
+        "seed": model.network.seed,
+        "architecture": model.network.architecture,
+        "trained_on": model.trained_on,
+    }
+    rows = [
+        {"kind": k[0], "output_length": k[1], "count": wrong[k], "n": n[k], "total": total[k]}
+        for k in sorted(total)
+    ]
+    frame = pd.DataFrame(rows, columns=list(TABLES["error_counts"].columns))
+    return {"error_counts": frame.assign(**about)}
+
+
+for _test, _row in BENCHMARK_TESTS.items():
+    for _part in range(_row.n_parts):
+        MEASUREMENTS[f"{_test}_{_part}"] = Measurement(
+            f"{_test}_{_part}",
+            f"errors, {_row.title}",
+            1,
+            partial(error_counts, _test, _part),
+            presents="",
+            amount="test_items",
+            cost=30,
+            data=(_test.partition("_")[0],),
+            benchmark=_test,
+        )
+
+
+def error_rate_tables(parts: pd.DataFrame) -> Tables:
+    """The tables `error_counts`, with the parts of each test added up, and `error_rates`."""
+
+    def summed(frame: pd.DataFrame, *keys: str) -> pd.DataFrame:
+        groups = frame.groupby([*_NETWORK, *keys], sort=False, as_index=False, dropna=False)
+        return groups[["count", "n", "total"]].sum()
+
+    counts = summed(parts, "kind", "output_length")
+    rates = summed(counts, "kind")
+    rates = rates[rates["n"] > 0].copy()
+    rates["error_rate"] = 100 * rates["count"] / rates["n"]
+    overall = summed(rates).assign(kind=ALL_KINDS)
+    means = rates.groupby(_NETWORK, sort=False, dropna=False)["error_rate"].mean()
+    overall["error_rate"] = means.to_numpy()
+    every = pd.concat([overall, rates[rates["kind"] != ALL_KINDS]])
+    groups = every.groupby(["model", "task", "kind"], sort=False)
+    rows = pd.DataFrame([_over_seeds(of_one) for _, of_one in groups])
+    return {"error_counts": counts, "error_rates": _with_ratios(rows)}
+
+
+def _over_seeds(networks: pd.DataFrame) -> dict[str, object]:
+    """Mean, SD and 95% interval over the networks of a model, given a row for each.
+
+    The interval is Student's t, or Wilson's of one network where there is one or all are equal.
+    """
+    first, rates = networks.iloc[0].to_dict(), networks["error_rate"].to_numpy(float)
+    k, mean = len(rates), rates.mean()
+    sd = float(rates.std(ddof=1)) if k > 1 else np.nan
+    if sd > 0:
+        margin = student_t.ppf(0.975, k - 1) * sd / k**0.5
+        low, high = max(0.0, mean - margin), min(100.0, mean + margin)
+    else:
+        share, n = mean / 100, first["n"]
+        low, high = (100 * end for end in proportion_confint(share * n, n, method="wilson"))
+    return first | {"networks": k, "error_rate": mean, "sd": sd, "low": low, "high": high}
+
+
+def _with_ratios(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add the error rates of basic seq2seq models over those of models with study examples."""
+    uses_study = rows["trained_on"].map(lambda name: EPISODE_TYPES[name].uses_study)
+    keys = ["architecture", "task", "kind"]
+    standard = rows[uses_study & ~rows["trained_on"].str.contains("+", regex=False)]
+    reference = standard.set_index(keys)["error_rate"].reindex(pd.MultiIndex.from_frame(rows[keys]))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = rows["error_rate"].to_numpy(float) / reference.to_numpy(float)
+    return rows.assign(ratio=np.where(uses_study, np.nan, ratio))
