@@ -1,11 +1,17 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from biml import plugins
+from biml.analysis.measures import MEASURES
 from biml.episodes import datasets
+from biml.episodes.registry import EPISODE_TYPES
+from biml.evaluation.symbolic import SYMBOLIC
+from biml.networks.registry import ARCHITECTURES
 from fakes.human_data import write_human_data
 from fakes.released_checkpoint import write_released_checkpoint
 
@@ -70,6 +76,19 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "legacy").mkdir()
         write_released_checkpoint(folder / "legacy" / "net-legacy-vanilla.pt")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _restored_registries() -> Iterator[None]:
+    """Forget after a test what it registered and which plugins it loaded."""
+    tables: list[dict[Any, Any]] = [EPISODE_TYPES, ARCHITECTURES, SYMBOLIC, MEASURES]
+    tables += [plugins._loaded, plugins._origins, plugins._needed]
+    before = [dict(table) for table in tables]
+    yield
+    for table, rows in zip(tables, before, strict=True):
+        if table != rows:
+            table.clear()
+            table.update(rows)
 
 
 @pytest.fixture

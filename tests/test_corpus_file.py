@@ -50,10 +50,6 @@ Write = Callable[..., Path]
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     """Writes the files of a corpus, with changes, and returns its TOML file."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("biml.plugins._origins", {})
-    for name in ("robot", "mine"):
-        monkeypatch.setitem(EPISODE_TYPES, name, EPISODE_TYPES["retrieve"])
-        monkeypatch.delitem(EPISODE_TYPES, name)
 
     def written(toml: str = TOML, **changes: list[str]) -> Path:
         files = {"train.tsv": TRAIN, "verbs.txt": list(VERBS)} | TESTS

@@ -1,6 +1,5 @@
 """Custom languages: sizes for `biml generate`, held-out grammars, another vocabulary."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -82,16 +81,12 @@ def test_held_out_file_without_a_grammar_is_rejected(capsys) -> None:
 
 
 @pytest.fixture
-def meta_grammar(monkeypatch: pytest.MonkeyPatch) -> Iterator[MetaGrammar]:
+def meta_grammar() -> MetaGrammar:
     """Load examples/vocabulary.py: a language of ten words and seven symbols."""
-    for name in ("_loaded", "_origins"):
-        monkeypatch.setattr(plugins, name, {})
     plugins.load(Path(__file__).parents[1] / "examples" / "vocabulary.py")
     meta_grammar = registry.episode_type("ten_words").meta_grammar
     assert meta_grammar is not None
-    yield meta_grammar
-    for name in plugins.registered("episode type"):
-        del registry.EPISODE_TYPES[name]
+    return meta_grammar
 
 
 @pytest.mark.usefixtures("few_validation_episodes")
