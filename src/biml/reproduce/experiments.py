@@ -124,7 +124,7 @@ class Workload:
     probe_samples: int = SAMPLES_PER_RESPONSE
     response_sets: int = 1000
     episodes: int = 1000  # with greedy responses, at most
-    test_items: int = 100_000  # of a benchmark, at most
+    test_items: int = 9_000  # of each test of a benchmark, at most
     seed: int = 0
 
 
