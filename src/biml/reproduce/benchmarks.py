@@ -1,6 +1,5 @@
 """Error rates of networks on SCAN and COGS: their measurement, and means over seeds and types."""
 
-from collections import Counter
 from functools import partial
 
 import numpy as np
@@ -8,7 +7,6 @@ import pandas as pd
 from scipy.stats import t as student_t
 from statsmodels.stats.proportion import proportion_confint
 
-from biml.episodes.episode import Example
 from biml.episodes.registry import EPISODE_TYPES, episode_type
 from biml.evaluation.accuracy import max_response_length
 from biml.evaluation.network import teacher_forced_exact_match
@@ -33,25 +31,13 @@ def error_counts(test: str, part: int, context: MeasurementContext) -> Tables:
     tested = episode_type(model.test_type(test))
     evaluation = tested.open_evaluation(context.data, context.workload.seed)
     step = -(-len(evaluation.episodes) // context.workload.test_items)
-    episodes = evaluation.repeat(0, slice(part * step, None, n_parts * step))
+    measured = slice(part * step, None, n_parts * step)
+    episodes = evaluation.repeat(0, measured)
     network = load_model(model.network.path).network
     most = max_response_length(episodes, tested.max_output)
     exact = teacher_forced_exact_match(network, episodes, most) if episodes else []
-
-    def key(query: Example) -> tuple[str, int]:
-        return query.item if test.startswith("cogs_gen") else ALL_KINDS, len(query.output)
-
-    total = Counter(
-        key(episode.queries[0])
-        for number, episode in enumerate(evaluation.episodes)
-        if number // step % n_parts == part
-    )
-    n = Counter(key(episode.queries[0]) for episode in episodes)
-    wrong = Counter(
-        key(episode.queries[0])
-        for episode, (is_exact,) in zip(episodes, exact, strict=True)
-        if not is_exact
-    )
+    numbers = range(len(evaluation.episodes))
+    wrong = {n: not is_exact for n, (is_exact,) in zip(numbers[measured], exact, strict=True)}
     about = {
         "model": model.table_name,
         "task": f"scan_{model.trained_on.partition('_actions')[0]}" if test == "scan" else test,
@@ -61,11 +47,20 @@ def error_counts(test: str, part: int, context: MeasurementContext) -> Tables:
         "trained_on": model.trained_on,
     }
     rows = [
-        {"kind": k[0], "output_length": k[1], "count": wrong[k], "n": n[k], "total": total[k]}
-        for k in sorted(total)
+        {
+            **about,
+            "kind": query.item if test.startswith("cogs_gen") else ALL_KINDS,
+            "output_length": len(query.output),
+            "count": wrong.get(number, False),
+            "n": number in wrong,
+            "total": 1,
+        }
+        for number in numbers
+        if number // step % n_parts == part
+        for query in evaluation.episodes[number].queries
     ]
     frame = pd.DataFrame(rows, columns=list(TABLES["error_counts"].columns))
-    return {"error_counts": frame.assign(**about)}
+    return {"error_counts": _summed(frame, "kind", "output_length")}
 
 
 for _test, _row in BENCHMARK_TESTS.items():
@@ -85,22 +80,23 @@ for _test, _row in BENCHMARK_TESTS.items():
 
 def error_rate_tables(parts: pd.DataFrame) -> Tables:
     """The tables `error_counts`, with the parts of each test added up, and `error_rates`."""
-
-    def summed(frame: pd.DataFrame, *keys: str) -> pd.DataFrame:
-        groups = frame.groupby([*_NETWORK, *keys], sort=False, as_index=False, dropna=False)
-        return groups[["count", "n", "total"]].sum()
-
-    counts = summed(parts, "kind", "output_length")
-    rates = summed(counts, "kind")
+    counts = _summed(parts, "kind", "output_length")
+    rates = _summed(counts, "kind")
     rates = rates[rates["n"] > 0].copy()
     rates["error_rate"] = 100 * rates["count"] / rates["n"]
-    overall = summed(rates).assign(kind=ALL_KINDS)
-    means = rates.groupby(_NETWORK, sort=False, dropna=False)["error_rate"].mean()
+    overall = _summed(rates).assign(kind=ALL_KINDS)
+    means = rates.groupby(_NETWORK, dropna=False)["error_rate"].mean()
     overall["error_rate"] = means.to_numpy()
     every = pd.concat([overall, rates[rates["kind"] != ALL_KINDS]])
     groups = every.groupby(["model", "task", "kind"], sort=False)
     rows = pd.DataFrame([_over_seeds(of_one) for _, of_one in groups])
     return {"error_counts": counts, "error_rates": _with_ratios(rows)}
+
+
+def _summed(frame: pd.DataFrame, *keys: str) -> pd.DataFrame:
+    """Counts of each network, by further columns."""
+    groups = frame.groupby([*_NETWORK, *keys], as_index=False, dropna=False)
+    return groups[["count", "n", "total"]].sum()
 
 
 def _over_seeds(networks: pd.DataFrame) -> dict[str, object]:
