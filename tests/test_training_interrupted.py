@@ -76,7 +76,7 @@ def test_an_interrupted_run_resumes_to_the_very_same_weights(
 
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, data: Path) -> None:
-    long_steps = ["--batch_size", "2000", "--nsteps", "2"]
+    long_steps = ["--batch_size", "400", "--nsteps", "2"]
     with python(str(DOOR), *options(tmp_path, data), *long_steps) as run:
         assert run.stdout is not None
         while "steps of" not in run.stdout.readline():
