@@ -103,9 +103,9 @@ def test_the_standard_error_of_a_measure_is_over_participants_or_else_within_ite
 
     measure = MEASURES["share"]
     table = people(4, "AAAA BBBB AAAA BBBB")
-    (error,) = bootstrap_errors(measure, table, resamples=400)["standard_error"]
+    (error,) = bootstrap_errors(measure, table, resamples=150)["standard_error"]
     assert error == pytest.approx(0.25, rel=0.15)  # of four participants who are all or nothing
-    (error,) = bootstrap_errors(measure, table.assign(participant=""), resamples=400)[
+    (error,) = bootstrap_errors(measure, table.assign(participant=""), resamples=150)[
         "standard_error"
     ]
     assert error == pytest.approx(0.125, rel=0.15)  # of 16 responses

@@ -19,7 +19,7 @@ VOID = {"meta", "link", "input", "br", "img"}
 
 
 class Outline(HTMLParser):
-    """Tags that are left open, scripts, ids, and what asks for something from elsewhere."""
+    """Tags that are left open, scripts, ids, and links to other pages."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
