@@ -12,7 +12,7 @@ from biml.episodes import datasets
 from biml.episodes.registry import EPISODE_TYPES
 from biml.evaluation.symbolic import SYMBOLIC
 from biml.networks.registry import ARCHITECTURES
-from fakes.human_data import write_human_data
+from fakes.human_data import published_folder, write_human_data
 from fakes.released_checkpoint import write_released_checkpoint
 
 pytest_plugins = ["fakes.reproduction", "fakes.results"]
@@ -52,15 +52,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Scheduler(config, log)
 
 
-def _published_folder() -> Path:
-    named = os.environ.get("BIML_SHARED")
-    return Path(named) if named else Path(__file__).resolve().parents[2] / "shared"
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip tests of published numbers where the published data are absent."""
-    if not _published_folder().is_dir():
-        reason = f"needs the published data; there is no {_published_folder()}; set BIML_SHARED"
+    if not published_folder().is_dir():
+        reason = f"needs the published data; there is no {published_folder()}; set BIML_SHARED"
         for item in items:
             if item.get_closest_marker("published_data"):
                 item.add_marker(pytest.mark.skip(reason=reason))
@@ -69,7 +64,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Human data in the published format: the published ones where they are, else synthetic."""
-    folder = _published_folder()
+    folder = published_folder()
     if not folder.is_dir():
         folder = tmp_path_factory.mktemp("synthetic")
         write_human_data(folder)

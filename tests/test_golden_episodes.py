@@ -8,6 +8,7 @@ import pytest
 
 from fakes import golden_access as access
 from fakes.golden_files import known, marked
+from fakes.human_data import published_folder
 
 DRAWN = ("retrieve", "algebraic", "algebraic_noise", "algebraic+biases", "algebraic+slips")
 BUILT_IN = (*DRAWN, "novel_rules", "few_shot_gold", "few_shot_vanilla")
@@ -15,7 +16,12 @@ BUILT_IN = (*DRAWN, "novel_rules", "few_shot_gold", "few_shot_vanilla")
 
 
 def data_for(name: str, request: pytest.FixtureRequest) -> Path | None:
-    return None if name in BUILT_IN else request.getfixturevalue("shared")
+    if name in BUILT_IN:
+        return None
+    shared: Path = request.getfixturevalue("shared")
+    if shared != published_folder():
+        pytest.skip("needs the published data")
+    return shared
 
 
 def hashed(name: str, episodes: Sequence[Any]) -> dict[str, Any]:

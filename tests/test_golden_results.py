@@ -43,6 +43,7 @@ def same(found: str, golden: str) -> bool:
         return False
 
 
+@pytest.mark.published_data
 def test_the_tables_of_a_quick_reproduction(shared: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     out = tmp_path / "out"

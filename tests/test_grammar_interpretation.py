@@ -18,6 +18,7 @@ def outputs(grammar: Grammar, *inputs: str) -> list[str]:
     return [" ".join(grammar.interpret(line.split())) for line in inputs]
 
 
+@pytest.mark.published_data
 def test_interpreter_agrees_with_an_independent_implementation(shared: Path) -> None:
     lines = (shared / "vectors" / "grammar.jsonl").read_text().splitlines()
     assert len(lines) == 150

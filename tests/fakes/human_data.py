@@ -4,6 +4,7 @@ Responses are simulated: few-shot responses by rule-level errors, open-ended and
 a few strategies that participants use. Items and file names are those of the method.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -35,6 +36,12 @@ PROBES = {
     "default_testp1p3p2": (2, "", "p1 p3 p2", 2),
     "default_testp3": (2, "", "p3", 2),
 }
+
+
+def published_folder() -> Path:
+    """Where the published data are, if they are there."""
+    named = os.environ.get("BIML_SHARED")
+    return Path(named) if named else Path(__file__).resolve().parents[3] / "shared"
 
 
 def write_human_data(folder: Path) -> None:
