@@ -7,6 +7,7 @@ import pytest
 
 from biml.cli.main import main
 from biml.cli.reproduce import print_results
+from biml.episodes.episode_type import CANONICAL_VOCAB
 from biml.episodes.registry import EPISODE_TYPES
 from biml.errors import UsageError
 from biml.networks import checkpoint
@@ -22,7 +23,12 @@ from biml.reproduce.experiments import (
     Workload,
     select_experiments,
 )
-from biml.reproduce.models import find_models, installed_benchmark_models
+from biml.reproduce.models import (
+    EvaluatedModel,
+    NetworkFile,
+    find_models,
+    installed_benchmark_models,
+)
 from biml.reproduce.published import published_statistics
 from biml.reproduce.run import plan_jobs, reproduce
 from biml.reproduce.tables import ReproductionSpec
@@ -200,6 +206,22 @@ def test_parts_cover_all_test_items_with_the_same_study_examples(data: DataFolde
     every, n_parts = evaluation.repeat(0), BENCHMARK_TESTS["scan"].n_parts
     for part in range(n_parts):
         assert evaluation.repeat(0, slice(part, None, n_parts)) == every[part::n_parts]
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "expected"),
+    [
+        ("cogs_train_targeted", "cogs_gen_lex"),
+        ("cogs_train+phrases", "cogs_gen_lex+phrases"),
+        ("cogs_train_vanilla", "cogs_gen_lex_vanilla"),
+        ("length_actions+parts", ""),
+    ],
+)
+def test_tests_of_cogs_have_study_sets_as_in_training(trained_on: str, expected: str) -> None:
+    network = NetworkFile(Path("net.pt"), "", trained_on, CANONICAL_VOCAB, "staged")
+    model = EvaluatedModel("net", "net", network=network)
+    assert model.test_type("cogs_gen_lex") == expected
+    assert not expected or expected in EPISODE_TYPES
 
 
 def test_an_interruption_keeps_complete_parts(

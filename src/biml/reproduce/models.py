@@ -132,12 +132,15 @@ class EvaluatedModel:
     def test_type(self, test: str) -> str:
         """The episode type with the items of a benchmark's test for it; empty if there are none.
 
-        The test of SCAN is that of the split that it was trained on.
+        The test of SCAN is that of the split that it was trained on; one of COGS has study sets as
+        in training, such as those of `cogs_train+phrases`.
         """
         row = self.episode_type
         if row is None or test.partition("_")[0] != self.benchmark.lower():
             return ""
-        return row.name if test == "scan" else f"{test}{'' if row.uses_study else '_vanilla'}"
+        if test == "scan":
+            return row.name
+        return test + ("".join(row.name.partition("+")[1:]) if row.uses_study else "_vanilla")
 
     @property
     def table_name(self) -> str:
