@@ -131,15 +131,14 @@ Source = tuple[Sentence, Phrase]
 class PhraseSubstitution:
     """Replaces training queries by sentences whose phrases come from several training sentences.
 
-    With probability `p`. One to `most` substitutions concern clauses only, in sentences that have
-    some, or else any phrases. Three in four of the phrases that are put in contain another one of
-    their kind, so that they nest.
+    With probability `p`. Their lengths are spread evenly up to `max_words`: a sentence grows to a
+    length that is drawn at random. Phrases are put in the deepest place more often than in
+    another one, and mostly contain a phrase of their kind, so that they nest. Two in five
+    sentences grow by clauses only.
     """
 
-    def __init__(
-        self, pairs: Iterable[Example], max_words: int, p: float = 0.5, most: int = 10
-    ) -> None:
-        self.max_words, self.p, self.most = max_words, p, most
+    def __init__(self, pairs: Iterable[Example], max_words: int, p: float = 0.5) -> None:
+        self.max_words, self.p = max_words, p
         self._sources: dict[tuple[bool, bool], list[Source]] = defaultdict(list)
         for pair in pairs:
             if len(pair.input) > 1:
@@ -157,15 +156,18 @@ class PhraseSubstitution:
             sentence, _ = rng.choice(self._sources[True, True])
         else:
             sentence = Sentence(query.input, read_facts(query.output))
-        for _ in range(rng.randint(1, self.most)):
+        n_words = rng.randint(1, self.max_words)
+        for _ in range(self.max_words):
             places = [p for p in sentence.phrases if p.start > 0 or not p.is_clause]
             places = [p for p in places if p.is_clause or not clauses_only]
             if not places:
                 break
             # The last place is nested deepest.
             place = places[-1] if rng.random() < 0.5 else rng.choice(places)
-            source = rng.choice(self._sources[place.is_clause, rng.random() < 0.75])
+            source = rng.choice(self._sources[place.is_clause, rng.random() < 0.9])
             longer = sentence.substitute(place, *source)
             if len(longer.words) <= self.max_words:
                 sentence = longer
+            if len(sentence.words) >= n_words:
+                break
         return query._replace(input=sentence.words, output=write_facts(sentence.facts))
