@@ -169,7 +169,7 @@ FAST_OPTIONS = {
     "emb_size": 96,
     "batch_size": 24,
     "n_queries": 8,
-    "nepochs": 24,
+    "nepochs": 12,
     "lr": 0.002,
     "curriculum": False,
     "aux_loss_weight": 0.3,
