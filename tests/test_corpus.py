@@ -1,5 +1,6 @@
 """Episodes from a corpus: study sets, permutations, files, and a model trained on one."""
 
+import json
 import pickle
 from dataclasses import replace
 from itertools import product
@@ -14,9 +15,11 @@ from biml.episodes.episode import Episode, Example
 from biml.episodes.episode_type import corpus_type
 from biml.episodes.registry import EPISODE_TYPES
 from biml.errors import FormatError, UsageError
+from biml.evaluation.cards import build_release
 from biml.evaluation.network import greedy_decode, response_log_probs
 from biml.networks.checkpoint import load_model
 from biml.networks.registry import build_network
+from biml.paths import DataFolders
 from biml.rng import generator
 from biml.vocabulary import Vocabulary
 
@@ -163,6 +166,15 @@ def test_evaluation_samples_study_sets_from_the_corpus_without_remapping() -> No
     assert [e.queries for e in corpus.evaluation(0, ["b"]).repeat(0)] == [(q,) for q in queries[1:]]
 
 
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_consecutive_test_queries_can_share_a_study_set(n: int) -> None:
+    corpus = replace(PERMUTED, train=PAIRS[5:], tests={"test": PAIRS[:5]})
+    shared = corpus.evaluation(0, n_study=6).with_shared_study(n).repeat(0)
+    assert [query for episode in shared for query in episode.queries] == list(PAIRS[:5])
+    assert [len(episode.queries) for episode in shared] == {2: [2, 2, 1], 3: [3, 2], 5: [5]}[n]
+    assert all(len(episode.study) == 6 for episode in shared)
+
+
 def test_no_test_input_may_be_a_training_input() -> None:
     with pytest.raises(UsageError, match=r"2 test inputs.*'look left'"):
         replace(PLAIN, tests={"test": (*PAIRS[:2], OFTEN)})
@@ -251,6 +263,13 @@ def test_a_model_is_trained_and_evaluated_on_a_corpus(
     out = capsys.readouterr().out
     assert "Accuracy on novel queries" in out
     assert "LOOK LTURN" in out
+    assert "3 queries share a study set" in out
+    assert main(["eval", "--fn_out_model", "net.pt", "--max", "--n_queries", "4", "--json=-"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results["episodes"] == 2
+    card = build_release(Path("out_models/net.pt"), "net", DataFolders())["card"]
+    assert card["metrics"]["toy"]["queries"] == 6
+    assert card["metrics"]["toy"]["error_rate"] == results["error_rate"]
     model = biml.load("net.pt", device="cpu")
     assert set(model.respond([("look", "LOOK")], "walk left").split()) <= set(WORDS.values())
     with pytest.raises(UsageError, match="use the same"):  # "dax" must not become "twice"

@@ -112,8 +112,17 @@ PRETRAINED = {
     "net-BIML-joint-top": "joint",
     "net-BIML-open-ended-top": "open_end_human_all",
     "net-basic-seq2seq-top": "few_shot_vanilla",
+    "net-SCAN-simple": "simple_actions",
+    **{f"net-SCAN-jump-{seed}": "addprim_jump_actions" for seed in range(3)},
+    **{f"net-SCAN-around-right-{seed}": "around_right_actions" for seed in range(3)},
+    **{f"net-SCAN-opposite-right-{seed}": "opposite_right_actions" for seed in range(3)},
+    "net-SCAN-length": "length_actions+parts",
+    "net-COGS": "cogs_train+phrases",
 }
-"""Pretrained models, named as the released ones, and the episode type each is trained on."""
+"""Pretrained models and the episode type each is trained on.
+
+Those of people are named as the released ones, those of SCAN numbered by their seeds.
+"""
 
 
 def pretrained_path(name: str) -> Path | None:

@@ -84,6 +84,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("batch_size", None, "at most N episodes at once"),
         ("episodes", None, "only the first N episodes"),
         (
+            "n_queries",
+            None,
+            "queries that share a study set (SCAN, COGS, --corpus; default: as in training)",
+        ),
+        (
             "ll_nrep",
             1,
             "repeats with random orders and remappings that --ll averages over (%(default)s)",
@@ -155,7 +160,7 @@ def check_options(args: argparse.Namespace) -> None:
         raise UsageError("--fit_lapse fits the lapse rate that --ll_p_lapse sets; give one only")
     if not 0 <= args.ll_p_lapse <= 1:
         raise UsageError(f"--ll_p_lapse is {args.ll_p_lapse}, but must be from 0 to 1")
-    for name in ("batch_size", "episodes", "ll_nrep", "max_length_eval"):
+    for name in ("batch_size", "episodes", "n_queries", "ll_nrep", "max_length_eval"):
         value = getattr(args, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name} is {value}, but must be at least 1")

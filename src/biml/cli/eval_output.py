@@ -99,6 +99,7 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
         kind = register_corpus(args.corpus, allow_overlap=args.allow_overlap)
     device = pick_device(args.device)
     data = DataFolders(args.data_dir, progress=stage_lines(console.warn))
+    n_queries = 1
     responder: Responder
     if registered := SYMBOLIC.get(args.fn_out_model):
         path, trained_on = Path(args.fn_out_model), ""
@@ -108,7 +109,7 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
     else:
         path = resolve_model(args.fn_out_model, args.dir_model, data)
         loaded = load_model(path, device, vocabulary=kind.open_vocabulary(data) if kind else None)
-        trained_on = loaded.episode_type
+        trained_on, n_queries = loaded.episode_type, loaded.n_queries
         if kind is None:
             if not trained_on:
                 raise UsageError(
@@ -127,8 +128,15 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
     evaluation = kind.open_evaluation(data, args.seed)
     if args.episodes is not None:
         evaluation = replace(evaluation, episodes=evaluation.episodes[: args.episodes])
+    shared = ""
+    if kind.is_corpus and kind.uses_study:
+        n_queries = args.n_queries or n_queries
+        evaluation = evaluation.with_shared_study(n_queries)
+        shared = f"; {n_queries} queries share a study set" if n_queries > 1 else ""
+    elif args.n_queries:
+        raise UsageError(f"--n_queries has no effect with --episode_type {kind.name}; leave it out")
     console.print(f"Model: {path} ({origin})")
-    console.print(f"Episodes: {kind.name}, {kind.summary}")
+    console.print(f"Episodes: {kind.name}, {kind.summary}{shared}")
     if evaluation.description and (why := data.fallback_note("data_human")):
         console.warn(f"Episodes are from {evaluation.description}, as {why}")
     if not kind.has_targets and (args.ll or args.fit_lapse or args.max or args.sample):

@@ -73,6 +73,9 @@ def _list_models(paths: list[Path], console: "Console") -> list[str]:
         table.add_column(heading, no_wrap=True)
     for heading in ("gold", "novel", "study", "held out", "log lik.", "lapse"):
         table.add_column(heading, justify="right")
+    benchmarks = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("model", "trained on", "errors in % (95% interval)"):
+        benchmarks.add_column(heading)
     problems = []
     for path in paths:
         try:
@@ -82,6 +85,10 @@ def _list_models(paths: list[Path], console: "Console") -> list[str]:
             table.add_row(path.stem, Text("damaged", "bold red"))
             continue
         metrics = upgrade_card(contents.get("card")).get("metrics", {})
+        errors = [_format_errors(name, one) for name, one in metrics.items() if "error_rate" in one]
+        if errors:
+            benchmarks.add_row(path.stem, str(contents["episode_type"]), "\n".join(errors))
+            continue
         gold, validation, novel_rules, human = (
             metrics.get(name, {})
             for name in ("gold", "validation", "novel_rules", "few_shot_human")
@@ -101,6 +108,9 @@ def _list_models(paths: list[Path], console: "Console") -> list[str]:
         "few-shot responses, and its lapse rate. `biml models NAME` shows more.",
         style="dim",
     )
+    if benchmarks.rows:
+        console.print()
+        console.print(benchmarks)
     for problem in problems:
         console.print(f"error: {problem}", style="red", markup=False)
     return problems
@@ -183,6 +193,11 @@ def _card_lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]
             lines.append((name, f"{_format_metrics(metrics[name])} ({label})"))
         elif name in not_measured:
             lines.append((name, f"not measured: {not_measured[name]}"))
+    lines += [
+        ("errors", _format_errors(name, one))
+        for name, one in metrics.items()
+        if "error_rate" in one
+    ]
     if card.get("p_lapse") is not None:
         lines.append(("lapse", f"{card['p_lapse']:g} fits human responses best (--ll_p_lapse)"))
     if rounding := _as_mapping(card.get("rounding")):
@@ -190,6 +205,11 @@ def _card_lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]
         lines.append(("float16", f"changed {changed:,} of {total:,} greedy responses"))
     lines.append(("sha256", str(contents.get("sha256"))))
     return lines
+
+
+def _format_errors(name: str, metrics: Mapping[str, Any]) -> str:
+    low, high = metrics["interval"]
+    return f"{name} {metrics['error_rate']:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _format_metrics(metrics: Mapping[str, Any]) -> str:

@@ -33,6 +33,9 @@ N_STUDY, N_STUDY_STRUCTURAL = 8, 18
 MAX_INPUT, MAX_OUTPUT = 61, 480
 """Tokens of the longest sentence and logical form, in the structural generalisation set."""
 
+MAX_RECOMBINED = 55
+"""Words of the longest recombined sentence: its indices up to 54 are output symbols of COGS."""
+
 P_CONVERT_NOUN = 0.01
 
 MODIFIER = "&. NMOD"
@@ -116,7 +119,7 @@ def recombined_corpus(data: DataFolders) -> Corpus:
         corpus,
         shown_words=corpus.shown_words | words,
         symbol_groups=(*corpus.symbol_groups, tuple(sorted(verbs))),
-        recombine=PhraseSubstitution(corpus.train, MAX_INPUT),
+        recombine=PhraseSubstitution(corpus.train, MAX_RECOMBINED),
     )
 
 
@@ -268,11 +271,12 @@ def _cogs_type(name: str, *, uses_study: bool = True, recombined: bool = False) 
     test, n_study, summary = _TEST_SETS[name]
     is_trained = test == "dev"
     plain = name.removesuffix("_targeted")
+    suffix = "+phrases" if recombined else "" if uses_study else "_vanilla"
     details = "" if uses_study else WITHOUT_STUDY
     if recombined:
         details = f", study sets show verbs too{', phrases are recombined' if is_trained else ''}"
     return corpus_type(
-        f"{plain}+phrases" if recombined else name if uses_study else f"{plain}_vanilla",
+        f"{plain}{suffix}" if suffix else name,
         f"COGS, {summary}{details}",
         recombined_corpus if recombined else cogs_corpus,
         tests=(test,),
@@ -281,6 +285,7 @@ def _cogs_type(name: str, *, uses_study: bool = True, recombined: bool = False) 
         uses_study=uses_study,
         max_input=MAX_INPUT,
         max_output=MAX_OUTPUT,
+        test_types=[f"{other}{suffix}" for other in _TEST_SETS if "train" not in other],
         has_labels=True,
         n_validation=300,
         requirements=("cogs",),
@@ -289,7 +294,7 @@ def _cogs_type(name: str, *, uses_study: bool = True, recombined: bool = False) 
         paper_model=BENCHMARK_MODELS[uses_study] if is_trained else "",
         training_defaults={
             "paper": {"arch": "pairwise", "batch_size": 40, "nepochs": 300},
-            "fast": _FAST_COGS | ({"n_queries": 2, "nepochs": 6} if recombined else {}),
+            "fast": _FAST_COGS | ({"n_queries": 2, "nepochs": 5} if recombined else {}),
         },
     )
 

@@ -259,6 +259,18 @@ class EvaluationSet:
         every, n = self.episodes, min(n, len(self.episodes))
         return replace(self, episodes=tuple([every[i * len(every) // n] for i in range(n)]))
 
+    def with_shared_study(self, n: int) -> "EvaluationSet":
+        """The same with `n` consecutive episodes of a corpus as one.
+
+        Their queries share a study set, which a network reads once.
+        """
+        groups = [self.episodes[start : start + n] for start in range(0, len(self.episodes), n)]
+        shared = [
+            replace(group[0], queries=tuple(query for one in group for query in one.queries))
+            for group in groups
+        ]
+        return replace(self, episodes=tuple(shared))
+
     def in_original_names(self) -> "EvaluationSet":
         """The same without remapping to the published words and symbols."""
         kept = tuple(t for t in self.transforms if getattr(t, "func", t) is not remap)

@@ -98,6 +98,7 @@ class EpisodeType:
         validation: opens the episodes that validate during training, if those are others.
         is_corpus: whether it is made of a corpus: words have fixed meanings outside of training,
             and error rates are reported by `Example.item` of the queries.
+        test_types: the names of the types that test a model of a corpus.
         max_input, max_output: words of the longest input, and the default limit on the length of a
             response; at least those of `meta_grammar`.
         evaluation_task: the task that its evaluation presents.
@@ -124,6 +125,7 @@ class EpisodeType:
     has_labels: bool = False
     validation: ValidationFactory | None = None
     is_corpus: bool = False
+    test_types: tuple[str, ...] = ()
     meta_grammar: MetaGrammar | None = None
     max_input: int = 8
     max_output: int = 10
@@ -350,12 +352,14 @@ def corpus_type(
     uses_study: bool = True,
     by_parts: bool = False,
     vocabulary: Vocabulary | None = None,
+    test_types: Sequence[str] = (),
     **details: Any,
 ) -> EpisodeType:
     """The episode type of a corpus and some of its test sets (by default all).
 
     `n_study` is the size of study sets in the evaluation, where it is not that of the corpus. With
-    `by_parts`, responses may quote phrases (`biml.episodes.parts`).
+    `by_parts`, responses may quote phrases (`biml.episodes.parts`). `test_types` are by default
+    this type alone.
     """
 
     def opened(data: DataFolders) -> Corpus:
@@ -377,6 +381,7 @@ def corpus_type(
         validation=parts_validation if by_parts else None,
         uses_study=uses_study,
         is_corpus=True,
+        test_types=tuple(test_types) or (name,),
         vocabulary=vocabulary or (lambda data: opened(data).vocabulary),
         **details,
     )

@@ -18,6 +18,7 @@ from biml.networks.checkpoint import (
     cast_weights,
     load_checkpoint,
     network_from_checkpoint,
+    queries_per_study_set,
 )
 from biml.paths import DataFolders, list_pretrained, upgrade_card
 from biml.progress import Progress, no_progress
@@ -174,21 +175,25 @@ def build_release(
     card |= facts or {}
     weights = cast_weights(cast_weights(contents["weights"], torch.float16), torch.float32)
     network = network_from_checkpoint({**contents, "weights": weights}, str(checkpoint))
-    metrics, not_measured = evaluate_for_card(network, data, repeats=repeats, progress=progress)
+    info, kind = contents.get("info") or {}, episode_type(contents["episode_type"])
+    corpus, n_queries = kind if kind.is_corpus else None, queries_per_study_set(info)
+    metrics, not_measured = evaluate_for_card(
+        network, data, corpus=corpus, n_queries=n_queries, repeats=repeats, progress=progress
+    )
     progress(0, stage="responses before and after rounding")
     exact_network = network_from_checkpoint(contents, str(checkpoint))
-    n_changed, n_responses = count_changed_responses(network, exact_network, data)
+    n_changed, n_responses = count_changed_responses(network, exact_network, data, corpus)
     card |= {
         "metrics": metrics,
         "not_measured": not_measured,
         "p_lapse": metrics.get("few_shot_human", {}).get("p_lapse"),
         "rounding": {"changed_answers": n_changed, "answers": n_responses},
     }
-    info = contents.get("info") or {}
+    kept = {key: info[key] for key in ("step", "total_steps", "episodes") if key in info}
     return {
         **{key: contents[key] for key in ("format", "version", *REQUIRED_KEYS)},
         "weights": weights,
-        "info": {key: info[key] for key in ("step", "total_steps", "episodes") if key in info},
+        "info": kept | ({"n_queries": n_queries} if corpus else {}),
         "card": card,
         "history": _thin_log(segments[-1].log),
     }

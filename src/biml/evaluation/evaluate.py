@@ -27,6 +27,7 @@ from biml.evaluation.likelihood import (
 from biml.evaluation.measure import DEFAULT_REPEATS
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.responder import Responder
+from biml.networks.checkpoint import queries_per_study_set
 from biml.paths import DataFolders, strip_suffix
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ def evaluate(
     if episodes is not None:
         first = evaluation.episodes[: whole_number("episodes", episodes, 1)]
         evaluation = replace(evaluation, episodes=first)
+    if row.is_corpus and row.uses_study and isinstance(model, Model):
+        evaluation = evaluation.with_shared_study(queries_per_study_set(model.info))
     presented = evaluation.repeat(0)
     limit = max_response_length(evaluation.episodes, row.max_output)
     responses = single_responses(model, presented, limit)

@@ -4,9 +4,22 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from biml.episodes.datasets import EvaluationSet
-from biml.episodes.episode_type import FEW_SHOT, FEW_SHOT_GOLD, NOVEL_RULES, OPEN_ENDED, VALIDATION
-from biml.episodes.registry import evaluation_type
-from biml.evaluation.accuracy import max_response_length, single_responses, study_and_novel
+from biml.episodes.episode_type import (
+    FEW_SHOT,
+    FEW_SHOT_GOLD,
+    NOVEL_RULES,
+    OPEN_ENDED,
+    VALIDATION,
+    EpisodeType,
+)
+from biml.episodes.registry import episode_type, evaluation_type
+from biml.evaluation.accuracy import (
+    error_rates,
+    max_response_length,
+    single_responses,
+    study_and_novel,
+    total_error_rate,
+)
 from biml.evaluation.likelihood import fit_lapse, score_responses, token_scores
 from biml.evaluation.network import NetworkResponder, teacher_forced_exact_match
 from biml.networks.base import EpisodeNetwork
@@ -51,6 +64,26 @@ def log_likelihood_metrics(
     }
 
 
+def error_rate_metrics(network: EpisodeNetwork, evaluation: EvaluationSet) -> Metrics:
+    """Percent of wrong greedy responses to the queries of a corpus, with Wilson's 95% interval.
+
+    Where queries have several items, such as the types of COGS, also by item.
+    """
+    episodes = evaluation.repeat(0)
+    exact = teacher_forced_exact_match(network, episodes, max_response_length(episodes))
+    rates = error_rates(episodes, exact)
+    total = total_error_rate(rates.values())
+    metrics: Metrics = {
+        "error_rate": round(total.percent, 3),
+        "interval": [round(bound, 3) for bound in total.interval],
+        "wrong": total.n_wrong,
+        "queries": total.n_queries,
+    }
+    if len(rates) > 1:
+        metrics["by_item"] = {item: round(rate.percent, 3) for item, rate in rates.items()}
+    return metrics
+
+
 class CardMeasurement(NamedTuple):
     """One measurement of a card, on the episodes of a task in the network's vocabulary."""
 
@@ -73,10 +106,15 @@ def evaluate_for_card(
     network: EpisodeNetwork,
     data: DataFolders,
     *,
+    corpus: EpisodeType | None = None,
+    n_queries: int = 1,
     repeats: int = DEFAULT_REPEATS,
     progress: Progress = no_progress,
 ) -> tuple[dict[str, Metrics], dict[str, str]]:
     """Run all measurements of the card that the network is eligible for.
+
+    Those of a network of a `corpus` are the error rates of its tests, in which `n_queries` share a
+    study set.
 
     Returns:
         Metrics by measurement, with their episode type, and the reasons why others are missing.
@@ -85,6 +123,15 @@ def evaluate_for_card(
     """
     metrics: dict[str, Metrics] = {}
     not_measured: dict[str, str] = {}
+    for name in corpus.test_types if corpus else ():
+        row = episode_type(name)
+        progress(0, stage=row.summary)
+        evaluation = row.open_evaluation(data, EVALUATION_SEED)
+        if row.uses_study:
+            evaluation = evaluation.with_shared_study(n_queries)
+        metrics[name] = {"episode_type": name, **error_rate_metrics(network, evaluation)}
+    if corpus:
+        return metrics, not_measured
     for name, summary, run, task in CARD_MEASUREMENTS:
         kind = evaluation_type(task, network.vocabulary)
         if kind is None:
@@ -98,23 +145,33 @@ def evaluate_for_card(
 
 
 def count_changed_responses(
-    network: EpisodeNetwork, other: EpisodeNetwork, data: DataFolders
+    network: EpisodeNetwork,
+    other: EpisodeNetwork,
+    data: DataFolders,
+    corpus: EpisodeType | None = None,
 ) -> tuple[int, int]:
     """Count greedy responses that differ between two networks, and all.
 
-    On the episodes of all exact-match measurements; such as to see the effect of rounding.
+    On the episodes of all exact-match measurements, or on those that validate models of a corpus;
+    such as to see the effect of rounding.
     """
+    if corpus:
+        sets = [corpus.open_validation(data, EVALUATION_SEED)]
+    else:
+        kinds = [
+            evaluation_type(row.task, network.vocabulary)
+            for row in CARD_MEASUREMENTS
+            if row.run is exact_match_metrics
+        ]
+        sets = [kind.open_evaluation(data, EVALUATION_SEED).repeat(0) for kind in kinds if kind]
     n_changed = n_responses = 0
-    for row in CARD_MEASUREMENTS:
-        kind = evaluation_type(row.task, network.vocabulary)
-        if kind is not None and row.run is exact_match_metrics:
-            episodes = kind.open_evaluation(data, EVALUATION_SEED).repeat(0)
-            max_length = max_response_length(episodes)
-            for ours, theirs in zip(
-                single_responses(NetworkResponder(network), episodes, max_length),
-                single_responses(NetworkResponder(other), episodes, max_length),
-                strict=True,
-            ):
-                n_responses += len(ours)
-                n_changed += sum(a != b for a, b in zip(ours, theirs, strict=True))
+    for episodes in sets:
+        max_length = max_response_length(episodes)
+        for ours, theirs in zip(
+            single_responses(NetworkResponder(network), episodes, max_length),
+            single_responses(NetworkResponder(other), episodes, max_length),
+            strict=True,
+        ):
+            n_responses += len(ours)
+            n_changed += sum(a != b for a, b in zip(ours, theirs, strict=True))
     return n_changed, n_responses

@@ -53,6 +53,16 @@ class LoadedModel:
     metadata: dict[str, Any]  # such as `step`, `best_val_loss`; `args` of a released checkpoint
     card: dict[str, Any] = field(default_factory=dict)  # of a pretrained model
 
+    @property
+    def n_queries(self) -> int:
+        return queries_per_study_set(self.metadata)
+
+
+def queries_per_study_set(metadata: Mapping[str, Any]) -> int:
+    """Novel queries that shared a study set in a model's training; 1 where unknown."""
+    options = metadata.get("options") or {}
+    return int(metadata.get("n_queries") or options.get("n_queries") or 1)
+
 
 def load_model(
     path: str | Path, device: str | torch.device = "cpu", *, vocabulary: Vocabulary | None = None

@@ -24,20 +24,23 @@ _NETWORK = ["model", "task", "network", "seed", "architecture", "trained_on"]
 def error_counts(test: str, part: int, context: MeasurementContext) -> Tables:
     """Count wrong greedy responses to a part of the test items, by kind and output length.
 
-    The study examples of an item do not depend on which other items are measured.
+    As many items share a study set as in training; it does not depend on which are measured.
     """
     model, n_parts = context.model, BENCHMARK_TESTS[test].n_parts
     assert model.network is not None
     tested = episode_type(model.test_type(test))
     evaluation = tested.open_evaluation(context.data, context.workload.seed)
-    step = -(-len(evaluation.episodes) // context.workload.test_items)
+    n_items = len(evaluation.episodes)
+    if tested.uses_study:
+        evaluation = evaluation.with_shared_study(model.network.n_queries)
+    step = -(-n_items // context.workload.test_items)
     measured = slice(part * step, None, n_parts * step)
     episodes = evaluation.repeat(0, measured)
     network = load_model(model.network.path).network
     most = max_response_length(episodes, tested.max_output)
     exact = teacher_forced_exact_match(network, episodes, most) if episodes else []
     numbers = range(len(evaluation.episodes))
-    wrong = {n: not is_exact for n, (is_exact,) in zip(numbers[measured], exact, strict=True)}
+    is_exact = dict(zip(numbers[measured], exact, strict=True))
     about = {
         "model": model.table_name,
         "task": f"scan_{model.trained_on.partition('_actions')[0]}" if test == "scan" else test,
@@ -51,13 +54,13 @@ def error_counts(test: str, part: int, context: MeasurementContext) -> Tables:
             **about,
             "kind": query.item if test.startswith("cogs_gen") else ALL_KINDS,
             "output_length": len(query.output),
-            "count": wrong.get(number, False),
-            "n": number in wrong,
+            "count": number in is_exact and not is_exact[number][i],
+            "n": number in is_exact,
             "total": 1,
         }
         for number in numbers
         if number // step % n_parts == part
-        for query in evaluation.episodes[number].queries
+        for i, query in enumerate(evaluation.episodes[number].queries)
     ]
     frame = pd.DataFrame(rows, columns=list(TABLES["error_counts"].columns))
     return {"error_counts": _summed(frame, "kind", "output_length")}

@@ -53,6 +53,7 @@ class NetworkFile:
     vocabulary: Vocabulary
     architecture: str
     seed: int | None = None
+    n_queries: int = 1  # novel queries that shared a study set in training
 
     def responder(self) -> Responder:
         return NetworkResponder(load_model(self.path).network)
@@ -138,9 +139,7 @@ class EvaluatedModel:
         row = self.episode_type
         if row is None or test.partition("_")[0] != self.benchmark.lower():
             return ""
-        if test == "scan":
-            return row.name
-        return test + ("".join(row.name.partition("+")[1:]) if row.uses_study else "_vanilla")
+        return next(name for name in row.test_types if test == "scan" or name.startswith(test))
 
     @property
     def table_name(self) -> str:
@@ -175,7 +174,7 @@ class EvaluatedModel:
 def installed_models(folder: str | Path, data: DataFolders) -> list[str]:
     """The paper's models of people that are on this machine, and all symbolic ones."""
     installed = []
-    for name in PRETRAINED:
+    for name in (name for name, kind in PRETRAINED.items() if not EPISODE_TYPES[kind].is_corpus):
         with suppress(UsageError):
             resolve_model(name, folder, data)
             installed.append(name)
@@ -248,6 +247,7 @@ def _open_network(path: Path) -> NetworkFile:
         loaded.network.vocabulary,
         architecture_name(loaded.network),
         seed,
+        loaded.n_queries,
     )
 
 
