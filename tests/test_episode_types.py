@@ -16,6 +16,7 @@ from biml.episodes.episode_type import (
     PUBLISHED_VOCAB,
     VALIDATION,
     EpisodeType,
+    gold_episode,
 )
 from biml.episodes.packed import read_episodes
 from biml.episodes.registry import EPISODE_TYPES, episode_type, evaluation_type, tasks_of
@@ -169,6 +170,16 @@ def test_copy_only_episodes_have_study_queries_only(data: DataFolders) -> None:
         assert not novel(episode)
 
 
+@pytest.mark.parametrize("name", ["retrieve", "algebraic", "algebraic+biases", "joint"])
+def test_validation_keeps_the_study_order_of_the_data(name: str, data: DataFolders) -> None:
+    row = EPISODE_TYPES[name]
+    files = row.open_evaluation(data, 0).episodes
+    for seed in (1, 2):
+        presented = row.open_validation(data, seed)
+        assert [episode.study for episode in presented] == [file.study for file in files]
+    assert not row.open_evaluation(data, 0).varies
+
+
 def share_of_changed_targets(episodes: list[Episode]) -> float:
     changed = [
         query.output != episode.grammar.interpret(query.input)
@@ -237,9 +248,12 @@ def test_remapped_responses_can_be_restored(data: DataFolders, shared: Path) -> 
 
 def test_vanilla_types_have_no_study_examples_and_no_remapping(data: DataFolders) -> None:
     (gold,) = evaluated("few_shot_vanilla", data)
-    assert (len(copied(gold)), len(novel(gold))) == (14, 10)
+    assert EPISODE_TYPES["few_shot_vanilla"].open_validation(data, 1) == [gold]
+    assert gold.queries == gold_episode().queries
+    assert size([gold]) == (10, 47)
     (presentation,) = trained("few_shot_vanilla", data, 1)
-    assert set(presentation.queries) == set(copied(gold))
+    assert pairs(copied(presentation)) == pairs(gold_episode().study)
+    assert not novel(presentation)
     for episode in (gold, presentation, *evaluated("human_vanilla", data)):
         assert episode.study == ()
         assert {w for q in episode.queries for w in q.input} <= set(

@@ -13,10 +13,11 @@ from biml.cli import main as commands
 from biml.cli.train import TRAINING_OPTIONS
 from biml.episodes.datasets import with_grammar_labels
 from biml.episodes.episode import Episode
-from biml.episodes.episode_type import PUBLISHED_VOCAB
+from biml.episodes.episode_type import PUBLISHED_VOCAB, gold_episode
 from biml.episodes.registry import EPISODE_TYPES, episode_type
 from biml.episodes.sampling import sample_episode
 from biml.episodes.text_format import write_episode
+from biml.episodes.transforms import add_study_queries, drop_study
 from biml.evaluation.network import NetworkResponder
 from biml.grammar import MetaGrammar
 from biml.networks.base import EpisodeNetwork
@@ -207,6 +208,11 @@ def evaluation(name: str, data: Path | None, seed: int, passes: int = 1) -> list
     """The episodes of the first passes of an evaluation."""
     opened = episode_type(name).open_evaluation(_folders(data), seed)
     return [episode for number in range(passes) for episode in opened.repeat(number)]
+
+
+def gold_without_study() -> list[Episode]:
+    """The gold episode without study examples, which are queried as well, as 0.1.0 presented it."""
+    return [drop_study(add_study_queries(gold_episode()))]
 
 
 def text(episode: Episode) -> str:

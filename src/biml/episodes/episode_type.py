@@ -263,10 +263,8 @@ def meta_training(*transforms: Transform, meta: MetaGrammar | None = None) -> Tr
 
 
 def validation_set(*transforms: Transform, meta: MetaGrammar | None = None) -> EvaluationFactory:
-    """Evaluate on validation episodes; study examples are shuffled."""
-    return lambda data, seed: EvaluationSet(
-        validation_episodes(data, meta), (shuffle_study, *transforms), seed
-    )
+    """Evaluate on validation episodes; study examples keep their order, as published."""
+    return lambda data, seed: EvaluationSet(validation_episodes(data, meta), transforms, seed)
 
 
 def gold_set(*transforms: Transform) -> EvaluationFactory:

@@ -210,7 +210,7 @@ _ROWS = (
         "few_shot_vanilla",
         "the few-shot task without study examples (basic seq2seq)",
         training=gold_pairs_training,
-        evaluation=gold_set(add_study_queries, drop_study),
+        evaluation=gold_set(drop_study),
         evaluation_task=FEW_SHOT_GOLD,
         tasks=(FEW_SHOT, FEW_SHOT_GOLD),
         uses_study=False,

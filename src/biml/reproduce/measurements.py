@@ -326,5 +326,5 @@ for _name, _summary, _type, _cost, _task, _data in (
 ):
     _run = partial(exact_match_accuracy, _type)
     MEASUREMENTS[_name] = Measurement(
-        _name, _summary, 3, _run, _type, "episodes", _cost, _task, _data
+        _name, _summary, 4, _run, _type, "episodes", _cost, _task, _data
     )
