@@ -154,9 +154,48 @@ def scan_corpus(name: str, data: DataFolders) -> Corpus:
 
 
 def label_episode(episode: Episode) -> GrammarLabels:
-    """The action of each permuted word, for the auxiliary loss on meanings."""
-    unknown = (None,) * len(episode.study), (None,) * len(episode.queries)
-    return GrammarLabels(*unknown, MEANINGS)
+    """The action of each permuted word, and the word of each action where no phrase is quoted."""
+    study, queries = (
+        tuple([_source_label(example) for example in examples])
+        for examples in (episode.study, episode.queries)
+    )
+    return GrammarLabels(study, queries, MEANINGS)
+
+
+def _source_label(example: Example) -> tuple[int, ...] | None:
+    sources = source_words(example.input)
+    named = tuple([MEANINGS[example.input[at]].rhs[0] for at in sources])
+    return sources if named == example.output else None
+
+
+@lru_cache(maxsize=30_000)
+def source_words(command: tuple[str, ...]) -> tuple[int, ...]:
+    """The position of the word that each action of a command stands for.
+
+    >>> source_words(("jump", "after", "turn", "opposite", "left", "twice"))
+    (4, 4, 4, 4, 0)
+    """
+
+    def of_part(start: int, end: int) -> tuple[int, ...]:
+        last = command[end - 1]
+        if times := {"twice": 2, "thrice": 3}.get(last):
+            return of_part(start, end - 1) * times
+        verb = () if command[start] == "turn" else (start,)
+        if end - start == 1:
+            return verb
+        turn = (end - 1,)
+        match command[start + 1]:
+            case "opposite":
+                return turn * 2 + verb
+            case "around":
+                return (turn + verb) * 4
+        return turn + verb
+
+    for at, word in enumerate(command):
+        if word in ("and", "after"):
+            before, behind = of_part(0, at), of_part(at + 1, len(command))
+            return before + behind if word == "and" else behind + before
+    return of_part(0, len(command))
 
 
 BENCHMARK_MODELS = {True: "MLC (SCAN and COGS)", False: "basic seq2seq (SCAN and COGS)"}
