@@ -150,7 +150,8 @@ def test_training_episodes_are_reproducible_and_in_the_vocabulary(
         for example in (*episode.study, *episode.queries):
             row.vocabulary.input.encode(example.input)
             row.vocabulary.output.encode(example.output)
-    assert len(training) == (200 if row.name == "few_shot_vanilla" else 100_000)
+    sizes = {"few_shot_vanilla": 200, "joint": 300_000}
+    assert len(training) == sizes.get(row.name.partition("_cross")[0], 100_000)
     if row.name != "few_shot_vanilla":
         other = row.open_training(data, 4)
         assert [other[i] for i in range(12)] != episodes
@@ -340,9 +341,20 @@ def test_pool_is_a_study_example_without_input(data: DataFolders) -> None:
         *evaluated("probe_human_w_pool", data),
         *trained("probe_human_w_pool", data, 50),
     ):
-        (pool,) = [example for example in episode.study if not example.input]
+        pool, *shown = episode.study
         assert episode.pool is not None
         assert sorted(pool.output) == sorted(episode.pool)
+        assert pool.input == ()
+        assert all(example.input for example in shown)
+
+
+@pytest.mark.published_data
+def test_probe_training_asks_the_study_examples_but_not_the_pool(data: DataFolders) -> None:
+    episodes = trained("probe_human_w_pool", data, 300)
+    for episode in episodes:
+        assert pairs(copied(episode)) == pairs(episode.study[1:])
+        assert len(novel(episode)) == 22
+    assert 23.7 < len(queries(episodes)) / len(episodes) < 24.3  # one to three study examples
 
 
 def test_missing_human_data_names_the_download_command(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def with_hard_episodes(
         for name, sampler in zip(("compositions", "deductions"), samplers, strict=True):
             stream = _stream(data, meta, custom_meta, mixture_seed(seed, name), sampler)
             parts.append(TransformedDataset(stream, (shuffle_study, *corruptions), seed))
-    return InterleavedDataset(tuple(parts))
+    return InterleavedDataset(tuple(parts), max(map(len, parts)))
 
 
 def _stream(

@@ -180,16 +180,17 @@ def with_grammar_labels(dataset: EpisodeDataset) -> EpisodeDataset:
 
 @dataclass(frozen=True)
 class InterleavedDataset:
-    """Episodes of several datasets in turn; an epoch is as long as the longest of theirs."""
+    """Episodes of several datasets in turn, so many of which count as one epoch."""
 
     parts: tuple[EpisodeDataset, ...]
+    episodes_per_epoch: int
 
     @property
     def description(self) -> str:
         return " + ".join(dict.fromkeys(part.description for part in self.parts))
 
     def __len__(self) -> int:
-        return max(map(len, self.parts))
+        return self.episodes_per_epoch
 
     def __getitem__(self, index: int) -> Episode:
         turn, part = divmod(index, len(self.parts))

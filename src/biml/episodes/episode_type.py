@@ -333,10 +333,13 @@ def gold_pairs_training(data: DataFolders, seed: int) -> EpisodeDataset:
 
 
 def interleaved(**parts: TrainingFactory) -> TrainingFactory:
-    """Train on several parts in equal shares, each with draws of its own."""
-    return lambda data, seed: InterleavedDataset(
-        tuple(part(data, mixture_seed(seed, name)) for name, part in parts.items())
-    )
+    """Train on several parts in equal shares, each with draws of its own; epochs add up."""
+
+    def open_it(data: DataFolders, seed: int) -> EpisodeDataset:
+        opened = tuple(part(data, mixture_seed(seed, name)) for name, part in parts.items())
+        return InterleavedDataset(opened, sum(map(len, opened)))
+
+    return open_it
 
 
 def corpus_type(

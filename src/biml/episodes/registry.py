@@ -254,8 +254,10 @@ _ROWS = (
     _human_type(
         "probe_human_w_pool",
         "the probe task with the pool as a study example, trained on human responses",
-        training=random_human_training(PROBE_FOLDER, add_pool_to_study, shuffle_study, remap),
-        evaluation=_probe_responses(add_pool_to_study, shuffle_study, remap),
+        training=random_human_training(
+            PROBE_FOLDER, shuffle_study, add_study_queries, add_pool_to_study, remap
+        ),
+        evaluation=_probe_responses(shuffle_study, add_pool_to_study, remap),
         evaluation_task=PROBES,
         tasks=(PROBES,),
         data_sources=(PROBE_RESPONSES,),

@@ -351,7 +351,7 @@ def autoregressive_episodes(episode: Episode) -> Iterator[Episode]:
 
 
 def add_pool_to_study(episode: Episode, rng: Random) -> Episode:
-    """Add the pool as a study example without input, its symbols in random order.
+    """Put the pool before the study examples, as one without input, its symbols in random order.
 
     (Files list the symbols of the study examples first, which would give them away.)
     """
@@ -359,4 +359,4 @@ def add_pool_to_study(episode: Episode, rng: Random) -> Episode:
         problem = "a probe trial must list its 'allowed outputs:' below '*GRAMMAR*'"
         raise BimlError(f"{episode.name}: {problem}")
     pool = Example((), tuple(rng.sample(episode.pool, len(episode.pool))))
-    return replace(episode, study=(*episode.study, pool))
+    return replace(episode, study=(pool, *episode.study))
