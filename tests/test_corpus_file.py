@@ -140,7 +140,11 @@ def test_wrong_files_of_a_corpus(
         ("n_study = 3", "max_output = 2", "long.tsv, line 1: 3 symbols"),
         ("n_study = 3", "max_input = 1", "train.tsv, line 4: 2 words"),
         ("n_study = 3", 'given = ["jump up"]', "line 3: no training pair has the input 'jump up'"),
-        ("verbs.txt", "absent.txt", "line 4: there is no word list"),
+        (
+            "verbs.txt",
+            "absent.txt",
+            "there is no word list absent.txt; correct its name (also on line 4)",
+        ),
         ("new.tsv", "absent.tsv", "line 7: there is no file"),
         ('"new.tsv"', "1", "line 7: new = 1"),
         ("new =", "train =", "line 2: train = 'new.tsv'"),

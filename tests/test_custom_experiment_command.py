@@ -41,7 +41,7 @@ def test_responses_without_a_participant_are_counted_in_a_note(
     write_text(Path("study.txt"))
     write_table(Path("r.csv"), [("", *ANSWERS[0][1:]), *ANSWERS[1:]])
     assert main(["data", "import", "r.csv", "--study", "study.txt"]) == 0
-    assert "note: 1 responses have no participant" in capsys.readouterr().out
+    assert "note: 1 response without a participant" in capsys.readouterr().out
 
 
 def test_ignored_columns_are_listed(tmp_path, monkeypatch, capsys) -> None:
@@ -49,7 +49,10 @@ def test_ignored_columns_are_listed(tmp_path, monkeypatch, capsys) -> None:
     write_text(Path("study.txt"))
     more = ["data", "import", "r.csv", "--study", "study.txt", "--overwrite"]
     for header, message in (
-        (("subject", "item", "query", "response"), "ignored columns: subject; the column"),
+        (
+            ("subject", "item", "query", "response"),
+            "ignored columns: subject; --columns participant=NAME",
+        ),
         ((*HEADER, "age", "", "target"), "ignored columns: age, target"),
     ):
         rows = [(*row, "30", "1", "")[: len(header)] for row in ANSWERS]
@@ -57,7 +60,7 @@ def test_ignored_columns_are_listed(tmp_path, monkeypatch, capsys) -> None:
         assert main(more) == 0
         (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("ignored")]
         assert message in line
-        assert line.endswith("is participant") == (header[0] == "subject")
+        assert ("--columns" in line) == (header[0] == "subject")
     write_table(Path("r.csv"))
     assert main(more) == 0
     assert "ignored" not in capsys.readouterr().out

@@ -31,19 +31,38 @@ class FormatError(BimlError):
         self.problem = problem
         self.source = source
         self.line = line
+        self.unit = unit
 
 
 MAX_LISTED = 20
-"""Errors that one message lists."""
+"""Problems that one message lists, and lines of each."""
 
 
 def merge_errors(errors: Sequence[FormatError]) -> FormatError:
-    """One error that lists several, or the only one."""
+    """One error that lists several, each problem with all its lines; or the only one.
+
+    >>> wrong = [FormatError("empty", source="a.csv", line=n) for n in (2, 5, 7)]
+    >>> print(merge_errors([*wrong, FormatError("too long", source="a.csv", line=3)]))
+    a.csv: 4 errors:
+      a.csv, line 2: empty (also on lines 5, 7)
+      a.csv, line 3: too long
+    """
     if len(errors) == 1:
         return errors[0]
-    lines = [str(error) for error in errors[:MAX_LISTED]]
-    lines += [f"and {len(errors) - MAX_LISTED} more"] if len(errors) > MAX_LISTED else []
-    return FormatError("\n  ".join([f"{len(errors)} errors:", *lines]), source=errors[0].source)
+    alike: dict[tuple[str, str], list[FormatError]] = {}
+    for error in errors:
+        alike.setdefault((error.source, error.problem), []).append(error)
+    lines = []
+    for first, *others in list(alike.values())[:MAX_LISTED]:
+        numbers = ", ".join(str(error.line) for error in others[:MAX_LISTED])
+        more = f" and {len(others) - MAX_LISTED:,} more" if len(others) > MAX_LISTED else ""
+        plural = "s" if len(others) > 1 else ""
+        lines.append(
+            f"{first} (also on {first.unit}{plural} {numbers}{more})" if others else f"{first}"
+        )
+    lines += [f"and {len(alike) - MAX_LISTED:,} more"] if len(alike) > MAX_LISTED else []
+    merged = "\n  ".join([f"{len(errors):,} errors:", *lines])
+    return FormatError(merged, source=errors[0].source)
 
 
 OUT_OF_MEMORY = "out of memory; reduce --micro_batch_tokens, --batch_size or (on a CPU) --workers"

@@ -22,15 +22,15 @@ r"""The table of responses, one per row: the input of every measure of behaviour
 
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 
 from biml.analysis.typed_tables import read_typed_table, table_bytes, table_suffix
 from biml.episodes.episode import EXAMPLE_SEP, PAIR_SEP, Episode, Example
-from biml.errors import FormatError
+from biml.errors import FormatError, merge_errors
 from biml.io import atomic_write
 from biml.vocabulary import UNDEFINED
 
@@ -212,7 +212,7 @@ def read_responses(
         FormatError: a column is missing or misspelled, a cell has the wrong type, a query or item
             is empty, a word or symbol is unknown, or a participant has two responses to an item.
     """
-    rows, _ = read_rows(path)
+    rows = _read_rows(path)
     check_rows(rows, words=words, symbols=symbols and (*symbols, UNDEFINED))
     return response_table(row.cells for row in rows)
 
@@ -246,8 +246,8 @@ class FileRow:
         return FormatError(problem, source=self.source, line=self.number, unit=self.unit)
 
 
-def read_rows(path: str | os.PathLike[str]) -> tuple[list[FileRow], tuple[str, ...]]:
-    """The rows of a file of responses before `check_rows`, and the names of its columns."""
+def _read_rows(path: str | os.PathLike[str]) -> list[FileRow]:
+    """The rows of a file of responses before `check_rows`."""
     types = {name: kind.replace("int64", "Int64") for name, (kind, _) in RESPONSE_COLUMNS.items()}
     del types["correct"]
     table = read_typed_table(path, types, required=REQUIRED_COLUMNS, aliases=COLUMN_ALIASES)
@@ -259,18 +259,24 @@ def read_rows(path: str | os.PathLike[str]) -> tuple[list[FileRow], tuple[str, .
         # An empty cell means unknown, except that a response may really be empty.
         given = {n: c for n, c in cells.items() if n == "response" or not (c is pd.NA or c == "")}
         rows.append(FileRow(given, table.source, number, table.unit))
-    return rows, table.columns
+    return rows
 
 
-def check_rows(
+def check_rows(rows: Iterable[FileRow], **known: Any) -> None:
+    """Make sure that rows are valid responses, by the arguments of `row_errors`."""
+    if errors := list(row_errors(rows, **known)):
+        raise merge_errors(errors)
+
+
+def row_errors(
     rows: Iterable[FileRow],
     *,
     words: Collection[str] | None = None,
     symbols: Collection[str] | None = None,
     max_length: int | None = None,
     remedy: str = "",
-) -> None:
-    """Make sure that rows are valid responses.
+) -> Iterator[FormatError]:
+    """What is wrong with rows of responses.
 
     Args:
         words, symbols: the known ones; any if not given.
@@ -280,14 +286,15 @@ def check_rows(
     first_rows: dict[tuple[object, ...], FileRow] = {}
     for row in rows:
         if problem := _row_problem(row, words, symbols, max_length, remedy):
-            raise row.error(problem)
+            yield row.error(problem)
+            continue
         sample = row.cells.get("sample")
         if row.participant or sample is not None:
             who = f"participant {row.participant}" if row.participant else f"sample {sample}"
             key = (*(row.cells.get(name) for name in ("model", "seed", "task", "item")), who)
             first = first_rows.setdefault(key, row)
             if first is not row:
-                raise row.error(
+                yield row.error(
                     f"{who} answers item '{row.item}' a second time (first on {row.unit} "
                     f"{first.number}); keep one of the two, or give them different participants"
                 )

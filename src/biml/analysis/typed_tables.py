@@ -80,7 +80,7 @@ def read_typed_table(
     source = str(path)
     data = read_bytes(path)
     try:
-        read = _read_csv if suffix == ".csv" else _read_parquet
+        read = _read_csv if suffix == ".csv" else read_parquet
         header, header_line, numbers, cells = read(data, source)
         _check_columns(header, types, required, aliases, source, header_line)
     except FormatError as error:
@@ -160,18 +160,18 @@ def _header(reader: Iterator[list[str]]) -> list[str]:
     return []
 
 
-def _read_parquet(data: bytes, source: str) -> _RawTable:
+def read_parquet(data: bytes, source: str) -> _RawTable:
     try:
         frame = pd.read_parquet(io.BytesIO(data))
     except (ValueError, OSError) as error:  # pyarrow's errors are kinds of these
         raise FormatError(
             f"not a Parquet file, or a damaged one ({str(error).splitlines()[0]})", source=source
         ) from None
-    columns = [map(_as_text, frame.iloc[:, n].astype(object)) for n in range(frame.shape[1])]
+    columns = [map(cell_text, frame.iloc[:, n].astype(object)) for n in range(frame.shape[1])]
     return list(map(str, frame.columns)), None, range(1, len(frame) + 1), columns
 
 
-def _as_text(cell: object) -> object:
+def cell_text(cell: object) -> object:
     """A cell as CSV holds it; other programs keep whole numbers beside empty cells as 3.0."""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))

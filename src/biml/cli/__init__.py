@@ -22,3 +22,12 @@ def from_plugins(kind: str) -> str:
     """The end of a help text that lists the names of a kind that plugins have registered."""
     names = plugins.registered(kind)
     return f"; from plugins: {', '.join(names)}" if names else ""
+
+
+def count(n: int, noun: str) -> str:
+    """A number with its noun in the singular or plural.
+
+    >>> count(1, "participant"), count(1200, "response")
+    ('1 participant', '1,200 responses')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

@@ -2,10 +2,12 @@
 
 import argparse
 import os
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from biml.cli import add_data_dir
+from biml.cli import add_data_dir, count
 from biml.episodes.datasets import EPISODES_PER_EPOCH, VALIDATION_EPISODES
 from biml.errors import UsageError
 from biml.grammar import MetaGrammar
@@ -13,6 +15,8 @@ from biml.grammar.meta_grammar import MIN_VALUES
 from biml.human.resources import RESOURCES, resource
 from biml.paths import DataFolders, user_data_folder
 from biml.progress import progress_bars
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx", ".parquet", ".json", ".jsonl")
 
 SUMMARY = "Download, import and list human data, SCAN, COGS, published episodes and networks."
 
@@ -33,8 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "import",
         help="import a local zip archive, folder or file, or a custom experiment",
         description="Imports a local zip archive, folder or checkpoint. A custom experiment is a "
-        "table of responses (CSV or Parquet with the columns participant, item, query, response) "
-        "with --study, or a folder of episode files whose queries are the responses.",
+        "table of responses (columns participant, item, query, response; CSV, Excel, Parquet or "
+        "JSON) with --study, or a folder of episode files whose queries are the responses.",
     )
     local.add_argument("path", metavar="PATH", type=Path)
     local.add_argument(
@@ -44,6 +48,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="for a table of responses: an episode file with the study examples and the queries, "
         "or a folder of them named after the items; a file without study examples makes an "
         "open-ended task",
+    )
+    local.add_argument(
+        "--columns",
+        nargs="+",
+        default=[],
+        metavar="KEY=NAME",
+        help="names of columns in the table that are not recognised: query=Question, or, where "
+        "each query has a column, the query itself: 'dax fep=Q1'",
+    )
+    local.add_argument(
+        "--missing",
+        choices=("error", "skip"),
+        default="error",
+        help="rows without a response or a query (empty, NA, don't know) are an error, or left "
+        "out; of an open-ended task, the whole participant (default: %(default)s)",
+    )
+    local.add_argument(
+        "--dry-run",
+        "--dry_run",
+        action="store_true",
+        help="read and check the table or the episode files, but write nothing",
     )
 
     default = (
@@ -64,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
     if args.action == "status":
         _print_status(DataFolders(args.data_dir))
         return
-    if args.action == "import" and _is_custom_experiment(args.path, args.study):
+    if args.action == "import" and _is_custom_experiment(args):
         _import_experiment(args)
         return
     folder = args.dest or user_data_folder()
@@ -83,26 +108,31 @@ def run(args: argparse.Namespace) -> None:
     if result.kept:
         print(f"left unchanged (--overwrite replaces them): {', '.join(result.kept)}")
     if args.dest is not None and DataFolders().get(result.resource.folder) != result.folder:
-        print(f"other commands find it with --data_dir {args.dest} or BIML_DATA={args.dest}")
+        folder = shlex.quote(str(args.dest))
+        print(f"other commands find it with --data_dir {folder} or BIML_DATA={folder}")
 
 
-def _is_custom_experiment(path: Path, study: Path | None) -> bool:
+def _is_custom_experiment(args: argparse.Namespace) -> bool:
     """Whether a path is a custom experiment; a UsageError unless `--study` goes with a table."""
-    from biml.analysis.typed_tables import TABLE_SUFFIXES
     from biml.human.readers import is_episode_folder
 
-    is_table = path.suffix.lower() in TABLE_SUFFIXES
-    if study is not None and not is_table:
+    path = args.path
+    if path.is_dir() and args.study is not None:
         raise UsageError(
-            "--study goes with a table of responses (.csv or .parquet); "
+            f"--study goes with a table of responses, but {path} is a folder; "
             "episode files contain their study examples"
         )
-    if is_table and study is None:
+    if args.study is None and path.suffix.lower() in TABLE_SUFFIXES:
         raise UsageError(
             f"{path}: give --study an episode file with the study examples (or a folder of them, "
             "one per item); for an open-ended task, a file without study examples"
         )
-    return is_table or is_episode_folder(path)
+    custom = args.study is not None or is_episode_folder(path)
+    if args.study is None and (args.columns or args.missing != "error"):
+        raise UsageError("--columns and --missing go with a table of responses and --study")
+    if args.dry_run and not custom:
+        raise UsageError("--dry-run goes with a custom experiment")
+    return custom
 
 
 def _import_experiment(args: argparse.Namespace) -> None:
@@ -112,30 +142,48 @@ def _import_experiment(args: argparse.Namespace) -> None:
     if args.study is None:
         experiment = read_episode_files(args.path)
     else:
-        experiment = read_response_table(args.path, args.study)
+        columns = _column_names(args.columns)
+        options = {"columns": columns, "missing": args.missing}
+        experiment = read_response_table(args.path, args.study, **options)
     name = Path(os.path.abspath(args.path)).stem  # `.` has no name
     destination = args.dest or Path(f"{name}-data")
-    folder = write_experiment(experiment, destination, overwrite=args.overwrite)
+    if args.dry_run:
+        where = "would be imported; --dry-run writes nothing"
+    else:
+        where = f"in {write_experiment(experiment, destination, overwrite=args.overwrite)}"
     participants = len(experiment.participants)
     print(
-        f"{experiment.task.replace('_', '-')}: {len(experiment.responses):,} responses of "
-        f"{f'{participants} participants' if participants else 'unknown participants'} to "
-        f"{len(experiment.items)} items in {folder}"
+        f"{experiment.task.replace('_', '-')}: {count(len(experiment.responses), 'response')} of "
+        f"{count(participants, 'participant') if participants else 'unknown participants'} to "
+        f"{count(len(experiment.items), 'item')} {where}"
     )
+    for note in experiment.notes:
+        print(f"note: {note}")
     if participants and experiment.n_anonymous:
         print(
-            f"note: {experiment.n_anonymous} responses have no participant; results cannot be "
-            "split by participant"
+            f"note: {count(experiment.n_anonymous, 'response')} without a participant; results "
+            "cannot be split by participant"
         )
     if experiment.ignored:
-        hint = "" if participants else "; the column that names the participant is participant"
+        hint = "" if participants else "; --columns participant=NAME names that of participants"
         print(f"ignored columns: {', '.join(experiment.ignored)}{hint}")
     if experiment.unanswered:
         print(f"items without responses: {', '.join(experiment.unanswered)}")
     if experiment.vocabulary_overflow:
         print(f"note: {experiment.vocabulary_overflow}; train a model with a custom vocabulary")
-    types = " or ".join(TASK_EPISODE_TYPES[experiment.task])
-    print(f"evaluate models with --data_dir {destination} --episode_type {types}")
+    if not args.dry_run:
+        types = " or ".join(TASK_EPISODE_TYPES[experiment.task])
+        folder = shlex.quote(str(destination))
+        print(f"evaluate models with --data_dir {folder} --episode_type {types}")
+
+
+def _column_names(words: Sequence[str]) -> dict[str, str]:
+    """The option `--columns` by its keys."""
+    pairs = [word.partition("=") for word in words]
+    for key, equals, name in pairs:
+        if not (key.strip() and equals and name.strip()):
+            raise UsageError(f"--columns {key}{equals}{name}: write KEY=NAME, as in query=Question")
+    return {key.strip(): name.strip() for key, _, name in pairs}
 
 
 def _print_status(data: DataFolders) -> None:

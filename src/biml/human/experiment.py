@@ -47,6 +47,7 @@ class HumanExperiment:
             from which models sample free-form responses; empty for probes.
         unanswered: items without responses.
         ignored: columns of the table that were not read.
+        notes: what was recognised and changed in the table.
     """
 
     task: str
@@ -54,6 +55,7 @@ class HumanExperiment:
     study_episodes: tuple[Episode, ...] = ()
     unanswered: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def responses(self) -> list[Example]:

@@ -1,16 +1,17 @@
 """Readers of custom experiments: a table of responses, or episode files with responses."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
-from biml.analysis.responses import FileRow, check_rows, read_rows
+from biml.analysis.responses import FileRow, check_rows, row_errors
 from biml.episodes.episode import Episode, Example
 from biml.episodes.episode_type import FEW_SHOT, OPEN_ENDED, PROBES
 from biml.episodes.packed import read_episodes
 from biml.episodes.text_format import QUERY, SUPPORT, read_episode
 from biml.episodes.transforms import symbols_used
-from biml.errors import BimlError, FormatError
+from biml.errors import BimlError, FormatError, merge_errors
 from biml.human.experiment import (
     HumanExperiment,
     check_grammar,
@@ -18,11 +19,9 @@ from biml.human.experiment import (
     target_of,
     with_target_grammars,
 )
+from biml.human.response_columns import read_response_rows
 from biml.io import read_text
 from biml.vocabulary import UNDEFINED
-
-RESPONSE_TABLE_COLUMNS = ("item", "participant", "query", "response")
-"""The columns that are imported."""
 
 MAX_RESPONSE_LENGTH = 50
 """In symbols; a longer response is more likely a typing error."""
@@ -33,59 +32,71 @@ _INCOMPLETE_HINT = (
 )
 
 
-def read_response_table(path: Path, study: Path) -> HumanExperiment:
-    """Read a CSV or Parquet table of responses with its study examples.
+_ANONYMOUS = (
+    "there is no participant; in an open-ended task (a study file without study examples) the "
+    "responses of each participant are analysed together"
+)
+
+
+def read_response_table(
+    path: Path,
+    study: Path,
+    *,
+    columns: Mapping[str, str] = MappingProxyType({}),
+    missing: str = "error",
+) -> HumanExperiment:
+    """Read a table of responses, in any format of `foreign_tables`, with its study examples.
 
     Args:
-        path: has the columns item, query, response and, where known (in the open-ended task
-            always), participant.
+        path: has the columns query, response and, where known (in the open-ended task always),
+            participant; item, where several study files have the query. Or a column per query.
         study: an episode file, or a folder of episode files named after the items.
+        columns: names of columns in the file that are not recognised, by name here or by query.
+        missing: `error`, or `skip` to leave out rows without a response or a query, and in the
+            open-ended task participants without all responses.
     Raises:
-        FormatError: either is malformed, or they do not fit each other; the message names file,
-            line and remedy.
+        FormatError: either is malformed, or they do not fit each other; the message lists all
+            problems with file, lines and remedy.
         BimlError: a file cannot be read.
     """
-    table, columns = read_rows(path)
-    rows = [
-        replace(row, cells={n: c for n, c in row.cells.items() if n in RESPONSE_TABLE_COLUMNS})
-        for row in table
-    ]
-    for row in rows:
-        if not row.item:
-            raise row.error("the item is empty; name it, for example by its query")
-    if study.is_dir():
-        episodes = read_episodes(study)
-        for episode in episodes:
-            check_reserved_tokens(episode)
-        experiment = _with_study_per_item(rows, episodes, study)
-    else:
-        episode = read_episode(study)
+    episodes = list(read_episodes(study)) if study.is_dir() else [read_episode(study)]
+    for episode in episodes:
         check_reserved_tokens(episode)
-        open_ended = not episode.study and episode.pool is None
-        experiment = (_open_ended if open_ended else _with_one_study)(rows, episode)
-    ignored = tuple(name for name in columns if name and name not in RESPONSE_TABLE_COLUMNS)
-    return replace(experiment, ignored=ignored)
+    task = _task_of_study(episodes, study)
+    if task == FEW_SHOT:
+        episodes = with_target_grammars(episodes)
+    per_item = study.is_dir()
+    read = read_response_rows(path, episodes, per_item=per_item, columns=columns, missing=missing)
+    rows, notes = read.rows, read.notes
+    errors = [*read.errors, *_row_errors(rows, episodes, per_item=per_item)]
+    if task == OPEN_ENDED:
+        errors += [row.error(_ANONYMOUS) for row in rows if not row.participant]
+        gaps = {} if errors else _unanswered_by_participant(rows, episodes[0])
+        if gaps and missing == "skip":
+            rows = [row for row in rows if row.participant not in gaps]
+            if not rows:
+                raise FormatError("no participant responds to all queries", source=str(path))
+            notes.append(f"participants left out, as responses are missing: {_preview(gaps)}")
+        elif gaps:
+            errors.append(_incomplete_error(gaps, episodes[0].name, str(path)))
+    if errors:
+        raise merge_errors(sorted(errors, key=lambda error: error.line or 0))
+    if per_item:
+        experiment = _with_study_per_item(task, rows, episodes)
+    elif task == OPEN_ENDED:
+        experiment = _open_ended(rows, episodes[0])
+    else:
+        experiment = _with_one_study(task, rows, episodes[0])
+    return replace(experiment, ignored=read.ignored, notes=tuple(notes))
 
 
 def _with_study_per_item(
-    rows: Sequence[FileRow], study: Sequence[Episode], folder: Path
+    task: str, rows: Sequence[FileRow], study: Sequence[Episode]
 ) -> HumanExperiment:
-    task = _task_of_study(study)
-    if task == FEW_SHOT:
-        study = with_target_grammars(study)
-    by_item = {Path(episode.name).stem: episode for episode in study}
-    _first_rows_by_query(rows, unique_queries=False)
-    for row in rows:
-        if row.item not in by_item:
-            raise row.error(
-                f"there is no study file {row.item}.txt for the item '{row.item}' in {folder}, "
-                f"which has {_preview(f'{name}.txt' for name in by_item)}; "
-                "name the item after its file, or add the file"
-            )
     episodes = []
-    for item, episode in by_item.items():
+    for episode in study:
+        item = Path(episode.name).stem
         of_item = [row for row in rows if row.item == item]
-        _check_against_study(of_item, episode)
         episodes.append(_response_episode(item, episode, of_item))
     return HumanExperiment(
         task,
@@ -95,7 +106,7 @@ def _with_study_per_item(
     )
 
 
-def _task_of_study(study: Sequence[Episode]) -> str:
+def _task_of_study(study: Sequence[Episode], path: Path) -> str:
     for episode in study:
         if (episode.pool is None) != (study[0].pool is None):
             raise FormatError(
@@ -104,6 +115,8 @@ def _task_of_study(study: Sequence[Episode]) -> str:
                 source=episode.name,
             )
         if not episode.study and episode.pool is None:
+            if not path.is_dir():
+                return OPEN_ENDED
             raise FormatError(
                 "there is no study example; for an open-ended task name one file in --study, "
                 "not a folder",
@@ -112,12 +125,8 @@ def _task_of_study(study: Sequence[Episode]) -> str:
     return FEW_SHOT if study[0].pool is None else PROBES
 
 
-def _with_one_study(rows: Sequence[FileRow], study: Episode) -> HumanExperiment:
-    task = FEW_SHOT if study.pool is None else PROBES
-    if task == FEW_SHOT:
-        (study,) = with_target_grammars([study])
-    answered = _first_rows_by_query(rows)
-    _check_against_study(rows, study)
+def _with_one_study(task: str, rows: Sequence[FileRow], study: Episode) -> HumanExperiment:
+    answered = {row.input for row in rows}
     queries = dict.fromkeys(query.input for query in study.queries)
     episodes = [
         _response_episode(f"{number:02}", study, [row for row in rows if row.input == query])
@@ -128,38 +137,74 @@ def _with_one_study(rows: Sequence[FileRow], study: Episode) -> HumanExperiment:
 
 
 def _open_ended(rows: Sequence[FileRow], study: Episode) -> HumanExperiment:
-    for row in rows:
-        if not row.participant:
-            raise row.error(
-                "there is no participant; in an open-ended task (a study file without study "
-                "examples) the responses of each participant are analysed together"
-            )
-    _first_rows_by_query(rows)
-    _check_against_study(rows, study)
     episodes = [
         _response_episode(f"{number:03}", study, [row for row in rows if row.participant == name])
         for number, name in enumerate(dict.fromkeys(row.participant for row in rows))
     ]
-    queries = dict.fromkeys(query.input for query in study.queries)
-    gaps = []
-    for episode in episodes:
-        answered = {query.input for query in episode.queries}
-        if missing := [" ".join(query) for query in queries if query not in answered]:
-            gaps.append(f"{episode.queries[0].participant} does not answer {_preview(missing)}")
-    if gaps:
-        more = f"; {len(gaps) - 5} more lack responses" if len(gaps) > 5 else ""
-        raise FormatError(
-            f"{'; '.join(gaps[:5])}{more}; {_INCOMPLETE_HINT}, or remove from {study.name} a query "
-            "that participants did not see",
-            source=rows[0].source,
-        )
     return HumanExperiment(OPEN_ENDED, tuple(episodes), (study,))
 
 
-def _first_rows_by_query(
-    rows: Sequence[FileRow], *, unique_queries: bool = True
-) -> dict[tuple[str, ...], FileRow]:
-    """The first row of each query, after checking that an item has one query.
+def _unanswered_by_participant(rows: Sequence[FileRow], study: Episode) -> dict[str, list[str]]:
+    """The queries that each participant who has not responded to all of them lacks."""
+    answered: dict[str, set[tuple[str, ...]]] = {}
+    for row in rows:
+        answered.setdefault(row.participant, set()).add(row.input)
+    queries = dict.fromkeys(query.input for query in study.queries)
+    lacking = {
+        participant: [" ".join(query) for query in queries if query not in given]
+        for participant, given in answered.items()
+    }
+    return {participant: missing for participant, missing in lacking.items() if missing}
+
+
+def _incomplete_error(gaps: Mapping[str, Iterable[str]], study: str, source: str) -> FormatError:
+    named = [f"{who} does not answer {_preview(missing)}" for who, missing in gaps.items()]
+    more = f"; {len(gaps) - 5} more lack responses" if len(gaps) > 5 else ""
+    return FormatError(
+        f"{'; '.join(named[:5])}{more}; {_INCOMPLETE_HINT} (--missing skip does), or remove from "
+        f"{study} a query that participants did not see",
+        source=source,
+    )
+
+
+def _row_errors(
+    rows: Sequence[FileRow], study: Sequence[Episode], *, per_item: bool
+) -> Iterator[FormatError]:
+    """Rows that are no possible responses to the queries of their study files.
+
+    Args:
+        per_item: each item has a study file of its name, so that two may have the same query.
+    """
+    by_item = {Path(episode.name).stem: episode for episode in study}
+    errors: list[FormatError] = []
+    if per_item:
+        errors += _unknown_item_errors(rows, by_item, Path(study[0].name).parent)
+        for item, episode in by_item.items():
+            errors += _study_errors([row for row in rows if row.item == item], episode)
+    else:
+        errors += _study_errors(rows, study[0])
+    yield from errors
+    wrong = {error.line for error in errors}
+    others = [row for row in rows if row.number not in wrong]
+    yield from _item_errors(others, unique_queries=not per_item)
+
+
+def _unknown_item_errors(
+    rows: Sequence[FileRow], known: Collection[str], folder: Path
+) -> Iterator[FormatError]:
+    files = _preview(f"{name}.txt" for name in known)
+    for row in rows:
+        if not row.item:
+            yield row.error("the item is empty; name it after its study file")
+        elif row.item not in known:
+            yield row.error(
+                f"there is no study file {row.item}.txt for the item '{row.item}' in {folder}, "
+                f"which has {files}; name the item after its file, or add the file"
+            )
+
+
+def _item_errors(rows: Sequence[FileRow], *, unique_queries: bool) -> Iterator[FormatError]:
+    """Items with more than one query, and queries with more than one item.
 
     Args:
         unique_queries: two items must not have the same query, as they share a study set.
@@ -169,36 +214,39 @@ def _first_rows_by_query(
     for row in rows:
         first = by_item.setdefault(row.item, row)
         query = " ".join(row.input)
+        other = by_query.setdefault(row.input, row)
         if first.input != row.input:
-            raise row.error(
+            yield row.error(
                 f"the item '{row.item}' has the query '{query}' here and '{' '.join(first.input)}' "
                 f"on {row.unit} {first.number}; an item is one query: correct the query, or name "
                 "another item"
             )
-        other = by_query.setdefault(row.input, row)
-        if unique_queries and other.item != row.item:
-            raise row.error(
+        elif unique_queries and other.item != row.item:
+            yield row.error(
                 f"the items '{other.item}' ({row.unit} {other.number}) and '{row.item}' have the "
                 f"same query '{query}'; give them one name"
             )
-    return by_query
 
 
-def _check_against_study(rows: Sequence[FileRow], study: Episode) -> None:
-    """Make sure that rows are possible responses to the queries of a study file."""
+def _study_errors(rows: Sequence[FileRow], study: Episode) -> Iterator[FormatError]:
+    """Rows that are no possible responses to the queries of a study file."""
     words, symbols = symbols_used(study)
-    check_rows(
-        rows,
-        words=words,
-        symbols=(*symbols, UNDEFINED) if study.pool is None else study.pool,
-        max_length=MAX_RESPONSE_LENGTH,
-        remedy="correct it, or make sure that every possible symbol occurs in an output or rule of "
-        f"{study.name}",
+    wrong = list(
+        row_errors(
+            rows,
+            words=words,
+            symbols=(*symbols, UNDEFINED) if study.pool is None else study.pool,
+            max_length=MAX_RESPONSE_LENGTH,
+            remedy="correct it, or make sure that every possible symbol occurs in an output or "
+            f"rule of {study.name}",
+        )
     )
+    yield from wrong
+    reported = {error.line for error in wrong}
     queries = dict.fromkeys(query.input for query in study.queries)
     for row in rows:
-        if row.input not in queries:
-            raise row.error(
+        if row.input not in queries and row.number not in reported:
+            yield row.error(
                 f"'{' '.join(row.input)}' is no query of {study.name}, which has "
                 f"{_preview(' '.join(query) for query in queries)}; correct it, or add it there "
                 f"below {QUERY}"

@@ -1,0 +1,301 @@
+"""Response tables as other programs write them: each is imported with at most one command."""
+
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from biml.cli.main import main
+from biml.errors import BimlError, FormatError, UsageError
+from biml.human.experiment import HumanExperiment
+from biml.human.foreign_tables import read_foreign_table
+from biml.human.readers import read_response_table
+from fakes.experiments import ANSWERS, HEADER, OPEN, RESPONSE_SETS, STUDY, TRIAL, write_text
+
+LETTERS = STUDY.replace("■", "RED").replace("▲", "BLUE").replace("●", "GREEN")
+COLOURS = {"■": "RED", "▲": "BLUE", "●": "GREEN"}
+COLOUR_ANSWERS = tuple(
+    (who, item, query, " ".join(COLOURS[symbol] for symbol in response.split()))
+    for who, item, query, response in ANSWERS
+)
+
+
+def lines(separator: str, *rows: tuple[str, ...], end: str = "\n") -> str:
+    return "".join(separator.join(row) + end for row in rows)
+
+
+def quoted(*cells: object) -> str:
+    return ",".join('"' + str(cell).replace('"', '""') + '"' for cell in cells) + "\n"
+
+
+def semicolons() -> bytes:
+    text = "sep=;\r\n" + lines(";", HEADER, *ANSWERS, end="\r\n")
+    return text.encode("utf-8-sig")
+
+
+def tabs_in_utf16() -> bytes:
+    return lines("\t", HEADER, *ANSWERS).encode("utf-16")
+
+
+def latin1_with_other_case() -> bytes:
+    header = ("PARTICIPANT", "Item", "Query", "Response ", "Größe")
+    rows = [
+        (*row[:2], row[2].capitalize() + "?", row[3].lower() + ".", "ü") for row in COLOUR_ANSWERS
+    ]
+    return lines(",", header, *rows).encode("latin-1")
+
+
+def missing_answers() -> bytes:
+    other = [
+        ("Cy", "one", "blick twice", text) for text in ("don't know", "NA", "", "DON’T KNOW!", "-")
+    ]
+    return lines(",", HEADER, *ANSWERS, *other).encode()
+
+
+def qualtrics() -> bytes:
+    """A column for each query."""
+    names = ("StartDate", "ResponseId", "Q1", "Q2")
+    questions = ("Start Date", "Response ID", "blick twice", "Blick then toma ")
+    marks = tuple(json.dumps({"ImportId": name}).replace(" ", "") for name in names)
+    rows = (("2024-01-01", "Ann", "▲ ▲", "● ▲"), ("2024-01-02", "Bo/b", "▲■", "▲●"))
+    return "".join(quoted(*row) for row in (names, questions, marks, *rows)).encode()
+
+
+def jspsych_cells() -> bytes:
+    rows = [("rt", "subject", "stimulus", "response"), ("812", "Ann", "", "null")]
+    for who, _, query, response in ANSWERS:
+        shown = f"<p>{query}</p>"
+        rows.append(("903", who, shown, json.dumps({"Q0": response}, ensure_ascii=False)))
+    return "".join(quoted(*row) for row in rows).encode()
+
+
+def whole_experiment_in_a_cell() -> bytes:
+    text = quoted("id", "participant", "data")
+    for who in ("Ann", "Bo/b"):
+        trials = [
+            {"trial_type": "survey-text", "query": query, "response": {"answer": response}}
+            for name, _, query, response in ANSWERS
+            if name == who
+        ]
+        text += quoted(1, who, json.dumps([{"trial_type": "instructions"}, *trials]))
+    return text.encode()
+
+
+def gorilla() -> bytes:
+    header = ("Event Index", "Participant Private ID", "Trial Number", "Question", "Response")
+    rows = [("3", who, item, query, response) for who, item, query, response in ANSWERS]
+    text = lines(",", header, *rows) + "END OF FILE,,,,\n"
+    return text.encode("utf-8-sig")
+
+
+def smile() -> bytes:
+    people = [
+        {
+            "participant": who,
+            "browserEvents": [{"type": "blur"}],
+            "studyData": [
+                {"query": query, "response": response.split(), "rt": 3.5}
+                for name, _, query, response in ANSWERS
+                if name == who
+            ],
+        }
+        for who in ("Ann", "Bo/b")
+    ]
+    return json.dumps(people).encode()
+
+
+def json_lines() -> bytes:
+    rows = [dict(zip(HEADER, row, strict=True)) for row in ANSWERS]
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def excel() -> bytes:
+    pytest.importorskip("openpyxl")
+    out = io.BytesIO()
+    with pd.ExcelWriter(out) as writer:
+        pd.DataFrame().to_excel(writer, sheet_name="Notes", index=False)
+        frame = pd.DataFrame(ANSWERS, columns=["Participant", "Item", "Query", "Response"])
+        frame.to_excel(writer, sheet_name="Data", index=False, startrow=2)
+    return out.getvalue()
+
+
+Table = tuple[Callable[[], bytes], dict[str, str], str, tuple[str, ...]]
+
+TABLES: list[Table] = [
+    (semicolons, {}, "error", ("semicolons",)),
+    (tabs_in_utf16, {}, "error", ("UTF-16", "tabs")),
+    (latin1_with_other_case, {}, "error", ("Windows-1252", "'Query'", "is 'blick twice'")),
+    (missing_answers, {}, "skip", ("an empty response", "'don't know'", "'NA'")),
+    (qualtrics, {"participant": "ResponseId"}, "error", ("2 further header rows", "'Q1'")),
+    (jspsych_cells, {"participant": "subject", "query": "stimulus"}, "skip", ("4 responses",)),
+    (whole_experiment_in_a_cell, {}, "error", ("4 records in JSON",)),
+    (
+        gorilla,
+        {"participant": "Participant Private ID", "item": "trial number", "query": "question"},
+        "error",
+        ("END OF FILE", "'Participant Private ID'"),
+    ),
+    (smile, {}, "error", ("out of JSON",)),
+    (json_lines, {}, "error", ()),
+    (excel, {}, "error", ("'Data'",)),
+]
+
+
+def imported(contents: bytes, study: str = STUDY, **options: object) -> HumanExperiment:
+    Path("table.txt").write_bytes(contents)
+    write_text(Path("study.txt"), study)
+    return read_response_table(Path("table.txt"), Path("study.txt"), **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table[0].__name__)
+def test_tables_of_other_programs_are_read_and_what_was_done_is_said(table: Table) -> None:
+    write, columns, missing, said = table
+    study = LETTERS if write is latin1_with_other_case else STUDY
+    found = imported(write(), study, columns=columns, missing=missing)
+    answers = COLOUR_ANSWERS if write is latin1_with_other_case else ANSWERS
+    expected = sorted((who, query, response) for who, _, query, response in answers)
+    responses = found.responses
+    given = sorted((r.participant, " ".join(r.input), " ".join(r.output)) for r in responses)
+    assert given == expected
+    assert len(found.items) == 2
+    notes = "\n".join(found.notes)
+    for part in said:
+        assert part in notes
+    assert bool(notes) == bool(said)
+
+
+def test_a_plain_table_gives_no_notes() -> None:
+    assert imported(lines(",", HEADER, *ANSWERS).encode()).notes == ()
+
+
+def test_all_problems_are_listed_at_once_with_counts_and_lines(capsys) -> None:
+    rows = [
+        *ANSWERS,
+        *[(f"P{n}", "one", "blick twice", "★") for n in range(30)],
+        ("Q1", "two", "blick then tomma", "▲"),
+        ("Q2", "two", "blick then toma", "NA"),
+        ("Q3", "two", "blick then toma", "▲", "▲"),
+        ("Ann", "one", "blick twice", "▲"),
+    ]
+    Path("r.csv").write_text(lines(",", HEADER, *rows), "utf-8")
+    write_text(Path("study.txt"))
+    assert main(["data", "import", "r.csv", "--study", "study.txt"]) == 1
+    problems = capsys.readouterr().err.splitlines()
+    assert "34 errors" in problems[0]
+    parts = ("6: unknown symbol '★'", "36: unknown word 'tomma'", "37: .*--missing skip")
+    parts += ("38: 5 cells under", "39: .*second time")
+    for part, line in zip(parts, problems[1:], strict=True):
+        assert re.match(f"  r.csv, line {part}", line)
+    assert "(also on lines 7, 8, " in problems[1]
+    assert problems[1].endswith("and 9 more)")
+
+
+def test_a_dry_run_writes_nothing(capsys) -> None:
+    Path("r.tsv").write_text(lines("\t", HEADER, *ANSWERS), "utf-8")
+    write_text(Path("study.txt"))
+    before = sorted(Path().rglob("*"))
+    words = ["data", "import", "r.tsv", "--study", "study.txt"]
+    assert main([*words, "--dry-run"]) == 0
+    output = capsys.readouterr().out
+    assert "4 responses of 2 participants to 2 items would be imported" in output
+    assert "note: the cells are separated by tabs" in output
+    assert sorted(Path().rglob("*")) == before
+    assert main([*words, "--dest", "my data"]) == 0
+    assert "--data_dir 'my data'" in capsys.readouterr().out
+
+
+def test_skipping_missing_responses_of_an_open_ended_task_leaves_participants_out() -> None:
+    rows = [(*row[:3], "" if row[:2] == ("P2", "wug") else row[3]) for row in RESPONSE_SETS]
+    table = lines(",", HEADER, *rows).encode()
+    found = imported(table, OPEN, missing="skip")
+    assert "P2" not in found.participants
+    assert len(found.participants) == 5
+    assert "participants left out, as responses are missing: 'P2'" in found.notes
+    with pytest.raises(FormatError, match="line 8: the response is empty; --missing skip"):
+        imported(table, OPEN)
+
+
+def test_without_items_the_query_names_them() -> None:
+    rows = [(who, query, response) for who, _, query, response in ANSWERS]
+    table = lines(",", ("participant", "query", "response"), *rows).encode()
+    assert set(imported(table).items) == {"blick twice", "blick then toma"}
+    Path("table.csv").write_text("query,response\nblick,▲\n", "utf-8")
+    write_text(Path("trials") / "one.txt", TRIAL)
+    assert read_response_table(Path("table.csv"), Path("trials")).items == ("one",)
+    write_text(Path("trials") / "two.txt", TRIAL)
+    with pytest.raises(FormatError, match=r"lacks the column item; .*--columns item=\"NAME\""):
+        read_response_table(Path("table.csv"), Path("trials"))
+
+
+def test_missing_columns_are_named_with_the_likely_ones() -> None:
+    table = b"subject,question,answer\nAnn,blick twice,x\n"
+    with pytest.raises(FormatError, match="lacks the columns query, response") as caught:
+        imported(table)
+    assert '--columns query="question" response="answer"' in str(caught.value)
+    with pytest.raises(FormatError, match=r"'query' and 'Query' may both.*--columns query='query'"):
+        imported(b"query,Query,response\nblick twice,blick twice,x\n")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"qeury": "question"}, "unknown column or query 'qeury'.*did you mean query"),
+        ({"query": "quest"}, "unknown column 'quest'.*did you mean question"),
+    ],
+)
+def test_unknown_names_of_columns_are_reported(columns, message) -> None:
+    with pytest.raises(UsageError, match=message):
+        imported(b"subject,question,answer\nAnn,blick twice,x\n", columns=columns)
+
+
+def test_malformed_values_of_the_columns_option_are_a_misuse(capsys) -> None:
+    write_text(Path("study.txt"))
+    Path("r.csv").write_bytes(b"")
+    words = ["data", "import", "r.csv", "--study", "study.txt", "--columns"]
+    assert main([*words, "query"]) == 2
+    assert "write KEY=NAME" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (b"%PDF-1.7 ...", "looks like a PDF document"),
+        (b"PK\x03\x04....", "looks like a zip archive"),
+        (b"\xd0\xcf\x11\xe0....", r"Excel file of the older kind"),
+        (b"<!DOCTYPE html><html>", "a web page"),
+        (b"\x00\x01\x02\x03\x04\x05\x06", "not a text file"),
+        (b"[" * 100_000, "nested too deeply|neither a record"),
+        (b'{"query": "a"}\n{"query"', "line 2: neither a record in JSON"),
+        (b"", "lacks the columns query, response; it has none"),
+        (b"query,response\n", "there is no response in it"),
+        (b'query,response\n\n"blick twice,x\n', "line 3: not a well-formed CSV row"),
+        (b"PAR1 and no more", "not a Parquet file"),
+    ],
+)
+def test_files_that_are_no_tables_are_named_by_what_they_look_like(contents, message) -> None:
+    with pytest.raises(BimlError, match=message):
+        imported(contents)
+
+
+def test_symbols_that_look_like_missing_responses_are_kept() -> None:
+    study = STUDY.replace("■", "NA").replace("▲", "none")
+    table = "participant,query,response\nAnn,blick twice,NA none\nBob,blick twice,NA\n"
+    found = imported(table.encode(), study)
+    assert [query.output for query in found.responses] == [("NA", "none"), ("NA",)]
+
+
+def test_long_cells_and_odd_column_names_are_read(tmp_path: Path) -> None:
+    text = quoted("a", "a", "", "query") + quoted("x" * 200_000, 1, "", "dax")
+    Path("t.csv").write_text(text)
+    table = read_foreign_table(tmp_path / "t.csv", ["query"])
+    assert table.columns == ["a", "a (2)", "", "query"]
+    assert table.rows[0][1]["query"] == "dax"
