@@ -132,6 +132,12 @@ class TrainingConfig:
         "novel queries per episode that share its study examples (SCAN, COGS, --corpus)",
         POSITIVE,
     )
+    p_permute: float | None = option(
+        None,
+        "probability that an episode's words and symbols are permuted (SCAN, COGS, --corpus; by "
+        "default that of the corpus)",
+        FRACTION,
+    )
     merge_symbols: int = option(
         0,
         "frequent sequences of output symbols that become one token each (SCAN, COGS, --corpus)",

@@ -175,11 +175,14 @@ def open_training_data(config: TrainingConfig, data_dir: Path | None) -> Trainin
     vocabulary = kind.open_vocabulary(folders)
     if isinstance(dataset, CorpusDataset):
         dataset = replace(dataset, n_queries=config.n_queries)
+        if config.p_permute is not None:
+            corpus = replace(dataset.corpus, p_permute=config.p_permute)
+            dataset = replace(dataset, corpus=corpus)
         if config.merge_symbols:
             sequences = dataset.corpus.frequent_sequences(config.merge_symbols)
             vocabulary = vocabulary.with_sequences(sequences)
     else:
-        for name in ("n_queries", "merge_symbols"):
+        for name in ("n_queries", "p_permute", "merge_symbols"):
             if getattr(config, name) != getattr(TrainingConfig, name):
                 raise UsageError(f"--{name} has no effect with --episode_type {kind.name}")
     network = build_network(config.arch, network_config(config), vocabulary, seed=seed)
