@@ -284,7 +284,7 @@ class EvalConsole:
         if not symbols:
             return Text("(nothing)", "dim")
         original = undo_remapping(episode, symbols)
-        if self._stdout.is_terminal:
+        if self._stdout.is_terminal and not self._stdout.options.ascii_only:
             return Text.from_ansi(terminal_symbols(original))
         return Text(" ".join(original))
 

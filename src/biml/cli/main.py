@@ -1,6 +1,8 @@
 """The `biml` command: its subcommands, exit codes and signals."""
 
 import argparse
+import codecs
+import io
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -147,7 +149,37 @@ def load_plugins(argv: Sequence[str]) -> list[str]:
     return rest
 
 
+ASCII_FALLBACKS = {
+    **{"→": "->", "←": "<-", "⇄": "<->", "✓": "v", "✗": "x", "×": "x", "…": "...", "±": "+-"},
+    **{"−": "-", "–": "-", "—": "-", "’": "'", "‘": "'", "“": '"', "”": '"', "≤": "<=", "≥": ">="},
+}
+"""Readable forms of characters that an output's encoding may lack."""
+
+
+def _ascii_fallback(error: UnicodeError) -> tuple[str, int]:
+    """Characters that an encoding lacks in ASCII: readable, or by number, as `\\u25b2`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    codes = (ASCII_FALLBACKS.get(c) or ascii(c)[1:-1] for c in missing)
+    return "".join(codes), error.end
+
+
+codecs.register_error("biml", _ascii_fallback)
+
+
+def accept_any_text(stream: object) -> None:
+    """Let an output stream write what its encoding lacks, unless the user has chosen how."""
+    if isinstance(stream, io.TextIOWrapper) and stream.errors in _DEFAULT_ERROR_HANDLERS:
+        stream.reconfigure(errors="biml")
+
+
+_DEFAULT_ERROR_HANDLERS = ("strict", "surrogateescape", "backslashreplace")
+
+
 def _run_program(make_parser: MakeParser, argv: Sequence[str] | None) -> int:
+    accept_any_text(sys.stdout)
+    accept_any_text(sys.stderr)
     if argv is None:
         install_signal_handlers()
     code = _exit_code(make_parser, argv)

@@ -58,7 +58,7 @@ class TrainingConsole(TrainingCallback):
         if info.steps_done >= info.total_steps:
             self.on_message("This run is complete already; there is nothing left to do.")
         elif isinstance(self._bar, Progress):
-            self._task = self._bar.add_task("first step…", step="0")
+            self._task = self._bar.add_task("first step", step="0")
             self._bar.start()
             # A hidden cursor would stay so after a second Ctrl-C or kill -9.
             self._console.show_cursor(True)
