@@ -7,9 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import biml
 from biml.networks import checkpoint
+from biml.networks.checkpoint import load_model
+from biml.networks.devices import exact_float, pick_device
+from biml.training.hardware import pick_precision
 from biml.vocabulary import UNDEFINED
 from fakes.networks import small_network
 
@@ -158,10 +162,32 @@ def test_evaluation_of_models_and_names() -> None:
         biml.evaluate("oracle")
 
 
-@pytest.mark.parametrize("device", ["mps", "cuda:99", "teapot"])
-def test_an_unavailable_device_is_rejected(model: biml.Model, device: str) -> None:
-    with pytest.raises(biml.UsageError, match=f"^device.*{device}"):
+@pytest.mark.parametrize("device", ["mps", "cuda", "cuda:99", "teapot"])
+def test_an_unavailable_device_is_rejected(
+    model: biml.Model, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(biml.UsageError, match=f"^device.*'{device}'.*auto or cpu$"):
         biml.load("toy", device=device)
+    with pytest.raises(biml.UsageError, match=f"device.*'{device}'"):
+        load_model("toy", device)
+
+
+def test_devices_are_picked_among_those_present(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pick_device("mps" if torch.backends.mps.is_available() else "cpu").type != "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    names = ("auto", "cpu", "cuda", "cuda:1", "mps", torch.device("cuda", 1))
+    picked = [str(pick_device(name)) for name in names]
+    assert picked == ["cuda", "cpu", "cuda", "cuda:1", "mps", "cuda:1"]
+    with pytest.raises(biml.UsageError, match=r"auto or cpu or cuda:0 or cuda:1 or mps$"):
+        pick_device("cuda:2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert str(pick_device("auto")) == "cpu"
+    assert exact_float(torch.device("mps")) == torch.float32
+    assert pick_precision(torch.device("mps")) == "fp32"
 
 
 @pytest.mark.parametrize(

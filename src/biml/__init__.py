@@ -10,6 +10,8 @@ The parts, in the order in which data pass them: `biml.grammar`, `biml.episodes`
 `import biml` takes no time and needs no PyTorch.
 """
 
+import os
+import sys
 from importlib import import_module
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from biml.networks.registry import register_architecture
     from biml.rng import generator
     from biml.training.api import train
+
+if sys.platform == "darwin":  # before PyTorch is imported, which reads it then
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 _EXPORTS = {
     "biml.analysis.measures": ("register_measure",),

@@ -113,7 +113,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     help = "write the results as one JSON object (-: to stdout); a missing folder is made"
     option("--json", metavar="PATH", help=help)
     option("--seed", type=int, default=0, metavar="N", help="of remappings, orders and samples (0)")
-    help = "auto, cpu, cuda or cuda:N (default: %(default)s)"
+    help = "auto, cpu, cuda, cuda:N or mps (default: %(default)s)"
     option("--device", default="auto", metavar="NAME", help=help)
     option(
         "--precision",

@@ -31,9 +31,9 @@ from biml.evaluation.responder import Responder, Response
 from biml.evaluation.symbolic import SYMBOLIC
 from biml.io import check_writable
 from biml.networks.checkpoint import load_model
+from biml.networks.devices import pick_device
 from biml.paths import DataFolders, is_pretrained, resolve_model
 from biml.progress import stage_lines
-from biml.training.hardware import pick_device
 from biml.version import __version__
 
 if TYPE_CHECKING:

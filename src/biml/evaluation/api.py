@@ -33,7 +33,6 @@ from biml.evaluation.symbolic import SYMBOLIC, symbolic_model
 from biml.networks.checkpoint import load_model
 from biml.paths import resolve_model
 from biml.rng import generator
-from biml.training.hardware import pick_device
 from biml.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -54,13 +53,13 @@ def load(name_or_path: str | Path, device: str = "auto") -> "Model":
     Args:
         name_or_path: a path; the name of a file in `out_models` or of a model that comes with biml,
             with or without its ending; or a name such as `oracle`.
-        device: "auto", "cpu", "cuda" or "cuda:N".
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
     """
     plugins.load_installed()
     if name_or_path in SYMBOLIC:
         return symbolic(str(name_or_path))
     path = resolve_model(str(name_or_path))
-    loaded = load_model(path, pick_device(device))
+    loaded = load_model(path, device)
     with suppress(BimlError):  # the model works without its corpus
         register_corpus_of_model(loaded.metadata)
     responder = NetworkResponder(loaded.network)

@@ -21,6 +21,7 @@ from biml.episodes.parts import OPEN, respond_by_parts
 from biml.errors import UsageError
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Response, check_lapse
 from biml.networks.base import EpisodeNetwork, exact_match, output_mask
+from biml.networks.devices import exact_float
 from biml.vocabulary import TokenVocab
 
 MAX_TOKENS = 8192
@@ -242,7 +243,8 @@ def sample_decode(
                 chunk = pairs[start : start + _MAX_ROWS_PER_BATCH]
                 rows = torch.tensor([row for row, _ in chunk], device=mask.device)
                 samples = [sample for _, sample in chunk]
-                choose = _inverse_cdf_sampling(uniforms[samples].to(mask.device), p_lapse)
+                numbers_of = uniforms[samples].to(mask.device, exact_float(mask.device))
+                choose = _inverse_cdf_sampling(numbers_of, p_lapse)
                 tokens = _decode(network, state.select(rows), mask[rows], max_length, choose)
                 for sample, row in zip(samples, tokens.tolist(), strict=True):
                     responses[sample] = network.vocabulary.output.decode(row)[:max_length]
@@ -284,7 +286,7 @@ def _inverse_cdf_sampling(uniforms: Float[Tensor, "rows steps"], p_lapse: float)
     """Sample by inverting the cumulative probabilities."""
 
     def choose(logits: Tensor, rows: Tensor, step: int) -> Tensor:
-        probabilities = logits.double().softmax(dim=1)
+        probabilities = logits.to(uniforms.dtype).softmax(dim=1)
         if p_lapse:
             choices = ~logits.isneginf()
             chance = choices / choices.sum(dim=1, keepdim=True)
@@ -362,7 +364,7 @@ def _score_responses(
     step = 0
     while True:
         logits = network.decode_step(state, tokens).masked_fill(mask, -torch.inf)
-        log_probs = logits.double().log_softmax(dim=1).cpu().numpy()
+        log_probs = logits.to(exact_float(logits.device)).log_softmax(dim=1).cpu().double().numpy()
         children: dict[tuple[int, TokenIds], int] = {}
         parents: list[int] = []
         for (row, response), score in zip(row_responses, scores, strict=True):

@@ -27,6 +27,7 @@ from biml import plugins
 from biml.errors import BimlError, FormatError, UsageError
 from biml.io import atomic_write, read_bytes
 from biml.networks.base import EpisodeNetwork
+from biml.networks.devices import pick_device
 from biml.networks.pairwise import PairwiseConfig
 from biml.networks.registry import architecture, architecture_name, build_network
 from biml.networks.seq2seq import Seq2SeqConfig, sinusoidal_positions
@@ -67,7 +68,11 @@ def queries_per_study_set(metadata: Mapping[str, Any]) -> int:
 def load_model(
     path: str | Path, device: str | torch.device = "cpu", *, vocabulary: Vocabulary | None = None
 ) -> LoadedModel:
-    """Load a file of any of the three kinds; require that the network knows `vocabulary`."""
+    """Load a file of any of the three kinds; require that the network knows `vocabulary`.
+
+    `device` is a name in `devices.DEVICE_NAMES`; a UsageError if this machine lacks it.
+    """
+    device = pick_device(device)
     contents = load_checkpoint(path)
     network = network_from_checkpoint(contents, str(path))
     if vocabulary is not None:

@@ -279,7 +279,7 @@ class TrainingConfig:
 class RuntimeConfig:
     """Options that do not change what is learned, so that they may differ when a run resumes."""
 
-    device: str = option("auto", "auto, cpu, cuda or cuda:N", group="run", metavar="NAME")
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group="run", metavar="NAME")
     workers: int | None = option(
         None,
         "processes on a CPU (default: one per core); the result is equal up to rounding",

@@ -3,7 +3,6 @@
 import ctypes
 import os
 import platform
-import re
 import sys
 import time
 from contextlib import suppress
@@ -12,7 +11,6 @@ from typing import Any
 
 import torch
 
-from biml.errors import UsageError
 from biml.parallel import available_cores
 
 MAX_WORKERS = 12
@@ -55,22 +53,6 @@ def _capabilities() -> dict[str, Any]:
         return {}
 
 
-def pick_device(name: str) -> torch.device:
-    """The device for `auto`, `cpu`, `cuda` or `cuda:N`, if this machine has it."""
-    n_gpus = torch.cuda.device_count()
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    named = re.fullmatch(r"cpu|cuda(?::([0-9]+))?", name)
-    # PyTorch keeps the number in 8 bits, in which cuda:256 is cuda:0.
-    if not named or (name != "cpu" and int(named[1] or 0) >= n_gpus):
-        present = ["cpu", *(f"cuda:{number}" for number in range(n_gpus))]
-        raise UsageError(
-            f"--device: this machine (or this PyTorch) has no {name!r} that biml can use; "
-            f"choose auto or {' or '.join(present)}"
-        )
-    return torch.device(name)
-
-
 def pick_precision(device: torch.device) -> str:
     """`bf16` where that trains faster, else `fp32`.
 
@@ -79,6 +61,8 @@ def pick_precision(device: torch.device) -> str:
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+    if device.type != "cpu":
+        return "fp32"
     return "bf16" if _bf16_speedup() > MIN_BF16_SPEEDUP else "fp32"
 
 
@@ -106,6 +90,8 @@ def device_name(device: torch.device) -> str:
     """A description such as `AMD EPYC 9B14, 2 cores`."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
+    if device.type == "mps":
+        return f"GPU of {platform.machine()} (Metal)"
     name = platform.processor() or platform.machine()
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():

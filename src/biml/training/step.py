@@ -13,6 +13,7 @@ from biml.episodes.datasets import EpisodeDataset
 from biml.episodes.episode import Episode
 from biml.errors import BimlError
 from biml.networks.base import Batch, EpisodeNetwork, exact_match, output_mask
+from biml.networks.devices import exact_float
 from biml.rng import derive_seed
 from biml.training.config import TrainingConfig
 from biml.training.distributed import ProcessGroup
@@ -218,7 +219,7 @@ class Validation:
         """
         device, output = self._group.device, network.vocabulary.output
         # Loss and tokens; exact answers and queries, first of novel, then of study-example queries.
-        sums = torch.zeros(6, dtype=torch.float64, device=device)
+        sums = torch.zeros(6, dtype=exact_float(device), device=device)
         network.eval()
         for batch, in_study, mask in self._batches:
             batch, in_study = batch.to(device), in_study.to(device)

@@ -12,6 +12,7 @@ import torch
 
 from biml.errors import UsageError
 from biml.networks.checkpoint import load_checkpoint
+from biml.networks.devices import pick_device
 from biml.networks.registry import architecture
 from biml.training.config import RuntimeConfig, TrainingConfig, current_options
 from biml.training.distributed import (
@@ -26,7 +27,6 @@ from biml.training.hardware import (
     MAX_WORKERS,
     has_amx,
     physical_cores,
-    pick_device,
     pick_precision,
     prepare_cpu,
 )
