@@ -163,11 +163,25 @@ def test_one_to_one_uses_one_word_study_examples_only() -> None:
     assert seen == {("1", two, dax, "1") for two in "AB" for dax in "AB"}
 
 
-def test_one_to_one_gives_a_repeated_new_word_one_symbol() -> None:
-    episode = Episode((), (Example(("a", "a"), ("A",)),), grammar=Grammar.parse("a -> A A A"))
-    for i in range(100):
-        output = add_biases(episode, generator(4, i), p=1.0).queries[0].output
-        assert len(set(output)) == 1
+@pytest.mark.parametrize("throughout", [False, True])
+def test_one_to_one_symbols_of_a_repeated_new_word(throughout: bool) -> None:
+    """Biases draw one for each occurrence, as published; slips one for the whole query."""
+    grammar = Grammar.parse("a -> A A A")
+    episode = Episode((), (Example(("a", "a"), ("A",)),) * 20, grammar=grammar)
+    outputs = Counter(
+        query.output
+        for i in range(300)
+        for query in (
+            add_slips(episode, generator(4, i), SlipRates(0, 0, 1), symbols=("A", "B"))
+            if throughout
+            else add_biases(episode, generator(4, i), p=1.0, symbols=("A", "B"))
+        ).queries
+        if query.output != ("a", "a")  # which the grammar leaves as it is
+    )
+    n = outputs.total()
+    pairs = [("A", "A"), ("B", "B"), *([] if throughout else [("A", "B"), ("B", "A")])]
+    assert outputs.keys() == set(pairs)
+    assert all(near(outputs[pair], n, 1 / len(pairs)) for pair in pairs)
 
 
 def test_swapped_rules_exchange_the_arguments_of_binary_functions() -> None:

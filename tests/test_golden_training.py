@@ -15,7 +15,7 @@ from fakes.golden_files import GOLDEN, WRITES, check_arrays, known
 from fakes.processes import PATIENCE, python
 
 SIZES = "--emb_size 16 --ff_mult 1 --nlayers_encoder 1 --nlayers_decoder 1"
-ALIKE = "--episode_type algebraic+biases --seed 5 --precision fp32 --max_tokens 1000"
+ALIKE = "--episode_type algebraic_noise --seed 5 --precision fp32 --max_tokens 1000"
 STEPS = 40
 RUNS = {
     "paper": f"{SIZES} {ALIKE} --nsteps {STEPS} --batch_size 2 --save_best",

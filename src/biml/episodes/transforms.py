@@ -101,7 +101,7 @@ def add_biases(
 
     By a fair coin that is the one-to-one translation, or the output of the grammar with swapped
     arguments unless it is longer than `max_output`. Words without a known meaning are translated to
-    a random one of `symbols`.
+    a random one of `symbols`, drawn anew for each occurrence.
     """
     grammar = _require_grammar(episode, "biases")
     known = primitive_meanings(episode.study)
@@ -110,7 +110,7 @@ def add_biases(
         if rng.random() >= p:
             return query.output
         if rng.random() < 0.5:
-            return _one_to_one_output(query, known, symbols, rng)
+            return tuple([known.get(word) or rng.choice(symbols) for word in query.input])
         output = swap_random_arguments(grammar, rng).interpret(query.input)
         return output if len(output) <= max_output else query.output
 
@@ -128,14 +128,18 @@ def add_slips(
 
     A query is translated one-to-one, or answered by a grammar perturbed rule by rule for this
     query, unless that output is longer than `max_output`. Misread words, and those without a known
-    meaning, are translated to a random one of `symbols`.
+    meaning, are translated to a random one of `symbols`, the same throughout a query.
     """
     variants = rates.rule_variants(_require_grammar(episode, "slips"), symbols)
     known = primitive_meanings(episode.study)
 
     def with_slips(query: Example) -> Symbols:
         if rng.random() < rates.one_to_one_probability(query.input):
-            return _one_to_one_output(query, known, symbols, rng)
+            meanings = dict(known)
+            for word in query.input:
+                if word not in meanings:
+                    meanings[word] = rng.choice(symbols)
+            return tuple([meanings[word] for word in query.input])
         if grammar := sample_perturbed_grammar(variants, rng):
             output = grammar.interpret(query.input)
             if len(output) <= max_output:
@@ -186,17 +190,6 @@ def _require_grammar(episode: Episode, purpose: str) -> Grammar:
 def primitive_meanings(study: Sequence[Example]) -> dict[str, str]:
     """The symbol of each word that a study example shows alone, with one symbol."""
     return {e.input[0]: e.output[0] for e in study if len(e.input) == len(e.output) == 1}
-
-
-def _one_to_one_output(
-    query: Example, known: dict[str, str], symbols: Sequence[str], rng: Random
-) -> Symbols:
-    """Translate word by word; words without a known meaning have one random symbol each."""
-    meanings = dict(known)
-    for word in query.input:
-        if word not in meanings:
-            meanings[word] = rng.choice(symbols)
-    return tuple([meanings[word] for word in query.input])
 
 
 def swap_random_arguments(grammar: Grammar, rng: Random) -> Grammar:

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from biml import plugins
-from biml.episodes.episode import Episode, Example
+from biml.episodes.episode import Episode
 from biml.episodes.transforms import primitive_meanings
 from biml.errors import UsageError, unknown_name
 from biml.evaluation.responder import (
@@ -143,12 +143,15 @@ def _generate(
     return tuple(choices[number] for number in prefix)
 
 
-_PAST_END = -1
-"""Fills the positions behind the end of a response."""
+Pattern = tuple[str | None, ...]
+"""A response; None stands for every choice, equally likely and independent of the others."""
+
+_PAST_END, _ANY = -1, -2
+"""Token numbers of positions behind the end of a response, and of None in a pattern."""
 
 
 class ResponseMixture:
-    """P(next symbol | prefix) of responses with weights above zero, marginalised exactly.
+    """P(next symbol | prefix) of patterns with weights above zero, marginalised exactly.
 
     That is the weight of all responses that continue the prefix with the symbol, over the weight of
     all that begin with the prefix. Past the end of a response every choice is equally likely.
@@ -163,33 +166,33 @@ class ResponseMixture:
     ([1.0, 0.0, 0.0], [0.9, 0.1, 0.0])
     """
 
-    def __init__(self, weights: Mapping[Response, float], choices: tuple[str, ...]) -> None:
-        self.n_symbols = len(choices) + 1
-        number = {symbol: i for i, symbol in enumerate(choices)}
+    def __init__(self, weights: Mapping[Pattern, float], choices: tuple[str, ...]) -> None:
+        self.n_choices, self.n_symbols = len(choices), len(choices) + 1
+        number = dict(zip([*choices, None], [*range(len(choices)), _ANY], strict=True))
         self.weights = np.array(list(weights.values()), dtype=float)
         self.token_ids = np.full((len(weights), max(map(len, weights)) + 1), _PAST_END)
+        if unknown := {symbol for response in weights for symbol in response} - set(number):
+            names = " ".join(sorted(map(str, unknown)))
+            raise UsageError(f"{names}: not among those to choose from ({' '.join(choices)})")
         for row, response in enumerate(weights):
-            for position, symbol in enumerate(response):
-                if symbol not in number:
-                    raise UsageError(
-                        f"the response '{' '.join(response)}' has the symbol {symbol!r}, which is "
-                        f"not among those to choose from ({' '.join(choices)})"
-                    )
-                self.token_ids[row, position] = number[symbol]
-            self.token_ids[row, len(response)] = len(choices)
+            ids = [*[number[symbol] for symbol in response], len(choices)]
+            self.token_ids[row, : len(ids)] = ids
 
     def __call__(self, prefix: tuple[int, ...]) -> Float[np.ndarray, " choices+1"]:
         if len(prefix) >= self.token_ids.shape[1]:
             return np.full(self.n_symbols, 1 / self.n_symbols)
         before = self.token_ids[:, : len(prefix)]
         ended = before == _PAST_END
-        n_different = ((before != prefix) & ~ended).sum(axis=1)
+        drawn = (before == _ANY) & (np.array(prefix, dtype=int) < self.n_choices)
+        n_different = ((before != prefix) & ~ended & ~drawn).sum(axis=1)
         chance = self.weights / float(self.n_symbols) ** ended.sum(axis=1)
+        chance /= float(self.n_choices) ** drawn.sum(axis=1)
         weights = np.where(n_different == n_different.min(), chance, 0.0)
         following = self.token_ids[:, len(prefix)]
-        past = following == _PAST_END
-        given = np.bincount(following[~past], weights[~past], minlength=self.n_symbols)
-        return (given + weights[past].sum() / self.n_symbols) / weights.sum()
+        given = np.bincount(np.maximum(following, 0), weights * (following >= 0), self.n_symbols)
+        given += weights[following == _PAST_END].sum() / self.n_symbols
+        given[:-1] += weights[following == _ANY].sum() / self.n_choices
+        return np.asarray(given / weights.sum())
 
 
 @dataclass(frozen=True)
@@ -216,6 +219,12 @@ class Oracle(TokenwiseModel):
         """The probability of a one-to-one response to a query."""
         return 0.0
 
+    def one_to_one_patterns(
+        self, words: tuple[str, ...], known: Mapping[str, str], symbols: tuple[str, ...]
+    ) -> Iterator[Pattern]:
+        """Yield equally likely translations: a word's known meaning, else any symbol."""
+        yield tuple([known.get(word) for word in words])
+
     def grammar_distribution(
         self, grammar: Grammar, words: tuple[str, ...], symbols: tuple[str, ...]
     ) -> Iterator[tuple[Grammar, float]]:
@@ -225,25 +234,34 @@ class Oracle(TokenwiseModel):
     def next_token_fn(
         self, episode: Episode, words: tuple[str, ...], choices: tuple[str, ...]
     ) -> NextTokenFn:
-        return ResponseMixture(self.response_distribution(episode, words, choices), choices)
+        return ResponseMixture(self._patterns(episode, words, choices), choices)
 
     def response_distribution(
-        self, episode: Episode, words: tuple[str, ...], choices: tuple[str, ...] | None = None
+        self, episode: Episode, words: tuple[str, ...]
     ) -> dict[Response, float]:
         """Every possible response with its probability."""
-        grammar = episode_grammar(episode, self.grammar)
-        choices = choices or episode.pool or self.symbols
-        correct, share = grammar.interpret(words), self.p_one_to_one(words)
+        choices = episode.pool or self.symbols
         weights: dict[Response, float] = defaultdict(float)
-        if share > 0:
-            translations = list(one_to_one_responses(words, episode.study, choices))
-            for response in translations:
-                weights[response] += share / len(translations)
+        for pattern, weight in self._patterns(episode, words, choices).items():
+            share = weight / len(choices) ** pattern.count(None)
+            for response in product(*[(s,) if s is not None else choices for s in pattern]):
+                weights[response] += share
+        return dict(weights)
+
+    def _patterns(
+        self, episode: Episode, words: tuple[str, ...], choices: tuple[str, ...]
+    ) -> dict[Pattern, float]:
+        grammar = episode_grammar(episode, self.grammar)
+        correct, share = grammar.interpret(words), self.p_one_to_one(words)
+        weights: dict[Pattern, float] = defaultdict(float)
+        known = primitive_meanings(episode.study)
+        one_to_one = list(self.one_to_one_patterns(words, known, choices)) if share else []
+        for pattern in one_to_one:
+            weights[pattern] += share / len(one_to_one)
         for altered, p in self.grammar_distribution(grammar, words, choices):
             response = altered.interpret(words)
-            kept = response if len(response) <= self.max_output else correct
-            weights[kept] += (1 - share) * p
-        return {response: weight for response, weight in weights.items() if weight > 0}
+            weights[response if len(response) <= self.max_output else correct] += (1 - share) * p
+        return {pattern: weight for pattern, weight in weights.items() if weight > 0}
 
 
 @dataclass(frozen=True)
@@ -277,6 +295,15 @@ class SlipOracle(Oracle):
     def p_one_to_one(self, words: tuple[str, ...]) -> float:
         return self.rates.one_to_one_probability(words)
 
+    def one_to_one_patterns(
+        self, words: tuple[str, ...], known: Mapping[str, str], symbols: tuple[str, ...]
+    ) -> Iterator[Pattern]:
+        """Yield translations in which a word without a known meaning has one symbol throughout."""
+        unknown = [word for word in dict.fromkeys(words) if word not in known]
+        for drawn in product(symbols, repeat=len(unknown)):
+            meanings = {**known, **dict(zip(unknown, drawn, strict=True))}
+            yield tuple([meanings[word] for word in words])
+
     def grammar_distribution(
         self, grammar: Grammar, words: tuple[str, ...], symbols: tuple[str, ...]
     ) -> Iterator[tuple[Grammar, float]]:
@@ -303,17 +330,6 @@ def episode_grammar(episode: Episode, default: Grammar) -> Grammar:
     return grammar
 
 
-def one_to_one_responses(
-    words: Sequence[str], study: Sequence[Example], symbols: Sequence[str]
-) -> Iterator[Response]:
-    """Yield word-by-word translations: a word's studied meaning, else any one symbol per word."""
-    known = primitive_meanings(study)
-    unknown = [word for word in dict.fromkeys(words) if word not in known]
-    for drawn in product(symbols, repeat=len(unknown)):
-        meanings = known | dict(zip(unknown, drawn, strict=True))
-        yield tuple([meanings[word] for word in words])
-
-
 @dataclass(frozen=True)
 class OpenEndedBiasModel(TokenwiseModel):
     """Symbolic (biases) of the open-ended task: one word, one colour, and no colour twice.
@@ -329,6 +345,7 @@ class OpenEndedBiasModel(TokenwiseModel):
       all colours are.
     - The response ends with the input; beyond that (after a lapse) every symbol is equally likely.
 
+    >>> from biml.episodes.episode import Example
     >>> study = (Example(("dax",), ("RED",)),)
     >>> model = OpenEndedBiasModel(symbols=("RED", "BLUE"))
     >>> model.respond([Episode(study, (Example(("lug", "dax", "lug"), ()),))])

@@ -112,7 +112,7 @@ def _measures(name: str, version: int, task: str, amount: str, cost: float) -> A
     return register
 
 
-@_measures("few_shot_likelihood", 4, FEW_SHOT, "few_shot_repeats", cost=13)
+@_measures("few_shot_likelihood", 5, FEW_SHOT, "few_shot_repeats", cost=13)
 def few_shot_likelihood(context: MeasurementContext) -> Tables:
     """Likelihood of people's few-shot responses."""
     symbols = task_symbols(context, FEW_SHOT)
@@ -276,7 +276,7 @@ for _name, _task, _amount, _cost in (
     ("open_ended_samples", OPEN_ENDED, "response_sets", 2),
     ("probe_samples", PROBES, "probe_samples", 3),
 ):
-    _measures(_name, 2, _task, _amount, _cost)(partial(sampled_responses, _task, _amount))
+    _measures(_name, 3, _task, _amount, _cost)(partial(sampled_responses, _task, _amount))
 
 
 def registered_results(context: MeasurementContext) -> Tables:
