@@ -30,6 +30,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+DATA_USE = ("trained_on", "fitted_to", "chosen_by", "uses_of_these_episodes")
+
+
 def evaluate(*options: object, model: str = "toy.pt") -> int:
     return main(["eval", "--fn_out_model", model, *map(str, options)])
 
@@ -44,20 +47,20 @@ def figures(capsys: pytest.CaptureFixture[str], *options: object, **kinds: str) 
 def test_json_output_has_one_flat_key_per_statistic(folder, shared, capsys) -> None:
     human = ("--episode_type", "few_shot_human", "--data_dir", shared)
     found = figures(capsys, *human, "--ll", "--ll_nrep", 3)
-    assert set(found) == {
-        *("model", "episode_type", "loglike", "loglike_sd", "loglike_se", "symbols", "p_lapse"),
-    }
+    about = {"model", "episode_type", "architecture", *DATA_USE}
+    assert set(found) == about | {"loglike", "loglike_sd", "loglike_se", "symbols", "p_lapse"}
     assert found["model"] == "toy.pt"
     assert (found["episode_type"], found["symbols"], found["p_lapse"]) == ("few_shot_human", 990, 0)
     assert found["loglike"] < 0 < found["loglike_sd"]
     lapsed = figures(capsys, *human, "--ll", "--ll_nrep", 3, "--ll_p_lapse", 0.5)
     fitted = figures(capsys, *human, "--fit_lapse", "--ll_nrep", 3)
     assert found["loglike"] < lapsed["loglike"] <= fitted["loglike"]
+    assert fitted["loglike_cross_validated"] <= fitted["loglike"]
     answers = figures(capsys, *human, "--max")
-    assert set(answers) == {
-        *("model", "episode_type", "accuracy_novel", "accuracy_novel_sd", "episodes"),
-    }
+    names = {f"{kind}_novel{sd}" for kind in ("accuracy", "agreement") for sd in ("", "_sd")}
+    assert set(answers) == about | names | {"episodes"}
     assert answers["episodes"] == 10
+    assert answers["agreement_novel"] == answers["accuracy_novel"]
 
 
 def test_json_is_written_to_a_file_and_the_summary_to_the_terminal(folder, capsys) -> None:
@@ -114,7 +117,7 @@ def test_the_listing_of_remapped_episodes_is_in_canonical_names(folder, shared, 
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "example 2 surround 3 → 2 3 2" in lines
     assert any(line.startswith("novel DAX thrice →") for line in lines)
-    assert any(line.endswith("target: DAX DAX DAX × 22") for line in lines)
+    assert any(line.endswith("person: DAX DAX DAX × 22") for line in lines)
     assert not any("dax" in line or "RED" in line for line in lines[2:])
     assert evaluate(*human, "--ll") == 0
     output = capsys.readouterr().out

@@ -182,11 +182,11 @@ def test_models_are_listed_with_their_metrics(top: Path, capsys) -> None:
     write_safetensors(copy, checkpoint.checkpoint_of(small_network(), "retrieve"))
     assert main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split()[:3] == ["model", "trained", "on"]
+    assert lines[0].split()[:4] == ["model", "network", "trained", "on"]
     assert lines[1].split() == [
-        *("net-BIML-top", "algebraic+biases", "100.0", "97.2", "99.9", "–", "-351", "0.03"),
+        *("net-BIML-top", "paper", "algebraic+biases", "100.0", "97.2", "–", "-351"),
     ]
-    assert lines[2].split() == ["net-BIML-copy-top", "retrieve", *"––––––"]
+    assert lines[2].split() == ["net-BIML-copy-top", "paper", "retrieve", *"––––"]
 
 
 def test_a_damaged_model_does_not_hide_the_others(top: Path, capsys) -> None:
@@ -221,9 +221,26 @@ def test_metrics_on_data_seen_in_training_are_marked(top: Path, capsys) -> None:
     contents = checkpoint.checkpoint_of(small_network(), "joint")
     write_safetensors(joint, {**contents, "card": {**CARD, "figures": metrics}})
     assert main(["models", "net-BIML-joint-top"]) == 0
-    assert "open-ended responses, seen in training" in " ".join(capsys.readouterr().out.split())
+    assert "open-ended responses, trained on these" in " ".join(capsys.readouterr().out.split())
     assert main(["models", "net-BIML-top"]) == 0
-    assert "seen in training" not in capsys.readouterr().out
+    assert "trained on these" not in capsys.readouterr().out
+
+
+def test_metrics_that_a_model_was_fitted_to_or_chosen_by_are_marked(top: Path, capsys) -> None:
+    slips = top.with_name("net-BIML-joint-top.safetensors")
+    contents = checkpoint.checkpoint_of(small_network(), "algebraic+slips")
+    human = FIGURES["few_shot_human"] | {"episode_type": "few_shot_human"}
+    figures = FIGURES | {"few_shot_human": human}
+    card = CARD | {"chosen_by": ["few_shot_gold", "few_shot"], "figures": figures}
+    write_safetensors(slips, {**contents, "card": card})
+    assert main(["models", "net-BIML-joint-top"]) == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert "chosen by the gold few-shot queries, people's answers in the few-shot task" in output
+    assert "human few-shot responses, fitted to and chosen by these" in output
+    assert "gold few-shot queries, exact matches, chosen by these" in output
+    assert main(["models"]) == 0
+    (line,) = (li for li in capsys.readouterr().out.splitlines() if "joint-top" in li)
+    assert line.split()[3:] == ["100.0†", "97.2", "–", "-351†"]
 
 
 def test_a_card_is_printed_as_json(top: Path, capsys) -> None:

@@ -218,7 +218,7 @@ def test_a_query_of_unknown_output_length_is_plotted(tmp_path: Path) -> None:
 def test_a_model_of_one_fold_is_labelled_with_its_fold(tmp_path: Path) -> None:
     tables = number_tables()
     lone = pd.DataFrame(
-        [("lone", "open_ended", "3", 200, 0.03, -190.0, 3.0, 182, 42, False, 12.5)],
+        [("lone", "open_ended", "3", 200, 0.03, -190.0, 3.0, 182, 42, False, 12.5, -191.5)],
         columns=list(TABLES["likelihoods"].columns),
     )
     likelihoods = pd.concat([tables["likelihoods"], lone], ignore_index=True)
@@ -243,7 +243,8 @@ def test_scores_of_a_model_trained_on_the_responses_are_marked(page: str) -> Non
     assert "−925.0†" in text  # its likelihood
     assert "65.0† 65 of 100 55 to 74" in text  # its patterns
     assert "−400.5†" not in text  # of another task
-    assert "†: the model was trained on these responses" in text
+    assert "†: the model was trained on, fitted to or chosen by these data" in text
+    assert "What the models were made with" in text
 
 
 def test_exclusions_are_one_matrix_with_numbered_reasons(page: str) -> None:

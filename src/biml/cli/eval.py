@@ -62,8 +62,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "or of all by a bounded optimiser",
     )
     for name, help in (
-        ("max", "accuracy of greedy responses"),
-        ("sample", "accuracy of sampled responses"),
+        ("max", "accuracy of greedy responses, or their agreement with human ones"),
+        ("sample", "the same of sampled responses"),
         (
             "sample_html",
             "a page of samples in the few-shot task, ten per human response, beside the model",
@@ -176,6 +176,8 @@ def run(args: argparse.Namespace) -> int:
     console = EvalConsole(to_stderr=args.json == "-")
     task = load_eval_task(args, console)
     metrics: Metrics = {"model": task.path.name, "episode_type": task.episode_type.name}
+    metrics |= {"architecture": task.architecture, **task.data_use.as_json()}
+    metrics |= {"uses_of_these_episodes": list(task.uses)}
     if args.dashboard:
         _plot_curves(task, console)
     if args.ll or args.fit_lapse:
@@ -200,10 +202,13 @@ def _report_likelihood(
     args: argparse.Namespace, task: "EvalTask", console: "EvalConsole"
 ) -> Metrics:
     from biml.evaluation.likelihood import (
+        FINE_LAPSE_GRID,
+        LAPSE_GRID,
         fit_lapse,
         likelihood,
         score_responses,
         token_scores,
+        with_cross_validation,
         with_standard_error,
     )
 
@@ -221,6 +226,12 @@ def _report_likelihood(
     else:
         result = fit_lapse(scores) if args.fit_lapse else likelihood(scores, args.ll_p_lapse)
     result = with_standard_error(result, scored, task.evaluation.query_repeats)
+    if args.fit_lapse:
+        grid = FINE_LAPSE_GRID if args.fit_lapse == "bounded" else LAPSE_GRID
+        kind = task.episode_type.evaluation_task
+        result = with_cross_validation(
+            result, scored, task.responder, task.evaluation, task=kind, grid=grid
+        )
     console.likelihood(result, task, fitted=bool(args.fit_lapse))
     metrics: Metrics = {
         "loglike": _finite(result.mean),
@@ -229,6 +240,8 @@ def _report_likelihood(
         "symbols": result.n_symbols,
         "p_lapse": result.p_lapse,
     }
+    if args.fit_lapse:
+        metrics["loglike_cross_validated"] = _finite(result.cross_validated)
     if args.ll_by or args.ll_out:
         from biml.analysis.scoring import summed_by, to_table
 
@@ -279,21 +292,25 @@ def _report_accuracy(args: argparse.Namespace, task: "EvalTask", console: "EvalC
             task.responder, episodes, max_length, seed=seed, progress=progress
         )
     if args.verbose:
-        console.list_responses(episodes, responses)
+        of_people = task.episode_type.has_human_targets
+        console.list_responses(episodes, responses, of_people=of_people)
     study, novel = study_and_novel(task.evaluation, episodes, responses)
     console.accuracy("greedy" if args.max else "sampled", study, novel, task)
+    # The names of accuracies are also those of agreement with people, as they were before.
+    names = ("accuracy", "agreement") if task.episode_type.has_human_targets else ("accuracy",)
     metrics: Metrics = {}
-    if study is not None:
-        metrics |= {"accuracy_retrieve": study.mean, "episodes": study.n_episodes}
-    if novel is not None:
-        metrics |= {"accuracy_novel": novel.mean, "accuracy_novel_sd": novel.sd}
-        metrics |= {"episodes": novel.n_episodes}
-        if task.episode_type.is_corpus:
-            rates = error_rates(episodes, responses)
-            console.error_rates(rates)
-            metrics["error_rate"] = total_error_rate(rates.values()).percent
-            if len(rates) > 1:
-                metrics["error_rate_by_item"] = {item: r.percent for item, r in rates.items()}
+    for name in names:
+        if study is not None:
+            metrics |= {f"{name}_retrieve": study.mean, "episodes": study.n_episodes}
+        if novel is not None:
+            metrics |= {f"{name}_novel": novel.mean, f"{name}_novel_sd": novel.sd}
+            metrics |= {"episodes": novel.n_episodes}
+    if novel is not None and task.episode_type.is_corpus:
+        rates = error_rates(episodes, responses)
+        console.error_rates(rates)
+        metrics["error_rate"] = total_error_rate(rates.values()).percent
+        if len(rates) > 1:
+            metrics["error_rate_by_item"] = {item: r.percent for item, r in rates.items()}
     return metrics
 
 

@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.text import Text
 
 from biml.episodes.corpus_file import register_corpus, register_corpus_of_model
+from biml.episodes.data_use import CAVEAT_MARK, FITTED, TRAINED, DataUse, caveat
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, Example, terminal_symbols
 from biml.episodes.episode_type import OPEN_ENDED, EpisodeType
-from biml.episodes.registry import episode_type, seen_in_training
+from biml.episodes.registry import episode_type
 from biml.episodes.transforms import original_words, undo_remapping
 from biml.errors import UsageError
 from biml.evaluation.accuracy import (
@@ -25,13 +26,14 @@ from biml.evaluation.accuracy import (
     max_response_length,
     total_error_rate,
 )
-from biml.evaluation.likelihood import Likelihood
+from biml.evaluation.likelihood import CV_SPLITS, Likelihood
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.responder import Responder, Response
 from biml.evaluation.symbolic import SYMBOLIC
 from biml.io import check_writable
 from biml.networks.checkpoint import load_model
 from biml.networks.devices import pick_device
+from biml.networks.registry import architecture_name
 from biml.paths import DataFolders, is_pretrained, resolve_model
 from biml.progress import stage_lines
 from biml.version import __version__
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 T = TypeVar("T")
-
-_SEEN = "Trained on these responses, so this is not a test of generalisation."
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,9 @@ class EvalTask:
     output: Path
     """Written files are named after it and stand beside it."""
     responder: Responder
-    trained_on: str
-    """The episode type; "" where unknown, or for a model without training."""
+    architecture: str
+    """Of a network; else "symbolic"."""
+    data_use: DataUse
     episode_type: EpisodeType
     evaluation: EvaluationSet
 
@@ -64,8 +65,10 @@ class EvalTask:
         return self.path.stem
 
     @property
-    def seen(self) -> bool:
-        return seen_in_training(self.trained_on, self.episode_type)
+    def uses(self) -> tuple[str, ...]:
+        """Whether the model was trained on, fitted to or chosen by these episodes."""
+        imported = self.evaluation.is_imported
+        return self.data_use.uses(self.episode_type, is_imported=imported)
 
     def max_response_length(self, requested: int | None) -> int:
         """The requested limit, or as many symbols as the data need."""
@@ -73,10 +76,14 @@ class EvalTask:
             self.evaluation.episodes, self.episode_type.max_output
         )
 
+    @property
+    def has_participants(self) -> bool:
+        """Whether every response has a participant."""
+        return all(query.participant for e in self.evaluation.episodes for query in e.queries)
+
     def require_participants(self) -> None:
         """Raise UsageError unless every response has a participant."""
-        queries = [query for episode in self.evaluation.episodes for query in episode.queries]
-        if not all(query.participant for query in queries):
+        if not self.has_participants:
             raise UsageError(
                 "--ll_by participant: these responses have no participants; an experiment of your "
                 "own can have them (biml data import, column participant)"
@@ -102,26 +109,30 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
     n_queries = 1
     responder: Responder
     if registered := SYMBOLIC.get(args.fn_out_model):
-        path, trained_on = Path(args.fn_out_model), ""
+        path = Path(args.fn_out_model)
         few_shot = "few-shot" in registered.tasks
         kind = kind or episode_type("few_shot_human" if few_shot else "open_end_human_all")
-        responder, origin = registered.build(), f"{registered.title}: {registered.summary}"
+        responder, architecture = registered.build(), "symbolic"
+        data_use = DataUse.of_responder(responder)
+        origin = f"{registered.title}: {registered.summary}"
     else:
         path = resolve_model(args.fn_out_model, args.dir_model, data)
         loaded = load_model(path, device, vocabulary=kind.open_vocabulary(data) if kind else None)
-        trained_on, n_queries = loaded.episode_type, loaded.n_queries
+        data_use = DataUse.of_network(loaded.episode_type, loaded.metadata, loaded.card)
+        architecture = architecture_name(loaded.network)
+        n_queries = loaded.n_queries
         if kind is None:
-            if not trained_on:
+            if not loaded.episode_type:
                 raise UsageError(
                     f"{path} does not state the episode type that it was trained on; "
                     "give --episode_type"
                 )
             register_corpus_of_model(loaded.metadata)
-            kind = episode_type(trained_on)
+            kind = episode_type(loaded.episode_type)
             loaded.network.vocabulary.require(kind.open_vocabulary(data), str(path))
-        origin = f"trained on {trained_on}" if trained_on else "of unknown training"
+        origin = f"architecture {architecture}"
         if is_pretrained(path):
-            origin = f"comes with biml {__version__}, {origin}"
+            origin += f"; comes with biml {__version__}, not the published weights"
         responder = NetworkResponder(
             loaded.network, batch_size=args.batch_size, precision=args.precision
         )
@@ -136,6 +147,8 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
     elif args.n_queries:
         raise UsageError(f"--n_queries has no effect with --episode_type {kind.name}; leave it out")
     console.print(f"Model: {path} ({origin})")
+    unknown = architecture != "symbolic" and not data_use.trained_on
+    console.print(f"The model was {'trained on unknown data' if unknown else data_use}.")
     console.print(f"Episodes: {kind.name}, {kind.summary}{shared}")
     if evaluation.description and (why := data.fallback_note("data_human")):
         console.warn(f"Episodes are from {evaluation.description}, as {why}")
@@ -149,7 +162,10 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
     output = path if own_file else Path(args.dir_model) / f"{path.stem}.pt"
     if args.sample_html:
         check_writable(output)
-    return EvalTask(path, output, responder, trained_on, kind, evaluation)
+    task = EvalTask(path, output, responder, architecture, data_use, kind, evaluation)
+    if TRAINED in task.uses:
+        console.warn(f"warning: {caveat([TRAINED])}")
+    return task
 
 
 class EvalConsole:
@@ -178,12 +194,21 @@ class EvalConsole:
         spread_text = f" ({', '.join(spread)})" if spread else ""
         per_symbol = result.mean / max(result.n_symbols, 1)
         self.print(
-            f"Log-likelihood: {result.mean:.4f}{spread_text}, {result.n_symbols} symbols, "
-            f"{per_symbol:.4f} per symbol, lapse {result.p_lapse:g}"
+            f"Log-likelihood: {result.mean:.4f}{_mark(task)}{spread_text}, {result.n_symbols} "
+            f"symbols, {per_symbol:.4f} per symbol, lapse {result.p_lapse:g}"
             f"{' (fitted to these responses)' if fitted else ''}"
         )
-        if task.seen:
-            self.print(_SEEN)
+        if math.isfinite(result.cross_validated):
+            rates, halves = "lapse rate", "responses to each item"
+            if task.architecture == "symbolic" and FITTED in task.uses:
+                rates = "error rates and lapse rate"
+            if task.has_participants:
+                halves = "participants"
+            self.print(
+                f"Cross-validated: {result.cross_validated:.4f} ({rates} fitted to one half of the "
+                f"{halves}, scored on the other; mean of {CV_SPLITS} random halvings)"
+            )
+        self._caveat(task)
 
     def accuracy(
         self, kind: str, study: Accuracy | None, novel: Accuracy | None, task: EvalTask
@@ -193,11 +218,18 @@ class EvalConsole:
                 n, spread = result.n_episodes, "1 episode"
                 if n > 1:
                     spread = f"SE {result.standard_error:.2f}, SD {result.sd:.2f} over {n} episodes"
+                what = "Accuracy"
+                if task.episode_type.has_human_targets:
+                    what = "Agreement with human responses"
                 self.print(
-                    f"Accuracy on {name} queries, {kind} responses: {result.mean:.2f}% ({spread})"
+                    f"{what} on {name} queries, {kind} responses: {result.mean:.2f}%{_mark(task)} "
+                    f"({spread})"
                 )
-        if task.seen:
-            self.print(_SEEN)
+        self._caveat(task)
+
+    def _caveat(self, task: EvalTask) -> None:
+        if task.uses:
+            self.print(f"{CAVEAT_MARK} {caveat(task.uses)}")
 
     def error_rates(self, rates: Mapping[str, ErrorRate]) -> None:
         """Print the error rate and, where there are several items, that of each."""
@@ -230,15 +262,19 @@ class EvalConsole:
             )
 
     def list_responses(
-        self, episodes: Sequence[Episode], responses: Sequence[Sequence[Response]]
+        self,
+        episodes: Sequence[Episode],
+        responses: Sequence[Sequence[Response]],
+        *,
+        of_people: bool,
     ) -> None:
-        """List study examples and queries; wrong responses are marked and followed by targets."""
+        """List study examples and queries; responses other than the target are followed by it."""
         for episode, query, response, line in self._each_query(episodes, responses):
             right = response == query.output
             line.append("✓ " if right else "✗ ", "green" if right else "bold red")
             line.append(self._symbols(episode, response))
             if not right:
-                line.append("   target: ", "dim")
+                line.append("   person: " if of_people else "   target: ", "dim")
                 line.append(self._symbols(episode, query.output))
 
     def list_scores(
@@ -287,6 +323,10 @@ class EvalConsole:
         if self._stdout.is_terminal and not self._stdout.options.ascii_only:
             return Text.from_ansi(terminal_symbols(original))
         return Text(" ".join(original))
+
+
+def _mark(task: EvalTask) -> str:
+    return CAVEAT_MARK if task.uses else ""
 
 
 def _error_rate(rate: ErrorRate) -> str:

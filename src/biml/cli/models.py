@@ -24,6 +24,8 @@ from biml.paths import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from biml.episodes.data_use import DataUse
+
 SUMMARY = "List the pretrained models, or show the card of one."
 
 # Names and labels of `evaluation.measure.CARD_MEASUREMENTS`, which would load PyTorch.
@@ -67,16 +69,18 @@ def _list_models(paths: list[Path], console: "Console") -> list[str]:
     from rich.table import Table
     from rich.text import Text
 
+    from biml.episodes.data_use import CAVEAT_MARK
+
     # Narrow enough for 80 columns.
     table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
-    for heading in ("model", "trained on"):
+    for heading in ("model", "network", "trained on"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("gold", "novel", "study", "held out", "log lik.", "lapse"):
+    for heading in ("gold", "novel", "held out", "log lik."):
         table.add_column(heading, justify="right")
     benchmarks = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("model", "trained on", "errors in % (95% interval)"):
         benchmarks.add_column(heading)
-    problems = []
+    problems, used = [], False
     for path in paths:
         try:
             contents = _verified_card(path)
@@ -89,28 +93,42 @@ def _list_models(paths: list[Path], console: "Console") -> list[str]:
         if errors:
             benchmarks.add_row(path.stem, str(contents["episode_type"]), "\n".join(errors))
             continue
-        gold, validation, novel_rules, human = (
-            metrics.get(name, {})
-            for name in ("gold", "validation", "novel_rules", "few_shot_human")
+        uses = _uses_of_metrics(contents)
+        used |= any(uses.values())
+        human = metrics.get("few_shot_human", {})
+        percents = (
+            _format_percent(metrics.get(name, {}).get(kind)) + CAVEAT_MARK * bool(uses.get(name))
+            for name, kind in (
+                ("gold", "novel"),
+                ("validation", "novel"),
+                ("novel_rules", "novel"),
+            )
         )
+        mark = CAVEAT_MARK * bool(uses.get("few_shot_human"))
         table.add_row(
             path.stem,
+            str(contents.get("architecture", "?")),
             str(contents.get("episode_type", "?")),
-            *map(_format_percent, (gold.get("novel"), validation.get("novel"))),
-            *map(_format_percent, (validation.get("study"), novel_rules.get("novel"))),
-            f"{human['log_likelihood']:.0f}" if human else "–",
-            f"{human['p_lapse']:g}" if human else "–",
+            *percents,
+            f"{human['log_likelihood']:.0f}{mark}" if human else "–",
         )
     console.print(table)
     console.print(
-        "\nExact matches of greedy responses in percent: gold few-shot queries, novel and "
-        "study-example queries of validation episodes, and held-out rules. Log-likelihood of human "
-        "few-shot responses, and its lapse rate. `biml models NAME` shows more.",
+        "\nExact matches of greedy responses in percent: gold few-shot queries, novel queries of "
+        "validation episodes, and held-out rules. Log-likelihood of human few-shot responses at "
+        "the lapse rate that fits them best. `biml models NAME` shows more. The published models "
+        "of these names have other weights, and the network `paper`.",
         style="dim",
     )
     if benchmarks.rows:
         console.print()
         console.print(benchmarks)
+    if used:
+        console.print(
+            f"{CAVEAT_MARK} The model was trained on, fitted to or chosen by these data, so this "
+            "is not a test of generalisation; its card says which.",
+            style="dim",
+        )
     for problem in problems:
         console.print(f"error: {problem}", style="red", markup=False)
     return problems
@@ -164,15 +182,14 @@ def _verified_card(path: Path) -> dict[str, Any]:
 
 def _card_lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Labels and values of a card, in order."""
-    from biml.episodes.registry import EPISODE_TYPES, seen_in_training
-
     card = upgrade_card(contents.get("card"))
     metrics, not_measured = card.get("metrics", {}), _as_mapping(card.get("not_measured"))
+    uses_of_metrics = _uses_of_metrics(contents)
     sizes = ", ".join(f"{k} {v}" for k, v in _as_mapping(contents.get("config")).items())
     lines = [
         ("model", str(card.get("name", path.stem))),
         ("file", str(path)),
-        ("trained on", f"{contents.get('episode_type')}: {card.get('data') or 'unknown data'}"),
+        *_data_use(contents).parts().items(),
         ("network", f"{contents.get('architecture')} ({sizes})"),
         ("command", str(card.get("command") or "unknown")),
     ]
@@ -187,9 +204,8 @@ def _card_lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]
     ]
     for name, label in METRIC_NAMES.items():
         if name in metrics:
-            measured = EPISODE_TYPES.get(str(metrics[name].get("episode_type")))
-            if measured and seen_in_training(str(contents.get("episode_type")), measured):
-                label += ", seen in training"
+            if uses := uses_of_metrics.get(name):
+                label += f", {' and '.join(uses)} these"
             lines.append((name, f"{_format_metrics(metrics[name])} ({label})"))
         elif name in not_measured:
             lines.append((name, f"not measured: {not_measured[name]}"))
@@ -212,12 +228,33 @@ def _format_errors(name: str, metrics: Mapping[str, Any]) -> str:
     return f"{name} {metrics['error_rate']:.2f} ({low:.2f} to {high:.2f})"
 
 
+def _data_use(contents: Mapping[str, Any]) -> "DataUse":
+    from biml.episodes.data_use import DataUse
+
+    info, card = _as_mapping(contents.get("info")), upgrade_card(contents.get("card"))
+    return DataUse.of_network(str(contents.get("episode_type") or ""), info, card)
+
+
+def _uses_of_metrics(contents: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """For each metric of a card how the model was made with the data that it was measured on."""
+    from biml.episodes.registry import EPISODE_TYPES
+
+    data_use = _data_use(contents)
+    metrics = upgrade_card(contents.get("card")).get("metrics", {})
+    kinds = {name: EPISODE_TYPES.get(str(of.get("episode_type"))) for name, of in metrics.items()}
+    return {name: data_use.uses(kind) for name, kind in kinds.items() if kind}
+
+
 def _format_metrics(metrics: Mapping[str, Any]) -> str:
     if "log_likelihood" in metrics:
+        cross_validated = ""
+        if "cross_validated" in metrics:
+            value = metrics["cross_validated"]
+            cross_validated = f"; {value:.1f} with the lapse rate fitted to other responses"
         return (
             f"log-likelihood {metrics['log_likelihood']:.1f} (SD {metrics['sd']:.1f}, "
             f"{metrics['repeats']} repeats), {metrics['symbols']} symbols, "
-            f"lapse {metrics['p_lapse']:g}"
+            f"lapse {metrics['p_lapse']:g}{cross_validated}"
         )
     accuracies = [
         f"{name} {_format_percent(metrics[name])}%"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biml.cli import add_data_dir, add_dir_model
+from biml.episodes.data_use import CAVEAT_MARK
 from biml.errors import UsageError
 from biml.evaluation.symbolic import SYMBOLIC
 from biml.reproduce.experiments import ALL_EXPERIMENTS, EXPERIMENTS
@@ -92,7 +93,7 @@ def print_results(results: "Results", out: Path) -> None:
     from rich.text import Text
 
     from biml.report.benchmarks import error_rate_table
-    from biml.report.html_tables import model_columns, rows_of
+    from biml.report.html_tables import CAVEAT_NOTE, model_columns, rows_of
     from biml.report.results import coerce_types
     from biml.report.schemas import TABLES
 
@@ -101,11 +102,12 @@ def print_results(results: "Results", out: Path) -> None:
         _print_grid(console, grid)
     statistics = coerce_types(results.tables["statistics"], TABLES["statistics"])
     statistics = statistics[statistics["experiment"] != "benchmarks"]
+    statistics = statistics.fillna({"uncertain": False, "uses": ""})
     for experiment, rows in statistics.groupby("experiment", sort=False):
         table = Table(title=str(experiment), title_justify="left", box=None, pad_edge=False)
         table.add_column("statistic", overflow="fold")
         table.add_column("model")
-        for name in ("published", "reproduced ± SE", "difference"):
+        for name in ("published", "reproduced, 95%", "difference"):
             table.add_column(name, justify="right")
         last = ""
         for row in rows_of(rows):
@@ -115,12 +117,22 @@ def print_results(results: "Results", out: Path) -> None:
                 Text("" if name == last else name),
                 Text(str(row.model)),
                 _published_text(row, digits),
-                _format_number(row.reproduced, digits) + _error_text(row, digits),
-                _format_number(row.difference, digits, sign=True),
+                *_reproduced_texts(row, digits),
             )
             last = name
         console.print(table)
         console.print()
+    if (statistics["uses"] != "").any():
+        console.print(CAVEAT_NOTE, style="dim")
+    if statistics["cross_validated"].notna().any():
+        console.print(
+            "Lapse rates are fitted to the responses that are scored. Cross-validated: fitted to "
+            "one half of them and scored on the other, as are the error rates of symbolic models.",
+            style="dim",
+        )
+    for model in results.models:
+        about = f" ({model.architecture})" if model.architecture else ""
+        console.print(f"{model.name}{about}: {model.data_use}", markup=False, style="dim")
     for line in exclusion_lines(results.exclusions):
         print(line, file=sys.stderr)
     page = out / "index.html"
@@ -169,9 +181,19 @@ def _published_text(row: Any, digits: int) -> str:
     return f"{_format_number(row.published_low, 0)} to {_format_number(row.published_high, 0)}"
 
 
-def _error_text(row: Any, digits: int) -> str:
-    error = _format_number(row.standard_error, digits)
-    return "" if error == "–" else f" ± {error}"
+def _reproduced_texts(row: Any, digits: int) -> tuple[str, str]:
+    """The reproduced value with its 95% interval, and the difference to the published one."""
+    if row.uncertain:
+        return "too few samples", ""
+    text = _format_number(row.reproduced, digits) + (CAVEAT_MARK if row.uses else "")
+    between = " "
+    if not math.isnan(row.cross_validated):
+        text += f"\ncross-validated {_format_number(row.cross_validated, digits)}"
+        between = "\n"
+    if not math.isnan(row.low):
+        low, high = (_format_number(end, digits) for end in (row.low, row.high))
+        text += f"{between}({low} to {high})"
+    return text, _format_number(row.difference, digits, sign=True)
 
 
 def _format_number(value: float, digits: int, *, sign: bool = False) -> str:

@@ -107,6 +107,7 @@ class EpisodeType:
         uses_study: whether its episodes have study examples.
         fold: the participants held out from its training; 0 for none.
         data_sources: what its training learns from, for model cards.
+        fitted_to: tasks to whose published responses rates of its training episodes were fitted.
         requirements: data folders without which it cannot be opened.
         label: of its models in tables and figures; by default the model's name.
         paper_model: the paper's model that it trains, for comparison with published values.
@@ -135,6 +136,7 @@ class EpisodeType:
     uses_study: bool = True
     fold: int = 0
     data_sources: tuple[str, ...] = ()
+    fitted_to: tuple[str, ...] = ()
     requirements: tuple[str, ...] = ()
     label: str = ""
     paper_model: str = ""
@@ -143,6 +145,11 @@ class EpisodeType:
         for name in ("max_input", "max_output") if self.meta_grammar else ():
             longest = max(getattr(self, name), getattr(self.meta_grammar, name))
             object.__setattr__(self, name, longest)
+
+    @property
+    def has_human_targets(self) -> bool:
+        """Whether the targets of its evaluation are people's answers instead of correct ones."""
+        return self.evaluation_task in (FEW_SHOT, OPEN_ENDED, PROBES)
 
     @property
     def supports_grammar_labels(self) -> bool:

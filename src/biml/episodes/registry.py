@@ -138,6 +138,10 @@ def _joint_type(name: str, summary: str, fold: int = 0) -> EpisodeType:
     )
 
 
+def _held_out(fold: int) -> str:
+    return f"fold {fold} held out from training, for evaluation"
+
+
 _PEOPLE = "participants of the open-ended task"
 _JOINT = "few-shot and open-ended training in one"
 
@@ -177,6 +181,7 @@ _ROWS = (
         "algebraic outputs with slips and noise at human rates",
         training=meta_training(add_study_queries, *_SLIPS_AND_NOISE),
         corruptions=_SLIPS_AND_NOISE,
+        fitted_to=(FEW_SHOT,),
         label="BIML (slips)",
         paper_model="MLC",
     ),
@@ -228,11 +233,8 @@ _ROWS = (
         vocabulary=CANONICAL_VOCAB,
     ),
     _open_ended_type("open_end_human_all", "all participants of the open-ended task"),
-    *(
-        _open_ended_type(f"open_end_human_cross{n}", f"{_PEOPLE}, fold {n} held out", n)
-        for n in FOLDS
-    ),
-    *(_joint_type(f"joint_cross{n}", f"{_JOINT}, fold {n} held out", n) for n in FOLDS),
+    *(_open_ended_type(f"open_end_human_cross{n}", f"{_PEOPLE}, {_held_out(n)}", n) for n in FOLDS),
+    *(_joint_type(f"joint_cross{n}", f"{_JOINT}, {_held_out(n)}", n) for n in FOLDS),
     _joint_type("joint", f'{_JOINT}, every participant ("MLC (joint)")'),
     _human_type(
         "open_end_freeform",
@@ -310,21 +312,6 @@ def evaluation_type(
         if (row.evaluation_task, row.vocabulary, row.fold, row.has_targets) == wanted:
             return row
     return None
-
-
-def seen_in_training(trained_on: str, evaluated_on: EpisodeType) -> bool:
-    """Whether a model's training episodes contain the human responses of an evaluation.
-
-    >>> folds = EPISODE_TYPES["open_end_human_cross1"], EPISODE_TYPES["open_end_human_cross2"]
-    >>> [seen_in_training("joint_cross1", fold) for fold in folds]  # the first is held out
-    [False, True]
-    """
-    training = EPISODE_TYPES.get(trained_on)
-    if training is None or not evaluated_on.has_targets:
-        return False
-    sources = {OPEN_ENDED: OPEN_ENDED_RESPONSES, PROBES: PROBE_RESPONSES}
-    held_out = training.fold and training.fold == evaluated_on.fold
-    return sources.get(evaluated_on.evaluation_task) in training.data_sources and not held_out
 
 
 def tasks_of(trained_on: str, vocabulary: Vocabulary) -> tuple[str, ...]:

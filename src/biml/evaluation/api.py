@@ -22,6 +22,7 @@ import numpy as np
 
 from biml import plugins
 from biml.episodes.corpus_file import register_corpus_of_model
+from biml.episodes.data_use import DataUse
 from biml.episodes.episode import Episode, Example
 from biml.episodes.registry import EPISODE_TYPES
 from biml.episodes.transforms import rename, symbols_used, undo_remapping
@@ -107,6 +108,13 @@ class Model:
     @property
     def symbols(self) -> tuple[str, ...]:
         return self.responder.symbols
+
+    @property
+    def data_use(self) -> DataUse:
+        """What it was trained on, fitted to and chosen by."""
+        if isinstance(self.responder, NetworkResponder):
+            return DataUse.of_network(self.episode_type, self.info, self.card)
+        return DataUse.of_responder(self.responder)
 
     @property
     def vocabulary(self) -> Vocabulary:

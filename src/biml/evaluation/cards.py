@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from biml.episodes.data_use import DataUse
 from biml.episodes.registry import EPISODE_TYPES, episode_type
 from biml.errors import BimlError, UsageError
 from biml.evaluation.measure import DEFAULT_REPEATS, count_changed_responses, evaluate_for_card
@@ -218,6 +219,7 @@ def _provenance(
         "torch": info.get("torch"),
         "biml": __version__,
         "data": "; ".join(dict.fromkeys(sources)),
+        "chosen_by": list(DataUse.of_network(contents["episode_type"], info, {}).chosen_by),
         "parents": [
             _parent_entry(parent) | {"history": _thin_log(segment.log)}
             for parent, segment in zip(parents, parent_segments, strict=True)

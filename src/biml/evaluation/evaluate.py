@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from biml.episodes import registry
+from biml.episodes.data_use import TRAINED, DataUse
 from biml.errors import UsageError
 from biml.evaluation.accuracy import (
     Accuracy,
@@ -17,11 +18,13 @@ from biml.evaluation.accuracy import (
 )
 from biml.evaluation.api import Model, load, whole_number
 from biml.evaluation.likelihood import (
+    CV_SPLITS,
     Likelihood,
     fit_lapse,
     likelihood,
     score_responses,
     token_scores,
+    with_cross_validation,
     with_standard_error,
 )
 from biml.evaluation.measure import DEFAULT_REPEATS
@@ -40,7 +43,7 @@ class Evaluation:
 
     Accuracies are of greedy responses, None without such queries; where the data hold human
     responses, they are the agreement with these. Likelihoods are of the responses in the data,
-    without a lapse and (`fitted`) at the best lapse rate.
+    without a lapse and (`fitted`) at the best lapse rate, with a cross-validated value.
     """
 
     model: str
@@ -49,20 +52,32 @@ class Evaluation:
     novel: Accuracy | None
     likelihood: Likelihood
     fitted: Likelihood
-    seen: bool
-    """Whether the model was trained on these responses."""
+    uses: tuple[str, ...]
+    """Whether the model was `trained on`, `fitted to` or `chosen by` these data."""
+    data_use: DataUse
+    """All that it was trained on, fitted to and chosen by."""
     errors: Mapping[str, ErrorRate] = field(default_factory=dict)
     """Error rates on novel queries by `Example.item`, of SCAN, COGS and corpora."""
+    agreement: bool = False
+    """Whether accuracies are the agreement with human responses."""
+
+    @property
+    def seen(self) -> bool:
+        """Whether the model was trained on these data."""
+        return TRAINED in self.uses
 
     def table(self) -> "pd.DataFrame":
         """One row per measure: `measure`, `value`, `standard_error`, `sd`, `n`, `p_lapse`.
 
-        `n` is the number of episodes, repeats of a likelihood, or queries of an error rate. The
-        standard error of a likelihood is over participants, or responses within items.
+        `n` is the number of episodes, repeats of a likelihood, halvings of a cross-validation, or
+        queries of an error rate. The standard error of a likelihood is over participants, or
+        responses within items. `uses` says whether the model was trained on, fitted to or chosen by
+        these data, `data_use` what else it was.
         """
         import pandas as pd
 
-        accuracies = (("accuracy_study", self.study), ("accuracy_novel", self.novel))
+        kind = "agreement" if self.agreement else "accuracy"
+        accuracies = ((f"{kind}_study", self.study), (f"{kind}_novel", self.novel))
         rows: list[tuple[object, ...]]
         rows = [
             (name, a.mean, a.standard_error, a.sd, a.n_episodes, None)
@@ -72,12 +87,17 @@ class Evaluation:
         for name, one in (("log_likelihood", self.likelihood), ("fitted", self.fitted)):
             n = len(one.by_repeat)
             rows.append((name, one.mean, one.standard_error, one.sd, n, one.p_lapse))
+        cross_validated = self.fitted.cross_validated
+        rows.append(("cross_validated", cross_validated, None, None, CV_SPLITS, None))
         for item, rate in self.errors.items():
             name = f"error_rate {item}".rstrip()
             rows.append((name, rate.percent, None, None, rate.n_queries, None))
         names = ["measure", "value", "standard_error", "sd", "n", "p_lapse"]
         table = pd.DataFrame(rows, columns=names)
-        return table.assign(model=self.model, episode_type=self.episode_type, seen=self.seen)
+        about = {"uses": ", ".join(self.uses), "data_use": str(self.data_use)}
+        return table.assign(
+            model=self.model, episode_type=self.episode_type, seen=self.seen, **about
+        )
 
     def _repr_html_(self) -> str:
         return str(self.table().to_html(index=False))
@@ -129,10 +149,23 @@ def evaluate(
     study, novel = study_and_novel(evaluation, presented, responses)
     scored = score_responses(model, evaluation, repeats=whole_number("repeats", repeats, 1))
     scores = token_scores(scored, evaluation.query_repeats)
-    seen = registry.seen_in_training(trained_on, row)
+    responder = model.responder if isinstance(model, Model) else model
+    data_use = model.data_use if isinstance(model, Model) else DataUse.of_responder(model)
     errors = error_rates(presented, responses) if row.is_corpus else {}
     plain, fitted = (
         with_standard_error(one, scored, evaluation.query_repeats)
         for one in (likelihood(scores), fit_lapse(scores))
     )
-    return Evaluation(name, row.name, study, novel, plain, fitted, seen, errors)
+    fitted = with_cross_validation(fitted, scored, responder, evaluation, task=row.evaluation_task)
+    return Evaluation(
+        name,
+        row.name,
+        study,
+        novel,
+        plain,
+        fitted,
+        data_use.uses(row, is_imported=evaluation.is_imported),
+        data_use,
+        errors,
+        row.has_human_targets,
+    )

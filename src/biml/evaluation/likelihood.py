@@ -17,11 +17,17 @@ from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, Example
 from biml.episodes.transforms import original_words, undo_remapping
 from biml.errors import UsageError
-from biml.evaluation.responder import Responder, check_lapse
+from biml.evaluation.responder import Responder, check_lapse, fit_candidates
 from biml.progress import Progress, no_progress
 
 LAPSE_GRID = (*(n / 100 for n in range(1, 10)), *(n / 10 for n in range(1, 10)))
 """The lapse rates that the fit tries, as published: 0.01 … 0.09, 0.1 … 0.9."""
+
+FINE_LAPSE_GRID = tuple(n / 100 for n in range(1, 100))
+"""All hundredths: the published 0.13 of the symbolic oracle is not in `LAPSE_GRID`."""
+
+CV_SPLITS = 100
+"""Random halvings of the responses that a cross-validated likelihood is averaged over."""
 
 
 def apply_lapse(log_prob: np.ndarray, p_lapse: float, n_symbols: int | np.ndarray) -> np.ndarray:
@@ -169,7 +175,8 @@ class Likelihood:
     """The log-likelihood of all responses: mean and sample SD (0 for one) over the repeats.
 
     `n_symbols` counts the symbols in one repeat, one end per response included. The standard error
-    is that of `standard_error_of_sum`, where it was computed.
+    is that of `standard_error_of_sum`, and the value of a fit at the rates fitted to other
+    responses that of `cross_validate`, where they were computed.
     """
 
     mean: float
@@ -178,6 +185,7 @@ class Likelihood:
     p_lapse: float
     by_repeat: tuple[float, ...]
     standard_error: float = float("nan")
+    cross_validated: float = float("nan")
 
 
 def likelihood(scores: Sequence[TokenScores], p_lapse: float = 0.0) -> Likelihood:
@@ -214,6 +222,32 @@ def with_standard_error(
     return replace(result, standard_error=copies * standard_error_of_sum(values, *names))
 
 
+def with_cross_validation(
+    result: Likelihood,
+    scored: Sequence[ScoredResponse],
+    responder: Responder,
+    evaluation: EvaluationSet,
+    *,
+    task: str,
+    grid: Sequence[float] = LAPSE_GRID,
+) -> Likelihood:
+    """Add the likelihood at rates fitted to other responses; see `cross_validate`.
+
+    Args:
+        scored: the responses as scored by the responder.
+        task: that the evaluation presents. Error rates that were fitted to its published responses
+            are fitted anew, beside the lapse rate; not those in the training of a network.
+    """
+    candidates = [scored]
+    if not evaluation.is_imported:
+        repeats = len(result.by_repeat)
+        others = fit_candidates(responder, task)
+        if len(others) > 1:
+            candidates = [score_responses(one, evaluation, repeats=repeats) for one in others]
+    value = evaluation.query_repeats * cross_validate(candidates, grid)
+    return replace(result, cross_validated=value)
+
+
 def standard_error_of_sum(
     values: Sequence[float], participants: Sequence[str], items: Sequence[str]
 ) -> float:
@@ -233,3 +267,69 @@ def standard_error_of_sum(
     with np.errstate(invalid="ignore"):  # impossible responses
         variances = [len(unit) * np.var(unit, ddof=1) for unit in units]
     return float(np.sqrt(sum(variances))) if variances else float("nan")
+
+
+def _by_lapse_rate(
+    scored: Sequence[ScoredResponse], grid: Sequence[float]
+) -> Float[np.ndarray, "rates responses"]:
+    """Each response's log-likelihood at each lapse rate, averaged over the repeats."""
+    tokens = np.concatenate([np.array(one.log_probs_by_repeat) for one in scored], axis=1)
+    lengths = [len(one.log_probs_by_repeat[0]) for one in scored]
+    n_symbols = np.repeat([one.n_symbols for one in scored], lengths)
+    starts = np.cumsum([0, *lengths[:-1]])
+    values = [apply_lapse(tokens, p_lapse, n_symbols).mean(axis=0) for p_lapse in grid]
+    return np.asarray(np.add.reduceat(np.array(values), starts, axis=1))
+
+
+def cross_validate(
+    candidates: Sequence[Sequence[ScoredResponse]],
+    grid: Sequence[float] = LAPSE_GRID,
+    *,
+    splits: int = CV_SPLITS,
+) -> float:
+    """Log-likelihood of all responses, each under the fit to the half without it.
+
+    The fit chooses one of the candidates and a lapse rate. Halves are random: of the participants
+    if there are several and all are known, else of the responses to each item.
+
+    Args:
+        candidates: models whose parameters were fitted to the responses in alternative to each
+            other, each with all responses; one where only the lapse rate is fitted.
+    Returns:
+        The mean over `splits` random halvings; NaN for a single participant or response.
+    """
+    values = np.concatenate([_by_lapse_rate(scored, grid) for scored in candidates])
+    participants = [one.participant for one in candidates[0]]
+    return mean_held_out(values, participants, [one.item for one in candidates[0]], splits=splits)
+
+
+def mean_held_out(
+    values: Float[np.ndarray, "fits responses"],
+    participants: Sequence[str],
+    items: Sequence[str],
+    *,
+    splits: int = CV_SPLITS,
+) -> float:
+    """The sum of `values` of responses, each of the fit that is best for the other half.
+
+    >>> mean_held_out(np.array([[-1.0, -1.0], [-9.0, -9.0]]), ["", ""], ["a", "a"])
+    -2.0
+    """
+    by_participant = all(participants) and len(set(participants)) > 1
+    units, unit_of = np.unique(
+        participants if by_participant else np.arange(len(items)), return_inverse=True
+    )
+    strata = np.unique(["" for _ in units] if by_participant else items, return_inverse=True)[1]
+    if len(units) < 2:
+        return float("nan")
+    rng = np.random.default_rng(0)
+    half = np.empty((splits, len(units)))
+    for row in half:
+        # Alternate units in a random order within strata, themselves in a random order.
+        order = np.lexsort((rng.random(len(units)), rng.permutation(len(units))[strata]))
+        row[order] = (np.arange(len(units)) + rng.integers(2)) % 2
+    held_out = np.zeros(splits)
+    for fitted in (half[:, unit_of], 1 - half[:, unit_of]):
+        best = (values @ fitted.T).argmax(axis=0)
+        held_out += (values[best] * (1 - fitted)).sum(axis=1)
+    return float(held_out.mean())

@@ -20,7 +20,12 @@ from biml.evaluation.accuracy import (
     study_and_novel,
     total_error_rate,
 )
-from biml.evaluation.likelihood import fit_lapse, score_responses, token_scores
+from biml.evaluation.likelihood import (
+    cross_validate,
+    fit_lapse,
+    score_responses,
+    token_scores,
+)
 from biml.evaluation.network import NetworkResponder, teacher_forced_exact_match
 from biml.networks.base import EpisodeNetwork
 from biml.paths import DataFolders
@@ -52,11 +57,16 @@ def exact_match_metrics(
 def log_likelihood_metrics(
     network: EpisodeNetwork, evaluation: EvaluationSet, repeats: int
 ) -> Metrics:
-    """Log-likelihood of human responses at the best lapse rate (SD over repeats)."""
+    """Log-likelihood of human responses at the best lapse rate (SD over repeats).
+
+    The cross-validated value has the lapse rate fitted to other responses.
+    """
     scored = score_responses(NetworkResponder(network), evaluation, repeats=repeats)
     fit = fit_lapse(token_scores(scored, evaluation.query_repeats))
+    held_out = evaluation.query_repeats * cross_validate([scored])
     return {
         "log_likelihood": round(fit.mean, 3),
+        "cross_validated": round(held_out, 3),
         "sd": round(fit.sd, 3),
         "symbols": fit.n_symbols,
         "p_lapse": fit.p_lapse,

@@ -8,7 +8,7 @@ import numpy as np
 
 from biml import plugins
 from biml.episodes.episode import Episode
-from biml.errors import UsageError
+from biml.errors import UsageError, unknown_name
 
 Response = tuple[str, ...]
 
@@ -59,6 +59,27 @@ class Responder(Protocol):
 
         After a lapse the model continues from the symbols given so far.
         """
+
+
+def symbolic_model(name: str) -> SymbolicModel:
+    """Return the row called `name`; a UsageError lists them all."""
+    if name not in SYMBOLIC:
+        plugins.load_installed()
+    if name not in SYMBOLIC:
+        raise unknown_name("symbolic model", name, SYMBOLIC)
+    return SYMBOLIC[name]
+
+
+def fit_candidates(responder: Responder, task: str) -> "Sequence[Responder]":
+    """The models among which a fit to the published responses of a task chose this one.
+
+    Itself alone unless its attribute `fitted_to` names the task; a responder without such
+    attributes was fitted to nothing.
+    """
+    if task not in getattr(responder, "fitted_to", ()):
+        return [responder]
+    candidates: Sequence[Responder] = responder.fit_candidates()  # type: ignore[attr-defined]
+    return candidates
 
 
 def check_lapse(p_lapse: float) -> None:

@@ -8,17 +8,17 @@ All are `TokenwiseModel`s: they define the probabilities of the next symbol, and
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 
 import numpy as np
 from jaxtyping import Float
 
-from biml import plugins
 from biml.episodes.episode import Episode
+from biml.episodes.episode_type import FEW_SHOT
 from biml.episodes.transforms import primitive_meanings
-from biml.errors import UsageError, unknown_name
+from biml.errors import UsageError
 from biml.evaluation.responder import (
     DEFAULT_MAX_LENGTH,
     SYMBOLIC,
@@ -27,13 +27,15 @@ from biml.evaluation.responder import (
     check_lapse,
 )
 from biml.evaluation.responder import register_responder as register_responder
+from biml.evaluation.responder import symbolic_model as symbolic_model
 from biml.grammar import GOLD, Grammar
 from biml.grammar.meta_grammar import COLOURS
 from biml.grammar.perturbations import (
+    CANDIDATE_RATES,
     HUMAN_RATES,
     SlipRates,
     all_argument_swaps,
-    enumerate_perturbed_grammars,
+    enumerate_slips,
 )
 from biml.rng import derive_seed
 
@@ -225,11 +227,11 @@ class Oracle(TokenwiseModel):
         """Yield equally likely translations: a word's known meaning, else any symbol."""
         yield tuple([known.get(word) for word in words])
 
-    def grammar_distribution(
+    def grammar_responses(
         self, grammar: Grammar, words: tuple[str, ...], symbols: tuple[str, ...]
-    ) -> Iterator[tuple[Grammar, float]]:
-        """Yield the grammars of all other responses with their probabilities."""
-        yield grammar, 1.0
+    ) -> Iterator[tuple[Response, float]]:
+        """Yield all other responses with their probabilities; one may recur."""
+        yield grammar.interpret(words), 1.0
 
     def next_token_fn(
         self, episode: Episode, words: tuple[str, ...], choices: tuple[str, ...]
@@ -258,8 +260,7 @@ class Oracle(TokenwiseModel):
         one_to_one = list(self.one_to_one_patterns(words, known, choices)) if share else []
         for pattern in one_to_one:
             weights[pattern] += share / len(one_to_one)
-        for altered, p in self.grammar_distribution(grammar, words, choices):
-            response = altered.interpret(words)
+        for response, p in self.grammar_responses(grammar, words, choices):
             weights[response if len(response) <= self.max_output else correct] += (1 - share) * p
         return {pattern: weight for pattern, weight in weights.items() if weight > 0}
 
@@ -277,13 +278,13 @@ class BiasOracle(Oracle):
     def p_one_to_one(self, words: tuple[str, ...]) -> float:
         return self.p / 2
 
-    def grammar_distribution(
+    def grammar_responses(
         self, grammar: Grammar, words: tuple[str, ...], symbols: tuple[str, ...]
-    ) -> Iterator[tuple[Grammar, float]]:
-        yield grammar, (1 - self.p) / (1 - self.p / 2)
+    ) -> Iterator[tuple[Response, float]]:
+        yield grammar.interpret(words), (1 - self.p) / (1 - self.p / 2)
         swapped = list(all_argument_swaps(grammar))
         for altered in swapped:
-            yield altered, self.p / 2 / len(swapped) / (1 - self.p / 2)
+            yield altered.interpret(words), self.p / 2 / len(swapped) / (1 - self.p / 2)
 
 
 @dataclass(frozen=True)
@@ -291,6 +292,15 @@ class SlipOracle(Oracle):
     """Symbolic (oracle/slips): the mixture that `transforms.add_slips` samples targets from."""
 
     rates: SlipRates = HUMAN_RATES
+
+    @property
+    def fitted_to(self) -> tuple[str, ...]:
+        """The tasks to whose published human responses its rates were fitted."""
+        return (FEW_SHOT,) if self.rates == HUMAN_RATES else ()
+
+    def fit_candidates(self) -> list["SlipOracle"]:
+        """The same model with all rates that the fit chose among."""
+        return [replace(self, rates=rates) for rates in CANDIDATE_RATES]
 
     def p_one_to_one(self, words: tuple[str, ...]) -> float:
         return self.rates.one_to_one_probability(words)
@@ -304,14 +314,10 @@ class SlipOracle(Oracle):
             meanings = {**known, **dict(zip(unknown, drawn, strict=True))}
             yield tuple([meanings[word] for word in words])
 
-    def grammar_distribution(
+    def grammar_responses(
         self, grammar: Grammar, words: tuple[str, ...], symbols: tuple[str, ...]
-    ) -> Iterator[tuple[Grammar, float]]:
-        variants = self.rates.rule_variants(grammar, symbols)
-        for number, rule in enumerate(grammar.rules):
-            if not set(rule.words) <= set(words):
-                variants[number] = ((rule, 1.0),)  # not used by this query
-        return enumerate_perturbed_grammars(variants)
+    ) -> Iterator[tuple[Response, float]]:
+        return enumerate_slips(grammar, words, symbols).probabilities(self.rates)
 
 
 def episode_grammar(episode: Episode, default: Grammar) -> Grammar:
@@ -409,12 +415,3 @@ _BUILTIN = (
     ),
 )
 SYMBOLIC |= {row.name: row for row in _BUILTIN}
-
-
-def symbolic_model(name: str) -> SymbolicModel:
-    """Return the row called `name`; a UsageError lists them all."""
-    if name not in SYMBOLIC:
-        plugins.load_installed()
-    if name not in SYMBOLIC:
-        raise unknown_name("symbolic model", name, SYMBOLIC)
-    return SYMBOLIC[name]

@@ -5,10 +5,11 @@ People also err in one rule only, with another symbol for a word or swapped argu
 function, and more often in longer queries: slips model that.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
-from math import prod
 from random import Random
 
 from biml.grammar.grammar import Grammar, Rule
@@ -99,6 +100,60 @@ class SlipRates:
 HUMAN_RATES = SlipRates()
 """Maximum-likelihood rates of the human few-shot responses (`benchmarks/fit_slip_rates.py`)."""
 
+CANDIDATE_RATES = tuple(
+    SlipRates(*rates)
+    for rates in product(
+        (0, 0.01, 0.02, 0.03, 0.04), (0, 0.02, 0.04, 0.06, 0.08, 0.1), (0, 0.005, 0.01, 0.02)
+    )
+)
+"""The grid that `HUMAN_RATES` are from, for cross-validation."""
+
+
+@dataclass(frozen=True)
+class SlipOutputs:
+    """Outputs of a grammar with slips, for any rates.
+
+    `counts` says for each output, number of substituted words and number of swapped functions how
+    many readings of the rules have them; the other fields count the words and functions that could.
+    """
+
+    counts: Mapping[tuple[tuple[str, ...], int, int], int]
+    n_words: int
+    n_functions: int
+    n_symbols: int
+
+    def probabilities(self, rates: SlipRates) -> Iterator[tuple[tuple[str, ...], float]]:
+        """Yield outputs with their probabilities, which sum to 1; an output may recur."""
+        for (output, substituted, swapped), count in self.counts.items():
+            p = count * (rates.p_substitute / self.n_symbols) ** substituted
+            p *= (1 - rates.p_substitute) ** (self.n_words - substituted)
+            p *= rates.p_swap**swapped * (1 - rates.p_swap) ** (self.n_functions - swapped)
+            yield output, p
+
+
+@lru_cache(maxsize=256)
+def enumerate_slips(
+    grammar: Grammar, words: tuple[str, ...], symbols: tuple[str, ...]
+) -> SlipOutputs:
+    """Interpret a query under every reading of the rules that it uses."""
+    n_words = n_functions = 0
+    variants: list[list[tuple[Rule, int, int]]] = []
+    for rule, readings in zip(
+        grammar.rules, HUMAN_RATES.rule_variants(grammar, symbols), strict=True
+    ):
+        used = len(readings) > 1 and set(rule.words) <= set(words)
+        is_word = rule.lhs_pattern == "."
+        n_words += used and is_word
+        n_functions += used and not is_word
+        altered = [(other, int(is_word), int(not is_word)) for other, _ in readings[1:]]
+        variants.append([(rule, 0, 0), *(altered if used else ())])
+    counts = Counter(
+        (Grammar(rules).interpret(words), sum(substituted), sum(swapped))
+        for reading in product(*variants)
+        for rules, substituted, swapped in [zip(*reading, strict=True)]
+    )
+    return SlipOutputs(counts, n_words, n_functions, len(symbols))
+
 
 def sample_perturbed_grammar(variants: Sequence[RuleVariants], rng: Random) -> Grammar | None:
     """Sample one reading of each rule; None if every one is the rule itself."""
@@ -106,14 +161,6 @@ def sample_perturbed_grammar(variants: Sequence[RuleVariants], rng: Random) -> G
     if not any(picks):
         return None
     return Grammar(tuple([each[pick][0] for each, pick in zip(variants, picks, strict=True)]))
-
-
-def enumerate_perturbed_grammars(
-    variants: Sequence[RuleVariants],
-) -> Iterator[tuple[Grammar, float]]:
-    """Yield every combination of readings with its probability, the original grammar first."""
-    for readings in product(*variants):
-        yield Grammar(tuple([rule for rule, _ in readings])), prod(p for _, p in readings)
 
 
 def _pick_variant(variants: RuleVariants, u: float) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from biml.report.html_tables import FITTED_MARK, ModelColumn
+from biml.report.html_tables import ModelColumn
 
 TEXT_COLOUR = "#1b1d22"
 """Of text and axes; the page replaces it by the colour of its own text."""
@@ -85,8 +85,8 @@ def line_style(column: ModelColumn) -> str:
     return _LINE_STYLES[(column.number - 1) % len(_LINE_STYLES)] if column.number else "-"
 
 
-def row_label(column: ModelColumn, fitted: frozenset[str], task: str) -> str:
-    return wrap_label(column.label) + (FITTED_MARK if task in fitted else "")
+def row_label(column: ModelColumn, mark: str) -> str:
+    return wrap_label(column.label) + mark
 
 
 def wrap_label(label: str) -> str:

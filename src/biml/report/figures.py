@@ -29,7 +29,7 @@ from biml.report.figure_style import (
     wrap_label,
 )
 from biml.report.html_tables import (
-    FITTED_MARK,
+    CAVEAT_NOTE,
     PATTERN_DESCRIPTIONS,
     PATTERN_LABELS,
     TASK_LABELS,
@@ -44,7 +44,7 @@ from biml.report.tables import fold_note, overall_likelihoods
 ZOOM = 1.3
 """The enlarged axis of likelihoods shows models within this factor of the best."""
 
-HOLLOW = f"Hollow and {FITTED_MARK}: the model was trained on these responses."
+HOLLOW = f"Hollow: the model was trained on or fitted to these responses. {CAVEAT_NOTE}"
 
 FigureFn = Callable[[Tables, ModelColumns], RenderedFigure | None]
 
@@ -128,7 +128,9 @@ def _plot_likelihoods(panel: Axes, rows: pd.DataFrame, shown: ModelColumns) -> N
                 markersize=6,
                 capsize=3,
             )
-    label_rows(panel, [row_label(column, column.within_sample, task) for column in shown])
+    label_rows(
+        panel, [row_label(column, column.mark(task, of_likelihood=True)) for column in shown]
+    )
     panel.set_xlabel("log-likelihood (nats)")
     panel.xaxis.set_major_locator(MaxNLocator(5))  # more labels would touch
 
@@ -244,7 +246,7 @@ def open_ended_patterns(tables: Tables, columns: ModelColumns) -> RenderedFigure
         if people is not None:
             dashed: Any = {"color": TEXT_COLOUR, "linewidth": 0.9, "linestyle": "--"}
             panel.axvline(people.percent, zorder=0, **dashed)
-        label_rows(panel, [row_label(column, column.fitted_to, "open_ended") for column in rows])
+        label_rows(panel, [row_label(column, column.mark("open_ended")) for column in rows])
         if panel is not grid[0]:
             panel.set_yticklabels([])
         panel.grid(axis="y", visible=False)
@@ -296,7 +298,7 @@ def mutual_exclusivity(tables: Tables, columns: ModelColumns) -> RenderedFigure 
         panel.set(title=title, ylim=(-3, 103), xticks=ticks)
         panel.set_xlabel("counter-examples among study examples")
     grid[0].set_ylabel("consistent responses (%)")
-    labels = [row_label(column, column.fitted_to, "probes") for column in shown]
+    labels = [row_label(column, column.mark("probes")) for column in shown]
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
     return render(
         figure,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from biml.episodes.data_use import CAVEAT_MARK, TASK_DATA
 from biml.report.results import Results
 from biml.report.schemas import PEOPLE
 
@@ -15,8 +16,7 @@ Tables = dict[str, pd.DataFrame]
 
 MISSING = "–"
 
-FITTED_MARK = "†"
-"""Marks a score of a model on responses that it was trained on."""
+CAVEAT_NOTE = f"{CAVEAT_MARK}: the model was trained on, fitted to or chosen by these data."
 
 TASK_LABELS = {"few_shot": "Few-shot task", "open_ended": "Open-ended task", "probes": "Probes"}
 
@@ -76,9 +76,16 @@ class ModelColumn:
     kind: str  # `people`, `network` or `symbolic`
     number: int  # of its column, 0 for people; determines colour and marker
     fitted_to: frozenset[str] = frozenset()
-    """Tasks whose human responses the network was trained on."""
+    """Tasks whose human responses the model was trained on or fitted to."""
     within_sample: frozenset[str] = frozenset()
     """Tasks whose likelihood was computed within sample."""
+    chosen_by: frozenset[str] = frozenset()
+    """Tasks by whose scores the model was chosen."""
+
+    def mark(self, task: str, *, of_likelihood: bool = False) -> str:
+        """The mark of its scores in a task: `CAVEAT_MARK` or nothing."""
+        fitted = self.within_sample if of_likelihood else self.fitted_to
+        return CAVEAT_MARK if task in fitted | self.chosen_by else ""
 
 
 ModelColumns = tuple[ModelColumn, ...]
@@ -102,6 +109,7 @@ def model_columns(results: Results) -> ModelColumns:
         seen = likelihoods[likelihoods["within_sample"].fillna(False)]
         within = {str(m): frozenset(rows["task"]) for m, rows in seen.groupby("model")}
     fitted = {model.name: frozenset(model.fitted_to.split()) for model in results.models}
+    chosen = {model.name: frozenset(model.chosen_by.split()) for model in results.models}
     return tuple(
         ModelColumn(
             name,
@@ -110,6 +118,7 @@ def model_columns(results: Results) -> ModelColumns:
             number,
             fitted.get(name, frozenset()) | within.get(name, frozenset()),
             within.get(name, frozenset()),
+            chosen.get(name, frozenset()),
         )
         for number, (name, (label, kind)) in enumerate(every.items())
     )
@@ -219,8 +228,8 @@ class TableSpec:
         column: a row for each model and a column for each heading that it returns.
         cells: a row for each model, with these cells by heading.
 
-    `task` is the only task to include (empty: all), and `fitted` the attribute of `ModelColumn`
-    with the tasks whose scores get a mark.
+    `task` is the only task to include (empty: all). Scores get the mark of `ModelColumn.mark`, or
+    one where the column `uses` of the table of results says so.
     """
 
     title: str
@@ -232,7 +241,7 @@ class TableSpec:
     cells: Mapping[str, MakeCell] = field(default_factory=dict)
     task: str = ""
     prepare: Callable[[pd.DataFrame, Tables], pd.DataFrame] = lambda frame, tables: frame
-    fitted: str = "fitted_to"
+    of_likelihood: bool = False
 
 
 def make_table(spec: TableSpec, tables: Tables, columns: ModelColumns) -> HtmlTable | None:
@@ -251,18 +260,21 @@ def make_table(spec: TableSpec, tables: Tables, columns: ModelColumns) -> HtmlTa
     cells: dict[object, dict[object, Cell]] = {}
     for row in rows_of(frame):
         model = by_name[row.model]
-        mark = getattr(row, "task", spec.task) in getattr(model, spec.fitted)
-        has_mark |= mark
+        mark = model.mark(getattr(row, "task", spec.task), of_likelihood=spec.of_likelihood)
+        if hasattr(row, "uses"):
+            mark = CAVEAT_MARK if row.uses else ""
+        has_mark |= bool(mark)
         if spec.rows:
             key = tuple(getattr(row, name) for name in headed)
             cells.setdefault(key, {})[model] = marked(spec.cell(row), mark)
             continue
         made = spec.cells or {spec.column(row) if spec.column else "": spec.cell}
         for head, make in made.items():
-            cells.setdefault(model, {})[head] = marked(make(row), mark and head != "Responses")
+            plain = head in ("Responses", "Noise ceiling")
+            cells.setdefault(model, {})[head] = marked(make(row), "" if plain else mark)
     note = spec.note
     if has_mark:
-        note += f" {FITTED_MARK}: the model was trained on these responses."
+        note += f" {CAVEAT_NOTE}"
     if spec.rows:
         heads = [Header(spec.rows[name], False) for name in headed]
         heads += [Header(column.label, True, column.number) for column in shown]
@@ -281,8 +293,34 @@ def make_table(spec: TableSpec, tables: Tables, columns: ModelColumns) -> HtmlTa
     return HtmlTable(spec.title, note, tuple(heads), rows, tuple(c.number for c in shown))
 
 
-def marked(cell: Cell, mark: bool) -> Cell:
-    return replace(cell, text=cell.text + FITTED_MARK) if mark and cell.text != MISSING else cell
+def marked(cell: Cell, mark: str) -> Cell:
+    return replace(cell, text=cell.text + mark) if cell.text != MISSING else cell
+
+
+def models_table(results: Results) -> list[HtmlTable]:
+    """What the models are, and the data that they were made with."""
+    heads = ["", "Network", "Trained on", "Trained on or fitted to", "Chosen by"]
+    rows = tuple(
+        (
+            Cell(model.label or model.name),
+            Cell(model.architecture or ("symbolic" if model.kind == "symbolic" else MISSING)),
+            Cell(model.trained_on or MISSING),
+            *(
+                Cell("; ".join(TASK_DATA.get(task, task) for task in tasks.split()) or MISSING)
+                for tasks in (model.fitted_to, model.chosen_by)
+            ),
+        )
+        for model in results.models
+    )
+    note = (
+        "Trained on: episode types, and what their episodes are from. Trained on or fitted to: "
+        "responses of people in the training episodes, or that error rates were fitted to. Chosen "
+        f"by: scores by which the model was chosen among others. {CAVEAT_MARK}: a score on such "
+        "data. Lapse rates of all models are fitted to the responses that they are scored on."
+    )
+    every = tuple(Header(head, False) for head in heads)
+    numbers = tuple(range(1, len(rows) + 1))
+    return [HtmlTable("Models", note, every, rows, numbers)] if rows else []
 
 
 def _as_float(value: Any) -> float:

@@ -23,7 +23,14 @@ from biml.report.answers import (
     probe_responses,
 )
 from biml.report.figure_style import TEXT_COLOUR, RenderedFigure, colour
-from biml.report.html_tables import ModelColumns, Tables, format_number, label, model_columns
+from biml.report.html_tables import (
+    ModelColumns,
+    Tables,
+    format_number,
+    label,
+    model_columns,
+    models_table,
+)
 from biml.report.results import Results, exclusion_matrix, read_results
 from biml.report.tables import make_tables, measure_tables
 
@@ -106,7 +113,9 @@ def _template_values(
     grids = make_tables(tables, columns)
     tasks = [*PAPER_TASKS, *(name for _, name, _ in custom.values())]
     measures = {task: measure_tables(task, tables, columns) for task in tasks}
+    grids["models"] = models_table(results)
     sections = {
+        ("models", "What the models were made with"): grids["models"],
         ("few-shot", "Few-shot task"): "few_shot" in answers
         or grids["few_shot"]
         or grids["by_query"]

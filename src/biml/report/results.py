@@ -9,6 +9,7 @@ from typing import TypeVar
 import pandas as pd
 
 from biml.analysis.typed_tables import read_typed_table, table_bytes
+from biml.episodes.data_use import TASK_DATA
 from biml.errors import FormatError, UsageError
 from biml.io import atomic_write, check_creatable, read_bytes, typed_field
 from biml.report.schemas import (
@@ -38,7 +39,21 @@ class ModelInfo:
     name: str
     label: str  # for readers
     kind: str  # `network` or `symbolic`
-    fitted_to: str = ""  # tasks whose human responses it was trained on, with blanks between
+    fitted_to: str = ""  # tasks whose human responses it was trained on or fitted to
+    chosen_by: str = ""  # tasks by whose scores it was chosen; both with blanks between
+    architecture: str = ""
+    trained_on: str = ""  # for readers
+
+    @property
+    def data_use(self) -> str:
+        """What it was trained on, fitted to and chosen by, in words."""
+        fitted_to, chosen_by = (
+            ", ".join(TASK_DATA.get(task, task) for task in tasks.split())
+            for tasks in (self.fitted_to, self.chosen_by)
+        )
+        parts = {"trained on": self.trained_on, "trained on or fitted to": fitted_to}
+        parts["chosen by"] = chosen_by
+        return "; ".join(f"{use} {of}" for use, of in parts.items() if of) or "fitted to nothing"
 
 
 @dataclass(frozen=True)
@@ -176,7 +191,11 @@ def read_results(folder: Path) -> Results:
                 quick=typed_field(about, "quick", bool),
                 seed=typed_field(about, "seed", int),
                 models=_read_rows(
-                    about, "models", ModelInfo, "name label kind" + " fitted_to" * (not old)
+                    about,
+                    "models",
+                    ModelInfo,
+                    "name label kind",
+                    "" if old else "fitted_to chosen_by architecture trained_on",
                 ),
                 experiments=tuple(map(str, typed_field(about, "experiments", list))),
                 exclusions=_read_rows(about, key, Exclusion, f"model experiment {names}"),
@@ -193,9 +212,19 @@ def read_results(folder: Path) -> Results:
     )
 
 
-def _read_rows(about: object, key: str, kind: type[T], names: str) -> tuple[T, ...]:
+def _read_rows(
+    about: object, key: str, kind: type[T], names: str, optional: str = ""
+) -> tuple[T, ...]:
     rows = typed_field(about, key, list)
-    return tuple(kind(*(typed_field(row, name, str) for name in names.split())) for row in rows)
+    return tuple(
+        kind(
+            **{
+                name: typed_field(row, name, str)
+                for name in (*names.split(), *(n for n in optional.split() if n in row))
+            }
+        )
+        for row in rows
+    )
 
 
 def _read_tables(folder: Path, format_3: bool) -> dict[str, pd.DataFrame]:

@@ -17,11 +17,11 @@ _COUNTS = (
     "sample repeats symbols responses n count pool_size counter_examples segment step episodes "
     "seed networks output_length total"
 )
-_FLAGS = "within_sample long_output"
+_FLAGS = "within_sample long_output uncertain"
 _NUMBERS = (
     "p_lapse log_likelihood sd difference low high mean accuracy r p noise_ceiling percent "
     "estimate standard_error z train_loss val_loss value published published_low published_high "
-    "published_sd published_best reproduced error_rate ratio"
+    "published_sd published_best reproduced error_rate ratio cross_validated"
 )
 _TYPES = {
     name: kind
@@ -75,11 +75,13 @@ _TABLES = (
         "likelihoods",
         3,
         "model task fold repeats p_lapse log_likelihood sd symbols responses within_sample "
-        "standard_error?",
+        "standard_error? cross_validated?",
         "log-likelihood of people's responses at the fitted lapse rate; fold is empty, 1 to 5, or "
         "`all` for the sum of the folds; sd is over repeats; within_sample: the model was trained "
-        "on these responses (empty where unknown); standard_error is over participants or, where "
-        "any is unknown, over responses within items",
+        "on these responses or its error rates were fitted to them (empty where unknown); "
+        "cross_validated: the lapse rate, and the error rates of a symbolic model, fitted to one "
+        "half of the responses and scored on the other, mean of random halvings; standard_error is "
+        "over participants or, where any is unknown, over responses within items",
     ),
     _table(
         "likelihoods_by_item",
@@ -181,11 +183,15 @@ _TABLES = (
         "statistics",
         3,
         "experiment statistic model published published_low published_high published_sd "
-        "published_best reproduced difference standard_error?",
+        "published_best reproduced difference standard_error? low? high? cross_validated? uses? "
+        "uncertain?",
         "a published statistic and the reproduced one: the published value, with its SD over runs "
         "and the best run where stated, or a range read off a graph; difference is to the value, "
         "or to the nearer end of the range; reproduced is empty for a model that was not run; "
-        "standard_error is that of the reproduced statistic",
+        "standard_error and the 95% interval from low to high are those of the reproduced "
+        "statistic, cross_validated a likelihood at rates fitted to other responses; uses says "
+        "whether the model was trained on, fitted to or chosen by the data of the statistic, and "
+        "uncertain whether there were too few samples to tell anything",
     ),
 )
 

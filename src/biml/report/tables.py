@@ -10,7 +10,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from biml.report.benchmarks import error_rate_table
 from biml.report.html_tables import (
-    FITTED_MARK,
+    CAVEAT_NOTE,
     MISSING,
     PATTERN_LABELS,
     TASK_LABELS,
@@ -79,11 +79,15 @@ def _error_line(row: Any, digits: int = 1) -> str:
 
 def _statistic_cell(row: Any) -> Cell:
     digits = row.digits
+    if row.uncertain:
+        return Cell("too few samples", "")
     if pd.notna(row.published):
         published = format_number(row.published, digits)
     else:
         published = format_interval(row.published_low, row.published_high, 0)
-    error = _error_line(row, digits)
+    error = format_interval(row.low, row.high, digits) or _error_line(row, digits)
+    if pd.notna(row.cross_validated):
+        error = _lines(error, f"cross-validated {format_number(row.cross_validated, digits)}")
     if not published:
         return number_cell(row.reproduced, digits, error)
     change = format_number(row.difference, digits)
@@ -100,11 +104,8 @@ def _with_digits(frame: pd.DataFrame, tables: Tables) -> pd.DataFrame:
     frame = frame[frame["experiment"] != "benchmarks"]
     largest = frame[["reproduced", "published"]].abs().max(axis=1)
     largest = largest.groupby([frame["experiment"], frame["statistic"]]).transform("max")
-    tasks = {"open-ended": "open_ended", "probes": "probes"}
-    return frame.assign(
-        digits=largest.le(1).map({True: 3, False: 1}),
-        task=frame["experiment"].map(tasks).fillna(""),
-    )
+    frame = frame.fillna({"uncertain": False, "uses": ""})
+    return frame.assign(digits=largest.le(1).map({True: 3, False: 1}))
 
 
 def _with_margins(frame: pd.DataFrame, tables: Tables) -> pd.DataFrame:
@@ -210,11 +211,14 @@ def _likelihoods(task: str, title: str) -> TableSpec:
     return TableSpec(
         title,
         "Nats; closer to 0 is better. SE: of the sum over participants or, where they are unknown, "
-        "over responses within queries. SD: over repeats with random orders and remappings.",
+        "over responses within queries. SD: over repeats with random orders and remappings. The "
+        "lapse rate is fitted to these responses. Cross-validated: fitted to one half of them and "
+        "scored on the other, as are the error rates of symbolic models; mean of random halvings.",
         "likelihoods",
         cells={
             "Log-likelihood": _total_likelihood_cell,
             "Per symbol": lambda row: number_cell(row.log_likelihood / row.symbols, 3),
+            "Cross-validated": lambda row: number_cell(row.cross_validated),
             "Lapse rate": lambda row: number_cell(row.p_lapse, 2),
             "Responses": lambda row: number_cell(
                 row.responses, 0, f"{format_number(row.symbols, 0)} symbols"
@@ -222,7 +226,7 @@ def _likelihoods(task: str, title: str) -> TableSpec:
         },
         task=task,
         prepare=lambda frame, tables: overall_likelihoods(frame),
-        fitted="within_sample",
+        of_likelihood=True,
     )
 
 
@@ -234,7 +238,7 @@ def _likelihood_details(title: str, table: str, rows: Mapping[str, str]) -> Tabl
         _log_likelihood_cell,
         rows={**rows, "task_label": "Task"},
         prepare=_fold_rows if table == "likelihoods" else _likelihood_rows,
-        fitted="within_sample",
+        of_likelihood=True,
     )
 
 
@@ -246,7 +250,7 @@ def _comparison_table(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
 
     def name(row: Any, model: str) -> Cell:
         column: ModelColumn = by_name[model]
-        return marked(Cell(column.label), row.task in column.within_sample)
+        return marked(Cell(column.label), column.mark(row.task, of_likelihood=True))
 
     rows = tuple(
         (
@@ -266,7 +270,7 @@ def _comparison_table(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
     note = (
         "Log-likelihood of the model minus that of the other, in nats, with a bootstrap interval "
         "over participants, or over the responses within each query (none for a single one). "
-        f"{FITTED_MARK}: trained on these responses, which is an advantage."
+        f"{CAVEAT_NOTE}"
     )
     return [HtmlTable("Differences between models", note, tuple(heads), rows)]
 
@@ -284,7 +288,7 @@ TABLE_SPECS: dict[str, tuple[TableSpec, ...]] = {
     "published": (
         TableSpec(
             "Published and reproduced statistics",
-            "Reproduced; below it the standard error, the paper's value and the difference to it, "
+            "Reproduced; below it the 95% interval, the paper's value and the difference to it, "
             "or to a range read off a graph. SD and best run: of the paper's runs.",
             "statistics",
             _statistic_cell,

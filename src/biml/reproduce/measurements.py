@@ -4,7 +4,7 @@ A measurement is a function from a model to tables of `biml.report.schemas`. Rai
 its results change, so that cached ones are computed again.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from biml.analysis.scoring import (
     summed_by,
     to_table,
 )
+from biml.episodes.data_use import FITTED, TRAINED
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode_type import (
     FEW_SHOT,
@@ -33,8 +34,10 @@ from biml.episodes.registry import episode_type
 from biml.errors import UsageError
 from biml.evaluation.accuracy import accuracy, max_response_length
 from biml.evaluation.likelihood import (
+    FINE_LAPSE_GRID,
     LAPSE_GRID,
     ScoredResponse,
+    cross_validate,
     fit_lapse,
     likelihood,
     score_responses,
@@ -42,7 +45,7 @@ from biml.evaluation.likelihood import (
     with_standard_error,
 )
 from biml.evaluation.network import NetworkResponder, teacher_forced_exact_match
-from biml.evaluation.responder import Responder
+from biml.evaluation.responder import Responder, fit_candidates
 from biml.reproduce.experiments import (
     REGISTERED,
     MeasurementContext,
@@ -52,9 +55,6 @@ from biml.reproduce.experiments import (
     task_symbols,
 )
 from biml.reproduce.models import EvaluatedModel
-
-FINE_LAPSE_GRID = tuple(n / 100 for n in range(1, 100))
-"""Lapse rates for symbolic models: the published 0.13 of the oracle is not in `LAPSE_GRID`."""
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,16 @@ def few_shot_likelihood(context: MeasurementContext) -> Tables:
     evaluation = _evaluation_set(context, FEW_SHOT, original_names=bool(symbols))
     # Remapping changes nothing for a symbolic model of this task.
     repeats = 1 if context.model.symbolic else context.workload.few_shot_repeats
-    scored = score_responses(context.model.responder(symbols), evaluation, repeats=repeats)
-    return _likelihood_tables(context, FEW_SHOT, {"": scored})
+    responder = context.model.responder(symbols)
+    scored = score_responses(responder, evaluation, repeats=repeats)
+    others = [] if evaluation.is_imported else fit_candidates(responder, FEW_SHOT)
+    several = others if len(others) > 1 else []
+    candidates = [score_responses(one, evaluation, repeats=repeats) for one in several]
+    within_sample = _within_sample(FITTED in context.model.uses(FEW_SHOT), evaluation)
+    return _likelihood_tables(context, FEW_SHOT, {"": scored}, within_sample, candidates)
 
 
-@_measures("open_ended_likelihood", 5, OPEN_ENDED, "open_ended_repeats", cost=70)
+@_measures("open_ended_likelihood", 6, OPEN_ENDED, "open_ended_repeats", cost=70)
 def open_ended_likelihood(context: MeasurementContext) -> Tables:
     """Likelihood of each response set, by the model whose training held its participant out."""
     scored_by_fold: dict[str, list[ScoredResponse]] = {}
@@ -133,19 +138,19 @@ def open_ended_likelihood(context: MeasurementContext) -> Tables:
         scored_by_fold[str(fold or "")] = score_responses(
             responder(), evaluation, repeats=context.workload.open_ended_repeats
         )
-    fitted = "" in scored_by_fold and not context.model.symbolic
+    fitted = "" in scored_by_fold and TRAINED in context.model.uses(OPEN_ENDED)
     within_sample = _within_sample(fitted, evaluation)
     return _likelihood_tables(context, OPEN_ENDED, scored_by_fold, within_sample)
 
 
-@_measures("probe_likelihood", 4, PROBES, "few_shot_repeats", cost=10)
+@_measures("probe_likelihood", 5, PROBES, "few_shot_repeats", cost=10)
 def probe_likelihood(context: MeasurementContext) -> Tables:
     """Likelihood of people's responses to the probe trials, over the allowed outputs."""
     evaluation = _evaluation_set(context, PROBES)
     scored = score_responses(
         context.model.responder(), evaluation, repeats=context.workload.few_shot_repeats
     )
-    fitted = context.model.trained_on == context.model.evaluation_type(PROBES)
+    fitted = TRAINED in context.model.uses(PROBES)
     within_sample = _within_sample(fitted, evaluation)
     return _likelihood_tables(context, PROBES, {"": scored}, within_sample)
 
@@ -188,13 +193,18 @@ def _likelihood_tables(
     task: str,
     scored_by_fold: dict[str, list[ScoredResponse]],
     within_sample: bool | None = False,
+    candidates: Sequence[Sequence[ScoredResponse]] = (),
 ) -> Tables:
-    """Likelihoods of all folds at the one lapse rate that is best for their sum."""
+    """Likelihoods of all folds at the one lapse rate that is best for their sum.
+
+    `candidates` are those of `cross_validate`; by default only the lapse rate is fitted.
+    """
     every = [one for scored in scored_by_fold.values() for one in scored]
     grid = FINE_LAPSE_GRID if context.model.symbolic else LAPSE_GRID
     best = fit_lapse(token_scores(every), grid)
     groups = scored_by_fold if len(scored_by_fold) == 1 else {**scored_by_fold, "all": every}
     name = context.model.name
+    cross_validated = cross_validate(candidates or [every], grid)
     rows = [
         {
             "model": name,
@@ -208,6 +218,7 @@ def _likelihood_tables(
             "responses": len(scored),
             "within_sample": within_sample,
             "standard_error": result.standard_error,
+            "cross_validated": cross_validated if len(scored) == len(every) else None,
         }
         for fold, scored in groups.items()
         for result in [with_standard_error(likelihood(token_scores(scored), best.p_lapse), scored)]
@@ -292,7 +303,9 @@ def registered_results(context: MeasurementContext) -> Tables:
             repeats = context.workload.few_shot_repeats
             scored = score_responses(context.model.responder(), evaluation, repeats=repeats)
             # Whether a plugin's type is trained on these people is not known.
-            seen = None if context.model.trained_on == name else False
+            unknown = context.model.trained_on == name
+            uses = context.model.uses(row.evaluation_task)
+            seen = None if unknown else TRAINED in uses or FITTED in uses
             tables |= _likelihood_tables(context, name, {"": scored}, seen)
             del tables["scored"]
         parts.append(tables)

@@ -12,14 +12,10 @@ from typing import Any
 
 from biml.analysis.responses import PEOPLE
 from biml.episodes.cogs import COGS_TYPES
-from biml.episodes.episode_type import FOLDS, OPEN_ENDED, PROBES, PUBLISHED_VOCAB, EpisodeType
+from biml.episodes.data_use import DataUse
+from biml.episodes.episode_type import FOLDS, PUBLISHED_VOCAB, EpisodeType
 from biml.episodes.parts import OPEN
-from biml.episodes.registry import (
-    EPISODE_TYPES,
-    OPEN_ENDED_RESPONSES,
-    PROBE_RESPONSES,
-    evaluation_type,
-)
+from biml.episodes.registry import EPISODE_TYPES, evaluation_type
 from biml.episodes.scan import SCAN_TYPES
 from biml.errors import UsageError
 from biml.evaluation.network import NetworkResponder
@@ -52,6 +48,7 @@ class NetworkFile:
     trained_on: str  # the episode type
     vocabulary: Vocabulary
     architecture: str
+    data_use: DataUse
     seed: int | None = None
     n_queries: int = 1  # novel queries that shared a study set in training
 
@@ -111,11 +108,22 @@ class EvaluatedModel:
         return row.name if row is not None else ""
 
     @property
-    def fitted_to(self) -> tuple[str, ...]:
-        """The tasks whose published human responses the network was trained on."""
-        row = EPISODE_TYPES.get(self.trained_on) if self.network else None
-        sources = {OPEN_ENDED: OPEN_ENDED_RESPONSES, PROBES: PROBE_RESPONSES}
-        return tuple(t for t, source in sources.items() if row and source in row.data_sources)
+    def architecture(self) -> str:
+        """That of its networks; empty for a symbolic model."""
+        return self._networks[0].architecture if self._networks else ""
+
+    @property
+    def data_use(self) -> DataUse:
+        """What it was trained on, fitted to and chosen by; of fold models, that of the first."""
+        if self.symbolic:
+            return DataUse.of_responder(self.responder())
+        return self._networks[0].data_use
+
+    def uses(self, task: str, *, is_custom: bool = False) -> tuple[str, ...]:
+        """How the data of a task went into it (`data_use.USES`); nothing for fold models alone."""
+        if not (self.network or self.symbolic):
+            return ()
+        return self.data_use.uses_of_task(task, is_imported=is_custom)
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -246,6 +254,7 @@ def _open_network(path: Path) -> NetworkFile:
         loaded.episode_type,
         loaded.network.vocabulary,
         architecture_name(loaded.network),
+        DataUse.of_network(loaded.episode_type, loaded.metadata, loaded.card),
         seed,
         loaded.n_queries,
     )

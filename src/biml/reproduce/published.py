@@ -10,9 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import groupby
+from typing import Any
 
 import pandas as pd
+from statsmodels.stats.proportion import proportion_confint
 
+from biml.episodes.data_use import FITTED, TRAINED, USES
+from biml.episodes.episode_type import FEW_SHOT
+from biml.evaluation.accuracy import Z_95
 from biml.report.schemas import TABLES
 from biml.report.tables import accuracy_errors
 
@@ -20,6 +25,12 @@ ORACLE = "symbolic (oracle)"
 
 TASKS_WITHOUT_PEOPLE = ("novel_rules",)
 """Tasks that do not depend on human data; the validation set does (its grammars are held out)."""
+
+MAX_WIDTH_OF_R, MAX_WIDTH_OF_PERCENT = 1.0, 50.0
+"""The widest 95% interval of a statistic that still tells something: half of its range."""
+
+_TASKS = {"few-shot": FEW_SHOT}
+"""The task of an experiment whose statistics name none."""
 
 _FILTERS = ("task", "kind", "pattern", "complexity")
 _VALUES = {
@@ -46,6 +57,7 @@ def compare_with_published(
     tables: Mapping[str, pd.DataFrame],
     paper_models: Mapping[str, str],
     experiments: Iterable[str],
+    uses: Callable[[str, str], Sequence[str]] = lambda model, task: (),
     is_custom: bool = False,
     other_validation: bool = False,
     include_absent: bool = False,
@@ -54,6 +66,7 @@ def compare_with_published(
 
     Args:
         paper_models: for people and each model, the paper's model that it reproduces, or "".
+        uses: how the data of a task went into a model (`data_use.USES`).
         is_custom: the people are of another experiment, so that only statistics that do not
             depend on them are comparable.
         other_validation: the validation episodes are sampled differently from the published ones.
@@ -70,7 +83,11 @@ def compare_with_published(
         needs_people = not is_benchmark and task not in TASKS_WITHOUT_PEOPLE
         incomparable = (is_custom and needs_people) or (other_validation and task == "validation")
         stated = () if incomparable else statistic
-        rows += _rows(stated, first, tables, paper_models, include_absent and not is_benchmark)
+        task = task or _TASKS.get(first["experiment"], "")
+        with_absent = include_absent and not is_benchmark
+        for row in _rows(stated, first, tables, paper_models, with_absent):
+            used = uses(str(row["model"]), task)
+            rows.append(row | {"uses": ", ".join(use for use in used if use not in row["spared"])})
     return pd.DataFrame(rows, columns=list(TABLES["statistics"].columns))
 
 
@@ -80,25 +97,30 @@ def _rows(
     tables: Mapping[str, pd.DataFrame],
     paper_models: Mapping[str, str],
     include_absent: bool,
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     stated = {row["model"]: row for row in published if row["model"]}
     models = dict(paper_models)
     if include_absent:
         models |= {name: name for name in stated if name not in paper_models.values()}
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for model, paper_model in models.items():
-        reproduced, error = _reproduced(where, tables, model)
+        found = _reproduced(where, tables, model)
         row = stated.get(paper_model, {})
-        if reproduced is None and not (include_absent and row):
+        if found is None and not (include_absent and row):
             continue
         values = {
             name: float(text) if (text := row.get(column)) else None
             for name, column in _VALUES.items()
         }
         names = {"experiment": where["experiment"], "statistic": where["statistic"]}
-        difference = None if reproduced is None else _difference(reproduced, values)
-        results = {"model": model, "reproduced": reproduced, "difference": difference}
-        rows.append({**names, **results, **values, "standard_error": error})
+        estimate: dict[str, Any] = {"spared": USES}
+        if found is not None:
+            estimate = _estimate(where["column"], found, tables)
+        difference = None
+        # The difference of two p-values says nothing.
+        if found is not None and where["column"] != "p":
+            difference = _difference(estimate["reproduced"], values)
+        rows.append({**names, "model": model, **values, **estimate, "difference": difference})
     return rows
 
 
@@ -113,22 +135,12 @@ def _difference(reproduced: float, values: Mapping[str, float | None]) -> float 
     return 0.0 if reproduced == nearest else reproduced - nearest  # infinity may be in the range
 
 
-_ERRORS: dict[str, Callable[[pd.Series], float]] = {
-    "mean": lambda row: row["sd"] / row["n"] ** 0.5,
-    "percent": lambda row: (row["percent"] * (100 - row["percent"]) / row["n"]) ** 0.5,
-    "r": lambda row: (row["high"] - row["low"]) / 3.92,
-    "error_rate": lambda row: (row["high"] - row["low"]) / 3.92,
-    "log_likelihood": lambda row: row["standard_error"],
-}
-"""Standard errors of the columns with estimates, from other columns of their rows."""
-
-
 def _reproduced(
     where: PublishedRow, tables: Mapping[str, pd.DataFrame], model: str
-) -> tuple[float | None, float | None]:
-    """The reproduced value and its standard error."""
+) -> pd.Series | None:
+    """The row of results with the reproduced value; None where it is missing."""
     if (table := tables.get(where["table"])) is None:
-        return None, None
+        return None
     rows = table[table["model"] == model]
     for name in _FILTERS:
         if where[name]:
@@ -138,12 +150,43 @@ def _reproduced(
         # Missing where unknown, as with custom experiments.
         fitted = rows["within_sample"].astype("boolean").fillna(False)
         rows = rows[fitted == (where["within_sample"] == "yes")]
-    column = where["column"]
-    if rows.empty or pd.isna(rows[column].iloc[0]):
-        return None, None
-    error: float | None = None
+    found = rows.empty or pd.isna(rows[where["column"]].iloc[0])
+    return None if found else rows.iloc[0]
+
+
+def _estimate(column: str, row: pd.Series, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """The value in a column of a row of results, with its standard error and 95% interval."""
+    value, error = float(row[column]), None
+    ends: tuple[float, float] | None = None
     if column == "accuracy" and "item_accuracies" in tables:
-        error = accuracy_errors(tables["item_accuracies"]).get((model, where["complexity"]))
-    elif column in _ERRORS:
-        error = _ERRORS[column](rows.iloc[0])
-    return float(rows[column].iloc[0]), error
+        error = accuracy_errors(tables["item_accuracies"]).get((row["model"], row["complexity"]))
+    elif column == "mean":
+        error = row["sd"] / row["n"] ** 0.5
+    elif column == "log_likelihood":
+        error = row["standard_error"]
+    elif column == "percent":
+        error = (value * (100 - value) / row["n"]) ** 0.5
+        low, high = proportion_confint(row["count"], row["n"], method="wilson")
+        ends = (100 * low, 100 * high)
+    elif column in ("r", "error_rate"):
+        error, ends = (row["high"] - row["low"]) / 3.92, (row["low"], row["high"])
+    if ends is None and error:  # no spread says nothing of the uncertainty
+        ends = (value - Z_95 * error, value + Z_95 * error)
+        if column in ("accuracy", "mean"):
+            ends = (max(ends[0], 0.0), min(ends[1], 100.0))
+    low, high = ends or (None, None)
+    estimate: dict[str, Any] = {
+        "reproduced": value,
+        "standard_error": error,
+        "low": low,
+        "high": high,
+    }
+    if column == "log_likelihood":
+        estimate["cross_validated"] = row.get("cross_validated")
+    if column in ("r", "p"):
+        estimate["uncertain"] = not row["high"] - row["low"] <= MAX_WIDTH_OF_R
+    elif column == "percent" and ends is not None:
+        estimate["uncertain"] = ends[1] - ends[0] > MAX_WIDTH_OF_PERCENT
+    # The models of folds were not trained on the participants that they are scored on.
+    held_out = "within_sample" in row and row["within_sample"] is False
+    return estimate | {"spared": (TRAINED, FITTED) if held_out else ()}

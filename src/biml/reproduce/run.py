@@ -15,6 +15,7 @@ from biml.analysis.people import (
     is_custom_experiment,
     lacks_task,
 )
+from biml.episodes.data_use import CHOSEN, FITTED, TASK_DATA, TRAINED
 from biml.episodes.episode_type import CANONICAL_VOCAB, FEW_SHOT, PUBLISHED_VOCAB
 from biml.errors import BimlError, FormatError, UsageError
 from biml.grammar.meta_grammar import COLOURS, WORDS
@@ -47,6 +48,7 @@ from biml.reproduce.experiments import (
     workload,
 )
 from biml.reproduce.measurements import MEASUREMENTS
+from biml.reproduce.models import EvaluatedModel
 from biml.reproduce.tables import ReproductionSpec, build_tables, incomparable_models
 from biml.version import __version__
 
@@ -120,8 +122,8 @@ def reproduce(
         seed=spec.seed,
         models=tuple(
             {
-                m.table_name: ModelInfo(m.table_name, m.label, m.kind, " ".join(m.fitted_to))
-                for m in spec.models
+                model.table_name: _model_info(model, is_custom_experiment(spec.data))
+                for model in spec.models
             }.values()
         ),
         experiments=tuple(experiment.name for experiment in spec.experiments),
@@ -137,6 +139,19 @@ def reproduce(
                 table = Path(error.source).name
                 raise FormatError(error.problem, source=table, line=error.line) from None
     return results
+
+
+def _model_info(model: EvaluatedModel, is_custom: bool) -> ModelInfo:
+    uses = {task: model.uses(task, is_custom=is_custom) for task in TASK_DATA}
+    return ModelInfo(
+        model.table_name,
+        model.label,
+        model.kind,
+        fitted_to=" ".join(t for t, use in uses.items() if {TRAINED, FITTED} & {*use}),
+        chosen_by=" ".join(t for t, use in uses.items() if CHOSEN in use),
+        architecture=model.architecture,
+        trained_on=model.data_use.parts().get(TRAINED, ""),
+    )
 
 
 def _announce(spec: ReproductionSpec, progress: Progress) -> None:

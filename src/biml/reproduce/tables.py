@@ -24,7 +24,9 @@ from biml.analysis.people import (
 from biml.analysis.scoring import RESPONSE_KEYS
 from biml.episodes.datasets import matches_published_spec
 from biml.episodes.episode_type import FEW_SHOT, OPEN_ENDED, PROBES
+from biml.episodes.registry import EPISODE_TYPES
 from biml.errors import BimlError
+from biml.evaluation.accuracy import Z_95
 from biml.evaluation.cards import training_segments
 from biml.grammar import GOLD
 from biml.paths import DataFolders
@@ -98,15 +100,30 @@ def _statistics(tables: Tables, spec: ReproductionSpec, other_validation: bool) 
         ceiling = _empirical_ceiling(people_few_shot(spec.data))
         tables["likelihoods"] = concat([ceiling, likelihoods])
     ran = [experiment.name for experiment in spec.experiments]
+    models = {model.table_name: model for model in spec.models}
+    is_custom = is_custom_experiment(spec.data)
+
+    def uses(model: str, task: str) -> tuple[str, ...]:
+        kind = EPISODE_TYPES.get(task)
+        task = (kind and kind.evaluation_task) or task
+        return models[model].uses(task, is_custom=is_custom) if model in models else ()
+
     statistics = compare_with_published(
         tables,
         {PEOPLE: PEOPLE} | {model.table_name: _paper_model_of(model) for model in spec.models},
         ran,
-        is_custom_experiment(spec.data),
+        uses,
+        is_custom,
         other_validation=other_validation,
         include_absent=spec.include_absent,
     )
-    parts = [statistics, *_type_statistics(tables), *_measure_statistics(tables)]
+    parts = [statistics]
+    for part in (*_type_statistics(tables), *_measure_statistics(tables)):
+        margin = Z_95 * part["standard_error"]
+        low, high = part["reproduced"] - margin, part["reproduced"] + margin
+        used = [", ".join(uses(*row)) for row in zip(part["model"], part["task"], strict=True)]
+        part = part.assign(low=low, high=high, uses=used)
+        parts.append(part.reindex(columns=list(TABLES["statistics"].columns)))
     return concat([part for part in parts if len(part)]) if any(map(len, parts)) else statistics
 
 
@@ -121,7 +138,7 @@ def _measure_statistics(tables: Tables) -> Iterator[pd.DataFrame]:
             reproduced=rows["value"],
         )
         rows = rows.iloc[pd.factorize(rows["statistic"])[0].argsort(kind="stable")]
-        yield rows.reindex(columns=list(TABLES["statistics"].columns))
+        yield rows
 
 
 def _type_statistics(tables: Tables) -> Iterator[pd.DataFrame]:
@@ -140,7 +157,7 @@ def _type_statistics(tables: Tables) -> Iterator[pd.DataFrame]:
             rows["statistic"] = rows["task"] + ": greedy, " + rows["kind"] + " queries (%)"
             rows["standard_error"] = rows["sd"] / rows["n"] ** 0.5
         rows = rows.iloc[pd.factorize(rows["statistic"])[0].argsort(kind="stable")]
-        yield rows.reindex(columns=list(TABLES["statistics"].columns))
+        yield rows
 
 
 def _paper_model_of(model: EvaluatedModel) -> str:
