@@ -178,3 +178,10 @@ def test_interpreter_agrees_with_the_reference_interpreter_on_any_grammar(
 ) -> None:
     grammar = Grammar(tuple(some_rules))
     assert grammar.interpret(words) == interpret(grammar, tuple(words))
+
+
+def test_a_string_is_split_into_words() -> None:
+    assert GOLD.interpret("1 after DAX thrice") == ("DAX", "DAX", "DAX", "1")
+    assert GOLD.interpret("1 wug") == ("1", "wug")
+    with pytest.raises(GrammarError, match="'wug'"):
+        GOLD.interpret("1 wug", strict=True)

@@ -23,7 +23,9 @@ def rules(tmp_path: Path) -> str:
 def test_interpret_prints_one_output_per_line(
     rules: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["interpret", "--grammar", rules, "dax lug", "dax dax lug", "wif"]) == 0
+    keep = "--keep_unknown"
+    inputs = ["dax lug", "dax dax lug", "wif"]
+    assert main(["interpret", "--grammar", rules, keep, *inputs]) == 0
     assert capsys.readouterr().out == "RED RED\nRED RED RED\nwif\n"
 
 
@@ -31,17 +33,35 @@ def test_interpret_reads_standard_input_without_arguments(
     rules: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"dax lug\n\n  wif dax")))
-    assert main(["interpret", "--grammar", rules]) == 0
+    assert main(["interpret", "--grammar", rules, "--keep_unknown"]) == 0
     assert capsys.readouterr().out == "RED RED\n\nwif RED\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("wif dax lugg", ["'wif', 'lugg'", "'wif dax lugg'", "(input 2)"]),
+        ("dax lgu", ["'lgu'", "did you mean lug?"]),
+        ("lug dax", ["'lug' in 'lug dax'"]),  # a known word in a place without a meaning
+    ],
+)
+def test_words_that_no_rule_applies_to_are_an_error_that_names_them(
+    rules: str, capsys: pytest.CaptureFixture[str], text: str, named: list[str]
+) -> None:
+    assert main(["interpret", "--grammar", rules, "dax", text]) == 1
+    streams = capsys.readouterr()
+    assert streams.out == "RED\n"
+    assert all(part in streams.err for part in named)
+    assert main(["interpret", "--grammar", rules, "--keep_unknown", text]) == 0
 
 
 def test_a_byte_order_mark_of_standard_input_is_skipped(
     rules: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = "dax lug\r\nwif\n".encode("utf-8-sig")
+    given = "dax lug\r\ndax\n".encode("utf-8-sig")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
     assert main(["interpret", "--grammar", rules]) == 0
-    assert capsys.readouterr().out == "RED RED\nwif\n"
+    assert capsys.readouterr().out == "RED RED\nRED\n"
 
 
 def test_standard_input_that_is_not_utf8_is_an_error_with_its_line(

@@ -233,7 +233,11 @@ def test_the_page_and_run_metadata_are_beside_the_tables(
     assert about["format"] == 4
     assert about["quick"] is True
     assert about["experiments"] == [row.name for row in select_experiments(None)]
-    first = {"name": "mlc", "label": "BIML", "kind": "network", "fitted_to": ""}
+    first = {
+        **{"name": "mlc", "label": "BIML", "kind": "network", "fitted_to": "", "chosen_by": ""},
+        "architecture": "paper",
+        "trained_on": "algebraic+biases (episodes of the meta-grammar)",
+    }
     assert about["models"][0] == first
     fitted = {model["name"]: model["fitted_to"] for model in about["models"]}
     assert (fitted["joint-top"], fitted["probed"]) == ("open_ended", "probes")

@@ -29,6 +29,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="words in one argument, such as 'dax lug wif'; without any, one input per line of "
         "standard input (UTF-8)",
     )
+    parser.add_argument(
+        "--keep_unknown",
+        action="store_true",
+        help="let words that no rule applies to stand for themselves, instead of an error",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -37,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     inputs: Iterable[str] = args.inputs or _stdin_lines()
     for number, line in enumerate(inputs, 1):
         try:
-            output = grammar.interpret(line.split())
+            output = grammar.interpret(line, strict=not args.keep_unknown)
         except GrammarError as error:
             raise GrammarError(f"{args.grammar}: {error} (input {number})") from None
         print(" ".join(output), flush=not args.inputs)

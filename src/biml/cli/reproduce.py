@@ -106,9 +106,9 @@ def print_results(results: "Results", out: Path) -> None:
     for experiment, rows in statistics.groupby("experiment", sort=False):
         table = Table(title=str(experiment), title_justify="left", box=None, pad_edge=False)
         table.add_column("statistic", overflow="fold")
-        table.add_column("model")
+        table.add_column("model", overflow="fold")
         for name in ("published", "reproduced, 95%", "difference"):
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         last = ""
         for row in rows_of(rows):
             name = str(row.statistic)
@@ -192,7 +192,7 @@ def _reproduced_texts(row: Any, digits: int) -> tuple[str, str]:
         between = "\n"
     if not math.isnan(row.low):
         low, high = (_format_number(end, digits) for end in (row.low, row.high))
-        text += f"{between}({low} to {high})"
+        text += f"{between}[{low}, {high}]"
     return text, _format_number(row.difference, digits, sign=True)
 
 

@@ -7,6 +7,7 @@ left-hand sides finds the first rule that matches a string, and a memo table kee
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property, lru_cache
 
 from biml.errors import BimlError, FormatError
@@ -160,9 +161,24 @@ class Grammar:
     def __str__(self) -> str:
         return "\n".join(map(str, self.rules))
 
-    def interpret(self, words: Sequence[str]) -> tuple[str, ...]:
-        """Return the output symbols of an input; a word without a rule stands for itself."""
-        return self.interpreter.interpret(words)
+    def interpret(self, words: str | Sequence[str], *, strict: bool = False) -> tuple[str, ...]:
+        """Return the output symbols of an input; a word without a rule stands for itself.
+
+        Args:
+            words: or a string of words with blanks between.
+            strict: raise a GrammarError that names the words to which no rule applies instead.
+        """
+        words = words.split() if isinstance(words, str) else words
+        output = self.interpreter.interpret(words)
+        if strict:
+            unknown = [word for word in words if word not in self.words]
+            unknown += [symbol for symbol in output if symbol not in self.symbols]
+            if unknown:
+                names = ", ".join(map(repr, dict.fromkeys(unknown)))
+                close = get_close_matches(unknown[0], self.words, 3)
+                hint = f"; did you mean {' or '.join(close)}?" if close else ""
+                raise GrammarError(f"no rule applies to {names} in {' '.join(words)!r}{hint}")
+        return output
 
     @cached_property
     def interpreter(self) -> "Interpreter":

@@ -218,10 +218,8 @@ def _read_rows(
     rows = typed_field(about, key, list)
     return tuple(
         kind(
-            **{
-                name: typed_field(row, name, str)
-                for name in (*names.split(), *(n for n in optional.split() if n in row))
-            }
+            *(typed_field(row, name, str) for name in names.split()),
+            **{name: typed_field(row, name, str) for name in optional.split() if name in row},
         )
         for row in rows
     )

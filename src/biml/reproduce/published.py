@@ -57,20 +57,20 @@ def compare_with_published(
     tables: Mapping[str, pd.DataFrame],
     paper_models: Mapping[str, str],
     experiments: Iterable[str],
-    uses: Callable[[str, str], Sequence[str]] = lambda model, task: (),
     is_custom: bool = False,
     other_validation: bool = False,
     include_absent: bool = False,
+    uses: Callable[[str, str], Sequence[str]] = lambda model, task: (),
 ) -> pd.DataFrame:
     """The table `statistics` of the experiments.
 
     Args:
         paper_models: for people and each model, the paper's model that it reproduces, or "".
-        uses: how the data of a task went into a model (`data_use.USES`).
         is_custom: the people are of another experiment, so that only statistics that do not
             depend on them are comparable.
         other_validation: the validation episodes are sampled differently from the published ones.
         include_absent: also list published values of models that were not run.
+        uses: how the data of a task went into a model (`data_use.USES`).
     """
     ran = set(experiments)
     rows: list[dict[str, object]] = []

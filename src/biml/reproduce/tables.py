@@ -112,10 +112,10 @@ def _statistics(tables: Tables, spec: ReproductionSpec, other_validation: bool) 
         tables,
         {PEOPLE: PEOPLE} | {model.table_name: _paper_model_of(model) for model in spec.models},
         ran,
-        uses,
         is_custom,
         other_validation=other_validation,
         include_absent=spec.include_absent,
+        uses=uses,
     )
     parts = [statistics]
     for part in (*_type_statistics(tables), *_measure_statistics(tables)):
