@@ -16,6 +16,8 @@ MODELS = (
 )
 STORE = "reproduce.json.gz"
 PEOPLE = ",people,"
+FITTED = [("net-BIML-top", "few_shot"), ("oracle-slips", "few_shot")]
+"""Models whose error rates were fitted to the responses, which 0.1.0 did not say."""
 
 
 def without_people(text: str) -> str:
@@ -33,6 +35,8 @@ def check_cells(table: str, now: str, before: str) -> None:
             wanted = access.CELL_RENAMES.get((column, cell), cell)
             if column == "difference" and old_row.get("figure", "").endswith("permutation p"):
                 wanted = ""  # of two p-values
+            if column == "within_sample" and (old_row["model"], old_row["task"]) in FITTED:
+                wanted = "True"
             assert same(found, wanted), f"{table}, line {number}, {column}: {found} != {wanted}"
 
 

@@ -189,6 +189,17 @@ def test_a_full_disk_is_reported_and_the_old_model_kept(tmp_path: Path, data: Pa
     assert list(tmp_path.glob(".net.pt*")) == []
 
 
+def test_the_default_episode_type_is_announced_where_none_is_named(
+    tmp_path: Path, data: Path, capsys
+) -> None:
+    named = [*options(tmp_path, data), "--nsteps", "1"]
+    assert run_single_command("train", named) == 0
+    assert "does not generalise" not in capsys.readouterr().out
+    place = named.index("--episode_type")
+    assert run_single_command("train", [*named[:place], *named[place + 2 :], "--overwrite"]) == 0
+    assert "retrieve, the published default" in capsys.readouterr().out
+
+
 def test_output_to_a_file_has_plain_lines(tmp_path: Path, data: Path, capsys) -> None:
     short = [*options(tmp_path, data), "--nsteps", "3"]
     assert run_single_command("train", short) == 0

@@ -107,18 +107,17 @@ def print_results(results: "Results", out: Path) -> None:
         table = Table(title=str(experiment), title_justify="left", box=None, pad_edge=False)
         table.add_column("statistic", overflow="fold")
         table.add_column("model", overflow="fold")
-        for name in ("published", "reproduced, 95%", "difference"):
+        has_published = rows[["published", "published_low"]].notna().any(axis=None)
+        compared = ("published", "reproduced, 95%", "difference")
+        for name in compared if has_published else ("value, 95%",):
             table.add_column(name, justify="right", no_wrap=True)
         last = ""
         for row in rows_of(rows):
             name = str(row.statistic)
             digits = 1 if "%" in name or "likelihood" in name else 3
-            table.add_row(
-                Text("" if name == last else name),
-                Text(str(row.model)),
-                _published_text(row, digits),
-                *_reproduced_texts(row, digits),
-            )
+            value, difference = _reproduced_texts(row, digits)
+            texts = (_published_text(row, digits), value, difference) if has_published else (value,)
+            table.add_row(Text("" if name == last else name), Text(str(row.model)), *texts)
             last = name
         console.print(table)
         console.print()

@@ -87,6 +87,10 @@ def _help(option: Option, default: Any) -> str:
     return text.replace("%", "%%")
 
 
+MIN_ACCURACY = 5.0
+"""Percent of novel validation queries below which a model has learned next to nothing."""
+
+
 def run(args: argparse.Namespace) -> int:
     """Train; the exit code is 128 plus the signal's number if one stopped the run."""
     from biml.training.api import train
@@ -118,6 +122,13 @@ def run(args: argparse.Namespace) -> int:
             kind = ["--episode_type", result.config.episode_type]
             if result.config.corpus:
                 kind = ["--corpus", result.config.corpus]
+            novel = (result.last_validation or {}).get("accuracy_novel")
+            if novel is not None and novel < MIN_ACCURACY and result.config.time_budget:
+                minutes = result.config.time_budget
+                print(
+                    f"It answers {novel:.1f}% of novel validation queries: {minutes:g} minutes are "
+                    f"too short; train a new model with a larger --time_budget"
+                )
             print(f"See responses: biml eval {shlex.join([*where, *kind, *data])} --max --verbose")
     return 0 if result.stopped_by is None else 128 + result.stopped_by
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from math import dist
 
@@ -98,16 +98,22 @@ class Palette:
 
         >>> [s.letters for s in Palette.for_symbols(["RED"], extra=["1", "DAX"]).styles.values()]
         ['1', 'D', 'R']
+        >>> [s.letters for s in Palette.for_symbols([], extra=["square", "star"]).styles.values()]
+        ['sq', 'st']
         """
         colours = iter(_EXTRA_COLOURS)
         styles = {}
-        for symbol in dict.fromkeys(extra):
+        named = list(dict.fromkeys(extra))
+        for symbol in named:
             if style := style_of(symbol):
                 styles[symbol] = style
             elif colour := next(colours, None):
-                letters = symbol if len(symbol) < 3 else symbol[0]
+                others = [other for other in named if other != symbol]
+                letters = _shortest_prefix(symbol, others)
                 styles[symbol] = SymbolStyle(colour, letters, symbol)
         styles |= {s: style for s in symbols if s not in styles and (style := style_of(s))}
+        if UNDEFINED in styles and not all(map(style_of, named)):
+            styles[UNDEFINED] = replace(styles[UNDEFINED], name="another symbol")
         return cls(_with_unique_letters(styles))
 
     @property
@@ -134,6 +140,14 @@ class Palette:
     def legend(self) -> list[tuple[str, str]]:
         """Return each symbol's circle, in HTML, with its name."""
         return [(self.html([symbol]), style.name) for symbol, style in self.styles.items()]
+
+
+def _shortest_prefix(symbol: str, others: Sequence[str]) -> str:
+    """One to three letters that no other symbol begins with; short names whole."""
+    if len(symbol) < 3:
+        return symbol
+    lengths = (n for n in (1, 2, 3) if not any(other.startswith(symbol[:n]) for other in others))
+    return symbol[: next(lengths, 1)]
 
 
 def _with_unique_letters(styles: Mapping[str, SymbolStyle]) -> dict[str, SymbolStyle]:

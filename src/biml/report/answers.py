@@ -37,6 +37,8 @@ MAX_VISIBLE, MAX_FOLDED = 4, 20
 MAX_PER_ROW = 160
 """Unfolding responses of all cells of a row, so that the page stays below 2 MB."""
 
+_GOLD_INPUTS = [tokens(text) for text in GOLD_STUDY]
+
 MARK_LABELS = ERROR_LABELS | PROBE_LABELS
 
 Symbols = tuple[str, Markup]
@@ -120,6 +122,7 @@ class ResponseSection:
     correct: str  # the meaning of a tick
     marks: tuple[tuple[str, str], ...]  # other marks and kinds of trial, with their meanings
     study: tuple[Symbols, ...] = ()  # the examples that all queries share
+    is_published: bool = True  # the task is that of the paper
 
 
 def few_shot_responses(responses: pd.DataFrame, columns: ModelColumns) -> ResponseSection:
@@ -135,6 +138,8 @@ def few_shot_responses(responses: pd.DataFrame, columns: ModelColumns) -> Respon
     if not study:
         return section
     pairs = tuple((" ".join(words), symbols_html(palette, symbols)) for words, symbols in study)
+    is_published = set(study) == {(words, GOLD.interpret(words)) for words in _GOLD_INPUTS}
+    section = replace(section, is_published=is_published)
     return replace(section, study=pairs, rows=tuple(replace(row, study=()) for row in section.rows))
 
 
@@ -217,8 +222,7 @@ def _shared_study(responses: pd.DataFrame) -> list[tuple[tuple[str, ...], tuple[
     pairs = responses[["query", "target"]].drop_duplicates()
     if any(GOLD.interpret(tokens(q)) != tokens(t) for q, t in pairs.itertuples(index=False)):
         return []
-    inputs = [tokens(text) for text in GOLD_STUDY]
-    return [(words, GOLD.interpret(words)) for words in inputs]
+    return [(words, GOLD.interpret(words)) for words in _GOLD_INPUTS]
 
 
 def _response_section(

@@ -113,6 +113,8 @@ def _template_values(
     grids = make_tables(tables, columns)
     tasks = [*PAPER_TASKS, *(name for _, name, _ in custom.values())]
     measures = {task: measure_tables(task, tables, columns) for task in tasks}
+    statistics = tables.get("statistics", pd.DataFrame(columns=["published", "published_low"]))
+    published = statistics[["published", "published_low"]].notna().any(axis=None)
     grids["models"] = models_table(results)
     sections = {
         ("models", "What the models were made with"): grids["models"],
@@ -128,7 +130,7 @@ def _template_values(
         ("error-rates", "SCAN and COGS"): grids["error_rates"] or "errors_by_length" in rendered,
         ("likelihood", "Likelihood"): grids["likelihoods"] or grids["likelihood_details"],
         ("accuracy", "Exact matches"): grids["accuracies"],
-        ("published", "Published statistics"): grids["published"],
+        ("published", "Published statistics" if published else "Statistics"): grids["published"],
         ("training", "Training"): "learning_curves" in rendered,
         ("missing", "Excluded measurements"): results.exclusions,
     }

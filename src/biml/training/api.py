@@ -70,6 +70,8 @@ def train(
                 )
     with closing(TrainingConsole()) if progress and first else nullcontext() as console:
         if first and not resume and console:
+            if not ({"episode_type", "init_from"} & given.keys()):
+                console.on_message(DEFAULT_TYPE_NOTE)
             name = given.get("episode_type", TrainingConfig.episode_type)
             warm_episode_cache(name, folder, console.on_message)
         result = trainer.train(
@@ -78,6 +80,13 @@ def train(
     if console:
         console.on_end(result)
     return result
+
+
+DEFAULT_TYPE_NOTE = (
+    "No --episode_type is given: training on retrieve, the published default, whose model copies "
+    "study examples and does not generalise. For a model that does, give --episode_type "
+    "algebraic+biases"
+)
 
 
 def existing_models(model: Path, save_best: bool) -> list[Path]:

@@ -54,6 +54,9 @@ from biml.training.step import DivergedError, TrainStep, Validation
 CUDA_MICRO_BATCH_TOKENS = 131_072
 """Tokens per micro-batch on a GPU: a whole batch of 25 episodes."""
 
+EXTRA_VALIDATIONS = 3
+"""Beside those at regular steps: after the first steps and at the end."""
+
 MEASURE_SECONDS, MAX_MEASURED_STEPS = 6.0, 12
 """How long the time per step is measured at most, in each part of a run."""
 
@@ -99,6 +102,7 @@ def train(
     `given` are fields of `TrainingConfig`; the others have their defaults or, in a resumed run, the
     values that it had.
     """
+    started = time.perf_counter()
     runtime, callback = runtime or RuntimeConfig(), callback or TrainingCallback()
     given = current_options(given)
     device = pick_device(runtime.device)
@@ -111,7 +115,7 @@ def train(
     config = replace(config, precision=precision, micro_batch_tokens=tokens)
     if start.source and not resume:
         callback.on_message(f"Weights start from {start.source}")
-    run = Run(replace(start, config=config), model, data_dir, open_training_data)
+    run = Run(replace(start, config=config), model, data_dir, open_training_data, started)
     data = run.open(config)
     if start.fingerprint:
         current = fingerprint(config, data.dataset)
@@ -136,6 +140,7 @@ class Run:
     model: Path
     data_dir: Path | None
     open_training_data: OpenTrainingData
+    started: float  # by `time.perf_counter`
 
     def run(self, group: ProcessGroup) -> None:
         """Join the run, in a process that was started for it."""
@@ -160,7 +165,7 @@ class Run:
         config = group.broadcast(start.config)  # machines of torchrun may differ in precision
         seconds = None
         if start.fingerprint is None:
-            config, seconds = estimate_seconds(config, data, group, stop_flag)
+            config, seconds = estimate_seconds(config, data, group, stop_flag, self.started)
             data = self.open(config)  # estimating has changed the network
         train_step = TrainStep(data.network, data.dataset, config, group)
         start.restore(train_step)
@@ -233,10 +238,15 @@ def default_micro_batch_tokens(arch: str, device: torch.device, precision: str) 
 
 
 def estimate_seconds(
-    config: TrainingConfig, data: TrainingData, group: ProcessGroup, stop_flag: StopFlag
+    config: TrainingConfig,
+    data: TrainingData,
+    group: ProcessGroup,
+    stop_flag: StopFlag,
+    started: float,
 ) -> tuple[TrainingConfig, float]:
     """Estimate the seconds of a run; a time budget becomes a number of steps.
 
+    The budget begins when the run is `started`, so that it includes reading and measuring.
     So the run itself does not depend on the clock: another with that number of steps, or one that
     is resumed, learns the same. The steps measured change the network, which is used no more.
     """
@@ -250,11 +260,14 @@ def estimate_seconds(
     seconds = float(group.broadcast(seconds))
     # Validation is a forward pass, a third of the work of an episode.
     batch_size = config.episodes_seen(total, total) / total
-    seconds *= 1 + len(data.validation) / (3 * VALIDATE_EVERY * batch_size)
+    validation = seconds * len(data.validation) / (3 * batch_size)
+    seconds += validation / VALIDATE_EVERY
+    extra = EXTRA_VALIDATIONS * validation
     if config.time_budget is not None:
-        total = max(1, round(config.time_budget * 60 / seconds))
+        extra += float(group.broadcast(time.perf_counter() - started))
+        total = max(1, round((config.time_budget * 60 - extra) / seconds))
         config = replace(config, nsteps=total)
-    return config, seconds * total
+    return config, seconds * total + extra
 
 
 def measure_step_time(
