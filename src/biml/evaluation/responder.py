@@ -61,15 +61,6 @@ class Responder(Protocol):
         """
 
 
-def symbolic_model(name: str) -> SymbolicModel:
-    """Return the row called `name`; a UsageError lists them all."""
-    if name not in SYMBOLIC:
-        plugins.load_installed()
-    if name not in SYMBOLIC:
-        raise unknown_name("symbolic model", name, SYMBOLIC)
-    return SYMBOLIC[name]
-
-
 def fit_candidates(responder: Responder, task: str) -> "Sequence[Responder]":
     """The models among which a fit to the published responses of a task chose this one.
 
@@ -126,6 +117,15 @@ def register_responder(
     """
     row = SymbolicModel(name, title or name, summary, tuple(tasks), factory, uses_grammar)
     plugins.register(SYMBOLIC, "responder", name, row)
+
+
+def symbolic_model(name: str) -> SymbolicModel:
+    """Return the row called `name`; a UsageError lists them all."""
+    if name not in SYMBOLIC:
+        plugins.load_installed()
+    if name not in SYMBOLIC:
+        raise unknown_name("symbolic model", name, SYMBOLIC)
+    return SYMBOLIC[name]
 
 
 def best_responses(
