@@ -105,7 +105,6 @@ def test_the_listing_of_errors_has_targets_in_canonical_names(shared, capsys, tm
         ["eval", "--fn_out_model", "net-legacy-vanilla.pt", "--max", "--verbose", *map(str, legacy)]
     )
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert "study 2 thrice → ✓ 2 2 2" in lines
     assert "novel DAX surround 2 → ✗ 2 3 2 target: DAX 2 DAX" in lines
     assert "Accuracy on novel queries, greedy responses: 10.00% (1 episode)" in lines
 
