@@ -63,6 +63,23 @@ def test_json_output_has_one_flat_key_per_statistic(folder, shared, capsys) -> N
     assert answers["agreement_novel"] == answers["accuracy_novel"]
 
 
+def test_published_combinations_of_options_run(folder, shared, capsys) -> None:
+    human = ("--episode_type", "few_shot_human", "--data_dir", shared)
+    rates = figures(capsys, *human, "--ll", "--fit_lapse", "--ll_p_lapse", 0.2)
+    given = figures(capsys, *human, "--ll", "--ll_p_lapse", 0.2)
+    fitted = figures(capsys, *human, "--fit_lapse", "--ll_p_lapse", 0.2)
+    assert rates == fitted | {"loglike_given": given["loglike"], "p_lapse_given": 0.2}
+    few = ("--episodes", 3)
+    greedy = figures(capsys, *few, "--max", "--ll_nrep", 5, "--batch_size", -1)
+    sampled = figures(capsys, *few, "--sample", "--ll_p_lapse", 0.1)
+    both = figures(capsys, *few, "--max", "--sample")
+    assert greedy == figures(capsys, *few, "--max")
+    measured = ("accuracy", "agreement", "episodes")
+    assert both == greedy | {
+        f"sampled_{name}": value for name, value in sampled.items() if name.startswith(measured)
+    }
+
+
 def test_json_is_written_to_a_file_and_the_summary_to_the_terminal(folder, capsys) -> None:
     assert evaluate("--max", "--json", "out.json") == 0
     output = capsys.readouterr().out
@@ -105,6 +122,7 @@ def test_the_listing_of_errors_has_targets_in_canonical_names(shared, capsys, tm
         ["eval", "--fn_out_model", "net-legacy-vanilla.pt", "--max", "--verbose", *map(str, legacy)]
     )
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "novel DAX after 1 → ✓ 1 DAX" in lines
     assert "novel DAX surround 2 → ✗ 2 3 2 target: DAX 2 DAX" in lines
     assert "Accuracy on novel queries, greedy responses: 10.00% (1 episode)" in lines
 
@@ -246,9 +264,7 @@ def test_the_dashboard_plots_learning_curves_of_a_released_model(folder, shared,
     [
         ((), "--ll, --fit_lapse, --max"),
         (("--verbose",), "nothing to compute"),
-        (("--max", "--sample"), "one of them"),
-        (("--max", "--ll_nrep", 5), "--ll or --fit_lapse"),
-        (("--fit_lapse", "--ll_p_lapse", 0.1), "give one only"),
+        (("--max", "--ll_by", "item"), "--ll or --fit_lapse"),
         (("--ll", "--ll_p_lapse", 1.5), "from 0 to 1"),
         (("--ll", "--ll_nrep", 0), "--ll_nrep is 0"),
         (("--max", "--batch_size", 0), "--batch_size is 0"),

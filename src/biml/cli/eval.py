@@ -81,7 +81,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option = details.add_argument
     for name, default, help in (
         ("max_length_eval", None, "longest response in symbols (10, or as the longest target)"),
-        ("batch_size", None, "at most N episodes at once"),
+        ("batch_size", None, "at most N episodes at once (-1, as by default: as many as fit)"),
         ("episodes", None, "only the first N episodes"),
         (
             "n_queries",
@@ -126,13 +126,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 _LIKELIHOOD, _SAMPLES = ("ll", "fit_lapse"), ("sample_html", "sample_iterative")
 
 MODES_OF = {
-    "ll_nrep": (1, _LIKELIHOOD),
-    "ll_p_lapse": (0.0, _LIKELIHOOD),
     "ll_by": (None, _LIKELIHOOD),
     "ll_out": (None, _LIKELIHOOD),
     "samples_out": (None, _SAMPLES),
 }
-"""Options that change only some modes: their defaults, and these modes."""
+"""Options that change only some modes: their defaults, and these modes. (Published ones may stand
+where they have no effect.)"""
 
 
 def check_options(args: argparse.Namespace) -> None:
@@ -140,8 +139,6 @@ def check_options(args: argparse.Namespace) -> None:
     if not any(getattr(args, mode) for mode in MODES):
         names = [f"--{mode}" for mode in MODES]
         raise UsageError(f"nothing to compute; give {', '.join(names[:-1])} or {names[-1]}")
-    if args.max and args.sample:
-        raise UsageError("--max and --sample are two kinds of responses; give one of them")
     for name, (default, modes) in MODES_OF.items():
         if getattr(args, name) != default and not any(getattr(args, mode) for mode in modes):
             raise UsageError(f"--{name} is for --{' or --'.join(modes)}; add one of them")
@@ -156,8 +153,6 @@ def check_options(args: argparse.Namespace) -> None:
     for path in (args.ll_out, args.samples_out, None if args.json == "-" else args.json):
         if path is not None:
             check_writable(path)
-    if args.fit_lapse and args.ll_p_lapse:
-        raise UsageError("--fit_lapse fits the lapse rate that --ll_p_lapse sets; give one only")
     if not 0 <= args.ll_p_lapse <= 1:
         raise UsageError(f"--ll_p_lapse is {args.ll_p_lapse}, but must be from 0 to 1")
     for name in ("batch_size", "episodes", "n_queries", "ll_nrep", "max_length_eval"):
@@ -168,6 +163,8 @@ def check_options(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and report."""
+    if args.batch_size == -1:  # the published default
+        args.batch_size = None
     check_options(args)
     if args.ll_by or args.ll_out or args.samples_out or args.fit_lapse == "bounded":
         import biml.analysis  # noqa: F401  (reports a missing pandas before the work)
@@ -182,8 +179,11 @@ def run(args: argparse.Namespace) -> int:
         _plot_curves(task, console)
     if args.ll or args.fit_lapse:
         metrics |= _report_likelihood(args, task, console)
-    if args.max or args.sample:
+    if args.max:
         metrics |= _report_accuracy(args, task, console)
+    if args.sample:
+        sampled = _report_accuracy(args, task, console, seed=args.seed)
+        metrics |= {f"sampled_{name}": v for name, v in sampled.items()} if args.max else sampled
     if args.sample_iterative:
         _sample_autoregressively(args, task, console)
     if args.sample_html:
@@ -225,6 +225,12 @@ def _report_likelihood(
         result = fit_lapse_bounded(scores)
     else:
         result = fit_lapse(scores) if args.fit_lapse else likelihood(scores, args.ll_p_lapse)
+    metrics: Metrics = {}
+    if args.ll and args.fit_lapse:
+        given = likelihood(scores, args.ll_p_lapse)
+        given = with_standard_error(given, scored, task.evaluation.query_repeats)
+        console.likelihood(given, task, fitted=False)
+        metrics |= {"loglike_given": _finite(given.mean), "p_lapse_given": given.p_lapse}
     result = with_standard_error(result, scored, task.evaluation.query_repeats)
     if args.fit_lapse:
         grid = FINE_LAPSE_GRID if args.fit_lapse == "bounded" else LAPSE_GRID
@@ -233,7 +239,7 @@ def _report_likelihood(
             result, scored, task.responder, task.evaluation, task=kind, grid=grid
         )
     console.likelihood(result, task, fitted=bool(args.fit_lapse))
-    metrics: Metrics = {
+    metrics |= {
         "loglike": _finite(result.mean),
         "loglike_sd": _finite(result.sd),
         "loglike_se": _finite(result.standard_error),
@@ -269,7 +275,10 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _report_accuracy(args: argparse.Namespace, task: "EvalTask", console: "EvalConsole") -> Metrics:
+def _report_accuracy(
+    args: argparse.Namespace, task: "EvalTask", console: "EvalConsole", seed: int | None = None
+) -> Metrics:
+    """Report the accuracy of greedy responses, or with a seed of sampled ones."""
     from biml.evaluation.accuracy import (
         error_rates,
         max_target_length,
@@ -286,7 +295,6 @@ def _report_accuracy(args: argparse.Namespace, task: "EvalTask", console: "EvalC
             f"{name or 'an episode'}: has a target of {length} symbols, but --max_length_eval "
             f"{max_length} cuts responses before; give {length} or leave it out"
         )
-    seed = None if args.max else args.seed
     with progress_bars(transient=True) as progress:
         responses = single_responses(
             task.responder, episodes, max_length, seed=seed, progress=progress
@@ -295,7 +303,7 @@ def _report_accuracy(args: argparse.Namespace, task: "EvalTask", console: "EvalC
         of_people = task.episode_type.has_human_targets
         console.list_responses(episodes, responses, of_people=of_people)
     study, novel = study_and_novel(task.evaluation, episodes, responses)
-    console.accuracy("greedy" if args.max else "sampled", study, novel, task)
+    console.accuracy("greedy" if seed is None else "sampled", study, novel, task)
     # The names of accuracies are also those of agreement with people, as they were before.
     names = ("accuracy", "agreement") if task.episode_type.has_human_targets else ("accuracy",)
     metrics: Metrics = {}
