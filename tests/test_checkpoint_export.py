@@ -9,13 +9,16 @@ import pytest
 import torch
 
 from biml.cli import models
+from biml.episodes.episode import Episode, Example
 from biml.errors import BimlError, FormatError, UsageError
 from biml.grammar.meta_grammar import COLOURS, WORDS
 from biml.networks import checkpoint
 from biml.networks.checkpoint import load_model
-from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
+from biml.networks.released import lang_in_datasets
+from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer, source_symbols
 from biml.paths import PRETRAINED, list_pretrained
 from biml.vocabulary import Vocabulary
+from fakes.released_checkpoint import ReleasedSeq2Seq
 
 
 def run(*argv: object) -> None:
@@ -115,6 +118,45 @@ def test_a_pretrained_model_can_be_exported(
     monkeypatch.chdir(tmp_path)
     run(list_pretrained()[0].stem, "shipped.pt")
     assert load_model("shipped.pt").episode_type == PRETRAINED[list_pretrained()[0].stem]
+
+
+def test_an_export_for_the_published_code_is_read_as_it_reads(tmp_path: Path) -> None:
+    network = Seq2SeqTransformer(
+        Seq2SeqConfig(2, 1, 8, 16, 2), Vocabulary.from_words_and_symbols(WORDS, COLOURS), seed=4
+    )
+    log = [{"step": 1, "lr": 0.1, "train_loss": 2.0, "val_loss": 3.0}, {"step": 2, "lr": 0.1}]
+    info = {"step": 7, "best_val_loss": None, "options": {"nepochs": 3, "batch_size": 5}}
+    training = {"optimizer": {}, "record": {"history": log}}
+    contents = checkpoint.checkpoint_of(network, "algebraic", info=info, training=training)
+    checkpoint.save_checkpoint(tmp_path / "net.pt", contents)
+    run(tmp_path / "net.pt", tmp_path / "mlc.pt", "--to", "released")
+    with lang_in_datasets():
+        found = torch.load(tmp_path / "mlc.pt", weights_only=False)
+    assert (found["batch_size"], found["epoch"], found["nepochs"], found["step"]) == (5, 0, 3, 7)
+    assert (found["args"].episode_type, found["args"].act) == ("algebraic", "gelu")
+    assert f"{found['best_val_loss']:.4f}" == "inf"
+    assert [one["avg_train_loss"] for one in found["train_tracker"]] == [2.0]
+    assert (found["input_size"], found["output_size"]) == (19, 9)
+    study, query = [Example(("dax",), ("RED",))], Example(("dax", "wif"), ("RED", "BLUE"))
+    source = [*map(str, source_symbols(query, study))]
+    (ours,) = network.eval()(network.collate([Episode(tuple(study), (query,))]))
+    torch.testing.assert_close(ReleasedSeq2Seq(found)(source, query.output), ours)
+    back = load_model(tmp_path / "mlc.pt")
+    assert (back.episode_type, back.metadata["step"]) == ("algebraic", 7)
+    for name, weights in network.state_dict().items():
+        assert torch.equal(back.network.state_dict()[name], weights)
+
+
+def test_only_the_published_network_is_exported_for_the_published_code(
+    net: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="8 attention heads, this one 2"):
+        run(net, tmp_path / "mlc.pt", "--to", "released")
+    with pytest.raises(UsageError, match="no staged network"):
+        run("net-BIML-top", tmp_path / "mlc.pt", "--to", "released")
+    for options in (("mlc.safetensors",), ("mlc.pt", "--dtype", "float16")):
+        with pytest.raises(UsageError, match="--to released"):
+            run(net, tmp_path / options[0], *options[1:], "--to", "released")
 
 
 def test_existing_files_are_overwritten_only_on_request(net: Path) -> None:

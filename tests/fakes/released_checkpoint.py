@@ -1,8 +1,6 @@
 """Checkpoints as the published code writes them: pickles with a class of its own modules."""
 
 import argparse
-import sys
-import types
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 from biml.episodes.episode import Example
 from biml.episodes.registry import CANONICAL_VOCAB
 from biml.networks.checkpoint import POSITIONS_KEY, Lang
+from biml.networks.released import lang_in_datasets
 from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer, sinusoidal_positions
 
 OPTIONS = {
@@ -35,6 +34,44 @@ def write_released_checkpoint(path: Path) -> None:
     network = Seq2SeqTransformer(config, vocabulary, seed=0)
     words = _lang(sorted({*vocabulary.input.symbols, "IO"}), "SOS EOS PAD")
     _write(network, words, _lang(vocabulary.output.symbols, "SOS EOS PAD"), OPTIONS, path)
+
+
+class ReleasedSeq2Seq(nn.Module):
+    """The published network for the human experiments, one query at a time."""
+
+    def __init__(self, contents: dict[str, Any]) -> None:
+        """Build from a released checkpoint as the published code does, with all of its weights."""
+        super().__init__()
+        width, self.langs = contents["emb_size"], contents["langs"]
+        self.transformer = nn.Transformer(
+            width,
+            nhead=8,
+            num_encoder_layers=contents["nlayers_encoder"],
+            num_decoder_layers=contents["nlayers_decoder"],
+            dim_feedforward=width * contents["ff_mult"],
+            dropout=contents["dropout"],
+            activation=contents["activation"],
+            batch_first=True,
+        )
+        self.positional_encoding = nn.Module()
+        self.positional_encoding.register_buffer("pos_embedding", torch.zeros(5000, 1, width))
+        self.input_embedding = nn.Embedding(self.langs["input"].n_symbols, width)
+        self.output_embedding = nn.Embedding(self.langs["output"].n_symbols, width)
+        self.out = nn.Linear(width, self.langs["output"].n_symbols)
+        self.load_state_dict(contents["nets_state_dict"])
+        self.eval()
+
+    def forward(self, source: Sequence[str], output: Sequence[str]) -> Tensor:
+        x, y = (
+            embedding(torch.tensor([lang.symbol2index[token] for token in tokens]))
+            + self.positional_encoding.pos_embedding[: len(tokens), 0]
+            for embedding, lang, tokens in (
+                (self.input_embedding, self.langs["input"], source),
+                (self.output_embedding, self.langs["output"], ["SOS", *output]),
+            )
+        )
+        mask = nn.Transformer.generate_square_subsequent_mask(len(y))
+        return self.out(self.transformer(x[None], y[None], tgt_mask=mask)[0])
 
 
 class ReleasedPairwise(nn.Module):
@@ -108,16 +145,8 @@ def _write(
 
 def write_pickle(contents: dict[str, Any], path: Path) -> None:
     """Save as the published code does: the class is then found in a module `datasets`."""
-    module = types.ModuleType("datasets")
-    module.Lang = Lang  # type: ignore[attr-defined]
-    before = sys.modules.get("datasets")
-    sys.modules["datasets"] = module
-    try:
+    with lang_in_datasets():
         torch.save(contents, path)
-    finally:
-        del sys.modules["datasets"]
-        if before is not None:
-            sys.modules["datasets"] = before
 
 
 def _lang(symbols: Sequence[str], reserved: str) -> Lang:

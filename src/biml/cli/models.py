@@ -273,7 +273,7 @@ def _as_mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-EXPORT_SUMMARY = "Convert a trained network to or from safetensors."
+EXPORT_SUMMARY = "Convert a trained network to or from safetensors, or for the published code."
 
 
 def configure_export(parser: argparse.ArgumentParser) -> None:
@@ -291,17 +291,26 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("float32", "float16"), default="float32", help="default: %(default)s"
     )
+    parser.add_argument(
+        "--to",
+        choices=("biml", "released"),
+        default="biml",
+        help="format of DEST: biml (the default), or released, a NAME.pt for the published "
+        "eval.py (--arch paper)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace DEST if it exists")
     add_dir_model(parser, "folder to search first")
     add_data_dir(parser)
 
 
 def run_export(args: argparse.Namespace) -> None:
-    from biml.networks import checkpoint
+    from biml.networks import checkpoint, released
 
     destination = Path(args.destination)
     if destination.suffix not in MODEL_SUFFIXES:
         raise UsageError(f"{destination}: the name must end in .safetensors or .pt")
+    if args.to == "released" and (destination.suffix != ".pt" or args.dtype != "float32"):
+        raise UsageError("--to released writes NAME.pt in float32; change DEST or --dtype")
     written = [destination]
     if destination.suffix == ".safetensors":
         written.append(card_path(destination))
@@ -313,7 +322,9 @@ def run_export(args: argparse.Namespace) -> None:
         raise UsageError(f"{source} would be replaced by its own export; choose another name")
     contents, dtype = checkpoint.load_checkpoint(source), checkpoint.DTYPES[args.dtype]
     checkpoint.network_from_checkpoint(contents, str(source))  # fails if it cannot be loaded
-    if destination.suffix == ".safetensors":
+    if args.to == "released":
+        released.write_released(destination, contents)
+    elif destination.suffix == ".safetensors":
         checkpoint.write_safetensors(destination, contents, dtype)
     else:
         contents.pop("training", None)
