@@ -2,7 +2,10 @@
 
 import json
 import resource
+import shlex
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,6 +76,24 @@ def test_an_interrupted_run_resumes_to_the_very_same_weights(
     assert same_weights(model, whole)
     steps = [line["step"] for line in read_log(tmp_path / "net.history.jsonl")]
     assert steps == [1, 25, 50, 75, 100]
+
+
+@pytest.mark.parametrize("to", ["| head -n 1", "> /dev/full"], ids=["head", "full disk"])
+def test_a_run_whose_output_cannot_be_written_is_saved(to: str, tmp_path: Path, data: Path) -> None:
+    command = shlex.join([sys.executable, str(DOOR), *options(tmp_path, data), "--nsteps=100000"])
+    script = f"{command} {to}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 128 + signal.SIGPIPE, done.stderr
+    assert "--resume" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert steps_done(tmp_path / "net.pt") >= 1
+
+
+def test_a_run_without_standard_output_is_trained(tmp_path: Path, data: Path) -> None:
+    command = shlex.join([sys.executable, str(DOOR), *options(tmp_path, data), "--nsteps=2"])
+    done = subprocess.run(["bash", "-c", f"{command} >&-"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert steps_done(tmp_path / "net.pt") == 2
 
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, data: Path) -> None:

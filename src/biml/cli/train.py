@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import signal
 import sys
 from dataclasses import fields
 from functools import partial
@@ -117,7 +118,12 @@ def run(args: argparse.Namespace) -> int:
         data = ["--data_dir", str(args.data_dir)] if args.data_dir else []
         data += [word for source in plugins.loaded() for word in ("--plugin", source)]
         if result.stopped_by is not None:
-            print(f"Resume with: biml train {shlex.join([*where, *data, '--resume'])}")
+            hint = f"Resume with: biml train {shlex.join([*where, *data, '--resume'])}"
+            if result.stopped_by != signal.SIGPIPE:
+                print(hint)
+            else:
+                problem = f"saved at step {result.step:,}: standard output cannot be written"
+                print(f"{problem}\n{hint}", file=sys.stderr)
         else:
             kind = ["--episode_type", result.config.episode_type]
             if result.config.corpus:

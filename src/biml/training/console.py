@@ -1,8 +1,12 @@
 """Progress of a run on a terminal, in a notebook, or as plain lines."""
 
+import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import Any
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -22,7 +26,8 @@ class TrainingConsole(TrainingCallback):
 
     def __init__(self, console: Console | None = None) -> None:
         # Of its own accord rich draws bars wherever FORCE_COLOR is set, as in notebooks' shells.
-        self._console = console or Console(force_terminal=sys.stdout.isatty())
+        output = cast(TextIO, _StandardOutput())
+        self._console = console or Console(file=output, force_terminal=output.isatty())
         self._bar: Progress | _NotebookLine | None = None
         self._validation = ""
         if self._console.is_jupyter:
@@ -103,6 +108,40 @@ class TrainingConsole(TrainingCallback):
     def close(self) -> None:
         if isinstance(self._bar, Progress):
             self._bar.stop()
+
+
+class _StandardOutput:
+    """Standard output whose failure (`biml train … | head -1`) ends a run by a signal.
+
+    An exception would end it without saving, whereas `graceful_shutdown` saves on SIGPIPE.
+    """
+
+    def __init__(self) -> None:
+        self._stream = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - it was closed
+        self._failed = False
+
+    def write(self, text: str) -> int:
+        with self._stop_on_failure():
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._stop_on_failure():
+            self._stream.flush()
+
+    @contextmanager
+    def _stop_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            self._failed = True
+            with suppress(OSError), open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+        if self._failed:  # a signal before the run began had no effect
+            signal.raise_signal(signal.SIGPIPE)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class _NotebookLine:

@@ -55,7 +55,7 @@ class StopFlag:
 
 @contextmanager
 def graceful_shutdown(announce: Callable[[str], None]) -> Iterator[StopFlag]:
-    """Let Ctrl-C, SIGTERM and SIGHUP set a flag; a second Ctrl-C ends the process at once.
+    """Let SIGINT, SIGTERM, SIGHUP and SIGPIPE set a flag; a second Ctrl-C ends the process at once.
 
     `announce` prints a message for the user, in another thread. Outside the main thread nothing
     changes, since Python handles signals nowhere else.
@@ -114,7 +114,7 @@ def _listen_for_signals(
 
 
 def _stop_signals() -> list[signal.Signals]:
-    numbers = [signal.SIGINT, signal.SIGTERM]
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGPIPE]
     hangup = getattr(signal, "SIGHUP", None)  # not on Windows
     if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
         numbers.append(hangup)  # under nohup it stays ignored
