@@ -72,11 +72,11 @@ def test_training_finds_the_generated_set(written: Path) -> None:
 
 
 def test_an_existing_folder_is_replaced_only_with_overwrite(tmp_path: Path) -> None:
-    (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "mine.txt").write_text("mine")
+    (tmp_path / "set" / "train").mkdir(parents=True)
+    (tmp_path / "set" / "train" / "000099.txt").write_text("old")
     with pytest.raises(UsageError, match="--overwrite"):
         generate(SOME, tmp_path / "set", workers=1)
-    assert contents(tmp_path / "set") == {"mine.txt": "mine"}
+    assert contents(tmp_path / "set") == {"train/000099.txt": "old"}
     generate(SOME, tmp_path / "set", workers=1, overwrite=True)
     assert len(contents(tmp_path / "set")) == 34
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
@@ -86,15 +86,15 @@ def test_an_existing_folder_is_replaced_only_with_overwrite(tmp_path: Path) -> N
 def test_an_interrupted_run_leaves_the_existing_folder(
     tmp_path: Path, end: BaseException | type[BaseException]
 ) -> None:
-    (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "mine.txt").write_text("mine")
+    (tmp_path / "set" / "val").mkdir(parents=True)
+    (tmp_path / "set" / "val" / "000099.txt").write_text("old")
 
     def stop(done: int, total: int | None = None, *, stage: str = "", unit: str = "") -> None:
         raise end
 
     with pytest.raises((KeyboardInterrupt, BimlError)):
         generate(SOME, tmp_path / "set", workers=1, overwrite=True, progress=stop)
-    assert contents(tmp_path) == {"set/mine.txt": "mine"}
+    assert contents(tmp_path) == {"set/val/000099.txt": "old"}
 
 
 @pytest.mark.parametrize(

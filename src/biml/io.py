@@ -1,13 +1,15 @@
-"""Files: atomic writes of files and directories, text, and type-checked fields of JSON."""
+"""Files: atomic writes of files and directories, locks, text, and type-checked fields of JSON."""
 
+import fcntl
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from biml.errors import BimlError, FormatError, UsageError
 
@@ -23,13 +25,13 @@ def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
     temporary: str | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        descriptor, temporary = _make_partial(target)
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, target)
     except OSError as error:
         raise _write_error(target, error) from error
     finally:
@@ -41,25 +43,160 @@ def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
 def atomic_directory(path: StrPath, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield an empty folder beside `path`; rename it to `path` on success, else remove it."""
     target = Path(path)
-    if os.path.lexists(target) and not overwrite:
-        raise UsageError(f"{target} exists already; --overwrite replaces it")
-    temporary: Path | None = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-        made = temporary / "new"
-        made.mkdir()
-        yield made
-        if os.path.lexists(target):
-            os.replace(target, temporary / "old")
-        os.replace(made, target)
+        with partial_directory(target) as temporary:
+            _check_vacant(target, overwrite)
+            made = temporary / "new"
+            made.mkdir()
+            yield made
+            # Another lock than that of a command that makes the folder.
+            with exclusive_lock(target.with_name(f"{target.name}.replace")):
+                _check_vacant(target, overwrite)  # another process may have made it meanwhile
+                if target.exists():
+                    os.replace(target, temporary / _REPLACED)
+                os.replace(made, target)
     except OSError as error:
         raise _write_error(target, error) from error
+
+
+def _check_vacant(target: Path, overwrite: bool) -> None:
+    if os.path.lexists(target) and not overwrite:
+        raise UsageError(f"{target} exists already; --overwrite replaces it")
+    if target.is_symlink():
+        raise UsageError(f"{target} is a link, which is not replaced; name another folder")
+
+
+_REPLACED = ".replaced"
+"""Where a temporary folder keeps the folder that is about to be replaced."""
+
+
+@contextmanager
+def partial_directory(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`, removed at the end; those of killed processes too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_partials(path)
+    descriptor, temporary = _make_partial(path, directory=True)
+    try:
+        yield Path(temporary)
     finally:
-        if temporary is not None:
-            if os.path.lexists(temporary / "old") and not os.path.lexists(target):
-                os.replace(temporary / "old", target)
-            shutil.rmtree(temporary, ignore_errors=True)
+        _discard_directory(Path(temporary), path)
+        os.close(descriptor)
+
+
+def remove_partials(path: StrPath) -> None:
+    """Remove the temporary files and folders for `path` that killed processes have left."""
+    target = Path(path)
+    pattern = re.compile(re.escape(f".{target.name}.") + r"[a-z0-9_]{8}\.partial")
+    with suppress(OSError), os.scandir(target.parent) as entries:
+        for name in [entry.path for entry in entries if pattern.fullmatch(entry.name)]:
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                if not _lock(descriptor, wait=False):
+                    continue  # the process that writes it still runs
+                if os.path.isdir(name):
+                    _discard_directory(Path(name), target)
+                else:
+                    os.unlink(name)
+            finally:
+                os.close(descriptor)
+
+
+def _discard_directory(temporary: Path, target: Path) -> None:
+    if (temporary / _REPLACED).exists() and not os.path.lexists(target):
+        os.replace(temporary / _REPLACED, target)
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _make_partial(target: Path, *, directory: bool = False) -> tuple[int, str]:
+    """Make a temporary file or folder, locked as long as its descriptor is open."""
+    while True:
+        names: dict[str, Any] = {"dir": target.parent, "prefix": f".{target.name}."}
+        if directory:
+            path = tempfile.mkdtemp(suffix=".partial", **names)
+            descriptor = os.open(path, os.O_RDONLY)
+        else:
+            descriptor, path = tempfile.mkstemp(suffix=".partial", **names)
+        _lock(descriptor, wait=True)
+        if _is_open_at(descriptor, path):
+            return descriptor, path
+        os.close(descriptor)  # `remove_partials` was faster
+
+
+@contextmanager
+def exclusive_lock(path: StrPath, busy: str = "") -> Iterator[None]:
+    """Hold a lock on `path`, in a hidden file beside it; killing this process releases it.
+
+    While another process holds the lock, wait; with `busy`, raise a UsageError of that text.
+    """
+    file = Path(path).with_name(f".{Path(path).name}.lock")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        if _lock(descriptor, wait=not busy) is False:
+            os.close(descriptor)
+            raise UsageError(busy)
+        if _is_open_at(descriptor, file):
+            break
+        os.close(descriptor)  # its holder has removed it
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, *, wait: bool) -> bool | None:
+    """Lock an open file; False if another process has, None on file systems without locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _is_open_at(descriptor: int, path: StrPath) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+OS_FILES = (".ds_store", "thumbs.db", "desktop.ini")
+"""Lower-case names of files that file managers leave in any folder."""
+
+
+def check_replaceable(folder: Path, is_own: Callable[[str], bool], contents: str) -> None:
+    """Raise UsageError unless a folder is absent, or biml made all that is in it.
+
+    `is_own` takes the path of a file inside the folder, with slashes; `contents` names what they
+    are, such as "results".
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder for the {contents}")
+    for problem, applies in (
+        ("is a link", folder.is_symlink()),
+        ("is the current folder, or holds it", Path.cwd().is_relative_to(folder.resolve())),
+        ("is a mount point", folder.is_mount()),
+    ):
+        if applies:
+            raise UsageError(
+                f"{folder} {problem}, so that {contents} cannot replace it; name another folder, "
+                f"such as {folder / 'new'}"
+            )
+    check_creatable(folder)
+    foreign = []
+    for inside, folders, files in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(inside, name))]
+        names = [name for name in (*files, *links) if name.lower() not in OS_FILES]
+        paths = [Path(inside, name).relative_to(folder).as_posix() for name in names]
+        foreign += [path for path in paths if not is_own(path)]
+    if foreign:
+        raise UsageError(
+            f"{folder} holds something else than {contents} ({', '.join(sorted(foreign)[:3])}), "
+            "which would be lost; name another folder"
+        )
 
 
 def check_writable(path: StrPath) -> None:

@@ -1,5 +1,6 @@
 """`biml generate`: a meta-training set as folders `train` and `val` of sampled episodes."""
 
+import re
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from biml.episodes.episode import Episode
 from biml.episodes.text_format import format_episode
 from biml.errors import FormatError, UsageError
 from biml.grammar import MetaGrammar
-from biml.io import atomic_directory
+from biml.io import atomic_directory, check_replaceable, exclusive_lock
 from biml.parallel import available_cores, parallel_map
 from biml.progress import Progress, no_progress
 
@@ -66,7 +67,10 @@ def generate(
     if workers < 1:
         raise UsageError(f"--workers {workers}: at least one is needed")
     total = spec.train + spec.val
-    with atomic_directory(folder, overwrite=overwrite) as made:
+    if overwrite:
+        check_replaceable(folder, is_episode_set_file, "generated episodes")
+    busy = f"another process is writing {folder}; wait for it, or name another --out"
+    with exclusive_lock(folder, busy), atomic_directory(folder, overwrite=overwrite) as made:
         for part in ("train", "val"):
             (made / part).mkdir()
         (made / SPEC_FILE).write_text(spec_json(spec.meta_grammar), "utf-8")
@@ -92,6 +96,12 @@ def generate(
         for written in parallel_map(task, chunks, min(workers, len(chunks))):
             done += written
             report(done)
+
+
+def is_episode_set_file(path: str) -> bool:
+    """Whether a file of this path, with slashes, belongs to a meta-training set."""
+    pattern = rf"{re.escape(SPEC_FILE)}|(train|val|{HOLDOUT_FOLDER})/\d+\.txt"
+    return re.fullmatch(pattern, path) is not None
 
 
 def _episode_path(folder: Path, part: str, number: int) -> Path:

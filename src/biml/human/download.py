@@ -9,16 +9,23 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 
+from biml.episodes.generate import is_episode_set_file
 from biml.errors import BimlError, FormatError, UsageError
 from biml.human.archive import FileSource, merge_into, open_source, unpack
 from biml.human.resources import RESOURCES, DataResource, identify
-from biml.io import atomic_directory, atomic_write
+from biml.io import (
+    atomic_directory,
+    atomic_write,
+    check_replaceable,
+    exclusive_lock,
+    partial_directory,
+)
 from biml.paths import MODEL_SUFFIXES, DataFolders, user_cache_folder
 from biml.progress import Progress, no_progress
 
@@ -242,20 +249,26 @@ def download(
         BimlError: no connection, not found, wrong checksum, unsafe archive, disk full.
     """
     _check_absent(resource, destination, overwrite)
+    cache = user_cache_folder() / "downloads"
     archives = {}
     for address in resource.urls if url is None else (url,):
         digest = blake2b(address.encode(), digest_size=8).hexdigest()
-        archives[address] = user_cache_folder() / "downloads" / f"{resource.name}-{digest}.zip"
-        fetch(
-            address,
-            archives[address],
-            # A checksum belongs to the published archive; a mirror may have repacked the files.
-            sha256=resource.sha256 if url is None else None,
-            max_bytes=resource.max_download,
-            progress=progress,
-        )
+        archives[address] = cache / f"{resource.name}-{digest}.zip"
     files, kept = 0, set[str]()
-    try:
+    with ExitStack() as stack:
+        for address, archive in archives.items():
+            with _write_errors(cache):
+                busy = f"another process is downloading {address}; wait until it is done"
+                stack.enter_context(exclusive_lock(archive, busy))
+            fetch(
+                address,
+                archive,
+                # A checksum belongs to the published archive; a mirror may have repacked the files.
+                sha256=resource.sha256 if url is None else None,
+                max_bytes=resource.max_download,
+                progress=progress,
+            )
+            stack.callback(archive.unlink, missing_ok=True)
         for address, archive in archives.items():
             result = import_path(
                 archive,
@@ -267,9 +280,6 @@ def download(
             )
             files += result.files
             kept.update(result.kept)
-    finally:
-        for archive in archives.values():
-            archive.unlink(missing_ok=True)
     return replace(result, files=files, kept=tuple(sorted(kept)))
 
 
@@ -300,6 +310,8 @@ def import_path(
         folder = destination / resource.folder
         if resource.merge:
             return _merge(source, resource, root, folder, overwrite, progress)
+        if overwrite:
+            check_replaceable(folder, partial(_is_unpacked, resource), resource.description)
         with atomic_directory(folder, overwrite=overwrite) as new:
             files = unpack(source, resource, root, new, progress)
         return InstallResult(resource, folder, files)
@@ -314,17 +326,22 @@ def _merge(
     progress: Progress,
 ) -> InstallResult:
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as new:
-            unpack(source, resource, root, Path(new), progress)
-            _check_models(Path(new), source.name)
-            moved, kept = merge_into(Path(new), folder, overwrite=overwrite)
+        with partial_directory(folder) as new:
+            unpack(source, resource, root, new, progress)
+            _check_models(new, source.name)
+            moved, kept = merge_into(new, folder, overwrite=overwrite)
     except OSError as error:
         raise BimlError(
             f"{folder}: could not be written ({error.strerror or error}). "
             "Free some space or choose another folder with --dest."
         ) from error
     return InstallResult(resource, folder, moved, kept)
+
+
+def _is_unpacked(resource: DataResource, path: str) -> bool:
+    """Whether a file in the folder of a resource is one that an import would have put there."""
+    in_folder = "/" in path and path.endswith(resource.suffixes)
+    return in_folder or (resource.name == "episodes" and is_episode_set_file(path))
 
 
 def _check_models(folder: Path, source: str) -> None:

@@ -24,7 +24,7 @@ from biml.episodes.transforms import symbols_used
 from biml.errors import BimlError, FormatError, UsageError
 from biml.grammar import Grammar, GrammarError, Rule
 from biml.grammar.meta_grammar import COLOURS, WORDS
-from biml.io import atomic_directory, check_creatable, read_text
+from biml.io import atomic_directory, check_creatable, check_replaceable, read_text
 from biml.vocabulary import UNDEFINED
 
 TASK_EPISODE_TYPES = {
@@ -210,6 +210,7 @@ def write_experiment(
                 f"{folder / name} exists already; --overwrite replaces it, --dest names another "
                 "folder"
             )
+        check_replaceable(folder / name, _is_task_file, "episodes")
     targets = _targets(experiment)
     with atomic_directory(folder, overwrite=True) as new:
         if folder.is_dir():
@@ -222,6 +223,10 @@ def write_experiment(
         for name, episodes in _episode_folders(experiment):
             _write_folder(new / name, episodes, targets)
     return folder
+
+
+def _is_task_file(path: str) -> bool:
+    return path.endswith((".txt", RESPONSES_FILE))
 
 
 def _task_folders(task: str) -> list[str]:

@@ -25,7 +25,7 @@ from torch.serialization import safe_globals
 
 from biml import plugins
 from biml.errors import BimlError, FormatError, UsageError
-from biml.io import atomic_write, read_bytes
+from biml.io import atomic_write, read_bytes, remove_partials
 from biml.networks.base import EpisodeNetwork
 from biml.networks.devices import pick_device
 from biml.networks.pairwise import PairwiseConfig
@@ -150,6 +150,7 @@ def checkpoint_of(
 
 def save_checkpoint(path: str | Path, contents: Mapping[str, Any]) -> None:
     """Write a checkpoint atomically."""
+    remove_partials(path)
     # PyTorch's archive writer fails obscurely on a full disk, so it writes to memory.
     archive = io.BytesIO()
     torch.save(dict(contents), archive)

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from biml.episodes.palette import CSS
-from biml.errors import FormatError
+from biml.errors import FormatError, UsageError
 from biml.io import atomic_write
 from biml.report import figures
 from biml.report.answers import (
@@ -51,6 +51,10 @@ _FIGURE_ID = re.compile(r'<figure id="(\w+)"')
 def write_report(folder: Path) -> None:
     """Write `index.html` and `figures/` of a results folder from its tables."""
     results = read_results(folder)
+    if (folder / "figures").is_symlink():
+        raise UsageError(
+            f"{folder / 'figures'} is a link, in whose folder figures would be replaced; remove it"
+        )
     if not results.tables:
         raise FormatError(
             "there is no table in it; run `biml reproduce` again", source=str(folder / "tables")

@@ -11,7 +11,7 @@ import pandas as pd
 from biml.analysis.typed_tables import read_typed_table, table_bytes
 from biml.episodes.data_use import TASK_DATA
 from biml.errors import FormatError, UsageError
-from biml.io import atomic_write, check_creatable, read_bytes, typed_field
+from biml.io import OS_FILES, atomic_write, check_replaceable, read_bytes, typed_field
 from biml.report.schemas import (
     FORMAT_3_CELLS,
     FORMAT_3_COLUMNS,
@@ -27,9 +27,6 @@ RESULTS_FORMAT = 4
 RESULT_FILES = ("results.json", "tables", "figures", "index.html")
 
 T = TypeVar("T")
-
-OS_FILES = (".ds_store", "thumbs.db", "desktop.ini")
-"""Lower-case names of files that file managers leave in any folder."""
 
 
 @dataclass(frozen=True)
@@ -120,33 +117,10 @@ def check_output_folder(folder: Path, figure_files: Collection[str]) -> None:
 
     `figure_files` may be in its folder `figures`; any file that is not of results would be lost.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; name a folder for the results")
-    for problem, applies in (
-        ("is a link", folder.is_symlink()),
-        ("is the current folder, or holds it", Path.cwd().is_relative_to(folder.resolve())),
-        ("is a mount point", folder.is_mount()),
-    ):
-        if applies:
-            raise UsageError(
-                f"{folder} {problem}, so that results cannot replace it; name another folder, such "
-                f"as {folder / 'reproduction'}"
-            )
-    check_creatable(folder)
-    if not folder.exists():
-        return
     known = {*RESULT_FILES, *(f"figures/{name}" for name in figure_files)}
     known |= {f"tables/{name}.csv" for name in (*TABLES, *FORMAT_3_TABLES.values())}
-    names = _file_names(folder)
-    for part in {"tables", "figures"} & set(names):
-        if (folder / part).is_dir():
-            names += [f"{part}/{name}" for name in _file_names(folder / part)]
-    foreign = [name for name in names if name not in known]
-    if foreign or (names and not is_results(folder)):
-        raise UsageError(
-            f"{folder} holds something else than results ({', '.join((foreign or names)[:3])}), "
-            "which would be lost; name another folder"
-        )
+    complete = is_results(folder) or not folder.is_dir()
+    check_replaceable(folder, lambda path: complete and path in known, "results")
 
 
 def write_results(results: Results, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """`biml.train`: training from Python."""
 
+import os
 from contextlib import closing, nullcontext
 from dataclasses import fields
 from pathlib import Path
@@ -47,6 +48,11 @@ def train(
         BimlError: data are missing, a file cannot be written, or training diverges.
     """
     model = Path(dir_model) / fn_out_model
+    if ".." in Path(fn_out_model).parts:
+        raise UsageError(
+            f"--fn_out_model {fn_out_model} leads out of the folder {dir_model}; give "
+            f"--fn_out_model {model.name} and --dir_model {os.path.normpath(model.parent)}"
+        )
     folder = Path(data_dir) if data_dir is not None else None
     given = current_options({name: v for name, v in options.items() if v is not None})
     runtime_names = [field.name for field in fields(RuntimeConfig)]
@@ -101,6 +107,11 @@ def check_model_name(model: Path) -> None:
         raise UsageError(
             f"--fn_out_model: {model.name} is the name of an export, which `biml export` writes; "
             f"name it {model.stem}.pt"
+        )
+    if RunPaths(model).events.is_symlink():
+        raise UsageError(
+            f"{RunPaths(model).events} is a link, in whose folder event files would be deleted; "
+            "remove it, or choose another --fn_out_model"
         )
     if model.is_dir():
         raise UsageError(f"--fn_out_model: {model} is a folder; name a file such as net.pt")

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from biml.errors import UsageError
+from biml.io import exclusive_lock
 from biml.networks.checkpoint import load_checkpoint
 from biml.networks.devices import pick_device
 from biml.networks.registry import architecture
@@ -122,10 +123,15 @@ def train(
         check_fingerprint(start.fingerprint, current, model, data.dataset.description)
     if process_rank() == 0:
         RunPaths(model).create_folder()
+    busy = (
+        f"another process is training {model}; wait for it, stop it, or choose another "
+        "--fn_out_model"
+    )
     n_processes = 1
     if device.type == "cpu" and not under_torchrun():
         n_processes = runtime.workers or min(physical_cores(), MAX_WORKERS)
     with (
+        exclusive_lock(model, busy) if process_rank() == 0 else nullcontext(),
         graceful_shutdown(callback.on_message) as stop_flag,
         init_process_group(run, device, n_processes) as group,
     ):
