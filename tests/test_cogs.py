@@ -16,6 +16,7 @@ from biml.episodes.cogs import (
     cogs_corpus,
     convert_nouns,
     recombined_corpus,
+    show_alone,
 )
 from biml.episodes.cogs_phrases import Phrase, Sentence, read_facts, write_facts
 from biml.episodes.corpus import Corpus, CorpusDataset
@@ -131,6 +132,21 @@ def test_converted_nouns_get_a_new_name_unless_they_have_a_phrase(data: DataFold
     assert kept.queries[0].input[:3] == ("A", "cat", "on")  # it has a phrase
     assert "cat" in kept.study[1].input
     assert kept.study[0].input[0] in PROPER  # the shark has none
+
+
+def test_a_noun_of_a_query_is_shown_by_itself_and_by_no_other_study_example() -> None:
+    proper = {"Emma": "EMMA", "Eva": "EVA", "Paula": "PAULA"}
+    query = example("Emma ran .", "RUN &. AGENT ( X _ 1 , EMMA )")
+    study = (example("Emma slept .", "SLEEP &. AGENT ( X _ 1 , EMMA )"), example("ran", "RUN"))
+    nouns = [(proper, example("Paula", "PAULA"))]
+    shown = show_alone(Episode(study, (query,)), generator(0), nouns=nouns, p=1.0)
+    assert shown.queries == (query,)
+    assert [e.output for e in shown.study if "Emma" in e.input] == [("EMMA",)]
+    (slept,) = [e for e in shown.study if "slept" in e.input]
+    name = slept.input[0]
+    assert slept == example(f"{name} slept .", f"SLEEP &. AGENT ( X _ 1 , {name.upper()} )")
+    assert name in ("Eva", "Paula")
+    assert study[1] in shown.study
 
 
 def check_study(corpus: Corpus, episode: Episode) -> None:

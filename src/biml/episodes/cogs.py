@@ -38,6 +38,8 @@ MAX_RECOMBINED = 55
 
 P_CONVERT_NOUN = 0.01
 
+P_SHOWN_ALONE = 0.1
+
 MODIFIER = "&. NMOD"
 """Stands between a noun and the preposition of its phrase."""
 
@@ -106,9 +108,16 @@ def recombined_corpus(data: DataFolders) -> Corpus:
     """The same with half of the training queries made of phrases of several sentences.
 
     Study sets also show all verbs (in each form), and the symbols of all verbs are permuted, so
-    that their meanings are read from the study examples.
+    that their meanings are read from the study examples. Some show a noun by itself.
     """
     corpus = cogs_corpus(data)
+    groups = zip(corpus.word_groups, corpus.symbol_groups, strict=True)
+    common, proper, *_ = (dict(zip(*group, strict=True)) for group in groups)
+    nouns = [
+        (symbols, alone[0])
+        for symbols in (common, proper)
+        if (alone := [pair for pair in corpus.train if " ".join(pair.input) in symbols])
+    ]
     sentences = [
         (pair.input, read_facts(pair.output)) for pair in corpus.train if len(pair.input) > 1
     ]
@@ -119,7 +128,44 @@ def recombined_corpus(data: DataFolders) -> Corpus:
         corpus,
         shown_words=corpus.shown_words | words,
         symbol_groups=(*corpus.symbol_groups, tuple(sorted(verbs))),
+        transforms=(*corpus.transforms, partial(show_alone, nouns=nouns)),
         recombine=PhraseSubstitution(corpus.train, MAX_RECOMBINED),
+    )
+
+
+def show_alone(
+    episode: Episode,
+    rng: Random,
+    *,
+    nouns: Sequence[tuple[Mapping[str, str], Example]],
+    p: float = P_SHOWN_ALONE,
+) -> Episode:
+    """With probability `p`, show one noun of the queries by itself, in no other study example.
+
+    Study examples with it get another noun of its list.
+
+    Args:
+        nouns: of each list the symbols by word, and a training pair of one such noun alone.
+    """
+    queried = dict.fromkeys(word for query in episode.queries for word in query.input)
+    known = [(word, *row) for row in nouns for word in queried if word in row[0]]
+    if not known or rng.random() >= p:
+        return episode
+    noun, symbols, alone = rng.choice(known)
+    used = {word for example in (*episode.study, *episode.queries) for word in example.input}
+    other = rng.choice([word for word in symbols if word not in used])
+    study = [_with_noun(example, noun, other, symbols) for example in episode.study]
+    shown = _with_noun(alone, alone.input[0], noun, symbols)
+    study.insert(rng.randint(0, len(study)), shown)
+    return replace(episode, study=tuple(study))
+
+
+def _with_noun(example: Example, old: str, new: str, symbols: Mapping[str, str]) -> Example:
+    if old not in example.input:
+        return example
+    return example._replace(
+        input=tuple([new if word == old else word for word in example.input]),
+        output=tuple([symbols[new] if s == symbols[old] else s for s in example.output]),
     )
 
 
