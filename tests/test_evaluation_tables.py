@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import biml
 from biml.analysis import few_shot, open_ended, probes, responses
 from biml.analysis.people import few_shot_grammars
 from biml.cli.main import main
@@ -69,11 +70,29 @@ def test_open_ended_log_likelihood_by_participant(folder, capsys) -> None:
 
 def test_queries_repeated_ten_times_have_one_row_per_item(folder, shared, capsys) -> None:
     options = ("--ll", "--by", "item", "--episodes", 2, "--ll_out", "ll.csv")
+    options = (*options, "--ll_probes", "allowed")
     assert evaluate(*options, kind="probe_human", data=shared) == 0
     output = capsys.readouterr().out
     assert "10 times" in output
     assert "22 responses" in output
     assert len(pd.read_csv("ll.csv")) == 44
+
+
+@pytest.mark.published_data
+@pytest.mark.parametrize("kind", ["probe_human", "probe_human_w_pool"])
+def test_probe_likelihoods_are_as_published_or_over_the_allowed_outputs(
+    folder, shared, capsys, kind: str
+) -> None:
+    published = figures(capsys, "--ll", kind=kind, data=shared)
+    assert (published["symbols"], published["ll_probes"]) == (8490, "published")
+    allowed = figures(capsys, "--ll", "--ll_probes", "allowed", kind=kind, data=shared)
+    assert (allowed["symbols"], allowed["ll_probes"]) == (7980, "allowed")
+    assert published["loglike"] < allowed["loglike"]
+    library = biml.evaluate("out_models/toy.pt", kind, repeats=1, data_dir=shared)
+    assert library.probes == "published"
+    assert library.likelihood.mean == pytest.approx(published["loglike"], rel=1e-6)
+    assert evaluate("--ll", kind=kind, data=shared) == 0
+    assert "Probes as published: study examples are scored too" in capsys.readouterr().out
 
 
 def test_the_bounded_lapse_fit_is_at_least_as_good_as_the_grid(folder, capsys) -> None:

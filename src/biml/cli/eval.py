@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("item", "participant"),
         help="list the log-likelihood by item or participant (--by: the same)",
     )
+    option(
+        "--ll_probes",
+        choices=("published", "allowed"),
+        default="published",
+        help="likelihood of probe types: as published, with study examples and over all symbols "
+        "(%(default)s), or of people's responses over the allowed outputs",
+    )
     for name, help in (
         ("ll_out", "log-likelihood of each response"),
         ("samples_out", "samples of --sample_html or --sample_iterative"),
@@ -127,6 +135,7 @@ _LIKELIHOOD, _SAMPLES = ("ll", "fit_lapse"), ("sample_html", "sample_iterative")
 
 MODES_OF = {
     "ll_by": (None, _LIKELIHOOD),
+    "ll_probes": ("published", _LIKELIHOOD),
     "ll_out": (None, _LIKELIHOOD),
     "samples_out": (None, _SAMPLES),
 }
@@ -201,6 +210,8 @@ def run(args: argparse.Namespace) -> int:
 def _report_likelihood(
     args: argparse.Namespace, task: "EvalTask", console: "EvalConsole"
 ) -> Metrics:
+    from biml.episodes.episode_type import PROBES
+    from biml.episodes.registry import PROBE_SCORING, with_probe_scoring
     from biml.evaluation.likelihood import (
         FINE_LAPSE_GRID,
         LAPSE_GRID,
@@ -214,6 +225,8 @@ def _report_likelihood(
 
     if args.ll_by == "participant":
         task.require_participants()
+    evaluation = with_probe_scoring(task.episode_type, task.evaluation, args.ll_probes)
+    task = replace(task, evaluation=evaluation)
     with progress_bars(transient=True) as progress:
         scored = score_responses(
             task.responder, task.evaluation, repeats=args.ll_nrep, progress=progress
@@ -239,6 +252,9 @@ def _report_likelihood(
             result, scored, task.responder, task.evaluation, task=kind, grid=grid
         )
     console.likelihood(result, task, fitted=bool(args.fit_lapse))
+    if task.episode_type.evaluation_task == PROBES:
+        metrics["ll_probes"] = args.ll_probes
+        console.print(f"{PROBE_SCORING[args.ll_probes]} (--ll_probes {args.ll_probes})")
     metrics |= {
         "loglike": _finite(result.mean),
         "loglike_sd": _finite(result.sd),

@@ -3,10 +3,12 @@
 `register_episode_type` adds a row to those of the paper.
 """
 
+from dataclasses import replace
 from functools import partial
 
 from biml import plugins
 from biml.episodes.cogs import COGS_TYPES
+from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode_type import (
     CANONICAL_VOCAB,
     FEW_SHOT,
@@ -40,6 +42,7 @@ from biml.episodes.transforms import (
     add_pool_to_study,
     add_slips,
     add_study_queries,
+    drop_pool,
     drop_study,
     drop_undefined_responses,
     only_study_queries,
@@ -272,6 +275,28 @@ _ROWS = (
 
 EPISODE_TYPES: dict[str, EpisodeType] = {row.name: row for row in _ROWS}
 """By name: those of the paper in the order of its supplement, then registered ones."""
+
+
+PROBE_SCORING = {
+    "published": "Probes as published: study examples are scored too, and every symbol is possible",
+    "allowed": "Probes: people's responses, limited to the allowed outputs of each trial",
+}
+"""What log-likelihoods of the probe task count."""
+
+
+def with_probe_scoring(row: EpisodeType, evaluation: EvaluationSet, scoring: str) -> EvaluationSet:
+    """The evaluation of a probe type as its likelihood counts it (a key of `PROBE_SCORING`).
+
+    Evaluations of other types stay as they are.
+    """
+    if scoring not in PROBE_SCORING:
+        raise unknown_name("scoring of probes", scoring, PROBE_SCORING, "--ll_probes")
+    if row.evaluation_task != PROBES or scoring == "allowed":
+        return evaluation
+    before = list(evaluation.transforms)
+    at = before.index(add_pool_to_study) if add_pool_to_study in before else len(before)
+    transforms = (*before[:at], add_study_queries, *before[at:], drop_pool)
+    return replace(evaluation, transforms=transforms)
 
 
 def register_episode_type(row: EpisodeType) -> EpisodeType:

@@ -87,7 +87,18 @@ def drop_undefined_responses(episode: Episode, rng: Random | None = None) -> Epi
     return replace(episode, queries=tuple(q for q in episode.queries if UNDEFINED not in q.output))
 
 
-DETERMINISTIC = {add_study_queries, only_study_queries, drop_study, drop_undefined_responses}
+def drop_pool(episode: Episode, rng: Random | None = None) -> Episode:
+    """Allow every symbol."""
+    return replace(episode, pool=None)
+
+
+DETERMINISTIC = {
+    add_study_queries,
+    only_study_queries,
+    drop_study,
+    drop_undefined_responses,
+    drop_pool,
+}
 """Transforms that draw nothing at random."""
 
 

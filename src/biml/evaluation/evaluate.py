@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from biml.episodes import registry
 from biml.episodes.data_use import TRAINED, DataUse
+from biml.episodes.episode_type import PROBES
 from biml.errors import UsageError
 from biml.evaluation.accuracy import (
     Accuracy,
@@ -60,6 +61,8 @@ class Evaluation:
     """Error rates on novel queries by `Example.item`, of SCAN, COGS and corpora."""
     agreement: bool = False
     """Whether accuracies are the agreement with human responses."""
+    probes: str = ""
+    """What likelihoods of a probe type count, a key of `registry.PROBE_SCORING`; else empty."""
 
     @property
     def seen(self) -> bool:
@@ -95,6 +98,7 @@ class Evaluation:
         names = ["measure", "value", "standard_error", "sd", "n", "p_lapse"]
         table = pd.DataFrame(rows, columns=names)
         about = {"uses": ", ".join(self.uses), "data_use": str(self.data_use)}
+        about |= {"probes": self.probes} if self.probes else {}
         return table.assign(
             model=self.model, episode_type=self.episode_type, seen=self.seen, **about
         )
@@ -112,6 +116,7 @@ def evaluate(
     data_dir: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
+    probes: str = "published",
 ) -> Evaluation:
     """Evaluate a model as `biml eval --max --ll --fit_lapse` does.
 
@@ -121,6 +126,7 @@ def evaluate(
         repeats: with random orders and remappings, for the likelihood.
         episodes: only the first so many.
         data_dir: searched first for data folders.
+        probes: what likelihoods of probe types count, a key of `registry.PROBE_SCORING`.
 
     >>> evaluate("oracle", "few_shot_gold", repeats=1, episodes=2).novel.mean
     100.0
@@ -147,6 +153,7 @@ def evaluate(
     limit = max_response_length(evaluation.episodes, row.max_output)
     responses = single_responses(model, presented, limit)
     study, novel = study_and_novel(evaluation, presented, responses)
+    evaluation = registry.with_probe_scoring(row, evaluation, probes)
     scored = score_responses(model, evaluation, repeats=whole_number("repeats", repeats, 1))
     scores = token_scores(scored, evaluation.query_repeats)
     responder = model.responder if isinstance(model, Model) else model
@@ -168,4 +175,5 @@ def evaluate(
         data_use,
         errors,
         row.has_human_targets,
+        probes if row.evaluation_task == PROBES else "",
     )

@@ -76,7 +76,8 @@ _TABLES = (
         3,
         "model task fold repeats p_lapse log_likelihood sd symbols responses within_sample "
         "standard_error? cross_validated?",
-        "log-likelihood of people's responses at the fitted lapse rate; fold is empty, 1 to 5, or "
+        "log-likelihood of people's responses at the fitted lapse rate, of probes over the allowed "
+        "outputs; fold is empty, 1 to 5, or "
         "`all` for the sum of the folds; sd is over repeats; within_sample: the model was trained "
         "on these responses or its error rates were fitted to them (empty where unknown); "
         "cross_validated: the lapse rate, and the error rates of a symbolic model, fitted to one "
