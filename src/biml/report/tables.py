@@ -214,7 +214,8 @@ def _likelihoods(task: str, title: str) -> TableSpec:
         "over responses within queries. SD: over repeats with random orders and remappings. The "
         "lapse rate is fitted to these responses. Cross-validated: fitted to one half of them and "
         "scored on the other, as are the error rates of symbolic models; mean of random halvings."
-        + " Over the allowed outputs of each trial (published: over all)." * (task == "probes"),
+        + " Over the allowed outputs of each trial (published: over all)."
+        * (task == "probes"),
         "likelihoods",
         cells={
             "Log-likelihood": _total_likelihood_cell,
