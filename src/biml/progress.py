@@ -64,13 +64,18 @@ def progress_bars(*, transient: bool = False) -> Iterator[Progress]:
         return
     from rich import progress
     from rich.console import Console
+    from rich.table import Column
 
+    console = Console(stderr=True, highlight=False)
+    # Narrow terminals have shorter bars and names, and no time, but always the count.
+    wide, bar_width = console.width >= 80, max(4, min(40, console.width // 2 - 22))
+    name_column = Column(no_wrap=True, max_width=max(8, console.width - bar_width - 34))
     bars = progress.Progress(
-        progress.TextColumn("{task.description}", markup=False),
-        progress.BarColumn(),
-        progress.TextColumn("{task.fields[count]}"),
-        progress.TimeRemainingColumn(),
-        console=Console(stderr=True, highlight=False),
+        progress.TextColumn("{task.description}", markup=False, table_column=name_column),
+        progress.BarColumn(bar_width),
+        progress.TextColumn("{task.fields[count]}", table_column=Column(no_wrap=True)),
+        *([progress.TimeRemainingColumn()] if wide else []),
+        console=console,
         transient=transient,
     )
     tasks: dict[str, Any] = {}

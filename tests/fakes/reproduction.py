@@ -36,7 +36,8 @@ class RecordingProgress:
     ) -> None:
         if total is None:  # a message
             return
-        self.totals[stage], self.complete[stage] = total, done
+        self.totals.setdefault(stage, total - done)  # cached models are done already
+        self.complete[stage] = done
         if sum(self.complete.values()) == self.interrupt_after:
             raise KeyboardInterrupt
 

@@ -75,7 +75,9 @@ def _list_models(paths: list[Path], console: "Console") -> list[str]:
     table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
     for heading in ("model", "network", "trained on"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("gold", "novel", "held out", "log lik."):
+    narrow = console.is_terminal and console.width < 76
+    headings = ("gold", "novel", "held out", "log lik.")[: 1 if narrow else 4]
+    for heading in headings:
         table.add_column(heading, justify="right")
     benchmarks = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("model", "trained on", "errors in % (95% interval)"):
@@ -105,12 +107,12 @@ def _list_models(paths: list[Path], console: "Console") -> list[str]:
             )
         )
         mark = CAVEAT_MARK * bool(uses.get("few_shot_human"))
+        figures = (*percents, f"{human['log_likelihood']:.0f}{mark}" if human else "–")
         table.add_row(
             path.stem,
             str(contents.get("architecture", "?")),
             str(contents.get("episode_type", "?")),
-            *percents,
-            f"{human['log_likelihood']:.0f}{mark}" if human else "–",
+            *figures[: len(headings)],
         )
     console.print(table)
     console.print(

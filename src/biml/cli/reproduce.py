@@ -98,6 +98,7 @@ def print_results(results: "Results", out: Path) -> None:
     from biml.report.schemas import TABLES
 
     console = Console(highlight=False)
+    narrow = console.is_terminal and console.width < 80
     for grid in error_rate_table(dict(results.tables), model_columns(results)):
         _print_grid(console, grid)
     statistics = coerce_types(results.tables["statistics"], TABLES["statistics"])
@@ -108,8 +109,9 @@ def print_results(results: "Results", out: Path) -> None:
         table.add_column("statistic", overflow="fold")
         table.add_column("model", overflow="fold")
         has_published = rows[["published", "published_low"]].notna().any(axis=None)
-        compared = ("published", "reproduced, 95%", "difference")
-        for name in compared if has_published else ("value, 95%",):
+        columns = ("published", "reproduced, 95%", "difference")[: 2 if narrow else 3]
+        columns = columns if has_published else ("value, 95%",)
+        for name in columns:
             table.add_column(name, justify="right", no_wrap=True)
         last = ""
         for row in rows_of(rows):
@@ -117,7 +119,9 @@ def print_results(results: "Results", out: Path) -> None:
             digits = 1 if "%" in name or "likelihood" in name else 3
             value, difference = _reproduced_texts(row, digits)
             texts = (_published_text(row, digits), value, difference) if has_published else (value,)
-            table.add_row(Text("" if name == last else name), Text(str(row.model)), *texts)
+            table.add_row(
+                Text("" if name == last else name), Text(str(row.model)), *texts[: len(columns)]
+            )
             last = name
         console.print(table)
         console.print()

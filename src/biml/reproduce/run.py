@@ -298,8 +298,10 @@ def run_jobs(
     if not waiting:
         progress(0, stage="Nothing to compute: all measurements are cached")
         return results
-    totals = Counter(MEASUREMENTS[job.measurement].summary for job in waiting)
-    complete = Counter[str]()
+    # Cached measurements count, so that a continued run does not begin at zero.
+    summaries = {job.key: MEASUREMENTS[job.measurement].summary for job in jobs}
+    totals = Counter(summaries.values())
+    complete = Counter(summaries[key] for key in results)
 
     def report(job: Job) -> None:
         row = MEASUREMENTS[job.measurement]
@@ -331,7 +333,7 @@ def run_jobs(
                 except BimlError as error:
                     caching = False
                     progress(0, stage=f"Results are not cached for the next call: {error}")
-                complete[MEASUREMENTS[job.measurement].summary] += 1
+                complete[summaries[job.key]] += 1
                 report(job)
     return results
 

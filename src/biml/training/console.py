@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any, TextIO, cast
@@ -20,6 +20,8 @@ from biml.training.trainer import RunResult
 
 SECONDS_PER_DAY = 24 * 3600
 
+BAR_WIDTH = 10
+
 
 class TrainingConsole(TrainingCallback):
     """Prints how a run proceeds: a bar, or a line per validation where there is no terminal."""
@@ -29,14 +31,13 @@ class TrainingConsole(TrainingCallback):
         output = cast(TextIO, _StandardOutput())
         self._console = console or Console(file=output, force_terminal=output.isatty())
         self._bar: Progress | _NotebookLine | None = None
-        self._validation = ""
+        self._validation: list[str] = []
         if self._console.is_jupyter:
             self._bar = _NotebookLine()
         elif self._console.is_terminal:
-            # Narrow terminals cut off the metrics at the end, but not the time left.
             self._bar = Progress(
                 TextColumn("step {task.fields[step]}", table_column=Column(no_wrap=True)),
-                BarColumn(bar_width=10),
+                BarColumn(bar_width=BAR_WIDTH),
                 TextColumn("{task.description}", table_column=Column(no_wrap=True)),
                 console=self._console,
                 transient=True,
@@ -81,17 +82,19 @@ class TrainingConsole(TrainingCallback):
                 text = f"step {step}  {rate} episodes/s  loss {entry['train_loss']:.3f}"
                 # Most of the first step is validation, so that its rate says nothing.
                 last = left if 1 < info.step < info.total_steps else ""
-                self.on_message("  ".join(filter(None, (text, self._validation, last))))
+                self.on_message("  ".join(filter(None, (text, *self._validation, last))))
         if self._bar is None:
             return
-        text = f"{left}  {rate} episodes/s  loss {info.loss:.3f}"
-        text += f"  {self._validation}" if self._validation else ""
+        # A narrow terminal has the first of these that fit.
+        parts = (left, f"loss {info.loss:.3f}", *reversed(self._validation), f"{rate} episodes/s")
         if isinstance(self._bar, Progress):
+            width = self._console.width - len(f"step {step}") - BAR_WIDTH - 3
+            text = _fitting(parts, width)
             self._bar.update(
                 self._task, completed=info.step, total=info.total_steps, step=step, description=text
             )
         else:
-            self._bar.update(f"step {step}  {text}")
+            self._bar.update("  ".join((f"step {step}", *parts)))
 
     def on_message(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -99,7 +102,7 @@ class TrainingConsole(TrainingCallback):
     def on_end(self, result: RunResult) -> None:
         """Print where the model is, and its latest metrics."""
         entry = result.last_validation
-        metrics = f", {_format_metrics(entry)}" if entry else ""
+        metrics = f", {'  '.join(_format_metrics(entry))}" if entry else ""
         self.on_message(
             f"Model: {result.model_path} (step {result.step:,} of {result.total_steps:,}{metrics}, "
             f"{_format_duration(result.seconds)})"
@@ -188,12 +191,25 @@ LEARNING = {
 """By architecture the episodes below which a run is short, and what was measured."""
 
 
-def _format_metrics(entry: LogEntry) -> str:
+def _fitting(parts: Iterable[str], width: int) -> str:
+    """The first parts of a line, and of the others those that still fit.
+
+    >>> _fitting(("7 min left", "loss 0.123", "2.4 episodes/s"), 25)
+    '7 min left  loss 0.123'
+    """
+    line = ""
+    for part in parts:
+        longer = f"{line}  {part}" if line else part
+        line = longer if len(longer) <= width else line
+    return line
+
+
+def _format_metrics(entry: LogEntry) -> list[str]:
     parts = [f"val loss {entry['val_loss']:.3f}"]
     for name in ("study", "novel"):
         value = entry.get(f"accuracy_{name}")
         parts += [] if value is None else [f"{name} {value:.1f}%"]
-    return "  ".join(parts)
+    return parts
 
 
 def _format_batch_size(config: TrainingConfig) -> str:
