@@ -22,7 +22,7 @@ from biml.networks.checkpoint import DTYPES, load_checkpoint, write_safetensors
 from biml.paths import PRETRAINED, PRETRAINED_FOLDER, DataFolders, card_path
 from biml.progress import stage_lines
 
-FACTS = ("command", "minutes", "hardware", "note")
+FACTS = ("command", "minutes", "hardware", "note", "chosen_by")
 
 
 def main() -> int:
@@ -42,8 +42,8 @@ def main() -> int:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing model")
     for fact in FACTS:
-        kind = float if fact == "minutes" else str
-        parser.add_argument(f"--{fact}", type=kind, help="value for the card")
+        kind, n = float if fact == "minutes" else str, "+" if fact == "chosen_by" else None
+        parser.add_argument(f"--{fact}", type=kind, nargs=n, help="value for the card")
     args = parser.parse_args()
     try:
         path = package(args)

@@ -7,6 +7,7 @@ import pytest
 
 from biml.cli.main import main
 from biml.cli.reproduce import print_results
+from biml.episodes.data_use import DataUse
 from biml.episodes.episode_type import CANONICAL_VOCAB
 from biml.episodes.registry import EPISODE_TYPES
 from biml.errors import UsageError
@@ -218,7 +219,7 @@ def test_parts_cover_all_test_items_with_the_same_study_examples(data: DataFolde
     ],
 )
 def test_tests_of_cogs_have_study_sets_as_in_training(trained_on: str, expected: str) -> None:
-    network = NetworkFile(Path("net.pt"), "", trained_on, CANONICAL_VOCAB, "staged")
+    network = NetworkFile(Path("net.pt"), "", trained_on, CANONICAL_VOCAB, "staged", DataUse())
     model = EvaluatedModel("net", "net", network=network)
     assert model.test_type("cogs_gen_lex") == expected
     assert not expected or expected in EPISODE_TYPES

@@ -20,7 +20,7 @@ from biml.networks.registry import ARCHITECTURES, Architecture, build_network
 from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 from biml.networks.staged import StagedNetwork
 from biml.networks.staged_layers import StagedConfig
-from biml.paths import DataFolders, list_pretrained
+from biml.paths import DataFolders, list_pretrained, upgrade_card
 from biml.training.config import RuntimeConfig, TrainingConfig
 from biml.training.logger import StepInfo, TrainingCallback
 from biml.training.run_files import RunStart, RunState, provenance
@@ -140,11 +140,8 @@ class StopHalfway(TrainingCallback):
 @pytest.mark.parametrize("path", list_pretrained(), ids=lambda path: path.stem)
 def test_provenance_of_pretrained_models_sums_to_their_cards(path: Path) -> None:
     contents = load_checkpoint(path)
-    card, line = contents["card"], provenance(path, contents)
-    assert [one["file"] for one in line] == [
-        *(one["file"] for one in card["started_from"]),
-        path.name,
-    ]
+    card, line = upgrade_card(contents["card"]), provenance(path, contents)
+    assert [one["file"] for one in line] == [*(one["file"] for one in card["parents"]), path.name]
     assert sum(one["episodes"] for one in line) == card["episodes"]
     assert sum(one["seconds"] for one in line) == pytest.approx(60 * card["minutes"])
     assert all(one["command"].startswith("biml train") for one in line)
