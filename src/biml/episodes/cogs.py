@@ -148,10 +148,11 @@ def show_alone(
         nouns: of each list the symbols by word, and a training pair of one such noun alone.
     """
     queried = dict.fromkeys(word for query in episode.queries for word in query.input)
-    known = [(word, *row) for row in nouns for word in queried if word in row[0]]
+    known = [(words, *row) for row in nouns if (words := [w for w in queried if w in row[0]])]
     if not known or rng.random() >= p:
         return episode
-    noun, symbols, alone = rng.choice(known)
+    words, symbols, alone = rng.choice(known)
+    noun = rng.choice(words)
     used = {word for example in (*episode.study, *episode.queries) for word in example.input}
     other = rng.choice([word for word in symbols if word not in used])
     study = [_with_noun(example, noun, other, symbols) for example in episode.study]
