@@ -91,12 +91,17 @@ def _list_models(paths: list[Path], console: "Console") -> list[str]:
             table.add_row(path.stem, Text("damaged", "bold red"))
             continue
         metrics = upgrade_card(contents.get("card")).get("metrics", {})
-        errors = [_format_errors(name, one) for name, one in metrics.items() if "error_rate" in one]
-        if errors:
-            benchmarks.add_row(path.stem, str(contents["episode_type"]), "\n".join(errors))
-            continue
-        uses = _uses_of_metrics(contents)
+        uses, kind = _uses_of_metrics(contents), str(contents.get("episode_type", "?"))
         used |= any(uses.values())
+        errors = [
+            f"{'' if name == kind else f'{name} '}{_format_errors(one)}"
+            f"{CAVEAT_MARK * bool(uses.get(name))}"
+            for name, one in metrics.items()
+            if "error_rate" in one
+        ]
+        if errors:
+            benchmarks.add_row(path.stem, kind, "\n".join(errors))
+            continue
         human = metrics.get("few_shot_human", {})
         percents = (
             _format_percent(metrics.get(name, {}).get(kind)) + CAVEAT_MARK * bool(uses.get(name))
@@ -212,7 +217,7 @@ def _card_lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]
         elif name in not_measured:
             lines.append((name, f"not measured: {not_measured[name]}"))
     lines += [
-        ("errors", _format_errors(name, one))
+        ("errors", f"{name} {_format_errors(one)}")
         for name, one in metrics.items()
         if "error_rate" in one
     ]
@@ -225,9 +230,9 @@ def _card_lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]
     return lines
 
 
-def _format_errors(name: str, metrics: Mapping[str, Any]) -> str:
+def _format_errors(metrics: Mapping[str, Any]) -> str:
     low, high = metrics["interval"]
-    return f"{name} {metrics['error_rate']:.2f} ({low:.2f} to {high:.2f})"
+    return f"{metrics['error_rate']:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _data_use(contents: Mapping[str, Any]) -> "DataUse":
