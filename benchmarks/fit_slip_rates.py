@@ -11,7 +11,6 @@ log-likelihood of all responses, slips minus biases.
 import argparse
 import sys
 from collections.abc import Mapping
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +22,11 @@ from biml.errors import BimlError
 from biml.evaluation.likelihood import apply_lapse
 from biml.evaluation.responder import Responder
 from biml.evaluation.symbolic import BiasOracle, SlipOracle
-from biml.grammar.perturbations import HUMAN_RATES, SlipRates
+from biml.grammar.perturbations import CANDIDATE_RATES, HUMAN_RATES
 from biml.paths import DataFolders
 
 LAPSE_RATES = [i / 100 for i in range(1, 13)]
 BIAS_RATES = (0.1, 0.15, 0.2, 0.25, 0.3)
-SUBSTITUTION, REVERSAL, ONE_TO_ONE = (
-    (0, 0.01, 0.02, 0.03, 0.04),
-    (0, 0.02, 0.04, 0.06, 0.08, 0.1),
-    (0, 0.005, 0.01, 0.02),
-)
 
 
 def main() -> None:
@@ -47,9 +41,7 @@ def main() -> None:
     biases = {p: score(BiasOracle(p=p), episodes) for p in BIAS_RATES}
     slips = {
         rates: score(SlipOracle(rates=rates), episodes)
-        for rates in track(
-            [SlipRates(*each) for each in product(SUBSTITUTION, REVERSAL, ONE_TO_ONE)], "slip rates"
-        )
+        for rates in track(CANDIDATE_RATES, "slip rates")
     }
     for name, scores in (("biases", biases), ("slips", slips)):
         best = max(scores, key=lambda rates: scores[rates].sum(axis=1).max())
