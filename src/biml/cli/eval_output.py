@@ -200,7 +200,7 @@ class EvalConsole:
         )
         if math.isfinite(result.cross_validated):
             rates, halves = "lapse rate", "responses to each item"
-            if task.architecture == "symbolic" and FITTED in task.uses:
+            if FITTED in task.uses and hasattr(task.responder, "fit_candidates"):
                 rates = "error rates and lapse rate"
             if task.has_participants:
                 halves = "participants"

@@ -64,13 +64,14 @@ class Responder(Protocol):
 def fit_candidates(responder: Responder, task: str) -> "Sequence[Responder]":
     """The models among which a fit to the published responses of a task chose this one.
 
-    Itself alone unless its attribute `fitted_to` names the task; a responder without such
-    attributes was fitted to nothing.
+    Itself alone unless its attribute `fitted_to` names the task and it has `fit_candidates`; a
+    responder without such attributes was fitted to nothing.
     """
-    if task not in getattr(responder, "fitted_to", ()):
+    candidates: Callable[[], Sequence[Responder]] | None
+    candidates = getattr(responder, "fit_candidates", None)
+    if candidates is None or task not in getattr(responder, "fitted_to", ()):
         return [responder]
-    candidates: Sequence[Responder] = responder.fit_candidates()  # type: ignore[attr-defined]
-    return candidates
+    return candidates()
 
 
 def check_lapse(p_lapse: float) -> None:
