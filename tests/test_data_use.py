@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import biml
@@ -22,6 +23,7 @@ from biml.evaluation.symbolic import Oracle, SlipOracle
 from biml.grammar.perturbations import CANDIDATE_RATES, HUMAN_RATES, SlipRates
 from biml.networks.checkpoint import checkpoint_of, save_checkpoint
 from biml.paths import PRETRAINED, PRETRAINED_FOLDER, DataFolders, read_card, upgrade_card
+from biml.reproduce.published import compare_with_published
 from fakes.networks import small_network
 
 FEW_SHOT = EPISODE_TYPES["few_shot_human"]
@@ -126,3 +128,34 @@ def test_halves_are_of_participants_where_they_are_known() -> None:
     values = np.array([[0.0, 0.0, -9.0, -9.0], [-9.0, -9.0, 0.0, 0.0]])
     assert mean_held_out(values, ["p", "p", "q", "q"], ["a", "b", "a", "b"]) == -36
     assert np.isnan(mean_held_out(values[:, :1], [""], ["a"]))
+
+
+@pytest.mark.parametrize("kind", ["bool", "boolean", "object"])
+def test_statistics_of_held_out_participants_have_no_mark(kind: str) -> None:
+    """Tables from a cache have other types than computed ones."""
+    rows = [
+        {"model": name, "task": "open_ended", "fold": "all", "log_likelihood": -200.0}
+        | {"standard_error": 9.0, "cross_validated": -201.0, "within_sample": within}
+        for name, within in (("folds", False), ("all", True))
+    ]
+    table = pd.DataFrame(rows).astype({"within_sample": kind})
+    models = {"folds": "MLC (open-ended)", "all": "MLC (open-ended)"}
+    found = compare_with_published(
+        {"likelihoods": table}, models, ["table1"], uses=lambda model, task: (TRAINED,)
+    ).set_index("model")
+    assert found["uses"].to_dict() == {"folds": "", "all": TRAINED}
+    assert found.loc["all", "cross_validated"] == -201
+
+
+def test_statistics_of_too_few_samples_are_marked_and_p_values_have_no_difference() -> None:
+    rows = [("wide", -0.4, 0.9), ("narrow", 0.2, 0.9), ("constant", np.nan, np.nan)]
+    table = pd.DataFrame(
+        [{"model": m, "r": 0.5, "p": 0.2, "low": low, "high": high} for m, low, high in rows]
+    )
+    models = {name: "MLC" for name, _, _ in rows}
+    found = compare_with_published({"item_correlation": table}, models, ["few-shot"])
+    by_statistic = {name: of.set_index("model") for name, of in found.groupby("statistic")}
+    for of in by_statistic.values():
+        assert of["uncertain"].to_dict() == {"wide": True, "narrow": False, "constant": True}
+    assert by_statistic["item correlation, permutation p"]["difference"].isna().all()
+    assert by_statistic["item correlation r"]["difference"].notna().all()

@@ -196,6 +196,8 @@ def _reproduced_texts(row: Any, digits: int) -> tuple[str, str]:
     if not math.isnan(row.low):
         low, high = (_format_number(end, digits) for end in (row.low, row.high))
         text += f"{between}[{low}, {high}]"
+    elif row.standard_error > 0:  # results of an earlier version
+        text += f" ± {_format_number(row.standard_error, digits)}"
     return text, _format_number(row.difference, digits, sign=True)
 
 

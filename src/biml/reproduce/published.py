@@ -188,5 +188,6 @@ def _estimate(column: str, row: pd.Series, tables: Mapping[str, pd.DataFrame]) -
     elif column == "percent" and ends is not None:
         estimate["uncertain"] = ends[1] - ends[0] > MAX_WIDTH_OF_PERCENT
     # The models of folds were not trained on the participants that they are scored on.
-    held_out = "within_sample" in row and row["within_sample"] is False
+    within_sample = row.get("within_sample")
+    held_out = pd.notna(within_sample) and not within_sample
     return estimate | {"spared": (TRAINED, FITTED) if held_out else ()}
