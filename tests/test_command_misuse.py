@@ -59,6 +59,22 @@ def test_a_misspelt_option_names_the_nearest_ones(capsys) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["trian"], "train"),
+        (["data", "downlod", "human"], "download"),
+        (["data", "download", "humam"], "human"),
+        (["eval", "--fn_out_model", "oracle", "--fit_lapse", "bounde"], "bounded"),
+    ],
+)
+def test_a_misspelt_command_or_value_names_the_nearest_ones(words, meant: str, capsys) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    assert f"did you mean {meant}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (
@@ -72,6 +88,8 @@ def test_a_misspelt_option_names_the_nearest_ones(capsys) -> None:
         (["train", "--fn_out_model", "a.pt", "--arch", "stagged"], "(--arch); did you mean staged"),
         (["reproduce", "few-shoot"], "did you mean few-shot"),
         (["models", "net-BIML-to"], "did you mean net-BIML-top"),
+        (["eval", "--fn_out_model", "net-BIML-tpo", "--max"], "did you mean net-BIML-top"),
+        (["eval", "--fn_out_model", "orcale", "--max"], "did you mean oracle"),
     ],
 )
 def test_an_unknown_name_gives_its_option_and_the_nearest_names(

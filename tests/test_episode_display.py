@@ -36,7 +36,7 @@ def test_an_episode_is_listed_one_example_per_line() -> None:
 
 def test_the_terminal_shows_circles_with_letters() -> None:
     assert terminal_symbols(["GREEN"]) == "\x1b[38;2;31;157;58m●\x1b[0mG"
-    assert terminal_symbols(["color:#33cc33;"]) == "\x1b[38;2;51;204;51m●\x1b[0mcolor:#33cc33;"
+    assert terminal_symbols(["color:#33cc33;"]) == "\x1b[38;2;51;204;51m●\x1b[0mgreen"
     assert terminal_symbols(["undefined_action"]) == "undefined_action"
     plain = re.sub(r"\x1b\[[0-9;]*m", "", EPISODE.listing(terminal_symbols))
     assert "  dax lug → ●R ●Pi\n" in plain

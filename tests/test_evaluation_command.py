@@ -13,7 +13,7 @@ from biml.episodes.registry import EPISODE_TYPES
 from biml.human.experiment import write_experiment
 from biml.human.readers import read_response_table
 from biml.networks import checkpoint
-from fakes.experiments import write_table, write_text
+from fakes.experiments import STUDY, write_table, write_text
 from fakes.networks import small_network
 
 
@@ -248,6 +248,26 @@ def test_study_examples_are_in_the_sidebar_only_if_all_items_share_them() -> Non
     first, second = apart.split('<th scope="row">')[1:]
     assert ("wug" in first, "toma" in first) == (True, False)
     assert ("wug" in second, "toma" in second) == (False, True)
+
+
+def test_the_default_length_limit_counts_study_examples_as_queries(folder, capsys) -> None:
+    long = STUDY.replace("IN: toma OUT: ●", "IN: toma OUT: ● " + "■ " * 11)
+    study = write_text(folder / "long.txt", long[: long.index("*GRAMMAR")] + "*GRAMMAR*\n")
+    imported = read_response_table(write_table(folder / "long.csv"), study)
+    write_experiment(imported, folder / "mine")
+    options = ("--episode_type", "few_shot_gold", "--data_dir", folder / "mine", "--max")
+    assert evaluate(*options) == 0
+    assert "study-example queries" in capsys.readouterr().out
+    assert evaluate(*options, "--max_length_eval", 11) == 2
+    assert "give 12 or leave it out" in capsys.readouterr().err
+
+
+def test_samples_of_the_open_ended_task_have_names_of_colours(folder, shared, capsys) -> None:
+    options = ("--episode_type", "open_end_freeform", "--data_dir", shared, "--episodes", 1)
+    assert evaluate("--sample_iterative", *options) == 0
+    output = capsys.readouterr().out
+    assert "#" not in output
+    assert {"red", "green", "blue", "olive", "teal", "lilac"} & set(output.split())
 
 
 def test_the_dashboard_plots_learning_curves_of_a_released_model(folder, shared, capsys) -> None:

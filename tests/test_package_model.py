@@ -11,6 +11,7 @@ import torch
 
 import package_model
 from biml import paths
+from biml.cli.main import main
 from biml.cli.models import METRIC_NAMES
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, Example
@@ -101,7 +102,7 @@ def test_a_card_has_the_training_provenance_and_metrics(
 
 
 def test_learning_curves_of_consecutive_runs_are_concatenated(
-    checkpoint: Path, shared: Path, few: None, home: Path
+    checkpoint: Path, shared: Path, few: None, home: Path, capsys
 ) -> None:
     first, second = training_segments(checkpoint)
     assert [line["episodes"] for line in first.log] == [2, 4]
@@ -115,7 +116,13 @@ def test_learning_curves_of_consecutive_runs_are_concatenated(
     assert [len(part.log) for part in shipped_parts] == [2, 2]
     assert [part.episodes_before for part in shipped_parts] == [0, 4]
     # Where its first part is lost, the second still begins where it did.
+    dashboard = ["eval", "--fn_out_model", str(checkpoint), "--dashboard", "--data_dir"]
+    dashboard += [str(shared), "--episode_type", "few_shot_gold"]
+    assert main(dashboard) == 0
+    assert "of 2 training runs, one after another" in capsys.readouterr().out
     (home / "first.pt").unlink()
+    assert main(dashboard) == 0
+    assert "curves of training run 1 of 2 are lost" in capsys.readouterr().err
     lost, kept = training_segments(checkpoint)
     assert not lost.log
     assert kept.episodes_before == 4

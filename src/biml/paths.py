@@ -2,8 +2,9 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -210,12 +211,15 @@ def verify_checksum(weights: bytes, card: Mapping[str, Any], path: str | Path) -
 
 
 def resolve_model(
-    name: str, folder: str | Path = DEFAULT_MODEL_FOLDER, data: DataFolders | None = None
+    name: str,
+    folder: str | Path = DEFAULT_MODEL_FOLDER,
+    data: DataFolders | None = None,
+    without_file: Iterable[str] = (),
 ) -> Path:
     """Return the file of a model, given its name or path, with or without a suffix.
 
     A file in `folder` comes first, then one in the data folder `out_models`, then a path as it
-    is, then a pretrained model.
+    is, then a pretrained model. `without_file` are other models, for the message of an error.
     """
     released = (data or DataFolders()).get("out_models")
     folders = [Path(folder), *([released] if released else [])]
@@ -229,9 +233,14 @@ def resolve_model(
     searched = dict.fromkeys(str(parent.resolve()) for parent in (*folders, Path()))
     different = {parent.resolve(): parent for parent in reversed(folders)}
     available = ". ".join(_describe_models_in(parent) for parent in reversed(different.values()))
-    installed = ", ".join(path.stem for path in list_pretrained()) or "no model"
+    installed = [path.stem for path in list_pretrained()]
+    files = [file.stem for parent in different.values() for file in _models_in(parent)]
+    close = get_close_matches(strip_suffix(name), [*files, *installed, *without_file], 2)
+    hint = f"; did you mean {' or '.join(dict.fromkeys(close))}?" if close else "."
+    others = f" Symbolic models are {', '.join(without_file)}." if without_file else ""
     raise UsageError(
-        f"no model {name!r} in {' or '.join(searched)}. {available}. With biml comes {installed}. "
+        f"no model {name!r} in {' or '.join(searched)}{hint} {available}. With biml comes "
+        f"{', '.join(installed) or 'no model'}.{others} "
         "Train one with `biml train`, fetch the released ones with `biml data download models`, "
         "or name a folder with --dir_model."
     )
@@ -240,5 +249,10 @@ def resolve_model(
 def _describe_models_in(folder: Path) -> str:
     if not folder.is_dir():
         return f"There is no folder {folder}"
-    models = sorted(path.name for path in folder.iterdir() if path.suffix in MODEL_SUFFIXES)
+    models = [path.name for path in _models_in(folder)]
     return f"In {folder} there is {', '.join(models) if models else 'no model'}"
+
+
+def _models_in(folder: Path) -> list[Path]:
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in files if path.suffix in MODEL_SUFFIXES)

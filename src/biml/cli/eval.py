@@ -304,7 +304,7 @@ def _report_accuracy(
     )
 
     episodes = task.evaluation.repeat(0)
-    max_length = task.max_response_length(args.max_length_eval)
+    max_length = task.max_response_length(args.max_length_eval, episodes)
     length, name = max_target_length(episodes)
     if length > max_length:
         raise UsageError(
@@ -387,12 +387,22 @@ def _write_samples_page(args: argparse.Namespace, task: "EvalTask", console: "Ev
 
 
 def _plot_curves(task: "EvalTask", console: "EvalConsole") -> None:
-    from biml.evaluation.cards import learning_curves
+    from biml.evaluation.cards import learning_curves, training_segments
     from biml.training.logger import Dashboard
     from biml.training.run_files import RunPaths
 
     if not task.path.is_file():
         raise UsageError(f"--dashboard: {task.name} was not trained, so it has no learning curves")
     path = RunPaths(task.output).curves_image
-    Dashboard(path, task.path.name).plot(learning_curves(task.path))
-    console.print(f"Learning curves: {path}")
+    learning_curves(task.path)  # an error where there are none
+    runs = training_segments(task.path)
+    log = [
+        {**entry, "episodes": run.episodes_before + (entry["episodes"] or 0)}
+        for run in runs
+        for entry in run.log
+    ]
+    Dashboard(path, task.path.name).plot(log)
+    several = f" (of {len(runs)} training runs, one after another)" if len(runs) > 1 else ""
+    console.print(f"Learning curves: {path}{several}")
+    if lost := [str(number) for number, run in enumerate(runs, 1) if not run.log]:
+        console.warn(f"The curves of training run {', '.join(lost)} of {len(runs)} are lost.")

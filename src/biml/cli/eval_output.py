@@ -12,11 +12,13 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from biml.cli import count
 from biml.episodes.corpus_file import register_corpus, register_corpus_of_model
 from biml.episodes.data_use import CAVEAT_MARK, FITTED, TRAINED, DataUse, caveat
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, Example, terminal_symbols
 from biml.episodes.episode_type import OPEN_ENDED, EpisodeType
+from biml.episodes.palette import colour_name
 from biml.episodes.registry import episode_type
 from biml.episodes.transforms import original_words, undo_remapping
 from biml.errors import UsageError
@@ -70,11 +72,13 @@ class EvalTask:
         imported = self.evaluation.is_imported
         return self.data_use.uses(self.episode_type, is_imported=imported)
 
-    def max_response_length(self, requested: int | None) -> int:
-        """The requested limit, or as many symbols as the data need."""
-        return requested or max_response_length(
-            self.evaluation.episodes, self.episode_type.max_output
-        )
+    def max_response_length(self, requested: int | None, presented: Sequence[Episode] = ()) -> int:
+        """The requested limit, or as many symbols as the data need.
+
+        Episodes as presented may query their study examples too.
+        """
+        episodes = [*self.evaluation.episodes, *presented]
+        return requested or max_response_length(episodes, self.episode_type.max_output)
 
     @property
     def has_participants(self) -> bool:
@@ -116,7 +120,7 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
         data_use = DataUse.of_responder(responder)
         origin = f"{registered.title}: {registered.summary}"
     else:
-        path = resolve_model(args.fn_out_model, args.dir_model, data)
+        path = resolve_model(args.fn_out_model, args.dir_model, data, SYMBOLIC)
         loaded = load_model(path, device, vocabulary=kind.open_vocabulary(data) if kind else None)
         data_use = DataUse.of_network(loaded.episode_type, loaded.metadata, loaded.card)
         architecture = architecture_name(loaded.network)
@@ -257,8 +261,8 @@ class EvalConsole:
             error = row["standard_error"]
             spread = f" (SE {error:.2f})" if math.isfinite(error) else ""
             self.print(
-                f"  {name:<40} {row['log_likelihood']:>10.4f}{spread}   {row['responses']} "
-                f"responses, {row['symbols']} symbols"
+                f"  {name:<40} {row['log_likelihood']:>10.4f}{spread}   "
+                f"{count(row['responses'], 'response')}, {count(row['symbols'], 'symbol')}"
             )
 
     def list_responses(
@@ -322,7 +326,7 @@ class EvalConsole:
         original = undo_remapping(episode, symbols)
         if self._stdout.is_terminal and not self._stdout.options.ascii_only:
             return Text.from_ansi(terminal_symbols(original))
-        return Text(" ".join(original))
+        return Text(" ".join(map(colour_name, original)))
 
 
 def _mark(task: EvalTask) -> str:

@@ -68,6 +68,14 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return namespace, []
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            close = get_close_matches(str(value), map(str, action.choices or ()), 2)
+            error.message += f"; did you mean {' or '.join(close)}?" if close else ""
+            raise
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `biml COMMAND …`; the exit code is 0, 1 for a failure or 2 for misuse.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import NamedTuple
 
-from biml.episodes.palette import CSS, STYLES, Palette, style_of
+from biml.episodes.palette import CSS, STYLES, Palette, colour_name, style_of
 from biml.grammar import Grammar, Rule
 from biml.vocabulary import UNDEFINED
 
@@ -117,6 +117,6 @@ def terminal_symbols(symbols: Sequence[str]) -> str:
             formatted.append(symbol)
         else:
             red, green, blue = bytes.fromhex(style.colour)
-            letters = style.letters if symbol in STYLES else symbol
+            letters = style.letters if symbol in STYLES else colour_name(symbol)
             formatted.append(f"\x1b[38;2;{red};{green};{blue}m●\x1b[0m{letters}")
     return " ".join(formatted)

@@ -83,6 +83,17 @@ def style_of(symbol: str) -> SymbolStyle | None:
     return SymbolStyle(colour, *_NAMED_COLOURS[nearest])
 
 
+def colour_name(symbol: str) -> str:
+    """The name of a colour that a symbol gives as a known number; else the symbol.
+
+    >>> colour_name("color:#33cc33;"), colour_name("color:#123456;"), colour_name("dax")
+    ('green', 'color:#123456;', 'dax')
+    """
+    match = _HEX_COLOUR.fullmatch(symbol)
+    known = _NAMED_COLOURS.get(match[1].lower()) if match else None
+    return known[1] if known else symbol
+
+
 @dataclass(frozen=True)
 class Palette:
     """Styles of the symbols of a page; other symbols appear by name."""

@@ -59,7 +59,7 @@ def load(name_or_path: str | Path, device: str = "auto") -> "Model":
     plugins.load_installed()
     if name_or_path in SYMBOLIC:
         return symbolic(str(name_or_path))
-    path = resolve_model(str(name_or_path))
+    path = resolve_model(str(name_or_path), without_file=SYMBOLIC)
     loaded = load_model(path, device)
     with suppress(BimlError):  # the model works without its corpus
         register_corpus_of_model(loaded.metadata)

@@ -150,7 +150,7 @@ def evaluate(
     if row.is_corpus and row.uses_study and isinstance(model, Model):
         evaluation = evaluation.with_shared_study(queries_per_study_set(model.info))
     presented = evaluation.repeat(0)
-    limit = max_response_length(evaluation.episodes, row.max_output)
+    limit = max_response_length([*evaluation.episodes, *presented], row.max_output)
     responses = single_responses(model, presented, limit)
     study, novel = study_and_novel(evaluation, presented, responses)
     evaluation = registry.with_probe_scoring(row, evaluation, probes)

@@ -213,12 +213,11 @@ def find_models(
     Raises:
         UsageError: there is no such model, or a fold model was trained on another fold.
     """
-    try:
-        paths = dict.fromkeys(
-            resolve_model(name, folder, data).resolve() for name in names if name not in SYMBOLIC
-        )
-    except UsageError as error:
-        raise UsageError(f"{error} Symbolic models are {', '.join(SYMBOLIC)}.") from None
+    paths = dict.fromkeys(
+        resolve_model(name, folder, data, SYMBOLIC).resolve()
+        for name in names
+        if name not in SYMBOLIC
+    )
     networks = [
         _attach_fold_models(name, network, folds, Path(folder))
         for name, (network, folds) in _group_by_name(map(_open_network, paths)).items()

@@ -1,6 +1,7 @@
 """`biml.train`: training from Python."""
 
 import os
+import shlex
 from contextlib import closing, nullcontext
 from dataclasses import fields
 from pathlib import Path
@@ -51,7 +52,8 @@ def train(
     if ".." in Path(fn_out_model).parts:
         raise UsageError(
             f"--fn_out_model {fn_out_model} leads out of the folder {dir_model}; give "
-            f"--fn_out_model {model.name} and --dir_model {os.path.normpath(model.parent)}"
+            f"--fn_out_model {shlex.quote(model.name)} and --dir_model "
+            f"{shlex.quote(os.path.normpath(model.parent))}"
         )
     folder = Path(data_dir) if data_dir is not None else None
     given = current_options({name: v for name, v in options.items() if v is not None})
