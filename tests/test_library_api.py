@@ -1,5 +1,6 @@
 """The Python API: queries as plain pairs, episodes or tables; lazy imports."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +11,9 @@ import pytest
 import torch
 
 import biml
-from biml.networks import checkpoint
+from biml import parallel
+from biml.networks import checkpoint, devices
+from biml.networks.base import EpisodeNetwork
 from biml.networks.checkpoint import load_model
 from biml.networks.devices import exact_float, pick_device
 from biml.training.hardware import pick_precision
@@ -172,6 +175,56 @@ def test_an_unavailable_device_is_rejected(
         biml.load("toy", device=device)
     with pytest.raises(biml.UsageError, match=f"device.*'{device}'"):
         load_model("toy", device)
+
+
+def test_threads_of_inference_are_those_of_idle_cores(
+    model: biml.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    encode = EpisodeNetwork.micro_batches
+
+    def counted(self, *args):
+        threads.append(torch.get_num_threads())
+        return encode(self, *args)
+
+    monkeypatch.setattr(type(model.responder.network), "micro_batches", counted)
+    monkeypatch.setattr(devices, "available_cores", lambda: 3)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    before = torch.get_num_threads()
+    queries = [f"dax {'fep ' * n}" for n in range(60)]
+    try:
+        torch.set_num_threads(4)
+        for load, many in ((0.2, 3), (6.1, 2), (20.0, 1)):
+            devices._idle_cores.cache_clear()
+            monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0, 0))
+            model.respond(STUDY, "wif fep")
+            model.respond(STUDY, queries)
+            assert (threads[0], threads[-1]) == (1, many)
+            assert torch.get_num_threads() == 4
+            threads.clear()
+    finally:
+        torch.set_num_threads(before)
+        devices._idle_cores.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "max 100000"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
+    ],
+)
+def test_the_quota_of_a_container_limits_the_cores(
+    files: dict[str, str], cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "CGROUPS", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert parallel.available_cores() == cores
 
 
 def test_devices_are_picked_among_those_present(monkeypatch: pytest.MonkeyPatch) -> None:

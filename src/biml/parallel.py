@@ -13,6 +13,9 @@ from typing import Any, Protocol, TypeVar
 
 from biml.errors import BimlError
 
+CGROUPS = Path("/sys/fs/cgroup")
+"""Where Linux has the limits of a container."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -29,9 +32,13 @@ def available_cores() -> int:
         count = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         count = os.cpu_count() or 1
-    with suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        count = min(count, max(1, round(int(quota) / int(period))))
+    quota_files = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # versions 2, 1
+    for names in quota_files:
+        with suppress(OSError, ValueError):
+            text = " ".join((CGROUPS / name).read_text() for name in names)
+            quota, period = map(int, text.split())
+            if quota > 0:
+                count = min(count, max(1, round(quota / period)))
     return count
 
 

@@ -21,7 +21,7 @@ from biml.episodes.parts import OPEN, respond_by_parts
 from biml.errors import UsageError
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Response, check_lapse
 from biml.networks.base import EpisodeNetwork, exact_match, output_mask
-from biml.networks.devices import exact_float
+from biml.networks.devices import exact_float, inference_threads
 from biml.vocabulary import TokenVocab
 
 MAX_TOKENS = 8192
@@ -97,12 +97,15 @@ class NetworkResponder:
 
 
 @contextmanager
-def inference_mode(network: EpisodeNetwork) -> Iterator[None]:
-    """Compute without dropout and gradients; the training mode is restored afterwards."""
+def inference_mode(network: EpisodeNetwork, n_queries: int) -> Iterator[None]:
+    """Compute without dropout and gradients, in threads by the number of queries.
+
+    The training mode and the number of threads are restored afterwards.
+    """
     was_training = network.training
     network.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), inference_threads(n_queries):
             yield
     finally:
         network.train(was_training)
@@ -200,7 +203,7 @@ def _greedy_decode(
 ) -> list[list[Response]]:
     distinct = deduplicate(episodes)
     responses: list[Response] = [()] * len(distinct)
-    with inference_mode(network):
+    with inference_mode(network, len(distinct)):
         for numbers, state, mask in distinct.encode(network, max_tokens, mask_special=True):
             tokens = _decode(network, state, mask, max_length, lambda logits, *_: logits.argmax(1))
             for number, row in zip(numbers, tokens.tolist(), strict=True):
@@ -236,7 +239,7 @@ def sample_decode(
             samples_of[number].extend(range(first, first + n))
             first += n
     responses: list[Response] = [()] * n_samples
-    with inference_mode(network):
+    with inference_mode(network, n_samples):
         for numbers, state, mask in distinct.encode(network, max_tokens, mask_special=True):
             pairs = [(row, i) for row, number in enumerate(numbers) for i in samples_of[number]]
             for start in range(0, len(pairs), _MAX_ROWS_PER_BATCH):
@@ -317,7 +320,7 @@ def response_log_probs(
     for numbers, given in zip(distinct.query_index, responses, strict=True):
         for number, response in zip(numbers, given, strict=True):
             scores[number][response] = np.empty(0)
-    with inference_mode(network):
+    with inference_mode(network, len(distinct)):
         for numbers, state, mask in distinct.encode(network, max_tokens, mask_special=False):
             pairs = [(row, r) for row, number in enumerate(numbers) for r in scores[number]]
             for start in range(0, len(pairs), _MAX_ROWS_PER_BATCH):
@@ -404,7 +407,7 @@ def teacher_forced_exact_match(
         ]
     is_exact = [[False] * len(episode.queries) for episode in episodes]
     device = next(network.parameters()).device
-    with inference_mode(network):
+    with inference_mode(network, sum(map(len, is_exact))):
         for batch in network.micro_batches(episodes, max_tokens):
             pools = [episodes[episode].pool for episode, _ in batch.indices]
             mask = output_mask(pools, network.vocabulary).to(device)

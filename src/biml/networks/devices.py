@@ -1,12 +1,20 @@
-"""The devices of the machine, and the floating-point type that each has."""
+"""Devices: which there are, their most exact floating-point type, threads for inference."""
 
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 
 import torch
 
 from biml.errors import UsageError
+from biml.parallel import available_cores
 
 DEVICE_NAMES = "auto, cpu, cuda, cuda:N or mps"
+
+MIN_QUERIES_FOR_THREADS = 50
+"""Fewer queries are answered in one thread."""
 
 
 def pick_device(name: str | torch.device) -> torch.device:
@@ -34,3 +42,32 @@ def pick_device(name: str | torch.device) -> torch.device:
 def exact_float(device: torch.device) -> torch.dtype:
     """The most exact floating-point type of a device: Apple's GPUs lack float64."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+@contextmanager
+def inference_threads(n_queries: int) -> Iterator[None]:
+    """Compute in as many threads as there are idle cores; in one if there are few queries.
+
+    The threads of a small matrix product wait for the slowest of them, so that one that shares its
+    core with another program delays all: two threads beside two busy programs took 10 to 20 times
+    as long as one (`benchmarks/contention.py`). There are never more than PyTorch is set to.
+    """
+    before = torch.get_num_threads()
+    wanted = 1 if n_queries < MIN_QUERIES_FOR_THREADS else _idle_cores()
+    torch.set_num_threads(min(before, wanted))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@cache
+def _idle_cores() -> int:
+    """Cores that this process may use and that others left idle in the minute before; or one.
+
+    Measured once, since the load later includes the threads of this process.
+    """
+    load = 0.0
+    with suppress(AttributeError, OSError):  # as on Windows
+        load = os.getloadavg()[0]
+    return max(1, min(available_cores(), round((os.cpu_count() or 1) - load)))
