@@ -98,11 +98,11 @@ def saved(folder: Path, changes: dict[str, Any]) -> Path:
         ({"architecture": "papre"}, "papre"),
         ({"config": {"width": 16}}, "width"),
         ({"config": {"emb_size": 32, "nheads": 2}}, "do not fit"),
-        ({"config": {"emb_size": "16"}}, "do not fit"),
+        ({"config": {"emb_size": "16"}}, "emb_size is '16', but should be a whole number"),
         ({"vocabulary": {"input": ["a", "a"], "output": ["b"]}}, "twice"),
         ({"vocabulary": {"input": ["a", "b"], "output": ["b"]}}, "do not fit"),
         ({"weights": {}}, "do not fit"),
-        ({"weights": 3}, "do not fit"),
+        ({"weights": 3}, "no dictionary"),
     ],
 )
 def test_inconsistent_checkpoint_contents_are_rejected(

@@ -14,8 +14,9 @@ import torch
 
 from biml.episodes.episode import Episode, Example
 from biml.errors import FormatError
-from biml.networks.checkpoint import Lang, load_model, safe_torch_load
+from biml.networks.checkpoint import load_model
 from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
+from biml.networks.torch_file import Lang, safe_torch_load
 from biml.vocabulary import Vocabulary
 from fakes.released_checkpoint import write_pickle
 

@@ -13,9 +13,10 @@ import biml
 from biml.episodes.episode import Episode, Example
 from biml.errors import FormatError, UsageError
 from biml.evaluation.network import NetworkResponder
-from biml.networks.checkpoint import load_model, safe_torch_load
+from biml.networks.checkpoint import load_model
 from biml.networks.pairwise import N_GROUPS, PairwiseBatch, PairwiseConfig, PairwiseTransformer
 from biml.networks.registry import build_network
+from biml.networks.torch_file import safe_torch_load
 from biml.vocabulary import Vocabulary
 from fakes.released_checkpoint import ReleasedPairwise, write_pickle
 

@@ -17,6 +17,8 @@ StrPath = str | os.PathLike[str]
 
 T = TypeVar("T")
 
+_GIT_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
 
 @contextmanager
 def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
@@ -224,13 +226,31 @@ def check_creatable(path: StrPath) -> None:
 
 
 def read_bytes(path: StrPath) -> bytes:
-    """Read a file; a UsageError if there is none, a BimlError if it cannot be read."""
+    """Read a file; a UsageError if there is none, a BimlError if it cannot be read.
+
+    Repositories of models and data often keep pointers of Git LFS in place of large files.
+    """
     try:
-        return Path(path).read_bytes()
+        data = Path(path).read_bytes()
     except OSError as error:
         absent = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
         kind = UsageError if absent else BimlError
         raise kind(f"{path}: cannot be read ({error.strerror or error})") from error
+    if data.startswith(_GIT_LFS_POINTER):
+        problem = "is a pointer of Git LFS, not the file itself; run `git lfs pull` in its folder"
+        raise FormatError(problem, source=str(path))
+    return data
+
+
+def read_json(path: StrPath) -> dict[str, Any]:
+    """Read a JSON object; a FormatError if the file holds none."""
+    try:
+        contents = json.loads(read_bytes(path).decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"is damaged, or not JSON ({error})", source=str(path)) from None
+    if not isinstance(contents, dict):
+        raise FormatError("is not a JSON object", source=str(path))
+    return contents
 
 
 def read_text(path: StrPath) -> str:

@@ -1,6 +1,5 @@
 """Search paths of data folders and models; pretrained models and their cards."""
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,8 @@ from typing import Any
 import platformdirs
 
 from biml.errors import BimlError, FormatError, UsageError
-from biml.io import read_bytes
+from biml.facts import CHECKPOINT, check_facts
+from biml.io import read_json
 from biml.progress import Progress, no_progress
 
 FETCH_HINTS = {
@@ -170,12 +170,8 @@ def read_card(path: str | Path) -> dict[str, Any]:
     card = card_path(path)
     if not card.is_file():
         raise BimlError(f"{path}: its card {card.name} is missing; it belongs beside this file")
-    try:
-        contents = json.loads(read_bytes(card))
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"is not a model card in JSON ({error})", source=str(card)) from None
-    if not isinstance(contents, dict):
-        raise FormatError("is not a model card", source=str(card))
+    contents = read_json(card)
+    check_facts(contents, CHECKPOINT, str(card))
     return contents
 
 

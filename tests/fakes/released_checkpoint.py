@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from biml.episodes.episode import Example
 from biml.episodes.registry import CANONICAL_VOCAB
-from biml.networks.checkpoint import POSITIONS_KEY, Lang
-from biml.networks.released import lang_in_datasets
+from biml.networks.released import POSITIONS_KEY, lang_in_datasets
 from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer, sinusoidal_positions
+from biml.networks.torch_file import Lang
 
 OPTIONS = {
     "episode_type": "few_shot_vanilla",

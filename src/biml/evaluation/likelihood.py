@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, Example
 from biml.episodes.transforms import original_words, undo_remapping
-from biml.errors import UsageError
+from biml.errors import BimlError, UsageError
 from biml.evaluation.responder import Responder, check_lapse, fit_candidates
 from biml.progress import Progress, no_progress
 
@@ -106,6 +106,11 @@ def score_responses(
             for episode in episodes:
                 n_symbols = len(responder.symbols if episode.pool is None else episode.pool) + 1
                 for query, log_prob in zip(episode.queries, next(log_probs), strict=True):
+                    if np.isnan(log_prob).any():
+                        raise BimlError(
+                            f"the model gives no probability (NaN) to '{' '.join(query.output)}' "
+                            f"as a response to '{' '.join(query.input)}'; its weights are damaged"
+                        )
                     original = query._replace(
                         input=original_words(episode, query.input),
                         output=undo_remapping(episode, query.output),

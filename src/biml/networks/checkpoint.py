@@ -5,15 +5,11 @@ and for sharing, `NAME.safetensors` holds the weights and `NAME.json`, the card,
 training state. Published checkpoints (MLC) are read only. `.pt` files are pickles, read safely.
 """
 
-import argparse
 import io
 import json
 import math
-import pickle
-import re
-import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,18 +17,25 @@ from typing import Any
 import safetensors.torch
 import torch
 from torch import Tensor
-from torch.serialization import safe_globals
 
 from biml import plugins
 from biml.errors import BimlError, FormatError, UsageError
+from biml.facts import CHECKPOINT, FLAG, NUMBER, SCALAR, TEXT, WHOLE, check_facts
 from biml.io import atomic_write, read_bytes, remove_partials
 from biml.networks.base import EpisodeNetwork
 from biml.networks.devices import pick_device
-from biml.networks.pairwise import PairwiseConfig
-from biml.networks.registry import architecture, architecture_name, build_network
-from biml.networks.seq2seq import Seq2SeqConfig, sinusoidal_positions
+from biml.networks.registry import architecture, architecture_name
+from biml.networks.released import convert_mlc_checkpoint
+from biml.networks.torch_file import safe_torch_load
+from biml.networks.weights import (
+    cast_weights,
+    family,
+    float_weights,
+    network_of_weights,
+    weights_digest,
+)
 from biml.paths import card_path, read_card, upgrade_card, verify_checksum
-from biml.vocabulary import EOS, IO, PAD, SOS, Token, Vocabulary
+from biml.vocabulary import Vocabulary
 
 FORMAT = "biml checkpoint"
 
@@ -88,15 +91,20 @@ def load_model(
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a file of any of the three kinds, in the form of `checkpoint_dict`.
 
+    Here everything is checked once: checksums, the weights' types and values, the kinds of all
+    facts. Weights become float32.
+
     Raises:
-        FormatError: the file is truncated, hostile or not a checkpoint.
+        FormatError: the file is damaged, hostile or not a checkpoint.
         BimlError: the file cannot be opened.
     """
     if Path(path).suffix == ".safetensors":
         return validate(read_safetensors(path), str(path))
     contents = safe_torch_load(path)
     if "nets_state_dict" in contents:
-        return convert_mlc_checkpoint(contents, str(path))
+        contents = checkpoint_dict(**convert_mlc_checkpoint(contents, str(path)))
+    facts = {key: value for key, value in contents.items() if key not in ("weights", "training")}
+    check_facts(facts, CHECKPOINT, str(path))
     return validate(contents, str(path))
 
 
@@ -149,19 +157,19 @@ def checkpoint_of(
 
 
 def save_checkpoint(path: str | Path, contents: Mapping[str, Any]) -> None:
-    """Write a checkpoint atomically."""
+    """Write a checkpoint atomically, with a digest of its weights."""
     remove_partials(path)
     # PyTorch's archive writer fails obscurely on a full disk, so it writes to memory.
     archive = io.BytesIO()
-    torch.save(dict(contents), archive)
+    torch.save({**contents, "digest": weights_digest(contents["weights"])}, archive)
     with atomic_write(path) as file:
         file.write(archive.getbuffer())
 
 
 def validate(contents: dict[str, Any], source: str) -> dict[str, Any]:
-    """Check the format and architecture of native contents; upgrade them to this version."""
+    """Check native contents beside the kinds of their facts; upgrade them to this version."""
     if contents.get("format") != FORMAT:
-        raise FormatError("is neither a biml nor a released checkpoint", source=source)
+        raise FormatError(_foreign_message(contents), source=source)
     version = contents.get("version")
     if version not in (1, VERSION):
         problem = f"has format version {version}, this biml reads up to {VERSION}; update biml"
@@ -169,14 +177,37 @@ def validate(contents: dict[str, Any], source: str) -> dict[str, Any]:
     missing = [key for key in REQUIRED_KEYS if key not in contents]
     if missing:
         raise FormatError(f"the checkpoint lacks {', '.join(missing)}", source=source)
+    weights = contents["weights"]
+    if not isinstance(weights, Mapping):
+        raise FormatError("its weights are no dictionary of tensors", source=source)
+    cast = float_weights(weights, source)
+    if "digest" in contents and contents["digest"] != weights_digest(weights):
+        problem = "is damaged: the digest of its weights is wrong; copy or download it again"
+        raise FormatError(problem, source=source)
+    contents = {key: value for key, value in contents.items() if key != "digest"}
+    contents["weights"] = cast
     kinds = {"architecture": "architecture", "episode type": "episode_type"}
     names = {kind: str(contents[key]) for kind, key in kinds.items()}
     plugins.remember(names, contents.get("plugins"))
     try:
-        architecture(names["architecture"])
+        row = architecture(names["architecture"])
     except UsageError as error:
         raise FormatError(str(error), source=source) from None
+    kinds_of = {int: WHOLE, float: NUMBER, str: TEXT, bool: FLAG}
+    sizes = {f.name: kinds_of.get(type(f.default), SCALAR) for f in fields(row.config)}
+    check_facts(contents["config"], sizes, source)
     return _upgrade_version_1(contents) if version == 1 else contents
+
+
+def _foreign_message(contents: Mapping[str, Any]) -> str:
+    """What a file is that neither biml nor the published code wrote, as far as one can tell."""
+    tables = (contents, *(v for v in contents.values() if isinstance(v, Mapping)))
+    names = [name for table in tables for name, v in table.items() if isinstance(v, Tensor)]
+    problem = "is neither a biml nor a released checkpoint"
+    if not names:
+        return problem
+    kind = family(names) or "another network"
+    return f"{problem}: it holds {len(names)} tensors, such as {names[0]!r}, of {kind}"
 
 
 _STAGED_STAGES = {
@@ -229,13 +260,14 @@ def network_from_checkpoint(
     try:
         words, outputs = (contents["vocabulary"][side] for side in ("input", "output"))
         vocabulary = Vocabulary.from_names(words, outputs)
-        network = build_network(contents["architecture"], contents["config"], vocabulary)
-        network.load_state_dict(contents["weights"])
+        network = network_of_weights(
+            contents["architecture"], contents["config"], vocabulary, contents["weights"]
+        )
     except UsageError as error:
         raise FormatError(str(error), source=source) from None
-    except (RuntimeError, KeyError, TypeError, AttributeError, ValueError, BimlError) as error:
+    except (ValueError, KeyError, TypeError, BimlError) as error:
         problem = "the weights do not fit the sizes and the vocabulary that it states"
-        raise FormatError(f"{problem} ({error})", source=source) from None
+        raise FormatError(f"{problem}: {error}", source=source) from None
     return network.eval()
 
 
@@ -258,7 +290,7 @@ def write_safetensors(
 
 
 def read_safetensors(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint's contents from weights and card; weights become float32."""
+    """Read a checkpoint's contents from weights and card."""
     data, contents = read_bytes(path), read_card(path)
     verify_checksum(data, contents, path)
     try:
@@ -267,11 +299,7 @@ def read_safetensors(path: str | Path) -> dict[str, Any]:
         problem = f"is damaged, truncated or not in safetensors format ({error})"
         raise FormatError(problem, source=str(path)) from None
     contents.pop("sha256", None)
-    return contents | {"weights": cast_weights(weights, torch.float32)}
-
-
-def cast_weights(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    return {name: value.to(dtype).contiguous() for name, value in weights.items()}
+    return contents | {"weights": weights}
 
 
 def _to_json(value: Any) -> Any:
@@ -283,137 +311,3 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | int) else str(value)
-
-
-# --- pickles
-
-
-class Lang:
-    """Stands in for the class in which published checkpoints keep their vocabularies."""
-
-    symbols: list[str]
-    symbol2index: dict[str, int]
-
-
-Lang.__module__ = "datasets"  # the name in the pickles
-
-_DAMAGED = "is damaged, truncated or not a checkpoint; copy or download it again"
-
-
-def safe_torch_load(path: str | Path) -> dict[str, Any]:
-    """Read the dictionary in a `.pt` file, with its tensors on the CPU.
-
-    A pickle may name any function to be called when it is read. PyTorch's restricted reader accepts
-    tensors and plain containers only; the two plain classes of published checkpoints are added.
-    A file that names anything else is refused.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise BimlError(f"{path}: there is no such checkpoint")
-    archive = io.BytesIO(read_bytes(path))
-    try:
-        with safe_globals([Lang, argparse.Namespace]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # warnings about a hostile file are of no interest
-            contents = torch.load(archive, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise FormatError(_refusal_message(str(error)), source=str(path)) from None
-    except Exception as error:
-        # Damaged files fail anywhere in the unpickler, with any exception.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
-        raise FormatError(f"{_DAMAGED} ({reason})", source=str(path)) from None
-    if not isinstance(contents, dict):
-        raise FormatError("is not a checkpoint of a model", source=str(path))
-    return contents
-
-
-def _refusal_message(reason: str) -> str:
-    if (named := re.search(r"GLOBAL ([\w.]+)", reason)) is None:
-        return f"{_DAMAGED}; nothing of it was run"
-    return (
-        f"refused: the file names {named[1]!r} to be called while it is read, which no "
-        "checkpoint of a model needs; nothing of it was run"
-    )
-
-
-# --- checkpoints of the published code (MLC)
-
-POSITIONS_KEY = "positional_encoding.pos_embedding"
-
-EXAMPLE_NUMBERS = "study_example_embedding.weight"  # only in networks for SCAN and COGS
-
-PAIRWISE_MODULES = {
-    "pair_encoder": "transformer.encoder",
-    "decoder": "transformer.decoder",
-    "study_example_embedding": "transformer.example_embedding",
-}
-
-NHEADS = 8  # the published code always has 8 heads; its checkpoints do not state it
-
-METADATA_KEYS = ("epoch", "step", "nepochs", "batch_size", "best_val_loss", "train_tracker")
-
-
-def convert_mlc_checkpoint(contents: dict[str, Any], source: str) -> dict[str, Any]:
-    """Convert a published checkpoint to the native format, without training state."""
-    try:
-        weights = dict(contents["nets_state_dict"].get("net", contents["nets_state_dict"]))
-        convert = _convert_pairwise if EXAMPLE_NUMBERS in weights else _convert_seq2seq
-        langs = [contents["langs"][key] for key in ("input", "output")]
-        sizes = {name: contents[name] for name in asdict(Seq2SeqConfig()) if name != "nheads"}
-        name, config, vocabulary = convert(weights, langs, {"nheads": NHEADS, **sizes})
-        args = dict(vars(contents["args"])) if "args" in contents else {}
-        return checkpoint_dict(
-            name,
-            config,
-            vocabulary,
-            contents.get("episode_type") or args.get("episode_type", ""),
-            _without_positions(weights, config.emb_size),
-            info={key: contents[key] for key in METADATA_KEYS if key in contents} | {"args": args},
-        )
-    except KeyError as error:
-        raise FormatError(f"the checkpoint lacks {error}", source=source) from None
-    except (TypeError, AttributeError, ValueError, IndexError, UsageError) as error:
-        raise FormatError(f"not what the published code writes ({error})", source=source) from None
-
-
-def _convert_seq2seq(
-    weights: dict[str, Any], langs: Sequence[Lang], sizes: dict[str, Any]
-) -> tuple[str, Seq2SeqConfig, Vocabulary]:
-    _check_numbering(langs, ("SOS", "EOS", "PAD"))
-    vocabulary = Vocabulary.from_names(*(lang.symbols for lang in langs))
-    return "paper", Seq2SeqConfig(**sizes), vocabulary
-
-
-def _convert_pairwise(
-    weights: dict[str, Any], langs: Sequence[Lang], sizes: dict[str, Any]
-) -> tuple[str, PairwiseConfig, Vocabulary]:
-    """Rename the weights, and sort the rows of the input embedding as in other vocabularies."""
-    _check_numbering(langs, ("<SOS>", "<EOS>", "<PAD>"))
-    names: dict[Token, str] = {IO: "->", SOS: "|", EOS: "<EOS>", PAD: "<PAD>"}
-    words, symbols = (lang.symbols for lang in langs)
-    words = [word for word in words if word not in names.values()]
-    vocabulary = Vocabulary.from_words_and_symbols(words, symbols)
-    index = langs[0].symbol2index
-    # The basic seq2seq model has no input embeddings of output symbols, since it never reads them.
-    rows = [index.get(names.get(t, str(t)), index["<PAD>"]) for t in vocabulary.input.index]
-    for name in list(weights):
-        prefix, _, rest = name.partition(".")
-        weights[f"{PAIRWISE_MODULES.get(prefix, prefix)}.{rest}"] = weights.pop(name)
-    weights["input_embedding.weight"] = weights["input_embedding.weight"][rows]
-    max_study = len(weights["transformer.example_embedding.weight"])
-    return "pairwise", PairwiseConfig(**sizes, max_study=max_study), vocabulary
-
-
-def _check_numbering(langs: Sequence[Lang], reserved: tuple[str, ...]) -> None:
-    for lang in langs:
-        if lang.symbol2index != {name: i for i, name in enumerate((*lang.symbols, *reserved))}:
-            end = ", ".join(reserved)
-            raise ValueError(f"its symbols are not numbered in order with {end} behind")
-
-
-def _without_positions(weights: dict[str, Any], width: int) -> dict[str, Tensor]:
-    positions = weights.pop(POSITIONS_KEY, None)
-    if positions is not None:
-        table = positions.reshape(-1, width)
-        if not torch.allclose(table, sinusoidal_positions(len(table), width), atol=1e-4):
-            raise ValueError("its positions are not sinusoids")
-    return weights

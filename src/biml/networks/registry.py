@@ -104,10 +104,15 @@ def build_network(
     >>> sum(weights.numel() for weights in network.parameters())
     1393801
     """
-    row = architecture(name)
-    if isinstance(config, Mapping):
-        unknown = set(config) - {field.name for field in fields(row.config)}
-        if unknown:
-            raise UsageError(f"architecture {name!r} has no {', '.join(sorted(unknown))}")
-        config = row.config(**config)
-    return row.network(config, vocabulary, seed)
+    return architecture(name).network(config_of(name, config), vocabulary, seed)
+
+
+def config_of(name: str, config: Any | Mapping[str, Any]) -> Any:
+    """The config of an architecture, which may be given by its fields."""
+    if not isinstance(config, Mapping):
+        return config
+    kind = architecture(name).config
+    unknown = set(config) - {field.name for field in fields(kind)}
+    if unknown:
+        raise UsageError(f"architecture {name!r} has no {', '.join(sorted(unknown))}")
+    return kind(**config)

@@ -1,23 +1,125 @@
-"""Checkpoints for the published code (MLC): written here, read by `biml.networks.checkpoint`."""
+"""Checkpoints of the published code (MLC): converted to the contents of native ones, and written."""
 
 import argparse
 import io
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from biml.errors import UsageError
+from biml.errors import FormatError, UsageError
 from biml.io import atomic_write
-from biml.networks.checkpoint import NHEADS, POSITIONS_KEY, Lang, cast_weights
-from biml.networks.seq2seq import sinusoidal_positions
+from biml.networks.pairwise import PairwiseConfig
+from biml.networks.seq2seq import Seq2SeqConfig, sinusoidal_positions
+from biml.networks.torch_file import Lang
+from biml.networks.weights import cast_weights, float_weights, strip_prefixes
+from biml.vocabulary import EOS, IO, PAD, SOS, Token, Vocabulary
+
+POSITIONS_KEY = "positional_encoding.pos_embedding"
 
 MAX_POSITIONS = 5000
 """Positions in a published checkpoint."""
+
+EXAMPLE_NUMBERS = "study_example_embedding.weight"  # only in networks for SCAN and COGS
+
+PAIRWISE_MODULES = {
+    "pair_encoder": "transformer.encoder",
+    "decoder": "transformer.decoder",
+    "study_example_embedding": "transformer.example_embedding",
+}
+
+NHEADS = 8  # the published code always has 8 heads; its checkpoints do not state it
+
+METADATA_KEYS = ("epoch", "step", "nepochs", "batch_size", "best_val_loss", "train_tracker")
+
+
+def convert_mlc_checkpoint(contents: dict[str, Any], source: str) -> dict[str, Any]:
+    """The arguments of `checkpoint.checkpoint_dict` for a published checkpoint, without training
+    state."""
+    try:
+        nets = contents["nets_state_dict"]
+        weights = float_weights(strip_prefixes(nets.get("net", nets)), source)
+        convert = _convert_pairwise if EXAMPLE_NUMBERS in weights else _convert_seq2seq
+        langs = [contents["langs"][key] for key in ("input", "output")]
+        sizes = {name: contents[name] for name in asdict(Seq2SeqConfig()) if name != "nheads"}
+        name, config, vocabulary = convert(weights, langs, {"nheads": NHEADS, **sizes})
+        args = dict(vars(contents["args"])) if "args" in contents else {}
+        info = {key: _plain(contents[key]) for key in METADATA_KEYS if key in contents}
+        return {
+            "architecture": name,
+            "config": config,
+            "vocabulary": vocabulary,
+            "episode_type": contents.get("episode_type") or args.get("episode_type") or "",
+            "weights": _without_positions(weights, config.emb_size),
+            "info": info | {"args": _plain(args)},
+        }
+    except KeyError as error:
+        raise FormatError(f"the checkpoint lacks {error}", source=source) from None
+    except (TypeError, AttributeError, ValueError, IndexError, RecursionError, UsageError) as error:
+        raise FormatError(f"not what the published code writes ({error})", source=source) from None
+
+
+def _plain(value: Any) -> Any:
+    """The same with numbers for tensors of one number."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+
+
+def _convert_seq2seq(
+    weights: dict[str, Any], langs: Sequence[Lang], sizes: dict[str, Any]
+) -> tuple[str, Seq2SeqConfig, Vocabulary]:
+    _check_numbering(langs, ("SOS", "EOS", "PAD"))
+    vocabulary = Vocabulary.from_names(*(lang.symbols for lang in langs))
+    return "paper", Seq2SeqConfig(**sizes), vocabulary
+
+
+def _convert_pairwise(
+    weights: dict[str, Any], langs: Sequence[Lang], sizes: dict[str, Any]
+) -> tuple[str, PairwiseConfig, Vocabulary]:
+    """Rename the weights, and sort the rows of the input embedding as in other vocabularies."""
+    _check_numbering(langs, ("<SOS>", "<EOS>", "<PAD>"))
+    names: dict[Token, str] = {IO: "->", SOS: "|", EOS: "<EOS>", PAD: "<PAD>"}
+    words, symbols = (lang.symbols for lang in langs)
+    words = [word for word in words if word not in names.values()]
+    vocabulary = Vocabulary.from_words_and_symbols(words, symbols)
+    index = langs[0].symbol2index
+    # The basic seq2seq model has no input embeddings of output symbols, since it never reads them.
+    rows = [index.get(names.get(t, str(t)), index["<PAD>"]) for t in vocabulary.input.index]
+    for name in list(weights):
+        prefix, _, rest = name.partition(".")
+        weights[f"{PAIRWISE_MODULES.get(prefix, prefix)}.{rest}"] = weights.pop(name)
+    weights["input_embedding.weight"] = weights["input_embedding.weight"][rows]
+    max_study = len(weights["transformer.example_embedding.weight"])
+    return "pairwise", PairwiseConfig(**sizes, max_study=max_study), vocabulary
+
+
+def _check_numbering(langs: Sequence[Lang], reserved: tuple[str, ...]) -> None:
+    for lang in langs:
+        if lang.symbol2index != {name: i for i, name in enumerate((*lang.symbols, *reserved))}:
+            end = ", ".join(reserved)
+            raise ValueError(f"its symbols are not numbered in order with {end} behind")
+
+
+def _without_positions(weights: dict[str, Any], width: int) -> dict[str, Tensor]:
+    positions = weights.pop(POSITIONS_KEY, None)
+    if positions is not None:
+        table = positions.reshape(-1, width)
+        # As exact as bfloat16, in which they may have been saved.
+        if not torch.allclose(table, sinusoidal_positions(len(table), width), atol=5e-3):
+            raise ValueError("its positions are not sinusoids")
+    return weights
+
+
+# --- writing
 
 
 def write_released(path: str | Path, contents: Mapping[str, Any]) -> None:
