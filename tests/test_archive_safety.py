@@ -1,6 +1,7 @@
 """Import of archives and folders: recognised by contents, malicious ones rejected."""
 
 import dataclasses
+import os
 import stat
 import zipfile
 from pathlib import Path
@@ -150,3 +151,56 @@ def test_unknown_missing_and_broken_files_give_clear_errors(tmp_path: Path) -> N
     (tmp_path / "x.zip").write_bytes(b"PK\x03\x04 broken")
     with pytest.raises(FormatError, match="not a readable zip"):
         import_path(tmp_path / "x.zip", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA],
+)
+def test_damaged_members_of_every_compression_are_named(tmp_path: Path, method: int) -> None:
+    archive, name = tmp_path / "x.zip", "data/val/000001.txt"
+    with zipfile.ZipFile(archive, "w", method) as new:
+        new.writestr("data/train/000001.txt", "a")
+        new.writestr(name, os.urandom(3000))
+    data = bytearray(archive.read_bytes())
+    begin = data.index(name.encode()) + len(name)
+    for position in range(begin + 20, begin + 70, 7):  # behind the headers
+        damaged = data.copy()
+        damaged[position] ^= 0xFF
+        archive.write_bytes(damaged)
+        with pytest.raises(FormatError, match=f"{name} in it cannot be read"):
+            import_path(archive, tmp_path / "dest")
+        assert not list((tmp_path / "dest").iterdir())
+
+
+@pytest.mark.parametrize(("offset", "value"), [(6, 200), (8, 1), (8, 0x20), (10, 97)])
+def test_members_of_unknown_versions_and_methods_are_rejected(
+    tmp_path: Path, offset: int, value: int
+) -> None:
+    archive = make_zip(tmp_path / "x.zip", EPISODES)
+    data = bytearray(archive.read_bytes())
+    data[data.rindex(b"PK\x01\x02") + offset] = value
+    archive.write_bytes(data)
+    with pytest.raises(FormatError, match=r"x\.zip"):
+        import_path(archive, tmp_path / "dest")
+
+
+def test_members_without_a_name_are_ignored(tmp_path: Path) -> None:
+    archive = make_zip(tmp_path / "x.zip", EPISODES)
+    with zipfile.ZipFile(archive, "a") as more:
+        nameless = zipfile.ZipInfo("x")
+        nameless.filename = ""
+        more.writestr(nameless, "text")
+    assert import_path(archive, tmp_path / "dest").files == 2
+
+
+def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        (tmp_path / "mine" / part).mkdir(parents=True)
+        (tmp_path / "mine" / part / "000001.txt").write_text("a")
+    os.mkfifo(tmp_path / "mine" / "train" / "000002.txt")
+    assert import_path(tmp_path / "mine", tmp_path / "dest").files == 2
+    os.mkfifo(tmp_path / "net.pt")
+    for path in (tmp_path / "net.pt", tmp_path / "mine" / "train" / "000002.txt"):
+        with pytest.raises(UsageError, match="pipe"):
+            import_path(path, tmp_path / "dest")

@@ -68,7 +68,9 @@ PARENTS = [
     }
 ]
 
-METRICS = {EACH: {"episode_type": TEXT, EACH: NUMBER}}
+METRICS = {
+    EACH: {"episode_type": TEXT, "interval": [NUMBER], "by_item": {EACH: NUMBER}, EACH: NUMBER}
+}
 
 CARD = {
     **_COSTS,
@@ -89,7 +91,7 @@ CARD = {
 INFO = {
     **_COSTS,
     **_MACHINE,
-    **dict.fromkeys(("total_steps", "epoch", "nepochs", "batch_size"), COUNT),
+    **dict.fromkeys(("total_steps", "epoch", "nepochs", "batch_size", "n_queries"), COUNT),
     "best_val_loss": NUMBER,
     "options": OPTIONS,
     "ancestors": PARENTS,

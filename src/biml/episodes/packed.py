@@ -127,7 +127,9 @@ def _list_files(path: Path) -> FileListing:
             files = [
                 (entry.name, (stat := entry.stat()).st_size, stat.st_mtime_ns)
                 for entry in entries
-                if entry.name.endswith(".txt") and not entry.name.startswith(".")
+                if entry.name.endswith(".txt")
+                and not entry.name.startswith(".")
+                and entry.is_file()  # reading a pipe would not end
             ]
     except OSError as error:
         raise BimlError(f"{path}: not a readable folder ({error.strerror or error})") from error

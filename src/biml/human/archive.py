@@ -3,7 +3,6 @@
 import os
 import stat
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,12 +45,14 @@ def open_source(path: Path, name: str | None = None) -> Iterator[FileSource]:
     name = name or str(path)
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder")
+    if not (path.is_file() or path.is_dir()):
+        raise UsageError(f"{path}: neither a file nor a folder, but a pipe or device")
     if path.suffix.lower() != ".zip":
         yield FileSource(name, {file: partial(_open, p) for file, p in _local_files(path)})
         return
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except Exception as error:  # damaged directories of archives fail in many ways
         raise FormatError(f"not a readable zip archive ({error})", source=name) from error
     with archive:
         members = {_safe_path(info, name): info for info in archive.infolist()}
@@ -77,10 +78,10 @@ def _safe_path(info: zipfile.ZipInfo, source: str) -> PurePosixPath:
 
 
 def _is_regular(info: zipfile.ZipInfo, path: PurePosixPath) -> bool:
-    """False for folders, symbolic links, devices, and what macOS adds to archives."""
+    """False for folders, links, devices, nameless members, and what macOS adds to archives."""
     kind = stat.S_IFMT(info.external_attr >> 16)
     from_macos = path.parts[:1] == ("__MACOSX",) or path.name.startswith("._")
-    return not info.is_dir() and kind in (0, stat.S_IFREG) and not from_macos
+    return bool(path.name) and not info.is_dir() and kind in (0, stat.S_IFREG) and not from_macos
 
 
 def _open(path: Path) -> BinaryIO:
@@ -92,7 +93,7 @@ def _local_files(path: Path) -> list[tuple[PurePosixPath, Path]]:
     path = path.resolve()
     if path.is_dir():
         walked = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
-        files = sorted(file for file in walked if not file.is_symlink())
+        files = sorted(file for file in walked if file.is_file() and not file.is_symlink())
     else:
         files = [path]
         if path.suffix == ".safetensors":
@@ -127,8 +128,8 @@ def unpack(
     for done, file in enumerate(files, 1):
         path = target.joinpath(*file.relative_to(root).parts)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _read_errors(source, file), source.files[file]() as stream, open(path, "xb") as out:
-            while chunk := stream.read(_COPY_CHUNK):
+        with open(path, "xb") as out:
+            for chunk in _read_chunks(source, file):
                 left -= len(chunk)
                 if left < 0:
                     raise _too_large_error(source, "too many bytes", resource.max_bytes)
@@ -137,14 +138,14 @@ def unpack(
     return len(files)
 
 
-@contextmanager
-def _read_errors(source: FileSource, file: PurePosixPath) -> Iterator[None]:
+def _read_chunks(source: FileSource, file: PurePosixPath) -> Iterator[bytes]:
     try:
-        yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        with source.files[file]() as stream:
+            while chunk := stream.read(_COPY_CHUNK):
+                yield chunk
+    except Exception as error:  # each kind of compression fails in its own ways
         raise FormatError(
-            f"{file} in it cannot be unpacked ({error}); fetch the archive again",
-            source=source.name,
+            f"{file} in it cannot be read ({error}); fetch or copy it again", source=source.name
         ) from error
 
 

@@ -274,7 +274,7 @@ def is_episode_folder(path: Path) -> bool:
     try:
         return path.is_dir() and any(
             file.read_bytes().lstrip(b"\xef\xbb\xbf \t\r\n").startswith(SUPPORT.encode())
-            for file in sorted(path.glob("*.txt"))
+            for file in sorted(filter(Path.is_file, path.glob("*.txt")))
         )
     except OSError as error:
         raise BimlError(f"{path}: cannot be read ({error.strerror or error})") from error

@@ -1,4 +1,4 @@
-"""Checkpoints of the published code (MLC): converted to the contents of native ones, and written."""
+"""Checkpoints of the published code (MLC): read as native ones, and written."""
 
 import argparse
 import io
