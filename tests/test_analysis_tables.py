@@ -183,6 +183,34 @@ def test_errors_in_parquet_files_name_the_row(tmp_path: Path, column, cell, mess
         read_responses(tmp_path / "r.parquet")
 
 
+def test_damaged_parquet_files_are_rejected_whatever_fails(tmp_path: Path, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("columns")  # as pandas does for damaged metadata
+
+    monkeypatch.setattr(pd, "read_parquet", fail)
+    (tmp_path / "r.parquet").write_bytes(b"PAR1")
+    with pytest.raises(FormatError, match=r"r\.parquet.*not a Parquet file, or a damaged one"):
+        read_responses(tmp_path / "r.parquet")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("item,query,response,seed\na,dax,RED,99999999999999999999\n", "line 2: .*whole number"),
+        ("item,query,response\na,dax,RED,\n", "line 2: 4 cells under 3 column names"),
+        ("item,query,response\na,dax," + "R" * 140_000, "line 2: not a well-formed CSV row"),
+        ("item,query,response\na,dax," + "R" * 20_000, "line 2: the response has 20,000 letters"),
+        (",".join(["c"] * 100_000), "lacks the columns"),
+        ("item,query,response," + ",".join(["c"] * 100_000), "two columns are named 'c'"),
+    ],
+)
+def test_tables_beyond_limits_are_rejected(path: Path, text: str, message: str) -> None:
+    path.write_text(text)
+    with pytest.raises(FormatError, match=message) as caught:
+        read_responses(path)
+    assert len(str(caught.value)) < 1000
+
+
 def test_misspelled_parquet_columns_are_rejected(tmp_path) -> None:
     rows = {" participant": ["p"], "item": ["a"], "query": ["dax"], "response": ["RED"]}
     pd.DataFrame(rows).to_parquet(tmp_path / "r.parquet")

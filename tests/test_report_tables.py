@@ -74,6 +74,8 @@ def damage(folder: Path, how: str) -> None:
         about.write_text(json.dumps({**json.loads(about.read_text()), "format": 99}))
     elif how == "broken json":
         about.write_text("{")
+    elif how == "deep brackets":
+        about.write_text("[" * 100_000)
     elif how == "format as text":
         about.write_text(about.read_text().replace('"format": 4', '"format": "4"'))
     elif how == "label as number":
@@ -115,6 +117,7 @@ def damage(folder: Path, how: str) -> None:
     [
         ("another format", 1, ("results.json", "format 99", "biml reproduce")),
         ("broken json", 1, ("results.json", "damaged")),
+        ("deep brackets", 1, ("results.json", "damaged")),
         ("format as text", 1, ("results.json", "'format' is \"4\", but should be a whole number")),
         ("label as number", 1, ("results.json", "'label' is 5, but should be a text", "mend it")),
         ("no models", 1, ("results.json", "'models' is missing")),

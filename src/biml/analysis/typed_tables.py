@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from biml.errors import FormatError, UsageError
 from biml.io import read_bytes
 
 TABLE_SUFFIXES = (".csv", ".parquet")
+
+MAX_CELL = 10_000
+"""Letters of a cell; figures and pages with longer labels take gigabytes."""
 
 _TYPE_PROBLEMS = {
     "string": "not text",
@@ -91,6 +95,11 @@ def read_typed_table(
     frame = pd.DataFrame({name: _parse(column, types[name]) for name, column in known.items()})
     table = TypedTable(frame, source, tuple(numbers), unit, tuple(header), remedy)
     for name, column in known.items():
+        long = column.map(lambda cell: len(cell) if isinstance(cell, str) else 0) > MAX_CELL
+        if long.any():
+            row = int(long.to_numpy(bool).argmax())
+            problem = f"the {name} has {len(column.iloc[row]):,} letters, more than {MAX_CELL:,}"
+            raise table.error(row, problem)
         wrong = frame[name].isna().to_numpy(bool)
         if wrong.any() and types[name] != "int64":
             wrong = wrong & (column != "").to_numpy(bool)
@@ -163,9 +172,10 @@ def _header(reader: Iterator[list[str]]) -> list[str]:
 def read_parquet(data: bytes, source: str) -> _RawTable:
     try:
         frame = pd.read_parquet(io.BytesIO(data))
-    except (ValueError, OSError) as error:  # pyarrow's errors are kinds of these
+    except Exception as error:  # damaged metadata fail in many ways
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise FormatError(
-            f"not a Parquet file, or a damaged one ({str(error).splitlines()[0]})", source=source
+            f"not a Parquet file, or a damaged one ({reason})", source=source
         ) from None
     columns = [map(cell_text, frame.iloc[:, n].astype(object)) for n in range(frame.shape[1])]
     return list(map(str, frame.columns)), None, range(1, len(frame) + 1), columns
@@ -220,10 +230,11 @@ def _check_columns(
         hint = ""
         if len(names) == 1 and any(mark in names[0] for mark in ";\t"):
             hint = "; its cells seem to be separated by something other than commas"
+        listed = [repr(name[:100]) for name in names[:20]] + ["…"] * (len(names) > 20)
         raise error(
             f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
-            f"it has {', '.join(map(repr, names)) or 'none'}{hint}"
+            f"it has {', '.join(listed) or 'none'}{hint}"
         )
-    duplicates = {name for name in present if present.count(name) > 1}
+    duplicates = {name for name, count in Counter(present).items() if count > 1}
     if duplicates:
         raise error(f"two columns are named {min(duplicates)!r}")

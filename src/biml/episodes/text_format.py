@@ -171,8 +171,15 @@ def read_responses(folder: Path, episodes: Iterable[Episode]) -> tuple[Episode, 
         problem = f"lacks the column {missing[0]}; {_REIMPORT_HINT}"
         raise FormatError(problem, source=str(path), line=1)
     rows_by_file: dict[str, list[dict[str, str]]] = {}
-    for row in reader:
-        rows_by_file.setdefault(str(row["file"]), []).append(row)
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                problem = f"as many cells are needed as there are columns; {_REIMPORT_HINT}"
+                raise FormatError(problem, source=str(path), line=reader.line_num)
+            rows_by_file.setdefault(row["file"], []).append(row)
+    except csv.Error as error:
+        problem = f"not a well-formed CSV row ({error}); {_REIMPORT_HINT}"
+        raise FormatError(problem, source=str(path), line=reader.line_num) from None
     identified = []
     for episode in episodes:
         file = Path(episode.name).name

@@ -11,7 +11,7 @@ import pandas as pd
 from biml.analysis.typed_tables import read_typed_table, table_bytes
 from biml.episodes.data_use import TASK_DATA
 from biml.errors import FormatError, UsageError
-from biml.io import OS_FILES, atomic_write, check_replaceable, read_bytes, typed_field
+from biml.io import OS_FILES, atomic_write, check_replaceable, read_json, typed_field
 from biml.report.schemas import (
     FORMAT_3_CELLS,
     FORMAT_3_COLUMNS,
@@ -153,9 +153,8 @@ def read_results(folder: Path) -> Results:
             f"{folder}: not a results folder (no results.json with tables beside it); "
             "`biml reproduce --out FOLDER` makes one"
         )
-    contents = read_bytes(path)
+    about = read_json(path)
     try:
-        about = json.loads(contents)
         results_format = typed_field(about, "format", int)
         old = results_format == 3
         key, names = ("skipped", "part why") if old else ("exclusions", "measurement reason")
