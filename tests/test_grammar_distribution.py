@@ -102,7 +102,7 @@ def test_sizes_words_and_symbols_can_be_changed(n_functions: int) -> None:
         ({"words": ("dax", "dax", "a", "b", "c", "d", "e", "f")}, "none twice"),
         ({"words": ("u1", "a", "b", "c", "d", "e", "f")}, "like a variable"),
         ({"symbols": ("A B", "C", "D", "E")}, "neither a word nor a symbol"),
-        ({"p_stop": 1.5}, "between 0 and 1"),
+        ({"p_stop": 1.5}, "p_stop is 1.5"),
         ({"n_query": 0}, "at least 1"),
     ],
 )

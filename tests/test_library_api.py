@@ -247,8 +247,8 @@ def test_devices_are_picked_among_those_present(monkeypatch: pytest.MonkeyPatch)
     ("options", "message"),
     [
         ({"n": -1}, "n is -1"),
-        ({"n": 1.5}, "n must be"),
-        ({"seed": biml.generator(0)}, "seed must be a whole number"),
+        ({"n": 1.5}, "n is 1.5"),
+        ({"seed": biml.generator(0)}, "seed is .*a whole number"),
         ({"max_length": 0}, "max_length is 0"),
         ({"p_lapse": 2}, "lapse rate"),
     ],
@@ -306,5 +306,5 @@ def test_a_released_model_responds(shared: Path) -> None:
 
 
 def test_a_seed_in_the_place_of_a_meta_grammar_is_rejected() -> None:
-    with pytest.raises(biml.UsageError, match="seed=3"):
+    with pytest.raises(biml.UsageError, match="meta is 3"):
         biml.sample_episode(3)

@@ -112,7 +112,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'biml' has no attribute {name!r}")
     value = getattr(import_module(_MODULE_OF[known]), known)
     if isinstance(value, FunctionType):
-        value = import_module("biml.errors").python_api(value)
+        value = import_module("biml.arguments").python_api(value)
     return globals().setdefault(known, value)
 
 

@@ -1,11 +1,6 @@
 """Errors that a user can mend; the command line prints their text without a traceback."""
 
-import re
-from collections.abc import Callable, Iterable, Sequence
-from functools import wraps
-from typing import Any, TypeVar
-
-Function = TypeVar("Function", bound=Callable[..., Any])
+from collections.abc import Iterable, Sequence
 
 
 class BimlError(Exception):
@@ -87,48 +82,3 @@ def unknown_name(kind: str, name: str, known: Iterable[str], option: str = "") -
     hint = f"did you mean {' or '.join(close)}? Choose" if close else "choose"
     where = f" ({option})" if option else ""
     return UsageError(f"unknown {kind} {name!r}{where}; {hint} one of {', '.join(names) or 'none'}")
-
-
-def check_arguments(name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    """Raise a UsageError that lists the parameters unless a function takes these arguments."""
-    from inspect import signature
-
-    parameters = signature(function)
-    try:
-        parameters.bind(*args, **kwargs)
-    except TypeError as error:
-        known = ", ".join(parameters.parameters) or "none"
-        raise UsageError(f"{name}: {error}; its arguments are {known}") from None
-
-
-def python_api(function: Function) -> Function:
-    """Make errors name arguments as in Python (`data_dir`), not as options (`--data_dir`)."""
-
-    @wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        check_arguments(function.__name__, function, *args, **kwargs)
-        try:
-            return function(*args, **kwargs)
-        except BimlError as error:
-            error.args = (_as_in_python(str(error)),)
-            raise
-
-    return call  # type: ignore[return-value]
-
-
-def _as_in_python(message: str) -> str:
-    """
-    >>> _as_in_python("out_models exists; add --overwrite, change --fn_out_model or `biml x --y`")
-    'out_models exists; add overwrite=True, change fn_out_model or `biml x --y`'
-    """
-    for option, argument in _SPECIAL_OPTIONS.items():
-        message = message.replace(option, argument)
-    return re.sub(r"`[^`]*`|--(\w+)(?![\w-])", lambda found: found[1] or found[0], message)
-
-
-_SPECIAL_OPTIONS = {
-    "add --plugin": "import",
-    "--no_lr_warmup": "lr_warmup",
-    "--overwrite": "overwrite=True",
-    "--resume": "resume=True",
-}

@@ -11,7 +11,7 @@ from biml.cli import add_data_dir, count
 from biml.episodes.datasets import EPISODES_PER_EPOCH, VALIDATION_EPISODES
 from biml.errors import UsageError
 from biml.grammar import MetaGrammar
-from biml.grammar.meta_grammar import MIN_VALUES
+from biml.grammar.meta_grammar import MAX_VALUES, MIN_VALUES
 from biml.human.resources import RESOURCES, resource
 from biml.paths import DataFolders, user_data_folder
 from biml.progress import progress_bars
@@ -204,7 +204,7 @@ PUBLISHED_META_GRAMMAR = MetaGrammar()
 
 MAX_WORDS = len(PUBLISHED_META_GRAMMAR.words)
 
-MAX_VALUES = {
+LIMITS = MAX_VALUES | {
     "n_primitives": len(PUBLISHED_META_GRAMMAR.symbols),
     "n_functions": MAX_WORDS - MIN_VALUES["n_primitives"],
 }
@@ -292,7 +292,7 @@ def _meta_grammar(args: argparse.Namespace) -> MetaGrammar:
     """The meta-grammar of the options; a UsageError names an option that is out of range."""
     values = {name: getattr(args, old or name) for name, old, _ in META_GRAMMAR_OPTIONS}
     for name, value in values.items():
-        if not MIN_VALUES[name] <= value <= MAX_VALUES.get(name, value):
+        if not MIN_VALUES[name] <= value <= LIMITS[name]:
             raise UsageError(f"--{name} is {value}, but must be {_option_range(name)}")
     n_primitives, n_functions = values["n_primitives"], values["n_functions"]
     if n_primitives + n_functions > MAX_WORDS:
@@ -304,8 +304,7 @@ def _meta_grammar(args: argparse.Namespace) -> MetaGrammar:
 
 
 def _option_range(name: str) -> str:
-    low = MIN_VALUES[name]
-    return f"{low} to {MAX_VALUES[name]}" if name in MAX_VALUES else f"at least {low}"
+    return f"{MIN_VALUES[name]} to {LIMITS[name]}"
 
 
 EPISODE_TYPES_SUMMARY = "List the episode types: what models are trained and evaluated on."

@@ -9,8 +9,9 @@ from functools import lru_cache
 from itertools import islice, product
 from random import Random
 
+from biml.arguments import check_type
 from biml.episodes.episode import Episode, Example
-from biml.errors import BimlError, UsageError
+from biml.errors import BimlError
 from biml.grammar import Grammar, MetaGrammar, Rule
 from biml.grammar.meta_grammar import HELD_OUT_PATTERNS, with_rhs_pattern
 from biml.rng import generator
@@ -18,7 +19,8 @@ from biml.rng import generator
 MAX_INPUT_TRIES = 5_000
 """Inputs sampled from one grammar before giving it up; the published sizes need about 50."""
 
-MAX_GRAMMAR_TRIES = 100
+MAX_GRAMMAR_TRIES, HOPELESS_GRAMMAR_TRIES = 100, 10
+"""Grammars sampled before giving up, and before that if none had half of the inputs needed."""
 
 MAX_SIMPLE_LENGTH = 3
 """Words of the longest application of one function to primitives."""
@@ -51,17 +53,20 @@ def sample_episode(
     True
     """
     meta = MetaGrammar() if meta is None else meta
-    if not isinstance(meta, MetaGrammar):
-        raise UsageError(f"{meta!r} is not a MetaGrammar; give a seed as seed={meta!r}")
+    check_type("meta", meta, MetaGrammar)
     if rng is None or isinstance(rng, int):
         rng = generator(seed if rng is None else rng, "episode")
     needed = meta.n_study + meta.n_query
-    for _ in range(MAX_GRAMMAR_TRIES):
+    most = 0
+    for number in range(MAX_GRAMMAR_TRIES):
+        if number == HOPELESS_GRAMMAR_TRIES and most < needed / 2:
+            break
         grammar = meta.sample_grammar(rng)
         examples = sample_examples(grammar, meta, rng)
         if len(examples) == needed:
             study, queries = examples[: meta.n_study], examples[meta.n_study :]
             return Episode(tuple(study), tuple(queries), grammar=grammar, name=name)
+        most = max(most, len(examples))
     raise BimlError(
         f"no sampled grammar has {needed} different inputs of at most {meta.max_input} words and "
         f"{meta.max_output} symbols; reduce the number of examples or allow longer ones"

@@ -18,15 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
 from biml import plugins
+from biml.arguments import check_arguments, check_type, python_api
 from biml.episodes.corpus_file import register_corpus_of_model
 from biml.episodes.data_use import DataUse
 from biml.episodes.episode import Episode, Example
 from biml.episodes.registry import EPISODE_TYPES
 from biml.episodes.transforms import rename, symbols_used, undo_remapping
-from biml.errors import BimlError, UsageError, check_arguments
+from biml.errors import BimlError, UsageError
 from biml.evaluation.likelihood import apply_lapse
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder, Response, best_responses
@@ -123,6 +122,7 @@ class Model:
             raise UsageError(f"{self.name} has no vocabulary: it takes any words")
         return self.responder.network.vocabulary
 
+    @python_api
     def respond(
         self,
         study: Any,
@@ -144,14 +144,16 @@ class Model:
                 row |= {"target": query.output, "correct": row["response"] == query.output}
         return request.results(found, rows, as_table)
 
+    @python_api
     def respond_all(self, study: Study, queries: Iterable[Any], max_length: int = 10) -> list[Any]:
         """The same as `respond` with a list of queries, each a string or a list of words."""
-        queries = list(queries)
+        queries = _entries("queries", queries)
         found = self.respond(
-            study, [q if isinstance(q, str) else tuple(q) for q in queries], max_length=max_length
+            study, [q if isinstance(q, str) else _tokens(q) for q in queries], max_length=max_length
         )
         return [list(r) if isinstance(q, list) else r for q, r in zip(queries, found, strict=True)]
 
+    @python_api
     def sample(
         self,
         study: Any,
@@ -178,6 +180,7 @@ class Model:
         rows = [[{"sample": i, "response": r} for i, r in enumerate(several)] for several in found]
         return request.results(found, rows, as_table)
 
+    @python_api
     def log_prob(
         self,
         study: Any,
@@ -205,6 +208,7 @@ class Model:
         rows = [[{"response": query.output, "log_prob": value}] for query, value in pairs]
         return request.results(found, rows, as_table)
 
+    @python_api
     def probabilities(
         self,
         study: Any,
@@ -255,20 +259,23 @@ class Model:
 
     def _request(self, study: Any, query: Any, response: Any = None) -> "_Request":
         if isinstance(study, Episode):
+            check_type("study", study, Episode)
             if query is not None:
                 raise UsageError("an Episode has queries of its own; leave out the query")
             return self._fit(study, [example.input for example in study.queries], single=False)
         if query is None:
             raise UsageError("give study examples and a query, such as 'dax fep', or an Episode")
         single = isinstance(query, str | tuple)
-        given = [query] if single else list(query)
-        responses = [()] * len(given) if response is None else [response] if single else response
+        given = [query] if single else _entries("query", query)
+        responses = [()] * len(given)
+        if response is not None:
+            responses = [response] if single else _entries("response", response)
         if len(responses) != len(given):
             raise UsageError(f"{len(given)} queries need as many responses, not {len(responses)}")
         queries = [Example(_tokens(q), _tokens(r)) for q, r in zip(given, responses, strict=True)]
         if not all(example.input for example in queries):
             raise UsageError("a query must have at least one word")
-        examples = tuple(Example(*_pair(pair)) for pair in study)
+        examples = tuple(Example(*_pair(pair)) for pair in _entries("study", study))
         return self._fit(Episode(examples, tuple(queries)), given, single)
 
     def _fit(self, episode: Episode, given: list[Query], single: bool) -> "_Request":
@@ -338,13 +345,19 @@ def _is_episodes(study: Any, query: Any) -> bool:
     return several and all(isinstance(one, Episode) for one in study)
 
 
+def _entries(name: str, value: Any) -> list[Any]:
+    check_type(name, value, Iterable)
+    return list(value)
+
+
 def _tokens(symbols: str | Sequence[str]) -> tuple[str, ...]:
+    check_type("an input or output", symbols, str | Sequence[str])
     return tuple(symbols.split()) if isinstance(symbols, str) else tuple(symbols)
 
 
 def _pair(pair: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if isinstance(pair, Example):
-        return pair.input, pair.output
+        return _tokens(pair.input), _tokens(pair.output)
     if isinstance(pair, str) or not hasattr(pair, "__len__") or len(pair) != 2:
         raise UsageError(
             f"{pair!r} is not a study example; give pairs such as ('dax fep', 'RED RED')"
@@ -353,8 +366,7 @@ def _pair(pair: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def whole_number(name: str, value: Any, least: int | None = None) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise UsageError(f"{name} must be a whole number, not {type(value).__name__} {value!r}")
+    check_type(name, value, int)
     if least is not None and value < least:
         raise UsageError(f"{name} is {value}, but must be at least {least}")
     return int(value)

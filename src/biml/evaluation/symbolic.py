@@ -15,6 +15,7 @@ from itertools import product
 import numpy as np
 from jaxtyping import Float
 
+from biml.arguments import check_probability
 from biml.episodes.episode import Episode
 from biml.episodes.episode_type import FEW_SHOT
 from biml.episodes.transforms import primitive_meanings
@@ -275,6 +276,9 @@ class BiasOracle(Oracle):
 
     p: float = 0.2
 
+    def __post_init__(self) -> None:
+        check_probability("p", self.p)
+
     def p_one_to_one(self, words: tuple[str, ...]) -> float:
         return self.p / 2
 
@@ -282,8 +286,7 @@ class BiasOracle(Oracle):
         self, grammar: Grammar, words: tuple[str, ...], symbols: tuple[str, ...]
     ) -> Iterator[tuple[Response, float]]:
         yield grammar.interpret(words), (1 - self.p) / (1 - self.p / 2)
-        swapped = list(all_argument_swaps(grammar))
-        for altered in swapped:
+        for altered in (swapped := list(all_argument_swaps(grammar))):
             yield altered.interpret(words), self.p / 2 / len(swapped) / (1 - self.p / 2)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
 
+from biml.arguments import check_arguments, check_type
 from biml.errors import BimlError, FormatError
 
 ARROW = "->"
@@ -52,6 +53,16 @@ class Rule:
     rhs_template: tuple[int | str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        try:
+            if not (isinstance(self.lhs, tuple) and isinstance(self.rhs, tuple)):
+                raise TypeError
+            self._derive()
+        except TypeError:
+            check_type("lhs", self.lhs, tuple[str, ...])
+            check_type("rhs", self.rhs, tuple[str, ...])
+            raise
+
+    def _derive(self) -> None:
         if not self.lhs or not self.rhs:
             side = "right" if self.lhs else "left"
             raise GrammarError(f"the {side} side is empty; write both, as in 'dax {ARROW} RED'")
@@ -82,6 +93,7 @@ class Rule:
     @classmethod
     def parse(cls, text: str) -> "Rule":
         """Read a rule written as `LHS -> RHS`, with blanks between items."""
+        check_type("text", text, str)
         items = text.split()
         if items.count(ARROW) != 1:
             raise GrammarError(
@@ -146,6 +158,7 @@ class Grammar:
 
         A FormatError names the `source` and the line, counted from `first_line`.
         """
+        check_arguments("parse", cls.parse, text, source=source, first_line=first_line)
         rules = []
         for number, line in enumerate(text.splitlines(), first_line):
             if line.strip():
@@ -169,7 +182,12 @@ class Grammar:
             strict: raise a GrammarError that names the words to which no rule applies instead.
         """
         words = words.split() if isinstance(words, str) else words
-        output = self.interpreter.interpret(words)
+        try:
+            "".join(words)  # checking their type otherwise takes as long as interpreting them
+            output = self.interpreter.interpret(words)
+        except TypeError:
+            check_type("words", words, str | Sequence[str])
+            raise
         if strict:
             unknown = [word for word in words if word not in self.words]
             unknown += [symbol for symbol in output if symbol not in self.symbols]
@@ -211,6 +229,8 @@ class Grammar:
 
     def remap(self, words: Mapping[str, str], symbols: Mapping[str, str]) -> "Grammar":
         """Rename words and output symbols; unmentioned ones stay."""
+        check_type("words", words, Mapping[str, str])
+        check_type("symbols", symbols, Mapping[str, str])
         return Grammar(tuple([rule.remap(words, symbols) for rule in self.rules]))
 
     def canonical(self) -> frozenset[CanonicalRule]:

@@ -8,12 +8,13 @@ kind of variable: `12212122` is `u1 lug x1 -> [u1] [x1] [x1] [u1] [x1] [u1] [x1]
 the same of `x1 lug x2`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from random import Random
 
+from biml.arguments import MAX_INTEGER, check_probability, check_type
 from biml.errors import UsageError
-from biml.grammar.grammar import Grammar, GrammarError, Rule
+from biml.grammar.grammar import MAX_SYMBOLS, MAX_WORDS, Grammar, GrammarError, Rule
 
 WORDS = ("dax", "lug", "wif", "zup", "fep", "blicket", "kiki", "tufa", "gazzer")
 COLOURS = ("RED", "YELLOW", "GREEN", "BLUE", "PURPLE", "PINK")
@@ -40,12 +41,15 @@ class MetaGrammar:
     n_query: int = 10
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            check_type(each.name, getattr(self, each.name), each.type)
         for name, low in MIN_VALUES.items():
-            if getattr(self, name) < low:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {low}")
+            value, high = getattr(self, name), MAX_VALUES.get(name, MAX_INTEGER)
+            if not low <= value <= high:
+                limit = f"at least {low}" if value < low else f"at most {high:,}"
+                raise UsageError(f"{name} is {value}; it must be {limit}")
         for name in ("p_one_argument", "p_stop"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
+            check_probability(name, getattr(self, name))
         n_words = self.n_primitives + self.n_functions
         for name, needed in (("words", n_words), ("symbols", self.n_primitives)):
             given = getattr(self, name)
@@ -65,6 +69,7 @@ class MetaGrammar:
         >>> print(MetaGrammar().sample_grammar(Random(3)).rules[-1])
         u1 x1 -> [u1] [x1]
         """
+        check_type("rng", rng, Random)
         words = rng.sample(self.words, self.n_primitives + self.n_functions)
         symbols = rng.sample(self.symbols, self.n_primitives)
         primitives = [_cached_rule((w,), (s,)) for w, s in zip(words, symbols, strict=False)]
@@ -96,6 +101,11 @@ MIN_VALUES = {"n_functions": 0, "n_study": 0, "max_rhs": 2} | dict.fromkeys(
     ("n_primitives", "max_input", "max_output", "n_query"), 1
 )
 """Lower bounds of these fields."""
+
+MAX_VALUES = {"max_rhs": 1000, "max_input": MAX_WORDS, "max_output": MAX_SYMBOLS} | dict.fromkeys(
+    ("n_study", "n_query"), 5000
+)
+"""Upper bounds, far beyond what grammars have different inputs for."""
 
 HELD_OUT_PATTERNS = (
     *("11111222", "11112122", "11112221", "11221112", "11222122", "12111112", "12111211"),

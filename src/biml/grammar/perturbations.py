@@ -7,11 +7,12 @@ function, and more often in longer queries: slips model that.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import product
 from random import Random
 
+from biml.arguments import check_probability
 from biml.grammar.grammar import Grammar, Rule
 
 
@@ -66,6 +67,10 @@ class SlipRates:
     p_substitute: float = 0.01  #: for each word: any symbol replaces its own (by chance the same)
     p_swap: float = 0.06  #: for each binary function: its arguments are swapped
     p_one_to_one: float = 0.01  #: for each word of a query: the whole response is one-to-one
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            check_probability(each.name, getattr(self, each.name))
 
     def one_to_one_probability(self, words: Sequence[str]) -> float:
         """Return the probability of a one-to-one response to a query.

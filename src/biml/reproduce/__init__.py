@@ -12,7 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from biml.errors import UsageError, python_api
+from biml.arguments import python_api
+from biml.errors import UsageError
 from biml.paths import DataFolders
 from biml.progress import no_progress, progress_bars
 

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from biml.arguments import check_type
 from biml.errors import UsageError, unknown_name
 from biml.paths import DataFolders, resolve_model
 from biml.training import trainer
@@ -58,10 +59,12 @@ def train(
     folder = Path(data_dir) if data_dir is not None else None
     given = current_options({name: v for name, v in options.items() if v is not None})
     runtime_names = [field.name for field in fields(RuntimeConfig)]
-    known = [*(field.name for field in fields(TrainingConfig)), *runtime_names]
-    for name in given:
+    known = {each.name: each.type for each in (*fields(TrainingConfig), *fields(RuntimeConfig))}
+    known |= dict.fromkeys(("corpus", "init_from"), str | Path)
+    for name, value in given.items():
         if name not in known:
             raise unknown_name("training option", name, known)
+        check_type(name, value, known[name])
     runtime = RuntimeConfig(**{name: given.pop(name) for name in runtime_names if name in given})
     if given.get("init_from") is not None:
         path = resolve_model(str(given["init_from"]), Path(dir_model), DataFolders(folder))
@@ -110,10 +113,10 @@ def check_model_name(model: Path) -> None:
             f"--fn_out_model: {model.name} is the name of an export, which `biml export` writes; "
             f"name it {model.stem}.pt"
         )
+    if model.is_dir():
+        raise UsageError(f"--fn_out_model: {model} is a folder; name a file such as net.pt")
     if RunPaths(model).events.is_symlink():
         raise UsageError(
             f"{RunPaths(model).events} is a link, in whose folder event files would be deleted; "
             "remove it, or choose another --fn_out_model"
         )
-    if model.is_dir():
-        raise UsageError(f"--fn_out_model: {model} is a folder; name a file such as net.pt")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from biml.arguments import check_type
 from biml.errors import UsageError
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -303,9 +304,11 @@ SIZE_OPTIONS = {name: one.network_field for name, one in _OPTIONS.items() if one
 
 
 def check_values(config: Any) -> None:
-    """Refuse values of a config that are not allowed."""
+    """Refuse values of a config that are of another type or not allowed."""
+    types = {each.name: each.type for each in fields(config)}
     for name, one in options_of(config).items():
         value = getattr(config, name)
+        check_type(cli_name(name), value, types[name])
         if one.allowed and value is not None and value not in one.allowed:
             expected = " or ".join(one.allowed) if isinstance(one.allowed, tuple) else one.allowed
             raise UsageError(f"{cli_name(name)} must be {expected}, not {value!r}")
