@@ -185,3 +185,10 @@ def test_a_string_is_split_into_words() -> None:
     assert GOLD.interpret("1 wug") == ("1", "wug")
     with pytest.raises(GrammarError, match="'wug'"):
         GOLD.interpret("1 wug", strict=True)
+
+
+def test_an_input_that_could_be_split_in_too_many_ways_is_an_error() -> None:
+    grammar = Grammar.parse("a -> A\nx1 a x2 a x3 a x4 a x5 a x6 -> [x1]\nu1 x1 -> [u1] [x1]")
+    assert grammar.interpret(["a"] * 20)
+    with pytest.raises(GrammarError, match=r"100 words.*6 variables"):
+        grammar.interpret([*["a"] * 99, "b"])

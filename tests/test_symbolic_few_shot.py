@@ -182,6 +182,34 @@ def test_the_mixture_of_slips_matches_brute_force(query: str) -> None:
     assert answers == pytest.approx(weight)
 
 
+MANY = "\n".join(f"w{i} -> S{i}" for i in range(8)) + "\nx1 g x2 -> [x2] [x1]\nu1 x1 -> [u1] [x1]"
+
+
+@pytest.mark.parametrize("model", [SlipOracle, BiasOracle])
+def test_a_query_of_many_unknown_words_is_exact_and_quick(model: type[Oracle]) -> None:
+    symbols = tuple(f"S{i}" for i in range(8))
+    words = ("w0", "w1", "w2", "w3", "g", "w4", "w5", "w6", "w0")
+    right = Grammar.parse(MANY).interpret(words)
+    grammar = Grammar.parse(MANY)
+    answers = [(symbol,) for symbol in symbols]
+    queries = tuple(Example(words, output) for output in (right, *answers))
+    shown = Episode((), queries, grammar=grammar)
+    ((scored, *begun),) = model(symbols=symbols, max_output=9).log_prob([shown])
+    assert np.exp(scored.sum()) > 0.5
+    assert sum(np.exp(one[0]) for one in begun) == pytest.approx(1)
+
+
+def test_a_query_with_too_many_readings_is_an_error() -> None:
+    grammar = Grammar.parse("\n".join(f"w{i} -> A" for i in range(20)))
+    words = tuple(f"w{i}" for i in range(20))
+    shown = Episode((), (Example(words, ("A",)),), grammar=grammar)
+    with pytest.raises(UsageError, match=r"20 words.*readings"):
+        SlipOracle(symbols=("A", "B")).log_prob([shown])
+    twice = replace(shown, queries=(Example(words + words, ("A",)),), grammar=SMALL)
+    with pytest.raises(UsageError, match=r"40 words.*readings"):
+        SlipOracle(symbols=("A", "B")).log_prob([twice])
+
+
 def test_without_slips_the_mixture_is_the_gold_response_only() -> None:
     model = SlipOracle(symbols=SYMBOLS, rates=SlipRates(0, 0, 0))
     assert model.response_distribution(episode("a h b"), ("a", "h", "b")) == {("A", "B", "B"): 1}

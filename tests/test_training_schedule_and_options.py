@@ -91,7 +91,7 @@ def test_validation_at_steps_1_25_every_100_and_the_last() -> None:
         ("--batch_growth", "0.5"),
         ("--batch_growth", "inf"),
         ("--batch_growth", "1e308"),
-        ("--batch_size", "100000000000"),
+        ("--batch_size", "1000000"),
         ("--time_budget", "1e307"),
         ("--nepochs", "0"),
         ("--nsteps", "0"),

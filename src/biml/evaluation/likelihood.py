@@ -72,6 +72,10 @@ class ScoredResponse:
         return float(values.sum(axis=1).mean())
 
 
+MAX_REPEATS = 100_000
+"""More would take days, for digits that the standard error over participants makes meaningless."""
+
+
 def score_responses(
     responder: Responder,
     evaluation: EvaluationSet,
@@ -88,6 +92,8 @@ def score_responses(
         repeats: one is enough where repeats do not differ (`EvaluationSet.varies`).
         responses_per_chunk: computed together, which lets equal queries be found.
     """
+    if not 1 <= repeats <= MAX_REPEATS:
+        raise UsageError(f"{repeats:,} repeats (--ll_nrep): give from 1 to {MAX_REPEATS:,}")
     repeats = repeats if evaluation.varies else 1
     evaluation = replace(evaluation, query_repeats=1)
     number = _sample_numbers(evaluation)

@@ -34,9 +34,11 @@ from biml.grammar.meta_grammar import COLOURS
 from biml.grammar.perturbations import (
     CANDIDATE_RATES,
     HUMAN_RATES,
+    Pattern,
     SlipRates,
     all_argument_swaps,
     enumerate_slips,
+    open_patterns,
 )
 from biml.rng import derive_seed
 
@@ -146,9 +148,6 @@ def _generate(
     return tuple(choices[number] for number in prefix)
 
 
-Pattern = tuple[str | None, ...]
-"""A response; None stands for every choice, equally likely and independent of the others."""
-
 _PAST_END, _ANY = -1, -2
 """Token numbers of positions behind the end of a response, and of None in a pattern."""
 
@@ -230,7 +229,7 @@ class Oracle(TokenwiseModel):
 
     def grammar_responses(
         self, grammar: Grammar, words: tuple[str, ...], symbols: tuple[str, ...]
-    ) -> Iterator[tuple[Response, float]]:
+    ) -> Iterator[tuple[Pattern, float]]:
         """Yield all other responses with their probabilities; one may recur."""
         yield grammar.interpret(words), 1.0
 
@@ -261,8 +260,8 @@ class Oracle(TokenwiseModel):
         one_to_one = list(self.one_to_one_patterns(words, known, choices)) if share else []
         for pattern in one_to_one:
             weights[pattern] += share / len(one_to_one)
-        for response, p in self.grammar_responses(grammar, words, choices):
-            weights[response if len(response) <= self.max_output else correct] += (1 - share) * p
+        for pattern, p in self.grammar_responses(grammar, words, choices):
+            weights[pattern if len(pattern) <= self.max_output else correct] += (1 - share) * p
         return {pattern: weight for pattern, weight in weights.items() if weight > 0}
 
 
@@ -284,9 +283,9 @@ class BiasOracle(Oracle):
 
     def grammar_responses(
         self, grammar: Grammar, words: tuple[str, ...], symbols: tuple[str, ...]
-    ) -> Iterator[tuple[Response, float]]:
+    ) -> Iterator[tuple[Pattern, float]]:
         yield grammar.interpret(words), (1 - self.p) / (1 - self.p / 2)
-        for altered in (swapped := list(all_argument_swaps(grammar))):
+        for altered in (swapped := list(all_argument_swaps(grammar, words))):
             yield altered.interpret(words), self.p / 2 / len(swapped) / (1 - self.p / 2)
 
 
@@ -312,14 +311,11 @@ class SlipOracle(Oracle):
         self, words: tuple[str, ...], known: Mapping[str, str], symbols: tuple[str, ...]
     ) -> Iterator[Pattern]:
         """Yield translations in which a word without a known meaning has one symbol throughout."""
-        unknown = [word for word in dict.fromkeys(words) if word not in known]
-        for drawn in product(symbols, repeat=len(unknown)):
-            meanings = {**known, **dict(zip(unknown, drawn, strict=True))}
-            yield tuple([meanings[word] for word in words])
+        return open_patterns([known.get(word, words.index(word)) for word in words], symbols)
 
     def grammar_responses(
         self, grammar: Grammar, words: tuple[str, ...], symbols: tuple[str, ...]
-    ) -> Iterator[tuple[Response, float]]:
+    ) -> Iterator[tuple[Pattern, float]]:
         return enumerate_slips(grammar, words, symbols).probabilities(self.rates)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
+from math import comb
 
 from biml.arguments import check_arguments, check_type
 from biml.errors import BimlError, FormatError
@@ -17,6 +18,9 @@ ARROW = "->"
 
 MAX_WORDS = 300
 """Longest input. The published episodes have at most 8 words, and need fewer than 50 rules."""
+
+MAX_SPLITS = 5_000_000
+"""Ways to divide an input among the `x` variables of one rule, all of which may be tried."""
 
 MAX_SYMBOLS = 10_000
 """Longest output. A rule that doubles its argument gets there in 14 applications."""
@@ -272,6 +276,12 @@ class Interpreter:
         if len(words) > MAX_WORDS:
             raise GrammarError(
                 f"an input of {len(words)} words is too long; at most {MAX_WORDS} are interpreted"
+            )
+        most = max(code.count("X") for code in self.lhs_codes)
+        if comb(len(words), most) > MAX_SPLITS:
+            raise GrammarError(
+                f"an input of {len(words)} words is too long for a rule with {most} variables x; "
+                "shorten it, or use variables u where one word is meant"
             )
         codes = CharCodes(self.codes)  # a copy, so that unknown words do not accumulate
         string = "".join([codes[word] for word in words])

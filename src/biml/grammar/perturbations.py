@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import product
+from math import prod
 from random import Random
 
 from biml.arguments import check_probability
+from biml.errors import UsageError
 from biml.grammar.grammar import Grammar, Rule
 
 
@@ -32,9 +34,21 @@ def swap_arguments(rule: Rule) -> Rule:
     return Rule(rule.lhs, tuple([swap.get(item, item) for item in rule.rhs]))
 
 
-def all_argument_swaps(grammar: Grammar) -> Iterator[Grammar]:
-    """Yield the 2^k variants with any subset of k binary functions swapped, the original first."""
-    choices = [(r, swap_arguments(r)) if is_binary_function(r) else (r,) for r in grammar.rules]
+def all_argument_swaps(grammar: Grammar, words: Sequence[str] = ()) -> Iterator[Grammar]:
+    """Yield the 2^k variants with any subset of k binary functions swapped, the original first.
+
+    With `words`, of the functions that a query of these words uses.
+
+    Raises:
+        UsageError: more than `MAX_READINGS`.
+    """
+    choices = [
+        (r, swap_arguments(r))
+        if is_binary_function(r) and (not words or set(r.words) <= set(words))
+        else (r,)
+        for r in grammar.rules
+    ]
+    _check_readings(prod(map(len, choices)), words)
     return (Grammar(rules) for rules in product(*choices))
 
 
@@ -55,6 +69,12 @@ def iconic_grammar(grammar: Grammar) -> Grammar:
     rules = [swap_arguments(r) if is_argument_reversing(r) else r for r in grammar.rules]
     return Grammar(tuple(rules))
 
+
+MAX_READINGS = 2**13
+"""Erroneous readings of a query that are enumerated, in some seconds."""
+
+Pattern = tuple[str | None, ...]
+"""A response; None stands for every symbol, equally likely and independent of the others."""
 
 RuleVariants = tuple[tuple[Rule, float], ...]
 """Readings of one rule with their probabilities, the rule itself first."""
@@ -122,12 +142,12 @@ class SlipOutputs:
     many readings of the rules have them; the other fields count the words and functions that could.
     """
 
-    counts: Mapping[tuple[tuple[str, ...], int, int], int]
+    counts: Mapping[tuple[Pattern, int, int], int]
     n_words: int
     n_functions: int
     n_symbols: int
 
-    def probabilities(self, rates: SlipRates) -> Iterator[tuple[tuple[str, ...], float]]:
+    def probabilities(self, rates: SlipRates) -> Iterator[tuple[Pattern, float]]:
         """Yield outputs with their probabilities, which sum to 1; an output may recur."""
         for (output, substituted, swapped), count in self.counts.items():
             p = count * (rates.p_substitute / self.n_symbols) ** substituted
@@ -140,24 +160,64 @@ class SlipOutputs:
 def enumerate_slips(
     grammar: Grammar, words: tuple[str, ...], symbols: tuple[str, ...]
 ) -> SlipOutputs:
-    """Interpret a query under every reading of the rules that it uses."""
+    """Interpret a query under every reading of the rules that it uses.
+
+    A substituted word is interpreted once, as a variable (`open_patterns`), not by each symbol.
+
+    Raises:
+        UsageError: more than `MAX_READINGS`.
+    """
     n_words = n_functions = 0
+    variables: dict[str, int] = {}
     variants: list[list[tuple[Rule, int, int]]] = []
-    for rule, readings in zip(
-        grammar.rules, HUMAN_RATES.rule_variants(grammar, symbols), strict=True
-    ):
-        used = len(readings) > 1 and set(rule.words) <= set(words)
-        is_word = rule.lhs_pattern == "."
-        n_words += used and is_word
-        n_functions += used and not is_word
-        altered = [(other, int(is_word), int(not is_word)) for other, _ in readings[1:]]
-        variants.append([(rule, 0, 0), *(altered if used else ())])
-    counts = Counter(
-        (Grammar(rules).interpret(words), sum(substituted), sum(swapped))
-        for reading in product(*variants)
-        for rules, substituted, swapped in [zip(*reading, strict=True)]
-    )
+    for number, rule in enumerate(grammar.rules):
+        variants.append([(rule, 0, 0)])
+        if not set(rule.words) <= set(words):
+            continue
+        if rule.lhs_pattern == ".":
+            n_words += 1
+            name = f"\0{number}"  # unlike any symbol
+            variables[name] = number
+            variants[-1].append((Rule(rule.lhs, (name,)), 1, 0))
+        elif is_binary_function(rule):
+            n_functions += 1
+            variants[-1].append((swap_arguments(rule), 0, 1))
+    _check_readings(2 ** (n_words + n_functions), words)
+    counts: Counter[tuple[Pattern, int, int]] = Counter()
+    for reading in product(*variants):
+        rules, substituted, swapped = zip(*reading, strict=True)
+        output = [variables.get(symbol, symbol) for symbol in Grammar(rules).interpret(words)]
+        patterns = list(open_patterns(output, symbols))
+        for pattern in patterns:
+            key = pattern, sum(substituted), sum(swapped)
+            counts[key] += len(symbols) ** sum(substituted) // len(patterns)
     return SlipOutputs(counts, n_words, n_functions, len(symbols))
+
+
+def open_patterns(items: Sequence[str | int], symbols: Sequence[str]) -> Iterator[Pattern]:
+    """Yield equally likely patterns of a response in which each number stands for any one symbol.
+
+    A number that recurs takes each symbol in turn; the others become None.
+
+    >>> list(open_patterns([1, "RED", 2, 2], ["RED", "BLUE"]))
+    [(None, 'RED', 'RED', 'RED'), (None, 'RED', 'BLUE', 'BLUE')]
+
+    Raises:
+        UsageError: more than `MAX_READINGS`.
+    """
+    recurring = [item for item, n in Counter(items).items() if isinstance(item, int) and n > 1]
+    _check_readings(len(symbols) ** len(recurring), items)
+    for drawn in product(symbols, repeat=len(recurring)):
+        meanings = dict(zip(recurring, drawn, strict=True))
+        yield tuple([meanings.get(i) if isinstance(i, int) else i for i in items])
+
+
+def _check_readings(count: int, words: Sequence[object]) -> None:
+    if count > MAX_READINGS:
+        raise UsageError(
+            f"a query of {len(words)} words has {count:,} erroneous readings, more than the "
+            f"{MAX_READINGS:,} that are enumerated; use shorter queries or another model"
+        )
 
 
 def sample_perturbed_grammar(variants: Sequence[RuleVariants], rng: Random) -> Grammar | None:

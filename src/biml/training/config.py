@@ -41,8 +41,8 @@ LR_SCHEDULES = ("linear", "quadratic")
 PRECISIONS = ("fp32", "bf16")
 ACTIVATIONS = ("gelu", "relu")
 
-MAX_BATCH_SIZE = 1_000_000
-"""Episodes per step, of which the words alone take gigabytes."""
+MAX_BATCH_SIZE = 10_000
+"""Episodes per step: some minutes on a CPU, during which a signal to stop waits for the step."""
 
 MAX_MINUTES = 5_256_000
 """Ten years."""
