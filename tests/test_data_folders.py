@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from biml import paths
 from biml.errors import BimlError, UsageError
 from biml.paths import DataFolders, SearchPath, default_search_paths, resolve_model
 
@@ -73,3 +74,17 @@ def test_a_folder_of_models_found_under_two_names_is_listed_once(
     with pytest.raises(UsageError, match="no model 'absent'") as caught:
         resolve_model("absent", "out_models", DataFolders(tmp_path, ()))
     assert str(caught.value).count("there is no model") == 1
+
+
+def test_without_a_home_the_folders_are_in_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: str, **__: bool) -> str:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.chdir(tmp_path)
+    for find in (fail, lambda *_, **__: "~/.local/share/biml"):
+        monkeypatch.setattr("platformdirs.user_data_dir", find)
+        monkeypatch.setattr("platformdirs.user_cache_dir", find)
+        assert paths.user_data_folder() == tmp_path / ".biml/data"
+        assert paths.user_cache_folder() == tmp_path / ".biml/cache"

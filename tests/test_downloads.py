@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import socket
 import threading
 import zipfile
@@ -15,7 +16,7 @@ import pytest
 from biml.cli.main import run_single_command
 from biml.episodes.registry import EPISODE_TYPES
 from biml.episodes.scan import scan_split
-from biml.errors import BimlError, UsageError
+from biml.errors import BimlError, FormatError, UsageError
 from biml.human.download import download, fetch, import_path
 from biml.human.resources import RESOURCES
 from biml.paths import DataFolders
@@ -151,6 +152,54 @@ def test_without_a_version_header_the_whole_file_is_sent_again(
     server.break_after = [400_000]
     assert get(server, tmp_path / "file") == BODY
     assert ranges(server) == [None, None]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Location": "ftp://127.0.0.1/file"},
+        {"Location": "http://[broken"},
+        {"Location": "file:///"},
+    ],
+)
+def test_a_redirection_to_no_web_address_is_an_error(
+    server: Server, headers: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def redirect(handler: Handler) -> None:
+        handler.send_response(302)
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+
+    monkeypatch.setattr(Handler, "do_GET", redirect)
+    with pytest.raises(BimlError, match=r"redirects|302"):
+        get(server, tmp_path / "file", attempts=1)
+
+
+def test_an_endless_content_length_is_too_large(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def declare(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "9" * 5000)
+        handler.end_headers()
+
+    monkeypatch.setattr(Handler, "do_GET", declare)
+    with pytest.raises(BimlError, match="larger than expected"):
+        get(server, tmp_path / "file", attempts=1)
+
+
+def test_two_downloads_of_one_address_are_refused(server: Server, tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    def begin_another(done: int, total: int | None = None, **_: str) -> None:
+        with pytest.raises(UsageError, match=re.escape(address(server))) as caught:
+            download(RESOURCES["human"], tmp_path / "b", url=address(server))
+        refused.append(str(caught.value))
+
+    with pytest.raises(FormatError, match="zip"):  # what the server sends is no archive
+        download(RESOURCES["human"], tmp_path, url=address(server), progress=begin_another)
+    assert refused
 
 
 def test_error_404_names_the_remedies(server: Server, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Search paths of data folders and models; pretrained models and their cards."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from hashlib import sha256
@@ -27,12 +27,21 @@ FETCH_HINTS = {
 
 def user_data_folder() -> Path:
     """Return the default folder of downloads."""
-    return Path(platformdirs.user_data_dir("biml", appauthor=False))
+    return _user_folder(platformdirs.user_data_dir, ".biml/data")
 
 
 def user_cache_folder() -> Path:
     """Return the folder of files that can be made again at any time."""
-    return Path(platformdirs.user_cache_dir("biml", appauthor=False))
+    return _user_folder(platformdirs.user_cache_dir, ".biml/cache")
+
+
+def _user_folder(find: Callable[..., str], without_home: str) -> Path:
+    """A folder of the user, in the current directory for one without a home (some containers)."""
+    try:
+        folder = Path(find("biml", appauthor=False))
+    except RuntimeError:
+        return Path.cwd() / without_home
+    return folder if folder.is_absolute() else Path.cwd() / without_home
 
 
 @dataclass(frozen=True)

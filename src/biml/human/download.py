@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from biml.episodes.generate import is_episode_set_file
 from biml.errors import BimlError, FormatError, UsageError
@@ -170,13 +171,14 @@ def _resume(part: _PartialDownload, max_bytes: int, progress: Progress, timeout:
         headers |= {"Range": f"bytes={done}-", "If-Range": validator}
     try:
         request = urllib.request.Request(part.url, headers=headers)
-        with urllib.request.urlopen(request, timeout=timeout) as reply:
+        opener = urllib.request.build_opener(_WebRedirects)
+        with opener.open(request, timeout=timeout) as reply:
             offset = reply.headers.get("Content-Range") or ""
             if not (reply.status == 206 and offset.startswith(f"bytes {done}-")):
                 done = 0
                 part.begin(_validator(reply))
             length = reply.headers.get("Content-Length", "")
-            total = done + int(length) if length.isdecimal() else None
+            total = done + int(length[:18]) if length.isdecimal() else None
             part.check_size(total or 0, max_bytes)
             _receive(reply, part, done, total, max_bytes, progress)
     except urllib.error.HTTPError as error:
@@ -191,10 +193,21 @@ def _resume(part: _PartialDownload, max_bytes: int, progress: Progress, timeout:
             f"{part.url}: {reason}. If the file has moved, give its address in --url, or download "
             "it and run `biml data import FILE`."
         ) from error
+    except ValueError as error:  # of an address that a redirection leads to
+        raise BimlError(f"{part.url}: redirects to no web address ({error})") from error
     except urllib.error.URLError as error:
         raise _ConnectionLostError(f"no connection ({error.reason})") from error
     except (http.client.HTTPException, OSError) as error:
         raise _ConnectionLostError(f"the connection was lost ({error})") from error
+
+
+class _WebRedirects(urllib.request.HTTPRedirectHandler):
+    """Follow redirections to http and https alone, where the standard library also takes ftp."""
+
+    def redirect_request(self, *details: Any) -> Any:
+        if not _is_web_address(details[-1]):
+            raise ValueError(details[-1][:80])
+        return super().redirect_request(*details)
 
 
 def _receive(
