@@ -157,7 +157,7 @@ def _fits_inside(value: Any, args: tuple[Any, ...]) -> bool:
         return True
     if isinstance(value, Mapping):
         return all(
-            all(_fits(one, arg) for one, arg in zip(item, args, strict=True))
+            all(_fits(one, arg) for one, arg in zip(item, args, strict=False))
             for item in value.items()
         )
     if isinstance(value, tuple) and ... not in args and len(args) > 1:
