@@ -9,7 +9,6 @@ from functools import lru_cache
 from itertools import islice, product
 from random import Random
 
-from biml.arguments import check_type
 from biml.episodes.episode import Episode, Example
 from biml.errors import BimlError
 from biml.grammar import Grammar, MetaGrammar, Rule
@@ -53,7 +52,6 @@ def sample_episode(
     True
     """
     meta = MetaGrammar() if meta is None else meta
-    check_type("meta", meta, MetaGrammar)
     if rng is None or isinstance(rng, int):
         rng = generator(seed if rng is None else rng, "episode")
     needed = meta.n_study + meta.n_query

@@ -42,7 +42,9 @@ class MetaGrammar:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            check_type(each.name, getattr(self, each.name), each.type)
+            value = getattr(self, each.name)
+            if type(value) is not type(each.default):  # the quick check of the usual
+                check_type(each.name, value, each.type)
         for name, low in MIN_VALUES.items():
             value, high = getattr(self, name), MAX_VALUES.get(name, MAX_INTEGER)
             if not low <= value <= high:
@@ -69,7 +71,8 @@ class MetaGrammar:
         >>> print(MetaGrammar().sample_grammar(Random(3)).rules[-1])
         u1 x1 -> [u1] [x1]
         """
-        check_type("rng", rng, Random)
+        if not isinstance(rng, Random):
+            check_type("rng", rng, Random)
         words = rng.sample(self.words, self.n_primitives + self.n_functions)
         symbols = rng.sample(self.symbols, self.n_primitives)
         primitives = [_cached_rule((w,), (s,)) for w, s in zip(words, symbols, strict=False)]
