@@ -40,7 +40,7 @@ def test_given_options_override_those_of_the_preset() -> None:
     [
         (("--preset", "slow"), "--preset"),
         (("--time_budget", "0"), "--time_budget must be above 0"),
-        (("--time_budget", "nan"), "--time_budget must be above 0"),
+        (("--time_budget", "nan"), "--time_budget is nan, but should be a finite number\n"),
         (("--time_budget", "3", "--nsteps", "5"), "--time_budget and --nsteps"),
         (("--time_budget", "3", "--nepochs", "5"), "--time_budget and --nepochs"),
         (("--arch", "slow"), "'slow'"),

@@ -68,7 +68,8 @@ def check_type(name: str, value: Any, annotation: Any) -> None:
     if not _fits(value, annotation):
         shown = repr(value)
         shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
-        wanted = " or ".join(dict.fromkeys(_described(annotation)))
+        names = [name for name in dict.fromkeys(_described(annotation)) if name != "None"]
+        wanted = " or ".join(names)
         raise UsageError(f"{name} is {shown}, but should be {wanted}")
     if isinstance(value, str | os.PathLike) and os.PathLike in map(_base, _options(annotation)):
         parts = os.fsencode(value).split(os.fsencode(os.sep))

@@ -11,7 +11,7 @@ from biml.arguments import check_type
 from biml.errors import UsageError, unknown_name
 from biml.paths import DataFolders, resolve_model
 from biml.training import trainer
-from biml.training.config import RuntimeConfig, TrainingConfig, current_options
+from biml.training.config import RuntimeConfig, TrainingConfig, cli_name, current_options
 from biml.training.console import TrainingConsole
 from biml.training.distributed import process_rank
 from biml.training.run_files import RunPaths
@@ -64,7 +64,7 @@ def train(
     for name, value in given.items():
         if name not in known:
             raise unknown_name("training option", name, known)
-        check_type(name, value, known[name])
+        check_type(cli_name(name), value, known[name])
     runtime = RuntimeConfig(**{name: given.pop(name) for name in runtime_names if name in given})
     if given.get("init_from") is not None:
         path = resolve_model(str(given["init_from"]), Path(dir_model), DataFolders(folder))
