@@ -1,5 +1,6 @@
 """`biml reproduce benchmarks`: error rates on SCAN and COGS, with tiny networks."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,8 @@ from biml.errors import UsageError
 from biml.networks import checkpoint
 from biml.networks.pairwise import PairwiseConfig, PairwiseTransformer
 from biml.paths import DataFolders
-from biml.report.benchmarks import TESTS
+from biml.report.benchmarks import TESTS, error_rate_table
+from biml.report.html_tables import model_columns
 from biml.report.results import Results, read_results
 from biml.report.schemas import TABLES
 from biml.reproduce.benchmarks import error_rate_tables
@@ -110,6 +112,17 @@ def test_networks_of_one_type_are_seeds_of_one_model(results: Results) -> None:
     counts = results.tables["error_counts"]
     assert set(counts["network"]) == {"jump-s0", "jump-s1", "vanilla", "length", "cogs"}
     assert counts[counts["network"] == "jump-s1"]["seed"].unique().tolist() == [1]
+
+
+def test_errors_of_models_that_were_chosen_by_a_test_are_marked(results: Results) -> None:
+    first = results.models[0]
+    assert first.trained_on == "addprim_jump_actions (SCAN); cogs_train_targeted (COGS)"
+    chosen = replace(first, chosen_by="addprim_jump_actions cogs_gen_lex")
+    columns = model_columns(replace(results, models=(chosen, *results.models[1:])))
+    (grid,) = error_rate_table(dict(results.tables), columns)
+    marked = [row[0].text for row in grid.rows if row[4].text.endswith("†")]
+    assert marked == ["SCAN add-primitive jump", "COGS lexical (mean of 18 types)"]
+    assert "†" in grid.note
 
 
 def test_published_error_rates_stand_beside_ours(results: Results) -> None:

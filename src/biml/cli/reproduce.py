@@ -99,7 +99,8 @@ def print_results(results: "Results", out: Path) -> None:
 
     console = Console(highlight=False)
     narrow = console.is_terminal and console.width < 80
-    for grid in error_rate_table(dict(results.tables), model_columns(results)):
+    grids = error_rate_table(dict(results.tables), model_columns(results))
+    for grid in grids:
         _print_grid(console, grid)
     statistics = coerce_types(results.tables["statistics"], TABLES["statistics"])
     statistics = statistics[statistics["experiment"] != "benchmarks"]
@@ -125,7 +126,7 @@ def print_results(results: "Results", out: Path) -> None:
             last = name
         console.print(table)
         console.print()
-    if (statistics["uses"] != "").any():
+    if (statistics["uses"] != "").any() or any(CAVEAT_NOTE in grid.note for grid in grids):
         console.print(CAVEAT_NOTE, style="dim")
     if statistics["cross_validated"].notna().any():
         console.print(
@@ -134,7 +135,8 @@ def print_results(results: "Results", out: Path) -> None:
             style="dim",
         )
     for model in results.models:
-        about = f" ({model.architecture})" if model.architecture else ""
+        named = f"({model.architecture}" in model.name  # a model of SCAN or COGS
+        about = f" ({model.architecture})" if model.architecture and not named else ""
         console.print(f"{model.name}{about}: {model.data_use}", markup=False, style="dim")
     for line in exclusion_lines(results.exclusions):
         print(line, file=sys.stderr)

@@ -18,6 +18,7 @@ from biml.report.figure_style import (
     subplots,
 )
 from biml.report.html_tables import (
+    CAVEAT_NOTE,
     EMPTY,
     Cell,
     Header,
@@ -29,6 +30,7 @@ from biml.report.html_tables import (
     format_number,
     format_range,
     label,
+    marked,
     number_cell,
     rows_of,
     select,
@@ -74,18 +76,26 @@ def error_rate_table(tables: Tables, columns: ModelColumns) -> list[HtmlTable]:
     statistics = tables.get("statistics", pd.DataFrame())
     published = {(row.statistic, row.model): row for row in rows_of(statistics)}
     heads = ("Test", "Model", "Networks", "Test items", "Errors (%)", "Published")
+    has_mark = any(_mark(column, row) for _, column, row in found)
     table = HtmlTable(
         "Error rates on SCAN and COGS",
         "Percent of the test items whose greedy response differs from the target; below it a 95% "
         "interval. Networks of one architecture and episode type that differ in their seeds are "
         "one model: mean and SD over them, with the interval of Student’s t; of one network "
         "Wilson’s. Differences are 0 inside a published range. Basic seq2seq models have no study "
-        "examples; for them, published are the errors relative to those of MLC.",
+        "examples; for them, published are the errors relative to those of MLC."
+        + (f" {CAVEAT_NOTE}" if has_mark else ""),
         tuple(Header(head, number > 1) for number, head in enumerate(heads)),
         tuple(_cells(name, column, row, published) for name, column, row in found),
         tuple(column.number for _, column, _ in found),
     )
     return [table] if found else []
+
+
+def _mark(column: ModelColumn, row: Any) -> str:
+    """The mark of a model that was chosen by this test, whose type may have a suffix."""
+    suffix = "".join(row.trained_on.partition("+")[1:])
+    return column.mark(row.trained_on) or column.mark(f"{row.task}{suffix}")
 
 
 def _cells(name: str, column: ModelColumn, row: Any, published: Any) -> tuple[Cell, ...]:
@@ -104,7 +114,10 @@ def _cells(name: str, column: ModelColumn, row: Any, published: Any) -> tuple[Ce
         Cell(column.label, None, f"trained on {row.trained_on}"),
         number_cell(row.networks, 0),
         number_cell(row.n, 0, _share(row.n, row.total)),
-        number_cell(row.error_rate, 2, f"{spread}{format_interval(row.low, row.high, 2)}"),
+        marked(
+            number_cell(row.error_rate, 2, f"{spread}{format_interval(row.low, row.high, 2)}"),
+            _mark(column, row),
+        ),
         paper,
     )
 

@@ -120,12 +120,7 @@ def reproduce(
         version=__version__,
         quick=spec.quick,
         seed=spec.seed,
-        models=tuple(
-            {
-                model.table_name: _model_info(model, is_custom_experiment(spec.data))
-                for model in spec.models
-            }.values()
-        ),
+        models=_model_infos(spec),
         experiments=tuple(experiment.name for experiment in spec.experiments),
         exclusions=exclusions + incomparable_models(spec, job_results),
         tables=tables,
@@ -141,14 +136,36 @@ def reproduce(
     return results
 
 
+def _model_infos(spec: ReproductionSpec) -> tuple[ModelInfo, ...]:
+    """Those of the tables; networks of a benchmark that share a name there are one."""
+    infos: dict[str, ModelInfo] = {}
+    for model in spec.models:
+        info = _model_info(model, is_custom_experiment(spec.data))
+        before = infos.setdefault(info.name, info)
+        infos[info.name] = replace(
+            info,
+            trained_on=_joined("; ", before.trained_on, info.trained_on),
+            chosen_by=_joined(" ", before.chosen_by, info.chosen_by),
+        )
+    return tuple(infos.values())
+
+
+def _joined(separator: str, *texts: str) -> str:
+    parts = [part for text in texts for part in text.split(separator) if part]
+    return separator.join(dict.fromkeys(parts))
+
+
 def _model_info(model: EvaluatedModel, is_custom: bool) -> ModelInfo:
     uses = {task: model.uses(task, is_custom=is_custom) for task in TASK_DATA}
+    chosen_by = [task for task, use in uses.items() if CHOSEN in use]
+    if model.benchmark:
+        chosen_by += [name for name in model.data_use.chosen_by if name not in TASK_DATA]
     return ModelInfo(
         model.table_name,
         model.label,
         model.kind,
         fitted_to=" ".join(t for t, use in uses.items() if {TRAINED, FITTED} & {*use}),
-        chosen_by=" ".join(t for t, use in uses.items() if CHOSEN in use),
+        chosen_by=" ".join(chosen_by),
         architecture=model.architecture,
         trained_on=model.data_use.parts().get(TRAINED, ""),
     )
