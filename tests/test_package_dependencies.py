@@ -29,6 +29,8 @@ ORDER = (
     "human",
     "report",
     "reproduce",
+    "experiment",
+    "web",
     "cli",
 )
 """A package imports from those before it, and from the modules beside the packages."""

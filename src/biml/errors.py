@@ -69,6 +69,23 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and says_so)
 
 
+def check_extra(extra: str, what: str, *modules: str) -> None:
+    """Raise a BimlError that names the optional dependencies to install, where modules are missing.
+
+    >>> check_extra("web", "pages need", "no_such_module")
+    Traceback (most recent call last):
+    biml.errors.BimlError: pages need no_such_module; install what is missing with: pip install \
+'biml[web]' (in a checkout: '.[web]')
+    """
+    from importlib.util import find_spec
+
+    if missing := [name for name in modules if not find_spec(name)]:
+        raise BimlError(
+            f"{what} {' and '.join(missing)}; install what is missing with: "
+            f"pip install 'biml[{extra}]' (in a checkout: '.[{extra}]')"
+        )
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], option: str = "") -> UsageError:
     """An error that names the option, the most similar names and all of them.
 

@@ -1,0 +1,117 @@
+"""Tables of the database of an experiment, and connections to SQLite and PostgreSQL."""
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sql
+
+from biml.errors import UsageError, check_extra
+
+SCHEMA_VERSION = 1
+
+MIGRATIONS: dict[int, tuple[str, ...]] = {}
+"""SQL statements that turn a database of each earlier schema version into one of the next."""
+
+TABLES = sql.MetaData()
+
+FACTS = sql.Table(
+    "facts",
+    TABLES,
+    sql.Column("name", sql.String(40), primary_key=True),
+    sql.Column("value", sql.Text, nullable=False),
+)
+"""Facts about the database: its schema version, its experiment, its secrets."""
+
+PARTICIPANTS = sql.Table(
+    "participants",
+    TABLES,
+    sql.Column("number", sql.Integer, primary_key=True, autoincrement=True),
+    sql.Column("id", sql.String(20), nullable=False, unique=True),
+    sql.Column("token_hash", sql.String(64), nullable=False, unique=True),
+    sql.Column("external_id", sql.Text, unique=True),
+    sql.Column("parameters", sql.Text, nullable=False),
+    sql.Column("seed", sql.BigInteger, nullable=False),
+    sql.Column("condition", sql.Text),
+    sql.Column("status", sql.String(40), nullable=False),
+    sql.Column("stage", sql.Text, nullable=False),
+    sql.Column("answered", sql.Integer, nullable=False),
+    sql.Column("started", sql.Float, nullable=False),
+    sql.Column("updated", sql.Float, nullable=False),
+    sql.Column("biml_version", sql.String(40), nullable=False),
+    sql.Column("design_digest", sql.String(64), nullable=False),
+    sqlite_autoincrement=True,  # so that a number is never given twice
+)
+
+ANSWERS = sql.Table(
+    "answers",
+    TABLES,
+    sql.Column("participant", sql.ForeignKey("participants.number"), primary_key=True),
+    sql.Column("screen", sql.Integer, primary_key=True, autoincrement=False),
+    sql.Column("payload", sql.Text, nullable=False),
+    sql.Column("saved", sql.Float, nullable=False),
+    sql.Column("rt_ms", sql.Integer),
+    sql.Column("changes", sql.Integer),
+    sql.Column("focus_lost", sql.Integer),
+    sql.Column("biml_version", sql.String(40), nullable=False),
+    sql.Column("design_digest", sql.String(64), nullable=False),
+)
+"""The primary key lets one answer to each screen in, however often it is sent."""
+
+
+def connect(database: str, *, create: bool) -> tuple[sql.Engine, str]:
+    """Return connections to a database, and its name in messages, without the password.
+
+    Args:
+        database: a file (SQLite), or an address that begins with `postgresql://`.
+        create: whether a file may be new.
+
+    Raises:
+        UsageError: there is no such file or folder, or the address is of another kind.
+    """
+    if "://" not in database:
+        return _connect_sqlite(Path(database), create=create), database
+    scheme = database.partition("://")[0]
+    if scheme not in ("postgresql", "postgres"):
+        raise UsageError(
+            f"--database {scheme}://…: name a file, or an address that begins with postgresql://"
+        )
+    check_extra("postgresql", "a PostgreSQL database needs", "psycopg")
+    try:
+        url = sql.make_url(database).set(drivername="postgresql+psycopg")
+    except (sql.exc.ArgumentError, ValueError):
+        raise UsageError(
+            f"--database {scheme}://…: is no address of a database; an example is "
+            "postgresql://user:password@localhost:5432/experiment"
+        ) from None
+    engine = sql.create_engine(
+        url, pool_size=20, pool_pre_ping=True, connect_args={"connect_timeout": 5}
+    )
+    return engine, url.set(drivername="postgresql").render_as_string(hide_password=True)
+
+
+def _connect_sqlite(path: Path, *, create: bool) -> sql.Engine:
+    if not create and not path.is_file():
+        raise UsageError(
+            f"{path}: there is no such database; `biml experiment serve` makes one, and --database "
+            "names another"
+        )
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise UsageError(f"--database {path}: name a file in a folder that exists")
+    url = sql.URL.create("sqlite", database=str(path))
+    engine = sql.create_engine(url, pool_size=40, connect_args={"timeout": 10})
+
+    @sql.event.listens_for(engine, "connect")
+    def set_up(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # transactions begin below
+        # FULL: a commit returns when it is on disk. Deleted data are overwritten.
+        for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {setting}")
+        connection.execute("PRAGMA secure_delete=ON")
+
+    @sql.event.listens_for(engine, "begin")
+    def begin(connection: sql.Connection) -> None:
+        # A transaction that reads first and writes later could fail between.
+        write = connection.get_execution_options().get("biml_write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine

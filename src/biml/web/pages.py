@@ -1,0 +1,80 @@
+"""Rendering of pages: templates, static files and the circles of output symbols."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from biml.episodes.palette import CSS, Palette, SymbolStyle
+from biml.version import __version__
+
+
+class Pages:
+    """The templates of `biml.web`, with circles in the styles of a palette.
+
+    Templates have `url(path)`, `circles(symbols)` (a row of circles) and `style(symbol)`.
+    """
+
+    def __init__(self, palette: Palette) -> None:
+        self.palette = palette
+        self._environment = Environment(
+            loader=PackageLoader("biml.web", "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.globals |= {
+            "circles": self._circles,
+            "style": self._style,
+            "version": __version__,
+        }
+        self._environment.filters["paragraphs"] = paragraphs
+
+    def render(
+        self, request: Request, template: str, /, status: int = 200, **values: Any
+    ) -> HTMLResponse:
+        """A page as a response."""
+        root = request.scope.get("root_path", "")
+        html = self._environment.get_template(template).render(
+            url=lambda path: f"{root}{path}", **values
+        )
+        return HTMLResponse(html, status)
+
+    @property
+    def routes(self) -> list[Route | Mount]:
+        """Routes of the files that pages refer to: `/static/…` and `/palette.css`."""
+        return [
+            Route("/palette.css", self._palette_css),
+            Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
+        ]
+
+    def _palette_css(self, _: Request) -> Response:
+        return Response(self._css, media_type="text/css", headers={"Cache-Control": "no-cache"})
+
+    @cached_property
+    def _css(self) -> str:
+        return f"{CSS}\n{self.palette.css}\n{self.palette.css.replace('.syms ', '.circle')}\n"
+
+    def _circles(self, symbols: Sequence[str]) -> Markup:
+        return Markup(self.palette.html(symbols))
+
+    def _style(self, symbol: str) -> SymbolStyle:
+        """A symbol's style; one without a colour of its own stands in grey, with its name."""
+        return self.palette.styles.get(symbol) or SymbolStyle("e7e9ed", symbol, symbol)
+
+
+def paragraphs(text: str) -> list[str]:
+    """The paragraphs of a text, which blank lines separate.
+
+    >>> paragraphs("One,\\nstill one.\\n\\nTwo.")
+    ['One,\\nstill one.', 'Two.']
+    """
+    return [part.strip() for part in text.split("\n\n") if part.strip()]
