@@ -26,10 +26,12 @@ from biml.episodes.episode import Episode, Example
 from biml.episodes.registry import EPISODE_TYPES
 from biml.episodes.transforms import rename, symbols_used, undo_remapping
 from biml.errors import BimlError, UsageError
+from biml.evaluation.best_responses import best_responses
 from biml.evaluation.likelihood import apply_lapse
 from biml.evaluation.network import NetworkResponder
-from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder, Response, best_responses
+from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder, Response
 from biml.evaluation.symbolic import SYMBOLIC, symbolic_model
+from biml.evaluation.trace import Trace, trace_attention
 from biml.networks.checkpoint import load_model
 from biml.paths import resolve_model
 from biml.rng import generator
@@ -238,6 +240,17 @@ class Model:
             for pairs in found
         ]
         return request.results(found, rows, as_table)
+
+    @python_api
+    def trace(self, study: Study, query: Query, response: Query | None = None) -> Trace:
+        """The attention of a network to the study examples while it gives a response.
+
+        Args:
+            response: any response; by default the model's own.
+        """
+        given = self.respond(study, query) if response is None else response
+        request = self._request(study, query, given)
+        return trace_attention(request.responder, request.episode, request.original)
 
     def __repr__(self) -> str:
         if not isinstance(self.responder, NetworkResponder):

@@ -1,7 +1,7 @@
 """The protocol of every model that answers queries, whether a network or a symbolic model."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -14,9 +14,6 @@ Response = tuple[str, ...]
 
 DEFAULT_MAX_LENGTH = 10
 """Symbols of the longest response by default, as published."""
-
-MAX_PREFIXES = 100
-"""Prefixes of one length that `best_responses` extends."""
 
 
 class Responder(Protocol):
@@ -127,40 +124,3 @@ def symbolic_model(name: str) -> SymbolicModel:
     if name not in SYMBOLIC:
         raise unknown_name("symbolic model", name, SYMBOLIC)
     return SYMBOLIC[name]
-
-
-def best_responses(
-    responder: Responder, episode: Episode, k: int, max_length: int = DEFAULT_MAX_LENGTH
-) -> list[list[tuple[Response, float]]]:
-    """For each query the `k` most probable responses with their probabilities, the best first.
-
-    Prefixes are extended as long as they are more probable than the k-th response found, which is
-    exact unless more than `MAX_PREFIXES` remain at some length. Works by `log_prob` alone.
-    """
-    choices = responder.symbols if episode.pool is None else episode.pool
-    found: list[list[tuple[float, Response]]] = []
-    for query in episode.queries:
-        best: list[tuple[float, Response]] = []
-        prefixes: list[tuple[float, Response]] = [(0.0, ())]
-        extended: list[Response] = [()]
-        for length in range(max_length + 1):
-            queries = tuple(query._replace(output=response) for response in extended)
-            (scores,) = responder.log_prob([replace(episode, queries=queries)])
-            before = {response: value for value, response in prefixes}
-            prefixes = [
-                (before[response[:-1]] + (float(score[-2]) if length else 0.0), response)
-                for response, score in zip(extended, scores, strict=True)
-            ]
-            whole = [
-                (p + float(score[-1]), response)
-                for (p, response), score in zip(prefixes, scores, strict=True)
-            ]
-            best = sorted([*best, *whole], key=lambda pair: -pair[0])[:k]
-            worst = best[-1][0] if len(best) == k else -np.inf
-            prefixes = sorted(prefixes, key=lambda pair: -pair[0])[:MAX_PREFIXES]
-            prefixes = [pair for pair in prefixes if pair[0] > worst]
-            extended = [(*response, symbol) for _, response in prefixes for symbol in choices]
-            if not extended:
-                break
-        found.append([pair for pair in best if pair[0] > -np.inf])
-    return [[(response, float(np.exp(p))) for p, response in best] for best in found]

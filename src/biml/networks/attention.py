@@ -1,6 +1,8 @@
 """Multi-head attention with masks and dropout, written for CPUs where PyTorch's own is slow."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from math import prod
 from typing import Any
 
@@ -90,15 +92,37 @@ def attention(
     causal: bool = False,
     blocked: Bool[Tensor, "row _ query key"] | None = None,
     drop: Dropout = NO_DROPOUT,
+    record_as: str = "",
 ) -> Float[Tensor, "row heads query head"]:
     """Scaled dot-product attention, with dropout of the attention weights.
 
     A query sees the first `lengths` keys of its row; if `causal`, the i-th query sees the first i;
-    and none that is `blocked`. It must see at least one.
+    and none that is `blocked`. It must see at least one. Within `record_attention` the weights are
+    recorded if there is a name in `record_as`.
     """
+    if record_as and (records := _RECORDS.get()) is not None:
+        invisible = _blocked_keys(q.shape[-2], k.shape[-2], lengths, causal, k.device)
+        scores = (q @ k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5
+        blocked_keys = invisible if blocked is None else invisible | blocked
+        weights = scores.masked_fill(blocked_keys, -torch.inf).softmax(-1)
+        records.append((record_as, weights))
     if drop.p == 0 and q.device.type != "cpu":
         return sdpa(q, k, v, lengths, causal, blocked)
     return MatmulAttention.apply(q, k, v, lengths, causal, blocked, drop)
+
+
+_RECORDS: ContextVar[list[tuple[str, Tensor]] | None] = ContextVar("records", default=None)
+
+
+@contextmanager
+def record_attention() -> Iterator[list[tuple[str, Float[Tensor, "row heads query key"]]]]:
+    """Collect the weights of all attention that is computed under a name, in that order."""
+    records: list[tuple[str, Tensor]] = []
+    token = _RECORDS.set(records)
+    try:
+        yield records
+    finally:
+        _RECORDS.reset(token)
 
 
 def sdpa(

@@ -149,6 +149,10 @@ class EpisodeNetwork(nn.Module, ABC):
     ) -> Float[Tensor, "query vocab"]:
         """Logits, as of `forward`, after one more decoder token (SOS first); changes `state`."""
 
+    def attended_tokens(self, batch: Any) -> Int[Tensor, "row source"]:
+        """What the decoder's cross-attention is over: [query SOS] in IO out SOS in IO out SOS …"""
+        raise UsageError("the attention of this architecture to study examples is not recorded")
+
 
 def output_mask(
     pools: Sequence[tuple[str, ...] | None], vocabulary: Vocabulary, *, special: bool = True

@@ -100,6 +100,9 @@ class SourceSequenceNetwork(EpisodeNetwork):
             indices=[item.indices for item in items],
         )
 
+    def attended_tokens(self, batch: Seq2SeqBatch) -> Int[Tensor, "query src"]:
+        return batch.source
+
 
 @dataclass
 class Seq2SeqState(DecoderState):
@@ -216,7 +219,7 @@ class PostNormTransformer(EpisodeNetwork):
         """Apply cross-attention and the feed-forward part of a decoder layer."""
         block, width = layer.multihead_attn, self.config.emb_size
         (q,) = self._project_heads(x, block.in_proj_weight[:width], block.in_proj_bias[:width])
-        y = attention(q, *source, lengths=lengths, drop=drop)
+        y = attention(q, *source, lengths=lengths, drop=drop, record_as="decoder")
         x = layer.norm2(x + drop(self._merge_heads(block, y)))
         return layer.norm3(x + drop(self._feed_forward(layer, x, drop)))
 

@@ -132,6 +132,9 @@ class StagedNetwork(EpisodeNetwork):
     def pad(self, items: Sequence[TokenizedEpisode]) -> StagedBatch:
         return pad_episodes(items, self.vocabulary)
 
+    def attended_tokens(self, batch: StagedBatch) -> Int[Tensor, "episode study"]:
+        return batch.study_tokens
+
     # --- training: all target symbols of all queries at once
 
     def forward(
@@ -245,8 +248,8 @@ class StagedNetwork(EpisodeNetwork):
         rows = batch.study_rows
         heads = split_heads(self.study_norm(encoded, *weights), rows, self.config.nheads, 4)
         return (
-            StudyMemory(heads[0], heads[1], rows.lengths, batch.episode_word_rows),
-            StudyMemory(heads[2], heads[3], rows.lengths, batch.episode_answer_rows),
+            StudyMemory(heads[0], heads[1], rows.lengths, batch.episode_word_rows, "query encoder"),
+            StudyMemory(heads[2], heads[3], rows.lengths, batch.episode_answer_rows, "decoder"),
         )
 
     def _embed(self, tokens: Int[Tensor, "*tok"], positions: Int[Tensor, "*tok"]) -> Tokens:

@@ -230,6 +230,7 @@ class StudyMemory:
     value: Float[Tensor, "row heads study head"]
     lengths: Int[Tensor, " row"]  # tokens that are not padding
     query_rows: RaggedRows | None = None  # of the tokens that attend, if those are packed
+    reader: str = ""  # which part of the network attends, for `record_attention`
 
 
 class AttentionWeights(nn.Module):
@@ -285,7 +286,9 @@ class AttentionBlock(nn.Module):
         if self.cross and study is not None:
             query = self.cross_attn_norm(x, self.cross_attn.query)
             (q,) = split_heads(query, study.query_rows, self.heads, 1)
-            attended = attention(q, study.key, study.value, lengths=study.lengths)
+            attended = attention(
+                q, study.key, study.value, lengths=study.lengths, record_as=study.reader
+            )
             x = x + drop(F.linear(join_heads(attended, study.query_rows), self.cross_attn.out))
         return x + drop(self.mlp(x, self.mlp_norm))
 
