@@ -14,6 +14,7 @@ from biml.human.download import import_path
 from biml.human.resources import RESOURCES
 from biml.networks import checkpoint
 from biml.networks.checkpoint import load_model, write_safetensors
+from biml.paths import DataFolders, resolve_model
 from fakes.networks import small_network
 
 EPISODES = {"data/train/000001.txt": "a", "data/val/000001.txt": "b"}
@@ -110,6 +111,24 @@ def test_checkpoints_are_added_to_existing_ones(shared: Path, tmp_path: Path) ->
     assert name in again.kept
     assert (tmp_path / "out_models" / "mine.pt").exists()
     assert (tmp_path / "out_models" / name).exists()
+
+
+def test_the_published_models_of_both_benchmarks_are_found_by_name(
+    shared: Path, tmp_path: Path
+) -> None:
+    """Their archive has a folder of SCAN and one of COGS, with records of responses beside."""
+    archive = tmp_path / "BIML_ml_models.zip"
+    names = {"scan": "net_addprim_jump_actions_rep1.pt", "cogs": "net_cogs_rep1.pt"}
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as out:
+        for corpus, name in names.items():
+            folder = f"BIML_ml_models/out_models_{corpus}"
+            out.write(shared / "scale" / f"net-scale-{corpus}.pt", f"{folder}/{name}")
+            out.writestr(f"{folder}/{name.removesuffix('.pt')}_eval.txt", "responses")
+    placed = import_path(archive, tmp_path)
+    assert (placed.resource.name, placed.files) == ("benchmark-models", 2)
+    for corpus, name in names.items():
+        found = resolve_model(name, f"out_models_{corpus}", DataFolders(tmp_path))
+        assert found.read_bytes() == (shared / "scale" / f"net-scale-{corpus}.pt").read_bytes()
 
 
 def test_an_exported_network_is_imported_with_its_card(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ FETCH_HINTS = {
     "scan": "fetch it with `biml data download scan`",
     "cogs": "fetch it with `biml data download cogs`",
     "out_models": "fetch the released ones with `biml data download models`",
+    "out_models_benchmarks": "fetch them with `biml data download benchmark-models`",
 }
 """The command that provides a data folder, by the folder's name."""
 
@@ -71,7 +72,7 @@ def default_search_paths(environment: Mapping[str, str] | None = None) -> tuple[
 
 @dataclass(frozen=True)
 class DataFolders:
-    """Finds `data_human`, `data_algebraic`, `scan`, `cogs` and `out_models`."""
+    """Finds the data folders, which are the keys of `FETCH_HINTS`."""
 
     data_dir: Path | None = None
     """The folder of `--data_dir`, searched first; it may be the data folder itself."""
@@ -223,11 +224,12 @@ def resolve_model(
 ) -> Path:
     """Return the file of a model, given its name or path, with or without a suffix.
 
-    A file in `folder` comes first, then one in the data folder `out_models`, then a path as it
-    is, then a pretrained model. `without_file` are other models, for the message of an error.
+    A file in `folder` comes first, then one in a data folder of released models, then a path as
+    it is, then a pretrained model. `without_file` are other models, for the message of an error.
     """
-    released = (data or DataFolders()).get("out_models")
-    folders = [Path(folder), *([released] if released else [])]
+    data = data or DataFolders()
+    released = [data.get(folder) for folder in ("out_models", "out_models_benchmarks")]
+    folders = [Path(folder), *filter(None, released)]
     for parent in (*folders, Path()):
         for suffix in ("", *MODEL_SUFFIXES):
             path = parent / f"{name}{suffix}"
@@ -246,7 +248,8 @@ def resolve_model(
     raise UsageError(
         f"no model {name!r} in {' or '.join(searched)}{hint} {available}. With biml comes "
         f"{', '.join(installed) or 'no model'}.{others} "
-        "Train one with `biml train`, fetch the released ones with `biml data download models`, "
+        "Train one with `biml train`, fetch the released ones with `biml data download models` "
+        "(SCAN, COGS: benchmark-models), "
         "or name a folder with --dir_model."
     )
 

@@ -192,9 +192,9 @@ def _print_status(data: DataFolders) -> None:
     for row in resource_status(data):
         name = row.resource.name
         if row.folder is None:
-            print(f"{name:<9} missing: biml data download {name}")
+            print(f"{name:<16} missing: biml data download {name}")
         else:
-            print(f"{name:<9} {row.files:,} files, {row.size / 1e6:,.1f} MB in {row.folder}")
+            print(f"{name:<16} {row.files:,} files, {row.size / 1e6:,.1f} MB in {row.folder}")
     print("searched, in this order:")
     for path in data.search_paths:
         print(f"  {path.folder} ({path.origin})")

@@ -118,6 +118,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help = f"write the {help} as a table (.csv or .parquet); a missing folder is made"
         option(f"--{name}", type=Path, metavar="FILE", help=help)
     option("--verbose", action="store_true", help="list every episode with its responses")
+    help = "no effect, here as in the published code for SCAN and COGS"
+    option("--debug", action="store_true", help=help)
     help = "write the results as one JSON object (-: to stdout); a missing folder is made"
     option("--json", metavar="PATH", help=help)
     option("--seed", type=int, default=0, metavar="N", help="of remappings, orders and samples (0)")

@@ -126,7 +126,7 @@ def unpack(
         raise _too_large_error(source, f"{len(files):,} files", resource.max_files)
     left = resource.max_bytes
     for done, file in enumerate(files, 1):
-        path = target.joinpath(*file.relative_to(root).parts)
+        path = target / (file.name if resource.flat else file.relative_to(root))
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "xb") as out:
             for chunk in _read_chunks(source, file):

@@ -12,6 +12,8 @@ Paths = Sequence[PurePosixPath]
 
 _LARGE_FILES = "https://www.cs.princeton.edu/~bl8144/supplemental/BIML-large-files"
 
+_BENCHMARK_MODELS = "https://cims.nyu.edu/~brenden/supplemental/BIML-large-files/BIML_ml_models.zip"
+
 _MEGABYTE = 2**20
 
 _SCAN_SPLITS = (
@@ -45,6 +47,7 @@ class DataResource:
         max_files, max_bytes: limits for unpacking.
         max_download: limit for the archive, in bytes.
         merge: files join existing ones instead of replacing the whole folder.
+        flat: files of subfolders are put beside one another.
         sha256: of the archive, where known.
     """
 
@@ -57,6 +60,7 @@ class DataResource:
     max_files: int
     max_bytes: int
     merge: bool = False
+    flat: bool = False
     max_download: int = 2_000 * _MEGABYTE
     sha256: str | None = None
 
@@ -95,6 +99,13 @@ def _cogs_root(files: Paths) -> PurePosixPath | None:
     found = Counter(f.parent for f in files if f.name in (*_COGS_FILES, *_COGS_ONLY))
     known = {file.parent for file in files if file.name in _COGS_ONLY}
     return next((folder for folder, _ in found.most_common() if folder in known), None)
+
+
+def _benchmark_models_root(files: Paths) -> PurePosixPath | None:
+    """The folder of `out_models_scan` or `out_models_cogs` with checkpoints."""
+    folders = ("out_models_scan", "out_models_cogs")
+    found = (f.parents[1] for f in files if f.suffix == ".pt" and f.parent.name in folders)
+    return next(found, None)
 
 
 def _models_root(files: Paths) -> PurePosixPath | None:
@@ -149,6 +160,18 @@ _RESOURCES = (
         max_files=50,
         max_bytes=100 * _MEGABYTE,
         merge=True,
+    ),
+    DataResource(
+        name="benchmark-models",
+        folder="out_models_benchmarks",
+        description="the published trained networks for SCAN and COGS",
+        urls=(_BENCHMARK_MODELS,),
+        suffixes=(".pt",),
+        root=_benchmark_models_root,
+        max_files=500,
+        max_bytes=4_000 * _MEGABYTE,
+        merge=True,
+        flat=True,
     ),
     DataResource(
         name="models",
