@@ -21,6 +21,7 @@ from biml.experiment.design_types import (
     KEYS,
     PROBES,
     QUESTION_KINDS,
+    SIMULATED,
     TABLES,
     TASK_KEYS,
     TASK_TABLES,
@@ -47,20 +48,22 @@ def read_design(source: str | Path) -> Design:
         FormatError: lists everything that is wrong with the file.
         UsageError: there is neither a design nor a file of this name.
     """
-    path = Path(source)
-    if str(source) in BUILT_IN:
-        path = Path(__file__).parent / "designs" / f"{source}.toml"
-    elif not path.is_file():
+    path = built_in_path(str(source)) if str(source) in BUILT_IN else Path(source)
+    if not path.is_file():
         raise unknown_name("experiment", str(source), [*BUILT_IN, "a TOML file"])
-    return DesignFile(path).design()
+    return DesignFile(path, read_text(path)).design()
+
+
+def built_in_path(name: str) -> Path:
+    return Path(__file__).parent / "designs" / f"{name}.toml"
 
 
 class DesignFile:
     """A design file and the errors found in it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, text: str) -> None:
         self.path = path
-        self.text = read_text(path)
+        self.text = text
         self.errors: list[FormatError] = []
         try:
             self.table: dict[str, Any] = tomllib.loads(self.text)
@@ -77,6 +80,7 @@ class DesignFile:
         self.check_names()
         grammar = self.grammar()
         study = self.pairs("study", get("study", []))
+        self.raise_errors()
         if grammar is not None:
             self.check_study(study, grammar)
         stages = self.stages(study, grammar) if self.task == FEW_SHOT else self.trials()
@@ -127,21 +131,28 @@ class DesignFile:
     ) -> None:
         """Note an error at the line of a key, in a table of that number; or of a text after it."""
         lines = list(enumerate(self.text.splitlines(), 1))
+        start = None
         if table:
             header = re.compile(rf"\s*\[\[?\s*{re.escape(table)}\s*\]")
-            lines = lines[[n for n, line in lines if header.match(line)][number : number + 1][0] :]
+            headers = [n for n, line in lines if header.match(line)]
+            start = next(iter(headers[number:]), None)
+            lines = lines[start or 0 :]
+            end = next((n for n, line in lines if line.startswith("[")), None)
+            lines = lines[: None if end is None else end - lines[0][0]]
         at_key = re.compile(rf'\s*\[*\s*"?{re.escape(key)}\b')
-        of_key = [n for n, line in lines if at_key.match(line)] if key else []
-        start = of_key[0] if of_key else lines[0][0] - 1
-        of_text = [n for n, line in lines if n >= start and near in line] if near else []
-        line = next(iter([*of_text, *of_key]), start or None)
+        start = next((n for n, line in lines if key and at_key.match(line)), start)
+        after = (n for n, line in lines if near and near in line and n >= (start or 0))
+        line = next(after, start)
         self.errors.append(FormatError(problem, source=str(self.path), line=line))
 
     def check_keys(self) -> None:
         if self.task not in TASKS:
-            known = ", ".join(TASKS)
-            self.error(f"task is {self.task!r}, but must be one of {known}", "task")
-        of_task = TASK_KEYS.get(self.task, {})
+            close = get_close_matches(str(self.task), TASKS, 1)
+            hint = f"did you mean {close[0]}?" if close else f"write one of {', '.join(TASKS)}"
+            problem = f"is {self.task!r}, but should be a task" if self.task else "is missing"
+            self.error(f"task {problem}; {hint}", "task")
+            return
+        of_task = TASK_KEYS[self.task]
         tables = [name for name in TABLES if name not in TASK_TABLES.values()]
         if self.task in TASK_TABLES:
             tables.append(own := TASK_TABLES[self.task])
@@ -159,9 +170,11 @@ class DesignFile:
                 continue
             for number, row in enumerate(rows):
                 self.check_table(row, TABLES[name], name, number)
-            names = Counter(str(row.get("name")) for row in rows if "name" in row)
-            for twice in (each for each, n in names.items() if n > 1):
-                self.error(f"two tables {brackets} have the name {twice!r}", name)
+            names = [row.get("name") for row in rows]
+            for number, twice in enumerate(names):
+                if twice in names[:number] and isinstance(twice, str):
+                    problem = f"two tables {brackets} have the name {twice!r}"
+                    self.error(problem, "name", name, number)
 
     def check_table(
         self,
@@ -173,8 +186,7 @@ class DesignFile:
     ) -> None:
         """Note unknown and missing keys of a table, and values of wrong kinds."""
         kinds = {key.removesuffix("!"): kind for key, kind in keys.items()}
-        where = f" of [[{table}]]" if table not in ("", "codes") else f" of [{table}]"
-        where = where if table else ""
+        where = f" of {'[codes]' if table == 'codes' else f'[[{table}]]'}" if table else ""
         for key, value in given.items():
             if key not in kinds:
                 known = [*kinds, *(also or ())]
@@ -368,6 +380,9 @@ class DesignFile:
 
     def check_conditions(self, design: Design) -> None:
         """Note unknown names, and quotas that cannot be met."""
+        if SIMULATED in design.parameters:
+            problem = f"the parameter {SIMULATED!r} marks simulated participants; name another"
+            self.error(problem, "parameters")
         known = [stage.name for stage in design.stages] + list(map(" ".join, design.queries))
         for number, condition in enumerate(design.conditions):
             for name in condition.include:

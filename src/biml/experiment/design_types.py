@@ -16,6 +16,9 @@ FEW_SHOT, OPEN_ENDED, PROBES = "few-shot", "open-ended", "probes"
 
 TASKS = (FEW_SHOT, OPEN_ENDED, PROBES)
 
+SIMULATED = "simulated"
+"""The parameter of a simulated participant, whose value is the name of the model."""
+
 TEXTS = Kind(
     "a list of texts", lambda value: isinstance(value, list) and all(map(TEXT.accepts, value))
 )
