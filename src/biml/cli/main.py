@@ -31,6 +31,7 @@ COMMANDS = {
     "models": "models",
     "reproduce": "reproduce",
     "report": "reproduce",
+    "experiment": "experiment",
 }
 """The module of each command, which defines it by `SUMMARY`, `configure` and `run`.
 

@@ -12,6 +12,9 @@ SCHEMA_VERSION = 1
 MIGRATIONS: dict[int, tuple[str, ...]] = {}
 """SQL statements that turn a database of each earlier schema version into one of the next."""
 
+LOCK_SECONDS = 10.0
+"""How long a transaction waits for another process that holds the lock of an SQLite file."""
+
 TABLES = sql.MetaData()
 
 FACTS = sql.Table(
@@ -98,7 +101,7 @@ def _connect_sqlite(path: Path, *, create: bool) -> sql.Engine:
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise UsageError(f"--database {path}: name a file in a folder that exists")
     url = sql.URL.create("sqlite", database=str(path))
-    engine = sql.create_engine(url, pool_size=40, connect_args={"timeout": 10})
+    engine = sql.create_engine(url, pool_size=40, connect_args={"timeout": LOCK_SECONDS})
 
     @sql.event.listens_for(engine, "connect")
     def set_up(connection: Any, _: object) -> None:
