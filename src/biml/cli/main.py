@@ -32,6 +32,7 @@ COMMANDS = {
     "reproduce": "reproduce",
     "report": "reproduce",
     "experiment": "experiment",
+    "play": "play",
 }
 """The module of each command, which defines it by `SUMMARY`, `configure` and `run`.
 

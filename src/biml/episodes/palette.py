@@ -132,7 +132,7 @@ class Palette:
         """The style rules of the colours."""
         colours = sorted({style.colour for style in self.styles.values()})
         return "\n".join(
-            f".syms .x{c} {{ background: #{c}; color: {_text_colour(c)} }}" for c in colours
+            f".syms .x{c} {{ background: #{c}; color: {text_colour(c)} }}" for c in colours
         )
 
     def html(self, symbols: Sequence[str]) -> str:
@@ -174,7 +174,7 @@ def _with_unique_letters(styles: Mapping[str, SymbolStyle]) -> dict[str, SymbolS
     return unique
 
 
-def _text_colour(colour: str) -> str:
+def text_colour(colour: str) -> str:
     """Black or white, whichever contrasts more with the colour (WCAG luminance)."""
     linear = [(v / 255) ** 2.2 for v in bytes.fromhex(colour)]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

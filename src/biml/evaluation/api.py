@@ -242,14 +242,18 @@ class Model:
         return request.results(found, rows, as_table)
 
     @python_api
-    def trace(self, study: Study, query: Query, response: Query | None = None) -> Trace:
+    def trace(
+        self, study: Study | Episode, query: Query | None = None, response: Query | None = None
+    ) -> Trace:
         """The attention of a network to the study examples while it gives a response.
 
         Args:
+            study: study examples; or an episode of one query, whose target is the response.
             response: any response; by default the model's own.
         """
-        given = self.respond(study, query) if response is None else response
-        request = self._request(study, query, given)
+        if response is None and not isinstance(study, Episode):
+            response = self.respond(study, query)
+        request = self._request(study, query, response)
         return trace_attention(request.responder, request.episode, request.original)
 
     def __repr__(self) -> str:

@@ -1,0 +1,115 @@
+"""Which items of the human data a study set and query are, up to renaming."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from biml.episodes.episode import Episode, Example
+from biml.episodes.episode_type import FEW_SHOT, PROBES
+from biml.episodes.registry import episode_type
+from biml.episodes.transforms import symbols_used
+from biml.errors import BimlError
+from biml.paths import DataFolders
+from biml.vocabulary import UNDEFINED
+
+Names = dict[str, str]
+
+
+@dataclass(frozen=True)
+class PeopleResponses:
+    """What people responded to an item, in the symbols of the page.
+
+    Attributes:
+        task: `few_shot` or `probes`.
+        responses: each with the number of people who gave it, the most frequent first.
+    """
+
+    task: str
+    responses: tuple[tuple[tuple[str, ...], int], ...]
+
+
+class People:
+    """The human responses of the few-shot task and the probes, by item."""
+
+    def __init__(self, data: DataFolders) -> None:
+        self.episodes: list[tuple[str, Episode]] = []
+        for task, name in ((FEW_SHOT, "few_shot_human"), (PROBES, "probe_human")):
+            with suppress(BimlError):  # the data, or those of this task, are not there
+                found = episode_type(name).open_evaluation(data, 0).episodes
+                self.episodes += [(task, episode) for episode in found]
+
+    def find(
+        self, study: Sequence[Example], query: tuple[str, ...], pool: Sequence[str] | None
+    ) -> PeopleResponses | None:
+        """The responses to the item with these study examples, this query and this pool."""
+        for task, episode in self.episodes:
+            if len(episode.study) != len(study) or not study:
+                continue
+            if len(episode.pool or ()) != len(pool or ()):
+                continue
+            for words in dict.fromkeys(each.input for each in episode.queries):
+                renaming = find_renaming(
+                    [*episode.study, Example(words, ())], [*study, Example(query, ())]
+                )
+                if renaming is not None:
+                    symbols = _with_other_symbols(renaming[1], episode, pool)
+                    counts = Counter(
+                        tuple(symbols.get(symbol, UNDEFINED) for symbol in each.output)
+                        for each in episode.queries
+                        if each.input == words
+                    )
+                    return PeopleResponses(task, tuple(counts.most_common()))
+        return None
+
+
+def _with_other_symbols(symbols: Names, episode: Episode, pool: Sequence[str] | None) -> Names:
+    """Pair symbols of the pool that no study example has in their order; all are alike."""
+    others = [symbol for symbol in symbols_used(episode)[1] if symbol not in symbols]
+    free = [symbol for symbol in pool or () if symbol not in symbols.values()]
+    return {**symbols, **dict(zip(others, free, strict=False))}
+
+
+def find_renaming(
+    a: Sequence[Example],
+    b: Sequence[Example],
+    words: Names | None = None,
+    symbols: Names | None = None,
+) -> tuple[Names, Names] | None:
+    """One-to-one renamings of words and symbols that make the examples `a` those of `b`.
+
+    The order of the examples does not matter. Returns None if there are no such renamings.
+
+    >>> a = [Example(("1",), ("R",)), Example(("1", "thrice"), ("R", "R", "R"))]
+    >>> b = [Example(("dax", "fep"), ("RED", "RED", "RED")), Example(("dax",), ("RED",))]
+    >>> find_renaming(a, b)
+    ({'1': 'dax', 'thrice': 'fep'}, {'R': 'RED'})
+    """
+    words, symbols = words or {}, symbols or {}
+    if not a:
+        return words, symbols
+    first, *rest = sorted(a, key=_n_tokens, reverse=True)  # long ones have the fewest partners
+    for number, other in enumerate(b):
+        more_words = _extended(words, first.input, other.input)
+        more_symbols = _extended(symbols, first.output, other.output)
+        if more_words is not None and more_symbols is not None:
+            remaining = [*b[:number], *b[number + 1 :]]
+            found = find_renaming(rest, remaining, more_words, more_symbols)
+            if found is not None:
+                return found
+    return None
+
+
+def _n_tokens(example: Example) -> int:
+    return len(example.input) + len(example.output)
+
+
+def _extended(known: Mapping[str, str], old: Sequence[str], new: Sequence[str]) -> Names | None:
+    """The renaming with these pairs as well; None if it is not one-to-one then."""
+    if len(old) != len(new):
+        return None
+    renaming = dict(known)
+    for one, other in zip(old, new, strict=True):
+        if renaming.setdefault(one, other) != other:
+            return None
+    return renaming if len(set(renaming.values())) == len(renaming) else None

@@ -1,0 +1,360 @@
+"""What the page of `biml play` shows: requests, and the results of models, people and search.
+
+Requests and results are the JSON of its addresses below `/api`.
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from biml.episodes.episode import EXAMPLE_SEP, PAIR_SEP, Episode, Example
+from biml.episodes.episode_type import gold_episode
+from biml.episodes.palette import Palette, text_colour
+from biml.episodes.sampling import sample_episode
+from biml.episodes.text_format import parse_episode
+from biml.episodes.transforms import rename
+from biml.errors import BimlError, UsageError, unknown_name
+from biml.evaluation.api import Model
+from biml.evaluation.consistent_grammars import find_readings
+from biml.evaluation.trace import Trace
+from biml.grammar import Grammar
+from biml.grammar.meta_grammar import COLOURS
+from biml.parallel import available_cores
+from biml.web.people import People
+
+Text = Annotated[str, Field(max_length=300)]
+"""Words or symbols with blanks between."""
+
+MAX_TOKENS = 20
+"""Words of an input, or symbols of an output."""
+
+GOLD_NAMES = (
+    dict(
+        zip(
+            ("1", "2", "3", "DAX", "thrice", "surround", "after"),
+            ("dax", "wif", "lug", "zup", "fep", "blicket", "kiki"),
+            strict=True,
+        )
+    ),
+    dict(zip(("1", "2", "3", "DAX"), ("RED", "GREEN", "BLUE", "YELLOW"), strict=True)),
+)
+"""Words and colours of the gold episode as in the paper's Fig. 2."""
+
+
+class Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Task(Request):
+    """Study examples and a query."""
+
+    study: list[tuple[Text, Text]] = Field(
+        max_length=60, description="pairs of an input and its output, such as ['dax', 'RED']"
+    )
+    query: Text = Field(description="words, such as 'dax fep'")
+    pool: Text | None = Field(
+        None, description="the symbols that a response may use; by default all"
+    )
+
+    def episode(self, *responses: str) -> Episode:
+        """The task as an episode, with a query for each response; a UsageError if impossible."""
+        study = [
+            Example(_tokens(words, f"input {i}"), _tokens(symbols, f"output {i}"))
+            for i, (words, symbols) in enumerate(self.study, 1)
+        ]
+        words = _tokens(self.query, "query")
+        queries = [Example(words, _tokens(text, "response", least=0)) for text in responses or [""]]
+        pool = tuple(dict.fromkeys(_tokens(self.pool, "pool"))) if self.pool else None
+        return Episode(tuple(study), tuple(queries), pool=pool)
+
+
+class ModelTask(Task):
+    models: list[Text] | None = Field(None, max_length=20, description="by default all")
+    grammar: str | None = Field(
+        None, max_length=5000, description="rules, one a line; only for symbolic models"
+    )
+
+    def episode(self, *responses: str) -> Episode:
+        grammar = Grammar.parse(self.grammar, source="grammar") if self.grammar else None
+        return replace(super().episode(*responses), grammar=grammar)
+
+
+class RespondRequest(ModelTask):
+    k: int = Field(5, ge=1, le=20, description="number of responses")
+    attention: bool = Field(False, description="add the attention of the first response")
+    max_length: int = Field(10, ge=1, le=MAX_TOKENS, description="symbols of a response")
+
+
+class SampleRequest(ModelTask):
+    n: int = Field(10, ge=1, le=1000, description="number of samples")
+    seed: int = Field(0, ge=0, le=2**31)
+    p_lapse: float = Field(0.0, ge=0, le=1, description="lapse rate")
+    max_length: int = Field(10, ge=1, le=MAX_TOKENS, description="symbols of a response")
+
+
+class LogProbRequest(ModelTask):
+    responses: list[Text] = Field(min_length=1, max_length=100)
+    p_lapse: float = Field(0.0, ge=0, le=1, description="lapse rate")
+
+
+class ReadingsRequest(Task):
+    seconds: float = Field(2.0, gt=0, le=10, description="time limit of the search")
+
+
+class EpisodeRequest(Request):
+    """The gold episode, a random one, or one in the text of an episode file."""
+
+    source: Literal["gold", "random", "text"]
+    seed: int = Field(0, ge=0, le=2**31)
+    text: str = Field("", max_length=100_000)
+
+
+class ResponseProbability(BaseModel):
+    response: str
+    probability: float
+
+
+class Attention(BaseModel):
+    """Attention of the decoder, averaged over layers and heads; a row for each symbol and the end.
+
+    The tokens are those that it is over; `example` is the number of the study example, or -1.
+    """
+
+    rows: list[str]
+    tokens: list[tuple[str, int]]
+    weights: list[list[float]]
+
+
+class ModelResponses(BaseModel):
+    """The most probable responses of a model; or why there are none."""
+
+    model: str
+    responses: list[ResponseProbability] = []
+    attention: Attention | None = None
+    problem: str | None = None
+
+
+class ModelSamples(BaseModel):
+    model: str
+    samples: list[str] = []
+    problem: str | None = None
+
+
+class ModelLogProbs(BaseModel):
+    """Natural log-probabilities of whole responses; null is minus infinity."""
+
+    model: str
+    log_probs: list[float | None] = []
+    problem: str | None = None
+
+
+class ReadingResult(BaseModel):
+    output: str
+    probability: float
+    grammar: str
+
+
+class ReadingsResult(BaseModel):
+    """Outputs that grammars of the meta-grammar give to the query, the most probable first.
+
+    Only grammars that give all study examples count. `probability` is posterior. `new_words` of the
+    query are in no study example, and taken for primitives with unused symbols. Unless `complete`
+    the time limit ended the search, and there may be other readings.
+    """
+
+    readings: list[ReadingResult]
+    n_grammars: int
+    complete: bool
+    new_words: list[str]
+
+
+class PeopleCount(BaseModel):
+    response: str
+    count: int
+
+
+class PeopleResult(BaseModel):
+    """Human responses to this item, where people answered it."""
+
+    task: str | None = None
+    responses: list[PeopleCount] = []
+
+
+class EpisodeResult(BaseModel):
+    title: str
+    study: list[tuple[str, str]]
+    queries: list[tuple[str, str]]
+    pool: str | None
+    grammar: str | None
+
+
+class SymbolLook(BaseModel):
+    colour: str
+    ink: str
+    letters: str
+    name: str
+
+
+@dataclass
+class Playground:
+    """Models, loaded once, and human responses, for the requests of the page.
+
+    Each model does one thing at a time; several work side by side.
+    """
+
+    models: Mapping[str, Model]
+    people: People
+    _locks: dict[str, Lock] = field(init=False)
+    _workers: ThreadPoolExecutor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._locks = {name: Lock() for name in self.models}
+        self._workers = ThreadPoolExecutor(max(1, min(available_cores(), len(self.models))))
+
+    def respond(self, request: RespondRequest) -> list[ModelResponses]:
+        episode = request.episode()
+
+        def compute(name: str, model: Model) -> ModelResponses:
+            limit = request.max_length
+            (found,) = model.probabilities(episode, k=request.k, max_length=limit)
+            responses = [ResponseProbability(response=" ".join(r), probability=p) for r, p in found]
+            attention = None
+            if request.attention:
+                (query,) = episode.queries
+                best = replace(episode, queries=(query._replace(output=found[0][0]),))
+                with suppress(UsageError):  # a model without attention
+                    attention = attention_result(model.trace(best))
+            return ModelResponses(model=name, responses=responses, attention=attention)
+
+        return self._of_each_model(request, compute, ModelResponses)
+
+    def trace(self, request: LogProbRequest) -> list[ModelResponses]:
+        """The attention of the first response given."""
+        episode = request.episode(request.responses[0])
+
+        def compute(name: str, model: Model) -> ModelResponses:
+            return ModelResponses(model=name, attention=attention_result(model.trace(episode)))
+
+        return self._of_each_model(request, compute, ModelResponses)
+
+    def sample(self, request: SampleRequest) -> list[ModelSamples]:
+        episode = request.episode()
+
+        def compute(name: str, model: Model) -> ModelSamples:
+            (samples,) = model.sample(
+                episode,
+                n=request.n,
+                seed=request.seed,
+                p_lapse=request.p_lapse,
+                max_length=request.max_length,
+            )
+            return ModelSamples(model=name, samples=[" ".join(sample) for sample in samples])
+
+        return self._of_each_model(request, compute, ModelSamples)
+
+    def log_prob(self, request: LogProbRequest) -> list[ModelLogProbs]:
+        episode = request.episode(*request.responses)
+
+        def compute(name: str, model: Model) -> ModelLogProbs:
+            values = model.log_prob(episode, p_lapse=request.p_lapse)
+            finite = [value if value > -float("inf") else None for value in values]
+            return ModelLogProbs(model=name, log_probs=finite)
+
+        return self._of_each_model(request, compute, ModelLogProbs)
+
+    def readings(self, request: ReadingsRequest) -> ReadingsResult:
+        episode = request.episode()
+        (query,) = episode.queries
+        own = [symbol for example in episode.study for symbol in example.output]
+        symbols = episode.pool or (COLOURS if set(own) <= set(COLOURS) else tuple(own))
+        found = find_readings(episode.study, query.input, symbols, request.seconds)
+        return ReadingsResult(
+            readings=[
+                ReadingResult(
+                    output=" ".join(r.output), probability=r.probability, grammar=str(r.grammar)
+                )
+                for r in found.readings[:20]
+            ],
+            n_grammars=found.n_grammars,
+            complete=found.complete,
+            new_words=list(found.new_words),
+        )
+
+    def people_responses(self, request: Task) -> PeopleResult:
+        episode = request.episode()
+        found = self.people.find(episode.study, episode.queries[0].input, episode.pool)
+        if found is None:
+            return PeopleResult()
+        counts = [PeopleCount(response=" ".join(r), count=n) for r, n in found.responses]
+        return PeopleResult(task=found.task, responses=counts)
+
+    def _of_each_model(self, request: ModelTask, compute: Any, result: Any) -> list[Any]:
+        names = list(self.models) if request.models is None else request.models
+        for name in names:
+            if name not in self.models:
+                raise unknown_name("model", name, self.models)
+
+        def work(name: str) -> Any:
+            with self._locks[name]:
+                try:
+                    return compute(name, self.models[name])
+                except BimlError as error:
+                    return result(model=name, problem=str(error))
+
+        return list(self._workers.map(work, dict.fromkeys(names)))
+
+
+def load_episode(request: EpisodeRequest) -> EpisodeResult:
+    """An episode to play with; a FormatError names the line of a text that is none."""
+    if request.source == "gold":
+        episode = replace(rename(gold_episode(), *GOLD_NAMES), name="Gold few-shot task")
+    elif request.source == "random":
+        episode = replace(sample_episode(seed=request.seed), name=f"Random episode {request.seed}")
+    else:
+        episode = replace(parse_episode(request.text, source="the file"), name="")
+    queries = {" ".join(q.input): " ".join(q.output) for q in episode.queries}
+    return EpisodeResult(
+        title=episode.name,
+        study=[(" ".join(e.input), " ".join(e.output)) for e in episode.study],
+        queries=list(queries.items()),
+        pool=" ".join(episode.pool) if episode.pool else None,
+        grammar=None if episode.grammar is None else str(episode.grammar),
+    )
+
+
+def symbol_looks(symbols: list[str]) -> dict[str, SymbolLook]:
+    """How symbols appear as circles; all of them have a colour, up to eight without one by name."""
+    styles = Palette.for_symbols(symbols, symbols).styles
+    return {
+        symbol: SymbolLook(
+            colour=f"#{style.colour}",
+            ink=text_colour(style.colour),
+            letters=style.letters,
+            name=style.name.lower(),
+        )
+        for symbol, style in styles.items()
+    }
+
+
+def attention_result(trace: Trace) -> Attention:
+    return Attention(
+        rows=list(trace.response),
+        tokens=[(token.label, token.example) for token in trace.sources],
+        weights=[[round(weight, 4) for weight in row] for row in trace.mean.tolist()],
+    )
+
+
+def _tokens(text: str, where: str, least: int = 1) -> tuple[str, ...]:
+    tokens = tuple(text.split())
+    if len(tokens) < least:
+        raise UsageError(f"{where} is empty; write words or symbols with blanks between")
+    if len(tokens) > MAX_TOKENS:
+        raise UsageError(f"{where} has {len(tokens)} words or symbols; at most {MAX_TOKENS}")
+    if wrong := {PAIR_SEP, EXAMPLE_SEP}.intersection(tokens):
+        raise UsageError(f"{where}: {wrong.pop()!r} can be neither a word nor a symbol")
+    return tokens
