@@ -1,6 +1,11 @@
 """`biml experiment`: the paper's experiments, or your own, with people in the browser."""
 
 import argparse
+from pathlib import Path
+
+from biml.cli import count
+from biml.errors import UsageError
+from biml.progress import progress_bars
 
 SUMMARY = "Run experiments with people in the browser; follow, simulate and export them."
 
@@ -28,6 +33,59 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     _add_database(serve)
 
+    new = actions.add_parser(
+        "new",
+        help="write a design to edit",
+        description="Writes NAME.toml, a commented design: one of the paper, or one with the "
+        "contents of study files.",
+    )
+    new.add_argument("name", metavar="NAME")
+    new.add_argument(
+        "--from",
+        dest="source",
+        default="few-shot",
+        metavar="DESIGN|FILE|FOLDER",
+        help="few-shot, open-ended, probes, an episode file, or for probes a folder of episode "
+        "files with allowed outputs (default: %(default)s)",
+    )
+    new.add_argument("--overwrite", action="store_true", help="replace an existing file")
+
+    simulate = actions.add_parser("simulate", help="let a model go through the experiment")
+    _add_design(simulate)
+    simulate.add_argument(
+        "--model", required=True, metavar="NAME", help="a network, or a symbolic model"
+    )
+    simulate.add_argument(
+        "--participants", type=int, default=30, metavar="N", help="(default: %(default)s)"
+    )
+    simulate.add_argument(
+        "--p_lapse",
+        type=float,
+        metavar="P",
+        help="lapse rate of the responses (default: that of the model's card, or 0)",
+    )
+    simulate.add_argument("--seed", type=int, default=0, help="of the responses (default: 0)")
+    _add_database(simulate, None)
+
+    export = actions.add_parser(
+        "export",
+        help="write responses, trials, participants and transcripts to a folder",
+        description="Writes a folder with responses.csv, which `biml data import` takes, all "
+        "trials as CSV and JSON lines, and a codebook.",
+    )
+    export.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="(default: NAME-export, after the experiment)"
+    )
+    export.add_argument(
+        "--exclusions",
+        choices=("apply", "mark"),
+        default="apply",
+        help="excluded participants are left out of responses.csv, or marked in it "
+        "(default: %(default)s)",
+    )
+    export.add_argument("--overwrite", action="store_true", help="replace an earlier export")
+    _add_database(export)
+
     status = actions.add_parser("status", help="print who is where, and how many have finished")
     _add_database(status)
 
@@ -48,17 +106,25 @@ def _add_design(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_database(parser: argparse.ArgumentParser) -> None:
+def _add_database(parser: argparse.ArgumentParser, default: str | None = DATABASE) -> None:
     parser.add_argument(
         "--database",
-        default=DATABASE,
+        default=default,
         metavar="FILE",
-        help="a file (SQLite), or postgresql://user:password@host/name (default: %(default)s)",
+        help="a file (SQLite), or postgresql://user:password@host/name "
+        f"(default: {default or 'NAME-simulated.db'})",
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    actions = {"serve": _serve, "status": _status, "withdraw": _withdraw}
+    actions = {
+        "serve": _serve,
+        "new": _new,
+        "simulate": _simulate,
+        "export": _export,
+        "status": _status,
+        "withdraw": _withdraw,
+    }
     actions[args.action](args)
 
 
@@ -68,6 +134,55 @@ def _serve(args: argparse.Namespace) -> None:
     serve_experiment(
         args.design, args.database, host=args.host, port=args.port, root_path=args.root_path
     )
+
+
+def _new(args: argparse.Namespace) -> None:
+    from biml.experiment.new_design import write_design
+
+    path = write_design(args.name, args.source, overwrite=args.overwrite)
+    print(f"{path}: edit it, then try it with `biml experiment serve {path}`")
+
+
+def _simulate(args: argparse.Namespace) -> None:
+    from biml.evaluation.api import load
+    from biml.experiment.design import read_design
+    from biml.experiment.simulate import simulate
+    from biml.experiment.store import Store
+
+    if args.participants < 1:
+        raise UsageError(f"--participants is {args.participants}, but must be at least 1")
+    if args.p_lapse is not None and not 0 <= args.p_lapse <= 1:
+        raise UsageError(f"--p_lapse is {args.p_lapse}, but must be from 0 to 1")
+    design, model = read_design(args.design), load(args.model)
+    p_lapse = model.card.get("p_lapse", 0.0) if args.p_lapse is None else args.p_lapse
+    database = args.database or f"{design.name}-simulated.db"
+    store = Store.open(database, design)
+    with progress_bars(transient=True) as progress:
+        options = {"p_lapse": p_lapse, "seed": args.seed, "progress": progress}
+        simulate(store, model.responder, Path(model.name).stem, args.participants, **options)
+    print(
+        f"{design.name}: {count(args.participants, 'participant')} simulated by {model.name}, "
+        f"lapse rate {p_lapse:g}, in {database}"
+    )
+    print(f"write their data with `biml experiment export --database {database}`")
+
+
+def _export(args: argparse.Namespace) -> None:
+    from biml.experiment.export import export
+    from biml.experiment.store import Store
+
+    store = Store.open(args.database)
+    folder = args.out or Path(f"{store.facts['experiment']}-export")
+    found = export(store, folder, exclusions=args.exclusions, overwrite=args.overwrite)
+    people = count(found["participants"], "participant")
+    simulated = f" ({found['simulated']:,} simulated)" if found["simulated"] else ""
+    left_out = "left out of" if args.exclusions == "apply" else "marked in"
+    print(
+        f"{store.facts['experiment']}: {people}{simulated}, {found['excluded']:,} of them "
+        f"{left_out} responses.csv; {count(found['responses'], 'response')} in {folder}"
+    )
+    study = next(folder.glob("study*"))
+    print(f"import them with `biml data import {folder / 'responses.csv'} --study {study}`")
 
 
 def _status(args: argparse.Namespace) -> None:

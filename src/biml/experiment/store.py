@@ -4,7 +4,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -308,21 +308,23 @@ class Store:
                 raise BimlError(
                     f"participant {participant.id}: screen {found.answered} has no answer yet"
                 )
-            row = {
-                "participant": participant.number,
-                "screen": screen,
-                "payload": json.dumps(payload, ensure_ascii=False),
-                "saved": now,
-                "rt_ms": timing.rt_ms,
-                "changes": timing.changes,
-                "focus_lost": timing.focus_lost,
-                "biml_version": __version__,
-                "design_digest": participant.design_digest,
-            }
+            row = _answer_row(participant, screen, payload, now) | vars(timing)
             connection.execute(ANSWERS.insert(), row)
             values = {"answered": screen + 1, "status": status, "stage": stage, "updated": now}
             connection.execute(PARTICIPANTS.update().where(where).values(**values))
         return True
+
+    def save_session(
+        self, participant: Participant, payloads: Sequence[Mapping[str, Any]], *, status: str
+    ) -> None:
+        """Save all answers of a new participant at once, such as a simulated one."""
+        now = time.time()
+        rows = [_answer_row(participant, n, payload, now) for n, payload in enumerate(payloads)]
+        values = {"answered": len(rows), "status": status, "stage": "end", "updated": now}
+        where = PARTICIPANTS.c.number == participant.number
+        with self._transaction(write=True) as connection:
+            connection.execute(ANSWERS.insert(), rows)
+            connection.execute(PARTICIPANTS.update().where(where).values(**values))
 
     def answers(self, participant: Participant, first: int = 0) -> list[Answer]:
         """The answers of a participant, from screen `first` on."""
@@ -398,6 +400,19 @@ class Store:
 def hash_token(token: str) -> str:
     """What the database keeps of a secret."""
     return sha256(token.encode()).hexdigest()
+
+
+def _answer_row(
+    participant: Participant, screen: int, payload: Mapping[str, Any], saved: float
+) -> dict[str, Any]:
+    return {
+        "participant": participant.number,
+        "screen": screen,
+        "payload": json.dumps(payload, ensure_ascii=False),
+        "saved": saved,
+        "biml_version": __version__,
+        "design_digest": participant.design_digest,
+    }
 
 
 def _participant(row: Mapping[Any, Any]) -> Participant:
