@@ -1,6 +1,7 @@
 """What models were trained on, fitted to and chosen by, and cross-validated likelihoods."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,7 @@ def test_a_warning_where_the_participants_are_in_the_training_data(
     assert "people's answers in the open-ended task" in output.out.splitlines()[1]
     (score,) = (line for line in output.out.splitlines() if line.startswith("Log-likelihood"))
     assert "†" in score
+    assert re.search(r"^Cross-validated: -\d+\.\d+† ", output.out, re.MULTILINE)
     assert "Agreement with human responses" in output.out
     assert "Accuracy" not in output.out
     found = json.loads((tmp_path / "a.json").read_bytes())

@@ -203,14 +203,15 @@ class EvalConsole:
             f"{' (fitted to these responses)' if fitted else ''}"
         )
         if math.isfinite(result.cross_validated):
-            rates, halves = "lapse rate", "responses to each item"
+            rates, halves, mark = "lapse rate", "responses to each item", _mark(task)
             if FITTED in task.uses and hasattr(task.responder, "fit_candidates"):
-                rates = "error rates and lapse rate"
+                rates, mark = "error rates and lapse rate", ""
             if task.has_participants:
                 halves = "participants"
+            value = f"{result.cross_validated:.4f}{mark}"
             self.print(
-                f"Cross-validated: {result.cross_validated:.4f} ({rates} fitted to one half of the "
-                f"{halves}, scored on the other; mean of {CV_SPLITS} random halvings)"
+                f"Cross-validated: {value} ({rates} fitted to one half of the {halves}, scored on "
+                f"the other; mean of {CV_SPLITS} random halvings)"
             )
         self._caveat(task)
 

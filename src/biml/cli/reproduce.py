@@ -93,9 +93,16 @@ def print_results(results: "Results", out: Path) -> None:
     from rich.text import Text
 
     from biml.report.benchmarks import error_rate_table
-    from biml.report.html_tables import CAVEAT_NOTE, model_columns, rows_of
+    from biml.report.html_tables import (
+        CAVEAT_NOTE,
+        CEILING_NOTE,
+        CROSS_VALIDATED_NOTE,
+        LAPSE_NOTE,
+        model_columns,
+        rows_of,
+    )
     from biml.report.results import coerce_types
-    from biml.report.schemas import TABLES
+    from biml.report.schemas import PEOPLE, TABLES
 
     console = Console(highlight=False)
     narrow = console.is_terminal and console.width < 80
@@ -129,11 +136,9 @@ def print_results(results: "Results", out: Path) -> None:
     if (statistics["uses"] != "").any() or any(CAVEAT_NOTE in grid.note for grid in grids):
         console.print(CAVEAT_NOTE, style="dim")
     if statistics["cross_validated"].notna().any():
-        console.print(
-            "Lapse rates are fitted to the responses that are scored. Cross-validated: fitted to "
-            "one half of them and scored on the other, as are the error rates of symbolic models.",
-            style="dim",
-        )
+        console.print(f"{LAPSE_NOTE} {CROSS_VALIDATED_NOTE}", style="dim")
+    if ((statistics["model"] == PEOPLE) & statistics["statistic"].str.contains("likelihood")).any():
+        console.print(CEILING_NOTE, style="dim")
     for model in results.models:
         named = f"({model.architecture}" in model.name  # a model of SCAN or COGS
         about = f" ({model.architecture})" if model.architecture and not named else ""
@@ -191,15 +196,15 @@ def _reproduced_texts(row: Any, digits: int) -> tuple[str, str]:
     if row.uncertain:
         return "too few samples", ""
     text = _format_number(row.reproduced, digits) + (CAVEAT_MARK if row.uses else "")
-    between = " "
-    if not math.isnan(row.cross_validated):
-        text += f"\ncross-validated {_format_number(row.cross_validated, digits)}"
-        between = "\n"
+    has_more = not math.isnan(row.cross_validated)
+    between = "\n" if has_more else " "
     if not math.isnan(row.low):
         low, high = (_format_number(end, digits) for end in (row.low, row.high))
         text += f"{between}[{low}, {high}]"
     elif row.standard_error > 0:  # results of an earlier version
         text += f" ± {_format_number(row.standard_error, digits)}"
+    if has_more:
+        text += f"\ncross-validated {_format_number(row.cross_validated, digits)}"
     return text, _format_number(row.difference, digits, sign=True)
 
 

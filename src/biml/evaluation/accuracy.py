@@ -172,11 +172,31 @@ class ErrorRate:
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's 95% interval, in percent."""
-        n, share = self.n_queries, self.n_wrong / self.n_queries
-        centre = share + Z_95**2 / (2 * n)
-        spread = Z_95 * (share * (1 - share) / n + Z_95**2 / (4 * n**2)) ** 0.5
-        scale = 100 / (1 + Z_95**2 / n)
-        return max(0.0, scale * (centre - spread)), min(100.0, scale * (centre + spread))
+        return wilson_interval(self.n_wrong / self.n_queries, self.n_queries)
+
+
+def wilson_interval(share: float, n: int) -> tuple[float, float]:
+    """The 95% interval of a share of `n`, in percent."""
+    centre = share + Z_95**2 / (2 * n)
+    spread = Z_95 * (share * (1 - share) / n + Z_95**2 / (4 * n**2)) ** 0.5
+    scale = 100 / (1 + Z_95**2 / n)
+    return max(0.0, scale * (centre - spread)), min(100.0, scale * (centre + spread))
+
+
+def mean_interval(mean: float, sd: float, n_episodes: int) -> tuple[float, float]:
+    """95% interval of a mean percentage over episodes; NaN for one episode.
+
+    Where all episodes are alike, Wilson's interval, as if each were one response.
+
+    >>> [round(end, 1) for end in mean_interval(100.0, 0.0, 25)]
+    [86.7, 100.0]
+    """
+    if n_episodes < 2:
+        return float("nan"), float("nan")
+    if sd == 0:
+        return wilson_interval(mean / 100, n_episodes)
+    margin = Z_95 * sd / n_episodes**0.5
+    return max(mean - margin, 0.0), min(mean + margin, 100.0)
 
 
 def error_rates(

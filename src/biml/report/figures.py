@@ -30,11 +30,14 @@ from biml.report.figure_style import (
 )
 from biml.report.html_tables import (
     CAVEAT_NOTE,
+    CEILING_NOTE,
     PATTERN_DESCRIPTIONS,
     PATTERN_LABELS,
     TASK_LABELS,
     ModelColumns,
     Tables,
+    format_interval,
+    format_number,
     rows_of,
     select,
 )
@@ -72,6 +75,8 @@ def likelihoods(tables: Tables, columns: ModelColumns) -> RenderedFigure | None:
     if not by_task:
         return None
     shown = {task: select(columns, set(rows["model"])) for task, rows in by_task.items()}
+    folds = set(table[table["fold"] == "all"]["model"])
+    held_out = {c.name for c in columns if c.kind == "network" and not c.within_sample} & folds
     heights = [0.9 + len(of) * row_height(of, 0.25) for of in shown.values()]
     figure = Figure(figsize=(8.6, sum(heights)), layout="constrained")
     grid = figure.add_gridspec(len(by_task), 2, height_ratios=heights)
@@ -109,8 +114,9 @@ def likelihoods(tables: Tables, columns: ModelColumns) -> RenderedFigure | None:
         "Further right is better. Markers: mean over repeats with random orders and remappings, at "
         "the best lapse rate; bars: standard deviation over repeats. An arrow: further left than "
         f"the enlarged axis. {HOLLOW} "
-        "Open-ended: sum of the folds, each scored by the model that held it out. Ceiling: the "
-        "frequencies of people's own responses, which no model of the queries can exceed.",
+        + "Models of folds: the sum of the folds, each scored by the model that held it out. "
+        * bool(held_out)
+        + CEILING_NOTE * ("few_shot" in by_task and _people_ceiling(tables) is not None),
     )
 
 
@@ -171,8 +177,7 @@ def item_accuracies(tables: Tables, columns: ModelColumns) -> RenderedFigure | N
     if not models or len(models) == len(shown):
         return None
     people = table[table["model"] == PEOPLE].set_index("item")["accuracy"]
-    correlation = tables.get("item_correlation", pd.DataFrame({"model": [], "r": []}))
-    r_of = correlation.set_index("model")["r"]
+    correlations = {row.model: row for row in rows_of(tables.get("item_correlation", table[:0]))}
     across = 4 if len(models) in (4, 7, 8) or len(models) > 9 else 3
     figure, grid = subplots(len(models), 2.3, 2.5, columns=across)
     shapes = {"simple": ("o", 7), "complex": ("s", 7), "long output": ("*", 10)}
@@ -196,9 +201,12 @@ def item_accuracies(tables: Tables, columns: ModelColumns) -> RenderedFigure | N
                 clip_on=False,
                 **edge,
             )
-        r = r_of.get(model.name, np.nan)
-        text = "r undefined" if np.isnan(r) else f"r = {r:.2f}".replace("-", "−")
-        panel.set(title=wrap_label(model.label), xlim=(0, 104), ylim=(0, 104))
+        row = correlations.get(model.name)
+        text = "r undefined"
+        if row is not None and pd.notna(row.r):
+            interval = format_interval(row.low, row.high, 2)
+            text = f"r = {format_number(row.r, 2)}" + f"\n{interval}" * bool(interval)
+        panel.set(title=row_label(model, model.mark("few_shot")), xlim=(0, 104), ylim=(0, 104))
         panel.text(102, 4, text, ha="right", va="bottom")
         panel.set(xticks=[0, 50, 100], yticks=[0, 50, 100])
         panel.set_box_aspect(1)
@@ -216,7 +224,8 @@ def item_accuracies(tables: Tables, columns: ModelColumns) -> RenderedFigure | N
         "item_accuracies",
         "Accuracy on each query, people against models",
         "A marker for each few-shot query. Simple: one function word; complex: several; long "
-        "output: six symbols or more. On the dotted line people and model are equally accurate.",
+        "output: six symbols or more. On the dotted line people and model are equally accurate. "
+        f"r: with its 95% interval. {CAVEAT_NOTE}",
     )
 
 

@@ -18,6 +18,23 @@ MISSING = "–"
 
 CAVEAT_NOTE = f"{CAVEAT_MARK}: the model was trained on, fitted to or chosen by these data."
 
+CEILING_NOTE = (
+    "The log-likelihood of people is a ceiling: that of the frequencies of their responses to each "
+    "query, which no model of the queries can exceed."
+)
+
+CROSS_VALIDATED = "Cross-validated"
+
+CROSS_VALIDATED_NOTE = (
+    "Cross-validated: fitted to one half of the responses and scored on the other, as are the "
+    "error rates of symbolic models; networks are not trained anew."
+)
+
+LAPSE_NOTE = (
+    "Lapse rates of all models are fitted to the responses that they are scored on. Samples of "
+    "symbolic models lapse at that rate."
+)
+
 TASK_LABELS = {"few_shot": "Few-shot task", "open_ended": "Open-ended task", "probes": "Probes"}
 
 PATTERN_LABELS = {
@@ -260,7 +277,8 @@ def make_table(spec: TableSpec, tables: Tables, columns: ModelColumns) -> HtmlTa
     cells: dict[object, dict[object, Cell]] = {}
     for row in rows_of(frame):
         model = by_name[row.model]
-        mark = model.mark(getattr(row, "task", spec.task), of_likelihood=spec.of_likelihood)
+        task = getattr(row, "task", spec.task)
+        mark = model.mark(task, of_likelihood=spec.of_likelihood)
         if hasattr(row, "uses"):
             mark = CAVEAT_MARK if row.uses else ""
         has_mark |= bool(mark)
@@ -271,6 +289,9 @@ def make_table(spec: TableSpec, tables: Tables, columns: ModelColumns) -> HtmlTa
         made = spec.cells or {spec.column(row) if spec.column else "": spec.cell}
         for head, make in made.items():
             plain = head in ("Responses", "Noise ceiling")
+            if head == CROSS_VALIDATED and model.kind == "symbolic":
+                # Its error rates were fitted to the other half.
+                plain = task not in model.chosen_by
             cells.setdefault(model, {})[head] = marked(make(row), "" if plain else mark)
     note = spec.note
     if has_mark:
@@ -316,7 +337,7 @@ def models_table(results: Results) -> list[HtmlTable]:
         "Trained on: episode types, and what their episodes are from. Trained on or fitted to: "
         "responses of people in the training episodes, or that error rates were fitted to. Chosen "
         f"by: scores by which the model was chosen among others. {CAVEAT_MARK}: a score on such "
-        "data. Lapse rates of all models are fitted to the responses that they are scored on."
+        f"data. {LAPSE_NOTE}"
     )
     every = tuple(Header(head, False) for head in heads)
     numbers = tuple(range(1, len(rows) + 1))

@@ -11,6 +11,9 @@ from statsmodels.stats.proportion import proportion_confint
 from biml.report.benchmarks import error_rate_table
 from biml.report.html_tables import (
     CAVEAT_NOTE,
+    CEILING_NOTE,
+    CROSS_VALIDATED,
+    CROSS_VALIDATED_NOTE,
     MISSING,
     PATTERN_LABELS,
     TASK_LABELS,
@@ -212,15 +215,14 @@ def _likelihoods(task: str, title: str) -> TableSpec:
         title,
         "Nats; closer to 0 is better. SE: of the sum over participants or, where they are unknown, "
         "over responses within queries. SD: over repeats with random orders and remappings. The "
-        "lapse rate is fitted to these responses. Cross-validated: fitted to one half of them and "
-        "scored on the other, as are the error rates of symbolic models; mean of random halvings."
+        f"lapse rate is fitted to these responses. {CROSS_VALIDATED_NOTE}"
         + " Over the allowed outputs of each trial (published: over all)."
         * (task == "probes"),
         "likelihoods",
         cells={
             "Log-likelihood": _total_likelihood_cell,
             "Per symbol": lambda row: number_cell(row.log_likelihood / row.symbols, 3),
-            "Cross-validated": lambda row: number_cell(row.cross_validated),
+            CROSS_VALIDATED: lambda row: number_cell(row.cross_validated),
             "Lapse rate": lambda row: number_cell(row.p_lapse, 2),
             "Responses": lambda row: number_cell(
                 row.responses, 0, f"{format_number(row.symbols, 0)} symbols"
@@ -291,7 +293,8 @@ TABLE_SPECS: dict[str, tuple[TableSpec, ...]] = {
         TableSpec(
             "Published and reproduced statistics",
             "Reproduced; below it the 95% interval, the paper's value and the difference to it, "
-            "or to a range read off a graph. SD and best run: of the paper's runs.",
+            "or to a range read off a graph. SD and best run: of the paper's runs. "
+            f"{CROSS_VALIDATED_NOTE} {CEILING_NOTE}",
             "statistics",
             _statistic_cell,
             rows={"statistic": "Statistic", "experiment": "Experiment"},
@@ -318,6 +321,7 @@ TABLE_SPECS: dict[str, tuple[TableSpec, ...]] = {
             "accuracy_by_complexity",
             _accuracy_cell,
             column=lambda row: label(row.complexity).capitalize(),
+            task="few_shot",
             prepare=_with_margins,
         ),
         TableSpec(
@@ -330,6 +334,7 @@ TABLE_SPECS: dict[str, tuple[TableSpec, ...]] = {
                 "p": lambda row: Cell(format_p(row.p), number_cell(row.p).key),
                 "Noise ceiling": lambda row: number_cell(row.noise_ceiling, 2),
             },
+            task="few_shot",
         ),
         _patterns(
             "few_shot",
@@ -344,6 +349,7 @@ TABLE_SPECS: dict[str, tuple[TableSpec, ...]] = {
             "item_accuracies",
             lambda row: number_cell(row.accuracy, 1, f"of {format_number(row.n, 0)}"),
             rows={"query": "Query", "kind": "Kind", "item": "Item"},
+            task="few_shot",
             prepare=_query_rows,
         ),
     ),
@@ -360,7 +366,7 @@ TABLE_SPECS: dict[str, tuple[TableSpec, ...]] = {
             "number of allowed symbols and of study examples that are counter-examples.",
             "mutual_exclusivity",
             lambda row: number_cell(row.percent, 1, format_interval(row.low, row.high)),
-            column=lambda row: f"{row.pool_size} symbols, {row.counter_examples} counter-examples",
+            column=lambda row: f"{row.pool_size} symbols, counter-examples: {row.counter_examples}",
             task="probes",
             prepare=lambda frame, tables: frame.dropna(
                 subset=["pool_size", "counter_examples"]

@@ -17,8 +17,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 from biml.episodes.data_use import FITTED, TRAINED, USES
 from biml.episodes.episode_type import FEW_SHOT
-from biml.evaluation.accuracy import Z_95
-from biml.report.schemas import TABLES
+from biml.evaluation.accuracy import Z_95, mean_interval
+from biml.report.schemas import PEOPLE, TABLES
 from biml.report.tables import accuracy_errors
 
 ORACLE = "symbolic (oracle)"
@@ -87,6 +87,8 @@ def compare_with_published(
         with_absent = include_absent and not is_benchmark
         for row in _rows(stated, first, tables, paper_models, with_absent):
             used = uses(str(row["model"]), task)
+            if row["model"] == PEOPLE and first["column"] == "log_likelihood":
+                used = (FITTED,)  # the frequencies of the responses themselves
             rows.append(row | {"uses": ", ".join(use for use in used if use not in row["spared"])})
     return pd.DataFrame(rows, columns=list(TABLES["statistics"].columns))
 
@@ -162,6 +164,7 @@ def _estimate(column: str, row: pd.Series, tables: Mapping[str, pd.DataFrame]) -
         error = accuracy_errors(tables["item_accuracies"]).get((row["model"], row["complexity"]))
     elif column == "mean":
         error = row["sd"] / row["n"] ** 0.5
+        ends = mean_interval(value, row["sd"], row["n"])
     elif column == "log_likelihood":
         error = row["standard_error"]
     elif column == "percent":
@@ -172,7 +175,7 @@ def _estimate(column: str, row: pd.Series, tables: Mapping[str, pd.DataFrame]) -
         error, ends = (row["high"] - row["low"]) / 3.92, (row["low"], row["high"])
     if ends is None and error:  # no spread says nothing of the uncertainty
         ends = (value - Z_95 * error, value + Z_95 * error)
-        if column in ("accuracy", "mean"):
+        if column == "accuracy":
             ends = (max(ends[0], 0.0), min(ends[1], 100.0))
     low, high = ends or (None, None)
     estimate: dict[str, Any] = {

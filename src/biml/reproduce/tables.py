@@ -26,7 +26,7 @@ from biml.episodes.datasets import matches_published_spec
 from biml.episodes.episode_type import FEW_SHOT, OPEN_ENDED, PROBES
 from biml.episodes.registry import EPISODE_TYPES
 from biml.errors import BimlError
-from biml.evaluation.accuracy import Z_95
+from biml.evaluation.accuracy import Z_95, mean_interval
 from biml.evaluation.cards import training_segments
 from biml.grammar import GOLD
 from biml.paths import DataFolders
@@ -119,10 +119,13 @@ def _statistics(tables: Tables, spec: ReproductionSpec, other_validation: bool) 
     )
     parts = [statistics]
     for part in (*_type_statistics(tables), *_measure_statistics(tables)):
-        margin = Z_95 * part["standard_error"]
-        low, high = part["reproduced"] - margin, part["reproduced"] + margin
+        if "low" not in part:
+            # No spread says nothing of the uncertainty.
+            margin = Z_95 * part["standard_error"].where(part["standard_error"] > 0)
+            low, high = part["reproduced"] - margin, part["reproduced"] + margin
+            part = part.assign(low=low, high=high)
         used = [", ".join(uses(*row)) for row in zip(part["model"], part["task"], strict=True)]
-        part = part.assign(low=low, high=high, uses=used)
+        part = part.assign(uses=used)
         parts.append(part.reindex(columns=list(TABLES["statistics"].columns)))
     return concat([part for part in parts if len(part)]) if any(map(len, parts)) else statistics
 
@@ -156,6 +159,8 @@ def _type_statistics(tables: Tables) -> Iterator[pd.DataFrame]:
         if name == "accuracies":
             rows["statistic"] = rows["task"] + ": greedy, " + rows["kind"] + " queries (%)"
             rows["standard_error"] = rows["sd"] / rows["n"] ** 0.5
+            spread = zip(rows["mean"], rows["sd"], rows["n"], strict=True)
+            rows[["low", "high"]] = [mean_interval(*row) for row in spread]
         rows = rows.iloc[pd.factorize(rows["statistic"])[0].argsort(kind="stable")]
         yield rows
 
