@@ -108,6 +108,39 @@ def test_an_error_names_the_argument(call: Any, message: str) -> None:
         call()
 
 
+BROKEN = [
+    biml.Episode((biml.Episode((), ()),), ()),  # type: ignore[arg-type]
+    biml.Episode((biml.Example("dax", ("RED",)),), EPISODE.queries),  # type: ignore[arg-type]
+    biml.Episode((), (biml.Example((1,), ("RED",)),)),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize("name", ["biases", "oracle", "oracle-slips"])
+@pytest.mark.parametrize("broken", BROKEN)
+def test_each_of_several_episodes_is_checked(name: str, broken: biml.Episode) -> None:
+    model = biml.symbolic(name)
+    for call in (model.respond, model.sample, model.log_prob):
+        with pytest.raises(biml.UsageError, match=r"^study\[1\] is Episode"):
+            call([EPISODE, broken])
+
+
+def test_options_hold_for_several_episodes_or_are_refused() -> None:
+    model = biml.symbolic("oracle")
+    one = model.log_prob(EPISODE, p_lapse=0.2)
+    (several,) = model.log_prob([EPISODE], p_lapse=0.2)
+    assert [scores.sum() for scores in several] == pytest.approx(one)
+    with pytest.raises(biml.UsageError, match="as_table"):
+        model.respond([EPISODE], as_table=True)
+
+
+def test_long_names_and_impossible_paths_are_shown_in_part() -> None:
+    with pytest.raises(biml.UsageError) as caught:
+        biml.episode_type("n" * 5000)
+    assert len(str(caught.value)) < 3000
+    with pytest.raises(biml.UsageError, match="no possible path"):
+        biml.read_episode("\ud800")
+
+
 def test_types_are_checked_to_their_depth() -> None:
     check_type("n", 3, int | None)
     check_type("pairs", (("a", 1), ("b", 2)), tuple[tuple[str, int], ...])

@@ -72,8 +72,11 @@ def check_type(name: str, value: Any, annotation: Any) -> None:
         wanted = " or ".join(names)
         raise UsageError(f"{name} is {shown}, but should be {wanted}")
     if isinstance(value, str | os.PathLike) and os.PathLike in map(_base, _options(annotation)):
-        parts = os.fsencode(value).split(os.fsencode(os.sep))
-        if b"\0" in os.fsencode(value) or max(map(len, parts)) > MAX_FILE_NAME:
+        try:
+            path = os.fsencode(value)
+        except UnicodeEncodeError:
+            path = b"\0"
+        if b"\0" in path or max(map(len, path.split(os.fsencode(os.sep)))) > MAX_FILE_NAME:
             raise UsageError(f"{name} is no possible path: {str(value)[:80]!r}…")
 
 

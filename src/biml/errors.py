@@ -98,4 +98,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str], option: str = "") -
     close = get_close_matches(name, names, 3)
     hint = f"did you mean {' or '.join(close)}? Choose" if close else "choose"
     where = f" ({option})" if option else ""
-    return UsageError(f"unknown {kind} {name!r}{where}; {hint} one of {', '.join(names) or 'none'}")
+    shown = repr(name if len(name) <= 80 else f"{name[:77]}...")
+    return UsageError(f"unknown {kind} {shown}{where}; {hint} one of {', '.join(names) or 'none'}")

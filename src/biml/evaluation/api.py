@@ -135,7 +135,7 @@ class Model:
     ) -> Any:
         """The most probable symbol at each step, cut at `max_length` symbols."""
         limit = self._limit(max_length)
-        if _is_episodes(study, query):
+        if _is_episodes(study, query, as_table):
             return self.responder.respond(study, max_length=limit)
         request = self._request(study, query)
         (responses,) = request.responder.respond([request.episode], max_length=limit)
@@ -174,7 +174,7 @@ class Model:
             "p_lapse": p_lapse,
         }
         limit = self._limit(max_length)
-        if _is_episodes(study, query):
+        if _is_episodes(study, query, as_table):
             return self.responder.sample(study, max_length=limit, **options)
         request = self._request(study, query)
         (samples,) = request.responder.sample([request.episode], max_length=limit, **options)
@@ -198,8 +198,11 @@ class Model:
             response: one per query; those of an `Episode` are its targets.
             p_lapse: probability that a symbol is a random one instead of the model's.
         """
-        if _is_episodes(study, query):
-            return self.responder.log_prob(study)
+        if _is_episodes(study, query, as_table):
+            return [
+                [apply_lapse(one, p_lapse, len(episode.pool or self.symbols) + 1) for one in of_it]
+                for episode, of_it in zip(study, self.responder.log_prob(study), strict=True)
+            ]
         if response is None and not isinstance(study, Episode):
             raise UsageError("log_prob takes study examples, a query and a response")
         request = self._request(study, query, response)
@@ -356,10 +359,16 @@ class _Request:
         )
 
 
-def _is_episodes(study: Any, query: Any) -> bool:
+def _is_episodes(study: Any, query: Any, as_table: bool) -> bool:
     """Whether the arguments are those of `Responder`: episodes and no query."""
     several = query is None and isinstance(study, list | tuple)
-    return several and all(isinstance(one, Episode) for one in study)
+    if not several or not all(isinstance(one, Episode) for one in study):
+        return False
+    for number, episode in enumerate(study):
+        check_type(f"study[{number}]", episode, Episode)
+    if as_table:
+        raise UsageError("as_table takes the study examples of one episode; for several, join them")
+    return True
 
 
 def _entries(name: str, value: Any) -> list[Any]:
