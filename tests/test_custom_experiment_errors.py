@@ -206,7 +206,7 @@ def test_an_existing_experiment_is_not_overwritten(capsys) -> None:
     assert main(["data", "import", path, "--study", "study.txt", "--dest", "file"]) == 2
     assert "file is not a folder" in capsys.readouterr().err
     # A bad table does not replace a good folder either.
-    table(GOOD, GOOD)
+    table(GOOD, (*GOOD[:3], "● ●"))
     assert "second time" in refused(capsys, path, "--study", "study.txt", "--overwrite")
     assert kept.read_text("utf-8") == text
 

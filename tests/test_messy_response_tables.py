@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,6 +124,62 @@ def excel() -> bytes:
     return out.getvalue()
 
 
+def excel_with_a_title() -> bytes:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.append(["README: the second sheet has the data"])
+    sheet = book.create_sheet("Data")
+    sheet["A1"] = "Experiment 3 – responses"
+    sheet.merge_cells("A1:D1")
+    for row in ([], [name.title() for name in HEADER], *map(list, ANSWERS), [], ["n = 2"]):
+        sheet.append(row)
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+def title_lines() -> bytes:
+    """As of E-Prime, or of programs that write comments."""
+    return ("C:\\data\\exp3.edat2\n# 4 rows, 2 people\n" + lines("\t", HEADER, *ANSWERS)).encode(
+        "utf-16"
+    )
+
+
+def r_table() -> bytes:
+    """Of `write.table`: blanks separate, and the numbers of the rows have no name."""
+    rows = [(str(n), *row) for n, row in enumerate(ANSWERS, 1)]
+    return "".join(" ".join(f'"{cell}"' for cell in row) + "\n" for row in (HEADER, *rows)).encode()
+
+
+def a_row_for_each_symbol() -> bytes:
+    rows = [
+        (who, item, query, str(place), symbol)
+        for who, item, query, response in ANSWERS
+        for place, symbol in enumerate(response.split(), 1)
+    ]
+    header = ("participant", "item", "query", "pos", "response")
+    return lines(",", header, *reversed(rows)).encode()
+
+
+def files_put_together() -> bytes:
+    return lines(",", HEADER, *ANSWERS[:2], HEADER, *ANSWERS[2:], *ANSWERS[2:]).encode()
+
+
+def queries_with_more_text() -> bytes:
+    """As of Google Forms, with other columns about the same queries."""
+    header = ("ID", "What is this: Blick twice", "RT", "2. blick then toma?", "Score")
+    rows = [("Ann", "▲-▲", "2.5", "●-▲", "2"), ("Bo/b", "▲-■", "2", "▲-●", "0")]
+    return lines(",", header, *rows).encode()
+
+
+def all_trials_of_jspsych() -> bytes:
+    rows = [("rt", "participant", "query", "response")]
+    rows.append(("12", "Ann", "<p>Welcome! Press any key.</p>", " "))
+    rows += [("9", who, query, json.dumps({"Q0": answer})) for who, _, query, answer in ANSWERS]
+    rows.append(("5", "Bo/b", "", json.dumps({"age": "25", "sex": "f"})))
+    return "".join(quoted(*row) for row in rows).encode()
+
+
 Table = tuple[Callable[[], bytes], dict[str, str], str, tuple[str, ...]]
 
 TABLES: list[Table] = [
@@ -142,6 +199,13 @@ TABLES: list[Table] = [
     (smile, {}, "error", ("out of JSON",)),
     (json_lines, {}, "error", ()),
     (excel, {}, "error", ("'Data'",)),
+    (excel_with_a_title, {}, "skip", ("Experiment 3", "'Data'", "1 with an empty query")),
+    (title_lines, {}, "error", ("exp3.edat2", "UTF-16", "tabs")),
+    (r_table, {}, "error", ("blanks", "numbers of the rows")),
+    (a_row_for_each_symbol, {"position": "pos"}, "error", ("8 rows of symbols are 4 responses",)),
+    (files_put_together, {}, "error", ("1 that repeat the names", "2 with the cells of a row")),
+    (queries_with_more_text, {"participant": "ID"}, "error", ("'2. blick then toma?'", "'▲-▲'")),
+    (all_trials_of_jspsych, {}, "skip", ("'<p>Welcome! Press any key.</p>'", "empty query")),
 ]
 
 
@@ -291,6 +355,46 @@ def test_symbols_that_look_like_missing_responses_are_kept() -> None:
     table = "participant,query,response\nAnn,blick twice,NA none\nBob,blick twice,NA\n"
     found = imported(table.encode(), study)
     assert [query.output for query in found.responses] == [("NA", "none"), ("NA",)]
+
+
+def test_symbols_of_one_letter_may_stand_without_blanks() -> None:
+    study = STUDY.replace("■", "r").replace("▲", "g").replace("●", "b")
+    table = "participant,query,response\nAnn,blick twice,\"['G', 'g']\"\nBob,blick twice,GR\n"
+    found = imported(table.encode(), study)
+    assert [query.output for query in found.responses] == [("g", "g"), ("g", "r")]
+    with pytest.raises(FormatError, match="unknown symbol 'gone'"):
+        imported(table.replace("GR", "gone").encode(), study)
+
+
+def test_accents_are_the_same_however_they_are_encoded() -> None:
+    study = unicodedata.normalize("NFC", STUDY.replace("■", "grün"))
+    table = unicodedata.normalize("NFD", "participant,query,response\nAnn,blick twice,GRÜN\n")
+    assert imported(table.encode(), study).responses[0].output == ("grün",)
+
+
+def test_positions_of_symbols_are_checked() -> None:
+    rows = "Ann,blick twice,1,▲\nAnn,blick twice,1,▲\nAnn,blick twice,last,▲\n"
+    table = f"participant,query,pos,response\n{rows}".encode()
+    with pytest.raises(FormatError, match="3: a second symbol at position 1") as caught:
+        imported(table, columns={"position": "pos"})
+    assert "'last' is not a number" in str(caught.value)
+
+
+def test_queries_of_other_words_are_left_out_only_on_demand() -> None:
+    table = "participant,query,response\nAnn,blick twice,▲ ▲\nAnn,Please wait,▲\n".encode()
+    with pytest.raises(FormatError, match="'Please wait' has no word of the study set"):
+        imported(table)
+    assert len(imported(table, missing="skip").responses) == 1
+    with pytest.raises(FormatError, match="unknown word 'twic'"):
+        imported(table.replace(b"Please wait", b"blick twic"), missing="skip")
+
+
+def test_a_hundred_thousand_columns_are_read_in_seconds() -> None:
+    names = ["x"] * 50_000 + [f"c{n}" for n in range(50_000)]
+    Path("t.csv").write_text(f"query,{','.join(names)}\nblick{',1' * 100_000}\n")
+    table = read_foreign_table("t.csv", ["query"])
+    assert table.columns[:4] == ["query", "x", "x (2)", "x (3)"]
+    assert len(table.columns) == 100_001
 
 
 def test_long_cells_and_odd_column_names_are_read(tmp_path: Path) -> None:

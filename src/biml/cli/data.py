@@ -55,14 +55,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY=NAME",
         help="names of columns in the table that are not recognised: query=Question, or, where "
-        "each query has a column, the query itself: 'dax fep=Q1'",
+        "each query has a column, the query itself: 'dax fep=Q1'; position=NAME joins the rows of "
+        "a table with one row for each symbol",
     )
     local.add_argument(
         "--missing",
         choices=("error", "skip"),
         default="error",
-        help="rows without a response or a query (empty, NA, don't know) are an error, or left "
-        "out; of an open-ended task, the whole participant (default: %(default)s)",
+        help="rows without a response (empty, NA, don't know) or a query (empty, or without a "
+        "word of the study file) are an error, or left out; of an open-ended task, the whole "
+        "participant (default: %(default)s)",
     )
     local.add_argument(
         "--dry-run",

@@ -9,9 +9,12 @@ import csv
 import io
 import json
 import re
+import unicodedata
 import zipfile
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 import pandas as pd
 
@@ -19,7 +22,9 @@ from biml.analysis.typed_tables import cell_text, read_parquet
 from biml.errors import BimlError, FormatError
 from biml.io import StrPath, read_bytes
 
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars", " ": "blanks"}
+
+TITLE_LINES = 20  # the names of columns are sought in so many
 
 OTHER_FORMATS = {
     b"\xd0\xcf\x11\xe0": "an Excel file of the older kind (.xls)",
@@ -39,6 +44,9 @@ END_OF_FILE = "END OF FILE"
 
 QUALTRICS_MARK = '{"ImportId":'
 """Begins a cell of the third header row of an export from Qualtrics; the second has questions."""
+
+
+_TITLES = "the lines above the names of the columns"
 
 
 @dataclass
@@ -72,8 +80,13 @@ def folded(name: str) -> str:
     >>> folded("Participant_ID "), folded("participant id")
     ('participant id', 'participant id')
     """
-    words = re.sub(r"[\W_]+", " ", name.casefold()).split() or name.split()
+    words = re.sub(r"[\W_]+", " ", same_case(name)).split() or name.split()
     return " ".join(words)
+
+
+def same_case(text: str) -> str:
+    """A text without differences of case, and of how its accents are encoded."""
+    return unicodedata.normalize("NFC", text.casefold())
 
 
 def read_foreign_table(path: StrPath, names: Collection[str]) -> ForeignTable:
@@ -117,18 +130,20 @@ def _table(
     source: str, header: Iterable[object], rows: Iterable[tuple[int, Iterable[object]]], unit: str
 ) -> ForeignTable:
     """A table with different names for its columns."""
-    columns: list[str] = []
+    columns: dict[str, None] = {}
+    counts: Counter[str] = Counter()
     for name in map(str.strip, map(str, header)):
-        unique, n = name, 2
+        unique = name
         while unique in columns:
-            unique, n = f"{name} ({n})", n + 1
-        columns.append(unique)
+            counts[name] += 1
+            unique = f"{name} ({counts[name] + 1})"
+        columns[unique] = None
     cells = [
         (number, dict(zip(columns, map(str, map(cell_text, row)), strict=True)))
         for number, row in rows
     ]
     filled = [(number, row) for number, row in cells if any(map(str.strip, row.values()))]
-    return ForeignTable(source, columns, filled, unit)
+    return ForeignTable(source, list(columns), filled, unit)
 
 
 def _decode(data: bytes, source: str) -> tuple[str, str]:
@@ -156,59 +171,71 @@ def _decode(data: bytes, source: str) -> tuple[str, str]:
 def _read_csv(text: str, source: str) -> ForeignTable:
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
     separator, skipped_lines = _separator(text)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    lines = io.StringIO(text, newline="")
+    titles = [line for line in islice(lines, skipped_lines) if line.strip() and "sep=" not in line]
+    reader = csv.reader(lines, delimiter=separator, strict=True)
     errors: list[FormatError] = []
-    header: list[str] = []
-    rows: list[tuple[int, list[str]]] = []
-    line, header_line = 0, 1
+    every: list[tuple[int, list[str]]] = []
     try:
-        for cells in reader:
-            line = reader.line_num
-            if line <= skipped_lines or not any(map(str.strip, cells)):
-                continue
-            if not header:
-                header, header_line = cells, line
-                continue
-            while len(cells) > len(header) and not cells[-1].strip():
-                cells.pop()
-            if END_OF_FILE in cells:
-                cells += [""] * (len(header) - len(cells))
-            if len(cells) == len(header):
-                rows.append((line, cells))
-            else:
-                problem = (
-                    f"{len(cells)} cells under {len(header)} column names; put a cell that "
-                    f"contains '{separator}' between double quotes"
-                )
-                errors.append(FormatError(problem, source=source, line=line))
+        every.extend((reader.line_num + skipped_lines, cells) for cells in reader)
     except csv.Error as error:
         problem = f"not a well-formed CSV row ({error}); is a double quote missing or single?"
+        line = every[-1][0] if every else skipped_lines
         errors.append(FormatError(problem, source=source, line=line + 1))
-    table = _table(source, header, rows, "line")
+        if len(every) < 2:
+            raise errors[0] from None
+    filled = [(line, cells) for line, cells in every if any(map(str.strip, cells))]
+    (header_line, header), *rows = filled or [(1, [])]
+    # R numbers the rows, without a name of that column.
+    firsts = [cells[0] for _, cells in rows if len(cells) == len(header) + 1]
+    has_row_names = bool(rows) and firsts == [str(n) for n in range(1, len(rows) + 1)]
+    if has_row_names:
+        header = ["", *header]
+    fitting = []
+    for line, cells in rows:
+        while len(cells) > len(header) and not cells[-1].strip():
+            cells.pop()
+        if END_OF_FILE in cells:
+            cells += [""] * (len(header) - len(cells))
+        if len(cells) == len(header):
+            fitting.append((line, cells))
+            continue
+        problem = (
+            f"{len(cells)} cells under {len(header)} column names; put a cell that contains "
+            f"'{separator}' between double quotes"
+        )
+        errors.append(FormatError(problem, source=source, line=line))
+    table = _table(source, header, fitting, "line")
     table.errors, table.header = errors, header_line
     if separator != ",":
         table.notes.append(f"the cells are separated by {SEPARATORS[separator]}")
+    if titles:
+        table.notes.append(f"{_TITLES} ({titles[0].strip()[:60]}) were left out")
+    if has_row_names:
+        table.notes.append("the first cells are the numbers of the rows (as R writes them)")
     return table
 
 
 def _separator(text: str) -> tuple[str, int]:
     """The separator of cells, and the number of lines above the names of columns.
 
-    It is the one that Excel's line `sep=;` names, or else the one that makes most names.
+    It is the one that Excel's line `sep=;` names, or else the one that makes most names. A line
+    with one cell alone, or that begins with `#`, is a title if names follow.
     """
-    number = 0
-    for number, line in enumerate(text.splitlines()):
-        if line.strip(' ,;\t|"') and not line.startswith("sep="):
-            break
+    for number, line in enumerate(islice(io.StringIO(text, newline=""), TITLE_LINES)):
         if line.startswith("sep=") and line[4:5] in SEPARATORS:
             return line[4:5], number + 1
-    else:
-        return ",", number
+        separator = max(SEPARATORS, key=lambda separator: _count_names(line, separator))
+        if not line.startswith("#") and _count_names(line, separator) > 1:
+            return separator, number
+    return ",", 0
 
-    def names(separator: str) -> int:
-        return len(next(csv.reader([line], delimiter=separator)))
 
-    return max(SEPARATORS, key=names), number
+def _count_names(line: str, separator: str) -> int:
+    """How many columns a line names; blanks separate names between quotes only (as R writes)."""
+    if separator == " " and not re.fullmatch(r'"[^"]*"( "[^"]*")+', line.strip()):
+        return 0
+    return sum(map(bool, map(str.strip, next(csv.reader([line], delimiter=separator), []))))
 
 
 def _is_excel(data: bytes) -> bool:
@@ -231,14 +258,23 @@ def _read_excel(data: bytes, source: str) -> ForeignTable:
         ) from None
     except Exception as error:  # openpyxl has no common class of errors for damaged files
         raise FormatError(f"a damaged Excel file ({error})", source=source) from None
-    name, sheet = next(((n, s) for n, s in sheets.items() if not s.empty), ("", pd.DataFrame()))
-    rows = ((n, row) for n, row in enumerate(sheet.itertuples(index=False, name=None), 1))
-    filled = ((n, row) for n, row in rows if any(str(cell_text(cell)).strip() for cell in row))
-    number, header = next(filled, (1, ()))
-    table = _table(source, map(cell_text, header), filled, "row")
+    filled = [(n, s) for n, s in sheets.items() if not s.empty] or [("", pd.DataFrame())]
+    name, sheet = next(((n, s) for n, s in filled if s.shape[1] > 1), filled[0])
+    counted = [
+        (n, row, sum(bool(str(cell_text(cell)).strip()) for cell in row))
+        for n, row in enumerate(sheet.itertuples(index=False, name=None), 1)
+    ]
+    rows = [(n, row) for n, row, count in counted if count]
+    counts = [count for *_, count in counted if count][:TITLE_LINES]
+    titles = next((place for place, count in enumerate(counts) if count > 1), 0)
+    number, header = rows[titles] if rows else (1, ())
+    table = _table(source, map(cell_text, header), rows[titles + 1 :], "row")
     table.header = number
+    if titles:
+        (title,) = (text for cell in rows[0][1] if (text := str(cell_text(cell)).strip()))
+        table.notes.append(f"{_TITLES} ({title[:60]}) were left out")
     if len(sheets) > 1:
-        table.notes.append(f"read the sheet '{name}', the first of {len(sheets)}")
+        table.notes.append(f"read the sheet '{name}', the first table of {len(sheets)} sheets")
     return table
 
 
@@ -335,7 +371,7 @@ def _with_nested_records(table: ForeignTable, names: Collection[str]) -> Foreign
 
 
 def _drop_header_rows(table: ForeignTable) -> None:
-    """Take the second and third header row of Qualtrics away; the second has the questions."""
+    """Take the second (with the questions) and third of Qualtrics away, and repeated ones."""
     for n, (_, row) in enumerate(table.rows[:2]):
         if any(cell.startswith(QUALTRICS_MARK) for cell in row.values()):
             table.labels = table.rows[0][1] if n else {}
@@ -343,7 +379,15 @@ def _drop_header_rows(table: ForeignTable) -> None:
                 f"{n + 1} further header rows (as Qualtrics writes them) were left out"
             )
             del table.rows[: n + 1]
-            return
+            break
+    names = [(number, row) for number, row in table.rows if _is_header(row)]
+    if names:
+        table.rows = [(number, row) for number, row in table.rows if not _is_header(row)]
+        table.notes.append(f"rows left out: {len(names):,} that repeat the names of the columns")
+
+
+def _is_header(row: Mapping[str, str]) -> bool:
+    return all(cell.strip() == name for name, cell in row.items())
 
 
 def json_response(text: str) -> str:
