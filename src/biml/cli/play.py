@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> None:
     }
     any_host = args.host in ("0.0.0.0", "::")
     playground = Playground(models, People(data))
+    playground.warm_up()
     app = make_play_app(playground, None if any_host else LOCAL_HOSTS | {args.host})
 
     def announce(address: str) -> None:

@@ -21,6 +21,7 @@ from biml.episodes.transforms import rename
 from biml.errors import BimlError, UsageError, unknown_name
 from biml.evaluation.api import Model
 from biml.evaluation.consistent_grammars import find_readings
+from biml.evaluation.network import NetworkResponder
 from biml.evaluation.trace import Trace
 from biml.grammar import Grammar
 from biml.grammar.meta_grammar import COLOURS
@@ -58,7 +59,7 @@ class Task(Request):
     )
     query: Text = Field(description="words, such as 'dax fep'")
     pool: Text | None = Field(
-        None, description="the symbols that a response may use; by default all"
+        default=None, description="the symbols that a response may use; by default all"
     )
 
     def episode(self, *responses: str) -> Episode:
@@ -74,9 +75,9 @@ class Task(Request):
 
 
 class ModelTask(Task):
-    models: list[Text] | None = Field(None, max_length=20, description="by default all")
+    models: list[Text] | None = Field(default=None, max_length=20, description="by default all")
     grammar: str | None = Field(
-        None, max_length=5000, description="rules, one a line; only for symbolic models"
+        default=None, max_length=5000, description="rules, one a line; only for symbolic models"
     )
 
     def episode(self, *responses: str) -> Episode:
@@ -85,33 +86,33 @@ class ModelTask(Task):
 
 
 class RespondRequest(ModelTask):
-    k: int = Field(5, ge=1, le=20, description="number of responses")
-    attention: bool = Field(False, description="add the attention of the first response")
-    max_length: int = Field(10, ge=1, le=MAX_TOKENS, description="symbols of a response")
+    k: int = Field(default=5, ge=1, le=20, description="number of responses")
+    attention: bool = Field(default=False, description="add the attention of the first response")
+    max_length: int = Field(default=10, ge=1, le=MAX_TOKENS, description="symbols of a response")
 
 
 class SampleRequest(ModelTask):
-    n: int = Field(10, ge=1, le=1000, description="number of samples")
-    seed: int = Field(0, ge=0, le=2**31)
-    p_lapse: float = Field(0.0, ge=0, le=1, description="lapse rate")
-    max_length: int = Field(10, ge=1, le=MAX_TOKENS, description="symbols of a response")
+    n: int = Field(default=10, ge=1, le=1000, description="number of samples")
+    seed: int = Field(default=0, ge=0, le=2**31)
+    p_lapse: float = Field(default=0.0, ge=0, le=1, description="lapse rate")
+    max_length: int = Field(default=10, ge=1, le=MAX_TOKENS, description="symbols of a response")
 
 
 class LogProbRequest(ModelTask):
     responses: list[Text] = Field(min_length=1, max_length=100)
-    p_lapse: float = Field(0.0, ge=0, le=1, description="lapse rate")
+    p_lapse: float = Field(default=0.0, ge=0, le=1, description="lapse rate")
 
 
 class ReadingsRequest(Task):
-    seconds: float = Field(2.0, gt=0, le=10, description="time limit of the search")
+    seconds: float = Field(default=2.0, gt=0, le=10, description="time limit of the search")
 
 
 class EpisodeRequest(Request):
     """The gold episode, a random one, or one in the text of an episode file."""
 
     source: Literal["gold", "random", "text"]
-    seed: int = Field(0, ge=0, le=2**31)
-    text: str = Field("", max_length=100_000)
+    seed: int = Field(default=0, ge=0, le=2**31)
+    text: str = Field(default="", max_length=100_000)
 
 
 class ResponseProbability(BaseModel):
@@ -215,6 +216,18 @@ class Playground:
     def __post_init__(self) -> None:
         self._locks = {name: Lock() for name in self.models}
         self._workers = ThreadPoolExecutor(max(1, min(available_cores(), len(self.models))))
+
+    @property
+    def networks(self) -> list[str]:
+        """The models that are networks, and so have attention."""
+        return [n for n, m in self.models.items() if isinstance(m.responder, NetworkResponder)]
+
+    def warm_up(self) -> None:
+        """Do what takes longer the first time."""
+        gold = load_episode(EpisodeRequest(source="gold"))
+        query, _ = gold.queries[0]
+        self.respond(RespondRequest(study=gold.study, query=query, attention=True))
+        self.readings(ReadingsRequest(study=gold.study, query=query))
 
     def respond(self, request: RespondRequest) -> list[ModelResponses]:
         episode = request.episode()

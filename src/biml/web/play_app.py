@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, JSONResponse
 
 from biml.episodes.palette import Palette
 from biml.errors import BimlError
-from biml.grammar.meta_grammar import COLOURS, WORDS
+from biml.grammar.meta_grammar import COLOURS
 from biml.version import __version__
 from biml.vocabulary import UNDEFINED
 from biml.web.pages import Pages
@@ -57,10 +57,9 @@ def make_play_app(playground: Playground, hosts: frozenset[str] | None = LOCAL_H
         return pages.render(
             request,
             "play.html",
-            models=list(playground.models),
             settings={
                 "models": list(playground.models),
-                "words": WORDS,
+                "networks": playground.networks,
                 "symbols": COLOURS,
                 "looks": {s: look.model_dump() for s, look in symbol_looks([*COLOURS]).items()},
                 "has_people": bool(playground.people.episodes),

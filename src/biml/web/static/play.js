@@ -74,9 +74,11 @@ function task() {
 function modelTask() {
   const body = task();
   if (state.grammar) body.grammar = state.grammar;
-  if (state.models) body.models = tokens(state.models);
   return body;
 }
+
+const shownModels = () => (state.models ? tokens(state.models) : settings.models);
+const isTraced = (name) => settings.networks.includes(name);
 
 // One update at a time: a change during one starts another afterwards, with the latest state.
 let running = false;
@@ -115,17 +117,21 @@ async function refresh() {
     await ensureLooks();
     return;
   }
-  const people = settings.has_people ? post("people", task()) : null;
-  const [models, readings, found] = await Promise.all([
-    post("respond", { ...modelTask(), attention: true, k: 4 }),
+  const chosen = shownModels();
+  const traced = chosen.find((name) => name === focus?.model) ?? chosen.find(isTraced);
+  const respond = (names, attention) =>
+    names.length ? post("respond", { ...modelTask(), models: names, attention, k: 4 }) : [];
+  const [first, others, readings, people] = await Promise.all([
+    respond(traced ? [traced] : [], true),
+    respond(chosen.filter((name) => name !== traced), false),
     post("readings", task()),
-    people,
+    settings.has_people ? post("people", task()) : null,
   ]);
-  results = { models, readings, people: found };
-  const shown = models.find((one) => one.model === focus?.model && one.attention);
-  const first = shown ?? models.find((one) => one.attention);
-  const row = shown && focus.row !== null && focus.row < first.attention.rows.length ? focus.row : null;
-  focus = first ? { model: first.model, response: first.responses[0].response, row, attention: first.attention } : null;
+  const of = new Map([...first, ...others].map((one) => [one.model, one]));
+  results = { models: chosen.map((name) => of.get(name)), readings, people };
+  const [{ responses, attention }] = first.length ? first : [{}];
+  const row = focus && focus.row < attention?.rows.length ? focus.row : null;
+  focus = attention ? { model: traced, response: responses[0].response, row, attention } : null;
   await ensureLooks();
 }
 
@@ -352,7 +358,7 @@ function modelCard(one) {
   }
   const list = element("ol");
   for (const { response, probability } of one.responses) {
-    const row = one.attention ? symbolButtons(one, response) : dots(response);
+    const row = isTraced(one.model) ? symbolButtons(one, response) : dots(response);
     list.append(answerLine(row, probability, percent(probability), tagOf(response)));
   }
   const rest = 1 - one.responses.reduce((sum, each) => sum + each.probability, 0);
@@ -384,10 +390,11 @@ function symbolButtons(one, response) {
 async function attend(one, response, row) {
   const index = [...document.querySelectorAll("button.dot")].indexOf(document.activeElement);
   let attention = one.attention;
-  if (response !== one.responses[0].response) {
+  if (!attention || response !== one.responses[0].response) {
     const body = { ...modelTask(), models: [one.model], responses: [response] };
     try {
       [{ attention }] = await post("trace", body);
+      if (!attention) return say(`${one.model}: its attention is not recorded`);
     } catch (error) {
       return say(error.message);
     }
