@@ -15,7 +15,7 @@ from biml.networks.registry import ARCHITECTURES
 from fakes.human_data import published_folder, write_human_data
 from fakes.released_checkpoint import write_released_checkpoint
 
-pytest_plugins = ["fakes.postgresql", "fakes.reproduction", "fakes.results"]
+pytest_plugins = ["fakes.browser", "fakes.postgresql", "fakes.reproduction", "fakes.results"]
 
 GROUPS = {
     "test_report_browser.py": "report_folder",

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 
 Scope = MutableMapping[str, Any]
@@ -64,10 +65,7 @@ class Protection:
             status, text = problem
             await PlainTextResponse(text, status)(scope, receive, sending)
             return
-        try:
-            await self.app(scope, _limited(receive), sending)
-        except _BodyTooLargeError:
-            await PlainTextResponse(TOO_LARGE, 413)(scope, receive, sending)
+        await self.app(scope, _limited(receive), sending)
 
     def _problem(self, scope: Scope) -> tuple[int, str] | None:
         """The status and text of a refusal."""
@@ -96,10 +94,6 @@ def is_cross_site(headers: Headers) -> bool:
     return headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
 
 
-class _BodyTooLargeError(Exception):
-    pass
-
-
 def _limited(receive: Receive) -> Receive:
     """Count the bytes of a body, whose length may be unknown at its beginning."""
     received = 0
@@ -109,7 +103,7 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         received += len(message.get("body", b""))
         if received > MAX_BODY:
-            raise _BodyTooLargeError
+            raise HTTPException(413, TOO_LARGE)
         return message
 
     return limited
