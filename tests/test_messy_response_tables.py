@@ -109,6 +109,35 @@ def smile() -> bytes:
     return json.dumps(people).encode()
 
 
+def web_experiment() -> bytes:
+    """Nested records of the authors' web experiment, in the names of the study file."""
+
+    def record(phase: str, query: str, response: str) -> dict[str, object]:
+        return {
+            "phase": phase,
+            "abs_input": query,
+            "raw_input": "zup fep",
+            "abs_target": "■",
+            "raw_target": "#ce9fcf",
+            "abs_response": response,
+            "raw_response": "color:#ce9fcf;",
+            "correct": True,
+            "cycle": 1 if phase == "response_train" else -1,
+            "learning_stage": 0,
+            "rt": 5715,
+        }
+
+    people = []
+    for who in ("Ann", "Bo/b"):
+        records = [record("test", query, text) for name, _, query, text in ANSWERS if name == who]
+        records += [record("response_train", "wug twice", "■"), record("test", "wug", "■")]
+        page = {"visit_0": {"data": records, "timestamps": [1, 2]}}
+        quiz = {"visit_0": {"data": [{"phase": "instructionsQuiz", "questions": [{"id": "q1"}]}]}}
+        data = {"seedID": "x", "trialNum": 0, "pageData_quiz": quiz, "pageData_exp": page}
+        people.append({"id": who, "data": data})
+    return json.dumps(people).encode()
+
+
 def json_lines() -> bytes:
     rows = [dict(zip(HEADER, row, strict=True)) for row in ANSWERS]
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
@@ -198,6 +227,7 @@ TABLES: list[Table] = [
     ),
     (smile, {}, "error", ("out of JSON",)),
     (json_lines, {}, "error", ()),
+    (web_experiment, {}, "error", ("web experiment; 2 of other", "2 with a study example")),
     (excel, {}, "error", ("'Data'",)),
     (excel_with_a_title, {}, "skip", ("Experiment 3", "'Data'", "1 with an empty query")),
     (title_lines, {}, "error", ("exp3.edat2", "UTF-16", "tabs")),

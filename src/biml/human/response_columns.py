@@ -19,6 +19,7 @@ from biml.human.foreign_tables import (
     read_foreign_table,
     same_case,
 )
+from biml.human.web_experiment import QUERY_NAMES, recognise_web_experiment
 from biml.vocabulary import UNDEFINED
 
 RESPONSE_TABLE_COLUMNS = ("item", "participant", "query", "response")
@@ -94,7 +95,8 @@ def read_response_rows(
     queries = dict.fromkeys(query.input for episode in study for query in episode.queries)
     chosen = _keys(columns, queries)
     names = [chosen.get(name, name) for name in ("query", "response")]
-    table = read_foreign_table(path, [*names, *map(" ".join, queries)])
+    table = read_foreign_table(path, [*names, *QUERY_NAMES, *map(" ".join, queries)])
+    has_catch_trials = recognise_web_experiment(table)
     found = {key: _column(table, name) for key, name in chosen.items()}
     for name in RESPONSE_TABLE_COLUMNS:
         found |= {} if name in found else _named_alike(table, name)
@@ -108,6 +110,8 @@ def read_response_rows(
     if absent := [name for name in required if name not in found]:
         raise _lacking(table, absent, found, queries)
     reader = _RowReader(table, study, found, by_query, items or {}, missing)
+    if has_catch_trials:
+        reader.catch_trials = {example.input for episode in study for example in episode.study}
     read = reader.read()
     used = {*found.values(), *by_query.values()}
     read.ignored = tuple(name for name in table.columns if name and name not in used)
@@ -233,6 +237,7 @@ class _RowReader:
         self.skipped: Counter[str] = Counter()
         self.respelled: list[str] = []
         self.n_json = 0
+        self.catch_trials: set[tuple[str, ...]] = set()
 
     def read(self) -> ResponseRows:
         found = ResponseRows(notes=list(self.table.notes), errors=list(self.table.errors))
@@ -289,6 +294,9 @@ class _RowReader:
         self.n_json += text != response.strip()
         symbols = self._spelled(self.symbols, text)
         if self._is_missing("response", text, symbols, place):
+            return None
+        if words in self.catch_trials:
+            self.skipped["a study example as the query (catch trials)"] += 1
             return None
         query = " ".join(words)
         item = self._cell(cells, "item") if "item" in self.columns else self.items.get(words, query)
