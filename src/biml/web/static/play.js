@@ -7,7 +7,7 @@ const $ = (id) => document.getElementById(id);
 const tokens = (text) => text.split(/\s+/).filter(Boolean);
 const looks = { ...settings.looks };
 
-const EMPTY = { title: "", study: [], query: "", queries: [], pool: "", grammar: "", models: "" };
+const EMPTY = { title: "", study: [], query: "", queries: [], pool: "", grammar: "" };
 let state = { ...EMPTY };
 let results = { models: [], readings: null, people: null };
 let focus = null; // whose attention is shown: {model, response, row}; row null: of the whole response
@@ -27,7 +27,7 @@ function readAddress() {
   const given = new URLSearchParams(location.hash.slice(1));
   const text = (name) => given.get(name) ?? "";
   const read = { study: textToPairs(text("study")), queries: textToPairs(text("queries")) };
-  for (const name of ["title", "query", "pool", "grammar", "models"]) read[name] = text(name);
+  for (const name of ["title", "query", "pool", "grammar"]) read[name] = text(name);
   return { ...EMPTY, ...read };
 }
 
@@ -77,7 +77,6 @@ function modelTask() {
   return body;
 }
 
-const shownModels = () => (state.models ? tokens(state.models) : settings.models);
 const isTraced = (name) => settings.networks.includes(name);
 
 // One update at a time: a change during one starts another afterwards, with the latest state.
@@ -85,7 +84,6 @@ let running = false;
 let changed = false;
 
 function update() {
-  writeAddress();
   changed = true;
   if (!running) run();
 }
@@ -94,6 +92,7 @@ async function run() {
   running = true;
   while (changed) {
     changed = false;
+    writeAddress();
     $("results").setAttribute("aria-busy", "true");
     try {
       await refresh();
@@ -105,7 +104,6 @@ async function run() {
     $("results").setAttribute("aria-busy", "false");
     renderResults();
     renderAttention();
-    document.dispatchEvent(new Event("updated"));
   }
   running = false;
 }
@@ -117,18 +115,17 @@ async function refresh() {
     await ensureLooks();
     return;
   }
-  const chosen = shownModels();
-  const traced = chosen.find((name) => name === focus?.model) ?? chosen.find(isTraced);
+  const traced = focus?.model ?? settings.networks[0];
   const respond = (names, attention) =>
     names.length ? post("respond", { ...modelTask(), models: names, attention, k: 4 }) : [];
   const [first, others, readings, people] = await Promise.all([
     respond(traced ? [traced] : [], true),
-    respond(chosen.filter((name) => name !== traced), false),
+    respond(settings.models.filter((name) => name !== traced), false),
     post("readings", task()),
     settings.has_people ? post("people", task()) : null,
   ]);
   const of = new Map([...first, ...others].map((one) => [one.model, one]));
-  results = { models: chosen.map((name) => of.get(name)), readings, people };
+  results = { models: settings.models.map((name) => of.get(name)), readings, people };
   const [{ responses, attention }] = first.length ? first : [{}];
   const row = focus && focus.row < attention?.rows.length ? focus.row : null;
   focus = attention ? { model: traced, response: responses[0].response, row, attention } : null;
@@ -478,11 +475,12 @@ function renderAttention() {
 
 // --- tools
 
-async function load(request) {
+async function load(request, fileName) {
   try {
-    const loaded = await post("episode", request);
-    const query = loaded.queries[0]?.[0] ?? "";
-    setState({ ...EMPTY, models: state.models, ...loaded, query, pool: loaded.pool ?? "", grammar: loaded.grammar ?? "" });
+    const { study, queries, pool, grammar, ...loaded } = await post("episode", request);
+    const title = fileName ?? loaded.title;
+    const query = queries[0]?.[0] ?? "";
+    setState({ title, study, queries, query, pool: pool ?? "", grammar: grammar ?? "" });
   } catch (error) {
     say(error.message);
   }
@@ -499,15 +497,13 @@ function setState(next) {
 
 $("gold").addEventListener("click", () => load({ source: "gold" }));
 $("random").addEventListener("click", () => load({ source: "random", seed: Math.floor(Math.random() * 1e6) }));
-$("clear").addEventListener("click", () => setState({ ...EMPTY, models: state.models }));
+$("clear").addEventListener("click", () => setState({ ...EMPTY, study: [] }));
 $("open").addEventListener("keydown", (event) => {
   if (event.key === "Enter" || event.key === " ") $("file").click();
 });
 $("file").addEventListener("change", async () => {
   const [file] = $("file").files;
-  if (file) await load({ source: "text", text: await file.text() });
-  if (file && !state.title) state.title = file.name;
-  $("episode-title").textContent = state.title;
+  if (file) await load({ source: "text", text: await file.text() }, file.name);
   $("file").value = "";
 });
 $("link").addEventListener("click", async () => {
