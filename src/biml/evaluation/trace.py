@@ -73,6 +73,8 @@ def trace_attention(responder: Responder, episode: Episode, original: Episode) -
     if not isinstance(responder, NetworkResponder):
         raise UsageError("only a network has attention")
     network = responder.network
+    if network.vocabulary.output.sequences:
+        raise UsageError("attention is not recorded for tokens that stand for several symbols")
     batch = network.collate([episode]).to(next(network.parameters()).device)
     tokens = network.attended_tokens(batch)[0].tolist()
     with inference_mode(network, 1), record_attention() as records:
