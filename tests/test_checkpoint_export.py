@@ -124,7 +124,8 @@ def test_an_export_for_the_published_code_is_read_as_it_reads(tmp_path: Path) ->
     network = Seq2SeqTransformer(
         Seq2SeqConfig(2, 1, 8, 16, 2), Vocabulary.from_words_and_symbols(WORDS, COLOURS), seed=4
     )
-    log = [{"step": 1, "lr": 0.1, "train_loss": 2.0, "val_loss": 3.0}, {"step": 2, "lr": 0.1}]
+    log = [{"step": 1, "episodes": 5, "lr": 0.1, "train_loss": 2.0, "val_loss": 3.0}]
+    log += [{"step": 2, "episodes": 10, "lr": 0.1}]
     info = {"step": 7, "best_val_loss": None, "options": {"nepochs": 3, "batch_size": 5}}
     training = {"optimizer": {}, "record": {"history": log}}
     contents = checkpoint.checkpoint_of(network, "algebraic", info=info, training=training)

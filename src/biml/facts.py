@@ -40,6 +40,9 @@ TEXT = Kind("a text", lambda value: isinstance(value, str) and len(value) <= MAX
 WHOLE = Kind("a whole number", _is_whole)
 COUNT = Kind("a whole number, at least 0", lambda value: _is_whole(value) and value >= 0)
 NUMBER = Kind("a number", lambda value: isinstance(value, float) or _is_whole(value))
+AMOUNT = Kind(
+    "a number, at least 0", lambda value: NUMBER.accepts(value) and 0 <= value < float("inf")
+)
 FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 SCALAR = Kind(
     "a number, a text, true or false",
@@ -54,7 +57,7 @@ OPTIONS = {
     EACH: SCALAR,
 }
 
-_COSTS = {"step": COUNT, "episodes": COUNT, "minutes": NUMBER, "seconds": NUMBER}
+_COSTS = {"step": COUNT, "episodes": COUNT, "minutes": AMOUNT, "seconds": AMOUNT}
 
 _MACHINE = {"hardware": TEXT, "torch": TEXT, "command": TEXT}
 
@@ -101,6 +104,21 @@ INFO = {
     ],
 }
 
+TRAINING = {
+    "step!": COUNT,
+    "optimizer!": {},
+    "options!": OPTIONS,
+    "data!": TEXT,
+    "recipe": TEXT,
+    "record!": {
+        "history!": LOG,
+        "loss_count": COUNT,
+        **dict.fromkeys(("loss_sum", "best", "seconds"), AMOUNT),
+        "ancestors": PARENTS,
+    },
+}
+"""What a run is resumed from; the tensors of `optimizer` are checked against the network's."""
+
 VOCABULARY = {"input!": [TEXT], "output!": [TEXT]}
 
 CHECKPOINT = {
@@ -112,6 +130,7 @@ CHECKPOINT = {
     "info": INFO,
     "card": CARD,
     "history": LOG,
+    "training": {key.removesuffix("!"): kind for key, kind in TRAINING.items()},
 }
 """What a card beside a safetensors file holds, and a native checkpoint beside its tensors."""
 
@@ -119,7 +138,7 @@ CHECKPOINT = {
 def check_facts(value: Any, schema: Schema, source: str) -> None:
     """Raise a FormatError that lists what does not agree with a schema.
 
-    >>> check_facts({"step": 3, "episodes": None, "lr": "x"}, LOG[0], "a.jsonl")
+    >>> check_facts({"step": 3, "episodes": 6, "lr": "x"}, LOG[0], "a.jsonl")
     Traceback (most recent call last):
     biml.errors.FormatError: a.jsonl: lr is 'x', but should be a number
     """
@@ -151,7 +170,7 @@ def _problems_of_keys(
     prefix = f"{where}." if where else ""
     kinds = {key.removesuffix("!"): kind for key, kind in schema.items()}
     for key in schema:
-        if key.endswith("!") and key[:-1] not in value:
+        if key.endswith("!") and value.get(key[:-1]) is None:
             yield f"{prefix}{key[:-1]} is missing"
     for key, item in value.items():
         kind = kinds.get(key, kinds.get(EACH)) if isinstance(key, str) else None

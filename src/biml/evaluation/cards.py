@@ -132,7 +132,7 @@ def _find_parent_file(parent: Mapping[str, Any], path: Path) -> Path | None:
 
 def _stored_log(contents: Mapping[str, Any]) -> list[LogEntry]:
     """The history in a checkpoint; of a published one, its `train_tracker`."""
-    record = contents.get("training", {}).get("record", {})
+    record = (contents.get("training") or {}).get("record") or {}
     if log := record.get("history") or contents.get("history"):
         return current_log(log)
     info = contents.get("info") or {}

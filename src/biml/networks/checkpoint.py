@@ -103,7 +103,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     contents = safe_torch_load(path)
     if "nets_state_dict" in contents:
         contents = checkpoint_dict(**convert_mlc_checkpoint(contents, str(path)))
-    facts = {key: value for key, value in contents.items() if key not in ("weights", "training")}
+    facts = {key: value for key, value in contents.items() if key != "weights"}
     check_facts(facts, CHECKPOINT, str(path))
     return validate(contents, str(path))
 

@@ -1,7 +1,7 @@
 """Optimisers: AdamW, and Muon with AdamW, each driven by one learning rate."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -142,8 +142,8 @@ class AdamW:
     def state_dict(self) -> dict[str, Any]:
         return self._adamw.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._adamw.load_state_dict(state)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        _restore(self._adamw, state, _ADAMW_STATE)
 
 
 class MuonAdamW:
@@ -172,9 +172,9 @@ class MuonAdamW:
     def state_dict(self) -> dict[str, Any]:
         return {"muon": self._muon.state_dict(), "adamw": self._adamw.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._muon.load_state_dict(state["muon"])
-        self._adamw.load_state_dict(state["adamw"])
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        _restore(self._muon, state.get("muon"), ("momentum_buffer",))
+        _restore(self._adamw, state.get("adamw"), _ADAMW_STATE)
 
 
 OPTIMIZERS: dict[str, type[AdamW] | type[MuonAdamW]] = {"adamw": AdamW, "muon": MuonAdamW}
@@ -191,6 +191,39 @@ def muon_param_groups(network: EpisodeNetwork) -> tuple[list[Parameter], list[Pa
     for name, weights in network.named_parameters():
         (matrices if weights.ndim == 2 and name not in ends else rest).append(weights)
     return matrices, rest
+
+
+_ADAMW_STATE = ("step", "exp_avg", "exp_avg_sq")
+
+
+def _restore(optimizer: Optimizer, saved: Any, names: Sequence[str]) -> None:
+    """Restore the state of each parameter; a ValueError names a tensor that does not fit.
+
+    The settings of the groups are those of the run's options, so that saved ones are not read.
+    """
+    parameters = [weights for group in optimizer.param_groups for weights in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {number: {} for number in range(len(parameters))}
+    for number, weights in enumerate(parameters):
+        for name in names:
+            value = saved
+            for key in ("state", number, name):
+                value = value.get(key) if isinstance(value, Mapping) else None
+            shape = torch.Size() if name == "step" else weights.shape
+            if not _fits(value, shape, signed=name not in ("step", "exp_avg_sq")):
+                raise ValueError(
+                    f"optimizer: state[{number}].{name} is not a tensor of {list(shape)} finite "
+                    "numbers that fit the network"
+                )
+            state[number][name] = value.clone(memory_format=torch.contiguous_format)
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _fits(value: Any, shape: torch.Size, *, signed: bool) -> bool:
+    plain = isinstance(value, Tensor) and value.layout == torch.strided
+    if not plain or value.shape != shape or not value.is_floating_point():
+        return False
+    return bool(value.isfinite().all()) and (signed or bool((value >= 0).all()))
 
 
 def _step_with_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -16,7 +16,8 @@ from biml.episodes.datasets import EpisodeDataset
 from biml.episodes.episode import Example
 from biml.episodes.text_format import write_episode
 from biml.errors import BimlError, FormatError, UsageError
-from biml.io import atomic_write
+from biml.facts import LOG, TRAINING, check_facts
+from biml.io import atomic_write, read_text
 from biml.networks.base import EpisodeNetwork
 from biml.networks.checkpoint import (
     checkpoint_of,
@@ -40,7 +41,8 @@ FAR_INDEX = 10**9  # of a training episode beyond any curriculum
 LogEntry = dict[str, float | None]
 """One line of the log: step, episodes, lr, train_loss, gradient_norm, episodes_per_second, seconds,
 and after a validation val_loss, accuracy_study and accuracy_novel (percent of exact answers to
-study-example and to novel queries)."""
+study-example and to novel queries), and val_in_training, 1, if the model is trained on the people's
+responses that validate it."""
 
 _FORMER_KEYS = {"accuracy_copied": "accuracy_study"}
 
@@ -109,12 +111,13 @@ def current_log(log: Iterable[Mapping[str, Any]]) -> list[LogEntry]:
 def read_log(path: Path) -> list[LogEntry]:
     """Read a log file; a last line that was cut short is skipped."""
     entries: list[Mapping[str, Any]] = []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_text(path).splitlines()
     for number, line in enumerate(lines, 1):
         value: Any = None
-        with suppress(json.JSONDecodeError):
+        with suppress(ValueError, RecursionError):
             value = json.loads(line)
         if isinstance(value, dict):
+            check_facts(value, LOG[0], f"{path}, line {number}")
             entries.append(value)
         elif number < len(lines):
             raise FormatError("not a line of a training log", source=str(path), line=number)
@@ -269,7 +272,7 @@ class RunStart:
             return
         try:
             train_step.load_state_dict(self.checkpoint["training"])
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        except ValueError as error:
             raise _unreadable_error(error, self.source) from None
 
 
@@ -310,19 +313,20 @@ def load_run(path: Path, given: Mapping[str, Any]) -> RunStart:
     if not path.is_file():
         raise UsageError(f"nothing to resume: there is no file {path}; leave out --resume")
     contents = load_checkpoint(path)
-    if "training" not in contents:
+    if not contents.get("training"):
         raise UsageError(
             f"{path} holds a model without the state of its run (as released models and those of "
             "--save_best do); leave out --resume to train a new one"
         )
     training = contents["training"]
+    check_facts(contents, {"training": TRAINING}, str(path))
     try:
         config = TrainingConfig(**current_options(training["options"]))
         state = RunState(**training["record"])
         state.history = current_log(state.history)
-        saved = RunFingerprint(str(training["data"]), training.get("recipe"))
-    except (KeyError, TypeError, AttributeError, BimlError) as error:
+    except (TypeError, BimlError) as error:  # of options or facts that this version does not know
         raise _unreadable_error(error, path) from None
+    saved = RunFingerprint(training["data"], training.get("recipe"))
     check_resume_options(config, given)
     return RunStart(config, state, path, contents, saved)
 
