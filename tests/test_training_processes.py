@@ -65,21 +65,26 @@ def test_two_processes_with_muon_train_the_same_weights_as_one(tmp_path: Path) -
     assert far_apart(one, two) < 0.01 * far
 
 
-def under_torchrun(script: Path, text: str, model: Path) -> str:
-    """What two processes of torchrun write."""
+def start_torchrun(script: Path, text: str, model: Path) -> subprocess.Popen[str]:
+    """Run a script in two processes of torchrun."""
     script.write_text(text)
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     launch += ["--master_port", "0", "--rdzv_backend", "c10d", "--rdzv_endpoint", "127.0.0.1:0"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    result = subprocess.run(
+    return subprocess.Popen(
         [*launch, str(script), str(model)],
-        env=environment,
-        capture_output=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=PATIENCE,
     )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+
+
+def under_torchrun(script: Path, text: str, model: Path) -> str:
+    """What two processes of torchrun write."""
+    with start_torchrun(script, text, model) as run:
+        output, errors = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 0, errors
+    return output
 
 
 UNLIKE_MACHINES = """
@@ -129,6 +134,75 @@ def test_torchrun_trains_the_same_weights_as_one_process_after_a_signal_and_resu
     assert far_apart(one, model) < 5e-5
     steps = [line["step"] for line in read_log(tmp_path / "two.history.jsonl")]
     assert steps == [1, 12]
+
+
+LOST = """
+import os
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+from biml.cli.main import main
+from biml.training import distributed
+from biml.training.step import TrainStep
+from fakes.training import write_episodes
+
+distributed.TIMEOUT = timedelta(seconds=10)
+model, first = Path(sys.argv[1]), os.environ["RANK"] == "0"
+how = model.stem
+accumulate = TrainStep.accumulate
+
+def leaving(train_step, batch):
+    if train_step.steps_done == 2 and not first and how != "SIGCONT":
+        os.kill(os.getpid(), getattr(signal, how))
+    accumulate(train_step, batch)
+
+TrainStep.accumulate = leaving
+data = model.parent / os.environ["RANK"]
+write_episodes(data)
+options = f"--dir_model {model.parent} --data_dir {data} --fn_out_model {model.name}"
+options += " --episode_type algebraic --nsteps 100000 --batch_size 2 --emb_size 16 --nepochs 3"
+options += " --nlayers_encoder 1 --nlayers_decoder 1 --save_every 0 --device cpu"
+sys.exit(main(["train", *options.split()]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "message"), [("SIGKILL", "connection to it was lost"), ("SIGSTOP", "did not answer")]
+)
+def test_a_lost_process_of_torchrun_ends_the_run_with_one_message(
+    tmp_path: Path, how: str, message: str
+) -> None:
+    model = tmp_path / f"{how}.pt"
+    with start_torchrun(tmp_path / "job.py", LOST, model) as run:
+        lines = list[str]()
+        try:
+            for line in run.stderr or ():
+                lines.append(line)
+                if "Resume with" in line:
+                    break
+        finally:
+            for pid in children_of(run.pid):
+                os.kill(pid, signal.SIGKILL)  # torchrun gives a stopped process half a minute
+        _, rest = run.communicate(timeout=PATIENCE)
+    errors = "".join(lines) + rest
+    assert run.returncode != 0
+    assert message in errors
+    assert errors.count("error: another process") == 1
+    assert f"biml train --fn_out_model {model.name}" in errors
+    assert "gloo" not in errors
+    assert torch.load(model, weights_only=True)["training"]["step"] == 2
+
+
+def test_no_process_outlives_a_torchrun_that_was_killed(tmp_path: Path) -> None:
+    model = tmp_path / "SIGCONT.pt"
+    with start_torchrun(tmp_path / "job.py", LOST, model) as run:
+        await_file(tmp_path / "SIGCONT.history.jsonl", run)
+        children = children_of(run.pid)
+        run.kill()
+    assert len(children) == 2
+    await_end(children)
+    assert torch.load(model, weights_only=True)["training"]["step"] > 0
 
 
 @dataclass(frozen=True)

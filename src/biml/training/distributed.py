@@ -28,8 +28,12 @@ from biml import plugins
 from biml.errors import OUT_OF_MEMORY, BimlError, UsageError, is_out_of_memory
 from biml.training.hardware import prepare_cpu
 
-TIMEOUT = timedelta(days=1)
-"""Of communication; a process that died is noticed at once, by its closed connection."""
+TIMEOUT = timedelta(minutes=10)
+"""How long the first process waits for the others; one that died is noticed at once, by its closed
+connection. The others wait longer, as the first one may wait for a reader of its output."""
+
+_LOST_CONNECTION = 75
+"""Exit code of a worker that lost the connection to another one."""
 
 # Ctrl-C and a service manager's SIGTERM reach the whole group, but the first process decides, so
 # that workers ignore them, from before the seconds that importing takes.
@@ -121,6 +125,26 @@ def _stop_signals() -> list[signal.Signals]:
     return numbers
 
 
+class LostProcessError(BimlError):
+    """Another process of the run was killed, or does not answer."""
+
+    can_resume = False  # whether the run has saved a checkpoint
+
+
+@contextmanager
+def _communication() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # of gloo or NCCL; in PyTorch they have no type of their own
+        if is_out_of_memory(error):
+            raise
+        minutes = TIMEOUT.total_seconds() / 60
+        problem = "was killed or failed, so that the connection to it was lost"
+        if "timed out" in str(error).lower():
+            problem = f"did not answer for {minutes:g} minutes; it may be stopped"
+        raise LostProcessError(f"another process of this run {problem}") from error
+
+
 @dataclass(frozen=True)
 class ProcessGroup:
     """The processes of a run, seen from one of them; that of rank 0 logs and saves."""
@@ -132,14 +156,16 @@ class ProcessGroup:
     def all_reduce(self, tensor: Tensor) -> None:
         """Sum a tensor over the processes, in place."""
         if self.size > 1:
-            dist.all_reduce(tensor)
+            with _communication():
+                dist.all_reduce(tensor)
 
     def broadcast(self, value: Any) -> Any:
         """The value of rank 0, in every process."""
         if self.size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0, device=self.device)
+        with _communication():
+            dist.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
 
 
@@ -162,7 +188,8 @@ def init_process_group(job: Job, device: torch.device, n_processes: int) -> Iter
         torch.set_num_threads(1)
     try:
         if under_torchrun():
-            yield _join_torchrun_group(device)
+            with _join_torchrun_group(device) as group:
+                yield group
         elif n_processes > 1:
             with _start_workers(job, n_processes):
                 yield ProcessGroup(device, 0, n_processes)
@@ -184,8 +211,8 @@ def process_rank() -> int:
     return int(os.environ["RANK"]) if under_torchrun() else 0
 
 
-def _join_torchrun_group(device: torch.device) -> ProcessGroup:
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+@contextmanager
+def _join_torchrun_group(device: torch.device) -> Iterator[ProcessGroup]:
     if device.type == "cuda":
         number, n_gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
         if number >= n_gpus:
@@ -195,15 +222,47 @@ def _join_torchrun_group(device: torch.device) -> ProcessGroup:
             )
         device = torch.device("cuda", number)
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return ProcessGroup(device, rank, size)
+    threading.Thread(target=_stop_with_parent, args=(os.getppid(),), daemon=True).start()
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    with _communication():
+        store, rank, size = next(dist.rendezvous("env://"))
+        timeout = TIMEOUT if rank == 0 else 3 * TIMEOUT
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+    try:
+        yield ProcessGroup(device, rank, size)
+    except LostProcessError:
+        if _reported_by_first(store, rank):
+            raise SystemExit(1) from None
+        raise
+
+
+def _reported_by_first(store: Any, rank: int) -> bool:
+    """Whether the first process also found that another one was lost, and says so itself."""
+    with suppress(RuntimeError):  # the first process may be lost, and the store with it
+        if rank == 0:
+            store.set("biml: lost process", "")
+        else:
+            store.wait(["biml: lost process"], timedelta(seconds=10))
+            return True
+    return False
+
+
+def _stop_with_parent(parent: int) -> None:
+    """Stop this process as SIGTERM does when torchrun ends; a kill gives it no time to do so."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    if not dist.is_initialized():
+        os._exit(1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _init_gloo(store: Any, rank: int, size: int) -> None:
     # Otherwise gloo looks up the host name, which fails or hangs on many laptops.
     if sys.platform in ("linux", "darwin"):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0")
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+    # Workers end with the first process, however it does.
+    timeout = TIMEOUT if rank == 0 else timedelta(days=1)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timeout)
 
 
 class _LocalWorkers:
@@ -252,7 +311,7 @@ class _LocalWorkers:
         while time.monotonic() < deadline:
             for number, (process, stderr) in enumerate(self._with_stderr(), 1):
                 code = process.poll()
-                if code is None:
+                if code in (None, _LOST_CONNECTION):
                     continue
                 stderr.seek(0)
                 text = stderr.read()[-4000:].decode(errors="replace").strip()
@@ -289,13 +348,12 @@ def _start_workers(job: Job, n_processes: int) -> Iterator[None]:
         workers.send(job, n_processes)
         store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         workers.start(store.port)
-        _init_gloo(store, 0, n_processes)
+        with _communication():
+            _init_gloo(store, 0, n_processes)
         yield
-    except RuntimeError as error:  # raised by a lost connection
-        message = workers.failure_message()
-        if message is None:
-            raise
-        raise BimlError(message) from error
+    except LostProcessError as error:
+        error.args = (workers.failure_message() or str(error),)
+        raise
     finally:
         workers.close()
 
@@ -314,6 +372,8 @@ def worker_main() -> None:
     _init_gloo(dist.TCPStore("127.0.0.1", port, is_master=False), rank, size)
     try:
         job.run(ProcessGroup(torch.device("cpu"), rank, size))
+    except LostProcessError:
+        sys.exit(_LOST_CONNECTION)
     except BimlError as error:
         sys.exit(f"{error}")
     except (MemoryError, RuntimeError) as error:
