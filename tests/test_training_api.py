@@ -8,10 +8,12 @@ import pytest
 from rich.console import Console
 
 import biml
+from biml.episodes.data_use import validation_caveat
 from biml.training import console as console_module
 from biml.training.config import TrainingConfig
 from biml.training.console import TrainingConsole
 from biml.training.logger import RunInfo, StepInfo
+from biml.training.run_files import read_log
 
 SMALL = {
     "episode_type": "algebraic",
@@ -39,6 +41,23 @@ def test_a_trained_model_can_be_loaded_and_resumed(tmp_path: Path, capsys) -> No
     assert capsys.readouterr().out == ""
     with pytest.raises(biml.UsageError, match=r"overwrite=True, .* resume=True"):
         biml.train("net.pt", dir_model=tmp_path, progress=False, **SMALL)
+
+
+def test_validation_on_the_responses_trained_on_is_announced(
+    shared: Path, tmp_path: Path, capsys
+) -> None:
+    options = SMALL | {"nsteps": 1, "data_dir": shared, "dir_model": tmp_path}
+    result = biml.train("net.pt", **options | {"episode_type": "probe_human_w_pool"})
+    assert "trained on" in result.validation_caveat
+    assert f"Warning: {result.validation_caveat}" in capsys.readouterr().out
+    assert [entry.get("val_in_training") for entry in read_log(result.paths.history)] == [1]
+    folds = [f"{kind}_cross3" for kind in ("open_end_human", "joint")]
+    assert [validation_caveat(fold, []) for fold in folds] == ["", ""]
+    for parent in ("joint", "open_end_human_all", "joint_cross1"):
+        assert all(validation_caveat(fold, [{"episode_type": parent}]) for fold in folds)
+    assert validation_caveat("open_end_human_all", [])
+    for other in ("algebraic+slips", "joint", "few_shot_vanilla"):
+        assert validation_caveat(other, [{"episode_type": "joint"}]) == ""
 
 
 @pytest.mark.parametrize(

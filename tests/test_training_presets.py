@@ -150,6 +150,21 @@ def test_a_time_budget_becomes_a_fixed_number_of_steps(tmp_path: Path) -> None:
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+def test_a_time_budget_counts_from_the_start_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("biml.training.trainer.measure_step_time", lambda *_: 10.0)
+    options = {name: value for name, value in OPTIONS.items() if name not in ("nsteps", "nepochs")}
+    result = train(
+        tmp_path / "net.pt",
+        options | {"time_budget": 60},
+        runtime=RuntimeConfig(workers=1),
+        open_training_data=open_data,
+        started=time.perf_counter() - 3000,
+    )
+    assert 1 <= result.total_steps < 60
+
+
 def test_a_signal_while_the_step_time_is_measured_does_not_change_the_length(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ import argparse
 import shlex
 import signal
 import sys
+import time
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, get_args
 
 from biml import plugins
 from biml.cli import add_data_dir, add_dir_model, from_plugins
-from biml.errors import UsageError
+from biml.errors import BimlError, UsageError
 from biml.training.config import Interval, Option, RuntimeConfig, TrainingConfig, options_of
 
 SUMMARY = "Train a model, or resume its training."
@@ -94,8 +95,9 @@ MIN_ACCURACY = 5.0
 
 def run(args: argparse.Namespace) -> int:
     """Train; the exit code is 128 plus the signal's number if one stopped the run."""
+    started = time.perf_counter()  # importing PyTorch takes seconds
     from biml.training.api import train
-    from biml.training.distributed import process_rank
+    from biml.training.distributed import LostProcessError, process_rank
 
     options = {
         name: getattr(args, name)
@@ -103,22 +105,28 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name) is not None
     }
     first = process_rank() == 0
-    result = train(
-        args.fn_out_model,
-        dir_model=args.dir_model,
-        data_dir=args.data_dir,
-        resume=args.resume,
-        overwrite=args.overwrite or (first and not args.resume and _may_overwrite(args)),
-        progress=not args.quiet,
-        **options,
-    )
+    where = ["--fn_out_model", args.fn_out_model]
+    where += [] if args.dir_model == "out_models" else ["--dir_model", args.dir_model]
+    data = ["--data_dir", str(args.data_dir)] if args.data_dir else []
+    data += [word for source in plugins.loaded() for word in ("--plugin", source)]
+    hint = f"Resume with: biml train {shlex.join([*where, *data, '--resume'])}"
+    try:
+        result = train(
+            args.fn_out_model,
+            dir_model=args.dir_model,
+            data_dir=args.data_dir,
+            resume=args.resume,
+            overwrite=args.overwrite or (first and not args.resume and _may_overwrite(args)),
+            progress=not args.quiet,
+            started=started,
+            **options,
+        )
+    except LostProcessError as error:
+        # Processes of torchrun other than the first do not know whether it saved.
+        remedy = hint if error.can_resume or not first else "Nothing was saved; start it again."
+        raise BimlError(f"{error}\n{remedy}") from None
     if first and not args.quiet:
-        where = ["--fn_out_model", args.fn_out_model]
-        where += [] if args.dir_model == "out_models" else ["--dir_model", args.dir_model]
-        data = ["--data_dir", str(args.data_dir)] if args.data_dir else []
-        data += [word for source in plugins.loaded() for word in ("--plugin", source)]
         if result.stopped_by is not None:
-            hint = f"Resume with: biml train {shlex.join([*where, *data, '--resume'])}"
             if result.stopped_by != signal.SIGPIPE:
                 print(hint)
             else:

@@ -1,6 +1,6 @@
 """What a model was trained on, fitted to and chosen by, which a score on such data has to say."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,6 +122,26 @@ class DataUse:
     def as_json(self) -> dict[str, list[str]]:
         """The three attributes as plain values."""
         return {name: list(value) for name, value in vars(self).items()}
+
+
+def validation_caveat(episode_type: str, ancestors: Sequence[Mapping[str, Any]]) -> str:
+    """A sentence if training on an episode type validates on responses that it trains on.
+
+    `ancestors` are facts about the models whose weights the run starts from.
+
+    >>> validation_caveat("joint_cross1", [])
+    ''
+    >>> validation_caveat("joint_cross1", [{"episode_type": "joint"}])[:52]
+    "Validation uses people's answers in the open-ended t"
+    """
+    row = EPISODE_TYPES[episode_type]
+    use = DataUse.of_network(episode_type, {"ancestors": ancestors}, {})
+    if row.validation or TRAINED not in use.uses(row):
+        return ""
+    return (
+        f"Validation uses {TASK_DATA[row.evaluation_task]}, which this model is trained on: its "
+        "loss and accuracy are no test of generalisation to other participants"
+    )
 
 
 def caveat(uses: Iterable[str]) -> str:

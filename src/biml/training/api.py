@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import time
 from contextlib import closing, nullcontext
 from dataclasses import fields
 from pathlib import Path
@@ -27,6 +28,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
+    started: float | None = None,
     **options: Any,
 ) -> RunResult:
     """Train a model, or resume its run; `biml train` from Python.
@@ -41,6 +43,7 @@ def train(
         fn_out_model: name of the model's file, in `dir_model`.
         data_dir: folder that is searched first for data folders.
         resume: continue the run of an existing file, with the options that it had.
+        started: value of `time.perf_counter()` when a `time_budget` began, by default now.
         options: those of `biml train` by their names without dashes: the fields of
             `TrainingConfig` (such as `episode_type`, `preset`, `nsteps`, `seed`, `lr`) and of
             `RuntimeConfig` (such as `device`, `workers`).
@@ -49,6 +52,7 @@ def train(
         UsageError: an option is unknown, cannot work or has no effect, or the file exists.
         BimlError: data are missing, a file cannot be written, or training diverges.
     """
+    started = time.perf_counter() if started is None else started
     model = Path(dir_model) / fn_out_model
     if ".." in Path(fn_out_model).parts:
         raise UsageError(
@@ -86,7 +90,13 @@ def train(
             name = given.get("episode_type", TrainingConfig.episode_type)
             warm_episode_cache(name, folder, console.on_message)
         result = trainer.train(
-            model, given, runtime=runtime, data_dir=folder, resume=resume, callback=console
+            model,
+            given,
+            runtime=runtime,
+            data_dir=folder,
+            resume=resume,
+            callback=console,
+            started=started,
         )
     if console:
         console.on_end(result)

@@ -150,7 +150,8 @@ class TrainingConfig:
     nsteps: int | None = option(None, "optimisation steps, instead of epochs", POSITIVE)
     time_budget: float | None = option(
         None,
-        "length of the run in minutes, from the time per step measured at the start",
+        "length of the run in minutes, with all that precedes training, from the time per step "
+        "measured at the start",
         Interval(0, MAX_MINUTES, open_low=True),
         metavar="MINUTES",
         formerly="minutes",

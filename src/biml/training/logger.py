@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from biml.episodes.data_use import validation_caveat
 from biml.errors import BimlError
 from biml.io import atomic_write
 from biml.training.config import RuntimeConfig, TrainingConfig
+from biml.training.distributed import LostProcessError
 from biml.training.run_files import (
     LogEntry,
     RunFingerprint,
@@ -103,6 +105,9 @@ class RunLogger:
         self._paths = RunPaths(model)
         self._fingerprint = fingerprint
         self._callback = callback
+        self.validation_caveat = validation_caveat(config.episode_type, state.ancestors)
+        if self.validation_caveat:
+            callback.on_message(f"Warning: {self.validation_caveat}")
         with atomic_write(self._paths.history) as file:
             file.write("".join(map(_to_json_line, state.history)).encode())
         last = int(state.history[-1]["step"] or 0) if state.history else 0
@@ -116,6 +121,7 @@ class RunLogger:
         if runtime.dashboard:
             self._dashboard = Dashboard(self._paths.curves_image, model.name)
         self._save_every = runtime.save_every * 60
+        self._saved = train_step.steps_done > 0  # in an earlier session of the run
         self._started_at = self._saved_at = self._plotted_at = time.monotonic()
         self._seconds_before = state.seconds
         # When each of the latest steps ended, and the episodes seen by then.
@@ -140,6 +146,7 @@ class RunLogger:
                 "train_loss": state.loss_sum / state.loss_count,
                 "gradient_norm": metrics.gradient_norm,
                 **(validation or {}),
+                **({"val_in_training": 1} if validation and self.validation_caveat else {}),
                 "episodes_per_second": round(rate, 3),
                 "seconds": round(state.seconds, 1),
             }
@@ -185,7 +192,7 @@ class RunLogger:
     def save(self) -> None:
         """Write the checkpoint that the run can be resumed from."""
         save_run(self._paths.model, self._train_step, self._state, self._config, self._fingerprint)
-        self._saved_at = time.monotonic()
+        self._saved, self._saved_at = True, time.monotonic()
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -194,9 +201,12 @@ class RunLogger:
             yield
         except DivergedError as error:
             folder = dump_failed_batch(error, self._paths, self._config)
-            saved = self._paths.model
-            last = f"the last checkpoint is {saved}" if saved.is_file() else "nothing was saved yet"
+            model = self._paths.model
+            last = f"the last checkpoint is {model}" if self._saved else "nothing was saved yet"
             error.args = (f"{error}; its batch is in {folder}; {last}",)
+            raise
+        except LostProcessError as error:
+            error.can_resume = self._saved
             raise
         finally:
             self._tensorboard.close()

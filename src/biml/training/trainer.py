@@ -75,6 +75,7 @@ class RunResult:
     last_validation: LogEntry | None  # the latest log entry with validation metrics
     seconds: float  # of training, in all sessions
     stopped_by: int | None = None  # the signal that stopped the run early
+    validation_caveat: str = ""  # says so if it is trained on the responses that validate it
 
     @property
     def model_path(self) -> Path:
@@ -97,13 +98,15 @@ def train(
     resume: bool = False,
     callback: TrainingCallback | None = None,
     open_training_data: OpenTrainingData = open_training_data,
+    started: float | None = None,
 ) -> RunResult:
     """Train a model, or resume its run; log and other files go beside the checkpoint `model`.
 
     `given` are fields of `TrainingConfig`; the others have their defaults or, in a resumed run, the
-    values that it had.
+    values that it had. A time budget begins when `time.perf_counter()` was `started`, by default
+    now.
     """
-    started = time.perf_counter()
+    started = time.perf_counter() if started is None else started
     runtime, callback = runtime or RuntimeConfig(), callback or TrainingCallback()
     given = current_options(given)
     device = pick_device(runtime.device)
@@ -117,7 +120,10 @@ def train(
     if start.source and not resume:
         callback.on_message(f"Weights start from {start.source}")
     run = Run(replace(start, config=config), model, data_dir, open_training_data, started)
+    opening = time.perf_counter()
     data = run.open(config)
+    # The budget counts opening twice, as data are opened again after measuring.
+    run = replace(run, started=started - (time.perf_counter() - opening))
     if start.fingerprint:
         current = fingerprint(config, data.dataset)
         check_fingerprint(start.fingerprint, current, model, data.dataset.description)
@@ -218,6 +224,7 @@ class Run:
             last_validation(state.history),
             state.seconds,
             (stop_flag.signal_number or signal.SIGTERM) if stopped else None,
+            logger.validation_caveat if logger else "",
         )
 
 
@@ -252,7 +259,8 @@ def estimate_seconds(
 ) -> tuple[TrainingConfig, float]:
     """Estimate the seconds of a run; a time budget becomes a number of steps.
 
-    The budget begins when the run is `started`, so that it includes reading and measuring.
+    The budget begins when the user has `started` the run, so that it includes imports, reading and
+    measuring.
     So the run itself does not depend on the clock: another with that number of steps, or one that
     is resumed, learns the same. The steps measured change the network, which is used no more.
     """
