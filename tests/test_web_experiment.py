@@ -1,7 +1,10 @@
 """The pages of an experiment over HTTP: who gets in, what is saved, and what is refused."""
 
+import csv
+import io
 import logging
 import re
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -332,6 +335,16 @@ def test_a_store_that_fails_loses_nothing(
     assert payloads(store) == [{"consent": True}]
 
 
+def test_answers_of_a_version_with_other_screens_are_named(
+    store: Store, person: Person, capsys
+) -> None:
+    store.save_answer(store.participants()[0], 0, {"response": ["RED"]})
+    assert person.get().status_code == 500
+    message = capsys.readouterr().err
+    assert store.participants()[0].id in message
+    assert "screen 0" in message
+
+
 def test_an_address_as_code_is_a_link(tmp_path: Path) -> None:
     code = "https://app.example/complete?cc=1&x=2"
     design = replace(DESIGN, codes=Codes(finished=code), digest="1" * 64)
@@ -353,6 +366,16 @@ def test_the_researcher_needs_the_token(store: Store, person: Person) -> None:
     for path in paths:
         assert person.get(path).status_code == 200
     assert "p1" in person.get("/researcher/people").text
+
+
+def test_the_researcher_downloads_what_the_command_exports(store: Store, person: Person) -> None:
+    person.answer_until("end")
+    assert person.get("/researcher/download").headers["location"] == "/researcher"
+    person.get(f"/researcher?token={store.facts['researcher_token']}")
+    archive = zipfile.ZipFile(io.BytesIO(person.get("/researcher/download").content))
+    assert "responses.csv" in archive.namelist()
+    rows = list(csv.DictReader(io.StringIO(archive.read("responses.csv").decode())))
+    assert len(rows) == len(DESIGN.queries)
 
 
 def test_tokens_cannot_be_tried_without_end(store: Store) -> None:

@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from biml.episodes.palette import Palette
+from biml.errors import BimlError
 from biml.experiment.design import Design
 from biml.experiment.screens import AnswerError
 from biml.experiment.session import Session
@@ -65,7 +66,14 @@ class Sessions:
             session = Session(self._design, participant.seed, participant.condition)
         if len(session.history) < participant.answered:
             for answer in self._store.answers(participant, first=len(session.history)):
-                session.answer(answer.payload)
+                try:
+                    session.answer(answer.payload)
+                except AnswerError as error:
+                    raise BimlError(
+                        f"participant {participant.id}: the answer to screen {answer.screen} of "
+                        f"biml {answer.biml_version} does not fit this version; use that one "
+                        f"({error})"
+                    ) from None
         with self._lock:
             self._sessions[participant.number] = session
             self._sessions.move_to_end(participant.number)
@@ -107,6 +115,7 @@ class Experiment:
             ],
             exception_handlers={
                 StorageError: self.report_storage_error,
+                BimlError: self.report_error,
                 404: self.report_missing,
                 405: self.report_missing,
                 Exception: self.report_error,
@@ -303,6 +312,7 @@ class Experiment:
         return self._message(request, 404, "Not found", "There is no such page.")
 
     async def report_error(self, request: Request, error: Exception) -> Response:
+        print(f"error: {error}", file=sys.stderr, flush=True)
         return self._message(
             request, 500, "Something went wrong", "Please tell the researchers about it."
         )

@@ -3,7 +3,11 @@
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
+from shutil import make_archive
+from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -11,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from biml.experiment.design import Design
+from biml.experiment.export import export
 from biml.experiment.screens import AnswerError, Screen
 from biml.experiment.session import Session
 from biml.experiment.store import Store
@@ -36,6 +41,7 @@ class Researcher:
         return [
             Route("/researcher", self._login, methods=["GET", "POST"]),
             Route("/researcher/people", self._behind_token(self._people)),
+            Route("/researcher/download", self._behind_token(self._download)),
             Route("/researcher/preview", self._behind_token(self._preview_list)),
             Route("/researcher/preview/{number:int}", self._behind_token(self._preview)),
             Route(
@@ -109,6 +115,18 @@ class Researcher:
             moment=lambda seconds: time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds)),
         )
 
+    def _download(self, request: Request) -> Response:
+        """The files of `biml experiment export` as a zip archive."""
+        exclusions = "mark" if request.query_params.get("exclusions") == "mark" else "apply"
+        with TemporaryDirectory() as folder:
+            exported = Path(folder) / "export"
+            export(self.store, exported, exclusions=exclusions)
+            archive = make_archive(str(Path(folder) / "archive"), "zip", exported)
+            contents = Path(archive).read_bytes()
+        name = quote(f"{self.design.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.zip")
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return Response(contents, media_type="application/zip", headers=headers)
+
     def _preview_list(self, request: Request) -> Response:
         seed, condition = self._preview_of(request)
         session = Session(self.design, seed, condition)
@@ -144,7 +162,7 @@ class Researcher:
         return session
 
     def _preview_of(self, request: Request) -> tuple[int, str | None]:
-        seed = request.query_params.get("seed", "")
+        seed = request.query_params.get("seed", "")[:18]
         names = [condition.name for condition in self.design.conditions]
         condition = request.query_params.get("condition")
         if condition not in names:
@@ -177,10 +195,12 @@ def right_answer(design: Design, screen: Screen) -> dict[str, Any]:
         return {"answers": dict(design.quiz_answers)}
     if screen.kind == "questions":
         examples = {"number": "30", "text": "none"}
+        excluding = design.excluding_answers
         return {
             "answers": {
-                question.name: examples.get(question.kind) or question.choices[0]
-                for question in screen.questions
+                q.name: examples.get(q.kind)
+                or next(choice for choice in q.choices if choice != excluding.get(q.name))
+                for q in screen.questions
             }
         }
     return {}

@@ -115,7 +115,8 @@ def _with_headers(scope: Scope, send: Send) -> Send:
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
-            headers.setdefault("Cache-Control", "no-store")
+            is_file = scope["path"].startswith(f"{scope.get('root_path', '')}/static/")
+            headers.setdefault("Cache-Control", "max-age=3600" if is_file else "no-store")
         await send(message)
 
     return sending
