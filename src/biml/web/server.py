@@ -2,6 +2,8 @@
 
 import socket
 from collections.abc import Callable
+from errno import EADDRNOTAVAIL
+from os import strerror
 
 import uvicorn
 
@@ -59,10 +61,10 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=1024)
-    except socket.gaierror:
-        raise UsageError(f"--host {host}: this machine has no such address") from None
     except OSError as error:
+        if error.errno is None or error.errno < 0 or error.errno == EADDRNOTAVAIL:
+            raise UsageError(f"--host {host}: this machine has no such address") from None
         raise BimlError(
-            f"--host {host} --port {port}: {error.strerror}; choose another --port, or 0 for any "
-            "that is free"
+            f"--host {host} --port {port}: {strerror(error.errno)}; choose another --port, or 0 "
+            "for any that is free"
         ) from None
