@@ -80,6 +80,7 @@ class Person:
         head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"
         head += f"Cookie: {self._cookie}\r\nContent-Length: {len(body)}\r\n\r\n"
         while True:
+            idle = self._streams is not None
             try:
                 if self._streams is None:
                     self._streams = await asyncio.open_connection("127.0.0.1", self.port)
@@ -93,6 +94,8 @@ class Person:
                     return text
             except (OSError, EOFError):
                 self._streams = None
+                if idle:  # the server may close connections on which nothing comes
+                    continue
             self.retries += 1
             await asyncio.sleep(random.uniform(0.1, 0.4))
 

@@ -47,7 +47,12 @@ def serve(app: App, host: str, port: int, announce: Callable[[str], None]) -> No
     shown = f"[{shown}]" if ":" in shown else shown
     # An access log would keep the addresses of participants.
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=5, lifespan="off"
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_keep_alive=30,  # longer than most screens take
+        timeout_graceful_shutdown=5,
     )
     announce(f"http://{shown}:{listening.getsockname()[1]}")
     with listening:
