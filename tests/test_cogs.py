@@ -1,6 +1,7 @@
 """COGS: reading of its files, conversion of nouns, and the episodes of its types."""
 
 import json
+import re
 import shutil
 from collections import Counter
 from functools import partial
@@ -285,6 +286,21 @@ def test_phrase_takes_the_place_of_another(host, place, other, phrase, expected)
     assert (" ".join(new.words), " ".join(write_facts(new.facts))) == expected
 
 
+def test_name_takes_the_place_of_a_noun_phrase() -> None:
+    form = (
+        "* GIRL ( X _ 2 ) ; GIVE &. RECIPIENT ( X _ 0 , X _ 2 ) AND GIVE &. THEME ( X _ 0 , X _ 4 )"
+    )
+    given = Sentence(
+        ("Give", "the", "girl", "a", "cake"),
+        read_facts(f"{form} AND CAKE ( X _ 4 )".split()),
+    )
+    new = given.with_name(Phrase(1, 3, 2, False), "Ann", "ANN")
+    expected = (
+        "GIVE &. RECIPIENT ( X _ 0 , ANN ) AND GIVE &. THEME ( X _ 0 , X _ 3 ) AND CAKE ( X _ 3 )"
+    )
+    assert (" ".join(new.words), " ".join(write_facts(new.facts))) == ("Give Ann a cake", expected)
+
+
 @pytest.mark.published_data
 def test_logical_forms_of_all_sentences_are_written_as_they_were_read(
     published: DataFolders,
@@ -306,6 +322,10 @@ def test_recombined_queries_are_no_test_inputs_and_keep_to_the_longest(
     assert sum(query.input not in known for query in queries) > 300
     assert not tests.intersection(query.input for query in queries)
     assert max(len(query.input) for query in queries) <= MAX_INPUT
+    # No name is the second object of a verb in a training sentence.
+    pairs = re.compile(r"(gave|sent|sold|lended) [A-Z]\w+ [A-Z]\w+ ")
+    assert not any(pairs.search(" ".join(pair.input)) for pair in corpus.train)
+    assert any(pairs.search(" ".join(query.input)) for query in queries)
 
 
 @pytest.mark.published_data

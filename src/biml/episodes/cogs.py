@@ -129,7 +129,7 @@ def recombined_corpus(data: DataFolders) -> Corpus:
         shown_words=corpus.shown_words | words,
         symbol_groups=(*corpus.symbol_groups, tuple(sorted(verbs))),
         transforms=(*corpus.transforms, partial(show_alone, nouns=nouns)),
-        recombine=PhraseSubstitution(corpus.train, MAX_RECOMBINED),
+        recombine=PhraseSubstitution(corpus.train, MAX_RECOMBINED, proper),
     )
 
 

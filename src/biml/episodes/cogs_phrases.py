@@ -3,11 +3,12 @@
 A noun phrase (`the cat on a table`) of one sentence takes the place of one in another, and so does
 a clause, as in `Emma said that` + `a cake grew`. What a phrase is, is read off the logical form:
 nouns joined by modifiers, and complements of verbs. So phrases nest deeper than in any training
-sentence, and a noun phrase appears in positions where none of its kind did. No test item is used.
+sentence, and a noun phrase appears in positions where none of its kind did. Names take the places
+of noun phrases as well. No test item is used.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
@@ -30,6 +31,10 @@ class Fact(NamedTuple):
     def moved(self, by: dict[int, int]) -> "Fact":
         argument = by[self.argument] if isinstance(self.argument, int) else self.argument
         return self._replace(word=by[self.word], argument=argument)
+
+    def renamed(self, word: int, name: str) -> "Fact":
+        """The same about a name in the place of a word."""
+        return self._replace(argument=name) if self.argument == word else self
 
 
 def read_facts(form: Sequence[str]) -> tuple[Fact, ...]:
@@ -124,6 +129,13 @@ class Sentence:
         whole = (*self.words[: place.start], *words, *self.words[place.end :])
         return Sentence(whole, (*kept, *new))
 
+    def with_name(self, place: Phrase, word: str, symbol: str) -> "Sentence":
+        """Put a name in the place of a noun phrase."""
+        name = Sentence((word,), (Fact((symbol,), 0),))
+        named = self.substitute(place, name, Phrase(0, 1, 0, False))
+        facts = [f.renamed(place.start, symbol) for f in named.facts if f.word != place.start]
+        return Sentence(named.words, tuple(facts))
+
 
 Source = tuple[Sentence, Phrase]
 
@@ -134,11 +146,23 @@ class PhraseSubstitution:
     With probability `p`. Their lengths are spread evenly up to `max_words`: a sentence grows to a
     length that is drawn at random. Phrases are put in the deepest place more often than in
     another one, and mostly contain a phrase of their kind, so that they nest. Two in five
-    sentences grow by clauses only.
+    sentences grow by clauses only. With probability `p_names`, each noun phrase without a modifier
+    that a verb refers to becomes a name half of the time.
+
+    Args:
+        names: the symbols of names.
     """
 
-    def __init__(self, pairs: Iterable[Example], max_words: int, p: float = 0.5) -> None:
-        self.max_words, self.p = max_words, p
+    def __init__(
+        self,
+        pairs: Iterable[Example],
+        max_words: int,
+        names: Mapping[str, str],
+        p: float = 0.5,
+        p_names: float = 0.25,
+    ) -> None:
+        self.max_words, self.p, self.p_names = max_words, p, p_names
+        self._names = list(names.items())
         self._sources: dict[tuple[bool, bool], list[Source]] = defaultdict(list)
         for pair in pairs:
             if len(pair.input) > 1:
@@ -149,13 +173,31 @@ class PhraseSubstitution:
                     self._sources[phrase.is_clause, nests].append((sentence, phrase))
 
     def __call__(self, query: Example, rng: Random) -> Example:
-        if len(query.input) == 1 or rng.random() >= self.p:
+        if len(query.input) == 1:
             return query
+        grows, is_named = rng.random() < self.p, rng.random() < self.p_names
+        if not grows and not is_named:
+            return query
+        sentence = Sentence(query.input, read_facts(query.output))
+        if grows:
+            sentence = self._grow(sentence, rng)
+        if is_named:
+            sentence = self._name(sentence, rng)
+        return query._replace(input=sentence.words, output=write_facts(sentence.facts))
+
+    def _name(self, sentence: Sentence, rng: Random) -> Sentence:
+        """Put names in the places of noun phrases, from the last to the first."""
+        modifying = {f.argument for f in sentence.facts if "NMOD" in f.predicate}
+        for place in sorted(sentence.phrases, reverse=True):
+            is_plain = not place.is_clause and place.end - place.start == 2
+            if is_plain and place.head not in modifying and rng.random() < 0.5:
+                sentence = sentence.with_name(place, *rng.choice(self._names))
+        return sentence
+
+    def _grow(self, sentence: Sentence, rng: Random) -> Sentence:
         clauses_only = rng.random() < 0.4
         if clauses_only:
             sentence, _ = rng.choice(self._sources[True, True])
-        else:
-            sentence = Sentence(query.input, read_facts(query.output))
         n_words = rng.randint(1, self.max_words)
         for _ in range(self.max_words):
             places = [p for p in sentence.phrases if p.start > 0 or not p.is_clause]
@@ -170,4 +212,4 @@ class PhraseSubstitution:
                 sentence = longer
             if len(sentence.words) >= n_words:
                 break
-        return query._replace(input=sentence.words, output=write_facts(sentence.facts))
+        return sentence
