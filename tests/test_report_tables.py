@@ -24,11 +24,36 @@ def test_tables_saved_by_a_spreadsheet_are_read(tmp_path: Path) -> None:
     for path in (folder / "tables").iterdir():
         text = path.read_text().replace(",True", ",TRUE").replace(",False", ",false")
         path.write_text(text.replace("\n", "\r\n"), "utf-8-sig", newline="")
+    assert read_results(folder).edited == ()
     after = read_results(folder).tables
     for name, frame in before.items():
         pd.testing.assert_frame_equal(after[name], frame)
     assert after["responses"]["correct"].tolist() == [True, False]
     assert after["responses"]["response"].tolist() == ["R", "TRUE"]
+
+
+def test_edited_tables_are_named(tmp_path: Path, capsys) -> None:
+    folder = write_results_folder(tmp_path / "r", number_tables())
+    assert main(["report", str(folder)]) == 0
+    assert capsys.readouterr().err == ""
+    assert "Edited tables" not in (folder / "index.html").read_text()
+    table, (removed, added) = folder / "tables" / "likelihoods.csv", ("comparisons", "accuracies")
+    rows = pd.read_csv(table)
+    rows.assign(log_likelihood=rows["log_likelihood"] + 100).to_csv(table, index=False)
+    (folder / "tables" / f"{removed}.csv").unlink()
+    about = json.loads((folder / "results.json").read_bytes())
+    del about["digests"][added]
+    (folder / "results.json").write_text(json.dumps(about))
+    assert read_results(folder).edited == (added, removed, "likelihoods")
+    assert main(["report", str(folder)]) == 0
+    page, warning = (folder / "index.html").read_text(), capsys.readouterr().err
+    assert "Edited tables" in page
+    for name in (added, removed, "likelihoods"):
+        assert f"tables/{name}.csv" in warning
+        assert f"tables/{name}.csv" in page
+    (folder / "results.json").write_text(json.dumps(about | {"digests": [1]}))
+    assert main(["report", str(folder)]) == 1
+    assert "'digests'" in capsys.readouterr().err
 
 
 def test_results_without_columns_that_were_added_later_are_read(tmp_path: Path) -> None:
@@ -42,6 +67,7 @@ def test_results_without_columns_that_were_added_later_are_read(tmp_path: Path) 
     for model in about["models"]:
         for key in ("fitted_to", "chosen_by", "architecture", "trained_on"):
             del model[key]
+    del about["digests"]
     (folder / "results.json").write_text(json.dumps(about))
     assert read_results(folder).tables["likelihoods"]["standard_error"].isna().all()
     assert main(["report", str(folder)]) == 0

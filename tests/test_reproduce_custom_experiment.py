@@ -70,7 +70,11 @@ def test_tasks_that_were_not_imported_are_listed_as_exclusions(few_shot_only, tm
         ("probes", "likelihood, probes"),
         ("probes", "samples, probes"),
     }
-    assert "no open-ended task" in (tmp_path / "out" / "index.html").read_text("utf-8")
+    page = (tmp_path / "out" / "index.html").read_text("utf-8")
+    assert "no open-ended task" in page
+    assert results.imported
+    for of_the_paper in ("the paper", "people’s data", "colour of", "held it out", "ong output"):
+        assert of_the_paper not in page
 
 
 def test_the_command_prints_exclusions(few_shot_only, tmp_path, monkeypatch, capsys) -> None:

@@ -229,5 +229,11 @@ def run_report(args: argparse.Namespace) -> None:
     """Run `biml report`."""
     from biml.report.page import PAGE_FILE, write_report
 
-    write_report(args.folder)
+    results = write_report(args.folder)
+    if results.edited:
+        names = ", ".join(f"tables/{name}.csv" for name in results.edited)
+        print(
+            f"warning: edited since `biml reproduce` wrote the folder, as the page says: {names}",
+            file=sys.stderr,
+        )
     print(f"Report: {args.folder / PAGE_FILE}")

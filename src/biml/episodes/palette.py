@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 from math import dist
 
@@ -25,7 +25,7 @@ STYLES = {
     "BLUE": SymbolStyle("1f5fd6", "B", "BLUE"),
     "PURPLE": SymbolStyle("7a2fb8", "Pu", "PURPLE"),
     "PINK": SymbolStyle("ff7ac0", "Pi", "PINK"),
-    UNDEFINED: SymbolStyle("8a8f98", "?", "another colour"),
+    UNDEFINED: SymbolStyle("8a8f98", "?", "another symbol"),
 }
 """Styles of symbols with a fixed style."""
 
@@ -123,8 +123,6 @@ class Palette:
                 letters = _shortest_prefix(symbol, others)
                 styles[symbol] = SymbolStyle(colour, letters, symbol)
         styles |= {s: style for s in symbols if s not in styles and (style := style_of(s))}
-        if UNDEFINED in styles and not all(map(style_of, named)):
-            styles[UNDEFINED] = replace(styles[UNDEFINED], name="another symbol")
         return cls(_with_unique_letters(styles))
 
     @property

@@ -36,13 +36,14 @@ from biml.report.html_tables import (
     TASK_LABELS,
     ModelColumns,
     Tables,
+    fold_note,
     format_interval,
     format_number,
+    overall_likelihoods,
     rows_of,
     select,
 )
 from biml.report.schemas import PEOPLE
-from biml.report.tables import fold_note, overall_likelihoods
 
 ZOOM = 1.3
 """The enlarged axis of likelihoods shows models within this factor of the best."""
@@ -168,6 +169,21 @@ def _people_ceiling(tables: Tables) -> float | None:
     return None if people.empty else float(people["reproduced"].iloc[0])
 
 
+_QUERY_SHAPES = {
+    "simple": ("o", 7),
+    "complex": ("s", 7),
+    "long output": ("*", 10),
+    "no function word": ("D", 7),
+}
+"""Marker and size of kinds of few-shot queries."""
+
+_QUERY_KINDS = {
+    "simple": "one function word",
+    "complex": "several",
+    "long output": "six symbols or more",
+}
+
+
 def item_accuracies(tables: Tables, columns: ModelColumns) -> RenderedFigure | None:
     """Accuracy on each few-shot query, people against each model."""
     if (table := _table(tables, "item_accuracies")) is None:
@@ -180,17 +196,16 @@ def item_accuracies(tables: Tables, columns: ModelColumns) -> RenderedFigure | N
     correlations = {row.model: row for row in rows_of(tables.get("item_correlation", table[:0]))}
     across = 4 if len(models) in (4, 7, 8) or len(models) > 9 else 3
     figure, grid = subplots(len(models), 2.3, 2.5, columns=across)
-    shapes = {"simple": ("o", 7), "complex": ("s", 7), "long output": ("*", 10)}
-    if (table["complexity"] == "").any():
-        shapes["no function word"] = ("D", 7)
+    kinds = table["complexity"].replace("", "no function word")
+    kinds = kinds.mask(table["long_output"].fillna(False).astype(bool), "long output")
+    table = table.assign(kind=kinds)
+    shapes = {kind: shape for kind, shape in _QUERY_SHAPES.items() if (kinds == kind).any()}
     edge: Any = {"markeredgecolor": TEXT_COLOUR, "markeredgewidth": 0.6}
     for panel, model in zip(grid, models, strict=True):
         panel.plot([0, 100], [0, 100], color=TEXT_COLOUR, linewidth=0.8, linestyle=":")
         ours = table[table["model"] == model.name]
         for row in rows_of(ours[ours["item"].isin(people.index)]):
-            is_long = pd.notna(row.long_output) and bool(row.long_output)
-            kind = "long output" if is_long else row.complexity or "no function word"
-            shape, size = shapes.get(kind, ("D", 7))
+            shape, size = shapes.get(row.kind, ("D", 7))
             panel.plot(
                 row.accuracy,
                 people[row.item],
@@ -219,13 +234,15 @@ def item_accuracies(tables: Tables, columns: ModelColumns) -> RenderedFigure | N
         for kind, (shape, size) in shapes.items()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    meanings = [f"{kind}: {_QUERY_KINDS[kind]}" for kind in shapes if kind in _QUERY_KINDS]
     return render(
         figure,
         "item_accuracies",
         "Accuracy on each query, people against models",
-        "A marker for each few-shot query. Simple: one function word; complex: several; long "
-        "output: six symbols or more. On the dotted line people and model are equally accurate. "
-        f"r: with its 95% interval. {CAVEAT_NOTE}",
+        "A marker for each few-shot query. On the dotted line people and model are equally "
+        f"accurate. r: with its 95% interval. {CAVEAT_NOTE}"
+        + f" Kinds of queries: {'; '.join(meanings)}."
+        * bool(meanings),
     )
 
 

@@ -45,7 +45,7 @@ PATTERN_LABELS = {
 }
 
 PATTERN_DESCRIPTIONS = {
-    "perfect": "each word always stands for one colour of its own",
+    "perfect": "each word always stands for one symbol of its own",
     "one_to_one": "every response is as long as its query",
     "iconic": "one dictionary explains every response from left to right",
     "mutual_exclusivity": "no two queries have the same response",
@@ -151,6 +151,21 @@ def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
     return iter(frame.itertuples(index=False))
 
 
+def overall_likelihoods(likelihoods: pd.DataFrame) -> pd.DataFrame:
+    """The rows of all participants; of a model of one fold, those of its fold."""
+    whole = likelihoods["fold"].isin(["", "all"])
+    by_model = [likelihoods["model"], likelihoods["task"]]
+    return likelihoods[whole | ~whole.groupby(by_model).transform("any")]
+
+
+def fold_note(fold: str) -> str:
+    """
+    >>> fold_note("3"), fold_note("all")
+    ('fold 3 only', '')
+    """
+    return "" if fold in ("", "all") else f"fold {fold} only"
+
+
 @dataclass(frozen=True)
 class Header:
     """A column's header; a column can be hidden by the number of its `model`."""
@@ -245,12 +260,13 @@ class TableSpec:
         column: a row for each model and a column for each heading that it returns.
         cells: a row for each model, with these cells by heading.
 
+    `note` may be made from the prepared table, so that it explains nothing that is not there.
     `task` is the only task to include (empty: all). Scores get the mark of `ModelColumn.mark`, or
     one where the column `uses` of the table of results says so.
     """
 
     title: str
-    note: str
+    note: str | Callable[[pd.DataFrame], str]
     table: str
     cell: MakeCell = lambda row: EMPTY
     rows: Mapping[str, str] = field(default_factory=dict)
@@ -293,7 +309,7 @@ def make_table(spec: TableSpec, tables: Tables, columns: ModelColumns) -> HtmlTa
                 # Its error rates were fitted to the other half.
                 plain = task not in model.chosen_by
             cells.setdefault(model, {})[head] = marked(make(row), "" if plain else mark)
-    note = spec.note
+    note = spec.note if isinstance(spec.note, str) else spec.note(frame)
     if has_mark:
         note += f" {CAVEAT_NOTE}"
     if spec.rows:

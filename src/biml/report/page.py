@@ -48,7 +48,7 @@ PAPER_TASKS = ("few_shot", "open_ended", "probes")
 _FIGURE_ID = re.compile(r'<figure id="(\w+)"')
 
 
-def write_report(folder: Path) -> None:
+def write_report(folder: Path) -> Results:
     """Write `index.html` and `figures/` of a results folder from its tables."""
     results = read_results(folder)
     if (folder / "figures").is_symlink():
@@ -71,6 +71,7 @@ def write_report(folder: Path) -> None:
                 path.unlink(missing_ok=True)  # of earlier tables
     with atomic_write(folder / PAGE_FILE) as file:
         file.write(page.encode())
+    return results
 
 
 def is_complete(folder: Path) -> bool:

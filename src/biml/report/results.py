@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
@@ -104,7 +105,10 @@ class Results:
     models: tuple[ModelInfo, ...]  # in the order of their columns, without people
     experiments: tuple[str, ...]
     exclusions: tuple[Exclusion, ...] = ()
+    imported: bool = False  # people's responses are those of a custom experiment
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict, repr=False)
+    edited: tuple[str, ...] = ()
+    """Names of tables that were changed, added or removed since the folder was written."""
 
 
 def is_results(folder: Path) -> bool:
@@ -159,6 +163,7 @@ def read_results(folder: Path) -> Results:
         old = results_format == 3
         key, names = ("skipped", "part why") if old else ("exclusions", "measurement reason")
         if old or results_format == RESULTS_FORMAT:
+            tables = _read_tables(folder / "tables", old)
             return Results(
                 version=typed_field(about, "version", str),
                 quick=typed_field(about, "quick", bool),
@@ -172,7 +177,9 @@ def read_results(folder: Path) -> Results:
                 ),
                 experiments=tuple(map(str, typed_field(about, "experiments", list))),
                 exclusions=_read_rows(about, key, Exclusion, f"model experiment {names}"),
-                tables=_read_tables(folder / "tables", old),
+                imported=about.get("imported") is True,
+                tables=tables,
+                edited=_edited(tables, about.get("digests")),
             )
     except ValueError as error:
         raise FormatError(
@@ -202,6 +209,21 @@ def _read_tables(folder: Path, format_3: bool) -> dict[str, pd.DataFrame]:
     files = {name: FORMAT_3_TABLES.get(name, name) if format_3 else name for name in TABLES}
     paths = {name: folder / f"{file}.csv" for name, file in files.items()}
     return {n: read_table(TABLES[n], path, format_3) for n, path in paths.items() if path.is_file()}
+
+
+def _edited(tables: Mapping[str, pd.DataFrame], digests: object) -> tuple[str, ...]:
+    """The tables whose contents differ from their digests; earlier results have none.
+
+    A table that a spreadsheet has saved without a change is read, and would be written, as before.
+    """
+    if digests is None:
+        return ()
+    if not isinstance(digests, dict):
+        raise ValueError("'digests' is no object")
+    found = {
+        name: sha256(_to_csv(TABLES[name], frame)).hexdigest() for name, frame in tables.items()
+    }
+    return tuple(n for n in sorted({*found, *digests}) if found.get(n) != digests.get(n))
 
 
 def coerce_types(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
@@ -247,10 +269,12 @@ def _file_names(folder: Path) -> list[str]:
 
 def _file_contents(results: Results) -> dict[str, bytes]:
     """The files of a results folder with their contents, tables first."""
-    files = {f"tables/{n}.csv": _to_csv(TABLES[n], frame) for n, frame in results.tables.items()}
+    tables = {name: _to_csv(TABLES[name], frame) for name, frame in results.tables.items()}
     about = {"format": RESULTS_FORMAT, **asdict(replace(results, tables={}))}
-    del about["tables"]
+    del about["tables"], about["edited"]
+    about["digests"] = {name: sha256(text).hexdigest() for name, text in tables.items()}
     text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+    files = {f"tables/{name}.csv": text for name, text in tables.items()}
     return {**files, "results.json": text.encode()}
 
 

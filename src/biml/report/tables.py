@@ -24,6 +24,7 @@ from biml.report.html_tables import (
     ModelColumns,
     Tables,
     TableSpec,
+    fold_note,
     format_interval,
     format_number,
     format_p,
@@ -31,8 +32,10 @@ from biml.report.html_tables import (
     make_table,
     marked,
     number_cell,
+    overall_likelihoods,
     rows_of,
 )
+from biml.report.schemas import PEOPLE
 
 
 def make_tables(tables: Tables, columns: ModelColumns) -> dict[str, list[HtmlTable]]:
@@ -53,21 +56,6 @@ def measure_tables(task: str, tables: Tables, columns: ModelColumns) -> list[Htm
     """The values of registered measures of a task."""
     table = make_table(replace(MEASURES_SPEC, task=task), tables, columns)
     return [] if table is None else [table]
-
-
-def overall_likelihoods(likelihoods: pd.DataFrame) -> pd.DataFrame:
-    """The rows of all participants; of a model of one fold, those of its fold."""
-    whole = likelihoods["fold"].isin(["", "all"])
-    by_model = [likelihoods["model"], likelihoods["task"]]
-    return likelihoods[whole | ~whole.groupby(by_model).transform("any")]
-
-
-def fold_note(fold: str) -> str:
-    """
-    >>> fold_note("3"), fold_note("all")
-    ('fold 3 only', '')
-    """
-    return "" if fold in ("", "all") else f"fold {fold} only"
 
 
 def _lines(*parts: str) -> str:
@@ -111,12 +99,25 @@ def _with_digits(frame: pd.DataFrame, tables: Tables) -> pd.DataFrame:
     return frame.assign(digits=largest.le(1).map({True: 3, False: 1}))
 
 
+def _statistics_note(frame: pd.DataFrame) -> str:
+    published, runs, halves = (
+        bool(frame[columns.split()].notna().any(axis=None))
+        for columns in ("published published_low", "published_sd published_best", "cross_validated")
+    )
+    ceiling = (frame["model"] == PEOPLE) & (frame["experiment"] == "table1")
+    note = "Below a value: its 95% interval or standard error"
+    note += ", the paper's value, the difference to it or to a range read off a graph" * published
+    note += ", SD and best run of the paper's runs" * runs + "."
+    return note + f" {CROSS_VALIDATED_NOTE}" * halves + f" {CEILING_NOTE}" * bool(ceiling.any())
+
+
 def _with_margins(frame: pd.DataFrame, tables: Tables) -> pd.DataFrame:
     """Half-widths of 95% intervals of accuracies that are means over items."""
     items = tables.get("item_accuracies", pd.DataFrame())
     errors = {} if items.empty else accuracy_errors(items)
     keys = zip(frame["model"], frame["complexity"], strict=True)
-    return frame.assign(margin=[1.96 * errors.get(key, np.nan) for key in keys])
+    frame = frame.assign(margin=[1.96 * errors.get(key, np.nan) for key in keys])
+    return frame[frame["complexity"].isin(frame.loc[frame["accuracy"].notna(), "complexity"])]
 
 
 def accuracy_errors(items: pd.DataFrame) -> dict[tuple[str, str], float]:
@@ -291,10 +292,8 @@ MEASURES_SPEC = TableSpec(
 TABLE_SPECS: dict[str, tuple[TableSpec, ...]] = {
     "published": (
         TableSpec(
-            "Published and reproduced statistics",
-            "Reproduced; below it the 95% interval, the paper's value and the difference to it, "
-            "or to a range read off a graph. SD and best run: of the paper's runs. "
-            f"{CROSS_VALIDATED_NOTE} {CEILING_NOTE}",
+            "Statistics",
+            _statistics_note,
             "statistics",
             _statistic_cell,
             rows={"statistic": "Statistic", "experiment": "Experiment"},
@@ -304,8 +303,11 @@ TABLE_SPECS: dict[str, tuple[TableSpec, ...]] = {
     "accuracies": (
         TableSpec(
             "Exact matches",
-            "Percent of queries with an exact greedy response; below it the standard deviation "
-            "over n episodes. Held-out rules: of a form that no training episode has.",
+            lambda frame: (
+                "Percent of queries with an exact greedy response; below it the SD over n episodes."
+                + " Held-out rules: of a form that no training episode has."
+                * ("novel_rules" in set(frame["task"]))
+            ),
             "accuracies",
             lambda row: number_cell(
                 row.mean, 1, f"SD {format_number(row.sd)}, n {format_number(row.n, 0)}"
@@ -316,8 +318,10 @@ TABLE_SPECS: dict[str, tuple[TableSpec, ...]] = {
     "few_shot": (
         TableSpec(
             "Correct responses",
-            "Percent of correct responses, mean over queries; below it the margin of a 95% "
-            "interval for these queries. Long output: six symbols or more.",
+            lambda frame: (
+                "Percent of correct responses, mean over queries, and margin of its 95% interval."
+                + " Long output: six symbols or more." * ("long_output" in set(frame["complexity"]))
+            ),
             "accuracy_by_complexity",
             _accuracy_cell,
             column=lambda row: label(row.complexity).capitalize(),

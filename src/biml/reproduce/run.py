@@ -123,6 +123,7 @@ def reproduce(
         models=_model_infos(spec),
         experiments=tuple(experiment.name for experiment in spec.experiments),
         exclusions=exclusions + incomparable_models(spec, job_results),
+        imported=is_custom_experiment(spec.data),
         tables=tables,
     )
     if not (is_up_to_date(out, results) and is_complete(out)):
