@@ -1,6 +1,7 @@
 """`biml export`: to safetensors with a card, and back."""
 
 import argparse
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -118,6 +119,29 @@ def test_a_pretrained_model_can_be_exported(
     monkeypatch.chdir(tmp_path)
     run(list_pretrained()[0].stem, "shipped.pt")
     assert load_model("shipped.pt").episode_type == PRETRAINED[list_pretrained()[0].stem]
+
+
+def test_an_export_whose_card_does_not_fit_leaves_nothing_new(
+    net: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = net.parent / "export" / "net.safetensors"
+    run(net, target)
+    before = {path.name: path.read_bytes() for path in target.parent.iterdir()}
+    target.with_suffix(".json").unlink()
+    target.unlink()
+    for kept in ({}, before):
+        for name, contents in kept.items():
+            (target.parent / name).write_bytes(contents)
+        with monkeypatch.context() as full_disk:
+            # The weights fit, but the card does not: fsync of the latter comes first.
+            full_disk.setattr("biml.io.os.fsync", no_space)
+            with pytest.raises(BimlError, match=r"net\.json: could not be written \(No space"):
+                run(net, target)
+        assert {path.name: path.read_bytes() for path in target.parent.iterdir()} == kept
+
+
+def no_space(descriptor: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_an_export_for_the_published_code_is_read_as_it_reads(tmp_path: Path) -> None:

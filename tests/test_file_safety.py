@@ -10,7 +10,7 @@ import pytest
 
 import biml
 from biml.episodes.generate import DatasetSpec, generate
-from biml.errors import UsageError
+from biml.errors import BimlError, UsageError
 from biml.human.download import import_path
 from biml.human.resources import RESOURCES
 from biml.io import atomic_directory, atomic_write, exclusive_lock, remove_partials
@@ -30,6 +30,15 @@ def killed_while(block: str) -> Iterator[None]:
         yield
         run.send_signal(signal.SIGKILL)
         run.wait(PATIENCE)
+
+
+def test_errors_name_the_file_and_not_its_lock(tmp_path: Path) -> None:
+    (tmp_path / "folder").touch()  # as an error of a full disk, it has the name of the lock
+    with (
+        pytest.raises(BimlError, match=r"folder/net\.pt: could not be written"),
+        exclusive_lock(tmp_path / "folder" / "net.pt"),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("kind", ["atomic_write", "atomic_directory"])

@@ -1,11 +1,14 @@
 """The training loop: gradients, validation, files, resuming and precision."""
 
+import errno
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from biml.episodes.episode import Episode, Example
 from biml.errors import BimlError, UsageError
@@ -169,6 +172,32 @@ def test_the_best_model_is_saved_after_the_skipped_fraction(tmp_path: Path) -> N
     assert best["info"]["best_val_loss"] == best["info"]["val_loss"]
     run(tmp_path / "b.pt", nsteps=1)
     assert not (tmp_path / "b_best.pt").exists()
+
+
+def test_a_run_goes_on_when_tensorboard_files_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """As on a full disk, where TensorBoard's thread fails, and then its next call."""
+    messages: list[str] = []
+    callback = TrainingCallback()
+    monkeypatch.setattr(callback, "on_message", messages.append)
+    begun = iter(range(3))
+    write = RecordWriter.write
+
+    def full(writer: RecordWriter, data: bytes) -> None:
+        if next(begun, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(writer, data)
+
+    monkeypatch.setattr(RecordWriter, "write", full)
+    hook = threading.excepthook
+    options = {"runtime": ALONE, "open_training_data": open_data, "callback": callback}
+    result = train(tmp_path / "net.pt", OPTIONS | {"nsteps": 30}, **options)  # type: ignore[arg-type]
+    assert result.step == 30
+    assert len(read_log(tmp_path / "net.history.jsonl")) == 3
+    assert [text for text in messages if "net.tb: could not be written (No space" in text]
+    assert "Traceback" not in capsys.readouterr().err
+    assert threading.excepthook == hook
 
 
 def test_a_model_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:

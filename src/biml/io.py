@@ -131,9 +131,12 @@ def exclusive_lock(path: StrPath, busy: str = "") -> Iterator[None]:
     While another process holds the lock, wait; with `busy`, raise a UsageError of that text.
     """
     file = Path(path).with_name(f".{Path(path).name}.lock")
-    file.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            raise _write_error(Path(path), error) from error
         if _lock(descriptor, wait=not busy) is False:
             os.close(descriptor)
             raise UsageError(busy)

@@ -277,16 +277,20 @@ def network_from_checkpoint(
 def write_safetensors(
     path: str | Path, contents: Mapping[str, Any], dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write a checkpoint's contents as `path` and, with a checksum of `path`, its card."""
+    """Write a checkpoint's contents as `path` and, with a checksum of `path`, its card.
+
+    Both are replaced once both are complete.
+    """
     weights = safetensors.torch.save(
         cast_weights(contents["weights"], dtype), metadata={"format": "pt"}
     )
     card = {key: value for key, value in contents.items() if key not in ("weights", "training")}
     card["sha256"] = sha256(weights).hexdigest()
-    with atomic_write(path) as file:
+    text = json.dumps(_to_json(card), indent=2, allow_nan=False) + "\n"
+    with atomic_write(path) as file, atomic_write(card_path(path)) as card_file:
         file.write(weights)
-    with atomic_write(card_path(path)) as file:
-        file.write((json.dumps(_to_json(card), indent=2, allow_nan=False) + "\n").encode())
+        file.flush()
+        card_file.write(text.encode())
 
 
 def read_safetensors(path: str | Path) -> dict[str, Any]:

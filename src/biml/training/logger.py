@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -97,8 +98,6 @@ class RunLogger:
         runtime: RuntimeConfig,
         callback: TrainingCallback,
     ) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         self._state = state
         self._train_step = train_step
         self._config = config
@@ -114,9 +113,7 @@ class RunLogger:
         if not state.history and self._paths.events.is_dir():
             for old in self._paths.events.glob("events.out.tfevents.*"):
                 old.unlink()
-        self._tensorboard = SummaryWriter(
-            str(self._paths.events), purge_step=last + 1, flush_secs=30
-        )
+        self._tensorboard = TensorBoardFiles(self._paths.events, last + 1, callback)
         self._dashboard = None
         if runtime.dashboard:
             self._dashboard = Dashboard(self._paths.curves_image, model.name)
@@ -167,10 +164,7 @@ class RunLogger:
                 file.write(_to_json_line(entry))
         except OSError as error:
             raise BimlError(f"{path}: could not be written ({error.strerror})") from error
-        for name, tag in _TENSORBOARD_TAGS.items():
-            value = entry.get(name)
-            if value is not None:
-                self._tensorboard.add_scalar(tag, value, entry["step"])
+        self._tensorboard.add(entry)
 
     def save_best(self, validation: LogEntry | None) -> None:
         """With `--save_best`, save the model if its validation loss is the lowest so far."""
@@ -214,6 +208,49 @@ class RunLogger:
 
 def _to_json_line(entry: LogEntry) -> str:
     return json.dumps(entry) + "\n"
+
+
+class TensorBoardFiles:
+    """TensorBoard files of a run, which goes on without them when a disk is full."""
+
+    def __init__(self, folder: Path, first_step: int, callback: TrainingCallback) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._folder, self._callback = folder, callback
+        self._writer: Any = None
+        self._previous_hook = threading.excepthook
+        threading.excepthook = self._on_error_in_thread
+        with self._ended_by_errors():
+            self._writer = SummaryWriter(str(folder), purge_step=first_step, flush_secs=30)
+
+    def add(self, entry: LogEntry) -> None:
+        """Add the metrics of a log entry."""
+        with self._ended_by_errors():
+            for name, tag in _TENSORBOARD_TAGS.items():
+                if self._writer and entry.get(name) is not None:
+                    self._writer.add_scalar(tag, entry[name], entry["step"])
+
+    def close(self) -> None:
+        with self._ended_by_errors():
+            if self._writer:
+                self._writer.close()
+        threading.excepthook = self._previous_hook
+
+    @contextmanager
+    def _ended_by_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._writer = None
+            problem = error.strerror or error
+            self._callback.on_message(
+                f"{self._folder}: could not be written ({problem}); TensorBoard files end here"
+            )
+
+    def _on_error_in_thread(self, error: threading.ExceptHookArgs) -> None:
+        """Print no traceback of TensorBoard's thread, whose errors its next call raises."""
+        if type(error.thread).__name__ != "_AsyncWriterThread":
+            self._previous_hook(error)
 
 
 class Dashboard:
