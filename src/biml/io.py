@@ -267,6 +267,25 @@ def read_text(path: StrPath) -> str:
         raise FormatError(problem, source=str(path), line=line) from None
 
 
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""First characters of cells that spreadsheets may run as formulas."""
+
+
+def harmless(cell: Any) -> Any:
+    """A cell that no spreadsheet runs: an apostrophe before texts that look like formulas.
+
+    >>> harmless("=HYPERLINK(1)"), harmless("-5.5"), harmless(" @x"), harmless("a=b")
+    ("'=HYPERLINK(1)", '-5.5', "' @x", 'a=b')
+    """
+    if not isinstance(cell, str) or not cell.lstrip(" \n").startswith(FORMULA_STARTS):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
 _KIND_NAMES = {str: "a text", int: "a whole number", bool: "true or false", list: "a list"}
 
 

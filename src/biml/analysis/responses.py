@@ -188,9 +188,15 @@ def _sample_numbers(frame: pd.DataFrame) -> list[int]:
     return numbers
 
 
-def write_responses(responses: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Write a table to a `.csv` or `.parquet` file; an existing file is replaced at the end."""
-    contents = table_bytes(responses, table_suffix(path))
+def write_responses(
+    responses: pd.DataFrame, path: str | os.PathLike[str], *, safe_cells: bool = False
+) -> None:
+    """Write a table to a `.csv` or `.parquet` file; an existing file is replaced at the end.
+
+    `safe_cells` is for spreadsheets, which take cells such as `=A1` for formulas: in a `.csv` file
+    these begin with an apostrophe, with which biml would read them.
+    """
+    contents = table_bytes(responses, table_suffix(path), safe_cells=safe_cells)
     with atomic_write(path) as file:
         file.write(contents)
 

@@ -13,7 +13,7 @@ import pandas as pd
 from pandas.api.types import infer_dtype
 
 from biml.errors import FormatError, UsageError
-from biml.io import read_bytes
+from biml.io import harmless, read_bytes
 
 TABLE_SUFFIXES = (".csv", ".parquet")
 
@@ -110,9 +110,13 @@ def read_typed_table(
     return table
 
 
-def table_bytes(frame: pd.DataFrame, suffix: str) -> bytes:
-    """A frame as the contents of a `.csv` or `.parquet` file."""
+def table_bytes(frame: pd.DataFrame, suffix: str, *, safe_cells: bool = False) -> bytes:
+    """A frame as the contents of a `.csv` or `.parquet` file.
+
+    With `safe_cells` no spreadsheet takes a cell of the former for a formula (see `io.harmless`).
+    """
     if suffix == ".csv":
+        frame = frame.map(harmless) if safe_cells else frame
         return frame.to_csv(index=False, lineterminator="\n").encode()
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False)

@@ -117,6 +117,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ):
         help = f"write the {help} as a table (.csv or .parquet); a missing folder is made"
         option(f"--{name}", type=Path, metavar="FILE", help=help)
+    option(
+        "--safe_cells",
+        action="store_true",
+        help="write an apostrophe before cells that spreadsheets take for formulas (=, +, -, @)",
+    )
     option("--verbose", action="store_true", help="list every episode with its responses")
     help = "no effect, here as in the published code for SCAN and COGS"
     option("--debug", action="store_true", help=help)
@@ -140,6 +145,7 @@ MODES_OF = {
     "ll_probes": ("published", _LIKELIHOOD),
     "ll_out": (None, _LIKELIHOOD),
     "samples_out": (None, _SAMPLES),
+    "safe_cells": (False, (*_LIKELIHOOD, *_SAMPLES)),
 }
 """Options that change only some modes: their defaults, and these modes. (Published ones may stand
 where they have no effect.)"""
@@ -272,7 +278,7 @@ def _report_likelihood(
         kind = task.episode_type.evaluation_task or task.episode_type.name
         table = to_table(scored, model=task.name, task=kind, p_lapse=result.p_lapse)
     if args.ll_out:
-        console.write_table(table, args.ll_out, "Log-likelihoods")
+        console.write_table(table, args.ll_out, "Log-likelihoods", args.safe_cells)
     if args.ll_by:
         if task.evaluation.query_repeats > 1:
             console.print(
@@ -358,7 +364,7 @@ def _sample_autoregressively(
         from biml.analysis.scoring import open_ended_table
 
         table = open_ended_table(episodes, responses, model=task.name, seed=args.seed)
-        console.write_table(table, args.samples_out, "Samples")
+        console.write_table(table, args.samples_out, "Samples", args.safe_cells)
     console.list_samples(episodes, responses)
 
 
@@ -385,7 +391,7 @@ def _write_samples_page(args: argparse.Namespace, task: "EvalTask", console: "Ev
 
         kind = task.episode_type.name
         table = item_table(items, task.evaluation, model=task.name, seed=args.seed, kind=kind)
-        console.write_table(table, args.samples_out, "Samples")
+        console.write_table(table, args.samples_out, "Samples", args.safe_cells)
 
 
 def _plot_curves(task: "EvalTask", console: "EvalConsole") -> None:

@@ -246,11 +246,11 @@ class EvalConsole:
             mean = sum(rate.percent for rate in rates.values()) / len(rates)
             self.print(f"  {f'mean of {len(rates)}':<{width}}  {mean:.2f}%")
 
-    def write_table(self, table: "pd.DataFrame", path: Path, what: str) -> None:
+    def write_table(self, table: "pd.DataFrame", path: Path, what: str, safe_cells: bool) -> None:
         """Write a table as `.csv` or `.parquet`."""
         from biml.analysis.responses import write_responses
 
-        write_responses(table, path)
+        write_responses(table, path, safe_cells=safe_cells)
         self.print(f"{what}: {path} ({len(table):,} rows)")
 
     def list_sums(self, sums: "pd.DataFrame", by: str) -> None:

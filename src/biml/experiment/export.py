@@ -13,7 +13,7 @@ from biml.experiment.design_types import FEW_SHOT, OPEN_ENDED, PROBES, Design
 from biml.experiment.records import Record, read_records, responses_of, utc
 from biml.experiment.store import Store
 from biml.experiment.transcript import transcript
-from biml.io import atomic_directory, check_replaceable
+from biml.io import atomic_directory, check_replaceable, harmless
 
 EXCLUSIONS = ("apply", "mark")
 
@@ -64,9 +64,6 @@ PARTICIPANT_COLUMNS = {
     "design": "name of the experiment",
     "design_digest": "SHA-256 of the experiment's file",
 }
-
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""First characters of cells that spreadsheets may run as formulas."""
 
 
 def export(
@@ -255,21 +252,6 @@ def _csv(columns: Iterable[str], rows: Iterable[Mapping[str, Any]], *, safe: boo
         cells = [row.get(name) for name in names]
         writer.writerow(map(harmless, cells) if safe else cells)
     return out.getvalue()
-
-
-def harmless(cell: Any) -> Any:
-    """A cell that no spreadsheet runs: an apostrophe before texts that look like formulas.
-
-    >>> harmless("=HYPERLINK(1)"), harmless("-5.5"), harmless(" @x"), harmless("a=b")
-    ("'=HYPERLINK(1)", '-5.5', "' @x", 'a=b')
-    """
-    if not isinstance(cell, str) or not cell.lstrip(" \n").startswith(FORMULA_STARTS):
-        return cell
-    try:
-        float(cell)
-    except ValueError:
-        return f"'{cell}"
-    return cell
 
 
 def _json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
