@@ -1,5 +1,7 @@
 """Misuse of any command: exit code 2, and a message that names what is wrong."""
 
+import errno
+
 import pytest
 
 from biml.cli.main import main, run_single_command
@@ -97,3 +99,23 @@ def test_an_unknown_name_gives_its_option_and_the_nearest_names(
 ) -> None:
     assert main(words) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("can't start new thread"),
+        BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"),
+    ],
+)
+def test_a_limit_of_processes_is_an_error_that_names_it(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("biml.cli.interpret.run", fail)
+    assert main(["interpret", "--grammar", "g.txt", "dax"]) == 1
+    message = capsys.readouterr().err
+    assert "ulimit -u" in message
+    assert "--workers 1" in message

@@ -86,6 +86,18 @@ def check_extra(extra: str, what: str, *modules: str) -> None:
         )
 
 
+TOO_MANY_PROCESSES = (
+    "the system starts no more processes or threads for this user (ulimit -u); end others, or use "
+    "--workers 1 and OMP_NUM_THREADS=1"
+)
+
+
+def is_process_limit(error: Exception) -> bool:
+    """Whether a process or thread could not be started."""
+    is_fork = isinstance(error, BlockingIOError) and error.filename is None
+    return is_fork or (isinstance(error, RuntimeError) and "start new thread" in str(error))
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], option: str = "") -> UsageError:
     """An error that names the option, the most similar names and all of them.
 

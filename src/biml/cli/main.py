@@ -12,7 +12,14 @@ from types import FrameType
 from typing import Any
 
 from biml import plugins
-from biml.errors import OUT_OF_MEMORY, BimlError, UsageError, is_out_of_memory
+from biml.errors import (
+    OUT_OF_MEMORY,
+    TOO_MANY_PROCESSES,
+    BimlError,
+    UsageError,
+    is_out_of_memory,
+    is_process_limit,
+)
 from biml.version import __version__
 
 Configure = Callable[[argparse.ArgumentParser], None]
@@ -226,15 +233,17 @@ def _exit_code(make_parser: MakeParser, argv: Sequence[str] | None) -> int:
         # The reader of the output has closed the pipe (`biml … | head`).
         sys.stderr.close()
         return 1
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+    except (MemoryError, RuntimeError, OSError) as error:
+        if is_out_of_memory(error):
+            problem = OUT_OF_MEMORY
+        elif is_process_limit(error):
+            problem = TOO_MANY_PROCESSES
+        elif isinstance(error, OSError):  # for example, a folder without read permission
+            where = "" if error.filename is None else f"{error.filename}: "
+            problem = f"{where}{error.strerror or error}"
+        else:
             raise
-        print(f"error: {OUT_OF_MEMORY}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        # For example, a folder without read permission.
-        where = "" if error.filename is None else f"{error.filename}: "
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"error: {problem}", file=sys.stderr)
         return 1
 
 
