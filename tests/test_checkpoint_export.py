@@ -136,7 +136,7 @@ def test_an_export_whose_card_does_not_fit_leaves_nothing_new(
             # The weights fit, but the card does not: fsync of the latter comes first.
             full_disk.setattr("biml.io.os.fsync", no_space)
             with pytest.raises(BimlError, match=r"net\.json: could not be written \(No space"):
-                run(net, target)
+                run(net, target, "--overwrite")
         assert {path.name: path.read_bytes() for path in target.parent.iterdir()} == kept
 
 
