@@ -219,6 +219,16 @@ def test_an_identifier_starts_once(store: Store, person: Person) -> None:
     assert "Questions" not in other.get().text
 
 
+def test_who_never_saw_the_response_to_the_start_can_start_again(
+    store: Store, person: Person
+) -> None:
+    other = Person(store)
+    assert other.start(PROLIFIC_PID="p1").status_code == 303
+    other.answer()
+    assert len(store.participants()) == len(payloads(store)) == 1
+    assert person.start(PROLIFIC_PID="p1").status_code == 409
+
+
 def test_the_same_session_of_the_service_goes_on_in_another_browser(
     store: Store, person: Person
 ) -> None:

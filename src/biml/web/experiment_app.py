@@ -160,7 +160,11 @@ class Experiment:
             )
         except AlreadyStartedError:
             found = self.store.find(external_id=external_id)
-            if found is None or "SESSION_ID" not in given or found.parameters != given:
+            # Who knows the secret session of the recruiting service is the same person; who has
+            # answered nothing may never have seen the response to the start.
+            if found is None or (
+                found.answered and ("SESSION_ID" not in given or found.parameters != given)
+            ):
                 return self._message(
                     request,
                     409,
@@ -168,7 +172,6 @@ class Experiment:
                     "This study has been started with your identifier already. Please go on in "
                     "the browser in which you began.",
                 )
-            # Who knows the secret session of the recruiting service is the same person.
             self.store.replace_token(found, token)
         response = self._redirect(request, "/?started")
         response.set_cookie(
