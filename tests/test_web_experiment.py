@@ -20,8 +20,6 @@ from biml.web.experiment_app import make_app
 from biml.web.researcher import right_answer
 from fakes.web import form_of, session_of
 
-pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx`")
-
 DESIGN = replace(read_design("open-ended"), parameters=("PROLIFIC_PID", "STUDY_ID", "SESSION_ID"))
 
 SCRIPT = "<script>alert(1)</script>"
