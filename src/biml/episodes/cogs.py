@@ -38,7 +38,7 @@ MAX_RECOMBINED = 55
 
 P_CONVERT_NOUN = 0.01
 
-P_SHOWN_ALONE = 0.1
+P_SHOWN_ALONE = 0.2
 
 MODIFIER = "&. NMOD"
 """Stands between a noun and the preposition of its phrase."""
