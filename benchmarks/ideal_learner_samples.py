@@ -31,9 +31,9 @@ from biml.episodes.registry import episode_type
 from biml.errors import BimlError
 from biml.evaluation.likelihood import fit_lapse, score_responses, token_scores
 from biml.evaluation.measure import DEFAULT_REPEATS
+from biml.evaluation.registry import symbolic_model
 from biml.evaluation.responder import Responder
 from biml.evaluation.sample_page import SAMPLES_PER_RESPONSE
-from biml.evaluation.symbolic import symbolic_model
 from biml.grammar import GOLD
 from biml.grammar.meta_grammar import COLOURS
 from biml.paths import DataFolders

@@ -10,7 +10,7 @@ from biml import plugins
 from biml.analysis.measures import MEASURES
 from biml.episodes import datasets
 from biml.episodes.registry import EPISODE_TYPES
-from biml.evaluation.symbolic import SYMBOLIC
+from biml.evaluation.registry import SYMBOLIC
 from biml.networks.registry import ARCHITECTURES
 from fakes.human_data import published_folder, write_human_data
 from fakes.released_checkpoint import write_released_checkpoint

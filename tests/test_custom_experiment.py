@@ -26,7 +26,7 @@ from biml.episodes.episode_type import FEW_SHOT_FOLDER, PROBE_FOLDER
 from biml.episodes.registry import episode_type
 from biml.episodes.transforms import drop_undefined_responses
 from biml.errors import BimlError, UsageError
-from biml.evaluation.symbolic import symbolic_model
+from biml.evaluation.registry import symbolic_model
 from biml.grammar import GOLD
 from biml.human.experiment import HumanExperiment, write_experiment
 from biml.human.readers import read_episode_files, read_response_table

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from biml.cli import interpret
 from biml.cli.main import main
 
 RULES = "dax -> RED\nu1 lug -> [u1] [u1]\nu1 x1 -> [u1] [x1]\n"
@@ -103,10 +102,6 @@ def test_error_for_an_invalid_grammar_gives_its_line(
     streams = capsys.readouterr()
     assert problem in streams.err
     assert streams.out == ""
-
-
-def test_help_describes_the_command() -> None:
-    assert interpret.SUMMARY.endswith(".")
 
 
 def test_an_unreadable_file_is_named_in_the_error(

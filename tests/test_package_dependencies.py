@@ -90,6 +90,21 @@ def test_grammars_and_episodes_do_not_need_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+@pytest.mark.parametrize("command", ["--help", "models"])
+def test_help_and_the_list_of_models_load_no_large_package(command: str) -> None:
+    code = (
+        "import sys, biml.cli.main as commands\n"
+        "try: commands.main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "large = {'torch', 'numpy', 'pandas', 'jaxtyping', 'asyncio', 'importlib.metadata'}\n"
+        "own = {f'biml.cli.{name}' for name in commands.COMMANDS} - {'biml.cli.models'}\n"
+        "assert not (large | own) & set(sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code, command], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "models" in run.stdout
+
+
 def test_no_file_is_long() -> None:
     lengths = {module: len(path.read_text("utf-8").splitlines()) for module, path in FILES.items()}
     assert {m: n for m, n in lengths.items() if n > MAX_LINES} == {}

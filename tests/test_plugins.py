@@ -21,7 +21,7 @@ from biml.episodes.episode import Episode, Example
 from biml.episodes.episode_type import EpisodeType
 from biml.episodes.registry import EPISODE_TYPES
 from biml.errors import BimlError, UsageError
-from biml.evaluation.symbolic import SYMBOLIC
+from biml.evaluation.registry import SYMBOLIC
 from biml.networks import checkpoint
 from biml.networks.registry import ARCHITECTURES, build_network
 from biml.paths import DataFolders

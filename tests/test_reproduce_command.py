@@ -10,7 +10,7 @@ import pytest
 from biml.cli.main import main
 from biml.cli.reproduce import print_results
 from biml.errors import UsageError
-from biml.evaluation.symbolic import SYMBOLIC
+from biml.evaluation.registry import SYMBOLIC
 from biml.paths import DataFolders, SearchPath
 from biml.progress import stage_lines
 from biml.report.page import FIGURE_FILES

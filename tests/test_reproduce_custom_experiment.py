@@ -15,7 +15,7 @@ from biml.episodes.registry import episode_type
 from biml.episodes.text_format import RESPONSES_FILE
 from biml.errors import BimlError
 from biml.evaluation.accuracy import max_response_length
-from biml.evaluation.symbolic import symbolic_model
+from biml.evaluation.registry import symbolic_model
 from biml.human.experiment import write_experiment
 from biml.human.readers import read_episode_files, read_response_table
 from biml.networks import checkpoint

@@ -17,14 +17,13 @@ from biml.episodes.registry import episode_type
 from biml.episodes.transforms import add_biases, add_slips
 from biml.errors import UsageError
 from biml.evaluation.likelihood import apply_lapse, likelihood, score_responses, token_scores
+from biml.evaluation.registry import SYMBOLIC, symbolic_model
 from biml.evaluation.symbolic import (
-    SYMBOLIC,
     BiasOracle,
     OpenEndedBiasModel,
     Oracle,
     ResponseMixture,
     SlipOracle,
-    symbolic_model,
 )
 from biml.grammar import GOLD, Grammar
 from biml.grammar.perturbations import SlipRates, all_argument_swaps, iconic_grammar

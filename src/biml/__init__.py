@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from biml.errors import BimlError, FormatError, UsageError
     from biml.evaluation.api import Model, load, symbolic
     from biml.evaluation.evaluate import evaluate
+    from biml.evaluation.registry import register_responder
     from biml.evaluation.responder import Responder
-    from biml.evaluation.symbolic import register_responder
     from biml.grammar import GOLD, Grammar, GrammarError, MetaGrammar, Rule
     from biml.grammar.meta_grammar import COLOURS, WORDS
     from biml.networks.registry import register_architecture
@@ -55,8 +55,8 @@ _EXPORTS = {
     "biml.errors": ("BimlError", "FormatError", "UsageError"),
     "biml.evaluation.api": ("Model", "load", "symbolic"),
     "biml.evaluation.evaluate": ("evaluate",),
+    "biml.evaluation.registry": ("register_responder",),
     "biml.evaluation.responder": ("Responder",),
-    "biml.evaluation.symbolic": ("register_responder",),
     "biml.grammar": ("GOLD", "Grammar", "GrammarError", "MetaGrammar", "Rule"),
     "biml.networks.registry": ("register_architecture",),
     "biml.rng": ("generator",),

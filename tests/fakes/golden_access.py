@@ -142,7 +142,11 @@ def main(argv: Sequence[str]) -> int:
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
     """The parser of each command, such as `data import`, by its words."""
-    return dict(_parsers(commands._parser(), ()))
+    found = {"": commands._parser()}
+    for name in commands.COMMANDS:
+        words = _parsers(commands._parser([name]), ())
+        found |= {key: parser for key, parser in words if key.split()[:1] == [name]}
+    return found
 
 
 def _parsers(
@@ -157,7 +161,7 @@ def _parsers(
 
 def parse(argv: Sequence[str]) -> dict[str, Any]:
     """The parsed options of `biml …`, without functions."""
-    args = vars(commands._parser().parse_args(list(argv)))
+    args = vars(commands._parser(argv).parse_args(list(argv)))
     return {name: value for name, value in args.items() if not callable(value)}
 
 

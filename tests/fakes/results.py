@@ -9,7 +9,7 @@ import pytest
 from biml.analysis.people import people_few_shot, people_open_ended, people_probes
 from biml.analysis.responses import response_table
 from biml.analysis.scoring import sample_open_ended
-from biml.evaluation.symbolic import symbolic_model
+from biml.evaluation.registry import symbolic_model
 from biml.paths import DataFolders
 from biml.report.page import write_report
 from biml.report.results import Exclusion, ModelInfo, Results, write_results

@@ -6,7 +6,7 @@ order of study examples and another remapping; likelihoods are averaged over rep
 Methods: 100).
 
 >>> from biml.episodes.registry import episode_type
->>> from biml.evaluation.symbolic import symbolic_model
+>>> from biml.evaluation.registry import symbolic_model
 >>> from biml.paths import DataFolders
 >>> gold = episode_type("few_shot_gold").open_evaluation(DataFolders(), 0)
 >>> oracle = symbolic_model("oracle").build()

@@ -18,8 +18,6 @@ from biml.progress import progress_bars
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx", ".parquet", ".json", ".jsonl")
 
-SUMMARY = "Download, import and list human data, SCAN, COGS, published episodes and networks."
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -222,10 +220,6 @@ META_GRAMMAR_OPTIONS = (
 )
 """Fields of `MetaGrammar`, the older spellings of their options, and their meaning."""
 
-GENERATE_SUMMARY = (
-    "Write a set of meta-training and validation episodes, sampled from the meta-grammar."
-)
-
 
 def configure_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -307,9 +301,6 @@ def _meta_grammar(args: argparse.Namespace) -> MetaGrammar:
 
 def _option_range(name: str) -> str:
     return f"{MIN_VALUES[name]} to {LIMITS[name]}"
-
-
-EPISODE_TYPES_SUMMARY = "List the episode types: what models are trained and evaluated on."
 
 
 def configure_episode_types(parser: argparse.ArgumentParser) -> None:

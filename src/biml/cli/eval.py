@@ -16,8 +16,6 @@ from biml.progress import progress_bars
 if TYPE_CHECKING:
     from biml.cli.eval_output import EvalConsole, EvalTask
 
-SUMMARY = "Evaluate a model: likelihood of responses, accuracy, samples."
-
 TABLE_SUFFIXES = (".csv", ".parquet")
 
 MODES = ("ll", "fit_lapse", "max", "sample", "sample_html", "sample_iterative", "dashboard")

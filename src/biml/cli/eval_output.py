@@ -30,8 +30,8 @@ from biml.evaluation.accuracy import (
 )
 from biml.evaluation.likelihood import CV_SPLITS, Likelihood
 from biml.evaluation.network import NetworkResponder
+from biml.evaluation.registry import SYMBOLIC
 from biml.evaluation.responder import Responder, Response
-from biml.evaluation.symbolic import SYMBOLIC
 from biml.io import check_writable
 from biml.networks.checkpoint import load_model
 from biml.networks.devices import pick_device

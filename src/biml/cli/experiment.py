@@ -7,8 +7,6 @@ from biml.cli import count
 from biml.errors import UsageError
 from biml.progress import progress_bars
 
-SUMMARY = "Run experiments with people in the browser; follow, simulate and export them."
-
 DATABASE = "experiment.db"
 
 

@@ -10,8 +10,6 @@ from biml.errors import FormatError
 from biml.grammar import Grammar, GrammarError
 from biml.io import read_text
 
-SUMMARY = "Print the output that a grammar gives to each input, one per line."
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(

@@ -22,39 +22,36 @@ from biml.errors import (
 )
 from biml.version import __version__
 
-Configure = Callable[[argparse.ArgumentParser], None]
-Run = Callable[[argparse.Namespace], int | None]
 MakeParser = Callable[[Sequence[str]], argparse.ArgumentParser]
 
 
 COMMANDS = {
-    "train": "train",
-    "eval": "eval",
-    "generate": "data",
-    "data": "data",
-    "episode-types": "data",
-    "interpret": "interpret",
-    "export": "models",
-    "models": "models",
-    "reproduce": "reproduce",
-    "report": "reproduce",
-    "experiment": "experiment",
-    "play": "play",
+    "train": "Train a model, or resume its training.",
+    "eval": "Evaluate a model: likelihood of responses, accuracy, samples.",
+    "generate": "Write a set of meta-training and validation episodes, sampled from the "
+    "meta-grammar.",
+    "data": "Download, import and list human data, SCAN, COGS, published episodes and networks.",
+    "episode-types": "List the episode types: what models are trained and evaluated on.",
+    "interpret": "Print the output that a grammar gives to each input, one per line.",
+    "export": "Convert a trained network to or from safetensors, or for the published code.",
+    "models": "List the pretrained models, or show the card of one.",
+    "reproduce": "Reproduce the paper's results and write a report.",
+    "report": "Make the page and figures of a results folder again from its tables.",
+    "experiment": "Run experiments with people in the browser; follow, simulate and export them.",
+    "play": "Open a page in the browser to teach models some words and see what they respond.",
 }
-"""The module of each command, which defines it by `SUMMARY`, `configure` and `run`.
+"""Commands and their help lines, which are here so that `biml --help` imports none of them."""
 
-A module's further commands have their name in these: `EXPORT_SUMMARY`, `configure_export`, …
+_MODULES = {
+    "generate": "data",
+    "episode-types": "data",
+    "export": "models",
+    "report": "reproduce",
+}
+"""Modules of commands that have none of their own.
+
+A module defines its own command by `configure` and `run`, another by `configure_export`, ….
 """
-
-
-def _load(name: str) -> tuple[str, Configure, Run]:
-    """A command's help line, and the functions that add its options and run it."""
-    module = import_module(f"biml.cli.{COMMANDS[name]}")
-    key = "" if COMMANDS[name] == name else name.replace("-", "_")
-    prefix, suffix = (f"{key.upper()}_", f"_{key}") if key else ("", "")
-    attributes = (f"{prefix}SUMMARY", f"configure{suffix}", f"run{suffix}")
-    summary, configure, run = (getattr(module, attribute) for attribute in attributes)
-    return summary, configure, run
 
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -100,7 +97,7 @@ def run_single_command(name: str, argv: Sequence[str] | None = None) -> int:
 
 
 def _parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """A parser of the subcommand that `argv` begins with; else, as for `--help`, of them all.
+    """A parser of the subcommand that `argv` names; the others have no options in it.
 
     Importing every command takes several times as long as most of them run.
     """
@@ -111,24 +108,26 @@ def _parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"biml {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in [each for each in COMMANDS if each in argv[:1]] or COMMANDS:
-        summary, configure, run = _load(name)
+    named = next((word for word in argv if word in COMMANDS), None)
+    for name, summary in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=summary, description=summary)
-        _configure(subparser, configure, run)
+        if name == named:
+            _configure(subparser, name)
     return parser
 
 
 def _single_command_parser(name: str) -> argparse.ArgumentParser:
-    summary, configure, run = _load(name)
-    parser = Parser(prog=f"{name}.py", description=summary)
-    _configure(parser, configure, run)
+    parser = Parser(prog=f"{name}.py", description=COMMANDS[name])
+    _configure(parser, name)
     return parser
 
 
-def _configure(parser: argparse.ArgumentParser, configure: Configure, run: Run) -> None:
-    """Add the command's own options and `--plugin`."""
-    configure(parser)
-    parser.set_defaults(run=run)
+def _configure(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add a command's own options and `--plugin`."""
+    module = import_module(f"biml.cli.{_MODULES.get(name, name)}")
+    suffix = f"_{name.replace('-', '_')}" if name in _MODULES else ""
+    getattr(module, f"configure{suffix}")(parser)
+    parser.set_defaults(run=getattr(module, f"run{suffix}"))
     parser.add_argument(
         "--plugin",
         type=plugins.load,

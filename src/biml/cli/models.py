@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from biml.episodes.data_use import DataUse
 
-SUMMARY = "List the pretrained models, or show the card of one."
-
 # Names and labels of `evaluation.measure.CARD_MEASUREMENTS`, which would load PyTorch.
 METRIC_NAMES = {
     "gold": "gold few-shot queries, exact matches",
@@ -147,7 +145,7 @@ def _list_responders(console: "Console") -> None:
     from rich.table import Table
 
     from biml import plugins
-    from biml.evaluation.symbolic import SYMBOLIC
+    from biml.evaluation.registry import SYMBOLIC
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("without training", no_wrap=True)
@@ -278,9 +276,6 @@ def _format_percent(value: Any) -> str:
 def _as_mapping(value: Any) -> Mapping[str, Any]:
     """The value, or an empty mapping if a card is malformed."""
     return value if isinstance(value, Mapping) else {}
-
-
-EXPORT_SUMMARY = "Convert a trained network to or from safetensors, or for the published code."
 
 
 def configure_export(parser: argparse.ArgumentParser) -> None:

@@ -5,8 +5,6 @@ import argparse
 from biml.cli import add_data_dir, add_dir_model
 from biml.paths import DataFolders, resolve_model, strip_suffix
 
-SUMMARY = "Open a page in the browser to teach models some words and see what they respond."
-
 DEFAULT_MODELS = ("net-BIML-top", "net-BIML-algebraic-top")
 
 
@@ -37,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     import webbrowser
 
     from biml.evaluation.api import load
-    from biml.evaluation.symbolic import SYMBOLIC
+    from biml.evaluation.registry import SYMBOLIC
     from biml.web.people import People
     from biml.web.play_api import Playground
     from biml.web.play_app import LOCAL_HOSTS, make_play_app

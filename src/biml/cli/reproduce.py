@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from biml.cli import add_data_dir, add_dir_model
 from biml.episodes.data_use import CAVEAT_MARK
 from biml.errors import UsageError
-from biml.evaluation.symbolic import SYMBOLIC
+from biml.evaluation.registry import SYMBOLIC
 from biml.reproduce.experiments import ALL_EXPERIMENTS, EXPERIMENTS
 
 if TYPE_CHECKING:
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
     from biml.report.html_tables import HtmlTable
     from biml.report.results import Exclusion, Results
-
-SUMMARY = "Reproduce the paper's results and write a report."
-
-REPORT_SUMMARY = "Make the page and figures of a results folder again from its tables."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

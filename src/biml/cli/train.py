@@ -16,8 +16,6 @@ from biml.cli import add_data_dir, add_dir_model, from_plugins
 from biml.errors import BimlError, UsageError
 from biml.training.config import Interval, Option, RuntimeConfig, TrainingConfig, options_of
 
-SUMMARY = "Train a model, or resume its training."
-
 TRAINING_OPTIONS = tuple(field.name for field in fields(TrainingConfig))
 
 

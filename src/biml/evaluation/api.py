@@ -29,8 +29,8 @@ from biml.errors import BimlError, UsageError
 from biml.evaluation.best_responses import best_responses
 from biml.evaluation.likelihood import apply_lapse
 from biml.evaluation.network import NetworkResponder
+from biml.evaluation.registry import SYMBOLIC, symbolic_model
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder, Response
-from biml.evaluation.symbolic import SYMBOLIC, symbolic_model
 from biml.evaluation.trace import Trace, trace_attention
 from biml.networks.checkpoint import load_model
 from biml.paths import resolve_model

@@ -1,14 +1,13 @@
 """The protocol of every model that answers queries, whether a network or a symbolic model."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
-from biml import plugins
 from biml.episodes.episode import Episode
-from biml.errors import UsageError, unknown_name
+from biml.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Response = tuple[str, ...]
 
@@ -27,7 +26,7 @@ class Responder(Protocol):
     def symbols(self) -> tuple[str, ...]:
         """The output symbols to choose from, where an episode has no pool."""
 
-    def log_prob(self, episodes: Sequence[Episode], /) -> list[list[np.ndarray]]:
+    def log_prob(self, episodes: Sequence[Episode], /) -> "list[list[np.ndarray]]":
         """For each episode and query the natural log-probabilities of the target's symbols.
 
         Each array has one number per symbol and one for the end (EOS) last, without a lapse. A
@@ -75,52 +74,3 @@ def check_lapse(p_lapse: float) -> None:
     """Raise UsageError unless a lapse rate is a probability."""
     if not 0 <= p_lapse <= 1:
         raise UsageError(f"a lapse rate is a probability from 0 to 1, not {p_lapse}")
-
-
-@dataclass(frozen=True)
-class SymbolicModel:
-    """A responder with a name: a symbolic model, or one added by `biml.register_responder`."""
-
-    name: str
-    title: str
-    summary: str
-    tasks: tuple[str, ...]
-    build: Callable[..., Responder]
-    uses_grammar: bool = False
-
-
-SYMBOLIC: dict[str, SymbolicModel] = {}
-"""Responders by name; files of networks are found by `biml.paths.resolve_model`."""
-
-
-def register_responder(
-    name: str,
-    factory: Callable[..., Responder],
-    summary: str,
-    *,
-    title: str = "",
-    tasks: Iterable[str] = ("few-shot", "open-ended"),
-    uses_grammar: bool = False,
-) -> None:
-    """Make a responder available by name to `biml.load`, `--fn_out_model` and `--models`.
-
-    Args:
-        factory: makes the responder; it must accept `symbols=`, the output symbols to respond in
-            where the data have others than the published colours.
-        summary: one line for listings.
-        title: for reports; by default the name.
-        tasks: the tasks that it can do, of `few-shot` and `open-ended`.
-        uses_grammar: whether it reads `Episode.grammar`, which makes its accuracy on new grammars
-            meaningless; it is then not reported.
-    """
-    row = SymbolicModel(name, title or name, summary, tuple(tasks), factory, uses_grammar)
-    plugins.register(SYMBOLIC, "responder", name, row)
-
-
-def symbolic_model(name: str) -> SymbolicModel:
-    """Return the row called `name`; a UsageError lists them all."""
-    if name not in SYMBOLIC:
-        plugins.load_installed()
-    if name not in SYMBOLIC:
-        raise unknown_name("symbolic model", name, SYMBOLIC)
-    return SYMBOLIC[name]

@@ -20,15 +20,7 @@ from biml.episodes.episode import Episode
 from biml.episodes.episode_type import FEW_SHOT
 from biml.episodes.transforms import primitive_meanings
 from biml.errors import UsageError
-from biml.evaluation.responder import (
-    DEFAULT_MAX_LENGTH,
-    SYMBOLIC,
-    Response,
-    SymbolicModel,
-    check_lapse,
-)
-from biml.evaluation.responder import register_responder as register_responder
-from biml.evaluation.responder import symbolic_model as symbolic_model
+from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Response, check_lapse
 from biml.grammar import GOLD, Grammar
 from biml.grammar.meta_grammar import COLOURS
 from biml.grammar.perturbations import (
@@ -384,33 +376,3 @@ class OpenEndedBiasModel(TokenwiseModel):
             return np.array([*counts, 0]) / sum(counts)
 
         return following
-
-
-_FEW_SHOT, _GOLD = ("few-shot",), "the gold grammar's output"
-_BUILTIN = (
-    SymbolicModel("oracle", "Symbolic (oracle)", _GOLD, _FEW_SHOT, Oracle, True),
-    SymbolicModel(
-        "oracle-biases",
-        "Symbolic (oracle/biases)",
-        f"{_GOLD}, mixed with one-to-one and argument-swapped responses",
-        _FEW_SHOT,
-        BiasOracle,
-        uses_grammar=True,
-    ),
-    SymbolicModel(
-        "oracle-slips",
-        "Symbolic (oracle/slips)",
-        f"{_GOLD}, with rule-level errors that are likelier in longer queries",
-        _FEW_SHOT,
-        SlipOracle,
-        uses_grammar=True,
-    ),
-    SymbolicModel(
-        "biases",
-        "Symbolic (biases)",
-        "each word as it was translated before, a new word to an unused colour",
-        ("open-ended",),
-        OpenEndedBiasModel,
-    ),
-)
-SYMBOLIC |= {row.name: row for row in _BUILTIN}

@@ -11,7 +11,8 @@ from typing import Any
 from biml.episodes.episode import Episode, Example
 from biml.episodes.transforms import remap, undo_remapping
 from biml.errors import UsageError
-from biml.evaluation.responder import DEFAULT_MAX_LENGTH, SYMBOLIC, Responder
+from biml.evaluation.registry import SYMBOLIC
+from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder
 from biml.experiment.design_types import PROBES, SIMULATED, Design
 from biml.experiment.screens import Screen
 from biml.experiment.session import RUNNING, Session

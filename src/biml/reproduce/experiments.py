@@ -18,8 +18,8 @@ from biml.episodes.episode_type import (
 from biml.episodes.registry import episode_type, tasks_of
 from biml.episodes.transforms import symbols_used
 from biml.errors import BimlError, UsageError, unknown_name
+from biml.evaluation.registry import symbolic_model
 from biml.evaluation.sample_page import SAMPLES_PER_RESPONSE
-from biml.evaluation.symbolic import symbolic_model
 from biml.grammar.meta_grammar import COLOURS, WORDS
 from biml.human.experiment import TASK_EPISODE_TYPES
 from biml.paths import DataFolders

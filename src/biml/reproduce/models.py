@@ -19,8 +19,8 @@ from biml.episodes.registry import EPISODE_TYPES, evaluation_type
 from biml.episodes.scan import SCAN_TYPES
 from biml.errors import UsageError
 from biml.evaluation.network import NetworkResponder
+from biml.evaluation.registry import SYMBOLIC, symbolic_model
 from biml.evaluation.responder import Responder
-from biml.evaluation.symbolic import SYMBOLIC, symbolic_model
 from biml.networks.checkpoint import load_model
 from biml.networks.registry import architecture_name
 from biml.paths import (
