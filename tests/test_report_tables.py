@@ -106,6 +106,8 @@ def damage(folder: Path, how: str) -> None:
         about.write_text(about.read_text().replace('"format": 4', '"format": "4"'))
     elif how == "label as number":
         about.write_text(about.read_text().replace('"Symbolic (oracle)"', "5"))
+    elif how == "a number as a model":
+        about.write_text(json.dumps({**json.loads(about.read_text()), "models": [1.5]}))
     elif how == "no models":
         about.write_text(about.read_text().replace('"models"', '"model"'))
     elif how == "an answer twice":
@@ -146,6 +148,7 @@ def damage(folder: Path, how: str) -> None:
         ("deep brackets", 1, ("results.json", "damaged")),
         ("format as text", 1, ("results.json", "'format' is \"4\", but should be a whole number")),
         ("label as number", 1, ("results.json", "'label' is 5, but should be a text", "mend it")),
+        ("a number as a model", 1, ("results.json", "'name' is missing")),
         ("no models", 1, ("results.json", "'models' is missing")),
         ("an answer twice", 1, ("responses.csv, line 3", "task 'probes', item 't'", "on line 2")),
         ("no json", 2, ("not a results folder", "biml reproduce")),

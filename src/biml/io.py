@@ -295,7 +295,8 @@ def typed_field(mapping: object, name: str, kind: type[T]) -> T:
         raise ValueError(f"'{name}' is missing")
     value = mapping[name]
     if type(value) is not kind:
-        raise ValueError(f"'{name}' is {json.dumps(value)}, but should be {_KIND_NAMES[kind]}")
+        shown = json.dumps(value)[:80]
+        raise ValueError(f"'{name}' is {shown}, but should be {_KIND_NAMES[kind]}")
     return value
 
 

@@ -195,14 +195,12 @@ def read_results(folder: Path) -> Results:
 def _read_rows(
     about: object, key: str, kind: type[T], names: str, optional: str = ""
 ) -> tuple[T, ...]:
-    rows = typed_field(about, key, list)
-    return tuple(
-        kind(
-            *(typed_field(row, name, str) for name in names.split()),
-            **{name: typed_field(row, name, str) for name in optional.split() if name in row},
-        )
-        for row in rows
-    )
+    found = []
+    for row in typed_field(about, key, list):
+        required = [typed_field(row, name, str) for name in names.split()]
+        more = {name: typed_field(row, name, str) for name in optional.split() if name in row}
+        found.append(kind(*required, **more))
+    return tuple(found)
 
 
 def _read_tables(folder: Path, format_3: bool) -> dict[str, pd.DataFrame]:
