@@ -4,6 +4,7 @@ import io
 import json
 import re
 import unicodedata
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from biml.cli.main import main
 from biml.errors import BimlError, FormatError, UsageError
+from biml.human import excel_sheets
 from biml.human.experiment import HumanExperiment
 from biml.human.foreign_tables import read_foreign_table
 from biml.human.readers import read_response_table
@@ -385,6 +387,29 @@ def test_symbols_that_look_like_missing_responses_are_kept() -> None:
     table = "participant,query,response\nAnn,blick twice,NA none\nBob,blick twice,NA\n"
     found = imported(table.encode(), study)
     assert [query.output for query in found.responses] == [("NA", "none"), ("NA",)]
+
+
+def test_stray_cells_far_away_cost_nothing() -> None:
+    """A blank that was formatted makes the sheet of an Excel file as large as it can be."""
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in (HEADER, *ANSWERS):
+        book.active.append(row)
+    book.active.cell(3, 6).value = "beside the table"
+    book.active.cell(30_000, 16_384).value = " "
+    book.save("table.txt")
+    table = read_foreign_table("table.txt", ["query"])
+    assert table.columns == [*HEADER, "", " (2)"]
+    assert [tuple(row[name] for name in HEADER) for _, row in table.rows] == list(ANSWERS)
+
+
+def test_excel_files_that_unpack_to_too_much_are_refused(monkeypatch) -> None:
+    monkeypatch.setattr(excel_sheets, "MAX_EXCEL_BYTES", 10**6)
+    with zipfile.ZipFile("table.txt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+        archive.writestr("xl/worksheets/sheet1.xml", bytes(2 * 10**6))
+    with pytest.raises(FormatError, match="unpacks to 2 MB"):
+        read_foreign_table("table.txt", ["query"])
 
 
 def test_symbols_of_one_letter_may_stand_without_blanks() -> None:

@@ -10,16 +10,14 @@ import io
 import json
 import re
 import unicodedata
-import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
-import pandas as pd
-
 from biml.analysis.typed_tables import cell_text, read_parquet
-from biml.errors import BimlError, FormatError
+from biml.errors import FormatError
+from biml.human.excel_sheets import is_excel, read_sheets
 from biml.io import StrPath, read_bytes
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars", " ": "blanks"}
@@ -103,7 +101,7 @@ def read_foreign_table(path: StrPath, names: Collection[str]) -> ForeignTable:
         header, _, numbers, columns = read_parquet(data, source)
         rows = zip(*columns, strict=True) if header else ()
         table = _table(source, header, zip(numbers, rows, strict=True), "row")
-    elif data.startswith(b"PK\x03\x04") and _is_excel(data):
+    elif data.startswith(b"PK\x03\x04") and is_excel(data, source):
         table = _read_excel(data, source)
     else:
         for mark, description in OTHER_FORMATS.items():
@@ -238,41 +236,21 @@ def _count_names(line: str, separator: str) -> int:
     return sum(map(bool, map(str.strip, next(csv.reader([line], delimiter=separator), []))))
 
 
-def _is_excel(data: bytes) -> bool:
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return "xl/workbook.xml" in archive.namelist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError):
-        return False
-
-
 def _read_excel(data: bytes, source: str) -> ForeignTable:
-    try:
-        sheets = pd.read_excel(
-            io.BytesIO(data), sheet_name=None, header=None, dtype=object, keep_default_na=False
-        )
-    except ImportError:
-        raise BimlError(
-            f"{source}: an Excel file, which needs openpyxl to be read: pip install openpyxl; or "
-            "save the sheet as CSV"
-        ) from None
-    except Exception as error:  # openpyxl has no common class of errors for damaged files
-        raise FormatError(f"a damaged Excel file ({error})", source=source) from None
-    filled = [(n, s) for n, s in sheets.items() if not s.empty] or [("", pd.DataFrame())]
-    name, sheet = next(((n, s) for n, s in filled if s.shape[1] > 1), filled[0])
-    counted = [
-        (n, row, sum(bool(str(cell_text(cell)).strip()) for cell in row))
-        for n, row in enumerate(sheet.itertuples(index=False, name=None), 1)
-    ]
-    rows = [(n, row) for n, row, count in counted if count]
-    counts = [count for *_, count in counted if count][:TITLE_LINES]
+    sheets = read_sheets(data, source)
+    filled = [(name, rows) for name, rows in sheets if rows] or [("", [(1, [])])]
+    wide = [(n, rows) for n, rows in filled if any(sum(map(bool, row)) > 1 for _, row in rows)]
+    name, lines = (wide or filled)[0]
+    counts = [sum(map(bool, row)) for _, row in lines[:TITLE_LINES]]
     titles = next((place for place, count in enumerate(counts) if count > 1), 0)
-    number, header = rows[titles] if rows else (1, ())
-    table = _table(source, map(cell_text, header), rows[titles + 1 :], "row")
+    number, header = lines[titles]
+    # Notes may stand beside the table, but not a hundred columns away.
+    width = min(max(len(row) for _, row in lines[titles:]), len(header) + 100)
+    padded = [(n, (row + [""] * width)[:width]) for n, row in lines[titles:]]
+    table = _table(source, padded[0][1], padded[1:], "row")
     table.header = number
     if titles:
-        (title,) = (text for cell in rows[0][1] if (text := str(cell_text(cell)).strip()))
-        table.notes.append(f"{_TITLES} ({title[:60]}) were left out")
+        table.notes.append(f"{_TITLES} ({''.join(lines[0][1])[:60]}) were left out")
     if len(sheets) > 1:
         table.notes.append(f"read the sheet '{name}', the first table of {len(sheets)} sheets")
     return table
