@@ -192,6 +192,15 @@ def test_a_custom_task_has_its_own_section(tmp_path: Path) -> None:
     assert "A <b>" in text_of(page)
 
 
+def test_simulated_participants_are_told_apart(tmp_path: Path, page: str) -> None:
+    row = {"task": "few_shot", "item": "q", "query": "dax", "response": "RED", "target": "RED"}
+    people = response_table({**row, "participant": p} for p in ("simulated-1", "simulated-2", "P1"))
+    write_results_folder(tmp_path / "out", {"responses": people})
+    write_report(tmp_path / "out")
+    assert "Simulated participants. 2 of" in text_of((tmp_path / "out/index.html").read_text())
+    assert "Simulated participants" not in page
+
+
 def test_many_different_responses_are_collapsed_and_the_rarest_only_counted(tmp_path: Path) -> None:
     from biml.analysis.responses import response_table
 

@@ -136,6 +136,7 @@ def _is_custom_experiment(args: argparse.Namespace) -> bool:
 
 
 def _import_experiment(args: argparse.Namespace) -> None:
+    from biml.analysis.responses import SIMULATED_PREFIX
     from biml.human.experiment import TASK_EPISODE_TYPES, write_experiment
     from biml.human.readers import read_episode_files, read_response_table
 
@@ -159,6 +160,8 @@ def _import_experiment(args: argparse.Namespace) -> None:
     )
     for note in experiment.notes:
         print(f"note: {note}")
+    if n_simulated := sum(p.startswith(SIMULATED_PREFIX) for p in experiment.participants):
+        print(f"note: {count(n_simulated, 'participant')} simulated by models, not people")
     if participants and experiment.n_anonymous:
         print(
             f"note: {count(experiment.n_anonymous, 'response')} without a participant; results "

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from biml.analysis.responses import SIMULATED_PREFIX
 from biml.errors import FormatError
 from biml.experiment.design import DesignFile
 from biml.experiment.design_types import SIMULATED, Design
@@ -20,7 +21,6 @@ class Record:
 
     Attributes:
         answers: as the store has them, one per step of the session.
-        exclusion: why the participant is left out of analyses (paper, Methods); empty if not.
     """
 
     participant: Participant
@@ -34,10 +34,11 @@ class Record:
 
     @property
     def id(self) -> str:
-        return f"{SIMULATED}-{self.participant.id}" if self.simulated else self.participant.id
+        return f"{SIMULATED_PREFIX if self.simulated else ''}{self.participant.id}"
 
     @property
     def exclusion(self) -> str:
+        """Why the participant is left out of analyses (paper, Methods); empty if not."""
         if self.session.status not in (FINISHED, MISSED_CATCH):
             return "not finished" if self.session.status == "running" else self.session.status
         excluding = self.session.design.excluding_answers

@@ -11,6 +11,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from biml.analysis.responses import SIMULATED_PREFIX
 from biml.episodes.palette import CSS
 from biml.errors import FormatError, UsageError
 from biml.io import atomic_write
@@ -146,6 +147,7 @@ def _template_values(
         "only_benchmarks": only_benchmarks,
         "heading": "SCAN and COGS" if only_benchmarks else "People and models, side by side",
         "columns": columns,
+        "simulated": _simulated_participants(tables),
         "labels": {column.name: column.label for column in columns} | {"people": "Every model"},
         "hues": [colour(column) if column.number else "currentColor" for column in columns],
         "colours": Markup("\n".join(styles)),
@@ -157,6 +159,13 @@ def _template_values(
         "measures": measures,
         "missing": exclusion_matrix(results.exclusions),
     }
+
+
+def _simulated_participants(tables: Tables) -> int:
+    """The number of participants whose responses models gave."""
+    with_names = [table for table in tables.values() if "participant" in table]
+    names = {str(name) for table in with_names for name in table["participant"].dropna().unique()}
+    return sum(name.startswith(SIMULATED_PREFIX) for name in names)
 
 
 def _response_sections(
