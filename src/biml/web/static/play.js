@@ -184,11 +184,10 @@ function percent(p) {
 function answerLine(row, share, text, tag) {
   const item = element("li");
   const line = element("div", "answer-line");
-  const first = element("span", "row-of");
-  first.append(row);
-  line.append(first);
-  if (tag) line.append(element("span", `tag ${tag.kind}`, tag.text));
-  line.append(element("span", "percent", text));
+  const verdict = element("span", "verdict");
+  if (tag) verdict.append(element("span", `tag ${tag.kind}`, tag.text));
+  verdict.append(element("span", "percent", text));
+  line.append(row, verdict);
   const track = element("div", "track");
   const fill = element("div", "fill");
   fill.style.width = `${100 * share}%`;
@@ -331,9 +330,12 @@ function tagOf(response) {
   const place = found?.readings.findIndex((reading) => reading.output === response) ?? -1;
   if (target !== undefined && state.title && response === target) return { kind: "good", text: "correct" };
   if (place >= 0) {
-    const p = percent(found.readings[place].probability);
     if (found.readings.length === 1) return { kind: "good", text: "the only reading" };
-    return place ? { kind: "", text: `another reading, ${p}` } : { kind: "good", text: `likeliest reading, ${p}` };
+    const [first, second] = found.readings;
+    const p = found.readings[place].probability;
+    const unique = first.probability > second.probability * 1.001;
+    if (place === 0 && unique) return { kind: "good", text: `likeliest reading, ${percent(p)}` };
+    return { kind: "", text: `${unique ? "another" : "a"} reading, ${percent(p)}` };
   }
   if (!found?.readings.length) return null;
   return { kind: "bad", text: found.complete ? "no reading" : "no reading so far" };
