@@ -151,6 +151,8 @@ def _type_statistics(tables: Tables) -> Iterator[pd.DataFrame]:
         if name not in tables:
             continue
         rows = tables[name][tables[name]["task"].isin(types)]
+        if rows.empty:
+            continue
         rows = rows.assign(
             experiment=REGISTERED,
             statistic=rows["task"] + ": log-likelihood",
