@@ -11,10 +11,10 @@ from biml.episodes.episode_type import gold_episode
 from biml.episodes.sampling import sample_episode
 from biml.evaluation.consistent_grammars import (
     consistent_grammars,
-    find_readings,
     right_hand_sides,
     value,
 )
+from biml.evaluation.readings import find_readings
 from biml.grammar import MetaGrammar
 
 

@@ -1,32 +1,21 @@
-"""All grammars of the meta-grammar that give the study examples, by exact search, and readings.
+"""All grammars of the meta-grammar that give the study examples, by exact search.
 
-Each grammar has the prior probability of its rules under the meta-grammar. A *reading* of a query
-is an output that at least one of them gives it; its posterior probability is the share of their
-prior. So a response that is no reading contradicts the study examples, and one that is a reading
-but not the most probable one does not.
-
->>> from biml.episodes.episode import Example
->>> def example(words, symbols):
-...     return Example(tuple(words.split()), tuple(symbols.split()))
->>> study = [example("dax", "RED"), example("wif", "BLUE"), example("dax fep wif", "RED BLUE RED")]
->>> for reading in find_readings(study, ("dax", "wif", "fep", "wif")).readings:
-...     print(" ".join(reading.output), reading.probability)
-RED BLUE BLUE BLUE 0.5
-RED BLUE BLUE RED BLUE 0.5
+Each has the prior probability of its rules under the meta-grammar. How study inputs are chosen is
+left out of account.
 """
 
 import math
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, permutations, product
+from typing import NamedTuple
 
 from biml.episodes.episode import Example
 from biml.episodes.transforms import primitive_meanings
 from biml.grammar import Grammar, MetaGrammar, Rule
-from biml.grammar.meta_grammar import COLOURS, CONCATENATION
+from biml.grammar.meta_grammar import CONCATENATION
 
 META = MetaGrammar()
 
@@ -60,7 +49,7 @@ Tree = str | Node
 """A primitive or a composite."""
 
 
-def parse(words: Words, rules: Sequence[tuple[str, Kinds]], known: set[str]) -> Tree | None:
+def parse(words: Words, rules: Sequence[tuple[str, Kinds]], known: Collection[str]) -> Tree | None:
     """Parse an input with rules in this order; None if a word is unknown."""
     if len(words) == 1:
         return words[0] if words[0] in known else None
@@ -206,52 +195,91 @@ def consistent_grammars(
     open_colours = [colour for colour in colours if colour not in alone.values()]
     # Every argument occurs in the output, so that the symbol of each primitive is observed.
     for others in combinations(open_words, len(open_colours)):
-        functions = [word for word in open_words if word not in others]
+        functions = tuple([word for word in open_words if word not in others])
         if len(functions) > META.n_functions:
             continue
-        known = {*alone, *others}
-        parses = _parses(study, queries, functions, known, {*known, *new_words}, deadline)
+        known = frozenset([*alone, *others])
+        with_new = known.union(new_words)
+        parses = list(_parses(study, queries, functions, known, with_new, deadline))
         for order in permutations(open_colours):
             symbols = {**alone, **dict(zip(others, order, strict=True))}
-            for (trees, query_trees), (rules, weight) in parses.items():
-                examples = [(tree, e.output) for tree, e in zip(trees, study, strict=True)]
+            for each in parses:
+                examples = [(tree, e.output) for tree, e in zip(each.study, study, strict=True)]
                 for templates in _solve(examples, symbols, {}, deadline):
-                    prior = weight
+                    prior = each.prior
                     for template in templates.values():
                         prior *= right_hand_sides(len(set(template)))[template]
-                    yield ConsistentGrammar(rules, symbols, templates, query_trees, prior)
+                    yield ConsistentGrammar(each.rules, symbols, templates, each.queries, prior)
 
 
-Parses = tuple[tuple[Tree, ...], tuple[Tree | None, ...]]
 LeftHandSides = tuple[tuple[str, Kinds], ...]
+
+
+class Parses(NamedTuple):
+    """The parses of study examples and queries under some left-hand sides, one choice of several.
+
+    `prior` is that of all left-hand sides with these parses.
+    """
+
+    study: tuple[Tree, ...]
+    queries: tuple[Tree | None, ...]
+    rules: LeftHandSides
+    prior: float
 
 
 def _parses(
     study: Sequence[Example],
     queries: Sequence[Words],
-    functions: Sequence[str],
-    known: set[str],
-    known_in_queries: set[str],
+    functions: tuple[str, ...],
+    known: frozenset[str],
+    known_in_queries: frozenset[str],
     deadline: float,
-) -> dict[Parses, tuple[LeftHandSides, float]]:
-    """All parses of study examples and queries, with left-hand sides and their total prior."""
-    found: dict[Parses, tuple[LeftHandSides, float]] = {}
-    for order in permutations(functions):
-        for kinds in product(KINDS, repeat=len(functions)):
-            _check_time(deadline)
-            rules = tuple(zip(order, kinds, strict=True))
-            trees = []
-            for example in study:
-                tree = parse(example.input, rules, known)
-                if tree is None:
-                    break
-                trees.append(tree)
-            else:
-                query_trees = tuple(parse(query, rules, known_in_queries) for query in queries)
-                first, weight = found.get((tuple(trees), query_trees), (rules, 0.0))
-                weight += math.prod(KINDS[kind] for kind in kinds)
-                found[tuple(trees), query_trees] = first, weight
-    return found
+) -> Iterator[Parses]:
+    """Yield all parses in which every study example has one."""
+    rules = _left_hand_sides(functions)
+    # For each of the rules under which all examples so far have a parse, the numbers of the parses.
+    found: dict[int, tuple[int, ...]] = dict.fromkeys(range(len(rules)), ())
+    different: list[tuple[Tree | None, ...]] = []
+    inputs = [*[(e.input, known) for e in study], *[(words, known_in_queries) for words in queries]]
+    for words, names in inputs:
+        _check_time(deadline)
+        numbers, trees = _parse_all(words, functions, names, tuple(found))
+        is_study = len(different) < len(study)
+        different.append(trees)
+        found = {
+            i: (*before, n)
+            for (i, before), n in zip(found.items(), numbers, strict=True)
+            if not (is_study and trees[n] is None)
+        }
+    grouped: dict[tuple[int, ...], list[int]] = {}
+    for i, numbers in found.items():
+        grouped.setdefault(numbers, []).append(i)
+    for numbers, members in grouped.items():
+        parsed = [trees[n] for trees, n in zip(different, numbers, strict=True)]
+        prior = sum(math.prod([KINDS[kinds] for _, kinds in rules[i]]) for i in members)
+        study_trees = tuple([tree for tree in parsed[: len(study)] if tree is not None])
+        yield Parses(study_trees, tuple(parsed[len(study) :]), rules[members[0]], prior)
+
+
+@lru_cache(maxsize=1024)
+def _parse_all(
+    words: Words, functions: tuple[str, ...], known: frozenset[str], members: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[Tree | None, ...]]:
+    """Parse an input under these of `_left_hand_sides`: numbers of parses, different parses."""
+    rules = _left_hand_sides(functions)
+    numbers: dict[Tree | None, int] = {}
+    of_each = [numbers.setdefault(parse(words, rules[i], known), len(numbers)) for i in members]
+    return tuple(of_each), tuple(numbers)
+
+
+@lru_cache(maxsize=64)
+def _left_hand_sides(functions: tuple[str, ...]) -> tuple[LeftHandSides, ...]:
+    """All orders and variables of functions."""
+    return tuple(
+        tuple(zip(order, kinds, strict=True))
+        for order in permutations(functions)
+        for kinds in product(KINDS, repeat=len(functions))
+    )
 
 
 def _check_time(deadline: float) -> None:
@@ -311,84 +339,3 @@ def _arity(function: str, examples: Sequence[tuple[Tree, Symbols]]) -> int:
                 return len(tree.parts)
             stack.extend(tree.parts)
     raise AssertionError(f"{function} is in no tree")
-
-
-# --- readings of a query
-
-MAX_READING = 20
-"""Symbols of the longest output that counts as a reading."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """An output that the study examples allow.
-
-    Attributes:
-        probability: posterior, of all grammars that give this output.
-        grammar: the most probable of them; a query word that no study example has is a primitive.
-    """
-
-    output: Symbols
-    probability: float
-    grammar: Grammar
-
-
-@dataclass(frozen=True)
-class Readings:
-    """The readings of a query, the most probable first.
-
-    Attributes:
-        n_grammars: grammars found that give the study examples.
-        complete: whether the search ended within its time limit; else probabilities are those among
-            the grammars found.
-        new_words: words of the query that no study example has. They are taken for primitives with
-            unused symbols, all equally probable.
-    """
-
-    readings: tuple[Reading, ...]
-    n_grammars: int
-    complete: bool
-    new_words: tuple[str, ...]
-
-
-def find_readings(
-    study: Sequence[Example],
-    query: Words,
-    symbols: Sequence[str] = COLOURS,
-    seconds: float = math.inf,
-) -> Readings:
-    """Find the outputs that grammars consistent with the study examples give to a query.
-
-    Args:
-        symbols: those that a word without study example may stand for.
-        seconds: time limit of the search.
-    """
-    in_study = {word for example in study for word in example.input}
-    used = {symbol for example in study for symbol in example.output}
-    new_words = tuple(dict.fromkeys(word for word in query if word not in in_study))
-    unused = [symbol for symbol in symbols if symbol not in used]
-    meanings = [
-        dict(zip(new_words, order, strict=True)) for order in permutations(unused, len(new_words))
-    ]
-    weights: defaultdict[Symbols, float] = defaultdict(float)
-    best: dict[Symbols, tuple[float, ConsistentGrammar]] = {}
-    n_grammars, complete = 0, True
-    try:
-        for found in consistent_grammars(study, [query], new_words, time.monotonic() + seconds):
-            n_grammars += 1
-            (tree,) = found.trees
-            if tree is None:
-                continue
-            for meaning in meanings:
-                whole = replace(found, symbols={**found.symbols, **meaning})
-                output = value(tree, whole.symbols, whole.templates)
-                if output is not None and len(output) <= MAX_READING:
-                    weights[output] += found.prior
-                    if output not in best or best[output][0] < found.prior:
-                        best[output] = found.prior, whole
-    except TimeoutError:
-        complete = False
-    total = sum(weights.values())
-    ranked = sorted(weights.items(), key=lambda item: -item[1])
-    readings = tuple(Reading(out, p / total, best[out][1].grammar) for out, p in ranked)
-    return Readings(readings, n_grammars, complete, new_words)

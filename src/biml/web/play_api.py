@@ -20,8 +20,8 @@ from biml.episodes.text_format import parse_episode
 from biml.episodes.transforms import rename
 from biml.errors import BimlError, UsageError, unknown_name
 from biml.evaluation.api import Model
-from biml.evaluation.consistent_grammars import find_readings
 from biml.evaluation.network import NetworkResponder
+from biml.evaluation.readings import find_readings
 from biml.evaluation.trace import Trace
 from biml.grammar import Grammar
 from biml.grammar.meta_grammar import COLOURS

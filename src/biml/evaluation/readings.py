@@ -1,0 +1,110 @@
+"""Readings of a query: outputs that grammars consistent with the study examples give it.
+
+The posterior probability of a reading is the share of its grammars in the prior. A response that is
+no reading contradicts the study examples; one that is a reading, but not the most probable one,
+does not.
+
+>>> def example(words, symbols):
+...     return Example(tuple(words.split()), tuple(symbols.split()))
+>>> study = [example("dax", "RED"), example("wif", "BLUE"), example("dax fep wif", "RED BLUE RED")]
+>>> for reading in find_readings(study, ("dax", "wif", "fep", "wif")).readings:
+...     print(" ".join(reading.output), reading.probability)
+RED BLUE BLUE BLUE 0.5
+RED BLUE BLUE RED BLUE 0.5
+"""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations
+
+from biml.episodes.episode import Example
+from biml.evaluation.consistent_grammars import (
+    ConsistentGrammar,
+    Symbols,
+    Words,
+    consistent_grammars,
+    value,
+)
+from biml.grammar import Grammar
+from biml.grammar.meta_grammar import COLOURS
+
+MAX_READING = 20
+"""Symbols of the longest output that counts as a reading."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An output that the study examples allow.
+
+    Attributes:
+        probability: posterior, of all grammars that give this output.
+        grammar: the most probable of them; a query word that no study example has is a primitive.
+    """
+
+    output: Symbols
+    probability: float
+    grammar: Grammar
+
+
+@dataclass(frozen=True)
+class Readings:
+    """The readings of a query, the most probable first.
+
+    Attributes:
+        n_grammars: grammars found that give the study examples.
+        complete: whether the search ended within its time limit; else probabilities are those among
+            the grammars found.
+        new_words: words of the query that no study example has. They are taken for primitives with
+            unused symbols, all equally probable.
+    """
+
+    readings: tuple[Reading, ...]
+    n_grammars: int
+    complete: bool
+    new_words: tuple[str, ...]
+
+
+def find_readings(
+    study: Sequence[Example],
+    query: Words,
+    symbols: Sequence[str] = COLOURS,
+    seconds: float = math.inf,
+) -> Readings:
+    """Find the outputs that grammars consistent with the study examples give to a query.
+
+    Args:
+        symbols: those that a word without study example may stand for.
+        seconds: time limit of the search.
+    """
+    in_study = {word for example in study for word in example.input}
+    used = {symbol for example in study for symbol in example.output}
+    new_words = tuple(dict.fromkeys(word for word in query if word not in in_study))
+    unused = [symbol for symbol in symbols if symbol not in used]
+    meanings = [
+        dict(zip(new_words, order, strict=True)) for order in permutations(unused, len(new_words))
+    ]
+    weights: defaultdict[Symbols, float] = defaultdict(float)
+    best: dict[Symbols, tuple[float, ConsistentGrammar]] = {}
+    n_grammars, complete = 0, True
+    try:
+        for found in consistent_grammars(study, [query], new_words, time.monotonic() + seconds):
+            n_grammars += 1
+            (tree,) = found.trees
+            if tree is None:
+                continue
+            for meaning in meanings:
+                whole = replace(found, symbols={**found.symbols, **meaning})
+                output = value(tree, whole.symbols, whole.templates)
+                if output is not None and len(output) <= MAX_READING:
+                    weights[output] += found.prior
+                    if output not in best or best[output][0] < found.prior:
+                        best[output] = found.prior, whole
+    except TimeoutError:
+        complete = False
+    total = sum(weights.values())
+    ranked = sorted(weights.items(), key=lambda item: -item[1])
+    readings = tuple(Reading(out, p / total, best[out][1].grammar) for out, p in ranked)
+    return Readings(readings, n_grammars, complete, new_words)
