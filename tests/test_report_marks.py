@@ -105,7 +105,9 @@ def test_the_log_likelihood_of_people_is_marked_as_fitted_to_them(capsys) -> Non
     frame = coerce_types(statistics, TABLES["statistics"])
     assert frame.iloc[0]["uses"] == "fitted to"
     assert (frame.iloc[1:]["uses"] == "").all()
-    print_results(Results("0", True, 0, (), ("table1",), (), {"statistics": frame}), Path("out"))
+    print_results(
+        Results("0", True, 0, (), ("table1",), (), tables={"statistics": frame}), Path("out")
+    )
     output = " ".join(capsys.readouterr().out.split())
     assert "-154.1†" in output
     assert "is a ceiling" in output

@@ -177,7 +177,9 @@ def shown_of(rows: list[dict[str, object]], capsys) -> str:
     frame = coerce_types(
         pd.DataFrame(rows, columns=list(TABLES["statistics"].columns)), TABLES["statistics"]
     )
-    print_results(Results("0", True, 0, (), ("few-shot",), (), {"statistics": frame}), Path("out"))
+    print_results(
+        Results("0", True, 0, (), ("few-shot",), (), tables={"statistics": frame}), Path("out")
+    )
     return capsys.readouterr().out
 
 
