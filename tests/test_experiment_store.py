@@ -133,6 +133,15 @@ def test_conditions_are_filled_in_balance_and_to_their_quotas(address: str) -> N
     store.close()
 
 
+def test_who_has_started_is_known_though_no_place_is_left(store: Store) -> None:
+    store.design = replace(DESIGN, participants=1)
+    store.create_participant(external_id="anna")
+    with pytest.raises(AlreadyStartedError):
+        store.create_participant(external_id="anna")
+    with pytest.raises(ExperimentFullError):
+        store.create_participant(external_id="berta")
+
+
 def test_places_of_people_who_have_left_are_free_again(store: Store, monkeypatch) -> None:
     store.design = replace(DESIGN, participants=2)
     first, _ = store.create_participant(), store.create_participant()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 
 from biml.errors import BimlError, UsageError
 from biml.experiment import database
@@ -197,8 +197,6 @@ class Store:
                 connection.begin(),
             ):
                 yield connection
-        except IntegrityError:
-            raise
         except (DBAPIError, sql.exc.TimeoutError) as error:
             cause = str(getattr(error, "orig", error)).strip().splitlines()[0]
             raise StorageError(f"{self.name}: {cause}") from error
@@ -221,8 +219,8 @@ class Store:
             external_id: an identifier that no other participant may have.
 
         Raises:
+            AlreadyStartedError: the identifier is there already, whether places are left or not.
             ExperimentFullError: no place is left.
-            AlreadyStartedError: the identifier is there already.
         """
         assert self.design is not None
         now = time.time()
@@ -240,19 +238,21 @@ class Store:
             "biml_version": __version__,
             "design_digest": self.design.digest,
         }
-        try:
-            with self._transaction(write=True) as connection:
-                # One at a time, so that no place is taken twice; SQLite has only one writer.
-                connection.execute(sql.select(FACTS.c.name).with_for_update()).all()
-                row["condition"] = self._free_condition(connection, self.design, now)
-                number = connection.execute(
-                    PARTICIPANTS.insert().returning(PARTICIPANTS.c.number), row
-                ).scalar_one()
-                row["seed"] = derive_seed(int(self.design.digest[:15], 16), number)
-                where = PARTICIPANTS.c.number == number
-                connection.execute(PARTICIPANTS.update().where(where).values(seed=row["seed"]))
-        except IntegrityError:
-            raise AlreadyStartedError(f"{external_id or 'this participant'} has started") from None
+        with self._transaction(write=True) as connection:
+            # One at a time, so that no place is taken twice; SQLite has only one writer.
+            connection.execute(sql.select(FACTS.c.name).with_for_update()).all()
+            same = sql.select(PARTICIPANTS.c.number).where(
+                PARTICIPANTS.c.external_id == external_id
+            )
+            if external_id is not None and connection.execute(same).first():
+                raise AlreadyStartedError(f"{external_id} has started")
+            row["condition"] = self._free_condition(connection, self.design, now)
+            number = connection.execute(
+                PARTICIPANTS.insert().returning(PARTICIPANTS.c.number), row
+            ).scalar_one()
+            row["seed"] = derive_seed(int(self.design.digest[:15], 16), number)
+            where = PARTICIPANTS.c.number == number
+            connection.execute(PARTICIPANTS.update().where(where).values(seed=row["seed"]))
         return _participant({**row, "number": number})
 
     @staticmethod
