@@ -64,30 +64,30 @@ def test_open_ended_and_probes_are_the_published_tasks() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "named"),
     [
-        ("study_cycles = 3", "study_cycels = 3", 53, "study_cycles"),
+        ("study_cycles = 3", "study_cycels = 3", 56, "study_cycles"),
         ('task = "few-shot"', 'task = "few_shot"', 6, "few-shot"),
         ('task = "few-shot"\n', "", None, "task"),
-        ('"2 after 3 -> 3 2"', '"2 after 3 -> 2 3"', 78, "'3 2'"),
-        ('"2 after 3 -> 3 2"', '"2 after 3: 3 2"', 78, "->"),
-        ('"1 -> 1",', '"1 -> 1", "1 -> 1",', 74, "twice"),
-        ('catch = ["2 thrice"]', 'catch = ["4 thrice"]', 122, "4 thrice"),
-        ('catch = ["2 thrice"]', 'catch = ["2 after 3"]', 122, "2 after 3"),
-        ('"DAX thrice"]', '"DAX twice"]', 121, "twice"),
-        ('"DAX thrice"]', '"1 thrice"]', 121, "1 thrice"),
-        ("u1 thrice -> [u1] [u1] [u1]", "u1 thrice -> [u2]", 67, "u2"),
-        ('answer = "No"', 'answer = "Never"', 113, "Never"),
-        ('exclude = "Yes"', 'exclude = "yes"', 160, "yes"),
-        ('kind = "number"', 'kind = "integer"', 153, "integer"),
-        ('kind = "number"', 'kind = "choice"', 150, "choices"),
+        ('"2 after 3 -> 3 2"', '"2 after 3 -> 2 3"', 81, "'3 2'"),
+        ('"2 after 3 -> 3 2"', '"2 after 3: 3 2"', 81, "->"),
+        ('"1 -> 1",', '"1 -> 1", "1 -> 1",', 77, "twice"),
+        ('catch = ["2 thrice"]', 'catch = ["4 thrice"]', 125, "4 thrice"),
+        ('catch = ["2 thrice"]', 'catch = ["2 after 3"]', 125, "2 after 3"),
+        ('"DAX thrice"]', '"DAX twice"]', 124, "twice"),
+        ('"DAX thrice"]', '"1 thrice"]', 124, "1 thrice"),
+        ("u1 thrice -> [u1] [u1] [u1]", "u1 thrice -> [u2]", 70, "u2"),
+        ('answer = "No"', 'answer = "Never"', 116, "Never"),
+        ('exclude = "Yes"', 'exclude = "yes"', 163, "yes"),
+        ('kind = "number"', 'kind = "integer"', 156, "integer"),
+        ('kind = "number"', 'kind = "choice"', 153, "choices"),
         ('colours = ["RED",', 'colours = ["GREY", "RED",', 12, "GREY"),
-        ('practice = ["RED BLUE"', 'practice = ["RED BLEU"', 31, "BLEU"),
+        ('practice = ["RED BLUE"', 'practice = ["RED BLEU"', 34, "BLEU"),
         ('words = ["dax",', 'words = ["dax", "dax",', 11, "words"),
         ('"fep", "blicket", "kiki", "tufa", "gazzer"]', "]", 11, "7 words"),
         ('title = "Learning a new language"', "title = 3", 7, "title"),
         ('title = "Learning a new language"', "participants = 0", 7, "participants"),
         ('"SESSION_ID"]', '"simulated"]', 15, "simulated"),
-        ("[codes]", "[code]", 91, "codes"),
-        ('name = "surround"', 'name = "thrice"', 125, "thrice"),
+        ("[codes]", "[code]", 94, "codes"),
+        ('name = "surround"', 'name = "thrice"', 128, "thrice"),
         ('consent = "I have', 'consent = ""\n# "', None, "consent"),
         ('name = "few-shot"', "name = few-shot", None, "TOML"),
     ],
@@ -99,12 +99,19 @@ def test_errors_name_line_and_remedy(old: str, new: str, line: int | None, named
     assert error.value.line == line
 
 
+def test_a_missing_file_is_no_misspelt_experiment(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="mine.toml"):
+        read_design(tmp_path / "mine.toml")
+    with pytest.raises(UsageError, match="did you mean few-shot"):
+        read_design("fewshot")
+
+
 def test_all_errors_of_a_file_at_once() -> None:
     text = FEW_SHOT.replace('"2 after 3 -> 3 2"', '"2 after 3 -> 2 3"')
     text = text.replace('answer = "No"', 'answer = "Never"').replace('["2 thrice"]', '["x"]')
     with pytest.raises(FormatError, match="3 errors") as error:
         read_text_as_design(text)
-    assert all(f"line {line}:" in str(error.value) for line in (78, 113, 122))
+    assert all(f"line {line}:" in str(error.value) for line in (81, 116, 125))
 
 
 def test_quotas_must_add_up_to_the_participants() -> None:

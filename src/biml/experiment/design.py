@@ -15,7 +15,7 @@ from typing import Any
 
 from biml.episodes.episode import EXAMPLE_SEP, PAIR_SEP, Example
 from biml.episodes.palette import style_of
-from biml.errors import FormatError, merge_errors, unknown_name
+from biml.errors import FormatError, UsageError, merge_errors, unknown_name
 from biml.experiment.design_types import (
     FEW_SHOT,
     KEYS,
@@ -49,6 +49,8 @@ def read_design(source: str | Path) -> Design:
         UsageError: there is neither a design nor a file of this name.
     """
     path = built_in_path(str(source)) if str(source) in BUILT_IN else Path(source)
+    if not path.is_file() and path.suffix == ".toml":
+        raise UsageError(f"{path}: there is no such file; `biml experiment new` writes one to edit")
     if not path.is_file():
         raise unknown_name("experiment", str(source), [*BUILT_IN, "a TOML file"])
     return DesignFile(path, read_text(path)).design()
