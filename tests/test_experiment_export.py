@@ -101,7 +101,7 @@ def test_trials_have_what_the_codebook_describes(store: Store, tmp_path: Path) -
     assert list(trials[0]) == list(typed[0]) == list(TRIAL_COLUMNS)
     codebook = (tmp_path / "out/codebook.md").read_text()
     people = rows(tmp_path / "out/participants.csv")
-    for name in (*TRIAL_COLUMNS, *people[0]):
+    for name in (*TRIAL_COLUMNS, *people[0], "SESSION_ID"):
         assert f"| `{name}` | " in codebook
     assert set(PARTICIPANT_COLUMNS) <= set(people[0])
     tests = [row for row in typed if row["kind"] == "test"]
@@ -109,7 +109,9 @@ def test_trials_have_what_the_codebook_describes(store: Store, tmp_path: Path) -
     assert all(row["correct"] is True and row["rt_ms"] == 1200 for row in tests)
     assert all(len(row["response_shown"].split()) == len(row["target"].split()) for row in tests)
     identifiers = rows(tmp_path / "out/identifiers.csv")
-    assert identifiers == [{"participant": people[0]["participant"], "PROLIFIC_PID": "'=1+1"}]
+    none = {"STUDY_ID": "", "SESSION_ID": ""}
+    own = {"participant": people[0]["participant"], "PROLIFIC_PID": "'=1+1"}
+    assert identifiers == [own | none]
     shared = [path for path in (tmp_path / "out").iterdir() if path.name != "identifiers.csv"]
     assert not any("=1+1" in path.read_text() for path in shared)
 
@@ -121,6 +123,8 @@ def test_transcripts_have_a_mark_for_every_response(store: Store, tmp_path: Path
     assert set(line) == {"text", "experiment", "participant"}
     assert line["text"].count("<<") == line["text"].count(">>") == 16 + 15
     assert "'" in line["text"]
+    instructions = line["text"].split("\n\n")[:4]
+    assert not any("\n" in paragraph for paragraph in instructions)
 
 
 @pytest.mark.parametrize("cell", ["=1", "+1a", "-x", "@a", "\t=1", "\r=1", " =1", "\n=1"])

@@ -179,6 +179,8 @@ def _export(args: argparse.Namespace) -> None:
         f"{store.facts['experiment']}: {people}{simulated}, {found['excluded']:,} of them "
         f"{left_out} responses.csv; {count(found['responses'], 'response')} in {folder}"
     )
+    if not found["responses"]:
+        return
     study = next(folder.glob("study*"))
     print(f"import them with `biml data import {folder / 'responses.csv'} --study {study}`")
 

@@ -93,7 +93,7 @@ def export(
         "trials.csv": _csv(TRIAL_COLUMNS, map(_in_csv, trials), safe=True),
         "trials.jsonl": _json_lines(trials),
         "participants.csv": _csv(_columns(PARTICIPANT_COLUMNS, people), people, safe=True),
-        "identifiers.csv": _csv(*_identifiers(records), safe=True),
+        "identifiers.csv": _csv(*_identifiers(design, records), safe=True),
         "psych101.jsonl": _json_lines(transcript(record) for record in records),
         "codebook.md": _codebook(design, columns, people),
         "design.toml": design.text,
@@ -197,10 +197,12 @@ def _participant(record: Record) -> dict[str, Any]:
     return facts | {f"answer_{name}": reply for name, reply in record.replies.items()}
 
 
-def _identifiers(records: Sequence[Record]) -> tuple[list[str], list[dict[str, Any]]]:
+def _identifiers(
+    design: Design, records: Sequence[Record]
+) -> tuple[list[str], list[dict[str, Any]]]:
     """Columns and rows of the values that the address brought along."""
     rows = [{**record.participant.parameters, "participant": record.id} for record in records]
-    return _columns(["participant"], rows), rows
+    return _columns(["participant", *design.parameters], rows), rows
 
 
 def _columns(first: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -286,7 +288,8 @@ def _codebook(design: Design, columns: Iterable[str], people: Iterable[Mapping[s
         "identifiers.csv": (
             "What the address of the experiment brought along, such as identifiers of the "
             "recruiting service. Keep it apart from data that you publish.",
-            {"participant": RESPONSE_COLUMNS["participant"]},
+            {"participant": RESPONSE_COLUMNS["participant"]}
+            | dict.fromkeys(design.parameters, "a value of the address"),
         ),
         "psych101.jsonl": (
             "A transcript of each session in the format of Psych-101, in the words and colours "

@@ -16,7 +16,8 @@ def transcript(record: Record) -> dict[str, str]:
     """
     design = record.session.design
     model = f" (simulated: {record.simulated})" if record.simulated else ""
-    paragraphs = [design.instructions, *_paragraphs(record.session.history)]
+    instructions = (" ".join(part.split()) for part in design.instructions.split("\n\n"))
+    paragraphs = [*instructions, *_paragraphs(record.session.history)]
     return {
         "text": "\n\n".join(paragraphs),
         "experiment": f"{design.name}{model}",
