@@ -321,8 +321,8 @@ def episode_grammar(episode: Episode, default: Grammar) -> Grammar:
         if grammar.interpret(example.input) != example.output:
             raise UsageError(
                 f"{episode.name or 'the episode'} has no grammar, and that of the symbolic model "
-                f"contradicts its study example {' '.join(example.input)!r}; build the model with "
-                "the grammar of this task"
+                f"contradicts its study example {' '.join(example.input)!r}; give the episode "
+                "its grammar"
             )
     return grammar
 
