@@ -259,7 +259,7 @@ def test_an_unusable_cache_folder_is_an_error_that_names_the_variable(
     assert run_single_command("data", ["download", "human", "--url", address(server)]) == 1
     error = capsys.readouterr().err
     assert "downloads: could not be written" in error
-    assert "XDG_CACHE_HOME" in error
+    assert "variable XDG_CACHE_HOME" in error
     assert not server.requests
 
 

@@ -271,8 +271,9 @@ def download(
     with ExitStack() as stack:
         for address, archive in archives.items():
             with _write_errors(cache):
-                busy = f"another process is downloading {address}; wait until it is done"
-                stack.enter_context(exclusive_lock(archive, busy))
+                cache.mkdir(parents=True, exist_ok=True)
+            busy = f"another process is downloading {address}; wait until it is done"
+            stack.enter_context(exclusive_lock(archive, busy))
             fetch(
                 address,
                 archive,
