@@ -87,8 +87,10 @@ def test_regression_of_two_cells_is_their_log_odds() -> None:
 def test_regression_without_information_gives_missing_values() -> None:
     x = pd.DataFrame({"x": [0, 0, 1, 1]})
     assert logistic_regression(pd.Series([True] * 4), x)["estimate"].isna().all()
-    separated = logistic_regression(pd.Series([False, False, True, True]), x)
-    assert separated["estimate"].isna().all()
+    outcome = pd.Series([False, False, True, True])
+    for groups in (None, pd.Series([1, 2, 1, 2])):
+        separated = logistic_regression(outcome, x, groups=groups)
+        assert separated["estimate"].isna().all()
 
 
 @pytest.mark.parametrize("with_groups", [False, True])

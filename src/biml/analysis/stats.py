@@ -68,7 +68,7 @@ def _independent_columns(x: np.ndarray) -> np.ndarray:
 
 
 def _fit(y: np.ndarray, x: np.ndarray, groups: pd.Series | None) -> np.ndarray:
-    """Estimates and standard errors [2, terms]; all NaN if the data do not bound one of them."""
+    """Estimates and standard errors [2, terms]; NaN [2, 1] if the data do not bound one of them."""
     # Separated data give missing values, not warnings.
     with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
         plain = GLM(y, x, family=Binomial()).fit()
@@ -76,8 +76,9 @@ def _fit(y: np.ndarray, x: np.ndarray, groups: pd.Series | None) -> np.ndarray:
     if np.all(errors < _MAX_STANDARD_ERROR) and groups is not None:
         codes, _ = pd.factorize(groups)
         estimates, errors = _fit_random_intercept(y, x, codes, estimates)
-    fit = np.stack((estimates, errors))
-    return fit if np.all(errors < _MAX_STANDARD_ERROR) else np.full_like(fit, np.nan)
+    if not np.all(errors < _MAX_STANDARD_ERROR):
+        return np.full((2, 1), np.nan)
+    return np.stack((estimates, errors))
 
 
 def _fit_random_intercept(
