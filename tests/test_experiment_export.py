@@ -222,3 +222,15 @@ def test_misuse_of_simulate(
     given = ["experiment", "simulate", "few-shot", "--model", "oracle", *options]
     assert main(given) == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_no_more_are_simulated_than_the_design_lets_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write_design("mine")
+    path.write_text(path.read_text().replace("# participants = 100", "participants = 1"))
+    given = ["experiment", "simulate", str(path), "--model", "oracle", "--participants"]
+    assert main([*given, "2"]) == 2
+    assert "--participants" in capsys.readouterr().err
+    assert main([*given, "1"]) == 0

@@ -152,6 +152,11 @@ def _simulate(args: argparse.Namespace) -> None:
     if args.p_lapse is not None and not 0 <= args.p_lapse <= 1:
         raise UsageError(f"--p_lapse is {args.p_lapse}, but must be from 0 to 1")
     design, model = read_design(args.design), load(args.model)
+    if design.participants is not None and args.participants > design.participants:
+        raise UsageError(
+            f"--participants is {args.participants}, but {args.design} lets in "
+            f"{design.participants}; change one of them"
+        )
     p_lapse = model.card.get("p_lapse", 0.0) if args.p_lapse is None else args.p_lapse
     database = args.database or f"{design.name}-simulated.db"
     store = Store.open(database, design)
