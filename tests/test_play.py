@@ -180,6 +180,24 @@ def test_people_answered_the_gold_items_in_any_order_and_any_words(shared: Path)
     assert {symbol for response, _ in found.responses for symbol in response} <= {"square", "star"}
 
 
+def test_simulated_participants_are_no_people(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    database = "few-shot-simulated.db"
+    commands = (
+        "experiment simulate few-shot --model oracle --participants 1",
+        f"experiment export --database {database}",
+        "data import few-shot-export/responses.csv --study few-shot-export/study.txt --dest mine",
+    )
+    assert [main(command.split()) for command in commands] == [0, 0, 0]
+    people = People(DataFolders("mine"))
+    gold = load_episode(EpisodeRequest(source="gold"))
+    study = [Example(tuple(a.split()), tuple(b.split())) for a, b in gold.study]
+    assert people.episodes
+    assert people.find(study, tuple(gold.queries[0][0].split()), None) is None
+
+
 def test_renamings_are_one_to_one() -> None:
     a = [Example(("p", "q"), ("A", "B")), Example(("p",), ("A",))]
     assert find_renaming(a, [Example(("x", "x"), ("C", "D")), Example(("x",), ("C",))]) is None

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from biml.analysis.responses import SIMULATED_PREFIX
 from biml.episodes.episode import Episode, Example
 from biml.episodes.episode_type import FEW_SHOT, PROBES
 from biml.episodes.registry import episode_type
@@ -57,9 +58,9 @@ class People:
                     counts = Counter(
                         tuple(symbols.get(symbol, UNDEFINED) for symbol in each.output)
                         for each in episode.queries
-                        if each.input == words
+                        if each.input == words and not each.participant.startswith(SIMULATED_PREFIX)
                     )
-                    return PeopleResponses(task, tuple(counts.most_common()))
+                    return PeopleResponses(task, tuple(counts.most_common())) if counts else None
         return None
 
 
