@@ -138,7 +138,8 @@ def _new(args: argparse.Namespace) -> None:
     from biml.experiment.new_design import write_design
 
     path = write_design(args.name, args.source, overwrite=args.overwrite)
-    print(f"{path}: edit it, then try it with `biml experiment serve {path}`")
+    trial = f"biml experiment serve {path} --database trial.db"
+    print(f"{path}: edit it, then try it with `{trial}`")
 
 
 def _simulate(args: argparse.Namespace) -> None:
