@@ -59,6 +59,8 @@ def test_pretrained_model_weights_and_responses(name: str) -> None:
     golden = known("models.json.gz", f"{name} card", card)
     facts = golden.pop("card")
     assert {key: card[key] for key in golden} == golden
+    for figures in card["card"]["figures"].values():
+        figures.pop("cross_validated", None)  # added to the cards later
     assert {key: card["card"][key] for key in facts} == facts
     network = access.loaded(path)
     is_basic = name.startswith("net-basic")

@@ -121,7 +121,7 @@ class Circles {
       circle.tabIndex = index ? -1 : 0;
       const place = `${index + 1} of ${this.#symbols.length}`;
       circle.setAttribute("aria-label", `${this.#name(symbol)}, ${place}, remove`);
-      if (!circle.textContent) circle.textContent = symbol;
+      circle.dataset.letters ??= symbol;
       const item = document.createElement("li");
       item.append(circle);
       return item;

@@ -159,7 +159,7 @@ function element(tag, className = "", text = "") {
 
 function paint(made, symbol) {
   const look = looks[symbol];
-  made.textContent = look?.letters ?? symbol;
+  made.dataset.letters = look?.letters ?? symbol;
   made.style.background = look?.colour ?? "#e7e9ed";
   made.style.color = look?.ink ?? "#1b1d21";
   return made;
