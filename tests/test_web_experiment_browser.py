@@ -230,7 +230,7 @@ def test_reload_back_button_second_tab_and_double_click(study: Study) -> None:
     browser.execute_script(
         "const b = document.querySelector('form .primary'); b.click(); b.click(); b.click();"
     )
-    wait_until(lambda: study.screen.number == 2)
+    wait_until(lambda: session_of(study.store).screen.number == 2)
     browser.close()
     browser.switch_to.window(first)
     find(browser, "form .primary").click()  # the same screen, in the first tab
