@@ -14,8 +14,8 @@ from biml.experiment.screens import Screen
 from biml.experiment.store import Store
 from biml.web.experiment_app import make_app
 from biml.web.researcher import right_answer
-from fakes.browser import find, screen
-from fakes.web import serving, session_of, wait_until
+from fakes.browser import find, is_shown, read, screen, wait
+from fakes.web import serving, session_of
 
 keys = pytest.importorskip("selenium.webdriver", reason="selenium is not installed").Keys
 
@@ -34,20 +34,24 @@ class Study:
             self.browser.get_log(kind)
         self.browser.get(f"{self.address}/?PROLIFIC_PID=p1")
         find(self.browser, "button.primary").click()
-        wait_until(lambda: self.all("form[data-key]"))
+        self.wait(lambda: is_shown(self.browser, "form[data-key]"))
 
     @property
     def screen(self) -> Screen:
         """The screen that the participant has reached, once the browser shows it."""
         present = session_of(self.store).screen
         shown = f"input[name=screen][value='{present.number}']"
-        wait_until(lambda: present.kind == "end" or self.all(shown))
+        css = "body:not(:has(form))" if present.kind == "end" else shown
+        self.wait(lambda: is_shown(self.browser, css))
         return present
+
+    def wait(self, condition: Any) -> None:
+        wait(self.browser, condition)
 
     def send(self) -> None:
         number = self.screen.number
         find(self.browser, "form[data-key] button.primary").click()
-        wait_until(lambda: len(self.saved) > number)
+        self.wait(lambda: len(self.saved) > number)
 
     @property
     def saved(self) -> list[dict[str, Any]]:
@@ -58,7 +62,7 @@ class Study:
         return of.find_element("css selector", f".pool [data-symbol='{symbol}']")
 
     def row(self) -> list[str]:
-        return [circle.get_attribute("data-symbol") for circle in self.all(".row .circle")]
+        return read(self.browser, ".row .circle", "e.dataset.symbol")
 
     def fill_in(self, payload: dict[str, Any]) -> None:
         """Answer the present screen by clicks and typing, without sending it."""
@@ -131,7 +135,7 @@ def test_a_whole_few_shot_session_by_keyboard_alone(study: Study) -> None:
                 press(study, value)
         tab_to(study, "button.primary")
         press(study, keys.ENTER)
-        wait_until(lambda number=present.number: len(study.saved) > number)
+        study.wait(lambda number=present.number: len(study.saved) > number)
     session = session_of(study.store)
     assert session.status == "finished"
     assert all(step.outcome.correct is not False for step in session.history)
@@ -230,11 +234,11 @@ def test_reload_back_button_second_tab_and_double_click(study: Study) -> None:
     browser.execute_script(
         "const b = document.querySelector('form .primary'); b.click(); b.click(); b.click();"
     )
-    wait_until(lambda: session_of(study.store).screen.number == 2)
+    study.wait(lambda: session_of(study.store).screen.number == 2)
     browser.close()
     browser.switch_to.window(first)
     find(browser, "form .primary").click()  # the same screen, in the first tab
-    wait_until(lambda: study.all("input[name=screen][value='2']"))
+    study.wait(lambda: is_shown(browser, "input[name=screen][value='2']"))
     assert study.saved[1:] == [right_answer(study.design, present)]
     browser.back()
     browser.get(study.address)
@@ -251,11 +255,11 @@ def test_a_lost_connection_is_waited_for(study: Study) -> None:
     study.browser.execute_cdp_cmd(command, {"offline": True, **network})
     try:
         find(study.browser, "form .primary").click()
-        wait_until(lambda: "no connection" in find(study.browser, "#problem").text)
+        study.wait(lambda: "no connection" in find(study.browser, "#problem").text)
         assert len(study.saved) == 1
     finally:
         study.browser.execute_cdp_cmd(command, {"offline": False, **network})
-    wait_until(lambda: len(study.saved) == 2)
+    study.wait(lambda: len(study.saved) == 2)
     assert study.screen.number == 2
 
 
@@ -263,7 +267,7 @@ def test_an_empty_row_is_refused_in_place(study: Study) -> None:
     study.start()
     study.send()
     find(study.browser, "form .primary").click()
-    wait_until(lambda: "empty" in find(study.browser, "#problem").text)
+    study.wait(lambda: "empty" in find(study.browser, "#problem").text)
     study.fill_in(right_answer(study.design, study.screen))
     study.send()
     assert len(study.saved) == 2

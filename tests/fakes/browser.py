@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -45,3 +45,25 @@ def screen(browser: Any, width: int, scheme: str = "light") -> None:
 
 def find(browser: Any, css: str) -> Any:
     return browser.find_element("css selector", css)
+
+
+def read(browser: Any, css: str, expression: str) -> list[Any]:
+    """A JavaScript expression of each element `e`, at one moment: the page may change itself."""
+    script = f"return [...document.querySelectorAll(arguments[0])].map((e) => {expression})"
+    return list(browser.execute_script(script, css))
+
+
+def wait(browser: Any, condition: Callable[[], Any], seconds: float = 60) -> None:
+    """Wait until a condition is true; elements that the page replaces meanwhile do not matter."""
+    from selenium.common import NoSuchElementException, StaleElementReferenceException
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    replaced = (NoSuchElementException, StaleElementReferenceException)
+    waiting = WebDriverWait(browser, seconds, poll_frequency=0.05, ignored_exceptions=replaced)
+    waiting.until(lambda _: condition())
+
+
+def is_shown(browser: Any, css: str) -> bool:
+    """Whether a page has loaded, with its scripts, that has such an element."""
+    script = "return document.readyState === 'complete' && !!document.querySelector(arguments[0])"
+    return bool(browser.execute_script(script, css))
