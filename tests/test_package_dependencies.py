@@ -25,6 +25,7 @@ ORDER = (
     "networks",
     "training",
     "evaluation",
+    "llm",
     "analysis",
     "human",
     "report",
