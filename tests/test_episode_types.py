@@ -20,6 +20,7 @@ from biml.episodes.episode_type import (
 )
 from biml.episodes.packed import read_episodes
 from biml.episodes.registry import EPISODE_TYPES, episode_type, evaluation_type, tasks_of
+from biml.episodes.sampling import MAX_STRING_INPUT, MAX_STRING_OUTPUT
 from biml.episodes.text_format import read_episode
 from biml.episodes.transforms import remap, undo_remapping
 from biml.errors import BimlError, UsageError
@@ -34,6 +35,7 @@ NAMES = {
     "algebraic_noise",
     "algebraic+biases",
     "algebraic+slips",
+    "algebraic+slips+strings",
     "novel_rules",
     "few_shot_gold",
     "few_shot_human",
@@ -150,7 +152,7 @@ def test_training_episodes_are_reproducible_and_in_the_vocabulary(
         for example in (*episode.study, *episode.queries):
             row.vocabulary.input.encode(example.input)
             row.vocabulary.output.encode(example.output)
-    sizes = {"few_shot_vanilla": 200, "joint": 300_000}
+    sizes = {"few_shot_vanilla": 200, "joint": 300_000, "algebraic+slips+strings": 200_000}
     assert len(training) == sizes.get(row.name.partition("_cross")[0], 100_000)
     if row.name != "few_shot_vanilla":
         other = row.open_training(data, 4)
@@ -210,6 +212,23 @@ def test_slips_corrupt_long_queries_more_often(data: DataFolders) -> None:
             changed[len(query.input) > 3].append(query.output != right)
     shares = {longer: sum(each) / len(each) for longer, each in changed.items()}
     assert 0.06 < shares[False] < 0.16 < shares[True] < 0.3
+
+
+def test_strings_are_longer_than_published_queries_and_have_any_argument(data: DataFolders) -> None:
+    strings = trained("algebraic+slips+strings", data, 60)[1::2]
+    lengths = set()
+    for episode in strings:
+        assert episode.grammar is not None
+        in_study = {example.input for example in episode.study}
+        for query in episode.queries:
+            right = episode.grammar.interpret(query.input)
+            lengths.add((len(query.input), len(right)))
+            assert query.input not in in_study
+            assert set(right) <= set(episode.grammar.symbols)
+    inputs, outputs = ({pair[i] for pair in lengths} for i in (0, 1))
+    assert inputs >= set(range(2, MAX_STRING_INPUT + 1))
+    assert max(outputs) == MAX_STRING_OUTPUT
+    assert {len(example.output) <= 8 for e in strings for example in e.study} == {True}
 
 
 def test_gold_episode_is_the_published_one(data: DataFolders, shared: Path) -> None:

@@ -89,7 +89,7 @@ def curriculum_stages(
         end += round(fraction * stage.n_episodes)
         meta = _clip_sizes(custom_meta, stage.meta_grammar) if custom_meta else stage.meta_grammar
         stage_seed = mixture_seed(seed, f"lesson {number}")
-        stream = _stream(data, meta, custom_meta, stage_seed, stage.sampler)
+        stream = sampled_episodes(data, meta, custom_meta, stage_seed, stage.sampler)
         parts.append((TransformedDataset(stream, (shuffle_study, query_transform), seed), end))
     return tuple(parts)
 
@@ -116,12 +116,13 @@ def with_hard_episodes(
     if meta.n_functions and meta.max_input > MAX_SIMPLE_LENGTH:
         samplers = (sample_long_query_episode, sample_inference_episode)
         for name, sampler in zip(("compositions", "deductions"), samplers, strict=True):
-            stream = _stream(data, meta, custom_meta, mixture_seed(seed, name), sampler)
+            part_seed = mixture_seed(seed, name)
+            stream = sampled_episodes(data, meta, custom_meta, part_seed, sampler)
             parts.append(TransformedDataset(stream, (shuffle_study, *corruptions), seed))
     return InterleavedDataset(tuple(parts), max(map(len, parts)))
 
 
-def _stream(
+def sampled_episodes(
     data: DataFolders,
     meta: MetaGrammar,
     custom_meta: MetaGrammar | None,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from biml.episodes.corpus import Corpus, CorpusDataset
-from biml.episodes.curriculum import curriculum_stages, with_hard_episodes
+from biml.episodes.curriculum import curriculum_stages, sampled_episodes, with_hard_episodes
 from biml.episodes.datasets import (
     EpisodeDataset,
     EvaluationSet,
@@ -24,7 +24,7 @@ from biml.episodes.datasets import (
 )
 from biml.episodes.episode import Episode, Example
 from biml.episodes.packed import read_episodes, read_human_episodes
-from biml.episodes.sampling import sample_novel_rule_episodes
+from biml.episodes.sampling import sample_novel_rule_episodes, sample_string_episode
 from biml.episodes.text_format import RESPONSES_FILE
 from biml.episodes.transforms import (
     Transform,
@@ -267,6 +267,16 @@ def meta_training(*transforms: Transform, meta: MetaGrammar | None = None) -> Tr
     return lambda data, seed: TransformedDataset(
         training_episodes(data, seed, meta), (shuffle_study, *transforms), seed
     )
+
+
+def string_training(*transforms: Transform) -> TrainingFactory:
+    """Train on queries that are any strings of an episode's words (`sample_string_episode`)."""
+
+    def open_it(data: DataFolders, seed: int) -> EpisodeDataset:
+        stream = sampled_episodes(data, MetaGrammar(), None, seed, sample_string_episode)
+        return TransformedDataset(stream, (shuffle_study, *transforms), seed)
+
+    return open_it
 
 
 def validation_set(*transforms: Transform, meta: MetaGrammar | None = None) -> EvaluationFactory:

@@ -32,8 +32,10 @@ from biml.episodes.episode_type import (
     meta_training,
     novel_rules_evaluation,
     random_human_training,
+    string_training,
     validation_set,
 )
+from biml.episodes.sampling import MAX_STRING_INPUT, MAX_STRING_OUTPUT
 from biml.episodes.scan import SCAN_TYPES
 from biml.episodes.transforms import (
     Transform,
@@ -68,6 +70,7 @@ META_GRAMMAR_TASKS = (FEW_SHOT, FEW_SHOT_GOLD, VALIDATION, NOVEL_RULES)
 _ALGEBRAIC = meta_training(add_study_queries)
 _BIASES_AND_NOISE: tuple[Transform, ...] = (add_biases, add_noise)
 _SLIPS_AND_NOISE: tuple[Transform, ...] = (add_slips, partial(add_noise, p=0.03))
+_STRING_SLIPS = (partial(add_slips, max_output=MAX_STRING_OUTPUT), _SLIPS_AND_NOISE[1])
 
 
 def _open_ended_training(folder: str) -> TrainingFactory:
@@ -184,6 +187,21 @@ _ROWS = (
         "algebraic outputs with slips and noise at human rates",
         training=meta_training(add_study_queries, *_SLIPS_AND_NOISE),
         corruptions=_SLIPS_AND_NOISE,
+        fitted_to=(FEW_SHOT,),
+        label="BIML (slips)",
+        paper_model="MLC",
+    ),
+    _algebraic_type(
+        "algebraic+slips+strings",
+        f"the same, and queries of any phrases as arguments and up to {MAX_STRING_INPUT} words",
+        training=interleaved(
+            mlc=meta_training(add_study_queries, *_SLIPS_AND_NOISE),
+            strings=string_training(*_STRING_SLIPS),
+        ),
+        algebraic_training=interleaved(mlc=_ALGEBRAIC, strings=string_training()),
+        corruptions=_SLIPS_AND_NOISE,
+        max_input=MAX_STRING_INPUT,
+        max_output=MAX_STRING_OUTPUT + 2,
         fitted_to=(FEW_SHOT,),
         label="BIML (slips)",
         paper_model="MLC",

@@ -1,4 +1,4 @@
-"""Sampling of episodes from the meta-grammar: published, curriculum and held-out-rule episodes.
+"""Sampling of episodes from the meta-grammar: as published, or for a curriculum or a test.
 
 Inputs come from a probabilistic context-free grammar (paper, Methods).
 """
@@ -29,6 +29,12 @@ OVERSAMPLING = 4
 
 MAX_QUERIES_PER_FUNCTION, MAX_QUERIES_IF_IN_STUDY = 8, 3
 """Applications of one function in the queries of `sample_inference_episode`."""
+
+MAX_STRING_INPUT, MAX_STRING_OUTPUT = 12, 16
+"""Words and symbols of the longest queries of `sample_string_episode`."""
+
+N_STRING_QUERIES, MAX_STRING_FUNCTIONS, MAX_STRING_TRIES = 24, 3, 40
+"""Its queries, their most function words, and strings tried for each query."""
 
 EPISODES_PER_RULE, N_DEMONSTRATIONS = 5, 2
 """Episodes of each held-out rule (supplement), and study examples that surely apply it."""
@@ -123,6 +129,45 @@ def sample_inference_episode(meta: MetaGrammar, rng: Random, name: str = "") -> 
     rng.shuffle(inputs)
     queries = _interpret_inputs(grammar, inputs, meta, 2 * meta.n_query)
     return Episode(study, queries, grammar=grammar, name=name)
+
+
+def sample_string_episode(meta: MetaGrammar, rng: Random, name: str = "") -> Episode:
+    """Sample an ordinary study set, with any strings of its words as queries.
+
+    The other samplers draw queries as they draw study inputs: most are short, a phrase is an
+    argument only where the rule says so, and none has more than `meta.max_input` words or
+    `meta.max_output` symbols. Here the numbers of words and of function words are drawn uniformly,
+    then a string of so many, until the grammar gives it an output of colours alone.
+    """
+    grammar = meta.sample_grammar(rng)
+    study = tuple(sample_examples(grammar, replace(meta, n_query=1), rng)[: meta.n_study])
+    interpreter = grammar.interpreter
+    codes = interpreter.codes
+    memo = interpreter.memo_table(MAX_STRING_OUTPUT)
+    primitives = [codes[rule.lhs[0]] for rule in grammar.primitives]
+    functions = [codes[word] for rule in grammar.functions for word in rule.words]
+    symbols = frozenset(codes[symbol] for symbol in grammar.symbols)
+    seen = {"".join([codes[word] for word in example.input]) for example in study}
+    names = {code: name for name, code in codes.items()}.__getitem__
+    queries = []
+    for _ in range(N_STRING_QUERIES):
+        n_words = rng.randint(1, MAX_STRING_INPUT)
+        n_functions = rng.randint(0, min(MAX_STRING_FUNCTIONS, n_words // 2)) if functions else 0
+        for _ in range(MAX_STRING_TRIES):
+            words = rng.choices(primitives, k=n_words - n_functions)
+            words += rng.choices(functions, k=n_functions) if n_functions else []
+            rng.shuffle(words)
+            string = "".join(words)
+            output = memo[string]
+            if (
+                string not in seen
+                and len(output) <= MAX_STRING_OUTPUT
+                and symbols.issuperset(output)
+            ):
+                seen.add(string)
+                queries.append(Example(tuple(map(names, string)), tuple(map(names, output))))
+                break
+    return Episode(study, tuple(queries), grammar=grammar, name=name)
 
 
 def _simple_inputs(grammar: Grammar, rng: Random) -> list[tuple[str, ...]]:
