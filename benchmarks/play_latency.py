@@ -29,6 +29,9 @@ from biml.web.play_api import (
     load_episode,
 )
 
+LEAST = 0.001
+"""Probability of the least probable responses that the page shows."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -50,9 +53,9 @@ def main() -> None:
                 work: list[tuple[Callable, object]] = [
                     (
                         playground.respond,
-                        RespondRequest(**task, models=[first], k=4, attention=True),
+                        RespondRequest(**task, models=[first], k=4, least=LEAST, attention=True),
                     ),
-                    (playground.respond, RespondRequest(**task, models=others, k=4)),
+                    (playground.respond, RespondRequest(**task, models=others, k=4, least=LEAST)),
                     (playground.readings, ReadingsRequest(**task)),
                     (playground.people_responses, Task(**task)),
                 ]

@@ -69,6 +69,17 @@ def test_responses_and_their_probabilities_are_those_of_the_model(client: TestCl
         assert sum(row) == pytest.approx(1, abs=0.01)
 
 
+def test_less_probable_responses_are_left_out_if_there_are_others(client: TestClient) -> None:
+    (every,) = post(client, "respond", models=["small"], k=6)
+    least = every["responses"][2]["probability"] * 0.999
+    (few,) = post(client, "respond", models=["small"], k=6, least=least)
+    assert [each["response"] for each in few["responses"]] == [
+        each["response"] for each in every["responses"] if each["probability"] >= least
+    ]
+    (all_left_out,) = post(client, "respond", models=["small"], k=6, least=1)
+    assert all_left_out == every
+
+
 def test_symbolic_models_take_the_grammar_of_the_episode(client: TestClient) -> None:
     grammar = "dax -> RED\nwif -> BLUE\nu1 fep -> [u1] [u1] [u1]"
     (oracle,) = post(client, "respond", models=["oracle"], grammar=grammar)

@@ -221,17 +221,20 @@ class Model:
         k: int = 5,
         *,
         max_length: int | None = None,
+        least: float = 0.0,
         as_table: bool = False,
     ) -> Any:
         """The `k` most probable responses per query, with the model's probabilities of them.
 
         The probabilities are exp(`log_prob`) of whole responses, not normalised over the `k`: what
-        is missing from 1 belongs to other responses (and those longer than `max_length`).
+        is missing from 1 belongs to other responses (and those longer than `max_length`). Those
+        less probable than `least` are left out, which takes less time.
         """
         request = self._request(study, query)
         # Several symbols of the model may be one `undefined_action`.
         n = whole_number("k", k, 1) * (1 if request.episode is request.original else 4)
-        best = best_responses(request.responder, request.episode, n, self._limit(max_length))
+        limit = self._limit(max_length)
+        best = best_responses(request.responder, request.episode, n, limit, least)
         found = []
         for i, pairs in enumerate(best):
             summed: Counter[Query] = Counter()

@@ -31,9 +31,16 @@ symbol, of each choice and of the end last."""
 
 
 def best_responses(
-    responder: Responder, episode: Episode, k: int, max_length: int = DEFAULT_MAX_LENGTH
+    responder: Responder,
+    episode: Episode,
+    k: int,
+    max_length: int = DEFAULT_MAX_LENGTH,
+    least: float = 0.0,
 ) -> list[list[tuple[Response, float]]]:
-    """For each query the `k` most probable responses with their probabilities, the best first."""
+    """For each query the `k` most probable responses with their probabilities, the best first.
+
+    Those less probable than `least` are left out, with every prefix that is less probable.
+    """
     choices = responder.symbols if episode.pool is None else episode.pool
     if isinstance(responder, NetworkResponder) and _has_one_token_per_symbol(responder):
         extensions = _extend_by_decoding(responder, episode, choices)
@@ -43,11 +50,11 @@ def best_responses(
             for query in episode.queries
         ]
     with np.errstate(divide="ignore"):
-        return [_search(extend, choices, k, max_length) for extend in extensions]
+        return [_search(extend, choices, k, max_length, np.log(least)) for extend in extensions]
 
 
 def _search(
-    extend: Extend, choices: Sequence[str], k: int, max_length: int
+    extend: Extend, choices: Sequence[str], k: int, max_length: int, least: float
 ) -> list[tuple[Response, float]]:
     found: list[tuple[float, Response]] = []
     prefixes: list[tuple[float, Response]] = [(0.0, ())]
@@ -57,7 +64,7 @@ def _search(
         totals = scores + np.array([[p] for p, _ in prefixes])
         ends = zip(totals[:, -1].tolist(), [prefix for _, prefix in prefixes], strict=True)
         found = sorted([*found, *ends], key=lambda pair: -pair[0])[:k]
-        worst = found[-1][0] if len(found) == k else -np.inf
+        worst = max(least, found[-1][0]) if len(found) == k else least
         if length == max_length:
             break
         flat = totals[:, :-1].ravel()
@@ -67,7 +74,7 @@ def _search(
             break
         parents = [parent for parent, _ in kept]
         prefixes = [(float(totals[i, j]), (*prefixes[i][1], choices[j])) for i, j in kept]
-    return [(response, float(np.exp(p))) for p, response in found if p > -np.inf]
+    return [(response, float(np.exp(p))) for p, response in found if p > -np.inf and p >= least]
 
 
 def _extend_by_log_prob(responder: Responder, episode: Episode, choices: tuple[str, ...]) -> Extend:

@@ -236,7 +236,7 @@ def _parses(
     deadline: float,
 ) -> Iterator[Parses]:
     """Yield all parses in which every study example has one."""
-    rules = _left_hand_sides(functions)
+    rules = _left_hand_sides(len(functions))
     # For each of the rules under which all examples so far have a parse, the numbers of the parses.
     found: dict[int, tuple[int, ...]] = dict.fromkeys(range(len(rules)), ())
     different: list[tuple[Tree | None, ...]] = []
@@ -258,7 +258,8 @@ def _parses(
         parsed = [trees[n] for trees, n in zip(different, numbers, strict=True)]
         prior = sum(math.prod([KINDS[kinds] for _, kinds in rules[i]]) for i in members)
         study_trees = tuple([tree for tree in parsed[: len(study)] if tree is not None])
-        yield Parses(study_trees, tuple(parsed[len(study) :]), rules[members[0]], prior)
+        first = _named(rules[members[0]], functions)
+        yield Parses(study_trees, tuple(parsed[len(study) :]), first, prior)
 
 
 @lru_cache(maxsize=1024)
@@ -266,20 +267,45 @@ def _parse_all(
     words: Words, functions: tuple[str, ...], known: frozenset[str], members: tuple[int, ...]
 ) -> tuple[tuple[int, ...], tuple[Tree | None, ...]]:
     """Parse an input under these of `_left_hand_sides`: numbers of parses, different parses."""
-    rules = _left_hand_sides(functions)
+    present = tuple([i for i, function in enumerate(functions) if function in words])
+    restricted, different = _restricted_to(present, len(functions))
     numbers: dict[Tree | None, int] = {}
-    of_each = [numbers.setdefault(parse(words, rules[i], known), len(numbers)) for i in members]
-    return tuple(of_each), tuple(numbers)
+    of_rules: dict[int, int] = {}
+    for i in dict.fromkeys([restricted[i] for i in members]):
+        tree = parse(words, _named(different[i], functions), known)
+        of_rules[i] = numbers.setdefault(tree, len(numbers))
+    return tuple([of_rules[restricted[i]] for i in members]), tuple(numbers)
 
 
-@lru_cache(maxsize=64)
-def _left_hand_sides(functions: tuple[str, ...]) -> tuple[LeftHandSides, ...]:
-    """All orders and variables of functions."""
+NumberedRules = tuple[tuple[int, Kinds], ...]
+"""Left-hand sides of functions that have numbers instead of names."""
+
+
+@lru_cache
+def _left_hand_sides(n: int) -> tuple[NumberedRules, ...]:
+    """All orders and variables of `n` functions."""
     return tuple(
         tuple(zip(order, kinds, strict=True))
-        for order in permutations(functions)
-        for kinds in product(KINDS, repeat=len(functions))
+        for order in permutations(range(n))
+        for kinds in product(KINDS, repeat=n)
     )
+
+
+@lru_cache
+def _restricted_to(
+    present: tuple[int, ...], n: int
+) -> tuple[tuple[int, ...], tuple[NumberedRules, ...]]:
+    """The rules of some functions alone: for each of `_left_hand_sides` a number, and the rules."""
+    different: dict[NumberedRules, int] = {}
+    numbers = [
+        different.setdefault(tuple([rule for rule in rules if rule[0] in present]), len(different))
+        for rules in _left_hand_sides(n)
+    ]
+    return tuple(numbers), tuple(different)
+
+
+def _named(rules: NumberedRules, functions: tuple[str, ...]) -> LeftHandSides:
+    return tuple([(functions[number], kinds) for number, kinds in rules])
 
 
 def _check_time(deadline: float) -> None:

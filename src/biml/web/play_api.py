@@ -87,6 +87,9 @@ class ModelTask(Task):
 
 class RespondRequest(ModelTask):
     k: int = Field(default=5, ge=1, le=20, description="number of responses")
+    least: float = Field(
+        default=0.0, ge=0, le=1, description="less probable ones are left out if there are others"
+    )
     attention: bool = Field(default=False, description="add the attention of the first response")
     max_length: int = Field(default=10, ge=1, le=MAX_TOKENS, description="symbols of a response")
 
@@ -233,8 +236,10 @@ class Playground:
         episode = request.episode()
 
         def compute(name: str, model: Model) -> ModelResponses:
-            limit = request.max_length
-            (found,) = model.probabilities(episode, k=request.k, max_length=limit)
+            options: dict[str, Any] = {"k": request.k, "max_length": request.max_length}
+            (found,) = model.probabilities(episode, least=request.least, **options)
+            if not found:
+                (found,) = model.probabilities(episode, **options)
             responses = [ResponseProbability(response=" ".join(r), probability=p) for r, p in found]
             attention = None
             if request.attention:

@@ -117,7 +117,7 @@ async function refresh() {
   }
   const traced = focus?.model ?? settings.networks[0];
   const respond = (names, attention) =>
-    names.length ? post("respond", { ...modelTask(), models: names, attention, k: 4 }) : [];
+    names.length ? post("respond", { ...modelTask(), models: names, attention, k: 4, least: 0.001 }) : [];
   const [first, others, readings, people] = await Promise.all([
     respond(traced ? [traced] : [], true),
     respond(settings.models.filter((name) => name !== traced), false),
