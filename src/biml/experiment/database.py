@@ -1,11 +1,15 @@
-"""Tables of the database of an experiment, and connections to SQLite and PostgreSQL."""
+"""The database of an experiment: tables, migrations, connections to SQLite and PostgreSQL."""
 
+import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
 
 from biml.errors import UsageError, check_extra
+from biml.experiment.design_types import Design
+from biml.version import __version__
 
 SCHEMA_VERSION = 1
 
@@ -113,8 +117,63 @@ def _connect_sqlite(path: Path, *, create: bool) -> sql.Engine:
 
     @sql.event.listens_for(engine, "begin")
     def begin(connection: sql.Connection) -> None:
-        # A transaction that reads first and writes later could fail between.
-        write = connection.get_execution_options().get("biml_write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        # A transaction that reads first and writes later could fail between. Those that only read
+        # are one statement, which needs none.
+        if connection.get_execution_options().get("biml_write"):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def prepare(connection: sql.Connection, name: str, design: Design | None) -> dict[str, str]:
+    """Create or migrate the tables, check whose database it is and return its facts.
+
+    Raises:
+        UsageError: the database belongs to another experiment or a later version of biml, or is no
+            database of an experiment.
+    """
+    tables = sql.inspect(connection).get_table_names()
+    if FACTS.name not in tables:
+        if tables or design is None:
+            raise UsageError(f"{name} is no database of an experiment; name another by --database")
+        _create(connection, design)
+    facts = {row.name: row.value for row in connection.execute(sql.select(FACTS))}
+    _migrate(connection, name, facts)
+    if design is not None and facts["design_digest"] != design.digest:
+        whose = f"another experiment, {facts['experiment']!r}"
+        if facts["experiment"] == design.name:
+            whose = f"{design.name!r} with other contents of its file"
+        raise UsageError(
+            f"{name} belongs to {whose}; name another by --database, since all participants of a "
+            "database go through the same experiment"
+        )
+    return facts
+
+
+def _create(connection: sql.Connection, design: Design) -> None:
+    TABLES.create_all(connection)
+    facts = {
+        "schema_version": str(SCHEMA_VERSION),
+        "biml_version": __version__,
+        "experiment": design.name,
+        "design_digest": design.digest,
+        "design_text": design.text,
+        "server_key": secrets.token_hex(32),
+        "researcher_token": secrets.token_urlsafe(24),
+    }
+    connection.execute(FACTS.insert(), [{"name": k, "value": v} for k, v in facts.items()])
+
+
+def _migrate(connection: sql.Connection, name: str, facts: Mapping[str, str]) -> None:
+    version = int(facts["schema_version"])
+    if version > SCHEMA_VERSION:
+        raise UsageError(
+            f"{name} has the schema {version} of a later version of biml, and this one knows "
+            f"{SCHEMA_VERSION}; upgrade biml"
+        )
+    for earlier in range(version, SCHEMA_VERSION):
+        for statement in MIGRATIONS[earlier]:
+            connection.execute(sql.text(statement))
+    if version < SCHEMA_VERSION:
+        where = FACTS.c.name == "schema_version"
+        connection.execute(FACTS.update().where(where).values(value=str(SCHEMA_VERSION)))

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from biml.errors import BimlError, UsageError
 from biml.experiment import database
-from biml.experiment.database import ANSWERS, FACTS, PARTICIPANTS, TABLES
+from biml.experiment.database import ANSWERS, FACTS, PARTICIPANTS
 from biml.experiment.design import Design
 from biml.rng import derive_seed
 from biml.version import __version__
@@ -25,6 +25,17 @@ WITHDRAWN = "withdrawn"
 
 ABANDONED_AFTER = 2 * 3600
 """Seconds without an answer after which a participant's place is free again."""
+
+
+# Statements of every request, built once: building one takes as long as executing it.
+_OWN = PARTICIPANTS.c.number == sql.bindparam("who")
+_PROGRESS = sql.select(PARTICIPANTS.c.answered, PARTICIPANTS.c.status).where(_OWN).with_for_update()
+_UPDATE = PARTICIPANTS.update().where(_OWN)
+_INSERT = ANSWERS.insert()
+_FIND = {
+    name: sql.select(PARTICIPANTS).where(PARTICIPANTS.c[name] == sql.bindparam("value"))
+    for name in ("token_hash", "external_id")
+}
 
 
 @dataclass(frozen=True)
@@ -108,9 +119,13 @@ class Store:
         self.name = name
         self.design = design
         self._engine = engine
+        self._engines = {
+            write: engine.execution_options(biml_write=write) for write in (False, True)
+        }
         # SQLite itself waits for a lock by sleeping up to 100 ms.
         self._write_lock = threading.Lock() if engine.dialect.name == "sqlite" else None
-        self.facts = self._prepare()
+        with self._transaction(write=True) as connection:
+            self.facts = database.prepare(connection, name, design)
 
     @classmethod
     def open(cls, address: str | Path, design: Design | None = None) -> "Store":
@@ -136,66 +151,13 @@ class Store:
         """Close all connections."""
         self._engine.dispose()
 
-    def _prepare(self) -> dict[str, str]:
-        """Create or migrate the tables, check whose database it is and return its facts."""
-        with self._transaction(write=True) as connection:
-            tables = sql.inspect(connection).get_table_names()
-            if FACTS.name not in tables:
-                if tables or self.design is None:
-                    raise UsageError(
-                        f"{self.name} is no database of an experiment; name another by --database"
-                    )
-                self._create(connection, self.design)
-            facts = {row.name: row.value for row in connection.execute(sql.select(FACTS))}
-            self._migrate(connection, facts)
-            if self.design is not None and facts["design_digest"] != self.design.digest:
-                whose = f"another experiment, {facts['experiment']!r}"
-                if facts["experiment"] == self.design.name:
-                    whose = f"{self.design.name!r} with other contents of its file"
-                raise UsageError(
-                    f"{self.name} belongs to {whose}; name another by --database, since all "
-                    "participants of a database go through the same experiment"
-                )
-        return facts
-
-    @staticmethod
-    def _create(connection: sql.Connection, design: Design) -> None:
-        TABLES.create_all(connection)
-        facts = {
-            "schema_version": str(database.SCHEMA_VERSION),
-            "biml_version": __version__,
-            "experiment": design.name,
-            "design_digest": design.digest,
-            "design_text": design.text,
-            "server_key": secrets.token_hex(32),
-            "researcher_token": secrets.token_urlsafe(24),
-        }
-        connection.execute(FACTS.insert(), [{"name": k, "value": v} for k, v in facts.items()])
-
-    def _migrate(self, connection: sql.Connection, facts: Mapping[str, str]) -> None:
-        version, known = int(facts["schema_version"]), database.SCHEMA_VERSION
-        if version > known:
-            raise UsageError(
-                f"{self.name} has the schema {version} of a later version of biml, and this one "
-                f"knows {known}; upgrade biml"
-            )
-        for earlier in range(version, known):
-            for statement in database.MIGRATIONS[earlier]:
-                connection.execute(sql.text(statement))
-        if version < known:
-            where = FACTS.c.name == "schema_version"
-            connection.execute(FACTS.update().where(where).values(value=str(known)))
-
     @contextmanager
     def _transaction(self, *, write: bool = False) -> Iterator[sql.Connection]:
         """A transaction, on disk at its end; a StorageError names the cause of a failure."""
         if write and self._write_lock:
             self._write_lock.acquire()
         try:
-            with (
-                self._engine.connect().execution_options(biml_write=write) as connection,
-                connection.begin(),
-            ):
+            with self._engines[write].begin() as connection:
                 yield connection
         except (DBAPIError, sql.exc.TimeoutError) as error:
             cause = str(getattr(error, "orig", error)).strip().splitlines()[0]
@@ -222,13 +184,28 @@ class Store:
             AlreadyStartedError: the identifier is there already, whether places are left or not.
             ExperimentFullError: no place is left.
         """
+        with self._transaction(write=True) as connection:
+            return self._create_participant(connection, parameters or {}, token, external_id)
+
+    def create_participants(self, n: int, parameters: Mapping[str, str]) -> list[Participant]:
+        """Add `n` participants, or none if there are not so many places (ExperimentFullError)."""
+        with self._transaction(write=True) as connection:
+            return [self._create_participant(connection, parameters) for _ in range(n)]
+
+    def _create_participant(
+        self,
+        connection: sql.Connection,
+        parameters: Mapping[str, str],
+        token: str | None = None,
+        external_id: str | None = None,
+    ) -> Participant:
         assert self.design is not None
         now = time.time()
         row: dict[str, Any] = {
             "id": secrets.token_hex(5),
             "token_hash": hash_token(token or secrets.token_urlsafe()),
             "external_id": external_id,
-            "parameters": json.dumps(dict(parameters or {}), ensure_ascii=False),
+            "parameters": json.dumps(dict(parameters), ensure_ascii=False),
             "seed": 0,
             "status": "running",
             "stage": "",
@@ -238,21 +215,16 @@ class Store:
             "biml_version": __version__,
             "design_digest": self.design.digest,
         }
-        with self._transaction(write=True) as connection:
-            # One at a time, so that no place is taken twice; SQLite has only one writer.
-            connection.execute(sql.select(FACTS.c.name).with_for_update()).all()
-            same = sql.select(PARTICIPANTS.c.number).where(
-                PARTICIPANTS.c.external_id == external_id
-            )
-            if external_id is not None and connection.execute(same).first():
-                raise AlreadyStartedError(f"{external_id} has started")
-            row["condition"] = self._free_condition(connection, self.design, now)
-            number = connection.execute(
-                PARTICIPANTS.insert().returning(PARTICIPANTS.c.number), row
-            ).scalar_one()
-            row["seed"] = derive_seed(int(self.design.digest[:15], 16), number)
-            where = PARTICIPANTS.c.number == number
-            connection.execute(PARTICIPANTS.update().where(where).values(seed=row["seed"]))
+        # One at a time, so that no place is taken twice; SQLite has only one writer.
+        connection.execute(sql.select(FACTS.c.name).with_for_update()).all()
+        same = sql.select(PARTICIPANTS.c.number).where(PARTICIPANTS.c.external_id == external_id)
+        if external_id is not None and connection.execute(same).first():
+            raise AlreadyStartedError(f"{external_id} has started")
+        row["condition"] = self._free_condition(connection, self.design, now)
+        inserting = PARTICIPANTS.insert().returning(PARTICIPANTS.c.number)
+        number = connection.execute(inserting, row).scalar_one()
+        row["seed"] = derive_seed(int(self.design.digest[:15], 16), number)
+        connection.execute(_UPDATE, {"who": number, "seed": row["seed"]})
         return _participant({**row, "number": number})
 
     @staticmethod
@@ -296,10 +268,8 @@ class Store:
             BimlError: the participant has withdrawn, or an earlier screen has no answer.
         """
         now = time.time()
-        where = PARTICIPANTS.c.number == participant.number
         with self._transaction(write=True) as connection:
-            query = sql.select(PARTICIPANTS.c.answered, PARTICIPANTS.c.status).where(where)
-            found = connection.execute(query.with_for_update()).one()
+            found = connection.execute(_PROGRESS, {"who": participant.number}).one()
             if found.status == WITHDRAWN:
                 raise BimlError(f"participant {participant.id} has withdrawn")
             if screen < found.answered:
@@ -309,9 +279,9 @@ class Store:
                     f"participant {participant.id}: screen {found.answered} has no answer yet"
                 )
             row = _answer_row(participant, screen, payload, now) | vars(timing)
-            connection.execute(ANSWERS.insert(), row)
+            connection.execute(_INSERT, row)
             values = {"answered": screen + 1, "status": status, "stage": stage, "updated": now}
-            connection.execute(PARTICIPANTS.update().where(where).values(**values))
+            connection.execute(_UPDATE, {"who": participant.number, **values})
         return True
 
     def save_session(
@@ -321,10 +291,9 @@ class Store:
         now = time.time()
         rows = [_answer_row(participant, n, payload, now) for n, payload in enumerate(payloads)]
         values = {"answered": len(rows), "status": status, "stage": "end", "updated": now}
-        where = PARTICIPANTS.c.number == participant.number
         with self._transaction(write=True) as connection:
-            connection.execute(ANSWERS.insert(), rows)
-            connection.execute(PARTICIPANTS.update().where(where).values(**values))
+            connection.execute(_INSERT, rows)
+            connection.execute(_UPDATE, {"who": participant.number, **values})
 
     def answers(self, participant: Participant, first: int = 0) -> list[Answer]:
         """The answers of a participant, from screen `first` on."""
@@ -353,19 +322,18 @@ class Store:
         self, *, token: str | None = None, external_id: str | None = None
     ) -> Participant | None:
         """The participant with this secret, or this identifier of the recruiting service."""
-        where = PARTICIPANTS.c.external_id == external_id
+        name, value = "external_id", external_id
         if token is not None:
-            where = PARTICIPANTS.c.token_hash == hash_token(token)
+            name, value = "token_hash", hash_token(token)
         with self._transaction() as connection:
-            row = connection.execute(sql.select(PARTICIPANTS).where(where)).mappings().first()
+            row = connection.execute(_FIND[name], {"value": value}).mappings().first()
         return None if row is None else _participant(row)
 
     def replace_token(self, participant: Participant, token: str) -> None:
         """Let a participant go on in another browser, and no longer in the one before."""
-        where = PARTICIPANTS.c.number == participant.number
         with self._transaction(write=True) as connection:
             values = {"token_hash": hash_token(token)}
-            connection.execute(PARTICIPANTS.update().where(where).values(**values))
+            connection.execute(_UPDATE, {"who": participant.number, **values})
 
     def withdraw(self, id: str) -> int:
         """Delete all data of a participant; return the number of their answers.
@@ -385,11 +353,7 @@ class Store:
                 raise UsageError(f"{self.name}: there is no participant {id!r}")
             deleted = connection.execute(ANSWERS.delete().where(ANSWERS.c.participant == number))
             emptied = {"external_id": None, "parameters": "{}", "stage": "", "answered": 0}
-            connection.execute(
-                PARTICIPANTS.update()
-                .where(PARTICIPANTS.c.number == number)
-                .values(**emptied, status=WITHDRAWN)
-            )
+            connection.execute(_UPDATE, {"who": number, **emptied, "status": WITHDRAWN})
         if self._engine.dialect.name == "sqlite":
             # What was deleted is still in the write-ahead log.
             with suppress(DBAPIError), self._engine.connect() as connection:

@@ -1,7 +1,6 @@
 """Rendering of pages: templates, static files and the circles of output symbols."""
 
-from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,10 @@ class Pages:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            auto_reload=False,  # else each page looks whether its files have changed
         )
         self._environment.globals |= {
-            "circles": self._circles,
+            "circles": lambda symbols: self._circles(tuple(symbols)),
             "style": self._style,
             "version": __version__,
         }
@@ -63,7 +63,8 @@ class Pages:
     def _css(self) -> str:
         return f"{CSS}\n{self.palette.css}\n{self.palette.css.replace('.syms ', '.circle')}\n"
 
-    def _circles(self, symbols: Sequence[str]) -> Markup:
+    @lru_cache(10_000)  # noqa: B019 - there is one for each server
+    def _circles(self, symbols: tuple[str, ...]) -> Markup:
         return Markup(self.palette.html(symbols))
 
     def _style(self, symbol: str) -> SymbolStyle:
