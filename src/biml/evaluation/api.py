@@ -12,8 +12,8 @@
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,8 +31,9 @@ from biml.evaluation.likelihood import apply_lapse
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.registry import SYMBOLIC, symbolic_model
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder, Response
-from biml.evaluation.trace import Trace, trace_attention
+from biml.evaluation.trace import Trace, activation_names, network_of, trace_response
 from biml.networks.checkpoint import load_model
+from biml.networks.hooks import Hook, by_name, use_hooks
 from biml.paths import resolve_model
 from biml.rng import generator
 from biml.vocabulary import Vocabulary
@@ -251,7 +252,7 @@ class Model:
     def trace(
         self, study: Study | Episode, query: Query | None = None, response: Query | None = None
     ) -> Trace:
-        """The attention of a network to the study examples while it gives a response.
+        """The activations and the attention of a network while it gives a response, by name.
 
         Args:
             study: study examples; or an episode of one query, whose target is the response.
@@ -260,7 +261,26 @@ class Model:
         if response is None and not isinstance(study, Episode):
             response = self.respond(study, query)
         request = self._request(study, query, response)
-        return trace_attention(request.responder, request.episode, request.original)
+        return trace_response(request.responder, request.episode, request.original)
+
+    @property
+    def trace_names(self) -> tuple[str, ...]:
+        """The names of a network's activations, for `trace` and `hooks`."""
+        return activation_names(network_of(self.responder))
+
+    @contextmanager
+    def hooks(self, hooks: Mapping[str, Hook]) -> Iterator[None]:
+        """Let functions read or change activations in all that the model computes in a `with`.
+
+        Args:
+            hooks: `ablate(…)`, `patch(…)` or your own (`biml.networks.hooks`), by the names in
+                `trace_names`; `decoder.*.heads` stands for every layer's.
+        Raises:
+            UsageError: the model is no network, or has no activation of a name.
+        """
+        network = network_of(self.responder)
+        with use_hooks(network, by_name(hooks, activation_names(network))):
+            yield
 
     def __repr__(self) -> str:
         if not isinstance(self.responder, NetworkResponder):

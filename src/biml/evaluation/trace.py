@@ -1,18 +1,22 @@
-"""Attention of a network to the study examples while it gives a response."""
+"""What a network computes while it gives a response: its activations and attention, by name.
 
+The names are those of `biml.networks.hooks`, such as `decoder.1.cross_attention`.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from biml.episodes.episode import Episode
-from biml.errors import UsageError
+from biml.episodes.episode import Episode, Example
+from biml.errors import UsageError, unknown_name
 from biml.evaluation.network import NetworkResponder, inference_mode
 from biml.evaluation.responder import Responder
-from biml.networks.attention import record_attention
-from biml.vocabulary import EOS, IO
+from biml.networks.base import EpisodeNetwork
+from biml.networks.hooks import Hook, unknown_activation, use_hooks
+from biml.vocabulary import EOS, IO, SOS, Token
 
 QUERY = -1
 """In place of the number of a study example: the query, or the end of the whole source."""
@@ -26,71 +30,149 @@ class SourceToken(NamedTuple):
 
 
 @dataclass(frozen=True)
-class AttentionLayer:
-    """The cross-attention of one layer; each row of weights sums to one.
-
-    Attributes:
-        part: `decoder`, whose rows are the response, or another part of the network.
-    """
-
-    part: str
-    weights: Float[np.ndarray, "head row source"]
-
-
-@dataclass(frozen=True)
 class Trace:
-    """The cross-attention behind a response, by layer and head.
+    """The activations behind a response; `trace[name]` is one of them.
+
+    Attention is [head, token, key], its rows summing to one; `heads` are [head, token, size] and
+    all others [token, emb]. Token i of the decoder is the one that predicts symbol i of the
+    response.
 
     Attributes:
-        response: labels of the decoder's rows, the end (EOS) last.
-        sources: what is attended to.
+        query: words of the query.
+        response: labels of the decoder's tokens, the end (EOS) last.
+        sources: what the encoder reads and the decoder attends to.
+        lexicon: the words of the study examples, in order.
+        activations: by name, in the order of the data flow.
     """
 
+    query: tuple[str, ...]
     response: tuple[str, ...]
     sources: tuple[SourceToken, ...]
-    layers: tuple[AttentionLayer, ...]
+    lexicon: tuple[str, ...]
+    activations: Mapping[str, Float[np.ndarray, "..."]]
 
-    @cached_property
-    def mean(self) -> Float[np.ndarray, "row source"]:
-        """The decoder's weights, averaged over its layers and heads."""
-        rows = [layer.weights for layer in self.layers if layer.part == "decoder"]
-        return np.concatenate(rows).mean(0)
+    def __getitem__(self, name: str) -> Float[np.ndarray, "..."]:
+        if name not in self.activations:
+            raise unknown_activation(name, [*self.activations])
+        return self.activations[name]
 
-    def by_example(self, n_study: int) -> Float[np.ndarray, "row n_study"]:
-        """The decoder's mean attention to each study example; the rest is on the query."""
+    def tokens(self, name: str) -> tuple[str, ...]:
+        """Labels of the tokens of an activation."""
+        part = name.partition(".")[0]
+        sources = tuple([token.label for token in self.sources])
+        known = {"encoder": sources, "query_encoder": self.query, "lexicon": self.lexicon}
+        return (known | {"decoder": self.response})[part]
+
+    def keys(self, name: str) -> tuple[str, ...]:
+        """Labels of what is attended to.
+
+        In the decoder's self-attention that is what was read before each prediction: the symbols of
+        the response so far behind SOS or, in the staged network, behind the query and IO.
+        """
+        if name.endswith("cross_attention"):
+            return self.tokens("encoder")
+        if not name.startswith("decoder."):
+            return self.tokens(name)
+        read = (str(SOS), *self.response[:-1])
+        return read if self[name].shape[-1] == len(read) else (*self.query, str(IO), *read[1:])
+
+    def decoder_attention(
+        self, layer: int | None = None, head: int | None = None
+    ) -> Float[np.ndarray, "row source"]:
+        """The decoder's attention to the sources: of a layer or head, or their mean.
+
+        Raises:
+            UsageError: there is no such layer with cross-attention, or no such head.
+        """
+        by_layer = {
+            int(name.split(".")[1]): weights
+            for name, weights in self.activations.items()
+            if name.startswith("decoder.") and name.endswith(".cross_attention")
+        }
+        if layer is not None and layer not in by_layer:
+            raise unknown_name("decoder layer", str(layer), map(str, by_layer))
+        weights = np.stack([by_layer[i] for i in by_layer if layer in (None, i)])
+        if head is not None and not 0 <= head < weights.shape[1]:
+            raise unknown_name("head", str(head), map(str, range(weights.shape[1])))
+        return weights.mean((0, 1)) if head is None else weights[:, head].mean(0)
+
+    def by_example(
+        self, layer: int | None = None, head: int | None = None
+    ) -> Float[np.ndarray, "row example"]:
+        """The same summed over the tokens of each study example; the rest is on the query."""
         number = np.array([token.example for token in self.sources])
-        return np.stack([self.mean[:, number == i].sum(1) for i in range(n_study)], 1)
+        weights = self.decoder_attention(layer, head)
+        return np.stack([weights[:, number == i].sum(1) for i in range(number.max() + 1)], 1)
 
 
-def trace_attention(responder: Responder, episode: Episode, original: Episode) -> Trace:
-    """Record the attention behind the target of an episode's one query.
+def trace_response(responder: Responder, episode: Episode, original: Episode) -> Trace:
+    """Record all activations behind the target of an episode's one query.
 
     Args:
         original: the same episode in the words and symbols of the labels.
     Raises:
-        UsageError: the model is no network, or of an architecture without such attention.
+        UsageError: the model is no network, or of an architecture whose tokens have no names.
     """
-    if not isinstance(responder, NetworkResponder):
-        raise UsageError("only a network has attention")
-    network = responder.network
-    if network.vocabulary.output.sequences:
-        raise UsageError("attention is not recorded for tokens that stand for several symbols")
+    network = network_of(responder)
     batch = network.collate([episode]).to(next(network.parameters()).device)
-    tokens = network.attended_tokens(batch)[0].tolist()
-    with inference_mode(network, 1), record_attention() as records:
+    ids, examples = network.source_tokens(batch)
+    found: dict[str, np.ndarray] = {}
+
+    def find(name: str) -> list[Hook]:
+        return [lambda x, _: found.update({name: x[0].float().cpu().numpy()})]
+
+    with inference_mode(network, 1), use_hooks(network, find):
         network(batch)
+    words, symbols = _original_names(episode, original)
+    vocabulary = network.vocabulary
+    read = (*vocabulary.input.tokens, "|", EOS)
+    labels = [_label(read[i], words | symbols) for i in ids.tolist()]
     (query,) = original.queries
-    separator = network.vocabulary.input.sos
-    texts = [query.input, *((*e.input, str(IO), *e.output) for e in original.study)]
-    sources, segment, position = [], 0, 0
-    for token in tokens:
-        if token == separator:
-            sources.append(SourceToken("|", segment - 1))
-            segment, position = segment + 1, 0
-        else:
-            at_end = segment == len(texts)
-            label = str(EOS) if at_end else texts[segment][position]
-            sources.append(SourceToken(label, QUERY if at_end else segment - 1))
-            position += 1
-    layers = tuple(AttentionLayer(part, w[0].cpu().double().numpy()) for part, w in records)
-    return Trace((*query.output, str(EOS)), tuple(sources), layers)
+    target = vocabulary.output.encode(episode.queries[0].output)
+    response = [_label(vocabulary.output.tokens[i], symbols) for i in target]
+    return Trace(
+        query=query.input,
+        response=(*response, str(EOS)),
+        sources=tuple(map(SourceToken, labels, examples.tolist())),
+        lexicon=tuple(dict.fromkeys(word for example in original.study for word in example.input)),
+        activations=found,
+    )
+
+
+def _original_names(episode: Episode, original: Episode) -> tuple[dict[str, str], dict[str, str]]:
+    """The words and the symbols of an episode, each with its name in the other one."""
+    words: dict[str, str] = {}
+    symbols: dict[str, str] = {}
+    for new, old in zip(
+        (*episode.study, *episode.queries), (*original.study, *original.queries), strict=True
+    ):
+        words.update(zip(new.input, old.input, strict=True))
+        symbols.update(zip(new.output, old.output, strict=True))
+    return words, symbols
+
+
+def _label(token: Token, names: Mapping[str, str]) -> str:
+    """A token in the names of the user; one with spaces stands for several symbols."""
+    return " ".join(names.get(name, name) for name in str(token).split(" "))
+
+
+def network_of(responder: Responder) -> EpisodeNetwork:
+    if not isinstance(responder, NetworkResponder):
+        raise UsageError("only a network has activations and attention")
+    return responder.network
+
+
+def activation_names(network: EpisodeNetwork) -> tuple[str, ...]:
+    """The names of all activations, in the order of the data flow."""
+    word, symbol = network.vocabulary.input.symbols[0], network.vocabulary.output.symbols[0]
+    example = Example((word,), (symbol,))
+    batch = network.collate([Episode((example,), (example,))])
+    names: dict[str, None] = {}
+
+    def find(name: str) -> list[Hook]:
+        names[name] = None
+        return []
+
+    with inference_mode(network, 1), use_hooks(network, find):
+        network(batch.to(next(network.parameters()).device))
+    return tuple(names)

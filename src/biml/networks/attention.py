@@ -1,8 +1,6 @@
 """Multi-head attention with masks and dropout, written for CPUs where PyTorch's own is slow."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -11,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from biml.networks.hooks import NO_HOOKS, HookPoints
 
 Heads = Float[Tensor, "row heads tok head"]
 
@@ -92,37 +92,26 @@ def attention(
     causal: bool = False,
     blocked: Bool[Tensor, "row _ query key"] | None = None,
     drop: Dropout = NO_DROPOUT,
-    record_as: str = "",
+    at: HookPoints = NO_HOOKS,
+    kind: str = "",
 ) -> Float[Tensor, "row heads query head"]:
     """Scaled dot-product attention, with dropout of the attention weights.
 
     A query sees the first `lengths` keys of its row; if `causal`, the i-th query sees the first i;
-    and none that is `blocked`. It must see at least one. Within `record_attention` the weights are
-    recorded if there is a name in `record_as`.
+    and none that is `blocked`. It must see at least one. Hooks act on the weights, by the name
+    `attention` behind `kind`, and on what is attended to, as `heads`.
     """
-    if record_as and (records := _RECORDS.get()) is not None:
+    if at.find and at.hooks(f"{kind}attention"):
         invisible = _blocked_keys(q.shape[-2], k.shape[-2], lengths, causal, k.device)
         scores = (q @ k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5
         blocked_keys = invisible if blocked is None else invisible | blocked
         weights = scores.masked_fill(blocked_keys, -torch.inf).softmax(-1)
-        records.append((record_as, weights))
-    if drop.p == 0 and q.device.type != "cpu":
-        return sdpa(q, k, v, lengths, causal, blocked)
-    return MatmulAttention.apply(q, k, v, lengths, causal, blocked, drop)
-
-
-_RECORDS: ContextVar[list[tuple[str, Tensor]] | None] = ContextVar("records", default=None)
-
-
-@contextmanager
-def record_attention() -> Iterator[list[tuple[str, Float[Tensor, "row heads query key"]]]]:
-    """Collect the weights of all attention that is computed under a name, in that order."""
-    records: list[tuple[str, Tensor]] = []
-    token = _RECORDS.set(records)
-    try:
-        yield records
-    finally:
-        _RECORDS.reset(token)
+        attended = at(f"{kind}attention", weights).to(v.dtype) @ v
+    elif drop.p == 0 and q.device.type != "cpu":
+        attended = sdpa(q, k, v, lengths, causal, blocked)
+    else:
+        attended = MatmulAttention.apply(q, k, v, lengths, causal, blocked, drop)
+    return at(f"{kind}heads", attended)
 
 
 def sdpa(

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from biml.episodes.episode import Episode
 from biml.errors import UsageError
-from biml.networks.batching import balanced_micro_batches
+from biml.networks.batching import RaggedRows, balanced_micro_batches
+from biml.networks.hooks import NO_HOOKS, HookPoints, active_hooks
 from biml.vocabulary import TokenVocab, Vocabulary
 
 
@@ -88,6 +89,7 @@ class EpisodeNetwork(nn.Module, ABC):
     Config fields named `nlayers_encoder`, `nlayers_query`, `nlayers_decoder`, `emb_size`,
     `ff_mult`, `activation` and `dropout` are set from the options of `biml train`, and
     `max_positions` from the longest sequences of the episode type; checkpoints keep all fields.
+    What a network passes through `at` can be traced and changed (`biml.networks.hooks`).
     """
 
     config: Any
@@ -149,9 +151,20 @@ class EpisodeNetwork(nn.Module, ABC):
     ) -> Float[Tensor, "query vocab"]:
         """Logits, as of `forward`, after one more decoder token (SOS first); changes `state`."""
 
-    def attended_tokens(self, batch: Any) -> Int[Tensor, "row source"]:
-        """What the decoder's cross-attention is over: [query SOS] in IO out SOS in IO out SOS …"""
-        raise UsageError("the attention of this architecture to study examples is not recorded")
+    def at(self, layer: str, rows: RaggedRows | None = None, start: int = 0) -> HookPoints:
+        """Where hooks act in a layer; `start` is the position of its first token.
+
+        The names of a network's activations are those that its `forward` passes through here.
+        """
+        find = active_hooks(self)
+        return HookPoints(layer, find, rows, start) if find else NO_HOOKS
+
+    def source_tokens(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """What the decoder attends to in the first row, and the study example of each, or -1.
+
+        Tokens are numbered as in the input vocabulary; -1 stands for the query.
+        """
+        raise UsageError("the tokens that this architecture attends to have no names")
 
 
 def output_mask(

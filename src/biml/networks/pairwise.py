@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from biml.episodes.episode import Episode, Example
 from biml.errors import UsageError
-from biml.networks.attention import Dropout
+from biml.networks.attention import NO_DROPOUT, Dropout
 from biml.networks.batching import (
     TensorData,
     balanced_micro_batches,
@@ -30,6 +30,7 @@ from biml.networks.batching import (
     pad_tensor,
     ragged_index,
 )
+from biml.networks.hooks import active_hooks
 from biml.networks.seq2seq import PostNormTransformer, Seq2SeqConfig, layer_options
 from biml.vocabulary import IO, SOS
 
@@ -148,9 +149,39 @@ class PairwiseTransformer(PostNormTransformer):
         )
 
     def encode_source(self, batch: PairwiseBatch, drop: Dropout) -> Float[Tensor, "query src emb"]:
+        if active_hooks(self):
+            return self._encode_joined_pairs(batch)
         number = self.transformer.example_embedding
         encoded = [
             self.encode_rows(group.tokens, group.lengths, drop) + number(group.example)[:, None]
             for group in batch.groups
         ]
         return torch.cat([rows.flatten(0, 1) for rows in encoded])[batch.source]
+
+    def _encode_joined_pairs(self, batch: PairwiseBatch) -> Float[Tensor, "query src emb"]:
+        """The same without dropout in a row for each query, which hooks act on; it takes longer."""
+        tokens, pair, position, example = _source_layout(batch)
+        x = self.input_embedding(tokens) + self._position_table(int(position.max()) + 1)[position]
+        blocked = (pair[:, :, None] != pair[:, None, :])[:, None]
+        x = self._encode(x, NO_DROPOUT, batch.lengths, blocked)
+        return x + self.transformer.example_embedding(example)
+
+    def source_tokens(self, batch: PairwiseBatch) -> tuple[Tensor, Tensor]:
+        tokens, _, _, example = (each[0, : batch.lengths[0]] for each in _source_layout(batch))
+        is_separator = (tokens == self.vocabulary.input.sos).long()
+        is_behind = is_separator.cumsum(0) - is_separator > example  # the separator of its pair
+        return tokens, example.where(is_behind, torch.full_like(example, -1))
+
+
+def _source_layout(batch: PairwiseBatch) -> tuple[Int[Tensor, "query src"], ...]:
+    """The token, the pair, the position in it and the study example of each source token."""
+    first, parts = 0, []
+    for group in batch.groups:
+        rows = torch.arange(len(group.tokens), device=group.tokens.device)[:, None]
+        columns = torch.arange(group.tokens.shape[1], device=rows.device)
+        each = group.tokens, first + rows, columns, group.example[:, None]
+        parts.append(torch.stack(torch.broadcast_tensors(*each)).flatten(1))
+        first += len(rows)
+    tokens, pair, position, example = torch.cat(parts, 1)[:, batch.source]
+    is_padding = torch.arange(tokens.shape[1], device=tokens.device) >= batch.lengths[:, None]
+    return tokens, pair.where(~is_padding, pair[:, :1]), position, example

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from biml.episodes.episode import Episode, Example
@@ -17,6 +17,7 @@ from biml.errors import UsageError
 from biml.networks.attention import NO_DROPOUT, Dropout, Heads, attention
 from biml.networks.base import DecoderState, EpisodeNetwork, check_sizes
 from biml.networks.batching import TensorData, pad_tensor
+from biml.networks.hooks import HookPoints
 from biml.vocabulary import EOS, IO, SOS, Token, Vocabulary
 
 
@@ -100,8 +101,12 @@ class SourceSequenceNetwork(EpisodeNetwork):
             indices=[item.indices for item in items],
         )
 
-    def attended_tokens(self, batch: Seq2SeqBatch) -> Int[Tensor, "query src"]:
-        return batch.source
+    def source_tokens(self, batch: Seq2SeqBatch) -> tuple[Tensor, Tensor]:
+        tokens = batch.source[0, : batch.lengths[0]]
+        is_separator = (tokens == self.vocabulary.input.sos).long()
+        examples = is_separator.cumsum(0) - is_separator - 1
+        examples[-1] = -1  # the end
+        return tokens, examples
 
 
 @dataclass
@@ -153,12 +158,15 @@ class PostNormTransformer(EpisodeNetwork):
         drop = Dropout(self.config.dropout, generator) if self.training else NO_DROPOUT
         source = self.encode_source(batch, drop)
         x = self._embed(self.output_embedding, batch.decoder_input, 0, drop)
-        for layer in self.transformer.decoder.layers:
+        x = self.at("decoder")("embedding", x)
+        for i, layer in enumerate(self.transformer.decoder.layers):
+            at = self.at(f"decoder.{i}")
             q, k, v = self._self_projections(layer.self_attn, x)
-            y = attention(q, k, v, causal=True, drop=drop)
+            y = attention(q, k, v, causal=True, drop=drop, at=at)
             x = layer.norm1(x + drop(self._merge_heads(layer.self_attn, y)))
-            x = self._finish_layer(layer, x, self._source_pair(layer, source), batch.lengths, drop)
-        return self.out(self.transformer.decoder.norm(x)).float()
+            pair = self._source_pair(layer, source)
+            x = self._finish_layer(layer, x, pair, batch.lengths, drop, at)
+        return self._logits(x, 0)
 
     # --- decoding: one symbol at a time
 
@@ -176,34 +184,57 @@ class PostNormTransformer(EpisodeNetwork):
         self, state: Seq2SeqState, tokens: Int[Tensor, " query"]
     ) -> Float[Tensor, "query vocab"]:
         x = self._embed(self.output_embedding, tokens[:, None], state.step, NO_DROPOUT)
+        x = self.at("decoder", start=state.step)("embedding", x)
         for i, layer in enumerate(self.transformer.decoder.layers):
+            at = self.at(f"decoder.{i}", start=state.step)
             q, k, v = self._self_projections(layer.self_attn, x)
             if (before := state.cache[i]) is not None:
                 k, v = torch.cat((before[0], k), 2), torch.cat((before[1], v), 2)
             state.cache[i] = (k, v)
-            x = layer.norm1(x + self._merge_heads(layer.self_attn, attention(q, k, v)))
-            x = self._finish_layer(layer, x, state.source[i], state.lengths, NO_DROPOUT)
+            y = attention(q, k, v, at=at)
+            x = layer.norm1(x + self._merge_heads(layer.self_attn, y))
+            x = self._finish_layer(layer, x, state.source[i], state.lengths, NO_DROPOUT, at)
         state.step += 1
-        return self.out(self.transformer.decoder.norm(x)).float()[:, 0]
+        return self._logits(x, state.step - 1)[:, 0]
 
     # --- the parts, in the order in which data flow
 
     def encode_rows(
         self, tokens: Int[Tensor, "row tok"], lengths: Int[Tensor, " row"], drop: Dropout
     ) -> Float[Tensor, "row tok emb"]:
-        x = self._embed(self.input_embedding, tokens, 0, drop)
-        for layer in self.transformer.encoder.layers:
+        return self._encode(self._embed(self.input_embedding, tokens, 0, drop), drop, lengths)
+
+    def _encode(
+        self,
+        x: Float[Tensor, "row tok emb"],
+        drop: Dropout,
+        lengths: Int[Tensor, " row"],
+        blocked: Bool[Tensor, "row _ tok tok"] | None = None,
+    ) -> Float[Tensor, "row tok emb"]:
+        x = self.at("encoder")("embedding", x)
+        for i, layer in enumerate(self.transformer.encoder.layers):
+            at = self.at(f"encoder.{i}")
             q, k, v = self._self_projections(layer.self_attn, x)
-            y = attention(q, k, v, lengths=lengths, drop=drop)
+            y = attention(q, k, v, lengths=lengths, blocked=blocked, drop=drop, at=at)
             x = layer.norm1(x + drop(self._merge_heads(layer.self_attn, y)))
-            x = layer.norm2(x + drop(self._feed_forward(layer, x, drop)))
+            x = at("output", layer.norm2(x + drop(self._feed_forward(layer, x, drop, at))))
         return self.transformer.encoder.norm(x)
+
+    def _logits(
+        self, x: Float[Tensor, "query out emb"], start: int
+    ) -> Float[Tensor, "query out vocab"]:
+        logits = self.out(self.transformer.decoder.norm(x)).float()
+        return self.at("decoder", start=start)("logits", logits)
 
     def _embed(self, embedding: nn.Embedding, tokens: Tensor, start: int, drop: Dropout) -> Tensor:
         end = start + tokens.shape[1]
-        if end > len(self.positions):
-            self.positions = sinusoidal_positions(2 * end, self.config.emb_size).to(self.positions)
-        return drop(embedding(tokens) + self.positions[start:end])
+        return drop(embedding(tokens) + self._position_table(end)[start:end])
+
+    def _position_table(self, length: int) -> Float[Tensor, "at_least_length emb"]:
+        if length > len(self.positions):
+            longer = sinusoidal_positions(2 * length, self.config.emb_size)
+            self.positions = longer.to(self.positions)
+        return self.positions
 
     def _self_projections(self, block: Any, x: Tensor) -> tuple[Heads, ...]:
         return self._project_heads(x, block.in_proj_weight, block.in_proj_bias)
@@ -214,14 +245,20 @@ class PostNormTransformer(EpisodeNetwork):
         return self._project_heads(source, block.in_proj_weight[width:], block.in_proj_bias[width:])
 
     def _finish_layer(
-        self, layer: Any, x: Tensor, source: tuple[Heads, ...], lengths: Tensor, drop: Dropout
+        self,
+        layer: Any,
+        x: Tensor,
+        source: tuple[Heads, ...],
+        lengths: Tensor,
+        drop: Dropout,
+        at: HookPoints,
     ) -> Tensor:
         """Apply cross-attention and the feed-forward part of a decoder layer."""
         block, width = layer.multihead_attn, self.config.emb_size
         (q,) = self._project_heads(x, block.in_proj_weight[:width], block.in_proj_bias[:width])
-        y = attention(q, *source, lengths=lengths, drop=drop, record_as="decoder")
+        y = attention(q, *source, lengths=lengths, drop=drop, at=at, kind="cross_")
         x = layer.norm2(x + drop(self._merge_heads(block, y)))
-        return layer.norm3(x + drop(self._feed_forward(layer, x, drop)))
+        return at("output", layer.norm3(x + drop(self._feed_forward(layer, x, drop, at))))
 
     def _project_heads(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Heads, ...]:
         heads = self.config.nheads
@@ -231,9 +268,9 @@ class PostNormTransformer(EpisodeNetwork):
     def _merge_heads(self, block: Any, heads: Heads) -> Float[Tensor, "query tok emb"]:
         return block.out_proj(heads.transpose(1, 2).flatten(2))
 
-    def _feed_forward(self, layer: Any, x: Tensor, drop: Dropout) -> Tensor:
+    def _feed_forward(self, layer: Any, x: Tensor, drop: Dropout, at: HookPoints) -> Tensor:
         activation = F.gelu if self.config.activation == "gelu" else F.relu
-        return layer.linear2(drop(activation(layer.linear1(x))))
+        return at("mlp", layer.linear2(drop(activation(layer.linear1(x)))))
 
 
 class Seq2SeqTransformer(SourceSequenceNetwork, PostNormTransformer):

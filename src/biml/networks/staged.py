@@ -42,6 +42,7 @@ from biml.networks.attention import NO_DROPOUT, Dropout, attention
 from biml.networks.auxiliary_loss import AuxiliaryLoss, n_meaning_logits
 from biml.networks.base import DecoderState, EpisodeNetwork
 from biml.networks.batching import RaggedRows
+from biml.networks.hooks import active_hooks
 from biml.networks.staged_batch import (
     StagedBatch,
     TokenizedEpisode,
@@ -132,8 +133,11 @@ class StagedNetwork(EpisodeNetwork):
     def pad(self, items: Sequence[TokenizedEpisode]) -> StagedBatch:
         return pad_episodes(items, self.vocabulary)
 
-    def attended_tokens(self, batch: StagedBatch) -> Int[Tensor, "episode study"]:
-        return batch.study_tokens
+    def source_tokens(self, batch: StagedBatch) -> tuple[Tensor, Tensor]:
+        examples = batch.example_ids[0].clone()
+        examples[0] = -1  # the separator before the first
+        length = batch.study_rows.lengths[0]
+        return batch.study_tokens[0, :length], examples[:length]
 
     # --- training: all target symbols of all queries at once
 
@@ -154,6 +158,8 @@ class StagedNetwork(EpisodeNetwork):
         rotation = self._rotary_angles(batch.offset[batch.answer_index], x)
         blocked = causal_answer_mask(batch.word_rows, rows)
         cache = self._query_cache(words, batch)
+        if active_hooks(self):
+            study_for_answers = study_for_answers.of_queries(batch.episode_id, rows)
         x, _ = self._decode(x, rows, cache, study_for_answers, rotation, blocked, drop, aux_loss)
         self.auxiliary_loss = aux_loss.total if aux_loss else None
         return self._logits(rows.to_padded(x))
@@ -171,11 +177,8 @@ class StagedNetwork(EpisodeNetwork):
         before = torch.arange(-(self.config.kernel // 2), 0, device=io.device)
         exists = batch.word_rows.lengths[:, None] + before >= 0
         recent = embedded[(io[:, None] + before).clamp(min=0)] * exists[..., None]
-        # Contiguous, since every decoding step would copy them otherwise.
-        of_query, memory = batch.episode_id, study_for_answers
-        key, value = (x[of_query].contiguous() for x in (memory.key, memory.value))
         return StagedState(
-            study=StudyMemory(key, value, memory.lengths[of_query]),
+            study=study_for_answers.of_queries(batch.episode_id),
             cache=self._query_cache(words, batch),
             mask=batch.word_rows.mask,
             query_lengths=batch.word_rows.lengths,
@@ -199,9 +202,11 @@ class StagedNetwork(EpisodeNetwork):
         state.mask = torch.cat((state.mask, state.mask.new_ones(len(tokens), 1)), 1)
         rotation = self._rotary_angles((state.query_lengths + state.step)[:, None], x)
         blocked = ~state.mask[:, None, None, :]
-        x, state.cache = self._decode(x, None, state.cache, state.study, rotation, blocked)
+        x, state.cache = self._decode(
+            x, None, state.cache, state.study, rotation, blocked, start=state.step
+        )
         state.step += 1
-        return self._logits(x[:, 0])
+        return self._logits(x, state.step - 1)[:, 0]
 
     # --- stages, in the order of the data flow
 
@@ -217,6 +222,8 @@ class StagedNetwork(EpisodeNetwork):
             x.transpose(1, 2), self.local_conv, padding=config.kernel // 2, groups=config.emb_size
         )
         x = rows.to_packed(self._compute_dtype(x + conv.transpose(1, 2)))
+        x = self.at("encoder", rows)("embedding", x)
+        slot_rows = _slot_rows(batch) if active_hooks(self) else None
         slots = x.new_zeros(len(index.uses.lengths), config.emb_size)
         rotation = self._rotary_angles(rows.position, x)
         blocked = within_example_mask(batch.example_ids, config.nheads, config.nheads_within)
@@ -231,9 +238,11 @@ class StagedNetwork(EpisodeNetwork):
                 invisible = blocked[:, 0] | ~rows.mask[:, None]
                 targets = aux_loss.labels.study_alignment
                 aux_loss.add_attention_loss(q[:, 0], k[:, 0], invisible, targets)
-            attended = attention(q, k, v, lengths=rows.lengths, blocked=blocked)
-            x = block.add_branches(x, attended, rows, drop)
+            at = self.at(f"encoder.{number}", rows)
+            attended = attention(q, k, v, lengths=rows.lengths, blocked=blocked, at=at)
+            x = block.add_branches(x, attended, rows, drop, at=at)
             slots = exchange.aggregate(x, slots, index)
+            slots = self.at(f"lexicon.{number}", slot_rows)("output", slots)
             # Not after the first layer: one example alone does not determine a meaning.
             if aux_loss and (number or config.nlayers_encoder == 1):
                 aux_loss.add_meaning_loss(slots[:-1], self.lexicon_norm, self.meaning_proj)
@@ -248,8 +257,8 @@ class StagedNetwork(EpisodeNetwork):
         rows = batch.study_rows
         heads = split_heads(self.study_norm(encoded, *weights), rows, self.config.nheads, 4)
         return (
-            StudyMemory(heads[0], heads[1], rows.lengths, batch.episode_word_rows, "query encoder"),
-            StudyMemory(heads[2], heads[3], rows.lengths, batch.episode_answer_rows, "decoder"),
+            StudyMemory(heads[0], heads[1], rows.lengths, batch.episode_word_rows),
+            StudyMemory(heads[2], heads[3], rows.lengths, batch.episode_answer_rows),
         )
 
     def _embed(self, tokens: Int[Tensor, "*tok"], positions: Int[Tensor, "*tok"]) -> Tokens:
@@ -272,11 +281,15 @@ class StagedNetwork(EpisodeNetwork):
     ) -> Tokens:
         rows = batch.word_rows
         x = x + slot_lookup(lexicon, batch.lexicon_index.query_slots)
+        x = self.at("query_encoder", rows)("embedding", x)
+        if active_hooks(self):
+            study = study.of_queries(batch.episode_id, rows)
         rotation = self._rotary_angles(rows.position, x)
         blocked = padding_mask(rows)
-        for block in cast(Sequence[AttentionBlock], self.query_encoder):
-            attended = attention(*block.self_attn_qkv(x, rotation, rows), blocked=blocked)
-            x = block.add_branches(x, attended, rows, drop, study)
+        for i, block in enumerate(cast(Sequence[AttentionBlock], self.query_encoder)):
+            at = self.at(f"query_encoder.{i}", rows)
+            attended = attention(*block.self_attn_qkv(x, rotation, rows), blocked=blocked, at=at)
+            x = block.add_branches(x, attended, rows, drop, study, at)
         return x
 
     def _query_cache(self, words: Tokens, batch: StagedBatch) -> list[KeyValue]:
@@ -299,8 +312,10 @@ class StagedNetwork(EpisodeNetwork):
         blocked: Bool[Tensor, "query 1 answer cached+answer"],
         drop: Dropout = NO_DROPOUT,
         aux_loss: AuxiliaryLoss | None = None,
+        start: int = 0,
     ) -> tuple[Tokens, list[KeyValue]]:
-        """Decode response tokens; extend the cache by them."""
+        """Decode response tokens from the position `start` on; extend the cache by them."""
+        x = self.at("decoder", rows, start)("embedding", x)
         extended: list[KeyValue] = []
         aligned_layer = max(0, len(cache) - 2)
         layers = cast(Sequence[AttentionBlock], self.decoder)
@@ -311,12 +326,17 @@ class StagedNetwork(EpisodeNetwork):
             if aux_loss and number == aligned_layer:
                 targets = aux_loss.labels.answer_alignment
                 aux_loss.add_attention_loss(q[:, 0], k[:, 0], blocked[:, 0], targets)
-            x = block.add_branches(x, attention(q, k, v, blocked=blocked), rows, drop, study)
+            at = self.at(f"decoder.{number}", rows, start)
+            attended = attention(q, k, v, blocked=blocked, at=at)
+            x = block.add_branches(x, attended, rows, drop, study, at)
         return x, extended
 
-    def _logits(self, x: Tokens) -> Float[Tensor, "*tok vocab"]:
+    def _logits(
+        self, x: Float[Tensor, "query out emb"], start: int = 0
+    ) -> Float[Tensor, "query out vocab"]:
         with torch.autocast(x.device.type, enabled=False):
-            return self.out_norm(x.float(), self.out)
+            logits = self.out_norm(x.float(), self.out)
+        return self.at("decoder", start=start)("logits", logits)
 
     def _rotary_angles(
         self, positions: Int[Tensor, "*tok"], x: Tensor, projections: int = 2
@@ -330,6 +350,14 @@ class StagedNetwork(EpisodeNetwork):
         """Cast to bfloat16 under autocast, so that residuals are added in it as well."""
         kind = x.device.type
         return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+
+
+def _slot_rows(batch: StagedBatch) -> RaggedRows:
+    """The slots of each episode, without the spare one."""
+    first_use = batch.lexicon_index.uses.unpack[:-1, 0]
+    episode = batch.study_rows.pack[first_use] // batch.study_rows.unpack.shape[1]
+    counts = torch.bincount(episode, minlength=len(batch.study_tokens)).cpu().numpy()
+    return RaggedRows.from_lengths(counts, n_padding=1).to(episode.device)
 
 
 def _build_blocks(config: StagedConfig, count: int) -> nn.ModuleList:

@@ -16,6 +16,7 @@ from biml.errors import UsageError
 from biml.networks.attention import Dropout, Heads, attention
 from biml.networks.base import check_sizes
 from biml.networks.batching import RaggedRows, TensorData
+from biml.networks.hooks import NO_HOOKS, HookPoints
 
 Tokens = Float[Tensor, "*tok emb"]  # packed as in `RaggedRows`; in decoding [row, tok, emb]
 Slots = Float[Tensor, "slot emb"]
@@ -230,7 +231,14 @@ class StudyMemory:
     value: Float[Tensor, "row heads study head"]
     lengths: Int[Tensor, " row"]  # tokens that are not padding
     query_rows: RaggedRows | None = None  # of the tokens that attend, if those are packed
-    reader: str = ""  # which part of the network attends, for `record_attention`
+
+    def of_queries(
+        self, episode_id: Int[Tensor, " query"], query_rows: RaggedRows | None = None
+    ) -> "StudyMemory":
+        """A row for each query in place of one for each episode."""
+        # Contiguous, since every decoding step would copy them otherwise.
+        key, value = (x[episode_id].contiguous() for x in (self.key, self.value))
+        return StudyMemory(key, value, self.lengths[episode_id], query_rows)
 
 
 class AttentionWeights(nn.Module):
@@ -280,6 +288,7 @@ class AttentionBlock(nn.Module):
         rows: RaggedRows | None,
         drop: Dropout,
         study: StudyMemory | None = None,
+        at: HookPoints = NO_HOOKS,
     ) -> Tokens:
         """Add the branches of self-attention, cross-attention and the feed-forward part."""
         x = x + drop(F.linear(join_heads(attended, rows), self.self_attn.out))
@@ -287,10 +296,10 @@ class AttentionBlock(nn.Module):
             query = self.cross_attn_norm(x, self.cross_attn.query)
             (q,) = split_heads(query, study.query_rows, self.heads, 1)
             attended = attention(
-                q, study.key, study.value, lengths=study.lengths, record_as=study.reader
+                q, study.key, study.value, lengths=study.lengths, at=at, kind="cross_"
             )
             x = x + drop(F.linear(join_heads(attended, study.query_rows), self.cross_attn.out))
-        return x + drop(self.mlp(x, self.mlp_norm))
+        return at("output", x + drop(at("mlp", self.mlp(x, self.mlp_norm))))
 
 
 # --- the lexicon: one slot for each word type of an episode

@@ -363,7 +363,7 @@ def attention_result(trace: Trace) -> Attention:
     return Attention(
         rows=list(trace.response),
         tokens=[(token.label, token.example) for token in trace.sources],
-        weights=[[round(weight, 4) for weight in row] for row in trace.mean.tolist()],
+        weights=trace.decoder_attention().astype(float).round(4).tolist(),
     )
 
 
