@@ -120,7 +120,9 @@ def test_transcripts_have_a_mark_for_every_response(store: Store, tmp_path: Path
     add_person(store, {})
     export(store, tmp_path / "out")
     (line,) = lines(tmp_path / "out/psych101.jsonl")
-    assert set(line) == {"text", "experiment", "participant"}
+    assert set(line) == {"text", "experiment", "participant", "items", "names"}
+    assert len(line["items"]) == 16 + 15
+    assert line["items"].count(None) == 16 + 5  # study trials and catch trials
     assert line["text"].count("<<") == line["text"].count(">>") == 16 + 15
     assert "'" in line["text"]
     instructions = line["text"].split("\n\n")[:4]

@@ -4,17 +4,13 @@ Each function raises a BimlError if there are no human data; the message names t
 downloads them.
 """
 
-from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import replace
-from hashlib import blake2b
 
 import pandas as pd
 
 from biml.analysis import few_shot, probes
 from biml.analysis.responses import file_stem, responses_from_episodes
 from biml.episodes.datasets import EvaluationSet
-from biml.episodes.episode import Episode
 from biml.episodes.episode_type import (
     FEW_SHOT,
     FEW_SHOT_FOLDER,
@@ -23,21 +19,15 @@ from biml.episodes.episode_type import (
     PROBE_FOLDER,
     PROBES,
 )
-from biml.episodes.registry import episode_type
-from biml.episodes.text_format import ambiguous_item_error, format_episode
+from biml.episodes.packed import PUBLISHED_DIGESTS, responses_digest
+from biml.episodes.registry import evaluation_type
+from biml.episodes.text_format import ambiguous_item_error
 from biml.errors import BimlError
 from biml.grammar import GOLD, Grammar
 from biml.paths import DataFolders
 
 TASK_FOLDERS = {FEW_SHOT: FEW_SHOT_FOLDER, OPEN_ENDED: "open_ended_all", PROBES: PROBE_FOLDER}
 """The folder of each task in `data_human`; an imported experiment has some of them."""
-
-PUBLISHED_DIGESTS = {
-    "few_shot_human": "2181cb34132e3d4f3087196e90c7b444",
-    "open_end_human_all": "9eb86b57d968c29e1af4a3279aa3a868",
-    "probe_human": "922c043ef87c4a09030b33cbd3816ac6",
-}
-"""`responses_digest` of the published responses, by episode type."""
 
 
 def lacks_task(data: DataFolders, task: str) -> bool:
@@ -57,14 +47,14 @@ def people_few_shot(data: DataFolders) -> pd.DataFrame:
 
     `target`, `correct` and `error_type` follow the grammar of each file, or the gold grammar.
     """
-    evaluation = _evaluation_set("few_shot_human", data)
+    evaluation = _evaluation_set(FEW_SHOT, data)
     responses = _human_table(evaluation, FEW_SHOT)
     return few_shot.annotate_errors(responses, grammars_by_item(evaluation))
 
 
 def few_shot_grammars(data: DataFolders) -> dict[str, Grammar]:
     """The grammar of each item of the few-shot task, for measures."""
-    return grammars_by_item(_evaluation_set("few_shot_human", data))
+    return grammars_by_item(_evaluation_set(FEW_SHOT, data))
 
 
 def grammars_by_item(evaluation: EvaluationSet) -> dict[str, Grammar]:
@@ -80,12 +70,12 @@ def grammars_by_item(evaluation: EvaluationSet) -> dict[str, Grammar]:
 
 def people_open_ended(data: DataFolders) -> pd.DataFrame:
     """Responses of the open-ended task (published: 29 participants with 7 each)."""
-    return _human_table(_evaluation_set("open_end_human_all", data), OPEN_ENDED)
+    return _human_table(_evaluation_set(OPEN_ENDED, data), OPEN_ENDED)
 
 
 def people_probes(data: DataFolders) -> pd.DataFrame:
     """Responses to the probe trials (published: 22 to each of 12)."""
-    return probes.annotate_targets(_human_table(_evaluation_set("probe_human", data), PROBES))
+    return probes.annotate_targets(_human_table(_evaluation_set(PROBES, data), PROBES))
 
 
 def is_custom_experiment(data: DataFolders) -> bool:
@@ -94,27 +84,18 @@ def is_custom_experiment(data: DataFolders) -> bool:
     They are unless all responses are the published ones, because a copied or edited folder may have
     lost its `responses.csv`.
     """
-    for name, published in PUBLISHED_DIGESTS.items():
+    for task, published in PUBLISHED_DIGESTS.items():
         with suppress(BimlError):
-            evaluation = _evaluation_set(name, data)
+            evaluation = _evaluation_set(task, data)
             if evaluation.is_imported or responses_digest(evaluation.episodes) != published:
                 return True
     return False
 
 
-def responses_digest(episodes: Iterable[Episode]) -> str:
-    """A digest of study examples and responses, independent of files and order."""
-    texts = [
-        format_episode(
-            replace(e, study=tuple(sorted(e.study)), queries=tuple(sorted(e.queries)), grammar=None)
-        )
-        for e in episodes
-    ]
-    return blake2b("".join(sorted(texts)).encode(), digest_size=16).hexdigest()
-
-
-def _evaluation_set(name: str, data: DataFolders) -> EvaluationSet:
-    return episode_type(name).open_evaluation(data, 0)
+def _evaluation_set(task: str, data: DataFolders) -> EvaluationSet:
+    row = evaluation_type(task)
+    assert row is not None
+    return row.open_evaluation(data, 0)
 
 
 def _human_table(evaluation: EvaluationSet, task: str) -> pd.DataFrame:

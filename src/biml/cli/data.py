@@ -1,6 +1,7 @@
 """`biml data`, `biml generate` and `biml episode-types`: the data of training and evaluation."""
 
 import argparse
+import json
 import os
 import shlex
 import sys
@@ -9,12 +10,16 @@ from pathlib import Path
 
 from biml.cli import add_data_dir, count
 from biml.episodes.datasets import EPISODES_PER_EPOCH, VALIDATION_EPISODES
+from biml.episodes.episode_type import FEW_SHOT, OPEN_ENDED, PROBES
 from biml.errors import UsageError
 from biml.grammar import MetaGrammar
 from biml.grammar.meta_grammar import MAX_VALUES, MIN_VALUES
 from biml.human.resources import RESOURCES, resource
+from biml.io import atomic_write
 from biml.paths import DataFolders, user_data_folder
 from biml.progress import progress_bars
+
+HUMAN_TASKS = (FEW_SHOT, OPEN_ENDED, PROBES)
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx", ".parquet", ".json", ".jsonl")
 
@@ -82,12 +87,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
     status = actions.add_parser("status", help="list which data are found where")
     add_data_dir(status)
 
+    export = actions.add_parser(
+        "export",
+        help="write human responses to a task as transcripts in the format of Psych-101",
+        description="Writes a JSON line for each participant (of unknown participants for each "
+        "response) of the published data or a custom experiment: text with responses between << "
+        "and >>, in words and colours drawn at random. `biml eval --transcripts` reads it.",
+    )
+    export.add_argument("task", choices=tuple(t.replace("_", "-") for t in HUMAN_TASKS))
+    export.add_argument(
+        "--out", type=Path, metavar="FILE.jsonl", help="default: TASK.jsonl in the current folder"
+    )
+    export.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of words and colours (%(default)s)"
+    )
+    export.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    add_data_dir(export)
+
 
 def run(args: argparse.Namespace) -> None:
     from biml.human.download import download, import_path
 
     if args.action == "status":
         _print_status(DataFolders(args.data_dir))
+        return
+    if args.action == "export":
+        _export(args)
         return
     if args.action == "import" and _is_custom_experiment(args):
         _import_experiment(args)
@@ -110,6 +135,28 @@ def run(args: argparse.Namespace) -> None:
     if args.dest is not None and DataFolders().get(result.resource.folder) != result.folder:
         folder = shlex.quote(str(args.dest))
         print(f"other commands find it with --data_dir {folder} or BIML_DATA={folder}")
+
+
+def _export(args: argparse.Namespace) -> None:
+    from biml.episodes.registry import evaluation_type
+    from biml.episodes.transcripts import transcripts_of_episodes
+
+    task, path = args.task.replace("-", "_"), args.out or Path(f"{args.task}.jsonl")
+    if path.exists() and not args.overwrite:
+        raise UsageError(
+            f"{path} exists already; --overwrite replaces it, --out names another file"
+        )
+    row = evaluation_type(task)
+    assert row is not None
+    evaluation = row.open_evaluation(DataFolders(args.data_dir), 0)
+    name = f"{args.task}, {'custom' if evaluation.is_imported else 'Lake and Baroni (2023)'}"
+    rows = transcripts_of_episodes(evaluation.episodes, task, experiment=name, seed=args.seed)
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    with atomic_write(path) as file:
+        file.write("".join(lines).encode())
+    n_responses = sum(len(episode.queries) for episode in evaluation.episodes)
+    print(f"{count(n_responses, 'response')} in {count(len(lines), 'transcript')} in {path}")
+    print(f"evaluate models on it with biml eval --ll --transcripts {shlex.quote(str(path))}")
 
 
 def _is_custom_experiment(args: argparse.Namespace) -> bool:

@@ -43,11 +43,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.toml",
         help="evaluate on a corpus of your own (default: the one that the model was trained on)",
     )
-    parser.add_argument(
-        "--allow_overlap",
-        action="store_true",
-        help="accept test inputs of --corpus that are trained on",
-    )
+    help = "evaluate on human responses in the format of Psych-101 (`biml data export`)"
+    parser.add_argument("--transcripts", type=Path, metavar="FILE.jsonl", help=help)
+    help = "accept test inputs of --corpus that are trained on"
+    parser.add_argument("--allow_overlap", action="store_true", help=help)
     add_data_dir(parser)
 
     mode = parser.add_argument_group("what to compute (one or more)").add_argument
@@ -161,8 +160,11 @@ def check_options(args: argparse.Namespace) -> None:
         path = getattr(args, name)
         if path is not None and path.suffix.lower() not in TABLE_SUFFIXES:
             raise UsageError(f"--{name} {path}: a table ends in {' or '.join(TABLE_SUFFIXES)}")
-    if args.corpus and args.episode_type:
-        raise UsageError("--corpus and --episode_type both name the episodes; give one of them")
+    named = [
+        f"--{name}" for name in ("episode_type", "corpus", "transcripts") if getattr(args, name)
+    ]
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(named)} name different episodes; give one of them")
     if args.allow_overlap and not args.corpus:
         raise UsageError("--allow_overlap has no effect without --corpus; leave it out")
     for path in (args.ll_out, args.samples_out, None if args.json == "-" else args.json):

@@ -19,7 +19,7 @@ from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, Example, terminal_symbols
 from biml.episodes.episode_type import OPEN_ENDED, EpisodeType
 from biml.episodes.palette import colour_name
-from biml.episodes.registry import episode_type
+from biml.episodes.registry import episode_type, transcripts_type
 from biml.episodes.transforms import original_words, undo_remapping
 from biml.errors import UsageError
 from biml.evaluation.accuracy import (
@@ -114,6 +114,8 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
     responder: Responder
     if registered := SYMBOLIC.get(args.fn_out_model):
         path = Path(args.fn_out_model)
+        if args.transcripts:
+            kind = transcripts_type(args.transcripts)
         few_shot = "few-shot" in registered.tasks
         kind = kind or episode_type("few_shot_human" if few_shot else "open_end_human_all")
         responder, architecture = registered.build(), "symbolic"
@@ -125,6 +127,9 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
         data_use = DataUse.of_network(loaded.episode_type, loaded.metadata, loaded.card)
         architecture = architecture_name(loaded.network)
         n_queries = loaded.n_queries
+        if args.transcripts:
+            known = loaded.network.vocabulary
+            kind = transcripts_type(args.transcripts, known, loaded.episode_type)
         if kind is None:
             if not loaded.episode_type:
                 raise UsageError(

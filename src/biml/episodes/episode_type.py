@@ -304,31 +304,40 @@ def novel_rules_evaluation(data: DataFolders, seed: int) -> EvaluationSet:
     return EvaluationSet(sample_novel_rule_episodes(), (shuffle_study,), seed)
 
 
-def human_responses(
-    folder: str,
-    *transforms: Transform,
-    n_copies: int = 1,
-    query_repeats: int = 1,
-    file_holds: str = "query",
-) -> EvaluationFactory:
-    """Evaluate on a folder of human responses; those of one `participant` autoregressively.
+@dataclass(frozen=True)
+class HumanResponses:
+    """The evaluation on a folder of human responses; those of one `participant` autoregressively.
 
     `file_holds` is that of `read_human_episodes`; the other options are those of `EvaluationSet`.
     """
 
-    def open_it(data: DataFolders, seed: int) -> EvaluationSet:
-        path = human_folder(data, folder)
+    folder: str
+    transforms: tuple[Transform, ...]
+    n_copies: int = 1
+    query_repeats: int = 1
+    file_holds: str = "query"
+
+    def __call__(self, data: DataFolders, seed: int) -> EvaluationSet:
+        path = human_folder(data, self.folder)
+        episodes = read_human_episodes(path, file_holds=self.file_holds) * self.n_copies
+        is_imported = (path / RESPONSES_FILE).is_file()
+        return self.of(episodes, seed, is_imported=is_imported, description=str(path))
+
+    def of(self, episodes: tuple[Episode, ...], seed: int, **about: Any) -> EvaluationSet:
+        """The same of responses from elsewhere."""
         return EvaluationSet(
-            read_human_episodes(path, file_holds=file_holds) * n_copies,
-            transforms,
+            episodes,
+            self.transforms,
             seed,
-            query_repeats=query_repeats,
-            autoregressive=file_holds == "participant",
-            is_imported=(path / RESPONSES_FILE).is_file(),
-            description=str(path),
+            query_repeats=self.query_repeats,
+            autoregressive=self.file_holds == "participant",
+            **about,
         )
 
-    return open_it
+
+def human_responses(folder: str, *transforms: Transform, **options: Any) -> HumanResponses:
+    """Evaluate on a folder of human responses; see `HumanResponses`."""
+    return HumanResponses(folder, transforms, **options)
 
 
 def random_human_training(folder: str, *transforms: Transform) -> TrainingFactory:

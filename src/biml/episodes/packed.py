@@ -6,7 +6,7 @@ import os
 import sys
 import zlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import chain
@@ -28,6 +28,13 @@ from biml.progress import Progress, no_progress
 
 CACHE_MIN_FILES = 1000
 """Smaller folders are read each time."""
+
+PUBLISHED_DIGESTS = {
+    "few_shot": "2181cb34132e3d4f3087196e90c7b444",
+    "open_ended": "9eb86b57d968c29e1af4a3279aa3a868",
+    "probes": "922c043ef87c4a09030b33cbd3816ac6",
+}
+"""`responses_digest` of the published responses, by task."""
 
 _CACHE_FORMAT = f"biml episodes 1 {sys.byteorder}"
 
@@ -61,6 +68,17 @@ def read_human_episodes(path: Path, *, file_holds: str = "query") -> tuple[Episo
     return tuple(
         replace(e, queries=tuple(identified(e, query) for query in e.queries)) for e in episodes
     )
+
+
+def responses_digest(episodes: Iterable[Episode]) -> str:
+    """A digest of study examples and responses, independent of files and order."""
+    texts = [
+        format_episode(
+            replace(e, study=tuple(sorted(e.study)), queries=tuple(sorted(e.queries)), grammar=None)
+        )
+        for e in episodes
+    ]
+    return blake2b("".join(sorted(texts)).encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from biml.episodes.episode_type import (
     VALIDATION,
     EpisodeType,
     EvaluationFactory,
+    HumanResponses,
     TrainingFactory,
     gold_pairs_training,
     gold_set,
@@ -35,8 +36,10 @@ from biml.episodes.episode_type import (
     string_training,
     validation_set,
 )
+from biml.episodes.packed import PUBLISHED_DIGESTS, responses_digest
 from biml.episodes.sampling import MAX_STRING_INPUT, MAX_STRING_OUTPUT
 from biml.episodes.scan import SCAN_TYPES
+from biml.episodes.transcripts import read_transcripts
 from biml.episodes.transforms import (
     Transform,
     add_biases,
@@ -55,6 +58,7 @@ from biml.episodes.transforms import (
     subsample_study,
 )
 from biml.errors import UsageError, unknown_name
+from biml.io import StrPath
 from biml.vocabulary import Vocabulary
 
 N_REMAPPINGS = 100
@@ -355,6 +359,34 @@ def evaluation_type(
         if (row.evaluation_task, row.vocabulary, row.fold, row.has_targets) == wanted:
             return row
     return None
+
+
+def transcripts_type(
+    path: StrPath, vocabulary: Vocabulary = PUBLISHED_VOCAB, trained_on: str = ""
+) -> EpisodeType:
+    """The episode type of `evaluation_type` with the responses of a file of transcripts.
+
+    A UsageError if there is none for models of this vocabulary.
+    """
+    found = read_transcripts(path)
+    row = evaluation_type(found.task, vocabulary, trained_on=trained_on)
+    if row is None or not isinstance(row.evaluation, HumanResponses):
+        raise UsageError(
+            f"{path}: no episode type presents the {found.task} task in the words of this model "
+            f"({' '.join(vocabulary.input.symbols[:9])} …); choose another model"
+        )
+    about = {
+        "is_imported": responses_digest(found.episodes) != PUBLISHED_DIGESTS[found.task],
+        "description": str(path),
+    }
+    evaluation = row.evaluation
+    left_out = f"; {found.n_unscored} responses in study left out" if found.n_unscored else ""
+    return replace(
+        row,
+        summary=f"{row.summary}, from {path}{left_out}",
+        evaluation=lambda data, seed: evaluation.of(found.episodes, seed, **about),
+        requirements=(),
+    )
 
 
 def tasks_of(trained_on: str, vocabulary: Vocabulary) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from biml.episodes import registry
 from biml.episodes.data_use import TRAINED, DataUse
-from biml.episodes.episode_type import PROBES
+from biml.episodes.episode_type import PROBES, PUBLISHED_VOCAB
 from biml.errors import UsageError
 from biml.evaluation.accuracy import (
     Accuracy,
@@ -117,6 +117,7 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     probes: str = "published",
+    transcripts: str | Path | None = None,
 ) -> Evaluation:
     """Evaluate a model as `biml eval --max --ll --fit_lapse` does.
 
@@ -127,6 +128,8 @@ def evaluate(
         episodes: only the first so many.
         data_dir: searched first for data folders.
         probes: what likelihoods of probe types count, a key of `registry.PROBE_SCORING`.
+        transcripts: a file of human responses in the format of Psych-101, in place of an episode
+            type (`biml.episodes.transcripts`).
 
     >>> evaluate("oracle", "few_shot_gold", repeats=1, episodes=2).novel.mean
     100.0
@@ -135,9 +138,19 @@ def evaluate(
         model = load(model, device)
     trained_on = model.episode_type if isinstance(model, Model) else ""
     name = strip_suffix(model.name) if isinstance(model, Model) else type(model).__name__
-    if not (episode_type or trained_on):
+    if transcripts is not None:
+        if episode_type:
+            raise UsageError(
+                "episode_type and transcripts both name the episodes; give one of them"
+            )
+        known = PUBLISHED_VOCAB
+        if isinstance(model, Model) and isinstance(model.responder, NetworkResponder):
+            known = model.vocabulary
+        row = registry.transcripts_type(transcripts, known, trained_on)
+    elif episode_type or trained_on:
+        row = registry.episode_type(episode_type or trained_on)
+    else:
         raise UsageError(f"{name} was not trained on an episode type; give episode_type")
-    row = registry.episode_type(episode_type or trained_on)
     if not row.has_targets:
         raise UsageError(f"{row.name} has no targets to evaluate a model with")
     data = DataFolders(Path(data_dir) if data_dir else None)

@@ -12,7 +12,7 @@ from biml.episodes.text_format import format_episode
 from biml.experiment.design_types import FEW_SHOT, OPEN_ENDED, PROBES, Design
 from biml.experiment.records import Record, read_records, responses_of, utc
 from biml.experiment.store import Store
-from biml.experiment.transcript import transcript
+from biml.experiment.transcript import session_transcript
 from biml.io import atomic_directory, check_replaceable, harmless
 
 EXCLUSIONS = ("apply", "mark")
@@ -94,7 +94,7 @@ def export(
         "trials.jsonl": _json_lines(trials),
         "participants.csv": _csv(_columns(PARTICIPANT_COLUMNS, people), people, safe=True),
         "identifiers.csv": _csv(*_identifiers(design, records), safe=True),
-        "psych101.jsonl": _json_lines(transcript(record) for record in records),
+        "psych101.jsonl": _json_lines(session_transcript(record) for record in records),
         "codebook.md": _codebook(design, columns, people),
         "design.toml": design.text,
     }
@@ -293,11 +293,15 @@ def _codebook(design: Design, columns: Iterable[str], people: Iterable[Mapping[s
         ),
         "psych101.jsonl": (
             "A transcript of each session in the format of Psych-101, in the words and colours "
-            "that the participant saw, with responses between `<<` and `>>`.",
+            "that the participant saw, with responses between `<<` and `>>`. "
+            "`biml eval --transcripts` scores models on it.",
             {
                 "text": "the transcript",
                 "experiment": "name of the experiment",
                 "participant": RESPONSE_COLUMNS["participant"],
+                "items": "the item of each response; null for study examples and catch trials",
+                "names": "the words and symbols of the study file in place of those in the text, "
+                "from response `first_response` (counted from 0) on",
             },
         ),
     }

@@ -1,53 +1,46 @@
-"""Transcripts of sessions in the format of Psych-101: text with responses between << and >>."""
+"""The transcript of a session, as `biml.episodes.transcripts` writes it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Any
 
-from biml.experiment.records import Record
-from biml.experiment.screens import StudyItem
-from biml.experiment.session import Step
-
-COVERED = "(covered)"
+from biml.episodes.transcripts import Trial, transcript
+from biml.experiment.design_types import PROBES
+from biml.experiment.records import Record, responses_of
 
 
-def transcript(record: Record) -> dict[str, str]:
+def session_transcript(record: Record) -> dict[str, Any]:
     """The line of a participant; practice, quiz and questions are left out.
 
-    The words and colours are those on the participant's screen.
+    The words and colours of the text are those on the participant's screen.
     """
     design = record.session.design
     model = f" (simulated: {record.simulated})" if record.simulated else ""
-    instructions = (" ".join(part.split()) for part in design.instructions.split("\n\n"))
-    paragraphs = [*instructions, *_paragraphs(record.session.history)]
-    return {
-        "text": "\n\n".join(paragraphs),
-        "experiment": f"{design.name}{model}",
-        "participant": record.id,
-    }
+    return transcript(
+        _trials(record),
+        instructions=design.instructions,
+        experiment=f"{design.name}{model}",
+        participant=record.id,
+    )
 
 
-def _paragraphs(history: Sequence[Step]) -> Iterator[str]:
-    """A paragraph for each trial; the study examples again where they have changed."""
-    shown: set[StudyItem] = set()
-    for step in history:
-        screen, payload = step.screen, step.payload
-        if screen.kind == "sheet":
-            yield "The phrases are: " + ", ".join(f"'{query}'" for query in screen.queries) + "."
-            for query, response in zip(screen.queries, payload["responses"], strict=True):
-                yield _response(query, response)
-        elif screen.kind in ("study", "test"):
-            lines = []
-            if set(screen.study) != shown:
-                lines += [_study_line(item) for item in screen.study]
-                shown = set(screen.study)
-            yield "\n".join([*lines, _response(screen.query or "", payload["response"])])
-        elif screen.kind == "feedback" and screen.feedback:
-            expected = " ".join(screen.feedback.expected or ())
-            yield f"{screen.feedback.message} '{screen.query}' stands for {expected}."
-
-
-def _study_line(item: StudyItem) -> str:
-    return f"'{item.words}' stands for {COVERED if item.covered else ' '.join(item.symbols)}."
-
-
-def _response(query: str, response: Sequence[str]) -> str:
-    return f"For '{query}' you put together <<{' '.join(response)}>>."
+def _trials(record: Record) -> Iterator[Trial]:
+    """Responses to study examples, tests and sheets; an answer is followed by its feedback."""
+    history = record.session.history
+    restricted = record.session.design.task == PROBES
+    for step, after in zip(history, [*history[1:], None], strict=True):
+        screen, feedback = step.screen, ""
+        if after and after.screen.kind == "feedback" and after.screen.feedback:
+            expected = " ".join(after.screen.feedback.expected or ())
+            message = after.screen.feedback.message
+            feedback = f"{message} '{screen.query}' stands for {expected}."
+        for found in responses_of(screen, step.payload):
+            yield Trial(
+                found.query_shown,
+                found.response_shown,
+                study=[(x.words, None if x.covered else x.symbols) for x in screen.study],
+                pool=screen.pool if restricted else (),
+                sheet=screen.queries,
+                item=None if screen.kind == "study" or screen.catch else found.item,
+                feedback=feedback,
+                remapping=screen.remapping,
+            )
