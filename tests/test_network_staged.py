@@ -112,6 +112,16 @@ def test_responses_depend_on_the_study_examples(net: StagedNetwork) -> None:
     assert not torch.allclose(plain, net(net.collate([other])), atol=1e-2)
 
 
+def test_remembered_study_examples_change_nothing(net: StagedNetwork) -> None:
+    first, other = episodes(2)
+    batches = [net.collate([e]) for e in (first, replace(first, queries=first.queries[:1]), other)]
+    expected = [net(batch) for batch in batches]
+    net.remembers_study = True
+    for batch, logits in zip(batches, expected, strict=True):
+        assert torch.equal(net(batch), logits)
+        assert torch.equal(net(batch), logits)
+
+
 def test_every_weight_gets_a_gradient(net: StagedNetwork) -> None:
     net.train()
     batch = net.collate([add_grammar_labels(episode) for episode in episodes(2)])

@@ -94,6 +94,10 @@ class EpisodeNetwork(nn.Module, ABC):
 
     config: Any
     vocabulary: Vocabulary
+    remembers_study: bool = False
+    """Whether study examples equal to those of the batch before need not be encoded again; for
+    weights that do not change. Only an architecture that encodes them without the query can."""
+
     auxiliary_loss: Float[Tensor, ""] | None = None
     """Of the latest training pass, in nats; None without labels or where not supported."""
 

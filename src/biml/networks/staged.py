@@ -92,6 +92,7 @@ class StagedNetwork(EpisodeNetwork):
     """
 
     output_to_input: Tensor
+    _study: tuple[tuple[Tensor, Tensor], tuple[Tokens, Slots]] | None = None
 
     def __init__(self, config: StagedConfig, vocabulary: Vocabulary, seed: int = 0) -> None:
         super().__init__()
@@ -213,7 +214,17 @@ class StagedNetwork(EpisodeNetwork):
     def _encode_study(
         self, batch: StagedBatch, drop: Dropout, aux_loss: AuxiliaryLoss | None = None
     ) -> tuple[Tokens, Slots]:
-        """Encode the study tokens and the lexicon."""
+        """Encode the study tokens and the lexicon, or remember them from the batch before."""
+        if not self.remembers_study or active_hooks(self):
+            return self._encode_new_study(batch, drop, aux_loss)
+        texts = batch.study_tokens, batch.study_positions
+        if self._study is None or not all(map(torch.equal, texts, self._study[0])):
+            self._study = texts, self._encode_new_study(batch, drop, aux_loss)
+        return self._study[1]
+
+    def _encode_new_study(
+        self, batch: StagedBatch, drop: Dropout, aux_loss: AuxiliaryLoss | None
+    ) -> tuple[Tokens, Slots]:
         config, index, rows = self.config, batch.lexicon_index, batch.study_rows
         x = self._embed(batch.study_tokens, batch.study_positions)
         # Otherwise the last tokens of a row would depend on the padding of the batch.

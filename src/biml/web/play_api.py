@@ -217,6 +217,9 @@ class Playground:
     _workers: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
+        for model in self.models.values():
+            if isinstance(model.responder, NetworkResponder):
+                model.responder.network.remembers_study = True  # often only the query changes
         self._locks = {name: Lock() for name in self.models}
         self._workers = ThreadPoolExecutor(max(1, min(available_cores(), len(self.models))))
 
