@@ -28,6 +28,7 @@ MakeParser = Callable[[Sequence[str]], argparse.ArgumentParser]
 COMMANDS = {
     "train": "Train a model, or resume its training.",
     "eval": "Evaluate a model: likelihood of responses, accuracy, samples.",
+    "ask": "Ask models any strings under many remappings, and tell which answers are readings.",
     "generate": "Write a set of meta-training and validation episodes, sampled from the "
     "meta-grammar.",
     "data": "Download, import and list human data, SCAN, COGS, published episodes and networks.",

@@ -201,8 +201,11 @@ _ROWS = (
         training=interleaved(
             mlc=meta_training(add_study_queries, *_SLIPS_AND_NOISE),
             strings=string_training(*_STRING_SLIPS),
+            more_strings=string_training(*_STRING_SLIPS),
         ),
-        algebraic_training=interleaved(mlc=_ALGEBRAIC, strings=string_training()),
+        algebraic_training=interleaved(
+            mlc=_ALGEBRAIC, strings=string_training(), more_strings=string_training()
+        ),
         corruptions=_SLIPS_AND_NOISE,
         max_input=MAX_STRING_INPUT,
         max_output=MAX_STRING_OUTPUT + 2,

@@ -30,9 +30,13 @@ Names = Collection[str] | None
 _REIMPORT_HINT = "import the experiment again: biml data import, with --overwrite"
 
 
-def read_episode(path: StrPath, *, words: Names = None, symbols: Names = None) -> Episode:
+def read_episode(
+    path: StrPath, *, words: Names = None, symbols: Names = None, needs_queries: bool = True
+) -> Episode:
     """Read an episode file; see `parse_episode`."""
-    return parse_episode(read_text(path), source=str(path), words=words, symbols=symbols)
+    text = read_text(path)
+    options = {"words": words, "symbols": symbols}
+    return parse_episode(text, source=str(path), needs_queries=needs_queries, **options)
 
 
 def write_episode(path: StrPath, episode: Episode) -> None:
@@ -42,7 +46,12 @@ def write_episode(path: StrPath, episode: Episode) -> None:
 
 
 def parse_episode(
-    text: str, *, source: str = "<text>", words: Names = None, symbols: Names = None
+    text: str,
+    *,
+    source: str = "<text>",
+    words: Names = None,
+    symbols: Names = None,
+    needs_queries: bool = True,
 ) -> Episode:
     """Read an episode in the published format.
 
@@ -50,7 +59,8 @@ def parse_episode(
     `allowed outputs:` and a line of symbols (the episode's pool). Blank lines do not matter.
     `source` becomes the episode's name. A FormatError names the line.
     """
-    return _Parser([line.strip() for line in text.splitlines()], source, words, symbols).episode()
+    lines = [line.strip() for line in text.splitlines()]
+    return _Parser(lines, source, words, symbols).episode(needs_queries)
 
 
 def format_episode(episode: Episode) -> str:
@@ -85,10 +95,10 @@ class _Parser:
         line = None if number is None else number + 1
         return FormatError(problem, source=self.source, line=line)
 
-    def episode(self) -> Episode:
+    def episode(self, needs_queries: bool) -> Episode:
         support, query, grammar = self.headings()
         study, queries = self.examples(support, query), self.examples(query, grammar)
-        if not queries:
+        if needs_queries and not queries:
             raise self.error("no query; write at least one line 'IN: … OUT: …' below it", query)
         rules, pool = self.grammar_section(grammar)
         return Episode(study, queries, grammar=rules, pool=pool, name=self.source)

@@ -285,14 +285,21 @@ class Model:
     def __repr__(self) -> str:
         if not isinstance(self.responder, NetworkResponder):
             return f"Model({self.name!r}, any words; symbols: {' '.join(self.symbols)})"
-        words = " ".join(self._words)
+        words = " ".join(self.words)
         trained = self.episode_type or "unknown episodes"
         return f"Model({self.name!r}, trained on {trained}; words: {words})"
 
     @property
-    def _words(self) -> tuple[str, ...]:
+    def words(self) -> tuple[str, ...]:
+        """The words that a network knows, without symbols."""
         words, symbols = self.vocabulary.input.symbols, self.vocabulary.output.symbols
         return tuple(word for word in words if word not in symbols) or words
+
+    @property
+    def has_fixed_names(self) -> bool:
+        """Whether its words mean what they meant in training, so that none can be renamed."""
+        row = EPISODE_TYPES.get(self.episode_type)
+        return row is not None and (row.is_corpus or not row.uses_study)
 
     def _limit(self, max_length: int | None) -> int:
         if max_length is not None:
@@ -332,12 +339,11 @@ class Model:
             if self.build is not None and not set(used[1]) <= set(self.symbols):
                 responder = self.build({"symbols": tuple(symbols)})
             return _Request(responder, episode, episode, given, single)
-        names = self._words, self.symbols
+        names = self.words, self.symbols
         allowed = self.vocabulary.input.symbols, self.symbols
         if all(set(own) <= set(known) for own, known in zip(used, allowed, strict=True)):
             return _Request(self.responder, episode, episode, given, single)
-        row = EPISODE_TYPES.get(self.episode_type)
-        fixed = row is not None and (row.is_corpus or not row.uses_study)
+        fixed = self.has_fixed_names
         maps = []
         for kind, own, free in zip(("words", "symbols"), used, names, strict=True):
             if len(own) > len(free) or fixed:

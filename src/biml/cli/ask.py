@@ -1,0 +1,300 @@
+"""`biml ask`: what models answer to any strings, under many remappings of one study set."""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from biml.cli import add_data_dir, add_dir_model
+from biml.errors import UsageError
+from biml.io import atomic_write, check_creatable, read_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from biml.episodes.episode import Episode
+    from biml.evaluation.api import Model
+    from biml.evaluation.strings import AskedString
+
+GOLD_STUDY, SUITE_NAME = "gold", "systematicity"
+
+FIGURE_SUFFIXES = (".png", ".svg")
+OUT_SUFFIXES = (".json", ".csv", *FIGURE_SUFFIXES)
+
+ALL_REMAPPINGS = "all"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    option(
+        "--study",
+        default=GOLD_STUDY,
+        metavar="FILE",
+        help="an episode file, whose study examples are shown (and whose grammar, where it has "
+        f"one, gives the gold readings); {GOLD_STUDY}, the default, is the human few-shot task",
+    )
+    option(
+        "--query",
+        action="append",
+        default=[],
+        metavar="WORDS",
+        help="such as '2 after 3 DAX thrice'; may be repeated",
+    )
+    option(
+        "--queries", type=Path, metavar="FILE", help="queries, one a line; lines with # are notes"
+    )
+    option(
+        "--suite",
+        choices=(SUITE_NAME,),
+        help="strings over the gold study examples, by kind: longer compositions than studied, two "
+        "functions in a row, repetition, phrases as arguments",
+    )
+    option(
+        "--model",
+        nargs="+",
+        default=["net-BIML-top"],
+        metavar="NAME",
+        help="model files or names, or symbolic models such as oracle (default: net-BIML-top)",
+    )
+    option(
+        "--remappings",
+        type=_n_remappings,
+        default=None,
+        metavar="N",
+        help="of words and symbols, each with another order of study examples; "
+        f"{ALL_REMAPPINGS}: one for each name of the held-out word and of its symbol (default: 60)",
+    )
+    option("--seed", type=int, default=0, metavar="N", help="of remappings and orders (0)")
+    option(
+        "--seconds",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="time limit of the search for the readings of a string (%(default)s)",
+    )
+    option(
+        "--out",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="write everything (.json), a row for each answer (.csv), or a figure (.png, .svg)",
+    )
+    add_dir_model(parser)
+    add_data_dir(parser)
+
+
+def _n_remappings(text: str) -> int:
+    """The number of remappings; 0 stands for all pairs."""
+    if text == ALL_REMAPPINGS:
+        return 0
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"give a number from 1 or {ALL_REMAPPINGS}, not {text!r}")
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print readings and answers of each query; of a suite the figures of each kind."""
+    import pandas as pd
+    from rich.console import Console
+
+    from biml.episodes.episode_type import gold_episode
+    from biml.episodes.text_format import read_episode
+    from biml.evaluation.strings import N_REMAPPINGS, SUITE, ask, read_strings
+    from biml.paths import strip_suffix
+
+    for path in args.out:
+        if path.suffix not in OUT_SUFFIXES:
+            raise UsageError(f"--out {path}: the name must end with {', '.join(OUT_SUFFIXES)}")
+        check_creatable(path)
+    if args.suite and args.study != GOLD_STUDY:
+        raise UsageError(f"--suite {args.suite} has strings over --study {GOLD_STUDY} only")
+    queries = [("", words) for words in _queries(args)]
+    if args.suite:
+        queries += [(kind, tuple(text.split())) for kind, of in SUITE.items() for text in of]
+    if not queries:
+        raise UsageError("give --query WORDS, --queries FILE or --suite " + SUITE_NAME)
+    is_gold = args.study == GOLD_STUDY
+    study = gold_episode() if is_gold else read_episode(args.study, needs_queries=False)
+    if not study.study:
+        raise UsageError(f"{args.study}: there are no study examples below *SUPPORT*")
+    models = _load(args)
+    strings = read_strings(study, list(dict.fromkeys(queries)), args.seconds)
+    n = N_REMAPPINGS if args.remappings is None else args.remappings or None
+    console = Console(highlight=False)
+    parts = []
+    for model in models:
+        answers = ask(model, study, strings, n, args.seed)
+        answers.insert(0, "model", strip_suffix(model.name))
+        parts.append(answers)
+        _print_model(console, answers, strings)
+    everything = pd.concat(parts, ignore_index=True)
+    for path in args.out:
+        _write(path, everything, strings, study)
+        console.print(f"Written: {path}", markup=False, soft_wrap=True)
+
+
+def _queries(args: argparse.Namespace) -> list[tuple[str, ...]]:
+    """The queries of the command line, then those of the file."""
+    lines = list(args.query)
+    if args.queries is not None:
+        without_notes = (line.partition("#")[0] for line in read_text(args.queries).splitlines())
+        lines += [line for line in without_notes if line.strip()]
+    queries = [tuple(line.split()) for line in lines]
+    if not all(queries):
+        raise UsageError("--query has no words")
+    if args.queries is not None and not queries:
+        raise UsageError(f"{args.queries}: there is no query; write one a line")
+    return queries
+
+
+def _load(args: argparse.Namespace) -> "list[Model]":
+    from biml.evaluation.api import load
+    from biml.evaluation.registry import SYMBOLIC
+    from biml.paths import DataFolders, resolve_model
+
+    data = DataFolders(args.data_dir)
+    return [
+        load(name if name in SYMBOLIC else resolve_model(name, args.dir_model, data, SYMBOLIC))
+        for name in dict.fromkeys(args.model)
+    ]
+
+
+def _print_model(
+    console: "Console", answers: "pd.DataFrame", strings: "Sequence[AskedString]"
+) -> None:
+    from biml.evaluation.strings import summarise
+
+    name, n = answers["model"].iloc[0], answers["remapping"].nunique()
+    console.print(f"{name}, {n} remappings", style="bold", markup=False)
+    for string in (each for each in strings if not each.kind):
+        _print_string(console, answers, string)
+    suite = answers[answers["kind"] != ""]
+    if len(suite):
+        _print_summary(console, "kind", summarise(suite, ["kind"]))
+        _print_summary(console, "query", summarise(suite, ["query"]))
+    console.print(
+        "In percent, with 95% intervals. readings: answers that the study examples allow; gold: by "
+        "the study set's own rules (else the most probable reading); mass: probability that the "
+        "model gives to readings; spread: range of readings over symbols of the held-out word; "
+        "variation: answers that differ from the most frequent one to the string.",
+        style="dim",
+    )
+
+
+def _print_string(console: "Console", answers: "pd.DataFrame", string: "AskedString") -> None:
+    """The readings of one query, the answers to it, and what they are by names."""
+    from rich.text import Text
+
+    from biml.evaluation.strings import answer_counts, summarise
+
+    query = " ".join(string.words)
+    of_query = answers[answers["query"] == query]
+    found = string.readings
+    console.print()
+    console.print(Text(query, "bold"))
+    how = "all" if found.complete else "the search was stopped; probabilities are among the"
+    console.print(f"Readings ({how} {found.n_grammars} consistent grammars):")
+    for reading in found.readings:
+        mark = " (gold)" if reading.output == string.gold else ""
+        text = f"  {100 * reading.probability:5.1f}%  {' '.join(reading.output)}{mark}"
+        console.print(text, markup=False)
+    if not found.readings:
+        console.print("  none")
+    if not len(of_query):
+        console.print("Answers: the rules that this model is given have no output for it.")
+        return
+    console.print("Answers:")
+    for row in answer_counts(of_query, string):
+        interval = f"[{row['low']:.0f}, {row['high']:.0f}]"
+        text = f"  {row['percent']:5.1f}% {interval:10}  {row['response'] or '(nothing)'}"
+        console.print(f"{text}  ({row['answer']})", markup=False)
+    for name in ("symbol", "word"):
+        _print_summary(console, f"held-out {name}", summarise(of_query, [name]), name)
+
+
+def _print_summary(
+    console: "Console", heading: str, frame: "pd.DataFrame", key: str | None = None
+) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    last = ("spread", "variation") if key is None else ()
+    table = Table(box=None, pad_edge=False)
+    table.add_column(heading, overflow="fold")
+    for name in ("n", "readings", "gold", "mass", *last):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in frame.to_dict("records"):
+        shares = [
+            Text(f"{row[name]:.1f} [{row[f'{name}_low']:.0f}, {row[f'{name}_high']:.0f}]")
+            for name in ("readings", "gold")
+        ]
+        numbers = [f"{row[name]:.1f}" for name in ("probability", *last)]
+        table.add_row(Text(str(row[key or heading])), str(row["n"]), *shares, *numbers)
+    console.print(table)
+
+
+def _write(
+    path: Path, answers: "pd.DataFrame", strings: "Sequence[AskedString]", study: "Episode"
+) -> None:
+    writers: dict[str, Callable[[], bytes]] = {
+        ".csv": lambda: answers.to_csv(index=False, lineterminator="\n").encode(),
+        ".json": lambda: _json(answers, strings, study),
+    }
+    if path.suffix in writers:
+        content = writers[path.suffix]()
+    else:
+        from biml.report.strings_figure import strings_figure
+
+        figure = strings_figure(answers)
+        content = figure.png if path.suffix == ".png" else figure.svg
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+def _json(answers: "pd.DataFrame", strings: "Sequence[AskedString]", study: "Episode") -> bytes:
+    """Readings, and of each model the answers to each query, by symbol and by word."""
+    from biml.evaluation.strings import answer_counts, summarise
+
+    def summary(frame: "pd.DataFrame", by: list[str]) -> Any:
+        return json.loads(summarise(frame, by).to_json(orient="records"))
+
+    def about(string: "AskedString") -> dict[str, Any]:
+        found = string.readings
+        of_query = answers[answers["query"] == " ".join(string.words)]
+        readings = [
+            {
+                "output": " ".join(reading.output),
+                "probability": reading.probability,
+                "is_gold": reading.output == string.gold,
+                "grammar": str(reading.grammar).splitlines(),
+            }
+            for reading in found.readings
+        ]
+        return {
+            "query": " ".join(string.words),
+            "kind": string.kind,
+            "readings": readings,
+            "n_grammars": found.n_grammars,
+            "complete": found.complete,
+            "models": {
+                str(model): {
+                    "answers": answer_counts(group, string),
+                    "summary": summary(group, ["query"])[0],
+                    "by_symbol": summary(group, ["symbol"]),
+                    "by_word": summary(group, ["word"]),
+                }
+                for model, group in of_query.groupby("model", sort=False)
+            },
+        }
+
+    content: dict[str, Any] = {
+        "study": [[" ".join(e.input), " ".join(e.output)] for e in study.study],
+        "remappings": int(answers["remapping"].nunique()),
+        "queries": [about(string) for string in strings],
+    }
+    if (answers["kind"] != "").any():
+        content["kinds"] = summary(answers[answers["kind"] != ""], ["model", "kind"])
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()

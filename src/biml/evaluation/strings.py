@@ -1,0 +1,332 @@
+"""Answers to any strings over one study set, under many remappings, and whether they are readings.
+
+The words and symbols of a study set are arbitrary: a systematic learner answers a string alike
+whatever their names and the order of the study examples. An answer is the *gold* reading (that of
+the study set's own grammar; where that gives none, the most probable one), an *other* reading,
+which the study examples allow as well, or *none*, which contradicts them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+
+import numpy as np
+import pandas as pd
+
+from biml.episodes.episode import Episode, Example
+from biml.episodes.episode_type import gold_episode
+from biml.episodes.transforms import primitive_meanings, rename, symbols_used, undo_remapping
+from biml.errors import UsageError
+from biml.evaluation.accuracy import mean_interval, wilson_interval
+from biml.evaluation.api import Model
+from biml.evaluation.network import NetworkResponder
+from biml.evaluation.readings import Readings, find_readings
+from biml.evaluation.responder import DEFAULT_MAX_LENGTH
+from biml.grammar.meta_grammar import COLOURS, WORDS
+from biml.rng import generator
+
+Words = tuple[str, ...]
+Symbols = tuple[str, ...]
+
+GOLD, OTHER, NONE = "gold", "other", "none"
+"""What an answer is."""
+
+N_REMAPPINGS = 60
+"""Remappings by default: ten for each of six colours of the held-out word."""
+
+MAX_SCORED_READINGS = 20
+"""The most probable readings of a string whose probability a model is asked for."""
+
+SECONDS = 30.0
+"""Time limit of the search for the readings of one string."""
+
+SUITE = {
+    "longer": (
+        "DAX after 1 after 2 after 3",
+        "2 after DAX after 3 surround 1",
+        "3 after 2 surround DAX after 1",
+        "1 surround DAX after 2 after 3 thrice",
+        "2 surround DAX after 1 thrice after 3",
+        "DAX thrice after 1 surround 2 after 3",
+        "1 2 3 DAX after 3 2 after DAX thrice",
+        "2 after 3 surround DAX after 1 thrice after DAX",
+        "DAX surround 1 after 2 thrice after 3 surround DAX",
+    ),
+    "two functions in a row": (
+        "DAX thrice thrice",
+        "DAX thrice surround 2",
+        "DAX surround 2 thrice",
+        "1 surround DAX thrice",
+        "DAX surround 1 surround 2",
+        "1 surround DAX surround 1",
+        "DAX after 1 after 2",
+        "2 after DAX after 1",
+    ),
+    "repetition": tuple(" ".join([word] * n) for word in ("DAX", "2") for n in range(2, 9)),
+    "phrases as arguments": (
+        "3 DAX thrice",
+        "DAX 3 thrice",
+        "2 after 3 DAX thrice",
+        "1 DAX 2 thrice",
+        "DAX 2 after 3",
+        "3 after DAX 2",
+        "DAX 1 after 2 3",
+        "1 2 surround DAX",
+        "DAX surround 1 2",
+        "1 DAX surround 2 3",
+    ),
+}
+"""The suite `systematicity`: strings over the study examples of the gold episode, by kind."""
+
+
+@dataclass(frozen=True)
+class AskedString:
+    """A string with its readings.
+
+    Attributes:
+        kind: a group of strings; empty for a query of the user.
+        gold: the gold reading; None for a string without any reading.
+    """
+
+    words: Words
+    kind: str
+    readings: Readings
+    gold: Symbols | None
+
+    def classify(self, response: Symbols) -> str:
+        """What an answer in the study set's own names is."""
+        if response == self.gold:
+            return GOLD
+        return OTHER if any(r.output == response for r in self.readings.readings) else NONE
+
+
+def suite_strings() -> tuple[AskedString, ...]:
+    """The strings of the suite with their readings, in some seconds."""
+    queries = [(kind, tuple(text.split())) for kind, texts in SUITE.items() for text in texts]
+    return read_strings(gold_episode(), queries)
+
+
+def read_strings(
+    study: Episode, queries: Sequence[tuple[str, Words]], seconds: float = SECONDS
+) -> tuple[AskedString, ...]:
+    """Find the readings of strings, given as kind and words.
+
+    Args:
+        study: its study examples, and its grammar if it is known.
+        seconds: time limit for each string; see `Readings.complete`.
+
+    Raises:
+        UsageError: words that no study example has; all of them are named.
+    """
+    known = {word for example in study.study for word in example.input}
+    problems = []
+    for words in dict.fromkeys(words for _, words in queries):
+        for word in dict.fromkeys(word for word in words if word not in known):
+            close = get_close_matches(word, known, 1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            problems.append(f"{' '.join(words)!r}: no study example has the word {word!r}{hint}")
+    if problems:
+        raise UsageError(f"{'; '.join(problems)}. Study examples have: {' '.join(sorted(known))}")
+    own_symbols = set(symbols_used(replace(study, queries=()))[1])
+    found = []
+    for kind, words in queries:
+        readings = find_readings(study.study, words, seconds=seconds)
+        outputs = [reading.output for reading in readings.readings]
+        of_grammar = study.grammar.interpret(words) if study.grammar else ()
+        defined = bool(of_grammar) and own_symbols.issuperset(of_grammar)
+        gold = of_grammar if defined else next(iter(outputs), None)
+        found.append(AskedString(words, kind, readings, gold))
+    return tuple(found)
+
+
+def held_out_word(study: Sequence[Example]) -> str:
+    """The word that is shown alone and nowhere else, as the primitive of the gold queries.
+
+    The first of several; without one the first word that is shown alone, or "".
+
+    >>> held_out_word(gold_episode().study)
+    'DAX'
+    """
+    alone = primitive_meanings(study)
+    elsewhere = {word for example in study if len(example.input) > 1 for word in example.input}
+    return next((word for word in alone if word not in elsewhere), next(iter(alone), ""))
+
+
+def remapped(
+    model: Model, study: Episode, strings: Sequence[AskedString], n: int | None, seed: int
+) -> Iterator[Episode]:
+    """Yield the study set with these queries under `n` remappings, study examples shuffled.
+
+    The names of the held-out word and of its symbol go through all pairs, evenly; those of the
+    others are random. Without `n` there is one remapping for each pair.
+    """
+    queries = tuple(Example(string.words, ()) for string in strings)
+    episode = replace(study, queries=queries, pool=None)
+    words, symbols = symbols_used(episode)
+    own = isinstance(model.responder, NetworkResponder)
+    names = (model.words, model.symbols) if own else (WORDS, COLOURS)
+    for kind, used, free in zip(("words", "symbols"), (words, symbols), names, strict=True):
+        if len(used) > len(free) or model.has_fixed_names:
+            raise UsageError(
+                f"{model.name} has {len(free)} {kind}, {' '.join(free)}, "
+                + ("of fixed meanings" if model.has_fixed_names else "too few to rename")
+                + f" the study set's {len(used)}"
+            )
+    held_out = held_out_word(study.study)
+    symbol = primitive_meanings(study.study).get(held_out, symbols[0])
+    for i in range(len(names[0]) * len(names[1]) if n is None else n):
+        rng = generator(seed, "remapping of strings", i)
+        turn, number = divmod(i, len(names[1]))
+        maps: list[dict[str, str]] = []
+        firsts = (names[0][(turn + number) % len(names[0])], names[1][number])
+        for mine, first, free, name in zip(
+            (words, symbols), (held_out, symbol), names, firsts, strict=True
+        ):
+            rest = [one for one in mine if one != first]
+            others = rng.sample([one for one in free if one != name], len(rest))
+            maps.append(dict(zip(rest, others, strict=True)) | ({first: name} if first else {}))
+        shuffled = tuple(rng.sample(episode.study, len(episode.study)))
+        yield rename(replace(episode, study=shuffled), *maps)
+
+
+def ask(
+    model: Model,
+    study: Episode,
+    strings: Sequence[AskedString],
+    n_remappings: int | None = N_REMAPPINGS,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Ask a model strings under many remappings: a row for each string and remapping.
+
+    Columns: `kind`, `query`, `remapping` (its number), `word` and `symbol` (the names of the
+    held-out word and its symbol), `response` in the study set's own names, `answer` (what it is),
+    `p_gold` and `p_readings`, the model's probability of the gold reading and of all readings.
+
+    Args:
+        n_remappings: None for every pair of a word and a symbol.
+
+    Raises:
+        UsageError: the model does not learn from study examples, or has too few names.
+    """
+    strings = _answerable(model, study, strings)
+    longest = max([len(r.output) for s in strings for r in s.readings.readings], default=0)
+    episodes = list(remapped(model, study, strings, n_remappings, seed))
+    responses = model.respond(episodes, max_length=max(longest + 1, DEFAULT_MAX_LENGTH))
+    outputs = [_scored_outputs(string) for string in strings]
+    scored = []
+    for episode in episodes:
+        assert episode.remapping is not None
+        to = episode.remapping.symbols
+        queries = [
+            query._replace(output=tuple(to[symbol] for symbol in output))
+            for query, several in zip(episode.queries, outputs, strict=True)
+            for output in several
+        ]
+        scored.append(replace(episode, queries=tuple(queries)))
+    log_probs = model.log_prob(scored)
+    held_out = held_out_word(study.study)
+    symbol = primitive_meanings(study.study).get(held_out, "")
+    rows = []
+    for number, episode in enumerate(episodes):
+        assert episode.remapping is not None
+        probabilities = iter([float(np.exp(np.sum(one))) for one in log_probs[number]])
+        for string, response, several in zip(strings, responses[number], outputs, strict=True):
+            response = undo_remapping(episode, response)
+            p = {output: next(probabilities) for output in several}
+            rows.append(
+                {
+                    "kind": string.kind,
+                    "query": " ".join(string.words),
+                    "remapping": number,
+                    "word": episode.remapping.words.get(held_out, ""),
+                    "symbol": episode.remapping.symbols.get(symbol, ""),
+                    "response": " ".join(response),
+                    "answer": string.classify(response),
+                    "p_gold": p.get(string.gold, 0.0) if string.gold else 0.0,
+                    "p_readings": sum(p.values()),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _answerable(
+    model: Model, study: Episode, strings: Sequence[AskedString]
+) -> Sequence[AskedString]:
+    """The strings without those that have no output under the rules that a model is given."""
+    if not hasattr(model.responder, "grammar") or study.grammar is None:
+        return strings
+    symbols = set(study.grammar.symbols)
+    grammar = study.grammar
+    return [one for one in strings if symbols.issuperset(grammar.interpret(one.words))]
+
+
+def _scored_outputs(string: AskedString) -> list[Symbols]:
+    """The outputs whose probability is asked for: the gold one first."""
+    outputs = [reading.output for reading in string.readings.readings[:MAX_SCORED_READINGS]]
+    return list(dict.fromkeys([string.gold, *outputs])) if string.gold else outputs
+
+
+def summarise(answers: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Figures of groups of answers, in percent.
+
+    `readings` (gold or other) and `gold`, each with its 95% interval over remappings in `…_low` and
+    `…_high`; `probability`, the mean probability that the model gives to readings; `spread`, the
+    range of `readings` over the symbols of the held-out word; `variation`, the answers that differ
+    from the most frequent one to their string. A systematic learner has a spread and a variation of
+    zero.
+    """
+    frame = answers.assign(
+        readings=100.0 * (answers["answer"] != NONE),
+        gold=100.0 * (answers["answer"] == GOLD),
+        differs=100.0 * (answers["response"] != _most_frequent(answers)),
+    )
+    rows = []
+    for key, group in frame.groupby(list(by), sort=False):
+        by_symbol = group.groupby("symbol")["readings"].mean()
+        rows.append(
+            {
+                **dict(zip(by, key, strict=True)),
+                "strings": group["query"].nunique(),
+                "n": len(group),
+                **_mean_with_interval(group, "readings"),
+                **_mean_with_interval(group, "gold"),
+                "probability": 100 * group["p_readings"].mean(),
+                "spread": by_symbol.max() - by_symbol.min(),
+                "variation": group["differs"].mean(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _mean_with_interval(group: pd.DataFrame, name: str) -> dict[str, float]:
+    """A mean percentage; remappings are the units of its interval."""
+    means = group.groupby("remapping")[name].mean()
+    mean, n = float(group[name].mean()), len(means)
+    if group["query"].nunique() == 1:
+        low, high = wilson_interval(mean / 100, n)
+    else:
+        low, high = mean_interval(mean, float(means.std()), n)
+    return {name: mean, f"{name}_low": low, f"{name}_high": high}
+
+
+def _most_frequent(answers: pd.DataFrame) -> pd.Series:
+    """The most frequent answer to the string of each row, of each model."""
+    keys = [name for name in ("model", "query") if name in answers]
+    return answers.groupby(keys)["response"].transform(lambda each: each.value_counts().index[0])
+
+
+def answer_counts(answers: pd.DataFrame, string: AskedString) -> list[Mapping[str, object]]:
+    """The different answers to one string, the most frequent first, with their shares in percent.
+
+    `probability` is that of a reading given the study examples; 0 for no reading.
+    """
+    posterior = {r.output: r.probability for r in string.readings.readings}
+    of_query = answers.loc[answers["query"] == " ".join(string.words), "response"]
+    rows: list[Mapping[str, object]] = []
+    for response, count in of_query.value_counts().items():
+        symbols = tuple(str(response).split())
+        low, high = wilson_interval(count / len(of_query), len(of_query))
+        share = {"n": int(count), "percent": 100 * count / len(of_query), "low": low, "high": high}
+        told = {"answer": string.classify(symbols), "probability": posterior.get(symbols, 0.0)}
+        rows.append({"response": str(response), **told, **share})
+    return rows

@@ -1,0 +1,176 @@
+"""`biml ask`, the suite `systematicity`, and what an answer is."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from biml.cli.main import main
+from biml.episodes.episode import Episode, Example
+from biml.episodes.episode_type import gold_episode
+from biml.episodes.text_format import write_episode
+from biml.errors import UsageError
+from biml.evaluation.api import Model, load
+from biml.evaluation.responder import Response
+from biml.evaluation.strings import (
+    SUITE,
+    ask,
+    held_out_word,
+    read_strings,
+    remapped,
+    suite_strings,
+    summarise,
+)
+from biml.grammar import GOLD, Grammar
+
+CRITIQUE = ("2 after 3 DAX thrice", "DAX 3 thrice", "3 DAX thrice")
+
+
+def words(*texts: str) -> list[tuple[str, tuple[str, ...]]]:
+    return [("", tuple(text.split())) for text in texts]
+
+
+def test_strings_of_the_critique_have_two_readings() -> None:
+    for string in read_strings(gold_episode(), words(*CRITIQUE)):
+        assert string.readings.complete
+        assert [r.probability for r in string.readings.readings] == [0.625, 0.375]
+        assert string.gold == GOLD.interpret(string.words)
+        gold, other = (reading.output for reading in string.readings.readings)
+        assert [string.classify(each) for each in (gold, other, gold[:-1])] == [
+            "gold",
+            "other",
+            "none",
+        ]
+
+
+def test_gold_is_the_most_probable_reading_where_the_grammar_has_none() -> None:
+    (string,) = read_strings(gold_episode(), words("DAX surround 1 surround 2"))
+    assert string.gold == string.readings.readings[0].output
+    assert " ".join(string.gold) == "DAX 1 DAX 2 DAX 1 DAX"
+
+
+def test_every_string_of_the_suite_has_a_reading() -> None:
+    strings = suite_strings()
+    assert len(strings) == sum(map(len, SUITE.values()))
+    assert all(string.readings.readings and string.readings.complete for string in strings)
+    repeated = {len(s.words) for s in strings if s.kind == "repetition"}
+    assert repeated == set(range(2, 9))
+    longest_studied = max(len(example.input) for example in gold_episode().study)
+    assert all(len(s.words) > longest_studied for s in strings if s.kind == "longer")
+
+
+def test_a_systematic_learner_varies_with_nothing() -> None:
+    strings = suite_strings()
+    answers = ask(load("oracle"), gold_episode(), strings, 7)
+    assert set(answers["answer"]) == {"gold"}
+    figures = summarise(answers, ["kind"])
+    assert set(figures["kind"]) == set(SUITE)
+    assert (figures[["spread", "variation"]] == 0).all(axis=None)
+    assert (figures[["readings", "gold", "probability"]].round(6) == 100).all(axis=None)
+
+
+class _ByColour:
+    """Answers by the colour of the first word: right for red, else one symbol."""
+
+    symbols = ("RED", "YELLOW", "GREEN", "BLUE", "PURPLE", "PINK")
+
+    def respond(self, episodes: Sequence[Episode], *, max_length: int) -> list[list[Response]]:
+        found = []
+        for episode in episodes:
+            meanings = {e.input[0]: e.output[0] for e in episode.study if len(e.input) == 1}
+            answers = []
+            for query in episode.queries:
+                colours = tuple(meanings[word] for word in query.input)
+                answers.append(colours if colours[0] == "RED" else colours[:1])
+            found.append(answers)
+        return found
+
+    def log_prob(self, episodes: Sequence[Episode]) -> object:
+        return [[[0.0] for _ in episode.queries] for episode in episodes]
+
+
+def test_spread_and_variation_show_an_unsystematic_learner() -> None:
+    strings = read_strings(gold_episode(), words("DAX 1"))
+    model = Model(_ByColour(), "", "by colour")  # type: ignore[arg-type]
+    answers = ask(model, gold_episode(), strings, None)
+    assert len(answers) == 54 == len(set(zip(answers["word"], answers["symbol"], strict=True)))
+    assert set(answers.loc[answers["answer"] == "gold", "symbol"]) == {"RED"}
+    (row,) = summarise(answers, ["query"]).to_dict("records")
+    assert round(row["readings"], 1) == 16.7 == round(row["variation"], 1)
+    assert row["spread"] == 100
+    assert row["readings_low"] < row["readings"] < row["readings_high"]
+
+
+def test_remappings_are_the_same_for_a_seed() -> None:
+    strings = read_strings(gold_episode(), words("DAX 1"))
+    a, again, b = (
+        list(remapped(load("oracle"), gold_episode(), strings, 6, seed)) for seed in (0, 0, 1)
+    )
+    assert a == again != b
+    colours = [episode.remapping.symbols["DAX"] for episode in a if episode.remapping]
+    assert colours == list(_ByColour.symbols)
+
+
+def test_held_out_word_is_shown_alone_only() -> None:
+    study = gold_episode().study
+    assert held_out_word([e for e in study if e.input != ("DAX",)]) == "1"
+    assert held_out_word([]) == ""
+
+
+def test_words_without_study_example_are_all_named() -> None:
+    with pytest.raises(UsageError, match=r"'dax 1'.*'dax'.*'2 trice'.*'trice'.*thrice"):
+        read_strings(gold_episode(), words("dax 1", "2 trice"))
+
+
+def test_models_that_read_no_study_examples_are_refused() -> None:
+    strings = read_strings(gold_episode(), words("DAX 1"))
+    with pytest.raises(UsageError, match="net-basic-seq2seq-top"):
+        ask(load("net-basic-seq2seq-top", "cpu"), gold_episode(), strings)
+
+
+def test_ask_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = tmp_path / "study.txt"
+    grammar = Grammar.parse("wug -> A\nblick -> B\nu1 twice -> [u1] [u1]\nu1 x1 -> [u1] [x1]")
+    shown = ("wug", "blick", "wug twice")
+    examples = [Example(tuple(t.split()), grammar.interpret(t)) for t in shown]
+    write_episode(study, Episode(tuple(examples), (), grammar=grammar))
+    queries = tmp_path / "queries.txt"
+    queries.write_text("# phrases\nblick wug twice\n\nblick blick  # a note\n")
+    out = [str(tmp_path / f"out{suffix}") for suffix in (".json", ".csv", ".svg")]
+    about = ["--study", str(study), "--queries", str(queries), "--query", "blick twice"]
+    models = ["--model", "oracle", "net-BIML-top", "--remappings", "6"]
+    assert main(["ask", *about, *models, "--out", *out]) == 0
+    printed = capsys.readouterr().out
+    assert "B A A (gold)" in printed
+    assert "net-BIML-top, 6 remappings" in printed
+    content = json.loads(Path(out[0]).read_text())
+    asked = [query["query"] for query in content["queries"]]
+    assert asked == ["blick twice", "blick wug twice", "blick blick"]
+    gold = content["queries"][1]["models"]["oracle"]
+    (answer,) = gold["answers"]
+    assert (answer["response"], answer["answer"], answer["n"]) == ("B A A", "gold", 6)
+    assert answer["probability"] == content["queries"][1]["readings"][0]["probability"]
+    assert len(gold["by_symbol"]) == 6
+    assert len(pd.read_csv(out[1])) == 36
+    assert Path(out[2]).read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ([], "--query"),
+        (["--query", "DUX 1"], "'DUX'"),
+        (["--query", " "], "--query"),
+        (["--query", "DAX", "--out", "a.txt"], "a.txt"),
+        (["--suite", "systematicity", "--study", "x.txt"], "--study"),
+        (["--query", "DAX", "--study", "missing.txt"], "missing.txt"),
+        (["--query", "DAX", "--model", "net-BIML-tip"], "net-BIML-tip"),
+    ],
+)
+def test_misuse_is_named(
+    options: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ask", *options]) in (1, 2)
+    assert named in capsys.readouterr().err
