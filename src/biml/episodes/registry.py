@@ -341,6 +341,12 @@ def episode_type(name: str) -> EpisodeType:
     return EPISODE_TYPES[name]
 
 
+def has_fixed_names(trained_on: str) -> bool:
+    """Whether a model's words mean what they meant in training, so that none can be renamed."""
+    row = EPISODE_TYPES.get(trained_on)
+    return row is not None and (row.is_corpus or not row.uses_study)
+
+
 def evaluation_type(
     task: str,
     vocabulary: Vocabulary = PUBLISHED_VOCAB,

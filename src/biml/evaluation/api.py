@@ -23,7 +23,7 @@ from biml.arguments import check_arguments, check_type, python_api
 from biml.episodes.corpus_file import register_corpus_of_model
 from biml.episodes.data_use import DataUse
 from biml.episodes.episode import Episode, Example
-from biml.episodes.registry import EPISODE_TYPES
+from biml.episodes.registry import EPISODE_TYPES, has_fixed_names
 from biml.episodes.transforms import rename, symbols_used, undo_remapping
 from biml.errors import BimlError, UsageError
 from biml.evaluation.best_responses import best_responses
@@ -295,12 +295,6 @@ class Model:
         words, symbols = self.vocabulary.input.symbols, self.vocabulary.output.symbols
         return tuple(word for word in words if word not in symbols) or words
 
-    @property
-    def has_fixed_names(self) -> bool:
-        """Whether its words mean what they meant in training, so that none can be renamed."""
-        row = EPISODE_TYPES.get(self.episode_type)
-        return row is not None and (row.is_corpus or not row.uses_study)
-
     def _limit(self, max_length: int | None) -> int:
         if max_length is not None:
             return whole_number("max_length", max_length, 1)
@@ -339,12 +333,11 @@ class Model:
             if self.build is not None and not set(used[1]) <= set(self.symbols):
                 responder = self.build({"symbols": tuple(symbols)})
             return _Request(responder, episode, episode, given, single)
-        names = self.words, self.symbols
         allowed = self.vocabulary.input.symbols, self.symbols
         if all(set(own) <= set(known) for own, known in zip(used, allowed, strict=True)):
             return _Request(self.responder, episode, episode, given, single)
-        fixed = self.has_fixed_names
-        maps = []
+        fixed = has_fixed_names(self.episode_type)
+        maps, names = [], (self.words, self.symbols)
         for kind, own, free in zip(("words", "symbols"), used, names, strict=True):
             if len(own) > len(free) or fixed:
                 raise UsageError(

@@ -15,6 +15,7 @@ import pandas as pd
 
 from biml.episodes.episode import Episode, Example
 from biml.episodes.episode_type import gold_episode
+from biml.episodes.registry import has_fixed_names
 from biml.episodes.transforms import primitive_meanings, rename, symbols_used, undo_remapping
 from biml.errors import UsageError
 from biml.evaluation.accuracy import mean_interval, wilson_interval
@@ -165,11 +166,12 @@ def remapped(
     words, symbols = symbols_used(episode)
     own = isinstance(model.responder, NetworkResponder)
     names = (model.words, model.symbols) if own else (WORDS, COLOURS)
+    fixed = has_fixed_names(model.episode_type)
     for kind, used, free in zip(("words", "symbols"), (words, symbols), names, strict=True):
-        if len(used) > len(free) or model.has_fixed_names:
+        if len(used) > len(free) or fixed:
             raise UsageError(
                 f"{model.name} has {len(free)} {kind}, {' '.join(free)}, "
-                + ("of fixed meanings" if model.has_fixed_names else "too few to rename")
+                + ("of fixed meanings" if fixed else "too few to rename")
                 + f" the study set's {len(used)}"
             )
     held_out = held_out_word(study.study)
