@@ -48,7 +48,9 @@ def test_json_output_has_one_flat_key_per_statistic(folder, shared, capsys) -> N
     human = ("--episode_type", "few_shot_human", "--data_dir", shared)
     found = figures(capsys, *human, "--ll", "--ll_nrep", 3)
     about = {"model", "episode_type", "architecture", *DATA_USE}
-    assert set(found) == about | {"loglike", "loglike_sd", "loglike_se", "symbols", "p_lapse"}
+    likelihood = {"loglike", "loglike_sd", "loglike_se", "loglike_over", "symbols", "p_lapse"}
+    assert set(found) == about | likelihood
+    assert found["loglike_over"] == "responses within items"
     assert found["model"] == "toy.pt"
     assert (found["episode_type"], found["symbols"], found["p_lapse"]) == ("few_shot_human", 990, 0)
     assert found["loglike"] < 0 < found["loglike_sd"]
@@ -56,9 +58,13 @@ def test_json_output_has_one_flat_key_per_statistic(folder, shared, capsys) -> N
     fitted = figures(capsys, *human, "--fit_lapse", "--ll_nrep", 3)
     assert found["loglike"] < lapsed["loglike"] <= fitted["loglike"]
     assert fitted["loglike_cross_validated"] <= fitted["loglike"]
+    assert fitted["loglike_cross_validated_se"] > 0
+    low, high = fitted["p_lapse_interval"]
+    assert low <= fitted["p_lapse"] <= high
     answers = figures(capsys, *human, "--max")
-    names = {f"{kind}_novel{sd}" for kind in ("accuracy", "agreement") for sd in ("", "_sd")}
-    assert set(answers) == about | names | {"episodes"}
+    ends = ("", "_sd", "_se", "_interval")
+    names = {f"{kind}_novel{end}" for kind in ("accuracy", "agreement") for end in ends}
+    assert set(answers) == about | names | {"episodes", "accuracy_over"}
     assert answers["episodes"] == 10
     assert answers["agreement_novel"] == answers["accuracy_novel"]
 
@@ -68,7 +74,8 @@ def test_published_combinations_of_options_run(folder, shared, capsys) -> None:
     rates = figures(capsys, *human, "--ll", "--fit_lapse", "--ll_p_lapse", 0.2)
     given = figures(capsys, *human, "--ll", "--ll_p_lapse", 0.2)
     fitted = figures(capsys, *human, "--fit_lapse", "--ll_p_lapse", 0.2)
-    assert rates == fitted | {"loglike_given": given["loglike"], "p_lapse_given": 0.2}
+    extra = {"loglike_given": given["loglike"], "loglike_given_se": given["loglike_se"]}
+    assert rates == fitted | extra | {"p_lapse_given": 0.2}
     few = ("--episodes", 3)
     greedy = figures(capsys, *few, "--max", "--ll_nrep", 5, "--batch_size", -1)
     sampled = figures(capsys, *few, "--sample", "--ll_p_lapse", 0.1)

@@ -198,14 +198,14 @@ def test_accuracy_is_a_mean_over_episodes_for_study_and_novel_queries() -> None:
         Episode((), (), name="b"),
     ]
     answers = [[right, wrong], [right, right, wrong], []]
-    assert accuracy(episodes, answers, in_study=True) == Accuracy(100.0, 0.0, 1)
+    assert accuracy(episodes, answers, in_study=True) == Accuracy(100.0, 0.0, 1, 1)
     found = accuracy(episodes, answers, in_study=False)
     assert found is not None
     assert found.mean == pytest.approx((0 + 200 / 3) / 2)
     assert found.sd == pytest.approx(np.std([0, 200 / 3], ddof=1))
     assert found.n_episodes == 2
     assert accuracy(episodes, answers, in_study=False, group_by_participant=True) == Accuracy(
-        50.0, 0.0, 1
+        50.0, 0.0, 1, 1, "participants"
     )
     assert accuracy([], [], in_study=False) is None
 

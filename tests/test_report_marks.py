@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from biml.cli.reproduce import print_results
-from biml.evaluation.accuracy import mean_interval
+from biml.evaluation.accuracy import Accuracy
+from biml.evaluation.intervals import mean_interval
 from biml.report.figures import render_all
 from biml.report.html_tables import ModelColumn, ModelColumns
 from biml.report.results import Results, coerce_types
@@ -79,23 +80,20 @@ def test_accuracies_without_spread_have_the_interval_of_their_episodes() -> None
     assert 86 < low < 87
     assert high == pytest.approx(100)
     assert mean_interval(50.0, 10.0, 100) == pytest.approx((48.04, 51.96), abs=0.01)
-    rows = [("all right", 100.0, 0.0, 25), ("one episode", 0.0, 0.0, 1)]
-    table = pd.DataFrame(
-        [
-            {"model": m, "task": "few_shot_gold", "kind": "novel", "mean": mean, "sd": sd, "n": n}
-            for m, mean, sd, n in rows
-        ]
-    )
-    models = {name: "MLC" for name, *_ in rows}
-    found = compare_with_published({"accuracies": table}, models, ["few-shot"])
+    assert Accuracy(100.0, 0.0, 25).interval == (low, high)
+    # Of one episode it is that of its queries.
+    assert Accuracy(0.0, 0.0, 1, n_queries=10).interval == pytest.approx((0.0, 27.75), abs=0.01)
+    row = {"model": "net", "task": "few_shot_gold", "kind": "novel", "mean": 100.0, "sd": 0.0}
+    table = pd.DataFrame([row | {"n": 25, "low": low, "high": high}])
+    found = compare_with_published({"accuracies": table}, {"net": "MLC"}, ["few-shot"])
     found = found[found["statistic"].str.contains("gold")].set_index("model")
-    assert found.loc["all right", "low"] == pytest.approx(low)
-    assert pd.isna(found.loc["one episode", "low"])
+    assert found.loc["net", ["low", "high", "unit"]].tolist() == [low, high, "episodes"]
 
 
 def test_the_log_likelihood_of_people_is_marked_as_fitted_to_them(capsys) -> None:
     row = {"model": "people", "task": "few_shot", "fold": "", "log_likelihood": -154.1}
     net = row | {"model": "net", "log_likelihood": -350.0, "cross_validated": -360.0}
+    net["cross_validated_error"] = 12.0
     table = pd.DataFrame([row, net]).assign(
         standard_error=[None, 10.0], within_sample=[None, False], p_lapse=[None, 0.1]
     )
@@ -112,5 +110,5 @@ def test_the_log_likelihood_of_people_is_marked_as_fitted_to_them(capsys) -> Non
     assert "-154.1†" in output
     assert "is a ceiling" in output
     # The interval stands at the value that it is of.
-    assert "-350.0 – [-369.6, -330.4] cross-validated -360.0" in output
+    assert "-350.0 – [-369.6, -330.4] cross-validated -360.0 ± 12.0" in output
     assert "Samples of symbolic models lapse" in output

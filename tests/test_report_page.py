@@ -93,7 +93,7 @@ def test_figures_are_files_with_escaped_labels(report_folder: Path) -> None:
 def test_responses_are_counted_with_percentages_and_error_types(page: str) -> None:
     row = page[page.index('<span class="query">3 after DAX<') :]
     people = text_of(row[: row.index("</td>")])
-    assert people.startswith("3 after DAX 86% ✓ of 22 responses D 3 19 86.4% ✓ correct")
+    assert people.startswith("3 after DAX 86% ✓ of 22 responses 67 to 95% D 3 19 86.4% ✓ correct")
     assert "3 D 2 9.1% iconic" in people
     assert "3 2 D 1 4.5% one-to-one" in people
     assert 'aria-label="DAX 3"' in row
@@ -113,16 +113,16 @@ def test_each_open_ended_response_set_is_a_card(page: str) -> None:
     assert card.startswith("Participant 00 fep G fep fep G G")
     assert card.endswith("Perfect One-to-one Iconic Mutual exclusivity")
     assert (
-        "29 response sets · perfect 59% · one-to-one 62% · iconic 79% · mutual exclusivity 93%"
-        in (text_of(page))
-    )
+        "29 response sets · perfect 59% (41 to 74) · one-to-one 62% (44 to 77) · "
+        "iconic 79% (62 to 90) · mutual exclusivity 93% (78 to 98)"
+    ) in text_of(page)
 
 
 @pytest.mark.published_data
 def test_probe_trials_list_study_examples_and_allowed_outputs(page: str) -> None:
     text = text_of(page)
     trial = "p1 → c1 p2 allowed: c1 c2 mutual exclusivity"
-    assert f"{trial} 91% ✓ of 22 responses c2 18 81.8% ✓" in text
+    assert f"{trial} 91% ✓ of 22 responses 72 to 97% c2 18 81.8% ✓" in text
 
 
 def test_published_values_are_below_reproduced_ones(page: str) -> None:
@@ -227,8 +227,8 @@ def test_a_query_of_unknown_output_length_is_plotted(tmp_path: Path) -> None:
 def test_a_model_of_one_fold_is_labelled_with_its_fold(tmp_path: Path) -> None:
     tables = number_tables()
     lone = pd.DataFrame(
-        [("lone", "open_ended", "3", 200, 0.03, -190.0, 3.0, 182, 42, False, 12.5, -191.5)],
-        columns=list(TABLES["likelihoods"].columns),
+        [("lone", "open_ended", "3", 200, 0.03, -190.0, 3.0, 182, 42, False, 12.5, -191.5, 13.0)],
+        columns=list(TABLES["likelihoods"].columns)[:13],
     )
     likelihoods = pd.concat([tables["likelihoods"], lone], ignore_index=True)
     folder = write_results_folder(tmp_path / "r", {"likelihoods": likelihoods})
@@ -237,8 +237,8 @@ def test_a_model_of_one_fold_is_labelled_with_its_fold(tmp_path: Path) -> None:
     assert "lone −190.0 SE 12.5 SD 3.0 over 200 repeats fold 3 only" in text
     assert text.count("fold 3 only") == 2  # in the figure, too
     figure = (folder / "figures" / "likelihoods.svg").read_text()
-    assert ">−190 ± 3 (fold 3 only)<" in figure
-    assert ">−925 ± 7<" in figure
+    assert ">−190 (SE 12) (fold 3 only)<" in figure
+    assert "−191.5 SE 13.0" in text
 
 
 def test_row_headers_identify_rows(page: str) -> None:

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from biml.analysis.few_shot import GrammarOrGrammars, item_accuracy
+from biml.analysis.few_shot import GrammarOrGrammars, annotate_errors, item_accuracy
 from biml.analysis.responses import PEOPLE
 from biml.analysis.scoring import RESPONSE_KEYS
 from biml.errors import UsageError
+from biml.evaluation.intervals import PARTICIPANTS, resampling_counts, unit_of
 from biml.grammar import GOLD
 
 MAX_EXACT_PERMUTATION_ITEMS = 8
@@ -48,18 +49,24 @@ def item_correlation(
         A row per model: the number of `items`; `r`; `p`, the share of `permutations` of the items
         with an absolute r at least as large (two-sided; all permutations, or 100,000 random
         ones); the percentile interval `low` to `high` from resampling responses within items,
-        people's and the model's; and `noise_ceiling`, the median r of people's accuracies with
-        those of as many responses resampled from them. Missing (NaN) without variance.
+        people's and the model's, or participants where all are known; and `noise_ceiling`, the
+        median r of people's accuracies with those of as many responses resampled from them, with
+        the percentiles `noise_ceiling_low` and `…_high`. Missing (NaN) without variance.
     """
     accuracies = item_accuracy(responses, grammar)
+    annotated = annotate_errors(responses, grammar)
     people = accuracies[accuracies["model"] == reference].set_index("item")
     if people.empty:
         raise UsageError(f"there are no responses of {reference!r} to compare with")
     x = people["accuracy"].to_numpy(float)
-    resampled = _resampled_accuracies(people, resamples, np.random.default_rng(seed))
+    by_model = dict(list(annotated.groupby("model", sort=False)))
+    resampled = _resampled_accuracies(
+        people, by_model[reference], resamples, np.random.default_rng(seed)
+    )
     known = correlations(x, resampled)
     known = known[~np.isnan(known)]
     ceiling = float(np.median(known)) if len(known) else float("nan")
+    ends = percentile_interval(known, level)
     rows = []
     for name, group in accuracies.groupby("model", sort=False):
         if name == reference:
@@ -72,14 +79,15 @@ def item_correlation(
         y = model["accuracy"].to_numpy(float)
         p, n_permutations = permutation_p(x, y, rng)
         bootstrap = correlations(
-            _resampled_accuracies(people, resamples, rng),
-            _resampled_accuracies(model, resamples, rng),
+            _resampled_accuracies(people, by_model[reference], resamples, rng),
+            _resampled_accuracies(model, by_model[name], resamples, rng),
         )
         low, high = percentile_interval(bootstrap[~np.isnan(bootstrap)], level)
         r = float(correlations(x, y))
-        rows.append((name, reference, len(x), r, p, n_permutations, low, high, ceiling))
+        rows.append((name, reference, len(x), r, p, n_permutations, low, high, ceiling, *ends))
     names = ["model", "reference", "items", "r", "p", "permutations", "low", "high"]
-    return pd.DataFrame(rows, columns=[*names, "noise_ceiling"])
+    names += ["noise_ceiling", "noise_ceiling_low", "noise_ceiling_high"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def permutation_p(
@@ -129,9 +137,16 @@ def percentile_interval(
 
 
 def _resampled_accuracies(
-    items: pd.DataFrame, resamples: int, rng: np.random.Generator
+    items: pd.DataFrame, responses: pd.DataFrame, resamples: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "resamples items"]:
-    """Accuracies of responses resampled within items, whose correct counts are binomial."""
+    """Accuracies of resampled participants, or of responses, whose correct counts are binomial."""
+    people = responses["participant"].fillna("").tolist()
+    if unit_of(people) == PARTICIPANTS:
+        counts = resampling_counts(people, people, resamples, rng)
+        of_item = np.equal.outer(responses["item"].to_numpy(), items.index.to_numpy()).astype(int)
+        right = of_item * responses["correct"].to_numpy(int)[:, None]
+        with np.errstate(invalid="ignore"):  # an item without a response
+            return 100 * (counts @ right) / (counts @ of_item)
     n = items["responses"].to_numpy()
     share = items["correct"].to_numpy() / n
     return 100 * rng.binomial(n, share, size=(resamples, len(n))) / n

@@ -21,7 +21,14 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from biml.analysis.responses import equal_responses, tokens, with_targets
+from biml.analysis.stats import share_intervals
 from biml.errors import UsageError
+from biml.evaluation.intervals import (
+    PARTICIPANTS,
+    mean_of_shares_error,
+    standard_error_of_sum,
+    unit_of,
+)
 from biml.grammar import GOLD, Grammar
 from biml.grammar.perturbations import iconic_grammar, is_argument_reversing
 
@@ -93,7 +100,8 @@ def item_accuracy(
     """Percent of correct responses to each item (Fig. 2), in order of first occurrence.
 
     A row has the numbers of `functions` (function words in the query), `outputs` (symbols of the
-    target), `responses` and `correct` ones, the `complexity` (see there) and the `accuracy`.
+    target), `responses` and `correct` ones, the `complexity` (see there), the `accuracy`, and its
+    95% interval from `low` to `high`.
     """
     annotated = annotate_errors(responses, grammar)
     items = (
@@ -118,8 +126,10 @@ def item_accuracy(
     items["outputs"] = [len(tokens(target)) for target in items["target"]]
     items["correct"] = items["correct"].astype("int64")
     items["accuracy"] = 100 * items["correct"] / items["responses"]
+    ends = share_intervals(annotated, [*by, "item"], "correct")
+    items[["low", "high"]] = ends[["low", "high"]]
     names = ["functions", "complexity", "outputs", "responses", "correct", "accuracy"]
-    return items[[*by, "item", *names]]
+    return items[[*by, "item", *names, "low", "high"]]
 
 
 def complexity(functions: int) -> str:
@@ -140,17 +150,57 @@ def accuracy_by_complexity(
     missing (NaN).
     """
     items = item_accuracy(responses, grammar, by=by)
-    members = {
+    means = {
+        name: items[member].groupby(list(by), sort=False, dropna=False)["accuracy"].mean()
+        for name, member in _item_groups(items).items()
+    }
+    return pd.DataFrame(means, index=means["all"].index).reset_index()
+
+
+def _item_groups(items: pd.DataFrame) -> dict[str, pd.Series]:
+    """Which rows of `item_accuracy` belong to each group of `accuracy_by_complexity`."""
+    return {
         "all": items["functions"] >= 0,
         "simple": items["complexity"] == "simple",
         "complex": items["complexity"] == "complex",
         "long_output": items["outputs"] >= LONG_OUTPUT,
     }
-    means = {
-        name: items[member].groupby(list(by), sort=False, dropna=False)["accuracy"].mean()
-        for name, member in members.items()
-    }
-    return pd.DataFrame(means, index=means["all"].index).reset_index()
+
+
+def accuracy_errors(
+    responses: pd.DataFrame, grammar: GrammarOrGrammars = GOLD, *, by: Sequence[str] = GROUP_KEYS
+) -> pd.DataFrame:
+    """Standard errors of `accuracy_by_complexity`, for other people and the same items.
+
+    Over participants where all are known, else over responses within items, as is the column
+    `unit`.
+    """
+    annotated = annotate_errors(responses, grammar)
+    rows = []
+    for key, of_group in annotated.groupby(list(by), sort=False, dropna=False):
+        items = item_accuracy(of_group, grammar, by=())
+        people = of_group["participant"].fillna("").tolist()
+        row: dict[str, object] = dict(zip(by, key, strict=True))
+        for name, member in _item_groups(items).items():
+            chosen = items[member].set_index("item")
+            counted = of_group[of_group["item"].isin(chosen.index)]
+            row[name] = _mean_accuracy_error(counted, chosen)
+        rows.append(row | {"unit": unit_of(people)})
+    return pd.DataFrame(rows)
+
+
+def _mean_accuracy_error(responses: pd.DataFrame, items: pd.DataFrame) -> float:
+    """Standard error of the mean accuracy over items; missing (NaN) without any."""
+    if items.empty:
+        return float("nan")
+    people = responses["participant"].fillna("").tolist()
+    share = responses["item"].map(items["accuracy"]) / 100
+    residuals = responses["correct"].to_numpy(float) - share.to_numpy(float)
+    weights = responses["item"].map(items["responses"]).to_numpy(float) * len(items)
+    if unit_of(people) == PARTICIPANTS and (residuals != 0).any():
+        error = standard_error_of_sum((residuals / weights).tolist(), people, people)
+        return 100 * error
+    return mean_of_shares_error(items["correct"].tolist(), items["responses"].tolist())
 
 
 def error_rates(
@@ -162,7 +212,8 @@ def error_rates(
     if swapped arguments would not change the output.
 
     A row counts `errors`, `one_to_one`, `reversing_errors` (to queries with such a function)
-    and `iconic`, and two percentages, which are missing (NaN) without any errors.
+    and `iconic`, and two percentages with their 95% intervals (`…_low`, `…_high`), which are
+    missing (NaN) without any errors; `unit` is that of the intervals.
     """
     annotated = annotate_errors(responses, grammar)
     keys = list(zip(annotated["item"], annotated["query"], strict=True))
@@ -174,18 +225,23 @@ def error_rates(
         for item, query in dict.fromkeys(keys)
     }
     wrong = ~annotated["correct"].astype(bool)
-    counted = annotated[list(by)].assign(
+    counted = annotated[[*by, "participant"]].assign(
         errors=wrong,
         one_to_one=annotated["error_type"].str.contains("one-to-one").astype(bool),
         reversing_errors=wrong
         & pd.Series([reverses[key] for key in keys], wrong.index, dtype=bool),
         iconic=annotated["error_type"].str.contains("iconic").astype(bool),
     )
-    table = counted.groupby(list(by), sort=False, dropna=False).sum().reset_index()
-    table["one_to_one_percent"] = percent(table["one_to_one"], table["errors"])
-    table["iconic_percent"] = percent(table["iconic"], table["reversing_errors"])
-    one_to_one = ["errors", "one_to_one", "one_to_one_percent"]
-    return table[[*by, *one_to_one, "reversing_errors", "iconic", "iconic_percent"]]
+    table = counted.drop(columns="participant")
+    table = table.groupby(list(by), sort=False, dropna=False).sum().reset_index()
+    names = list(by)
+    for name, among in (("one_to_one", "errors"), ("iconic", "reversing_errors")):
+        table[f"{name}_percent"] = percent(table[name], table[among])
+        ends = [f"{name}_low", f"{name}_high"]
+        table[[*ends, "unit"]] = share_intervals(counted, by, name, among).to_numpy()
+        table = table.astype(dict.fromkeys(ends, "float64"))
+        names += [among, name, f"{name}_percent", *ends]
+    return table[[*names, "unit"]]
 
 
 def percent(part: pd.Series, whole: pd.Series) -> pd.Series:

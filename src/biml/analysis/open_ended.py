@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from biml.analysis.responses import RESPONSE_SET_KEYS, tokens
+from biml.evaluation.intervals import wilson_interval
 
 QueryResponse = tuple[tuple[str, ...], tuple[str, ...]]
 """The words of a query and the symbols of its response."""
@@ -79,13 +80,17 @@ def response_patterns(responses: pd.DataFrame) -> pd.DataFrame:
 def pattern_rates(responses: pd.DataFrame, *, by: Sequence[str] = ("model",)) -> pd.DataFrame:
     """Percent of response sets with each pattern (Fig. 4).
 
-    A row has the number of `response_sets`, and of each pattern the count and `…_percent`.
+    A row has the number of `response_sets`, and of each pattern the count, `…_percent` and its 95%
+    interval over response sets, `…_low` and `…_high`.
     """
     grouped = response_patterns(responses).groupby(list(by), sort=False, dropna=False)
     table = grouped[list(PATTERNS)].sum().astype("int64")
     table.insert(0, "response_sets", grouped.size())
     for name in PATTERNS:
-        table[f"{name}_percent"] = 100 * table[name] / table["response_sets"]
+        shares = table[name] / table["response_sets"]
+        table[f"{name}_percent"] = 100 * shares
+        ends = [wilson_interval(*row) for row in zip(shares, table["response_sets"], strict=True)]
+        table[[f"{name}_low", f"{name}_high"]] = ends
     return table.reset_index()
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from biml.analysis.few_shot import is_word_by_word, percent
 from biml.analysis.responses import equal_responses, study_examples, tokens, with_targets
-from biml.analysis.stats import logistic_regression
+from biml.analysis.stats import logistic_regression, share_intervals
 from biml.episodes.episode import Example
 from biml.errors import UsageError
 
@@ -124,7 +124,8 @@ def annotate_targets(responses: pd.DataFrame) -> pd.DataFrame:
 def consistency_rates(responses: pd.DataFrame, *, by: Sequence[str] = ("model",)) -> pd.DataFrame:
     """Percent of responses with the bias that each `kind` of trial probes.
 
-    Over the trade-off trials it is the preference of one-to-one over mutual exclusivity.
+    Over the trade-off trials it is the preference of one-to-one over mutual exclusivity. `low` and
+    `high` are the 95% interval over the `unit` (`intervals.share_interval`).
     """
     return _consistency_counts(annotate_trials(responses), [*by, "kind"])
 
@@ -165,4 +166,4 @@ def _consistency_counts(annotated: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     table = grouped.agg(responses="size", consistent="sum").reset_index()
     table["consistent"] = table["consistent"].astype("int64")
     table["percent"] = percent(table["consistent"], table["responses"])
-    return table
+    return table.join(share_intervals(annotated, by, "consistent"))

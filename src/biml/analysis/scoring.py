@@ -30,13 +30,13 @@ from biml.episodes.episode_type import FEW_SHOT, OPEN_ENDED, PROBES
 from biml.episodes.registry import episode_type
 from biml.episodes.transforms import original_words, undo_remapping
 from biml.evaluation.accuracy import max_response_length, sample_autoregressively
+from biml.evaluation.intervals import standard_error_of_sum
 from biml.evaluation.likelihood import (
     Likelihood,
     ScoredResponse,
     TokenScores,
     likelihood,
     score_responses,
-    standard_error_of_sum,
 )
 from biml.evaluation.responder import Responder
 from biml.evaluation.sample_page import SAMPLES_PER_RESPONSE, SampledItem, sample_items
@@ -95,11 +95,16 @@ def summed_by(
 ) -> pd.DataFrame:
     """Summed log-likelihoods by item or, with `by=("model", "participant")`, by participant.
 
-    With the `standard_error` of each sum (`likelihood.standard_error_of_sum`).
+    With the `standard_error` of each sum (`intervals.standard_error_of_sum`); that of a
+    participant's is over all of their responses.
     """
     groups = log_likelihoods.groupby(list(by), sort=False, dropna=False)
     errors = [
-        standard_error_of_sum(*(list(rows[n]) for n in ("log_likelihood", "participant", "item")))
+        standard_error_of_sum(
+            rows["log_likelihood"].tolist(),
+            [""] * len(rows) if "participant" in by else rows["participant"].tolist(),
+            [""] * len(rows) if "participant" in by else rows["item"].tolist(),
+        )
         for _, rows in groups
     ]
     sums = groups.agg(

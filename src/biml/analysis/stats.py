@@ -1,4 +1,4 @@
-"""Logistic regression, with an optional random intercept for each participant.
+"""Logistic regression, with an optional random intercept for each participant; intervals.
 
 >>> happened = pd.Series([0, 0, 0, 1, 0, 1, 1, 1])
 >>> predictors = pd.DataFrame({"x": [0, 0, 0, 0, 1, 1, 1, 1]})
@@ -7,6 +7,7 @@
 """
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from scipy.stats import norm
 from statsmodels.genmod.families import Binomial
 from statsmodels.genmod.generalized_linear_model import GLM
 from statsmodels.tools.numdiff import approx_hess
+
+from biml.evaluation.intervals import share_interval, unit_of
 
 QUADRATURE_NODES = 15
 """Points of the adaptive quadrature over random intercepts."""
@@ -28,6 +31,25 @@ RANDOM_INTERCEPT_SD = "sd(group)"
 
 _MAX_STANDARD_ERROR = 50.0
 """In log-odds; above this the estimate is unbounded (separated data)."""
+
+
+def share_intervals(
+    rows: pd.DataFrame, by: Sequence[str], hit: str, among: str = ""
+) -> pd.DataFrame:
+    """95% intervals of the percentage of hits in each group, in order of first occurrence.
+
+    Args:
+        rows: responses with their `participant`.
+        hit, among: flags; the share is of rows with `among`, by default of all.
+    Returns:
+        `low` and `high`, missing (NaN) of no row, and the `unit` (`intervals.share_interval`).
+    """
+    found = []
+    for _, group in rows.groupby(list(by), sort=False, dropna=False):
+        counted = group[group[among]] if among else group
+        people = counted["participant"].fillna("").tolist()
+        found.append((*share_interval(counted[hit].to_numpy(bool), people), unit_of(people)))
+    return pd.DataFrame(found, columns=["low", "high", "unit"])
 
 
 def logistic_regression(

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -220,6 +219,7 @@ def _report_likelihood(
 ) -> Metrics:
     from biml.episodes.episode_type import PROBES
     from biml.episodes.registry import PROBE_SCORING, with_probe_scoring
+    from biml.evaluation.intervals import finite_or_none
     from biml.evaluation.likelihood import (
         FINE_LAPSE_GRID,
         LAPSE_GRID,
@@ -251,7 +251,8 @@ def _report_likelihood(
         given = likelihood(scores, args.ll_p_lapse)
         given = with_standard_error(given, scored, task.evaluation.query_repeats)
         console.likelihood(given, task, fitted=False)
-        metrics |= {"loglike_given": _finite(given.mean), "p_lapse_given": given.p_lapse}
+        metrics |= {"loglike_given": finite_or_none(given.mean), "p_lapse_given": given.p_lapse}
+        metrics["loglike_given_se"] = finite_or_none(given.standard_error)
     result = with_standard_error(result, scored, task.evaluation.query_repeats)
     if args.fit_lapse:
         grid = FINE_LAPSE_GRID if args.fit_lapse == "bounded" else LAPSE_GRID
@@ -263,15 +264,7 @@ def _report_likelihood(
     if task.episode_type.evaluation_task == PROBES:
         metrics["ll_probes"] = args.ll_probes
         console.print(f"{PROBE_SCORING[args.ll_probes]} (--ll_probes {args.ll_probes})")
-    metrics |= {
-        "loglike": _finite(result.mean),
-        "loglike_sd": _finite(result.sd),
-        "loglike_se": _finite(result.standard_error),
-        "symbols": result.n_symbols,
-        "p_lapse": result.p_lapse,
-    }
-    if args.fit_lapse:
-        metrics["loglike_cross_validated"] = _finite(result.cross_validated)
+    metrics |= result.as_json(fitted=bool(args.fit_lapse))
     if args.ll_by or args.ll_out:
         from biml.analysis.scoring import summed_by, to_table
 
@@ -287,16 +280,15 @@ def _report_likelihood(
         # The query is the same throughout an item, and explains its name.
         sums = summed_by(table, ["item", "query"] if args.ll_by == "item" else ["participant"])
         console.list_sums(sums, args.ll_by)
-        values = zip(sums[args.ll_by], sums["log_likelihood"], strict=True)
-        metrics[f"loglike_by_{args.ll_by}"] = {str(name): _finite(value) for name, value in values}
+        for column, end in (("log_likelihood", ""), ("standard_error", "_se")):
+            values = zip(sums[args.ll_by], sums[column], strict=True)
+            metrics[f"loglike_by_{args.ll_by}{end}"] = {
+                str(name): finite_or_none(value) for name, value in values
+            }
     if args.verbose and not (args.max or args.sample):
         episodes = task.evaluation.repeat(0)
         console.list_scores(episodes, task.responder.log_prob(episodes))
     return metrics
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _report_accuracy(
@@ -306,6 +298,7 @@ def _report_accuracy(
     from biml.evaluation.accuracy import (
         error_rates,
         max_target_length,
+        mean_error_rate,
         single_responses,
         study_and_novel,
         total_error_rate,
@@ -331,18 +324,22 @@ def _report_accuracy(
     # The names of accuracies are also those of agreement with people, as they were before.
     names = ("accuracy", "agreement") if task.episode_type.has_human_targets else ("accuracy",)
     metrics: Metrics = {}
-    for name in names:
-        if study is not None:
-            metrics |= {f"{name}_retrieve": study.mean, "episodes": study.n_episodes}
-        if novel is not None:
-            metrics |= {f"{name}_novel": novel.mean, f"{name}_novel_sd": novel.sd}
-            metrics |= {"episodes": novel.n_episodes}
+    for kind, result in (("retrieve", study), ("novel", novel)):
+        if result is not None:
+            for name in names:
+                metrics |= result.as_json(f"{name}_{kind}")
+            metrics |= {"episodes": result.n_episodes, "accuracy_over": result.unit}
     if novel is not None and task.episode_type.is_corpus:
         rates = error_rates(episodes, responses)
         console.error_rates(rates)
-        metrics["error_rate"] = total_error_rate(rates.values()).percent
+        total = total_error_rate(rates.values())
+        metrics |= {"error_rate": total.percent, "error_rate_interval": total.interval}
         if len(rates) > 1:
             metrics["error_rate_by_item"] = {item: r.percent for item, r in rates.items()}
+            intervals = {item: r.interval for item, r in rates.items()}
+            metrics["error_rate_by_item_interval"] = intervals
+            mean, interval = mean_error_rate(rates.values())
+            metrics |= {"error_rate_mean": mean, "error_rate_mean_interval": interval}
     return metrics
 
 

@@ -26,6 +26,7 @@ from biml.evaluation.accuracy import (
     Accuracy,
     ErrorRate,
     max_response_length,
+    mean_error_rate,
     total_error_rate,
 )
 from biml.evaluation.likelihood import CV_SPLITS, Likelihood
@@ -199,13 +200,19 @@ class EvalConsole:
         if n == 1 and task.evaluation.varies:
             spread = ["1 repeat; --ll_nrep N for mean and SD"]
         if math.isfinite(result.standard_error):
-            spread.append(f"SE {result.standard_error:.2f} over responses")
+            spread.append(f"SE {result.standard_error:.2f} over {result.unit}")
         spread_text = f" ({', '.join(spread)})" if spread else ""
-        per_symbol = result.mean / max(result.n_symbols, 1)
+        n_symbols = max(result.n_symbols, 1)
+        per_symbol = f"{result.mean / n_symbols:.4f}"
+        if math.isfinite(result.standard_error):
+            per_symbol += f" (SE {result.standard_error / n_symbols:.4f})"
+        fit = "fitted to these responses"
+        if math.isfinite(result.p_lapse_interval[0]):
+            low, high = result.p_lapse_interval
+            fit += f"; 95% interval {low:g} to {high:g}"
         self.print(
             f"Log-likelihood: {result.mean:.4f}{_mark(task)}{spread_text}, {result.n_symbols} "
-            f"symbols, {per_symbol:.4f} per symbol, lapse {result.p_lapse:g}"
-            f"{' (fitted to these responses)' if fitted else ''}"
+            f"symbols, {per_symbol} per symbol, lapse {result.p_lapse:g}{f' ({fit})' * fitted}"
         )
         if math.isfinite(result.cross_validated):
             rates, halves, mark = "lapse rate", "responses to each item", _mark(task)
@@ -214,9 +221,11 @@ class EvalConsole:
             if task.has_participants:
                 halves = "participants"
             value = f"{result.cross_validated:.4f}{mark}"
+            if math.isfinite(result.cross_validated_error):
+                value += f" (SE {result.cross_validated_error:.2f} over {result.unit})"
             self.print(
-                f"Cross-validated: {value} ({rates} fitted to one half of the {halves}, scored on "
-                f"the other; mean of {CV_SPLITS} random halvings)"
+                f"Cross-validated: {value}; {rates} fitted to one half of the {halves}, scored on "
+                f"the other; mean of {CV_SPLITS} random halvings"
             )
         self._caveat(task)
 
@@ -225,9 +234,13 @@ class EvalConsole:
     ) -> None:
         for name, result in (("study-example", study), ("novel", novel)):
             if result is not None:
-                n, spread = result.n_episodes, "1 episode"
+                n, (low, high) = result.n_episodes, result.interval
+                spread = f"95% interval {low:.2f} to {high:.2f}"
                 if n > 1:
-                    spread = f"SE {result.standard_error:.2f}, SD {result.sd:.2f} over {n} episodes"
+                    error, over = result.standard_error, count(n, result.unit.removesuffix("s"))
+                    spread = f"SE {error:.2f}, {spread}, SD {result.sd:.2f} over {over}"
+                else:
+                    spread += f"; 1 episode, different queries: {result.n_queries}"
                 what = "Accuracy"
                 if task.episode_type.has_human_targets:
                     what = "Agreement with human responses"
@@ -248,8 +261,9 @@ class EvalConsole:
             width = max(map(len, rates))
             for item, rate in rates.items():
                 self.print(f"  {item:<{width}}  {_error_rate(rate)}")
-            mean = sum(rate.percent for rate in rates.values()) / len(rates)
-            self.print(f"  {f'mean of {len(rates)}':<{width}}  {mean:.2f}%")
+            mean, (low, high) = mean_error_rate(rates.values())
+            spread = f"(95% interval {low:.2f} to {high:.2f})"
+            self.print(f"  {f'mean of {len(rates)}':<{width}}  {mean:.2f}% {spread}")
 
     def write_table(self, table: "pd.DataFrame", path: Path, what: str, safe_cells: bool) -> None:
         """Write a table as `.csv` or `.parquet`."""

@@ -131,6 +131,10 @@ def print_results(results: "Results", out: Path) -> None:
         console.print()
     if (statistics["uses"] != "").any() or any(CAVEAT_NOTE in grid.note for grid in grids):
         console.print(CAVEAT_NOTE, style="dim")
+    units = sorted(set(statistics["unit"].dropna()) - {""})
+    if units:
+        text = f"95% intervals in brackets, standard errors after ±; over {' or '.join(units)}."
+        console.print(text, style="dim")
     if statistics["cross_validated"].notna().any():
         console.print(f"{LAPSE_NOTE} {CROSS_VALIDATED_NOTE}", style="dim")
     if ((statistics["model"] == PEOPLE) & statistics["statistic"].str.contains("likelihood")).any():
@@ -201,6 +205,8 @@ def _reproduced_texts(row: Any, digits: int) -> tuple[str, str]:
         text += f" ± {_format_number(row.standard_error, digits)}"
     if has_more:
         text += f"\ncross-validated {_format_number(row.cross_validated, digits)}"
+        if row.cross_validated_error > 0:
+            text += f" ± {_format_number(row.cross_validated_error, digits)}"
     return text, _format_number(row.difference, digits, sign=True)
 
 

@@ -2,11 +2,20 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, Example
+from biml.evaluation.intervals import (
+    PARTICIPANTS,
+    finite_or_none,
+    mean_interval,
+    mean_of_shares_error,
+    percent_interval,
+    wilson_interval,
+)
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder, Response
 from biml.progress import Progress, no_progress
 from biml.rng import derive_seed
@@ -90,18 +99,44 @@ def sample_autoregressively(
     return responses
 
 
+EPISODES = "episodes"
+"""The unit of accuracies, unless it is `intervals.PARTICIPANTS`."""
+
+
 @dataclass(frozen=True)
 class Accuracy:
-    """Percent of exact responses: mean and sample standard deviation (0 for one) over episodes."""
+    """Percent of exact responses: mean and sample standard deviation (0 for one) over episodes.
+
+    In the open-ended task an episode is the response set of a participant (`unit`).
+    """
 
     mean: float
     sd: float
     n_episodes: int
+    n_queries: int = 0
+    """Different queries of all episodes."""
+    unit: str = EPISODES
 
     @property
     def standard_error(self) -> float:
         """That of the mean; NaN for one episode."""
         return self.sd / self.n_episodes**0.5 if self.n_episodes > 1 else float("nan")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95% interval of the mean over episodes; of one episode, Wilson's over its queries."""
+        if self.n_episodes > 1:
+            return mean_interval(self.mean, self.sd, self.n_episodes)
+        return wilson_interval(self.mean / 100, self.n_queries)
+
+    def as_json(self, name: str) -> dict[str, Any]:
+        """The value as `name` with its uncertainty, missing (None) where it is not known."""
+        return {
+            name: self.mean,
+            f"{name}_sd": self.sd,
+            f"{name}_se": finite_or_none(self.standard_error),
+            f"{name}_interval": list(map(finite_or_none, self.interval)),
+        }
 
 
 def accuracy(
@@ -119,20 +154,23 @@ def accuracy(
 
     >>> episode = Episode((), (Example(("dax",), ("RED",)), Example(("wif",), ("BLUE",))))
     >>> accuracy([episode], [[("RED",), ("PINK",)]], in_study=False)
-    Accuracy(mean=50.0, sd=0.0, n_episodes=1)
+    Accuracy(mean=50.0, sd=0.0, n_episodes=1, n_queries=2, unit='episodes')
     """
     groups: dict[object, list[bool]] = {}
+    queries: set[tuple[object, tuple[str, ...]]] = set()
     for number, (episode, given) in enumerate(zip(episodes, responses, strict=True)):
         group = episode.name if group_by_participant else number
         for query, response in zip(episode.queries, given, strict=True):
             if query.in_study == in_study:
                 exact = response if isinstance(response, bool) else response == query.output
                 groups.setdefault(group, []).append(exact)
+                queries.add((group, query.input))
     if not groups:
         return None
     percents = [100 * sum(group) / len(group) for group in groups.values()]
     sd = float(np.std(percents, ddof=1)) if len(percents) > 1 else 0.0
-    return Accuracy(float(np.mean(percents)), sd, len(percents))
+    unit = PARTICIPANTS if group_by_participant else EPISODES
+    return Accuracy(float(np.mean(percents)), sd, len(percents), len(queries), unit)
 
 
 def study_and_novel(
@@ -147,10 +185,6 @@ def study_and_novel(
         for in_study in (True, False)
     )
     return study, novel
-
-
-Z_95 = 1.959964
-"""Of the 95% interval."""
 
 
 @dataclass(frozen=True)
@@ -175,30 +209,6 @@ class ErrorRate:
         return wilson_interval(self.n_wrong / self.n_queries, self.n_queries)
 
 
-def wilson_interval(share: float, n: int) -> tuple[float, float]:
-    """The 95% interval of a share of `n`, in percent."""
-    centre = share + Z_95**2 / (2 * n)
-    spread = Z_95 * (share * (1 - share) / n + Z_95**2 / (4 * n**2)) ** 0.5
-    scale = 100 / (1 + Z_95**2 / n)
-    return max(0.0, scale * (centre - spread)), min(100.0, scale * (centre + spread))
-
-
-def mean_interval(mean: float, sd: float, n_episodes: int) -> tuple[float, float]:
-    """95% interval of a mean percentage over episodes; NaN for one episode.
-
-    Where all episodes are alike, Wilson's interval, as if each were one response.
-
-    >>> [round(end, 1) for end in mean_interval(100.0, 0.0, 25)]
-    [86.7, 100.0]
-    """
-    if n_episodes < 2:
-        return float("nan"), float("nan")
-    if sd == 0:
-        return wilson_interval(mean / 100, n_episodes)
-    margin = Z_95 * sd / n_episodes**0.5
-    return max(mean - margin, 0.0), min(mean + margin, 100.0)
-
-
 def error_rates(
     episodes: Sequence[Episode], responses: Sequence[Sequence[Response | bool]]
 ) -> dict[str, ErrorRate]:
@@ -221,3 +231,16 @@ def total_error_rate(rates: Iterable[ErrorRate]) -> ErrorRate:
     """The error rate on all queries together."""
     pairs = [(rate.n_wrong, rate.n_queries) for rate in rates]
     return ErrorRate(*map(sum, zip(*pairs, strict=True)))
+
+
+def mean_error_rate(rates: Iterable[ErrorRate]) -> tuple[float, tuple[float, float]]:
+    """The mean of error rates, such as those of the types of COGS, and its 95% interval.
+
+    >>> mean, interval = mean_error_rate([ErrorRate(0, 100), ErrorRate(10, 100)])
+    >>> mean, [round(end, 2) for end in interval]
+    (5.0, [1.66, 8.34])
+    """
+    every = list(rates)
+    mean = sum(rate.percent for rate in every) / len(every)
+    counts, totals = [rate.n_wrong for rate in every], [rate.n_queries for rate in every]
+    return mean, percent_interval(mean, mean_of_shares_error(counts, totals))

@@ -18,6 +18,7 @@ from biml.evaluation.accuracy import (
     study_and_novel,
 )
 from biml.evaluation.api import Model, load, whole_number
+from biml.evaluation.intervals import Z_95
 from biml.evaluation.likelihood import (
     CV_SPLITS,
     Likelihood,
@@ -70,12 +71,12 @@ class Evaluation:
         return TRAINED in self.uses
 
     def table(self) -> "pd.DataFrame":
-        """One row per measure: `measure`, `value`, `standard_error`, `sd`, `n`, `p_lapse`.
+        """One row per measure: `measure`, `value`, `standard_error`, `low`, `high`, `unit`, …
 
-        `n` is the number of episodes, repeats of a likelihood, halvings of a cross-validation, or
-        queries of an error rate. The standard error of a likelihood is over participants, or
-        responses within items. `uses` says whether the model was trained on, fitted to or chosen by
-        these data, `data_use` what else it was.
+        The 95% interval from `low` to `high` and the standard error are over the `unit`. `n` is the
+        number of episodes, repeats of a likelihood, halvings of a cross-validation, or queries of
+        an error rate; `sd` is over episodes or repeats. `uses` says whether the model was trained
+        on, fitted to or chosen by these data, `data_use` what else it was.
         """
         import pandas as pd
 
@@ -83,19 +84,30 @@ class Evaluation:
         accuracies = ((f"{kind}_study", self.study), (f"{kind}_novel", self.novel))
         rows: list[tuple[object, ...]]
         rows = [
-            (name, a.mean, a.standard_error, a.sd, a.n_episodes, None)
+            (name, a.mean, a.standard_error, *a.interval, a.unit, a.sd, a.n_episodes, None)
             for name, a in accuracies
             if a
         ]
-        for name, one in (("log_likelihood", self.likelihood), ("fitted", self.fitted)):
+
+        def add_likelihood(name: str, value: float, error: float, *others: object) -> None:
+            margin = Z_95 * error
+            rows.append((name, value, error, value - margin, value + margin, fit.unit, *others))
+
+        fit = self.fitted
+        for name, one in (("log_likelihood", self.likelihood), ("fitted", fit)):
             n = len(one.by_repeat)
-            rows.append((name, one.mean, one.standard_error, one.sd, n, one.p_lapse))
-        cross_validated = self.fitted.cross_validated
-        rows.append(("cross_validated", cross_validated, None, None, CV_SPLITS, None))
+            add_likelihood(name, one.mean, one.standard_error, one.sd, n, one.p_lapse)
+        held_out = fit.cross_validated, fit.cross_validated_error
+        add_likelihood("cross_validated", *held_out, None, CV_SPLITS, None)
+        rows.append(
+            ("p_lapse", fit.p_lapse, None, *fit.p_lapse_interval, fit.unit, None, None, None)
+        )
         for item, rate in self.errors.items():
             name = f"error_rate {item}".rstrip()
-            rows.append((name, rate.percent, None, None, rate.n_queries, None))
-        names = ["measure", "value", "standard_error", "sd", "n", "p_lapse"]
+            rows.append(
+                (name, rate.percent, None, *rate.interval, "queries", None, rate.n_queries, None)
+            )
+        names = ["measure", "value", "standard_error", "low", "high", "unit", "sd", "n", "p_lapse"]
         table = pd.DataFrame(rows, columns=names)
         about = {"uses": ", ".join(self.uses), "data_use": str(self.data_use)}
         about |= {"probes": self.probes} if self.probes else {}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import PureWindowsPath
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,6 +18,14 @@ from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, Example
 from biml.episodes.transforms import original_words, undo_remapping
 from biml.errors import BimlError, UsageError
+from biml.evaluation.intervals import (
+    PARTICIPANTS,
+    RESPONSES,
+    finite_or_none,
+    interval_of_best,
+    standard_error_of_sum,
+    unit_of,
+)
 from biml.evaluation.responder import Responder, check_lapse, fit_candidates
 from biml.progress import Progress, no_progress
 
@@ -185,9 +194,9 @@ def token_scores(scored: Sequence[ScoredResponse], copies: int = 1) -> list[Toke
 class Likelihood:
     """The log-likelihood of all responses: mean and sample SD (0 for one) over the repeats.
 
-    `n_symbols` counts the symbols in one repeat, one end per response included. The standard error
-    is that of `standard_error_of_sum`, and the value of a fit at the rates fitted to other
-    responses that of `cross_validate`, where they were computed.
+    `n_symbols` counts the symbols in one repeat, one end per response included. The standard errors
+    are over the `unit`. Of a fit there are also the value at rates fitted to other responses
+    (`cross_validate`) and the 95% interval of the lapse rate, where they were computed.
     """
 
     mean: float
@@ -197,6 +206,22 @@ class Likelihood:
     by_repeat: tuple[float, ...]
     standard_error: float = float("nan")
     cross_validated: float = float("nan")
+    cross_validated_error: float = float("nan")
+    unit: str = RESPONSES
+    p_lapse_interval: tuple[float, float] = (float("nan"), float("nan"))
+
+    def as_json(self, *, fitted: bool) -> dict[str, Any]:
+        """Plain values under the names of `biml eval --json`; None where unknown or infinite."""
+        values = {"": self.mean, "_sd": self.sd, "_se": self.standard_error}
+        found: dict[str, Any] = {
+            f"loglike{end}": finite_or_none(value) for end, value in values.items()
+        }
+        found |= {"loglike_over": self.unit, "symbols": self.n_symbols, "p_lapse": self.p_lapse}
+        if fitted:
+            found["p_lapse_interval"] = [finite_or_none(end) for end in self.p_lapse_interval]
+            found["loglike_cross_validated"] = finite_or_none(self.cross_validated)
+            found["loglike_cross_validated_se"] = finite_or_none(self.cross_validated_error)
+        return found
 
 
 def likelihood(scores: Sequence[TokenScores], p_lapse: float = 0.0) -> Likelihood:
@@ -229,8 +254,14 @@ def with_standard_error(
 ) -> Likelihood:
     """Add the standard error; each scored response counts `copies` times in the likelihood."""
     values = [one.log_likelihood(result.p_lapse) for one in scored]
-    names = [one.participant for one in scored], [one.item for one in scored]
-    return replace(result, standard_error=copies * standard_error_of_sum(values, *names))
+    participants, items = _names(scored)
+    error = copies * standard_error_of_sum(values, participants, items)
+    return replace(result, standard_error=error, unit=unit_of(participants))
+
+
+def _names(scored: Sequence[ScoredResponse]) -> tuple[list[str], list[str]]:
+    """The participants and the items of responses."""
+    return [one.participant for one in scored], [one.item for one in scored]
 
 
 def with_cross_validation(
@@ -242,7 +273,7 @@ def with_cross_validation(
     task: str,
     grid: Sequence[float] = LAPSE_GRID,
 ) -> Likelihood:
-    """Add the likelihood at rates fitted to other responses; see `cross_validate`.
+    """Add the likelihood at rates fitted to other responses, and the interval of the lapse rate.
 
     Args:
         scored: the responses as scored by the responder.
@@ -255,29 +286,20 @@ def with_cross_validation(
         others = fit_candidates(responder, task)
         if len(others) > 1:
             candidates = [score_responses(one, evaluation, repeats=repeats) for one in others]
-    value = evaluation.query_repeats * cross_validate(candidates, grid)
-    return replace(result, cross_validated=value)
+    value, error = cross_validate(candidates, grid)
+    return replace(
+        result,
+        cross_validated=evaluation.query_repeats * value,
+        cross_validated_error=evaluation.query_repeats * error,
+        p_lapse_interval=lapse_interval(scored, grid),
+    )
 
 
-def standard_error_of_sum(
-    values: Sequence[float], participants: Sequence[str], items: Sequence[str]
-) -> float:
-    """Standard error of the sum of the values of responses, for other people and the same items.
-
-    Over participants if there are several and all are known, else over responses within items; NaN
-    where no item has two.
-
-    >>> standard_error_of_sum([-1.0, -3.0, -9.0], ["", "", ""], ["a", "a", "b"])
-    2.0
-    """
-    known = all(participants) and len(set(participants)) > 1
-    strata: dict[str, dict[object, float]] = defaultdict(lambda: defaultdict(float))
-    for n, (value, name, item) in enumerate(zip(values, participants, items, strict=True)):
-        strata["" if known else item][name if known else n] += value
-    units = [list(unit.values()) for unit in strata.values() if len(unit) > 1]
-    with np.errstate(invalid="ignore"):  # impossible responses
-        variances = [len(unit) * np.var(unit, ddof=1) for unit in units]
-    return float(np.sqrt(sum(variances))) if variances else float("nan")
+def lapse_interval(
+    scored: Sequence[ScoredResponse], grid: Sequence[float] = LAPSE_GRID
+) -> tuple[float, float]:
+    """95% bootstrap interval of the fitted lapse rate, over participants or within items."""
+    return interval_of_best(_by_lapse_rate(scored, grid), grid, *_names(scored))
 
 
 def _by_lapse_rate(
@@ -297,7 +319,7 @@ def cross_validate(
     grid: Sequence[float] = LAPSE_GRID,
     *,
     splits: int = CV_SPLITS,
-) -> float:
+) -> tuple[float, float]:
     """Log-likelihood of all responses, each under the fit to the half without it.
 
     The fit chooses one of the candidates and a lapse rate. Halves are random: of the participants
@@ -307,40 +329,42 @@ def cross_validate(
         candidates: models whose parameters were fitted to the responses in alternative to each
             other, each with all responses; one where only the lapse rate is fitted.
     Returns:
-        The mean over `splits` random halvings; NaN for a single participant or response.
+        The mean over `splits` random halvings, and its standard error over participants or over
+        responses within items; NaN for a single participant or response.
     """
     values = np.concatenate([_by_lapse_rate(scored, grid) for scored in candidates])
-    participants = [one.participant for one in candidates[0]]
-    return mean_held_out(values, participants, [one.item for one in candidates[0]], splits=splits)
+    names = _names(candidates[0])
+    found = held_out(values, *names, splits=splits)
+    return float(found.sum()), standard_error_of_sum(found.tolist(), *names)
 
 
-def mean_held_out(
+def held_out(
     values: Float[np.ndarray, "fits responses"],
     participants: Sequence[str],
     items: Sequence[str],
     *,
     splits: int = CV_SPLITS,
-) -> float:
-    """The sum of `values` of responses, each of the fit that is best for the other half.
+) -> Float[np.ndarray, " responses"]:
+    """The `values` of responses, each of the fit that is best for the other half.
 
-    >>> mean_held_out(np.array([[-1.0, -1.0], [-9.0, -9.0]]), ["", ""], ["a", "a"])
-    -2.0
+    >>> held_out(np.array([[-1.0, -1.0], [-9.0, -9.0]]), ["", ""], ["a", "a"]).tolist()
+    [-1.0, -1.0]
     """
-    by_participant = all(participants) and len(set(participants)) > 1
-    units, unit_of = np.unique(
+    by_participant = unit_of(participants) == PARTICIPANTS
+    units, number = np.unique(
         participants if by_participant else np.arange(len(items)), return_inverse=True
     )
     strata = np.unique(["" for _ in units] if by_participant else items, return_inverse=True)[1]
     if len(units) < 2:
-        return float("nan")
+        return np.full(len(items), np.nan)
     rng = np.random.default_rng(0)
     half = np.empty((splits, len(units)))
     for row in half:
         # Alternate units in a random order within strata, themselves in a random order.
         order = np.lexsort((rng.random(len(units)), rng.permutation(len(units))[strata]))
         row[order] = (np.arange(len(units)) + rng.integers(2)) % 2
-    held_out = np.zeros(splits)
-    for fitted in (half[:, unit_of], 1 - half[:, unit_of]):
+    total = np.zeros(len(items))
+    for fitted in (half[:, number], 1 - half[:, number]):
         best = (values @ fitted.T).argmax(axis=0)
-        held_out += (values[best] * (1 - fitted)).sum(axis=1)
-    return float(held_out.mean())
+        total += (values[best] * (1 - fitted)).sum(axis=0)
+    return np.asarray(total / splits)

@@ -63,7 +63,7 @@ def log_likelihood_metrics(
     """
     scored = score_responses(NetworkResponder(network), evaluation, repeats=repeats)
     fit = fit_lapse(token_scores(scored, evaluation.query_repeats))
-    held_out = evaluation.query_repeats * cross_validate([scored])
+    held_out = evaluation.query_repeats * cross_validate([scored])[0]
     return {
         "log_likelihood": round(fit.mean, 3),
         "cross_validated": round(held_out, 3),

@@ -8,6 +8,7 @@ from biml.episodes.datasets import EvaluationSet
 from biml.episodes.palette import CSS, Palette
 from biml.episodes.transforms import undo_remapping
 from biml.errors import UsageError
+from biml.evaluation.intervals import wilson_interval
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder, Response
 from biml.progress import Progress, no_progress
 from biml.rng import derive_seed
@@ -140,6 +141,8 @@ def _study_html(item: SampledItem, palette: Palette) -> str:
 def _responses_html(counts: Counter[Response], palette: Palette) -> str:
     total = counts.total()
     return "".join(
-        f'<div>{palette.html(response)}<span class="n">{n} ({100 * n / total:.1f}%)</span></div>'
+        f'<div>{palette.html(response)}<span class="n" title="95%: {low:.1f} to {high:.1f}">'
+        f"{n} ({100 * n / total:.1f}%)</span></div>"
         for response, n in counts.most_common()
+        for low, high in [wilson_interval(n / total, total)]
     )

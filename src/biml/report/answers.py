@@ -12,6 +12,7 @@ from biml.analysis.open_ended import response_patterns
 from biml.analysis.probes import annotate_trials
 from biml.analysis.responses import RESPONSE_SET_KEYS, study_examples, tokens
 from biml.episodes.palette import Palette
+from biml.evaluation.intervals import share_interval, wilson_interval
 from biml.grammar import GOLD
 from biml.grammar.meta_grammar import GOLD_STUDY
 from biml.report.html_tables import (
@@ -60,7 +61,7 @@ class ModelResponseSets:
 
     column: ModelColumn
     n: int
-    percentages: tuple[tuple[str, float], ...]  # by pattern
+    percentages: tuple[tuple[str, float, tuple[float, float]], ...]  # by pattern, with intervals
     first: tuple[ResponseSetCard, ...]
     rest: tuple[ResponseSetCard, ...]
 
@@ -81,6 +82,7 @@ class ResponseCount:
     symbols: Markup
     count: int
     percent: float
+    interval: tuple[float, float]
     correct: bool  # or consistent with the kind of probe
     marks: tuple[str, ...]  # types of error
 
@@ -89,12 +91,13 @@ class ResponseCount:
 class ResponseCell:
     """The n responses of people or a model to a query, the most frequent first.
 
-    `percent` of correct or consistent responses is None where no response can be; `n_hidden`
-    responses are rarer than those listed.
+    `percent` of correct or consistent responses, with its 95% interval, is None where no response
+    can be; `n_hidden` responses are rarer than those listed.
     """
 
     n: int
     percent: float | None
+    interval: tuple[float, float]
     first: tuple[ResponseCount, ...]
     rest: tuple[ResponseCount, ...]  # folded
     n_hidden: int
@@ -166,7 +169,9 @@ def open_ended_responses(responses: pd.DataFrame, columns: ModelColumns) -> Open
     for column in shown:
         table = patterns[patterns["model"] == column.name]
         percentages = tuple(
-            (text, 100 * float(table[name].mean())) for name, text in PATTERN_LABELS.items()
+            (text, 100 * share, wilson_interval(share, len(table)))
+            for name, text in PATTERN_LABELS.items()
+            for share in [float(table[name].mean())]
         )
         rows = responses[responses["model"] == column.name]
         cards = tuple(islice(_response_set_cards(rows, table, palette), most))
@@ -262,6 +267,7 @@ def _response_cell(rows: pd.DataFrame, palette: Palette, max_folded: int) -> Res
             symbols_html(palette, tokens(response)),
             count,
             100 * count / len(rows),
+            wilson_interval(count / len(rows), len(rows)),
             bool(facts.at[response, "right"]),
             tuple(mark for mark in marks[response] if mark != "other"),
         )
@@ -270,6 +276,8 @@ def _response_cell(rows: pd.DataFrame, palette: Palette, max_folded: int) -> Res
     # One more takes no more room than the line "1 more".
     visible = MAX_VISIBLE + 1 if len(counts) == MAX_VISIBLE + 1 else MAX_VISIBLE
     percent = 100 * float(rows["right"].mean()) if rows["known"].any() else None
+    interval = share_interval(rows["right"].to_numpy(bool), rows["participant"].tolist())
     last = visible + max_folded
     n_hidden = sum(one.count for one in counts[last:])
-    return ResponseCell(len(rows), percent, counts[:visible], counts[visible:last], n_hidden)
+    folded = counts[visible:last]
+    return ResponseCell(len(rows), percent, interval, counts[:visible], folded, n_hidden)

@@ -103,7 +103,9 @@ def _cells(name: str, column: ModelColumn, row: Any, published: Any) -> tuple[Ce
     paper = EMPTY
     if (of := published.get((f"{name}: errors over MLC's", column.name))) is not None:
         stated = f"{format_range(of.published_low, of.published_high)} × MLC’s"
-        paper = Cell(stated, "", f"here {format_number(of.reproduced, 0)} ×")
+        interval = format_interval(of.low, of.high, 0)
+        here = f"here {format_number(of.reproduced, 0)} ×"
+        paper = Cell(stated, "", here + f"\n95%: {interval}" * bool(interval))
     of = published.get((f"{name}: errors (%)", column.name))
     if of is not None and pd.notna(of.difference):
         stated = format_range(of.published_low, of.published_high)

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from statsmodels.stats.proportion import proportion_confint
 
+from biml.evaluation.intervals import Z_95
 from biml.report.benchmarks import errors_by_length, errors_by_type
 from biml.report.figure_style import (
     GREY,
@@ -113,8 +113,9 @@ def likelihoods(tables: Tables, columns: ModelColumns) -> RenderedFigure | None:
         "likelihoods",
         "Log-likelihood of people's responses",
         "Further right is better. Markers: mean over repeats with random orders and remappings, at "
-        "the best lapse rate; bars: standard deviation over repeats. An arrow: further left than "
-        f"the enlarged axis. {HOLLOW} "
+        "the best lapse rate; bars: 95% interval for other people, and beside the value its "
+        "standard error. Differences between models, of the same responses, have narrower "
+        f"intervals (table). An arrow: further left than the enlarged axis. {HOLLOW} "
         + "Models of folds: the sum of the folds, each scored by the model that held it out. "
         * bool(held_out)
         + CEILING_NOTE * ("few_shot" in by_task and _people_ceiling(tables) is not None),
@@ -128,7 +129,7 @@ def _plot_likelihoods(panel: Axes, rows: pd.DataFrame, shown: ModelColumns) -> N
             panel.errorbar(
                 row.log_likelihood,
                 y,
-                xerr=0 if pd.isna(row.sd) else row.sd,
+                xerr=0 if pd.isna(row.standard_error) else Z_95 * row.standard_error,
                 fmt=marker(column),
                 color=colour(column),
                 fillstyle="none" if task in column.within_sample else "full",
@@ -147,7 +148,7 @@ def _print_values(panel: Axes, rows: pd.DataFrame, shown: ModelColumns) -> None:
     for y, column in enumerate(shown):
         values = [
             f"{row.log_likelihood:.0f}".replace("-", "−")
-            + ("" if pd.isna(row.sd) or row.sd < 0.5 else f" ± {row.sd:.0f}")
+            + ("" if pd.isna(row.standard_error) else f" (SE {row.standard_error:.0f})")
             + (f" ({note})" if (note := fold_note(row.fold)) else "")
             for row in rows_of(rows[rows["model"] == column.name])
         ]
@@ -192,7 +193,7 @@ def item_accuracies(tables: Tables, columns: ModelColumns) -> RenderedFigure | N
     models = [column for column in shown if column.name != PEOPLE]
     if not models or len(models) == len(shown):
         return None
-    people = table[table["model"] == PEOPLE].set_index("item")["accuracy"]
+    people = table[table["model"] == PEOPLE].set_index("item")
     correlations = {row.model: row for row in rows_of(tables.get("item_correlation", table[:0]))}
     across = 4 if len(models) in (4, 7, 8) or len(models) > 9 else 3
     figure, grid = subplots(len(models), 2.3, 2.5, columns=across)
@@ -206,9 +207,13 @@ def item_accuracies(tables: Tables, columns: ModelColumns) -> RenderedFigure | N
         ours = table[table["model"] == model.name]
         for row in rows_of(ours[ours["item"].isin(people.index)]):
             shape, size = shapes.get(row.kind, ("D", 7))
+            of_people = people.loc[row.item]
+            line: Any = {"color": GREY, "linewidth": 0.7, "zorder": 1}
+            panel.plot([row.low, row.high], [of_people["accuracy"]] * 2, **line)
+            panel.plot([row.accuracy] * 2, [of_people["low"], of_people["high"]], **line)
             panel.plot(
                 row.accuracy,
-                people[row.item],
+                of_people["accuracy"],
                 marker=shape,
                 markersize=size,
                 color=colour(model),
@@ -240,7 +245,7 @@ def item_accuracies(tables: Tables, columns: ModelColumns) -> RenderedFigure | N
         "item_accuracies",
         "Accuracy on each query, people against models",
         "A marker for each few-shot query. On the dotted line people and model are equally "
-        f"accurate. r: with its 95% interval. {CAVEAT_NOTE}"
+        f"accurate. Grey lines, and below r: 95% intervals. {CAVEAT_NOTE}"
         + f" Kinds of queries: {'; '.join(meanings)}."
         * bool(meanings),
     )
@@ -264,9 +269,8 @@ def open_ended_patterns(tables: Tables, columns: ModelColumns) -> RenderedFigure
                 continue
             hue, fitted = colour(column), "open_ended" in column.fitted_to
             panel.barh(y, row.percent, 0.62, color="none" if fitted else hue, edgecolor=hue)
-            if pd.notna(row.n) and row.n > 0:
-                low, high = proportion_confint(int(row.count), int(row.n), method="wilson")
-                panel.plot([100 * low, 100 * high], [y, y], color=GREY, linewidth=1.4)
+            if pd.notna(row.low):
+                panel.plot([row.low, row.high], [y, y], color=GREY, linewidth=1.4)
             panel.text(106, y, f"{row.percent:.0f}", va="center")
         people: Any = here.get(PEOPLE)
         if people is not None:

@@ -1,17 +1,18 @@
 """Results folders: `results.json` describes the run, `tables/` holds its tables."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from biml.analysis.typed_tables import read_typed_table, table_bytes
 from biml.episodes.data_use import TASK_DATA
 from biml.errors import FormatError, UsageError
+from biml.evaluation.intervals import mean_interval, wilson_interval
 from biml.io import OS_FILES, atomic_write, check_replaceable, read_json, typed_field
 from biml.report.schemas import (
     FORMAT_3_CELLS,
@@ -164,6 +165,7 @@ def read_results(folder: Path) -> Results:
         key, names = ("skipped", "part why") if old else ("exclusions", "measurement reason")
         if old or results_format == RESULTS_FORMAT:
             tables = _read_tables(folder / "tables", old)
+            edited = _edited(folder / "tables", tables, about.get("digests"))
             return Results(
                 version=typed_field(about, "version", str),
                 quick=typed_field(about, "quick", bool),
@@ -178,8 +180,8 @@ def read_results(folder: Path) -> Results:
                 experiments=tuple(map(str, typed_field(about, "experiments", list))),
                 exclusions=_read_rows(about, key, Exclusion, f"model experiment {names}"),
                 imported=about.get("imported") is True,
-                tables=tables,
-                edited=_edited(tables, about.get("digests")),
+                tables=with_intervals(tables),
+                edited=edited,
             )
     except ValueError as error:
         raise FormatError(
@@ -209,18 +211,41 @@ def _read_tables(folder: Path, format_3: bool) -> dict[str, pd.DataFrame]:
     return {n: read_table(TABLES[n], path, format_3) for n, path in paths.items() if path.is_file()}
 
 
-def _edited(tables: Mapping[str, pd.DataFrame], digests: object) -> tuple[str, ...]:
+def with_intervals(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The tables with the intervals that follow from counts, where earlier results lack them.
+
+    Participants are unknown there, so that all responses count as independent.
+    """
+    shares: dict[str, Callable[[Any], tuple[float, float]]] = {
+        "response_patterns": lambda row: wilson_interval(row.percent / 100, row.n),
+        "item_accuracies": lambda row: wilson_interval(row.accuracy / 100, row.n),
+        "accuracies": lambda row: mean_interval(row.mean, row.sd, row.n),
+    }
+    found = dict(tables)
+    for name, interval in shares.items():
+        frame = found.get(name, pd.DataFrame({"low": [1.0]}))
+        if frame["low"].isna().all() and len(frame):
+            numbers = frame.astype({"n": "float64"}).itertuples(index=False)
+            found[name] = frame.assign(**{"low": 0.0, "high": 0.0})
+            found[name][["low", "high"]] = list(map(interval, numbers))
+    return found
+
+
+def _edited(folder: Path, tables: Mapping[str, pd.DataFrame], digests: object) -> tuple[str, ...]:
     """The tables whose contents differ from their digests; earlier results have none.
 
-    A table that a spreadsheet has saved without a change is read, and would be written, as before.
+    A table that a spreadsheet has saved without a change is read, and would be written, as before;
+    with the columns that its file has.
     """
     if digests is None:
         return ()
     if not isinstance(digests, dict):
         raise ValueError("'digests' is no object")
-    found = {
-        name: sha256(_to_csv(TABLES[name], frame)).hexdigest() for name, frame in tables.items()
-    }
+    found = {}
+    for name, frame in tables.items():
+        header = (folder / f"{name}.csv").read_text("utf-8-sig").partition("\n")[0]
+        columns = [column for column in TABLES[name].columns if column in header.strip().split(",")]
+        found[name] = sha256(_to_csv(TABLES[name], frame, columns)).hexdigest()
     return tuple(n for n in sorted({*found, *digests}) if found.get(n) != digests.get(n))
 
 
@@ -276,5 +301,6 @@ def _file_contents(results: Results) -> dict[str, bytes]:
     return {**files, "results.json": text.encode()}
 
 
-def _to_csv(table: Table, frame: pd.DataFrame) -> bytes:
-    return table_bytes(coerce_types(frame, table), ".csv")
+def _to_csv(table: Table, frame: pd.DataFrame, columns: Sequence[str] = ()) -> bytes:
+    """The contents of a table's file, with all of its columns unless others are given."""
+    return table_bytes(coerce_types(frame, table)[list(columns or table.columns)], ".csv")

@@ -3,7 +3,9 @@
 `biml reproduce` writes each table to `FOLDER/tables/NAME.csv`, and a report reads nothing else. A
 table is absent where its experiment did not run. Percentages are from 0 to 100, log-likelihoods in
 nats. Tasks are `few_shot`, `open_ended` and `probes`; people are the model `people`. Networks for
-SCAN and COGS that differ in their seeds only are one model.
+SCAN and COGS that differ in their seeds only are one model. Intervals from `low` to `high` are of
+95%, and `unit` says what they and the standard error are over: participants where all are known,
+else responses within items (`biml.evaluation.intervals`), response sets, episodes, or seeds.
 """
 
 from dataclasses import dataclass
@@ -21,7 +23,8 @@ _FLAGS = "within_sample long_output uncertain"
 _NUMBERS = (
     "p_lapse log_likelihood sd difference low high mean accuracy r p noise_ceiling percent "
     "estimate standard_error z train_loss val_loss value published published_low published_high "
-    "published_sd published_best reproduced error_rate ratio cross_validated"
+    "published_sd published_best reproduced error_rate ratio cross_validated cross_validated_error "
+    "p_lapse_low p_lapse_high ratio_low ratio_high noise_ceiling_low noise_ceiling_high"
 )
 _TYPES = {
     name: kind
@@ -75,14 +78,14 @@ _TABLES = (
         "likelihoods",
         3,
         "model task fold repeats p_lapse log_likelihood sd symbols responses within_sample "
-        "standard_error? cross_validated?",
+        "standard_error? cross_validated? cross_validated_error? p_lapse_low? p_lapse_high? unit?",
         "log-likelihood of people's responses at the fitted lapse rate, of probes over the allowed "
         "outputs; fold is empty, 1 to 5, or "
         "`all` for the sum of the folds; sd is over repeats; within_sample: the model was trained "
         "on these responses or its error rates were fitted to them (empty where unknown); "
         "cross_validated: the lapse rate, and the error rates of a symbolic model, fitted to one "
-        "half of the responses and scored on the other, mean of random halvings; standard_error is "
-        "over participants or, where any is unknown, over responses within items",
+        "half of the responses and scored on the other, mean of random halvings, with its standard "
+        "error; the interval of p_lapse is from a bootstrap",
     ),
     _table(
         "likelihoods_by_item",
@@ -93,8 +96,9 @@ _TABLES = (
     _table(
         "likelihoods_by_participant",
         3,
-        "model task participant responses log_likelihood",
-        "the same for the responses of one participant, where the data identify participants",
+        "model task participant responses log_likelihood standard_error?",
+        "the same for the responses of one participant, where the data identify participants; its "
+        "standard error is over them",
     ),
     _table(
         "comparisons",
@@ -106,14 +110,16 @@ _TABLES = (
     _table(
         "accuracies",
         3,
-        "model task kind mean sd n",
+        "model task kind mean sd n low? high?",
         "exact matches of greedy responses in percent; task is few_shot_gold, validation or "
-        "novel_rules, kind is novel or study (study-example queries), n and sd are of episodes",
+        "novel_rules, kind is novel or study (study-example queries); n, sd and interval are of "
+        "episodes (of one episode, the interval is over its queries)",
     ),
     _table(
         "error_rates",
         3,
-        "model task kind networks architecture trained_on n total error_rate sd low high ratio",
+        "model task kind networks architecture trained_on n total error_rate sd low high ratio "
+        "ratio_low? ratio_high?",
         "percent of the test items of SCAN or COGS that networks answer wrongly, mean and SD over "
         "seeds, with an interval of 95% (Student's t; of one network Wilson's); task is scan_SPLIT "
         "or an episode type of COGS, kind a type of generalisation or `all`, the mean of the "
@@ -129,27 +135,27 @@ _TABLES = (
     _table(
         "item_accuracies",
         2,
-        "model item query complexity long_output accuracy n",
+        "model item query complexity long_output accuracy n low? high?",
         "percent of correct responses to one few-shot query; complexity is simple, complex or "
         "empty (no function word)",
     ),
     _table(
         "accuracy_by_complexity",
         2,
-        "model complexity accuracy",
+        "model complexity accuracy standard_error? low? high? unit?",
         "mean accuracy over few-shot items; complexity is all, simple, complex or long_output",
     ),
     _table(
         "item_correlation",
         1,
-        "model r p low high noise_ceiling",
+        "model r p low high noise_ceiling noise_ceiling_low? noise_ceiling_high?",
         "correlation of item accuracies with people's: permutation p, bootstrap interval of 95%; "
         "noise_ceiling is the median r of people's resampled responses",
     ),
     _table(
         "response_patterns",
         3,
-        "model task pattern count n percent",
+        "model task pattern count n percent low? high? unit?",
         "how often a pattern occurs: in few_shot among errors (one_to_one, iconic), in open_ended "
         "among response sets (perfect, one_to_one, iconic, mutual_exclusivity), in probes among "
         "responses (mutual_exclusivity, iconic, one_to_one over mutual exclusivity)",
@@ -157,7 +163,7 @@ _TABLES = (
     _table(
         "mutual_exclusivity",
         3,
-        "model pool_size counter_examples percent low high n",
+        "model pool_size counter_examples percent low high n unit?",
         "probe responses consistent with mutual exclusivity, with Wilson's interval of 95%",
     ),
     _table(
@@ -185,7 +191,7 @@ _TABLES = (
         3,
         "experiment statistic model published published_low published_high published_sd "
         "published_best reproduced difference standard_error? low? high? cross_validated? uses? "
-        "uncertain?",
+        "uncertain? cross_validated_error? unit?",
         "a published statistic and the reproduced one: the published value, with its SD over runs "
         "and the best run where stated, or a range read off a graph; difference is to the value, "
         "or to the nearer end of the range; reproduced is empty for a model that was not run; "

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from statsmodels.stats.proportion import proportion_confint
 
 from biml.report.benchmarks import error_rate_table
 from biml.report.html_tables import (
@@ -63,9 +61,12 @@ def _lines(*parts: str) -> str:
 
 
 def _error_line(row: Any, digits: int = 1) -> str:
-    """The standard error, where known."""
-    known = pd.notna(row.standard_error)
-    return f"SE {format_number(row.standard_error, digits)}" if known else ""
+    """The standard error of a row, where known."""
+    return _se(row.standard_error, digits)
+
+
+def _se(value: Any, digits: int = 1) -> str:
+    return f"SE {format_number(value, digits)}" if pd.notna(value) else ""
 
 
 def _statistic_cell(row: Any) -> Cell:
@@ -78,7 +79,11 @@ def _statistic_cell(row: Any) -> Cell:
         published = format_interval(row.published_low, row.published_high, 0)
     error = format_interval(row.low, row.high, digits) or _error_line(row, digits)
     if pd.notna(row.cross_validated):
-        error = _lines(error, f"cross-validated {format_number(row.cross_validated, digits)}")
+        margin = ""
+        if pd.notna(row.cross_validated_error):
+            margin = f" (SE {format_number(row.cross_validated_error, digits)})"
+        value = f"cross-validated {format_number(row.cross_validated, digits)}{margin}"
+        error = _lines(error, value)
     if not published:
         return number_cell(row.reproduced, digits, error)
     change = format_number(row.difference, digits)
@@ -107,48 +112,26 @@ def _statistics_note(frame: pd.DataFrame) -> str:
     ceiling = (frame["model"] == PEOPLE) & (frame["experiment"] == "table1")
     note = "Below a value: its 95% interval or standard error"
     note += ", the paper's value, the difference to it or to a range read off a graph" * published
-    note += ", SD and best run of the paper's runs" * runs + "."
+    note += ", SD and best run of the paper's runs" * runs + "." + units_note(frame)
     return note + f" {CROSS_VALIDATED_NOTE}" * halves + f" {CEILING_NOTE}" * bool(ceiling.any())
 
 
-def _with_margins(frame: pd.DataFrame, tables: Tables) -> pd.DataFrame:
-    """Half-widths of 95% intervals of accuracies that are means over items."""
-    items = tables.get("item_accuracies", pd.DataFrame())
-    errors = {} if items.empty else accuracy_errors(items)
-    keys = zip(frame["model"], frame["complexity"], strict=True)
-    frame = frame.assign(margin=[1.96 * errors.get(key, np.nan) for key in keys])
+def units_note(frame: pd.DataFrame) -> str:
+    """A sentence that says what standard errors and intervals are over; empty where unknown."""
+    units = frame["unit"][frame["unit"].notna() & (frame["unit"] != "")].unique()
+    return f" SE and interval: over {' or '.join(units)}." if len(units) else ""
+
+
+def _known_groups(frame: pd.DataFrame, tables: Tables) -> pd.DataFrame:
+    """Accuracies by complexity, of kinds of queries that there are."""
     return frame[frame["complexity"].isin(frame.loc[frame["accuracy"].notna(), "complexity"])]
-
-
-def accuracy_errors(items: pd.DataFrame) -> dict[tuple[str, str], float]:
-    """Standard errors of mean accuracies over items, by model and complexity."""
-    n = items["n"].astype(float) + 4  # Agresti and Coull's correction, for 0% and 100%
-    p = (items["accuracy"] / 100 * (n - 4) + 2) / n
-    items = items.assign(variance=p * (1 - p) / n)
-    members = {
-        "all": items,
-        "simple": items[items["complexity"] == "simple"],
-        "complex": items[items["complexity"] == "complex"],
-        "long_output": items[items["long_output"].fillna(False).astype(bool)],
-    }
-    return {
-        (str(model), name): 100 * float(np.sqrt(of["variance"].sum())) / len(of)
-        for name, rows in members.items()
-        for model, of in rows.groupby("model")
-    }
-
-
-def _accuracy_cell(row: Any) -> Cell:
-    margin = "" if pd.isna(row.margin) else f"± {format_number(row.margin)}"
-    return number_cell(row.accuracy, 1, margin)
 
 
 def _pattern_cell(row: Any) -> Cell:
     if pd.isna(row.n) or not row.n:
         return number_cell(row.percent)
-    low, high = proportion_confint(int(row.count), int(row.n), method="wilson")
-    interval = format_interval(100 * low, 100 * high, 0)
-    return number_cell(row.percent, 1, f"{row.count:,} of {row.n:,}\n{interval}")
+    interval = format_interval(row.low, row.high, 0)
+    return number_cell(row.percent, 1, _lines(f"{row.count:,} of {row.n:,}", interval))
 
 
 def _patterns(task: str, title: str, note: str) -> TableSpec:
@@ -158,7 +141,7 @@ def _patterns(task: str, title: str, note: str) -> TableSpec:
 
     return TableSpec(
         title,
-        note + " Below: count and 95% interval.",
+        lambda frame: f"{note} Below: count and 95% interval.{units_note(frame)}",
         "response_patterns",
         _pattern_cell,
         column=lambda row: f"{PATTERN_LABELS.get(row.pattern, label(row.pattern))} (%)",
@@ -199,10 +182,8 @@ def _curve_rows(frame: pd.DataFrame, tables: Tables) -> pd.DataFrame:
 
 
 def _log_likelihood_cell(row: Any) -> Cell:
-    error = _error_line(row) if hasattr(row, "standard_error") else ""
-    return number_cell(
-        row.log_likelihood, 1, _lines(error, f"of {format_number(row.responses, 0)}")
-    )
+    n = f"of {format_number(row.responses, 0)}"
+    return number_cell(row.log_likelihood, 1, _lines(_error_line(row), n))
 
 
 def _total_likelihood_cell(row: Any) -> Cell:
@@ -214,17 +195,25 @@ def _total_likelihood_cell(row: Any) -> Cell:
 def _likelihoods(task: str, title: str) -> TableSpec:
     return TableSpec(
         title,
-        "Nats; closer to 0 is better. SE: of the sum over participants or, where they are unknown, "
-        "over responses within queries. SD: over repeats with random orders and remappings. The "
-        f"lapse rate is fitted to these responses. {CROSS_VALIDATED_NOTE}"
-        + " Over the allowed outputs of each trial (published: over all)."
-        * (task == "probes"),
+        lambda frame: (
+            "Nats; closer to 0 is better. SD: over repeats with random orders and remappings. The "
+            "lapse rate is fitted to these responses; below it the 95% interval of a bootstrap."
+            f"{units_note(frame)} {CROSS_VALIDATED_NOTE}"
+            + " Over the allowed outputs of each trial (published: over all)."
+            * (task == "probes")
+        ),
         "likelihoods",
         cells={
             "Log-likelihood": _total_likelihood_cell,
-            "Per symbol": lambda row: number_cell(row.log_likelihood / row.symbols, 3),
-            CROSS_VALIDATED: lambda row: number_cell(row.cross_validated),
-            "Lapse rate": lambda row: number_cell(row.p_lapse, 2),
+            "Per symbol": lambda row: number_cell(
+                row.log_likelihood / row.symbols, 3, _se(row.standard_error / row.symbols, 3)
+            ),
+            CROSS_VALIDATED: lambda row: number_cell(
+                row.cross_validated, 1, _se(row.cross_validated_error)
+            ),
+            "Lapse rate": lambda row: number_cell(
+                row.p_lapse, 2, format_interval(row.p_lapse_low, row.p_lapse_high, 2)
+            ),
             "Responses": lambda row: number_cell(
                 row.responses, 0, f"{format_number(row.symbols, 0)} symbols"
             ),
@@ -238,7 +227,8 @@ def _likelihoods(task: str, title: str) -> TableSpec:
 def _likelihood_details(title: str, table: str, rows: Mapping[str, str]) -> TableSpec:
     return TableSpec(
         title,
-        "Nats; closer to 0 is better. SE: standard error of the sum.",
+        "Nats; closer to 0 is better. SE: standard error of the sum"
+        + (", over the responses of the participant." if "participant" in rows else "."),
         table,
         _log_likelihood_cell,
         rows={**rows, "task_label": "Task"},
@@ -304,13 +294,19 @@ TABLE_SPECS: dict[str, tuple[TableSpec, ...]] = {
         TableSpec(
             "Exact matches",
             lambda frame: (
-                "Percent of queries with an exact greedy response; below it the SD over n episodes."
+                "Percent of queries with an exact greedy response; below it its 95% interval and "
+                "the SD over n episodes."
                 + " Held-out rules: of a form that no training episode has."
                 * ("novel_rules" in set(frame["task"]))
             ),
             "accuracies",
             lambda row: number_cell(
-                row.mean, 1, f"SD {format_number(row.sd)}, n {format_number(row.n, 0)}"
+                row.mean,
+                1,
+                _lines(
+                    format_interval(row.low, row.high),
+                    f"SD {format_number(row.sd)}, n {format_number(row.n, 0)}",
+                ),
             ),
             column=lambda row: f"{label(row.task)}: {label(row.kind)}".capitalize(),
         ),
@@ -319,14 +315,15 @@ TABLE_SPECS: dict[str, tuple[TableSpec, ...]] = {
         TableSpec(
             "Correct responses",
             lambda frame: (
-                "Percent of correct responses, mean over queries, and margin of its 95% interval."
+                "Percent of correct responses, mean over queries, and its 95% interval."
+                + units_note(frame)
                 + " Long output: six symbols or more." * ("long_output" in set(frame["complexity"]))
             ),
             "accuracy_by_complexity",
-            _accuracy_cell,
+            lambda row: number_cell(row.accuracy, 1, format_interval(row.low, row.high)),
             column=lambda row: label(row.complexity).capitalize(),
             task="few_shot",
-            prepare=_with_margins,
+            prepare=_known_groups,
         ),
         TableSpec(
             "Item correlation with people",
@@ -336,7 +333,11 @@ TABLE_SPECS: dict[str, tuple[TableSpec, ...]] = {
             cells={
                 "r": lambda row: number_cell(row.r, 3, format_interval(row.low, row.high, 2)),
                 "p": lambda row: Cell(format_p(row.p), number_cell(row.p).key),
-                "Noise ceiling": lambda row: number_cell(row.noise_ceiling, 2),
+                "Noise ceiling": lambda row: number_cell(
+                    row.noise_ceiling,
+                    2,
+                    format_interval(row.noise_ceiling_low, row.noise_ceiling_high, 2),
+                ),
             },
             task="few_shot",
         ),
@@ -349,9 +350,13 @@ TABLE_SPECS: dict[str, tuple[TableSpec, ...]] = {
     "by_query": (
         TableSpec(
             "Correct responses by query",
-            "Percent of correct responses.",
+            "Percent of correct responses; below it their number and the 95% interval.",
             "item_accuracies",
-            lambda row: number_cell(row.accuracy, 1, f"of {format_number(row.n, 0)}"),
+            lambda row: number_cell(
+                row.accuracy,
+                1,
+                _lines(f"of {format_number(row.n, 0)}", format_interval(row.low, row.high, 0)),
+            ),
             rows={"query": "Query", "kind": "Kind", "item": "Item"},
             task="few_shot",
             prepare=_query_rows,

@@ -5,10 +5,10 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
-from statsmodels.stats.proportion import proportion_confint
 
 from biml.episodes.registry import EPISODE_TYPES, episode_type
 from biml.evaluation.accuracy import max_response_length
+from biml.evaluation.intervals import wilson_interval
 from biml.evaluation.network import teacher_forced_exact_match
 from biml.networks.checkpoint import load_model
 from biml.report.schemas import TABLES
@@ -114,17 +114,29 @@ def _over_seeds(networks: pd.DataFrame) -> dict[str, object]:
         margin = student_t.ppf(0.975, k - 1) * sd / k**0.5
         low, high = max(0.0, mean - margin), min(100.0, mean + margin)
     else:
-        share, n = mean / 100, first["n"]
-        low, high = (100 * end for end in proportion_confint(share * n, n, method="wilson"))
+        low, high = wilson_interval(mean / 100, first["n"])
     return first | {"networks": k, "error_rate": mean, "sd": sd, "low": low, "high": high}
 
 
 def _with_ratios(rows: pd.DataFrame) -> pd.DataFrame:
-    """Add the error rates of basic seq2seq models over those of models with study examples."""
+    """Add the error rates of basic seq2seq models over those of models with study examples.
+
+    With a 95% interval by the method of variance estimates recovery for logarithms (Zou & Donner
+    2008), from the intervals of both; where one of the rates is zero, from their ends.
+    """
     uses_study = rows["trained_on"].map(lambda name: EPISODE_TYPES[name].uses_study)
     keys = ["architecture", "task", "kind"]
     standard = rows[uses_study & ~rows["trained_on"].str.contains("+", regex=False)]
-    reference = standard.set_index(keys)["error_rate"].reindex(pd.MultiIndex.from_frame(rows[keys]))
+    names = ["error_rate", "low", "high"]
+    reference = standard.set_index(keys)[names].reindex(pd.MultiIndex.from_frame(rows[keys]))
+    a, a_low, a_high = rows[names].to_numpy(float).T
+    b, b_low, b_high = reference.to_numpy(float).T
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = rows["error_rate"].to_numpy(float) / reference.to_numpy(float)
-    return rows.assign(ratio=np.where(uses_study, np.nan, ratio))
+        ratio = a / b
+        down = np.hypot(np.log(a / a_low), np.log(b_high / b))
+        up = np.hypot(np.log(a_high / a), np.log(b / b_low))
+        no_error = (a == 0) | (b == 0)
+        low = np.where(no_error, a_low / b_high, ratio * np.exp(-down))
+        high = np.where(no_error, a_high / b_low, ratio * np.exp(up))
+    ends = {"ratio": ratio, "ratio_low": low, "ratio_high": high}
+    return rows.assign(**{name: np.where(uses_study, np.nan, of) for name, of in ends.items()})

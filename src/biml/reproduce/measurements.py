@@ -39,6 +39,7 @@ from biml.evaluation.likelihood import (
     ScoredResponse,
     cross_validate,
     fit_lapse,
+    lapse_interval,
     likelihood,
     score_responses,
     token_scores,
@@ -112,7 +113,7 @@ def _measures(name: str, version: int, task: str, amount: str, cost: float) -> A
     return register
 
 
-@_measures("few_shot_likelihood", 5, FEW_SHOT, "few_shot_repeats", cost=13)
+@_measures("few_shot_likelihood", 6, FEW_SHOT, "few_shot_repeats", cost=13)
 def few_shot_likelihood(context: MeasurementContext) -> Tables:
     """Likelihood of people's few-shot responses."""
     symbols = task_symbols(context, FEW_SHOT)
@@ -128,7 +129,7 @@ def few_shot_likelihood(context: MeasurementContext) -> Tables:
     return _likelihood_tables(context, FEW_SHOT, {"": scored}, within_sample, candidates)
 
 
-@_measures("open_ended_likelihood", 6, OPEN_ENDED, "open_ended_repeats", cost=70)
+@_measures("open_ended_likelihood", 7, OPEN_ENDED, "open_ended_repeats", cost=70)
 def open_ended_likelihood(context: MeasurementContext) -> Tables:
     """Likelihood of each response set, by the model whose training held its participant out."""
     scored_by_fold: dict[str, list[ScoredResponse]] = {}
@@ -143,7 +144,7 @@ def open_ended_likelihood(context: MeasurementContext) -> Tables:
     return _likelihood_tables(context, OPEN_ENDED, scored_by_fold, within_sample)
 
 
-@_measures("probe_likelihood", 5, PROBES, "few_shot_repeats", cost=10)
+@_measures("probe_likelihood", 6, PROBES, "few_shot_repeats", cost=10)
 def probe_likelihood(context: MeasurementContext) -> Tables:
     """Likelihood of people's responses to the probe trials, over the allowed outputs."""
     evaluation = _evaluation_set(context, PROBES)
@@ -204,7 +205,14 @@ def _likelihood_tables(
     best = fit_lapse(token_scores(every), grid)
     groups = scored_by_fold if len(scored_by_fold) == 1 else {**scored_by_fold, "all": every}
     name = context.model.name
-    cross_validated = cross_validate(candidates or [every], grid)
+    held_out, held_out_error = cross_validate(candidates or [every], grid)
+    low, high = lapse_interval(every, grid)
+    fitted = {
+        "cross_validated": held_out,
+        "cross_validated_error": held_out_error,
+        "p_lapse_low": low,
+        "p_lapse_high": high,
+    }
     rows = [
         {
             "model": name,
@@ -218,7 +226,8 @@ def _likelihood_tables(
             "responses": len(scored),
             "within_sample": within_sample,
             "standard_error": result.standard_error,
-            "cross_validated": cross_validated if len(scored) == len(every) else None,
+            "unit": result.unit,
+            **(fitted if len(scored) == len(every) else {}),
         }
         for fold, scored in groups.items()
         for result in [with_standard_error(likelihood(token_scores(scored), best.p_lapse), scored)]
@@ -259,7 +268,9 @@ def exact_match_accuracy(
         rate = accuracy(episodes, exact, in_study=kind == "study")
         if rate is not None:
             about = {"model": context.model.name, "task": task, "kind": kind}
-            rows.append({**about, "mean": rate.mean, "sd": rate.sd, "n": rate.n_episodes})
+            low, high = rate.interval
+            about |= {"mean": rate.mean, "sd": rate.sd, "n": rate.n_episodes}
+            rows.append({**about, "low": low, "high": high})
     return {"accuracies": pd.DataFrame(rows)}
 
 
@@ -328,7 +339,7 @@ def merge_tables(parts: Iterable[Tables]) -> Tables:
 
 
 MEASUREMENTS[REGISTERED] = Measurement(
-    *(REGISTERED, "registered episode types", 1, registered_results, "", "episodes", 5),
+    *(REGISTERED, "registered episode types", 2, registered_results, "", "episodes", 5),
     data=(REGISTERED,),
 )
 
@@ -339,5 +350,5 @@ for _name, _summary, _type, _cost, _task, _data in (
 ):
     _run = partial(exact_match_accuracy, _type)
     MEASUREMENTS[_name] = Measurement(
-        _name, _summary, 4, _run, _type, "episodes", _cost, _task, _data
+        _name, _summary, 5, _run, _type, "episodes", _cost, _task, _data
     )

@@ -13,13 +13,12 @@ from itertools import groupby
 from typing import Any
 
 import pandas as pd
-from statsmodels.stats.proportion import proportion_confint
 
 from biml.episodes.data_use import FITTED, TRAINED, USES
 from biml.episodes.episode_type import FEW_SHOT
-from biml.evaluation.accuracy import Z_95, mean_interval
+from biml.evaluation.accuracy import EPISODES
+from biml.evaluation.intervals import Z_95
 from biml.report.schemas import PEOPLE, TABLES
-from biml.report.tables import accuracy_errors
 
 ORACLE = "symbolic (oracle)"
 
@@ -117,7 +116,7 @@ def _rows(
         names = {"experiment": where["experiment"], "statistic": where["statistic"]}
         estimate: dict[str, Any] = {"spared": USES}
         if found is not None:
-            estimate = _estimate(where["column"], found, tables)
+            estimate = _estimate(where["column"], found)
         difference = None
         # The difference of two p-values says nothing.
         if found is not None and where["column"] != "p":
@@ -156,40 +155,42 @@ def _reproduced(
     return None if found else rows.iloc[0]
 
 
-def _estimate(column: str, row: pd.Series, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    """The value in a column of a row of results, with its standard error and 95% interval."""
-    value, error = float(row[column]), None
-    ends: tuple[float, float] | None = None
-    if column == "accuracy" and "item_accuracies" in tables:
-        error = accuracy_errors(tables["item_accuracies"]).get((row["model"], row["complexity"]))
-    elif column == "mean":
-        error = row["sd"] / row["n"] ** 0.5
-        ends = mean_interval(value, row["sd"], row["n"])
-    elif column == "log_likelihood":
-        error = row["standard_error"]
+def _estimate(column: str, row: pd.Series) -> dict[str, Any]:
+    """The value in a column of a row of results, with its standard error and 95% interval.
+
+    A p-value has none.
+    """
+    value, error = float(row[column]), row.get("standard_error")
+    prefix = f"{column}_" if column in ("ratio", "p_lapse") else ""
+    low, high, unit = row.get(f"{prefix}low"), row.get(f"{prefix}high"), row.get("unit")
+    if column in ("p", "p_lapse"):
+        error = None
+    if column == "p":
+        low = high = None
+    if column == "mean":
+        error, unit = row["sd"] / row["n"] ** 0.5, EPISODES
     elif column == "percent":
         error = (value * (100 - value) / row["n"]) ** 0.5
-        low, high = proportion_confint(row["count"], row["n"], method="wilson")
-        ends = (100 * low, 100 * high)
     elif column in ("r", "error_rate"):
-        error, ends = (row["high"] - row["low"]) / 3.92, (row["low"], row["high"])
-    if ends is None and error:  # no spread says nothing of the uncertainty
-        ends = (value - Z_95 * error, value + Z_95 * error)
-        if column == "accuracy":
-            ends = (max(ends[0], 0.0), min(ends[1], 100.0))
-    low, high = ends or (None, None)
+        error = (high - low) / (2 * Z_95)
+    elif column == "log_likelihood" and error:  # no spread says nothing of the uncertainty
+        low, high = value - Z_95 * error, value + Z_95 * error
+    if column == "error_rate":
+        unit = "seeds" if row["sd"] > 0 else "test items"
     estimate: dict[str, Any] = {
         "reproduced": value,
         "standard_error": error,
         "low": low,
         "high": high,
+        "unit": unit,
     }
     if column == "log_likelihood":
-        estimate["cross_validated"] = row.get("cross_validated")
+        for name in ("cross_validated", "cross_validated_error"):
+            estimate[name] = row.get(name)
     if column in ("r", "p"):
         estimate["uncertain"] = not row["high"] - row["low"] <= MAX_WIDTH_OF_R
-    elif column == "percent" and ends is not None:
-        estimate["uncertain"] = ends[1] - ends[0] > MAX_WIDTH_OF_PERCENT
+    elif column == "percent":
+        estimate["uncertain"] = high - low > MAX_WIDTH_OF_PERCENT
     # The models of folds were not trained on the participants that they are scored on.
     within_sample = row.get("within_sample")
     held_out = pd.notna(within_sample) and not within_sample

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.proportion import proportion_confint
 
 from biml import plugins
 from biml.analysis import few_shot, open_ended, probes
@@ -26,8 +25,15 @@ from biml.episodes.datasets import matches_published_spec
 from biml.episodes.episode_type import FEW_SHOT, OPEN_ENDED, PROBES
 from biml.episodes.registry import EPISODE_TYPES
 from biml.errors import BimlError
-from biml.evaluation.accuracy import Z_95, mean_interval
+from biml.evaluation.accuracy import EPISODES
 from biml.evaluation.cards import training_segments
+from biml.evaluation.intervals import (
+    PARTICIPANTS,
+    Z_95,
+    percent_interval,
+    standard_error_of_sum,
+    unit_of,
+)
 from biml.grammar import GOLD
 from biml.paths import DataFolders
 from biml.report.results import Exclusion
@@ -39,7 +45,7 @@ from biml.reproduce.measurements import MEASUREMENTS, concat, merge_tables
 from biml.reproduce.models import EvaluatedModel
 from biml.reproduce.published import ORACLE, compare_with_published
 
-ANALYSIS_VERSION = 8
+ANALYSIS_VERSION = 9
 """Raised whenever the cached analysis gives other tables than before."""
 
 RESAMPLES, QUICK_RESAMPLES = 10_000, 1_000
@@ -161,8 +167,7 @@ def _type_statistics(tables: Tables) -> Iterator[pd.DataFrame]:
         if name == "accuracies":
             rows["statistic"] = rows["task"] + ": greedy, " + rows["kind"] + " queries (%)"
             rows["standard_error"] = rows["sd"] / rows["n"] ** 0.5
-            spread = zip(rows["mean"], rows["sd"], rows["n"], strict=True)
-            rows[["low", "high"]] = [mean_interval(*row) for row in spread]
+            rows["unit"] = EPISODES
         rows = rows.iloc[pd.factorize(rows["statistic"])[0].argsort(kind="stable")]
         yield rows
 
@@ -179,7 +184,12 @@ def _empirical_ceiling(people: pd.DataFrame) -> pd.DataFrame:
     counts = people.groupby("item")["response"].value_counts()
     shares = counts / counts.groupby(level="item").transform("sum")
     total = float((counts * np.log(shares)).sum())
-    return pd.DataFrame([{"model": PEOPLE, "task": FEW_SHOT, "fold": "", "log_likelihood": total}])
+    keys = zip(people["item"], people["response"], strict=True)
+    values = [float(np.log(shares[key])) for key in keys]
+    names = people["participant"].tolist(), people["item"].tolist()
+    error, unit = standard_error_of_sum(values, *names), unit_of(names[0])
+    row = {"model": PEOPLE, "task": FEW_SHOT, "fold": "", "log_likelihood": total}
+    return pd.DataFrame([row | {"standard_error": error, "unit": unit}])
 
 
 def _learning_curves(models: Sequence[EvaluatedModel]) -> pd.DataFrame:
@@ -322,6 +332,15 @@ def few_shot_tables(
     means = few_shot.accuracy_by_complexity(responses, grammar)
     names = ["all", "simple", "complex", "long_output"]
     errors = few_shot.error_rates(responses, grammar)
+    accuracies = means.melt("model", names, "complexity", "accuracy")
+    spread = few_shot.accuracy_errors(responses, grammar)
+    accuracies = accuracies.merge(
+        spread.melt(["model", "unit"], names, "complexity", "standard_error")
+    )
+    accuracies[["low", "high"]] = [
+        percent_interval(*row)
+        for row in accuracies[["accuracy", "standard_error"]].to_numpy(float, na_value=np.nan)
+    ]
     tables = {
         "responses": responses,
         "item_accuracies": items.assign(
@@ -329,7 +348,7 @@ def few_shot_tables(
             long_output=items["outputs"] >= few_shot.LONG_OUTPUT,
             n=items["responses"],
         ),
-        "accuracy_by_complexity": means.melt("model", names, "complexity", "accuracy"),
+        "accuracy_by_complexity": accuracies,
         "response_patterns": concat(
             [
                 _pattern_table(errors, FEW_SHOT, "one_to_one", "errors"),
@@ -347,8 +366,11 @@ def few_shot_tables(
 def open_ended_tables(responses: pd.DataFrame) -> Tables:
     """Patterns in the response sets of people and models in the open-ended task."""
     rates = open_ended.pattern_rates(responses)
+    is_sample = rates["model"] != PEOPLE
+    unit = is_sample.map({True: "response sets", False: PARTICIPANTS})
     patterns = [
-        _pattern_table(rates, OPEN_ENDED, name, "response_sets") for name in open_ended.PATTERNS
+        _pattern_table(rates.assign(unit=unit), OPEN_ENDED, name, "response_sets")
+        for name in open_ended.PATTERNS
     ]
     return {"responses": responses, "response_patterns": concat(patterns)}
 
@@ -357,7 +379,6 @@ def probe_tables(responses: pd.DataFrame) -> Tables:
     """Consistency with inductive biases of people and models in the probe trials."""
     rates = probes.consistency_rates(responses)
     cells = probes.mutual_exclusivity(responses)
-    low, high = proportion_confint(cells["consistent"], cells["responses"], method="wilson")
     return {
         "responses": responses,
         "response_patterns": rates.assign(
@@ -366,7 +387,7 @@ def probe_tables(responses: pd.DataFrame) -> Tables:
             count=rates["consistent"],
             n=rates["responses"],
         ),
-        "mutual_exclusivity": cells.assign(low=100 * low, high=100 * high, n=cells["responses"]),
+        "mutual_exclusivity": cells.assign(n=cells["responses"]),
         "exclusivity_regression": concat(
             probes.mutual_exclusivity_regression(
                 rows,
@@ -388,5 +409,8 @@ def _pattern_table(counts: pd.DataFrame, task: str, pattern: str, n: str) -> pd.
             "count": counts[pattern],
             "n": counts[n],
             "percent": percent(counts[pattern], counts[n]),
+            "low": counts[f"{pattern}_low"],
+            "high": counts[f"{pattern}_high"],
+            "unit": counts["unit"],
         }
     )
