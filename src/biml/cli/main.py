@@ -38,6 +38,8 @@ COMMANDS = {
     "models": "List the pretrained models, or show the card of one.",
     "reproduce": "Reproduce the paper's results and write a report.",
     "report": "Make the page and figures of a results folder again from its tables.",
+    "logs": "Show the log of a language model as a page: prompts, answers, responses, errors.",
+    "rescore": "Score the answers in a language model's log again, without asking the model.",
     "experiment": "Run experiments with people in the browser; follow, simulate and export them.",
     "play": "Open a page in the browser to teach models some words and see what they respond.",
 }
@@ -48,6 +50,7 @@ _MODULES = {
     "episode-types": "data",
     "export": "models",
     "report": "reproduce",
+    "rescore": "logs",
 }
 """Modules of commands that have none of their own.
 

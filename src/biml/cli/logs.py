@@ -1,0 +1,158 @@
+"""`biml logs` and `biml rescore`: the log of a language model as a page, and scored again."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from biml.cli import count
+from biml.errors import BimlError, UsageError, unknown_name
+from biml.io import atomic_write, check_writable
+
+if TYPE_CHECKING:
+    from biml.llm.log import Record
+    from biml.llm.outcomes import TaskOutcomes
+
+MAX_LISTED = 20
+"""Changed answers that `biml rescore` prints."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `biml logs`."""
+    _add_log(parser)
+    option = parser.add_argument
+    option("--out", type=Path, metavar="FILE.html", help="the page (default: LOG with .html)")
+    option("--task", metavar="TYPE", help="only the questions of this episode type")
+    option("--outcome", metavar="NAME", help="only questions with this outcome, such as wrong")
+    help = "questions of each task and outcome on the page (%(default)s); all are counted"
+    option("--max_records", type=int, default=50, metavar="N", help=help)
+
+
+def configure_rescore(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `biml rescore`."""
+    _add_log(parser)
+    option = parser.add_argument
+    help = "the log with the new scores (default: LOG-rescored.jsonl)"
+    option("--out", type=Path, metavar="FILE.jsonl", help=help)
+    help = "write what changed as JSON; a missing folder is made"
+    option("--json", type=Path, metavar="FILE", help=help)
+
+
+def _add_log(parser: argparse.ArgumentParser) -> None:
+    help = "log of a language model (.jsonl), as `biml eval` and `biml reproduce` write it"
+    parser.add_argument("log", type=Path, metavar="LOG", help=help)
+
+
+def _read(path: Path) -> "list[Record]":
+    from biml.llm.log import read_log
+
+    if records := read_log(path):
+        return records
+    raise BimlError(f"{path}: there is no question in it; give the log of a run with answers")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run `biml logs`."""
+    from biml.llm.outcomes import OUTCOMES, outcome, summarize
+    from biml.report.log_page import log_page
+
+    if args.max_records < 1:
+        raise UsageError(f"--max_records is {args.max_records}, but must be at least 1")
+    if args.outcome is not None and args.outcome not in OUTCOMES:
+        raise unknown_name("outcome", args.outcome, OUTCOMES, "--outcome")
+    out = args.out or args.log.with_suffix(".html")
+    if out.resolve() == args.log.resolve():
+        raise UsageError(f"--out {out} is the log itself; name another file")
+    check_writable(out)
+    records = _read(args.log)
+    tasks = dict.fromkeys(one.task for one in records)
+    if args.task is not None and args.task not in tasks:
+        raise unknown_name("task of this log", args.task, filter(None, tasks), "--task")
+    records = [
+        one
+        for one in records
+        if args.task in (None, one.task) and args.outcome in (None, outcome(one))
+    ]
+    if not records:
+        raise UsageError(f"{args.log}: no question of {args.task} has the outcome {args.outcome}")
+    models = ", ".join(dict.fromkeys(one.model for one in records))
+    page = log_page(records, f"Log of {models}", max_records=args.max_records)
+    with atomic_write(out) as file:
+        file.write(page.encode())
+    print_outcomes(summarize(records), "Outcomes")
+    print(f"Log: {out} ({count(len(records), 'question')})")
+
+
+def print_outcomes(rows: "Sequence[TaskOutcomes]", title: str) -> None:
+    """Print a line for each task and kind of question, and below it the kinds of error."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from biml.llm.answers import ERROR_KINDS
+    from biml.report.log_page import summary_cells
+
+    console = Console(highlight=False)
+    console.print("95% intervals in brackets, over answers.", style="dim")
+    for model in dict.fromkeys((row.model, row.template, row.template_hash) for row in rows):
+        name = "{} (prompt {}, {})".format(*model)
+        table = Table(
+            title=Text(f"{title}: {name}"), title_justify="left", box=None, pad_edge=False
+        )
+        table.add_column("task", overflow="fold")
+        table.add_column("question")
+        for head in ("n", "right (%)", "no sequence (%)", "tokens in + out", "seconds"):
+            table.add_column(head, justify="right")
+        for row in rows:
+            if (row.model, row.template, row.template_hash) == model:
+                table.add_row(*map(Text, summary_cells(row)))
+                kinds = {name: row.counts[name] for name in ERROR_KINDS if row.counts[name]}
+                if kinds:
+                    texts = ", ".join(f"{name}: {n:,}" for name, n in kinds.items())
+                    table.add_row(Text(f"  {texts}", "dim"))
+        console.print(table)
+        console.print()
+
+
+def run_rescore(args: argparse.Namespace) -> None:
+    """Run `biml rescore`."""
+    from biml.llm.outcomes import outcome, rescore
+
+    out = args.out or args.log.with_name(f"{args.log.stem}-rescored{args.log.suffix}")
+    if out.resolve() == args.log.resolve():
+        raise UsageError(f"--out {out} is the log itself, which stays as it is; name another file")
+    for path in filter(None, (out, args.json)):
+        check_writable(path)
+    found = rescore(_read(args.log))
+    with atomic_write(out) as file:
+        for one in found.records:
+            file.write(f"{json.dumps(asdict(one), ensure_ascii=False)}\n".encode())
+    print_outcomes(found.before, "Before")
+    if found.changed:
+        print_outcomes(found.after, "After")
+    for (old, new), n in sorted(found.transitions.items()):
+        same = " (another response)" if old == new else ""
+        print(f"{old} -> {new}{same}: {n:,}")
+    for number, before, after in found.changed[:MAX_LISTED]:
+        print(
+            f"  question {number}, {before.original_query!r}: {before.original_response!r} -> "
+            f"{after.original_response!r} ({outcome(before)} -> {outcome(after)})"
+        )
+    if len(found.changed) > MAX_LISTED:
+        print(f"  and {len(found.changed) - MAX_LISTED:,} more")
+    if args.json:
+        with atomic_write(args.json) as file:
+            file.write(f"{json.dumps(_as_json(found.changed), indent=2)}\n".encode())
+    changed = count(len(found.changed), "question")
+    print(f"Changed: {changed} of {len(found.records):,}. Log: {out}")
+
+
+def _as_json(changed: "Sequence[tuple[int, Record, Record]]") -> list[dict[str, object]]:
+    names = ("response", "original_response", "error", "correct")
+    return [
+        {"question": number, "key": old.key, "query": old.original_query}
+        | {name: [getattr(old, name), getattr(new, name)] for name in names}
+        for number, old, new in changed
+    ]
