@@ -59,17 +59,24 @@ def test_responses_of_one_participant_count_as_fewer_than_independent_ones() -> 
 
 
 def test_the_mean_accuracy_over_items_is_over_participants_where_they_are_known() -> None:
-    independent = few_shot.accuracy_errors(answers(5, known=False)).iloc[0]
+    def of_all(responses: pd.DataFrame) -> pd.Series:
+        return few_shot.accuracy_intervals(responses).set_index("complexity").loc["all"]
+
+    independent = of_all(answers(5, known=False))
     assert independent["unit"] == "responses within items"
     # Agresti and Coull: 6 of 9 in each of two items.
-    assert independent["all"] == pytest.approx(100 * (2 * (2 / 3 * 1 / 3 / 9)) ** 0.5 / 2)
-    clustered = few_shot.accuracy_errors(answers(5, known=True)).iloc[0]
+    assert independent["standard_error"] == pytest.approx(
+        100 * (2 * (2 / 3 * 1 / 3 / 9)) ** 0.5 / 2
+    )
+    clustered = of_all(answers(5, known=True))
     assert clustered["unit"] == "participants"
     # The standard error of the mean of five participants' scores: 0, 100, 100, 100, 100.
-    assert clustered["all"] == pytest.approx(np.std([0, 100, 100, 100, 100], ddof=1) / 5**0.5)
-    everyone = few_shot.accuracy_errors(answers(5, known=True)[lambda t: t["sample"] > 0]).iloc[0]
-    assert everyone["all"] == pytest.approx(mean_of_shares_error([4, 4], [4, 4]))
-    assert everyone["all"] > 0
+    assert clustered["standard_error"] == pytest.approx(
+        np.std([0, 100, 100, 100, 100], ddof=1) / 5**0.5
+    )
+    everyone = of_all(answers(5, known=True)[lambda table: table["sample"] > 0])
+    assert everyone["standard_error"] == pytest.approx(mean_of_shares_error([4, 4], [4, 4]))
+    assert everyone["standard_error"] > 0
 
 
 def test_every_row_of_the_few_shot_tables_has_an_interval() -> None:

@@ -26,6 +26,7 @@ from biml.errors import UsageError
 from biml.evaluation.intervals import (
     PARTICIPANTS,
     mean_of_shares_error,
+    percent_interval,
     standard_error_of_sum,
     unit_of,
 )
@@ -167,39 +168,41 @@ def _item_groups(items: pd.DataFrame) -> dict[str, pd.Series]:
     }
 
 
-def accuracy_errors(
+def accuracy_intervals(
     responses: pd.DataFrame, grammar: GrammarOrGrammars = GOLD, *, by: Sequence[str] = GROUP_KEYS
 ) -> pd.DataFrame:
-    """Standard errors of `accuracy_by_complexity`, for other people and the same items.
+    """`accuracy_by_complexity` in long form, with `standard_error` and 95% interval.
 
-    Over participants where all are known, else over responses within items, as is the column
-    `unit`.
+    A row has the `complexity`, the `accuracy`, and the `unit` that its error and the interval from
+    `low` to `high` are over: participants where all are known, else responses within items. Both
+    are for other people and the same items.
     """
     annotated = annotate_errors(responses, grammar)
     rows = []
     for key, of_group in annotated.groupby(list(by), sort=False, dropna=False):
         items = item_accuracy(of_group, grammar, by=())
-        people = of_group["participant"].fillna("").tolist()
-        row: dict[str, object] = dict(zip(by, key, strict=True))
+        unit = unit_of(of_group["participant"].fillna("").tolist())
         for name, member in _item_groups(items).items():
             chosen = items[member].set_index("item")
-            counted = of_group[of_group["item"].isin(chosen.index)]
-            row[name] = _mean_accuracy_error(counted, chosen)
-        rows.append(row | {"unit": unit_of(people)})
+            mean = error = float("nan")
+            if len(chosen):
+                counted = of_group[of_group["item"].isin(chosen.index)]
+                mean = float(chosen["accuracy"].mean())
+                error = _mean_accuracy_error(counted, chosen)
+            low, high = percent_interval(mean, error)
+            about = dict(zip(by, key, strict=True)) | {"complexity": name, "accuracy": mean}
+            rows.append(about | {"standard_error": error, "low": low, "high": high, "unit": unit})
     return pd.DataFrame(rows)
 
 
 def _mean_accuracy_error(responses: pd.DataFrame, items: pd.DataFrame) -> float:
-    """Standard error of the mean accuracy over items; missing (NaN) without any."""
-    if items.empty:
-        return float("nan")
+    """Standard error of the mean accuracy over items."""
     people = responses["participant"].fillna("").tolist()
-    share = responses["item"].map(items["accuracy"]) / 100
-    residuals = responses["correct"].to_numpy(float) - share.to_numpy(float)
+    share = responses["item"].map(items["accuracy"]).to_numpy(float) / 100
+    residuals = responses["correct"].to_numpy(float) - share
     weights = responses["item"].map(items["responses"]).to_numpy(float) * len(items)
     if unit_of(people) == PARTICIPANTS and (residuals != 0).any():
-        error = standard_error_of_sum((residuals / weights).tolist(), people, people)
-        return 100 * error
+        return 100 * standard_error_of_sum((residuals / weights).tolist(), people, people)
     return mean_of_shares_error(items["correct"].tolist(), items["responses"].tolist())
 
 

@@ -48,7 +48,7 @@ def share_intervals(
     for _, group in rows.groupby(list(by), sort=False, dropna=False):
         counted = group[group[among]] if among else group
         people = counted["participant"].fillna("").tolist()
-        found.append((*share_interval(counted[hit].to_numpy(bool), people), unit_of(people)))
+        found.append((*share_interval(counted[hit].astype(bool).tolist(), people), unit_of(people)))
     return pd.DataFrame(found, columns=["low", "high", "unit"])
 
 

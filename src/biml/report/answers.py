@@ -276,7 +276,7 @@ def _response_cell(rows: pd.DataFrame, palette: Palette, max_folded: int) -> Res
     # One more takes no more room than the line "1 more".
     visible = MAX_VISIBLE + 1 if len(counts) == MAX_VISIBLE + 1 else MAX_VISIBLE
     percent = 100 * float(rows["right"].mean()) if rows["known"].any() else None
-    interval = share_interval(rows["right"].to_numpy(bool), rows["participant"].tolist())
+    interval = share_interval(rows["right"].tolist(), rows["participant"].tolist())
     last = visible + max_folded
     n_hidden = sum(one.count for one in counts[last:])
     folded = counts[visible:last]

@@ -162,7 +162,9 @@ def _estimate(column: str, row: pd.Series) -> dict[str, Any]:
     """
     value, error = float(row[column]), row.get("standard_error")
     prefix = f"{column}_" if column in ("ratio", "p_lapse") else ""
-    low, high, unit = row.get(f"{prefix}low"), row.get(f"{prefix}high"), row.get("unit")
+    low: Any = row.get(f"{prefix}low")
+    high: Any = row.get(f"{prefix}high")
+    unit = row.get("unit")
     if column in ("p", "p_lapse"):
         error = None
     if column == "p":

@@ -30,7 +30,6 @@ from biml.evaluation.cards import training_segments
 from biml.evaluation.intervals import (
     PARTICIPANTS,
     Z_95,
-    percent_interval,
     standard_error_of_sum,
     unit_of,
 )
@@ -329,18 +328,7 @@ def few_shot_tables(
     """Accuracy, errors and item correlation of people and models in the few-shot task."""
     items = few_shot.item_accuracy(responses, grammar)
     queries = responses.drop_duplicates("item").set_index("item")["query"]
-    means = few_shot.accuracy_by_complexity(responses, grammar)
-    names = ["all", "simple", "complex", "long_output"]
     errors = few_shot.error_rates(responses, grammar)
-    accuracies = means.melt("model", names, "complexity", "accuracy")
-    spread = few_shot.accuracy_errors(responses, grammar)
-    accuracies = accuracies.merge(
-        spread.melt(["model", "unit"], names, "complexity", "standard_error")
-    )
-    accuracies[["low", "high"]] = [
-        percent_interval(*row)
-        for row in accuracies[["accuracy", "standard_error"]].to_numpy(float, na_value=np.nan)
-    ]
     tables = {
         "responses": responses,
         "item_accuracies": items.assign(
@@ -348,7 +336,7 @@ def few_shot_tables(
             long_output=items["outputs"] >= few_shot.LONG_OUTPUT,
             n=items["responses"],
         ),
-        "accuracy_by_complexity": accuracies,
+        "accuracy_by_complexity": few_shot.accuracy_intervals(responses, grammar),
         "response_patterns": concat(
             [
                 _pattern_table(errors, FEW_SHOT, "one_to_one", "errors"),
