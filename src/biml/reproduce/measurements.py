@@ -269,8 +269,8 @@ def exact_match_accuracy(
         if rate is not None:
             about = {"model": context.model.name, "task": task, "kind": kind}
             low, high = rate.interval
-            about |= {"mean": rate.mean, "sd": rate.sd, "n": rate.n_episodes}
-            rows.append({**about, "low": low, "high": high})
+            values = {"mean": rate.mean, "sd": rate.sd, "low": low, "high": high}
+            rows.append({**about, **values, "n": rate.n_episodes})
     return {"accuracies": pd.DataFrame(rows)}
 
 
