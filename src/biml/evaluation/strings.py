@@ -18,8 +18,8 @@ from biml.episodes.episode_type import gold_episode
 from biml.episodes.registry import has_fixed_names
 from biml.episodes.transforms import primitive_meanings, rename, symbols_used, undo_remapping
 from biml.errors import UsageError
-from biml.evaluation.accuracy import mean_interval, wilson_interval
 from biml.evaluation.api import Model
+from biml.evaluation.intervals import mean_interval, wilson_interval
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.readings import Readings, find_readings
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH
