@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -167,6 +168,17 @@ def test_a_simulation_repeats_with_its_seed(tmp_path: Path) -> None:
         payloads = [[a.payload for a in store.answers(p)] for p in store.participants()]
         texts.append(payloads)
     assert texts[0] == texts[1]
+
+
+def test_a_simulation_is_saved_whole_or_not_at_all(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "x.db", replace(read_design("few-shot"), participants=3))
+    store.create_participants(1, {"simulated": "oracle"})  # and then the process was ended
+    simulate(store, Oracle(), "oracle", 2)
+    with pytest.raises(UsageError, match="places"):
+        simulate(store, Oracle(), "oracle", 2)
+    assert [person.status for person in store.participants()] == ["finished", "finished"]
+    simulate(store, Oracle(), "oracle", 1)
+    assert len(store.participants()) == 3
 
 
 def test_models_never_mix_with_people(store: Store) -> None:

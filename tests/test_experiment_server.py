@@ -60,6 +60,7 @@ def test_a_port_in_use_is_an_error_before_anybody_is_let_in(capsys) -> None:
     output = capsys.readouterr()
     assert f"--port {port}" in output.err
     assert output.out == ""
+    assert not Path("experiment.db").exists()
 
 
 @pytest.mark.parametrize(
@@ -97,10 +98,11 @@ def test_a_server_of_postgresql_that_does_not_answer_is_named(capsys) -> None:
 
 
 @pytest.mark.parametrize("module", ["sqlalchemy", "uvicorn"])
-def test_without_the_extra_the_command_names_it(module: str) -> None:
+def test_without_the_extra_only_new_works_and_the_others_name_it(module: str) -> None:
     code = (
         f"import sys; sys.modules[{module!r}] = None\n"
-        "from biml.cli.main import main; sys.exit(main(['experiment', 'serve', 'few-shot']))"
+        "from biml.cli.main import main; assert main(['experiment', 'new', 'mine']) == 0\n"
+        "sys.exit(main(['experiment', 'serve', 'mine.toml']))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ended.returncode == 1

@@ -150,6 +150,7 @@ def test_two_missed_catch_trials_have_a_code_of_their_own() -> None:
             answer = {"response": [session.screen.pool[0]] * 6}
         session.answer(answer)
     assert (session.status, session.screen.code) == ("missed catch trials", "CATCH")
+    assert "finished" not in session.screen.text
 
 
 def test_who_declines_or_fails_the_quiz_is_done() -> None:

@@ -136,6 +136,22 @@ def test_impossible_requests_are_refused_with_what_is_wrong(
     assert named in response.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("content", "type", "named"),
+    [
+        ("{'study': []}", "application/json", "JSON"),
+        ("{}", "text/plain", "Content-Type"),
+        ("", "", "JSON"),
+    ],
+)
+def test_bodies_that_are_no_json_are_refused(
+    client: TestClient, content: str, type: str, named: str
+) -> None:
+    response = client.post("/api/respond", content=content, headers={"Content-Type": type})
+    assert response.status_code == 422
+    assert named in response.json()["detail"]
+
+
 def test_what_one_model_cannot_do_does_not_hinder_the_others(client: TestClient) -> None:
     many = [[f"w{i}", "RED"] for i in range(12)]
     small, _ = post(client, "respond", study=many, query="w1")

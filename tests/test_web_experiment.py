@@ -18,7 +18,8 @@ from biml.experiment.design_types import Codes
 from biml.experiment.store import StorageError, Store
 from biml.web.experiment_app import make_app
 from biml.web.researcher import right_answer
-from fakes.web import form_of, session_of
+from experiment_load import form_of
+from fakes.web import session_of
 
 DESIGN = replace(read_design("open-ended"), parameters=("PROLIFIC_PID", "STUDY_ID", "SESSION_ID"))
 
@@ -183,6 +184,23 @@ def test_a_form_of_somebody_else_is_refused(store: Store, person: Person) -> Non
     assert person.post("/answer", form).status_code == 403
     assert person.post("/answer", {**form, "form_token": other.token}).status_code == 403
     assert payloads(store) == []
+
+
+def test_participants_neither_see_nor_change_each_others_sessions(store: Store) -> None:
+    anna, berta = Person(store), Person(store)
+    anna.start(PROLIFIC_PID="p1")
+    berta.start(PROLIFIC_PID="p2")
+    berta.answer()
+    for person, screen, other in ((anna, 0, berta), (berta, 1, anna)):
+        assert f'name="screen" value="{screen}"' in person.get().text
+        form = {"form_token": other.token, "consent": "yes", "response": "RED"}
+        for number in "01":
+            assert person.post("/answer", {**form, "screen": number}).status_code == 403
+        name = f"biml_researcher_{DESIGN.digest[:12]}"
+        for value in (other.token, next(iter(other.browser.cookies.values()))):
+            person.browser.cookies.set(name, value)
+            assert person.get("/researcher/people").headers["location"] == "/researcher"
+    assert [person.answered for person in store.participants()] == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,11 @@
-"""A server of pages in a thread of the test's process, and a participant who answers there."""
+"""A server of pages in a thread of the test's process, and the session of a participant there."""
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import uvicorn
 
-from biml.experiment.screens import Screen
 from biml.experiment.session import Session
 from biml.experiment.store import Store
 from biml.web.security import App
@@ -37,26 +34,3 @@ def session_of(store: Store, index: int = -1) -> Session:
     person = store.participants()[index]
     answers = [answer.payload for answer in store.answers(person)]
     return Session.replay(store.design, person.seed, person.condition, answers)
-
-
-def form_of(screen: Screen, payload: dict[str, Any]) -> dict[str, str]:
-    """The fields of a form in which a browser sends an answer."""
-    fields = {"screen": str(screen.number)}
-    if payload.get("consent"):
-        fields["consent"] = "yes"
-    if "response" in payload:
-        fields["response"] = " ".join(payload["response"])
-    for number, response in enumerate(payload.get("responses", ())):
-        fields[f"response.{number}"] = " ".join(response)
-    for name, value in payload.get("answers", {}).items():
-        fields[f"answer.{name}"] = str(value)
-    return fields
-
-
-def wait_until(condition: Any, seconds: float = 60) -> Any:
-    """Call a condition until it is true; its value."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, "it has not become true"
-        time.sleep(0.02)
-    return value

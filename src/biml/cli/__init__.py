@@ -18,6 +18,18 @@ def add_data_dir(parser: Any) -> None:
     parser.add_argument("--data_dir", type=Path, metavar="FOLDER", help=help)
 
 
+def add_address(parser: Any, port: int) -> None:
+    """Add `--host ADDRESS` and `--port N` of a server."""
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="the network address to listen on; 0.0.0.0 lets other machines in "
+        "(default: %(default)s)",
+    )
+    help = "0 for any that is free (default: %(default)s)"
+    parser.add_argument("--port", type=int, default=port, help=help)
+
+
 def from_plugins(kind: str) -> str:
     """The end of a help text that lists the names of a kind that plugins have registered."""
     names = plugins.registered(kind)

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from biml.cli import count
-from biml.errors import UsageError
+from biml.cli import add_address, count
+from biml.errors import UsageError, check_extra
 from biml.progress import progress_bars
 
 DATABASE = "experiment.db"
@@ -14,15 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     serve = actions.add_parser("serve", help="let participants in")
     _add_design(serve)
-    serve.add_argument(
-        "--host",
-        default="127.0.0.1",
-        help="the network address to listen on; 0.0.0.0 lets other machines in "
-        "(default: %(default)s)",
-    )
-    serve.add_argument(
-        "--port", type=int, default=8000, help="0 for any that is free (default: %(default)s)"
-    )
+    add_address(serve, 8000)
     serve.add_argument(
         "--root_path",
         default="",
@@ -123,6 +115,8 @@ def run(args: argparse.Namespace) -> None:
         "status": _status,
         "withdraw": _withdraw,
     }
+    if args.action != "new":
+        check_extra("web", "experiments with people need", "sqlalchemy")
     actions[args.action](args)
 
 
@@ -153,10 +147,10 @@ def _simulate(args: argparse.Namespace) -> None:
     if args.p_lapse is not None and not 0 <= args.p_lapse <= 1:
         raise UsageError(f"--p_lapse is {args.p_lapse}, but must be from 0 to 1")
     design, model = read_design(args.design), load(args.model)
-    if design.participants is not None and args.participants > design.participants:
+    if design.places is not None and args.participants > design.places:
         raise UsageError(
-            f"--participants is {args.participants}, but {args.design} lets in "
-            f"{design.participants}; change one of them"
+            f"--participants is {args.participants}, but {args.design} lets in {design.places}; "
+            "change one of them"
         )
     p_lapse = model.card.get("p_lapse", 0.0) if args.p_lapse is None else args.p_lapse
     database = args.database or f"{design.name}-simulated.db"

@@ -2,7 +2,7 @@
 
 import argparse
 
-from biml.cli import add_data_dir, add_dir_model
+from biml.cli import add_address, add_data_dir, add_dir_model
 from biml.paths import DataFolders, resolve_model, strip_suffix
 
 DEFAULT_MODELS = ("net-BIML-top", "net-BIML-algebraic-top")
@@ -16,15 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="a model file or name, or a symbolic model such as oracle "
         f"(default: {' '.join(DEFAULT_MODELS)})",
     )
-    parser.add_argument(
-        "--host",
-        default="127.0.0.1",
-        help="the network address to listen on; 0.0.0.0 lets other machines in "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--port", type=int, default=8100, help="0 for any that is free (default: %(default)s)"
-    )
+    add_address(parser, 8100)
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     add_dir_model(parser, "folder of the models")
     add_data_dir(parser)
@@ -39,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     from biml.web.people import People
     from biml.web.play_api import Playground
     from biml.web.play_app import LOCAL_HOSTS, make_play_app
-    from biml.web.server import serve
+    from biml.web.server import ANY_HOST, address_of, listen, serve
 
     data = DataFolders(args.data_dir)
     models = {
@@ -48,14 +40,14 @@ def run(args: argparse.Namespace) -> None:
         )
         for name in dict.fromkeys(args.models or DEFAULT_MODELS)
     }
-    any_host = args.host in ("0.0.0.0", "::")
-    playground = Playground(models, People(data))
-    playground.warm_up()
-    app = make_play_app(playground, None if any_host else LOCAL_HOSTS | {args.host})
-
-    def announce(address: str) -> None:
+    with listen(args.host, args.port) as listening:
+        playground = Playground(models, People(data))
+        playground.warm_up()
+        app = make_play_app(
+            playground, None if args.host in ANY_HOST else LOCAL_HOSTS | {args.host}
+        )
+        address = address_of(listening, args.host)
         print(f"{', '.join(models)}: {address}/ (Ctrl-C ends the server)", flush=True)
         if args.open:
             webbrowser.open(address)
-
-    serve(app, args.host, args.port, announce)
+        serve(app, listening)

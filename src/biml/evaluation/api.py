@@ -228,8 +228,7 @@ class Model:
         """The `k` most probable responses per query, with the model's probabilities of them.
 
         The probabilities are exp(`log_prob`) of whole responses, not normalised over the `k`: what
-        is missing from 1 belongs to other responses (and those longer than `max_length`). Those
-        less probable than `least` are left out, which takes less time.
+        is missing from 1 belongs to others, longer than `max_length` or less probable than `least`.
         """
         request = self._request(study, query)
         # Several symbols of the model may be one `undefined_action`.

@@ -1,5 +1,4 @@
-"""Experiments with people: designs, sessions, the database, simulated participants, export."""
+"""Experiments with people: designs, sessions, the database, simulated participants, export.
 
-from biml.errors import check_extra
-
-check_extra("web", "experiments with people need", "sqlalchemy")
+The database (`store` and what uses it) needs the extra `web`.
+"""

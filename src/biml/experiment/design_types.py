@@ -182,6 +182,14 @@ class Design:
         return replace(self, stages=stages, queries=queries)
 
     @property
+    def places(self) -> int | None:
+        """How many participants are let in; None for no limit."""
+        quotas = [condition.quota for condition in self.conditions]
+        if self.participants is None and quotas and None not in quotas:
+            return sum(quota or 0 for quota in quotas)
+        return self.participants
+
+    @property
     def symbols(self) -> tuple[str, ...]:
         """The canonical symbols, in order of mention; of an open-ended design its colours."""
         if self.task == OPEN_ENDED:

@@ -146,12 +146,16 @@ class Session:
 
     def _end_screen(self) -> Screen:
         codes = self.design.codes
+        finished = codes.finished, "You have finished. Thank you for taking part."
         code, text = {
-            FINISHED: (codes.finished, "You have finished. Thank you for taking part."),
+            FINISHED: finished,
             MISSED_CATCH: (
-                codes.missed_catch_trials or codes.finished,
-                "You have finished. Thank you for taking part.",
-            ),
+                codes.missed_catch_trials,
+                "You have reached the end. Several of your answers did not agree with examples on "
+                "the screen, so that the session cannot be counted. Thank you for your time.",
+            )
+            if codes.missed_catch_trials
+            else finished,
             FAILED_QUIZ: (
                 codes.failed_quiz,
                 "The questions about the instructions were not answered correctly, so that the "

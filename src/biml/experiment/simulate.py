@@ -16,7 +16,7 @@ from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder
 from biml.experiment.design_types import PROBES, SIMULATED, Design
 from biml.experiment.screens import Screen
 from biml.experiment.session import RUNNING, Session
-from biml.experiment.store import Store
+from biml.experiment.store import ExperimentFullError, Store
 from biml.grammar.meta_grammar import COLOURS, WORDS
 from biml.progress import Progress, no_progress
 from biml.rng import derive_seed, generator
@@ -38,16 +38,26 @@ def simulate(
         name: of the model, which every record keeps.
         p_lapse: probability that a symbol of a response is a random one.
     Raises:
-        UsageError: the model cannot do the task, or the store has answers of people.
+        UsageError: the model cannot do the task, the store has answers of people, or the design
+            does not let in so many; nothing is saved then.
     """
     design = store.design
     assert design is not None
     _check_task(name, design)
-    if any(SIMULATED not in person.parameters for person in store.participants()):
+    people = store.participants()
+    if any(SIMULATED not in person.parameters for person in people):
         raise UsageError(
             f"{store.name} has participants who are people; name another file by --database"
         )
-    people = [store.create_participant({SIMULATED: name}) for _ in range(n)]
+    # Those without answers are left from a simulation that was ended.
+    people = [p for p in people if p.parameters[SIMULATED] == name and p.status == RUNNING][:n]
+    try:
+        people += store.create_participants(n - len(people), {SIMULATED: name})
+    except ExperimentFullError:
+        raise UsageError(
+            f"{store.name} has fewer than {n} places left; simulate fewer participants, or name "
+            "another file by --database"
+        ) from None
     sessions = [Session(design, person.seed, person.condition) for person in people]
     sampler = _Sampler(responder, design, p_lapse, seed)
     total = sum(session.screen.progress[1] for session in sessions)

@@ -126,5 +126,9 @@ def make_play_app(playground: Playground, hosts: frozenset[str] | None = LOCAL_H
 
 def _problem(error: dict[str, Any]) -> str:
     """A validation error in words: `k: Input should be less than or equal to 20`."""
+    if error["type"] == "json_invalid":
+        return f"the body is no valid JSON: {error['ctx']['error']} (character {error['loc'][1]})"
+    if error["loc"] == ("body",):
+        return "send a JSON object as the body, with the header Content-Type: application/json"
     where = ".".join(str(part) for part in error["loc"] if part != "body")
     return f"{where or 'request'}: {error['msg']}"

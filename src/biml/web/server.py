@@ -1,7 +1,6 @@
 """The server process: an address to listen on, and the application behind it."""
 
 import socket
-from collections.abc import Callable
 from errno import EADDRNOTAVAIL
 from os import strerror
 
@@ -12,6 +11,9 @@ from biml.experiment.design import read_design
 from biml.experiment.store import Store
 from biml.web.experiment_app import make_app
 from biml.web.security import App
+
+ANY_HOST = ("0.0.0.0", "::")
+"""Addresses to listen on by which other machines get in."""
 
 
 def serve_experiment(
@@ -26,25 +28,20 @@ def serve_experiment(
     if root_path and (not root_path.startswith("/") or root_path.endswith("/")):
         raise UsageError(f"--root_path {root_path}: write it as /path")
     design = read_design(source)
-    store = Store.open(database, design)
-
-    def announce(address: str) -> None:
-        token = store.facts["researcher_token"]
+    with listen(host, port) as listening:  # before a database is made
+        store = Store.open(database, design)
+        address = address_of(listening, host) + root_path
         print(f"{design.name}: participants start at {address}/")
-        print(f"researcher: {address}/researcher?token={token}")
+        print(f"researcher: {address}/researcher?token={store.facts['researcher_token']}")
         print(f"answers are saved in {store.name}; Ctrl-C ends the server", flush=True)
+        try:
+            serve(make_app(design, store, root_path), listening)
+        finally:
+            store.close()
 
-    try:
-        serve(make_app(design, store, root_path), host, port, lambda at: announce(at + root_path))
-    finally:
-        store.close()
 
-
-def serve(app: App, host: str, port: int, announce: Callable[[str], None]) -> None:
-    """Serve an application; `announce` is called with its address when it listens."""
-    listening = listen(host, port)
-    shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
-    shown = f"[{shown}]" if ":" in shown else shown
+def serve(app: App, listening: socket.socket) -> None:
+    """Serve an application until a signal ends the process."""
     # An access log would keep the addresses of participants.
     config = uvicorn.Config(
         app,
@@ -54,9 +51,14 @@ def serve(app: App, host: str, port: int, announce: Callable[[str], None]) -> No
         timeout_keep_alive=30,  # longer than most screens take
         timeout_graceful_shutdown=5,
     )
-    announce(f"http://{shown}:{listening.getsockname()[1]}")
-    with listening:
-        uvicorn.Server(config).run(sockets=[listening])
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def address_of(listening: socket.socket, host: str) -> str:
+    """The address of a socket as one types it into a browser."""
+    shown = socket.gethostname() if host in ANY_HOST else host
+    shown = f"[{shown}]" if ":" in shown else shown
+    return f"http://{shown}:{listening.getsockname()[1]}"
 
 
 def listen(host: str, port: int) -> socket.socket:
