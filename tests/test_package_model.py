@@ -12,12 +12,12 @@ import torch
 import package_model
 from biml import paths
 from biml.cli.main import main
-from biml.cli.models import METRIC_NAMES
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, Example
 from biml.episodes.episode_type import CANONICAL_VOCAB, EpisodeType
 from biml.episodes.registry import EPISODE_TYPES
 from biml.errors import UsageError
+from biml.evaluation.card_text import METRIC_NAMES
 from biml.evaluation.cards import build_release, reproduction_command, training_segments
 from biml.evaluation.measure import (
     CARD_MEASUREMENTS,

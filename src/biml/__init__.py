@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from biml.errors import BimlError, FormatError, UsageError
     from biml.evaluation.api import Model, load, symbolic
     from biml.evaluation.evaluate import evaluate
+    from biml.evaluation.hub import BimlModel
     from biml.evaluation.registry import register_responder
     from biml.evaluation.responder import Responder
     from biml.grammar import GOLD, Grammar, GrammarError, MetaGrammar, Rule
@@ -55,6 +56,7 @@ _EXPORTS = {
     "biml.errors": ("BimlError", "FormatError", "UsageError"),
     "biml.evaluation.api": ("Model", "load", "symbolic"),
     "biml.evaluation.evaluate": ("evaluate",),
+    "biml.evaluation.hub": ("BimlModel",),
     "biml.evaluation.registry": ("register_responder",),
     "biml.evaluation.responder": ("Responder",),
     "biml.grammar": ("GOLD", "Grammar", "GrammarError", "MetaGrammar", "Rule"),
@@ -73,6 +75,7 @@ __all__ = [
     "GOLD",
     "WORDS",
     "BimlError",
+    "BimlModel",
     "Episode",
     "Example",
     "FormatError",

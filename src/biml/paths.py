@@ -166,13 +166,19 @@ def strip_suffix(name: str) -> str:
     return name.removesuffix(suffix) if suffix in MODEL_SUFFIXES else name
 
 
+HUB_WEIGHTS, HUB_CONFIG = "model.safetensors", "config.json"
+"""A model's files in a folder of the Hugging Face Hub (`biml export --to hf`)."""
+
+
 def card_path(path: str | Path) -> Path:
-    """Return the file of an exported model's card.
+    """Return the file of an exported model's card; in a folder of the Hub, its `config.json`.
 
     >>> card_path("models/net.safetensors").as_posix()
     'models/net.json'
     """
-    return Path(path).with_suffix(".json")
+    card, config = Path(path).with_suffix(".json"), Path(path).with_name(HUB_CONFIG)
+    in_hub_folder = Path(path).name == HUB_WEIGHTS and config.is_file() and not card.is_file()
+    return config if in_hub_folder else card
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
@@ -224,8 +230,9 @@ def resolve_model(
 ) -> Path:
     """Return the file of a model, given its name or path, with or without a suffix.
 
-    A file in `folder` comes first, then one in a data folder of released models, then a path as
-    it is, then a pretrained model. `without_file` are other models, for the message of an error.
+    A file in `folder` (or a folder as on the Hugging Face Hub) comes first, then one in a data
+    folder of released models, then a path as it is, then a pretrained model. `without_file` are
+    other models, for the message of an error.
     """
     data = data or DataFolders()
     released = [data.get(folder) for folder in ("out_models", "out_models_benchmarks")]
@@ -235,6 +242,8 @@ def resolve_model(
             path = parent / f"{name}{suffix}"
             if path.is_file():
                 return path
+        if (parent / name / HUB_WEIGHTS).is_file():
+            return parent / name / HUB_WEIGHTS
     if pretrained := pretrained_path(name):
         return pretrained
     searched = dict.fromkeys(str(parent.resolve()) for parent in (*folders, Path()))

@@ -2,13 +2,12 @@
 
 import argparse
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biml.cli import add_data_dir, add_dir_model
 from biml.errors import BimlError, UsageError, unknown_name
-from biml.io import read_bytes
+from biml.io import atomic_directory, check_replaceable, read_bytes
 from biml.paths import (
     MODEL_SUFFIXES,
     DataFolders,
@@ -23,17 +22,6 @@ from biml.paths import (
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from biml.episodes.data_use import DataUse
-
-# Names and labels of `evaluation.measure.CARD_MEASUREMENTS`, which would load PyTorch.
-METRIC_NAMES = {
-    "gold": "gold few-shot queries, exact matches",
-    "validation": "validation episodes, exact matches",
-    "novel_rules": "held-out rules, exact matches",
-    "few_shot_human": "human few-shot responses",
-    "open_ended": "human open-ended responses",
-}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +56,7 @@ def _list_models(paths: list[Path], console: "Console") -> list[str]:
     from rich.text import Text
 
     from biml.episodes.data_use import CAVEAT_MARK
+    from biml.evaluation.card_text import format_errors, format_percent, uses_of_metrics
 
     # Narrow enough for 80 columns.
     table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
@@ -89,10 +78,10 @@ def _list_models(paths: list[Path], console: "Console") -> list[str]:
             table.add_row(path.stem, Text("damaged", "bold red"))
             continue
         metrics = upgrade_card(contents.get("card")).get("metrics", {})
-        uses, kind = _uses_of_metrics(contents), str(contents.get("episode_type", "?"))
+        uses, kind = uses_of_metrics(contents), str(contents.get("episode_type", "?"))
         used |= any(uses.values())
         errors = [
-            f"{'' if name == kind else f'{name} '}{_format_errors(one)}"
+            f"{'' if name == kind else f'{name} '}{format_errors(one)}"
             f"{CAVEAT_MARK * bool(uses.get(name))}"
             for name, one in metrics.items()
             if "error_rate" in one
@@ -102,7 +91,7 @@ def _list_models(paths: list[Path], console: "Console") -> list[str]:
             continue
         human = metrics.get("few_shot_human", {})
         percents = (
-            _format_percent(metrics.get(name, {}).get(kind)) + CAVEAT_MARK * bool(uses.get(name))
+            format_percent(metrics.get(name, {}).get(kind)) + CAVEAT_MARK * bool(uses.get(name))
             for name, kind in (
                 ("gold", "novel"),
                 ("validation", "novel"),
@@ -162,6 +151,8 @@ def _show_model(name: str, as_json: bool, console: "Console") -> int:
     from rich.table import Table
     from rich.text import Text
 
+    from biml.evaluation.card_text import card_lines
+
     path = pretrained_path(name)
     if path is None:
         raise unknown_name("pretrained model", name, [p.stem for p in list_pretrained()])
@@ -172,7 +163,8 @@ def _show_model(name: str, as_json: bool, console: "Console") -> int:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for key, value in _card_lines(path, contents):
+    lines = card_lines(contents, path.stem)
+    for key, value in (lines[0], ("file", str(path)), *lines[1:]):
         table.add_row(key, Text(value))
     console.print(table)
     return 0
@@ -185,99 +177,6 @@ def _verified_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def _card_lines(path: Path, contents: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Labels and values of a card, in order."""
-    card = upgrade_card(contents.get("card"))
-    metrics, not_measured = card.get("metrics", {}), _as_mapping(card.get("not_measured"))
-    uses_of_metrics = _uses_of_metrics(contents)
-    sizes = ", ".join(f"{k} {v}" for k, v in _as_mapping(contents.get("config")).items())
-    lines = [
-        ("model", str(card.get("name", path.stem))),
-        ("file", str(path)),
-        *_data_use(contents).parts().items(),
-        ("network", f"{contents.get('architecture')} ({sizes})"),
-        ("command", str(card.get("command") or "unknown")),
-    ]
-    lines += [
-        ("started from", f"{one['file']}: {one.get('command') or one.get('episode_type')}")
-        for one in card.get("parents") or ()
-    ]
-    lines += [
-        (key, f"{card[key]:,}" if isinstance(card[key], int | float) else str(card[key]))
-        for key in ("seed", "minutes", "episodes", "hardware", "torch", "biml", "note")
-        if card.get(key) is not None
-    ]
-    for name, label in METRIC_NAMES.items():
-        if name in metrics:
-            if uses := uses_of_metrics.get(name):
-                label += f", {' and '.join(uses)} these"
-            lines.append((name, f"{_format_metrics(metrics[name])} ({label})"))
-        elif name in not_measured:
-            lines.append((name, f"not measured: {not_measured[name]}"))
-    lines += [
-        ("errors", f"{name} {_format_errors(one)}")
-        for name, one in metrics.items()
-        if "error_rate" in one
-    ]
-    if card.get("p_lapse") is not None:
-        lines.append(("lapse", f"{card['p_lapse']:g} fits human responses best (--ll_p_lapse)"))
-    if rounding := _as_mapping(card.get("rounding")):
-        changed, total = rounding["changed_answers"], rounding["answers"]
-        lines.append(("float16", f"changed {changed:,} of {total:,} greedy responses"))
-    lines.append(("sha256", str(contents.get("sha256"))))
-    return lines
-
-
-def _format_errors(metrics: Mapping[str, Any]) -> str:
-    low, high = metrics["interval"]
-    return f"{metrics['error_rate']:.2f} ({low:.2f} to {high:.2f})"
-
-
-def _data_use(contents: Mapping[str, Any]) -> "DataUse":
-    from biml.episodes.data_use import DataUse
-
-    info, card = _as_mapping(contents.get("info")), upgrade_card(contents.get("card"))
-    return DataUse.of_network(str(contents.get("episode_type") or ""), info, card)
-
-
-def _uses_of_metrics(contents: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """For each metric of a card how the model was made with the data that it was measured on."""
-    from biml.episodes.registry import EPISODE_TYPES
-
-    data_use = _data_use(contents)
-    metrics = upgrade_card(contents.get("card")).get("metrics", {})
-    kinds = {name: EPISODE_TYPES.get(str(of.get("episode_type"))) for name, of in metrics.items()}
-    return {name: data_use.uses(kind) for name, kind in kinds.items() if kind}
-
-
-def _format_metrics(metrics: Mapping[str, Any]) -> str:
-    if "log_likelihood" in metrics:
-        cross_validated = ""
-        if "cross_validated" in metrics:
-            value = metrics["cross_validated"]
-            cross_validated = f"; {value:.1f} with the lapse rate fitted to other responses"
-        return (
-            f"log-likelihood {metrics['log_likelihood']:.1f} (SD {metrics['sd']:.1f}, "
-            f"{metrics['repeats']} repeats), {metrics['symbols']} symbols, "
-            f"lapse {metrics['p_lapse']:g}{cross_validated}"
-        )
-    accuracies = [
-        f"{name} {_format_percent(metrics[name])}%"
-        for name in ("novel", "study")
-        if name in metrics
-    ]
-    return f"{', '.join(accuracies)}, {metrics['episodes']} episodes"
-
-
-def _format_percent(value: Any) -> str:
-    return "–" if not isinstance(value, int | float) else f"{value:.1f}"
-
-
-def _as_mapping(value: Any) -> Mapping[str, Any]:
-    """The value, or an empty mapping if a card is malformed."""
-    return value if isinstance(value, Mapping) else {}
-
-
 def configure_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
@@ -288,17 +187,21 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "destination",
         metavar="DEST",
-        help="NAME.safetensors (with the card NAME.json) or NAME.pt; a missing folder is made",
+        help="NAME.safetensors (with the card NAME.json), NAME.pt or, with --to hf, a folder; a "
+        "missing folder is made",
     )
     parser.add_argument(
         "--dtype", choices=("float32", "float16"), default="float32", help="default: %(default)s"
     )
     parser.add_argument(
         "--to",
-        choices=("biml", "released"),
+        choices=("biml", "released", "hf"),
         default="biml",
-        help="format of DEST: biml (the default), or released, a NAME.pt for the published "
-        "eval.py (--arch paper)",
+        help="format of DEST: biml (the default); released, a NAME.pt for the published eval.py "
+        "(--arch paper); or hf, a folder for the Hugging Face Hub with a model card",
+    )
+    parser.add_argument(
+        "--license", metavar="NAME", help="of --to hf, by the Hub's names, such as cc-by-4.0"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace DEST if it exists")
     add_dir_model(parser, "folder to search first")
@@ -309,6 +212,11 @@ def run_export(args: argparse.Namespace) -> None:
     from biml.networks import checkpoint, released
 
     destination = Path(args.destination)
+    if args.license and args.to != "hf":
+        raise UsageError("--license goes with --to hf")
+    if args.to == "hf":
+        _export_for_hub(args, destination)
+        return
     if destination.suffix not in MODEL_SUFFIXES:
         raise UsageError(f"{destination}: the name must end in .safetensors or .pt")
     if args.to == "released" and (destination.suffix != ".pt" or args.dtype != "float32"):
@@ -333,3 +241,19 @@ def run_export(args: argparse.Namespace) -> None:
         contents["weights"] = checkpoint.cast_weights(contents["weights"], dtype)
         checkpoint.save_checkpoint(destination, contents)
     print(f"wrote {' and '.join(map(str, written))} from {source}")
+
+
+def _export_for_hub(args: argparse.Namespace, folder: Path) -> None:
+    from biml.evaluation.hub import HUB_CARD, HUB_CONFIG, HUB_WEIGHTS, write_hub_folder
+    from biml.networks import checkpoint
+
+    if folder.suffix in MODEL_SUFFIXES:
+        raise UsageError(f"{folder}: --to hf writes a folder; leave out {folder.suffix}")
+    files = (HUB_WEIGHTS, HUB_CONFIG, HUB_CARD)
+    check_replaceable(folder, lambda path: path in files, "an exported model")
+    source = resolve_model(args.source, args.dir_model, DataFolders(args.data_dir))
+    contents, dtype = checkpoint.load_checkpoint(source), checkpoint.DTYPES[args.dtype]
+    checkpoint.network_from_checkpoint(contents, str(source))
+    with atomic_directory(folder, overwrite=args.overwrite) as made:
+        write_hub_folder(made, contents, source.stem, dtype, license=args.license or "")
+    print(f"wrote {folder} ({', '.join(files)}) from {source}")

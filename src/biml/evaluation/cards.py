@@ -169,7 +169,7 @@ def build_release(
     if not contents["episode_type"]:
         raise UsageError(f"{checkpoint} does not state the episode type that it was trained on")
     segments = training_segments(checkpoint)
-    card = {"name": name, **_provenance(contents, name, segments)}
+    card = {"name": name, **provenance(contents, name, segments)}
     unknown = set(facts or {}) - {*card, "note"}
     if unknown:
         raise UsageError(f"a card has no {', '.join(sorted(unknown))}; it has {', '.join(card)}")
@@ -200,16 +200,18 @@ def build_release(
     }
 
 
-def _provenance(
-    contents: Mapping[str, Any], name: str, segments: Sequence[RunSegment]
+def provenance(
+    contents: Mapping[str, Any], name: str, segments: Sequence[RunSegment] = ()
 ) -> dict[str, Any]:
-    """How a model was trained; sums include its parents."""
+    """How a model was trained; sums include its parents, whose curves are those of `segments`."""
     info = contents.get("info") or {}
     options = info.get("options", contents.get("training", {}).get("options", {}))
     parents = list(info.get("ancestors", ()))
     models = [*parents, {**info, "episode_type": contents["episode_type"]}]
-    sources = [one for m in models for one in episode_type(m["episode_type"]).data_sources]
+    rows = [EPISODE_TYPES.get(model["episode_type"]) for model in models]
+    sources = [one for row in rows if row for one in row.data_sources]
     # There may be more segments, as the first parent may have parents of its own.
+    segments = segments or [RunSegment(0, ())] * (len(parents) + 1)
     parent_segments = segments[len(segments) - 1 - len(parents) : -1]
     return {
         "command": reproduction_command(options, f"{name}.pt") if options else None,

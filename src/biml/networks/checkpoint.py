@@ -275,11 +275,15 @@ def network_from_checkpoint(
 
 
 def write_safetensors(
-    path: str | Path, contents: Mapping[str, Any], dtype: torch.dtype = torch.float32
+    path: str | Path,
+    contents: Mapping[str, Any],
+    dtype: torch.dtype = torch.float32,
+    *,
+    card_file: Path | None = None,
 ) -> None:
     """Write a checkpoint's contents as `path` and, with a checksum of `path`, its card.
 
-    Both are replaced once both are complete.
+    Both are replaced once both are complete. The card is by default `card_path(path)`.
     """
     weights = safetensors.torch.save(
         cast_weights(contents["weights"], dtype), metadata={"format": "pt"}
@@ -287,10 +291,10 @@ def write_safetensors(
     card = {key: value for key, value in contents.items() if key not in ("weights", "training")}
     card["sha256"] = sha256(weights).hexdigest()
     text = json.dumps(_to_json(card), indent=2, allow_nan=False) + "\n"
-    with atomic_write(path) as file, atomic_write(card_path(path)) as card_file:
+    with atomic_write(path) as file, atomic_write(card_file or card_path(path)) as beside:
         file.write(weights)
         file.flush()
-        card_file.write(text.encode())
+        beside.write(text.encode())
 
 
 def read_safetensors(path: str | Path) -> dict[str, Any]:
