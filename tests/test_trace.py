@@ -90,9 +90,9 @@ def test_every_layer_is_traced_with_labels_of_its_tokens(build: Build) -> None:
     assert query.count("blick") == {seq2seq: 1, pairwise: 3, staged: 0}[build]
     read = trace.keys("decoder.1.attention")
     assert read == (("blick", "twice", "IO") if build is staged else ("SOS",)) + ("▲", "▲")
-    by_head = [trace.by_example(1, head) for head in range(4)]
-    assert np.allclose(np.mean(by_head, 0), trace.by_example(1), atol=1e-6)
-    assert trace.by_example().shape == (3, 3)
+    by_head = [trace.decoder_attention(1, head) for head in range(4)]
+    assert np.allclose(np.mean(by_head, 0), trace.decoder_attention(1), atol=1e-6)
+    assert trace.by_example(trace.decoder_attention()).shape == (3, 3)
 
 
 @ALL

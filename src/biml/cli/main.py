@@ -36,6 +36,7 @@ COMMANDS = {
     "interpret": "Print the output that a grammar gives to each input, one per line.",
     "export": "Convert a trained network to or from safetensors, or for the published code.",
     "models": "List the pretrained models, or show the card of one.",
+    "attention": "Draw which study examples a network attends to at each symbol of its response.",
     "reproduce": "Reproduce the paper's results and write a report.",
     "report": "Make the page and figures of a results folder again from its tables.",
     "logs": "Show the log of a language model as a page: prompts, answers, responses, errors.",

@@ -97,12 +97,20 @@ class Trace:
         return weights.mean((0, 1)) if head is None else weights[:, head].mean(0)
 
     def by_example(
-        self, layer: int | None = None, head: int | None = None
-    ) -> Float[np.ndarray, "row example"]:
-        """The same summed over the tokens of each study example; the rest is on the query."""
+        self, weights: Float[np.ndarray, "*rows source"]
+    ) -> Float[np.ndarray, "*rows example"]:
+        """Sum attention over the tokens of each study example; the rest is on the query."""
         number = np.array([token.example for token in self.sources])
-        weights = self.decoder_attention(layer, head)
-        return np.stack([weights[:, number == i].sum(1) for i in range(number.max() + 1)], 1)
+        return weights @ (number[:, None] == np.arange(len(self.examples)))
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """The study examples as texts, such as `dax fep → RED RED`."""
+        texts: dict[int, list[str]] = {}
+        for label, example in self.sources:
+            if example != QUERY and label != "|":
+                texts.setdefault(example, []).append("→" if label == str(IO) else label)
+        return tuple([" ".join(text) for text in texts.values()])
 
 
 def trace_response(responder: Responder, episode: Episode, original: Episode) -> Trace:

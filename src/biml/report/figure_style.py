@@ -4,12 +4,13 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import wrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from biml.report.html_tables import ModelColumn
+if TYPE_CHECKING:
+    from biml.report.html_tables import ModelColumn
 
 TEXT_COLOUR = "#1b1d22"
 """Of text and axes; the page replaces it by the colour of its own text."""
@@ -72,20 +73,20 @@ class RenderedFigure:
     svg: bytes
 
 
-def colour(column: ModelColumn) -> str:
+def colour(column: "ModelColumn") -> str:
     """The colour of a model; people have that of text."""
     return _COLOURS[(column.number - 1) % len(_COLOURS)] if column.number else TEXT_COLOUR
 
 
-def marker(column: ModelColumn) -> str:
+def marker(column: "ModelColumn") -> str:
     return _MARKERS[(column.number - 1) % len(_MARKERS)] if column.number else "o"
 
 
-def line_style(column: ModelColumn) -> str:
+def line_style(column: "ModelColumn") -> str:
     return _LINE_STYLES[(column.number - 1) % len(_LINE_STYLES)] if column.number else "-"
 
 
-def row_label(column: ModelColumn, mark: str) -> str:
+def row_label(column: "ModelColumn", mark: str) -> str:
     return wrap_label(column.label) + mark
 
 
@@ -94,7 +95,7 @@ def wrap_label(label: str) -> str:
     return "\n".join(wrap(label, 24, break_on_hyphens=False))
 
 
-def row_height(rows: Sequence[ModelColumn], minimum: float) -> float:
+def row_height(rows: "Sequence[ModelColumn]", minimum: float) -> float:
     """Height in inches of a row, enough for each label."""
     lines = max(wrap_label(column.label).count("\n") + 1 for column in rows)
     return max(minimum, 0.05 + 0.15 * lines)
