@@ -16,6 +16,9 @@ MODELS = (
 )
 STORE = "reproduce.json.gz"
 PEOPLE = ",people,"
+EXPERIMENTS = ("table1", "few-shot", "open-ended", "probes", "novel-rules")
+"""All of biml 0.1.0."""
+
 FITTED = [("net-BIML-top", "few_shot"), ("oracle-slips", "few_shot")]
 """Models whose error rates were fitted to the responses, which 0.1.0 did not say."""
 
@@ -53,7 +56,7 @@ def same(found: str, golden: str) -> bool:
 def test_the_tables_of_a_quick_reproduction(shared: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     out = tmp_path / "out"
-    command = ["reproduce", "all", "--quick", "--models", *MODELS, "--workers", "1"]
+    command = ["reproduce", *EXPERIMENTS, "--quick", "--models", *MODELS, "--workers", "1"]
     assert access.main([*command, "--data_dir", str(shared), "--out", str(out)]) == 0
     tables = {path.stem: path.read_bytes().decode() for path in (out / "tables").glob("*.csv")}
     people = [line for line in tables["responses"].splitlines() if PEOPLE in f",{line}"]

@@ -5,7 +5,8 @@ table is absent where its experiment did not run. Percentages are from 0 to 100,
 nats. Tasks are `few_shot`, `open_ended` and `probes`; people are the model `people`. Networks for
 SCAN and COGS that differ in their seeds only are one model. Intervals from `low` to `high` are of
 95%, and `unit` says what they and the standard error are over: participants where all are known,
-else responses within items (`biml.evaluation.intervals`), response sets, episodes, or seeds.
+else responses within items (`biml.evaluation.intervals`), response sets, episodes, remappings, or
+seeds.
 """
 
 from dataclasses import dataclass
@@ -17,13 +18,14 @@ PEOPLE: Final = responses.PEOPLE
 
 _COUNTS = (
     "sample repeats symbols responses n count pool_size counter_examples segment step episodes "
-    "seed networks output_length total"
+    "seed networks output_length total strings"
 )
 _FLAGS = "within_sample long_output uncertain"
 _NUMBERS = (
     "p_lapse log_likelihood sd difference low high mean accuracy r p noise_ceiling percent "
     "estimate standard_error z train_loss val_loss value published published_low published_high "
     "published_sd published_best reproduced error_rate ratio cross_validated cross_validated_error "
+    "readings readings_low readings_high gold gold_low gold_high probability spread variation "
     "p_lapse_low p_lapse_high ratio_low ratio_high noise_ceiling_low noise_ceiling_high"
 )
 _TYPES = {
@@ -178,6 +180,17 @@ _TABLES = (
         "measure task model group label value standard_error?",
         "a value of a registered measure of behaviour; group tells its values apart; the standard "
         "error is that of a bootstrap over participants, response sets or responses within items",
+    ),
+    _table(
+        "systematicity",
+        2,
+        "model kind strings n readings readings_low readings_high gold gold_low gold_high "
+        "probability spread variation",
+        "answers to the strings of the suite of one kind, in percent of n: readings, which the "
+        "study examples allow; gold, those of the gold grammar (of a string outside it, the most "
+        "probable reading); probability is what the model gives to readings, spread the range of "
+        "readings over symbols of the held-out word, variation the answers that differ from the "
+        "most frequent one to their string",
     ),
     _table(
         "learning_curves",

@@ -57,6 +57,11 @@ _EXPERIMENTS = (
         ("probe_likelihood", "probe_samples"),
     ),
     Experiment("novel-rules", "accuracy on held-out rules (supplement)", ("novel_rules",)),
+    Experiment(
+        "systematicity",
+        "strings that the paper did not ask: answers that are readings, under remappings",
+        ("systematicity",),
+    ),
     Experiment("registered", "episode types of plugins: accuracy, likelihood", ("registered",)),
 )
 
@@ -125,12 +130,13 @@ class Workload:
     response_sets: int = 1000
     episodes: int = 1000  # with greedy responses, at most
     test_items: int = 9_000  # of each test of a benchmark, at most
+    remappings: int = 60  # of each string of the suite
     seed: int = 0
 
 
 def workload(quick: bool, seed: int) -> Workload:
     """The amounts of a full or a quick reproduction."""
-    return Workload(5, 3, 1, 1, 30, 26, 200, seed) if quick else Workload(seed=seed)
+    return Workload(5, 3, 1, 1, 30, 26, 200, 6, seed) if quick else Workload(seed=seed)
 
 
 Tables = dict[str, "pd.DataFrame"]

@@ -56,6 +56,7 @@ from biml.reproduce.experiments import (
     task_symbols,
 )
 from biml.reproduce.models import EvaluatedModel
+from biml.reproduce.systematicity import SYSTEMATICITY, answers_to_suite
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Measurement:
         task: the human task that it needs; empty for none.
         data: data folders that it reads.
         benchmark: the test of a benchmark of which it is a part, if any.
+        needs_study: whether it needs one network that reads study examples.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Measurement:
     task: str = ""
     data: tuple[str, ...] = ("data_human",)
     benchmark: str = ""
+    needs_study: bool = False
 
     @property
     def lapse_from(self) -> str:
@@ -95,7 +98,7 @@ class Measurement:
             return "" if model.test_type(self.benchmark) else None
         if self.benchmark:
             return "was not trained on SCAN or COGS"
-        samples = bool(self.lapse_from)
+        samples = bool(self.lapse_from) or self.needs_study
         return ineligible(self.presents, model, samples=samples) if self.presents else ""
 
 
@@ -341,6 +344,12 @@ def merge_tables(parts: Iterable[Tables]) -> Tables:
 MEASUREMENTS[REGISTERED] = Measurement(
     *(REGISTERED, "registered episode types", 2, registered_results, "", "episodes", 5),
     data=(REGISTERED,),
+)
+
+MEASUREMENTS[SYSTEMATICITY] = Measurement(
+    *(SYSTEMATICITY, "answers to strings", 1, answers_to_suite, FEW_SHOT, "remappings", 20),
+    data=(),
+    needs_study=True,
 )
 
 for _name, _summary, _type, _cost, _task, _data in (

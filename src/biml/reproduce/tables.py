@@ -43,6 +43,7 @@ from biml.reproduce.experiments import REGISTERED, Experiment, JobResults, Table
 from biml.reproduce.measurements import MEASUREMENTS, concat, merge_tables
 from biml.reproduce.models import EvaluatedModel
 from biml.reproduce.published import ORACLE, compare_with_published
+from biml.reproduce.systematicity import suite_statistics
 
 ANALYSIS_VERSION = 9
 """Raised whenever the cached analysis gives other tables than before."""
@@ -123,7 +124,8 @@ def _statistics(tables: Tables, spec: ReproductionSpec, other_validation: bool) 
         uses=uses,
     )
     parts = [statistics]
-    for part in (*_type_statistics(tables), *_measure_statistics(tables)):
+    more = (suite_statistics, _type_statistics, _measure_statistics)
+    for part in (part for statistics_of in more for part in statistics_of(tables)):
         if "low" not in part:
             # No spread says nothing of the uncertainty.
             margin = Z_95 * part["standard_error"].where(part["standard_error"] > 0)
