@@ -1,9 +1,15 @@
 """`biml generate`: its files, their reproducibility, and interrupted runs."""
 
+import re
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+import biml
 from biml.cli.main import run_single_command
 from biml.episodes import generate as generate_module
 from biml.episodes.datasets import training_episodes, validation_episodes
@@ -102,6 +108,7 @@ def test_an_interrupted_run_leaves_the_existing_folder(
     [
         ["--train", "0"],
         ["--val", "-1"],
+        ["--test", "-1"],
         ["--workers", "0"],
         ["--train", "many"],
         ["--max_rhs", "1"],
@@ -160,3 +167,102 @@ def test_the_help_states_the_limits_and_what_the_files_depend_on(
     assert "1 to 6 (4)" in output
     assert "--n_primitives and --n_functions are at most 9" in output
     assert "not on --workers" in output
+
+
+def test_test_episodes_have_grammars_of_their_own(tmp_path: Path) -> None:
+    generate(replace(SOME, test=5), tmp_path / "set", workers=1)
+    splits = {part: read_episodes(tmp_path / "set" / part) for part in ("train", "val", "test")}
+    grammars = {
+        part: {e.grammar.canonical() for e in episodes if e.grammar}
+        for part, episodes in splits.items()
+    }
+    assert len(grammars["test"]) == 5
+    assert not grammars["test"] & (grammars["train"] | grammars["val"])
+
+
+def parquet_rows(folder: Path, split: str) -> list[dict[str, Any]]:
+    return list(pq.read_table(folder / "data" / f"{split}.parquet").to_pylist())
+
+
+@pytest.fixture(scope="module")
+def in_parquet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("parquet") / "set"
+    generate(replace(SOME, test=3), folder, format="parquet", workers=1)
+    return folder
+
+
+def test_parquet_files_hold_the_episodes_of_the_text_files(
+    in_parquet: Path, tmp_path: Path
+) -> None:
+    generate(replace(SOME, test=3), tmp_path / "set", workers=1)
+    for split, part in (("train", "train"), ("validation", "val"), ("test", "test")):
+        episodes = read_episodes(tmp_path / "set" / part)
+        assert parquet_rows(in_parquet, split) == [
+            {
+                "study": [
+                    {"input": " ".join(e.input), "output": " ".join(e.output)} for e in one.study
+                ],
+                "queries": [" ".join(query.input) for query in one.queries],
+                "targets": [" ".join(query.output) for query in one.queries],
+                "grammar": str(one.grammar),
+            }
+            for one in episodes
+        ]
+
+
+def test_parquet_sets_have_held_out_rules_and_the_gold_episode(in_parquet: Path) -> None:
+    assert len(parquet_rows(in_parquet, "novel_rules")) == 130
+    gold = parquet_rows(in_parquet, "gold")
+    assert len({str(row["study"]) for row in gold}) == len(gold) == 100
+    for row in gold:
+        grammar = biml.Grammar.parse(row["grammar"])
+        for query, target in zip(row["queries"], row["targets"], strict=True):
+            assert " ".join(grammar.interpret(query)) == target
+    assert not (in_parquet / "data/holdout.parquet").exists()
+
+
+def test_the_dataset_card_names_the_splits(in_parquet: Path) -> None:
+    text = (in_parquet / "README.md").read_text("utf-8")
+    front = text.split("---\n")[1]
+    named = dict(re.findall(r"- split: (\w+)\n    path: (\S+)", front))
+    assert set(named) == {"train", "validation", "test", "novel_rules", "gold"}
+    assert all((in_parquet / path).is_file() for path in named.values())
+    assert "| `train` | 30 |" in text
+
+
+def test_parquet_sets_do_not_depend_on_the_number_of_workers(
+    in_parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generate_module, "_CHUNK_SIZE", 7)
+    generate(replace(SOME, test=3), tmp_path / "set", format="parquet", workers=2)
+    for split in ("train", "gold"):
+        assert parquet_rows(tmp_path / "set", split) == parquet_rows(in_parquet, split)
+
+
+def test_a_parquet_set_replaces_only_one_of_its_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["--train", "1", "--val", "1", "--workers", "1", "--format", "parquet"]
+    assert run_single_command("generate", command) == 0
+    assert "load_dataset('episodes')" in capsys.readouterr().out
+    assert run_single_command("generate", command) == 2
+    assert run_single_command("generate", [*command, "--overwrite"]) == 0
+    (tmp_path / "episodes" / "notes.txt").write_text("mine")
+    assert run_single_command("generate", [*command, "--overwrite"]) == 2
+    assert (tmp_path / "episodes" / "notes.txt").is_file()
+
+
+@pytest.mark.skipif(not find_spec("datasets"), reason="needs the package datasets")
+def test_the_package_datasets_reads_a_parquet_set(in_parquet: Path, tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    found = load_dataset(str(in_parquet), cache_dir=str(tmp_path))
+    assert {name: len(split) for name, split in found.items()} == {
+        "train": 30,
+        "validation": 4,
+        "test": 3,
+        "novel_rules": 130,
+        "gold": 100,
+    }
+    assert found["train"][3] == parquet_rows(in_parquet, "train")[3]

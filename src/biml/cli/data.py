@@ -275,14 +275,21 @@ def configure_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=Path,
-        default=Path("data_algebraic"),
         metavar="FOLDER",
-        help="the folder to write, made with its parents; training finds it by the name "
-        "data_algebraic (default: %(default)s in the current directory)",
+        help="the folder to write, made with its parents; training finds episode files by the name "
+        "data_algebraic (default: this in the current directory; for Parquet, episodes)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("text", "parquet"),
+        default="text",
+        help="text (the default), episode files to train on; or parquet, splits for "
+        "`datasets.load_dataset` with a dataset card",
     )
     for name, default, help in (
         ("train", EPISODES_PER_EPOCH, "number of training episodes"),
         ("val", VALIDATION_EPISODES, "number of validation episodes"),
+        ("test", 0, "number of test episodes"),
         ("seed", 0, "the files depend on this and the options here, not on --workers"),
     ):
         help += " (default: %(default)s)"
@@ -325,12 +332,16 @@ def run_generate(args: argparse.Namespace) -> None:
     from biml.episodes.text_format import read_episode
 
     held_out = tuple(map(read_episode, args.holdout_grammar))
-    spec = DatasetSpec(args.train, args.val, args.seed, _meta_grammar(args), held_out)
+    meta = _meta_grammar(args)
+    spec = DatasetSpec(args.train, args.val, args.seed, meta, held_out, test=args.test)
+    out = args.out or Path("data_algebraic" if args.format == "text" else "episodes")
     with progress_bars() as progress:
-        options = {"workers": args.workers, "overwrite": args.overwrite}
-        generate(spec, args.out, **options, progress=progress)
-    print(f"{args.train:,} training and {args.val:,} validation episodes in {args.out.resolve()}")
-    if args.out.name != "data_algebraic":
+        options = {"format": args.format, "workers": args.workers, "overwrite": args.overwrite}
+        generate(spec, out, **options, progress=progress)
+    print(f"{args.train:,} training and {args.val:,} validation episodes in {out.resolve()}")
+    if args.format == "parquet":
+        print(f"read them with datasets.load_dataset({str(out)!r})")
+    elif out.name != "data_algebraic":
         print("training looks for a folder called data_algebraic; rename it to be found")
 
 
