@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from biml.cli.main import main
@@ -65,6 +66,10 @@ def test_responses_and_their_probabilities_are_those_of_the_model(client: TestCl
     assert scores["log_probs"] == pytest.approx(expected_scores)
     (traced,) = post(client, "trace", models=["small"], responses=["BLUE RED"])
     assert traced["attention"]["rows"] == ["BLUE", "RED", "EOS"]
+    by_layer = traced["attention"]["by_layer"]
+    assert list(by_layer) == ["0", "1"]
+    heads = [head for layer in by_layer.values() for head in layer]
+    assert np.allclose(np.mean(heads, 0), traced["attention"]["weights"], atol=1e-3)
     for row in traced["attention"]["weights"]:
         assert sum(row) == pytest.approx(1, abs=0.01)
 

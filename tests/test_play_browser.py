@@ -119,6 +119,12 @@ def test_attention_is_that_of_the_symbol_clicked(page: Any) -> None:
     assert shading() != before
     assert find(page, "button.dot[aria-pressed=true]")
     assert all(share.endswith("%") for share in read(page, "#study .share", "e.innerText"))
+    assert read(page, "#layer", "e.innerText.split('\\n')") == [["all", "0", "1"]]
+    averaged = shading()
+    for choice, value in (("layer", "1"), ("head", "0")):
+        Select(find(page, f"#{choice}")).select_by_value(value)
+        assert shading() != averaged
+        averaged = shading()
 
 
 def test_examples_are_edited_as_text_with_symbols_of_ones_own(page: Any) -> None:

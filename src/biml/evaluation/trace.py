@@ -76,6 +76,12 @@ class Trace:
         read = (str(SOS), *self.response[:-1])
         return read if self[name].shape[-1] == len(read) else (*self.query, str(IO), *read[1:])
 
+    @property
+    def decoder_layers(self) -> list[int]:
+        """The layers of the decoder with attention to the sources."""
+        names = [name.split(".") for name in self.activations]
+        return [int(n) for part, n, *of in names if (part, *of) == ("decoder", "cross_attention")]
+
     def decoder_attention(
         self, layer: int | None = None, head: int | None = None
     ) -> Float[np.ndarray, "row source"]:
@@ -84,14 +90,13 @@ class Trace:
         Raises:
             UsageError: there is no such layer with cross-attention, or no such head.
         """
-        by_layer = {
-            int(name.split(".")[1]): weights
-            for name, weights in self.activations.items()
-            if name.startswith("decoder.") and name.endswith(".cross_attention")
-        }
-        if layer is not None and layer not in by_layer:
-            raise unknown_name("decoder layer", str(layer), map(str, by_layer))
-        weights = np.stack([by_layer[i] for i in by_layer if layer in (None, i)])
+        layers = self.decoder_layers
+        if not layers:
+            raise UsageError("the network has no `decoder.*.cross_attention`")
+        if layer is not None and layer not in layers:
+            raise unknown_name("decoder layer", str(layer), map(str, layers))
+        names = [f"decoder.{i}.cross_attention" for i in layers if layer in (None, i)]
+        weights = np.stack([self[name] for name in names])
         if head is not None and not 0 <= head < weights.shape[1]:
             raise unknown_name("head", str(head), map(str, range(weights.shape[1])))
         return weights.mean((0, 1)) if head is None else weights[:, head].mean(0)

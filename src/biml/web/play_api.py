@@ -124,14 +124,16 @@ class ResponseProbability(BaseModel):
 
 
 class Attention(BaseModel):
-    """Attention of the decoder, averaged over layers and heads; a row for each symbol and the end.
+    """Attention of the decoder, a row for each symbol and the end.
 
-    The tokens are those that it is over; `example` is the number of the study example, or -1.
+    The tokens are those that it is over, with the number of their study example, or -1. `weights`
+    are averaged over layers and heads; `by_layer` has those of each head.
     """
 
     rows: list[str]
     tokens: list[tuple[str, int]]
     weights: list[list[float]]
+    by_layer: dict[int, list[list[list[float]]]]
 
 
 class ModelResponses(BaseModel):
@@ -363,10 +365,17 @@ def symbol_looks(symbols: list[str]) -> dict[str, SymbolLook]:
 
 
 def attention_result(trace: Trace) -> Attention:
+    if any(" " in label for label in (*trace.response, *trace.tokens("encoder"))):
+        raise UsageError("its tokens stand for several symbols, whose attention is not shown")
+    by_layer = {
+        layer: trace[f"decoder.{layer}.cross_attention"].astype(float).round(4).tolist()
+        for layer in trace.decoder_layers
+    }
     return Attention(
         rows=list(trace.response),
         tokens=[(token.label, token.example) for token in trace.sources],
         weights=trace.decoder_attention().astype(float).round(4).tolist(),
+        by_layer=by_layer,
     )
 
 

@@ -448,6 +448,26 @@ function renderReadings() {
 
 // --- attention to the study examples
 
+// The weights of the layer and the head that are chosen, or their average.
+function chosenWeights({ weights, by_layer: byLayer }) {
+  choices($("layer"), Object.keys(byLayer));
+  choices($("head"), Object.values(byLayer)[0].map((_, head) => `${head}`));
+  const [layer, head] = [$("layer").value, $("head").value];
+  if (!layer && !head) return weights;
+  const layers = layer ? [byLayer[layer]] : Object.values(byLayer);
+  const chosen = layers.flatMap((heads) => (head ? [heads[head]] : heads));
+  return weights.map((row, i) => row.map((_, j) => chosen.reduce((sum, one) => sum + one[i][j], 0) / chosen.length));
+}
+
+// Offer these values, and all; keep the present one where it is offered.
+function choices(select, values) {
+  const offered = ["", ...values];
+  const present = offered.includes(select.value) ? select.value : "";
+  if (offered.join() !== [...select.options].map((option) => option.value).join())
+    select.replaceChildren(...offered.map((value) => new Option(value || "all", value)));
+  select.value = present;
+}
+
 function renderAttention() {
   const lines = [...$("study").children];
   const shown = state.study.map(([a, b], i) => (tokens(a).length && tokens(b).length ? i : -1)).filter((i) => i >= 0);
@@ -455,8 +475,10 @@ function renderAttention() {
   marks.flat().forEach((mark) => mark.style.removeProperty("--attention"));
   lines.forEach((item) => item.querySelector(".share")?.replaceChildren());
   $("legend").textContent = "";
+  $("attention-of").hidden = !focus;
   if (!focus) return;
-  const { tokens: sources, weights } = focus.attention;
+  const { tokens: sources } = focus.attention;
+  const weights = chosenWeights(focus.attention);
   const rows = focus.row === null ? weights : [weights[focus.row]];
   const mean = sources.map((_, i) => rows.reduce((sum, row) => sum + row[i], 0) / rows.length);
   const largest = Math.max(...mean.filter((_, i) => sources[i][1] >= 0), 1e-9);
@@ -539,6 +561,8 @@ $("text").addEventListener("input", () => {
   update();
 });
 $("query").addEventListener("input", () => setQuery($("query").value));
+$("layer").addEventListener("change", renderAttention);
+$("head").addEventListener("change", renderAttention);
 $("queries").addEventListener("change", () => $("queries").value && setQuery($("queries").value));
 window.addEventListener("hashchange", () => setState(readAddress()));
 
