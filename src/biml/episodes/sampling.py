@@ -33,7 +33,7 @@ MAX_QUERIES_PER_FUNCTION, MAX_QUERIES_IF_IN_STUDY = 8, 3
 MAX_STRING_INPUT, MAX_STRING_OUTPUT = 12, 16
 """Words and symbols of the longest queries of `sample_string_episode`."""
 
-N_STRING_QUERIES, MAX_STRING_FUNCTIONS, MAX_STRING_TRIES = 24, 3, 40
+N_STRING_QUERIES, MAX_STRING_FUNCTIONS, MAX_STRING_TRIES = 24, 4, 120
 """Its queries, their most function words, and strings tried for each query."""
 
 EPISODES_PER_RULE, N_DEMONSTRATIONS = 5, 2
@@ -146,17 +146,20 @@ def sample_string_episode(meta: MetaGrammar, rng: Random, name: str = "") -> Epi
     memo = interpreter.memo_table(MAX_STRING_OUTPUT)
     primitives = [codes[rule.lhs[0]] for rule in grammar.primitives]
     functions = [codes[word] for rule in grammar.functions for word in rule.words]
+    between = {codes[r.words[0]] for r in grammar.functions if len(r.variables) > 1}
     symbols = frozenset(codes[symbol] for symbol in grammar.symbols)
     seen = {"".join([codes[word] for word in example.input]) for example in study}
     names = {code: name for name, code in codes.items()}.__getitem__
     queries = []
     for _ in range(N_STRING_QUERIES):
         n_words = rng.randint(1, MAX_STRING_INPUT)
-        n_functions = rng.randint(0, min(MAX_STRING_FUNCTIONS, n_words // 2)) if functions else 0
+        n_functions = min(rng.randint(0, MAX_STRING_FUNCTIONS), n_words - 1) if functions else 0
         for _ in range(MAX_STRING_TRIES):
             words = rng.choices(primitives, k=n_words - n_functions)
             words += rng.choices(functions, k=n_functions) if n_functions else []
             rng.shuffle(words)
+            if words[0] in functions or words[-1] in between:
+                continue  # An argument is missing.
             string = "".join(words)
             output = memo[string]
             if (
