@@ -49,7 +49,6 @@ class Record:
     task: str = ""  #: the episode type; empty where unknown
     episode: str = ""  #: its name, such as that of its file
     item: str = ""
-    participant: str = ""  #: whose response is scored, or whose study examples are shown
     sample: int = 0  #: among those with the same prompt
     study: str = ""
     query: str
@@ -76,14 +75,24 @@ class Record:
     cached: bool = False  #: the same question was asked before in another context
 
     @property
+    def whole_answer(self) -> str:
+        """The answer with its beginning, as `answers.parse_answer` reads it."""
+        return whole_answer(self.prefix, self.answer)
+
+    @property
     def context(self) -> tuple[object, ...]:
         """What identifies a record beside its key."""
-        names = ("key", "task", "episode", "item", "participant", "sample", "target")
+        names = ("key", "task", "episode", "item", "sample", "target")
         return tuple(getattr(self, name) for name in names)
 
 
 _TYPES = get_type_hints(Record)
 _REQUIRED = {one.name for one in fields(Record) if one.default is MISSING}
+
+
+def whole_answer(prefix: str, answer: str) -> str:
+    """Join an answer to its beginning, which ends with a symbol or a marker."""
+    return f"{prefix} {answer}" if prefix else answer
 
 
 def question_key(
