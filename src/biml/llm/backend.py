@@ -84,6 +84,12 @@ class Backend(Protocol):
         """The tokens of a prompt, estimated where the tokenizer is not known."""
 
 
+JOINED = (
+    "the tokenizer joins the end of the prompt with the beginning of the answer; end the template "
+    "(--prompt) with a word or sign that is a token of its own"
+)
+
+
 def sum_by_piece(
     pieces: Sequence[str],
     start: int,
@@ -106,10 +112,7 @@ def sum_by_piece(
     sums = [0.0] * len(pieces)
     for begin, end, log_prob in tokens:
         if begin < start < end:
-            raise BimlError(
-                "the tokenizer joins the end of the prompt with the beginning of the answer; end "
-                "the template (--prompt) with a word or sign that is a token of its own"
-            )
+            raise BimlError(JOINED)
         if start < end <= ends[-1]:
             sums[bisect_left(ends, end)] += log_prob
     return tuple(sums)
