@@ -21,8 +21,8 @@ Reply = tuple[int, Any, dict[str, str]]
 def shown_pairs(text: str) -> tuple[dict[str, str], str]:
     """The study examples and the query that a prompt of our templates shows."""
     pairs = dict(re.findall(r"^(.*\S) -> (\S.*)$", text, re.MULTILINE))
-    (query,) = re.findall(r"^(?:Translate: (.*)|(.*) ->)$", text, re.MULTILINE)[-1:]
-    return pairs, query[0] or query[1]
+    queries = re.findall(r"^(?:Translate: (.*)|(.*) ->)$", text, re.MULTILINE)
+    return pairs, "".join(queries[-1]) if queries else ""
 
 
 def word_by_word(text: str, seed: int | None) -> str:

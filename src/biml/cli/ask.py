@@ -56,7 +56,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["net-BIML-top"],
         metavar="NAME",
-        help="model files or names, or symbolic models such as oracle (default: net-BIML-top)",
+        help="model files or names, symbolic models such as oracle, or language models "
+        "such as hf:NAME (default: net-BIML-top)",
     )
     option(
         "--remappings",
@@ -152,12 +153,16 @@ def _queries(args: argparse.Namespace) -> list[tuple[str, ...]]:
 
 def _load(args: argparse.Namespace) -> "list[Model]":
     from biml.evaluation.api import load
-    from biml.evaluation.registry import SYMBOLIC
+    from biml.evaluation.registry import SYMBOLIC, is_language_model
     from biml.paths import DataFolders, resolve_model
 
     data = DataFolders(args.data_dir)
     return [
-        load(name if name in SYMBOLIC else resolve_model(name, args.dir_model, data, SYMBOLIC))
+        load(
+            name
+            if name in SYMBOLIC or is_language_model(name)
+            else resolve_model(name, args.dir_model, data, SYMBOLIC)
+        )
         for name in dict.fromkeys(args.model)
     ]
 

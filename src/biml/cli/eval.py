@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biml.cli import add_data_dir, add_dir_model, from_plugins
+from biml.cli import add_data_dir, add_dir_model, from_plugins, language_models
 from biml.errors import UsageError
 from biml.io import atomic_write, check_writable
 from biml.progress import progress_bars
@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--fn_out_model",
         required=True,
         metavar="NAME.pt",
-        help="file name of the model, or the name of a symbolic or registered model",
+        help="file name of the model, or the name of a symbolic, registered or language model",
     )
     add_dir_model(parser, "folder of models")
     parser.add_argument(
@@ -74,12 +74,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ):
         mode(f"--{name}", action="store_true", help=help)
 
+    language_models.add_options(parser)
     details = parser.add_argument_group("details")
     option = details.add_argument
     for name, default, help in (
         ("max_length_eval", None, "longest response in symbols (10, or as the longest target)"),
         ("batch_size", None, "at most N episodes at once (-1, as by default: as many as fit)"),
-        ("episodes", None, "only the first N episodes"),
         (
             "n_queries",
             None,
@@ -92,6 +92,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ),
     ):
         option(f"--{name}", type=int, default=default, metavar="N", help=help)
+    help = "only the first N episodes (--limit: the same)"
+    option("--episodes", "--limit", type=int, metavar="N", help=help)
     help = "lapse rate of --ll (%(default)g)"
     option("--ll_p_lapse", type=float, default=0.0, metavar="P", help=help)
     option(
@@ -164,6 +166,7 @@ def check_options(args: argparse.Namespace) -> None:
     ]
     if len(named) > 1:
         raise UsageError(f"{' and '.join(named)} name different episodes; give one of them")
+    language_models.check_options(args)
     if args.allow_overlap and not args.corpus:
         raise UsageError("--allow_overlap has no effect without --corpus; leave it out")
     for path in (args.ll_out, args.samples_out, None if args.json == "-" else args.json):
@@ -190,7 +193,9 @@ def run(args: argparse.Namespace) -> int:
     task = load_eval_task(args, console)
     metrics: Metrics = {"model": task.path.name, "episode_type": task.episode_type.name}
     metrics |= {"architecture": task.architecture, **task.data_use.as_json()}
-    metrics |= {"uses_of_these_episodes": list(task.uses)}
+    metrics |= {"uses_of_these_episodes": list(task.uses), **task.prompt}
+    if cost := language_models.cost(args, task):
+        console.warn(cost)
     if args.dashboard:
         _plot_curves(task, console)
     if args.ll or args.fit_lapse:

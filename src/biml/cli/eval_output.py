@@ -2,9 +2,10 @@
 
 import argparse
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,11 +30,13 @@ from biml.evaluation.accuracy import (
     mean_error_rate,
     total_error_rate,
 )
+from biml.evaluation.api import load
 from biml.evaluation.likelihood import CV_SPLITS, Likelihood
 from biml.evaluation.network import NetworkResponder
-from biml.evaluation.registry import SYMBOLIC
+from biml.evaluation.registry import SYMBOLIC, is_language_model
 from biml.evaluation.responder import Responder, Response
 from biml.io import check_writable
+from biml.llm.responder import LanguageModel
 from biml.networks.checkpoint import load_model
 from biml.networks.devices import pick_device
 from biml.networks.registry import architecture_name
@@ -57,10 +60,12 @@ class EvalTask:
     """Written files are named after it and stand beside it."""
     responder: Responder
     architecture: str
-    """Of a network; else "symbolic"."""
+    """Of a network; else "symbolic" or "language model"."""
     data_use: DataUse
     episode_type: EpisodeType
     evaluation: EvaluationSet
+    prompt: Mapping[str, str] = field(default_factory=dict)
+    """Of a language model: `model` with its weights, `prompt` and `prompt_hash`."""
 
     @property
     def name(self) -> str:
@@ -113,7 +118,22 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
     data = DataFolders(args.data_dir, progress=stage_lines(console.warn))
     n_queries = 1
     responder: Responder
-    if registered := SYMBOLIC.get(args.fn_out_model):
+    prompt: dict[str, str] = {}
+    if is_language_model(args.fn_out_model):
+        path = Path(re.sub(r"[/:#@]+", "-", args.fn_out_model))
+        if args.transcripts:
+            kind = transcripts_type(args.transcripts)
+        kind = kind or episode_type("few_shot_human")
+        options = {"prompt": args.prompt, "normalise": args.normalise, "log": args.llm_log}
+        given = {name: value for name, value in options.items() if value}
+        model = load(args.fn_out_model, args.device, **given).responder
+        assert isinstance(model, LanguageModel)
+        responder, architecture = replace(model, task=kind.name), "language model"
+        data_use = DataUse.of_responder(responder)
+        prompt = {"model": model.backend.model, "prompt": model.template.name}
+        prompt |= {"prompt_hash": model.template.digest}
+        origin = f"prompt {' '.join([*prompt.values()][1:])}; log {model.log.path}"
+    elif registered := SYMBOLIC.get(args.fn_out_model):
         path = Path(args.fn_out_model)
         if args.transcripts:
             kind = transcripts_type(args.transcripts)
@@ -156,7 +176,7 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
         shared = f"; {n_queries} queries share a study set" if n_queries > 1 else ""
     elif args.n_queries:
         raise UsageError(f"--n_queries has no effect with --episode_type {kind.name}; leave it out")
-    console.print(f"Model: {path} ({origin})")
+    console.print(f"Model: {prompt.get('model', path)} ({origin})")
     unknown = architecture != "symbolic" and not data_use.trained_on
     console.print(f"The model was {'trained on unknown data' if unknown else data_use}.")
     console.print(f"Episodes: {kind.name}, {kind.summary}{shared}")
@@ -172,7 +192,7 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
     output = path if own_file else Path(args.dir_model) / f"{path.stem}.pt"
     if args.sample_html:
         check_writable(output)
-    task = EvalTask(path, output, responder, architecture, data_use, kind, evaluation)
+    task = EvalTask(path, output, responder, architecture, data_use, kind, evaluation, prompt)
     if TRAINED in task.uses:
         console.warn(f"warning: {caveat([TRAINED])}")
     return task

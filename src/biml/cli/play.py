@@ -3,6 +3,7 @@
 import argparse
 
 from biml.cli import add_address, add_data_dir, add_dir_model
+from biml.errors import UsageError
 from biml.paths import DataFolders, resolve_model, strip_suffix
 
 DEFAULT_MODELS = ("net-BIML-top", "net-BIML-algebraic-top")
@@ -27,12 +28,17 @@ def run(args: argparse.Namespace) -> None:
     import webbrowser
 
     from biml.evaluation.api import load
-    from biml.evaluation.registry import SYMBOLIC
+    from biml.evaluation.registry import SYMBOLIC, is_language_model
     from biml.web.people import People
     from biml.web.play_api import Playground
     from biml.web.play_app import LOCAL_HOSTS, make_play_app
     from biml.web.server import ANY_HOST, address_of, listen, serve
 
+    if language := [name for name in args.models or () if is_language_model(name)]:
+        raise UsageError(
+            f"{language[0]}: the page needs the probabilities of hundreds of responses, which take "
+            "a language model minutes; use `biml ask` or `biml eval`"
+        )
     data = DataFolders(args.data_dir)
     models = {
         strip_suffix(name): load(

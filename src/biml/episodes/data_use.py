@@ -66,13 +66,14 @@ class DataUse:
 
     @classmethod
     def of_responder(cls, responder: object) -> "DataUse":
-        """That of a symbolic or registered model, whose attribute `fitted_to` names tasks, if any.
+        """That of another model, whose attributes `trained_on` and `fitted_to` say it, if any.
 
         >>> from types import SimpleNamespace
         >>> print(DataUse.of_responder(SimpleNamespace(fitted_to=["few_shot"])))
         fitted to people's answers in the few-shot task
         """
-        return cls(fitted_to=tuple(getattr(responder, "fitted_to", ())))
+        names = ("trained_on", "fitted_to")
+        return cls(*(tuple(getattr(responder, name, ())) for name in names))
 
     def uses(self, evaluated_on: EpisodeType, *, is_imported: bool = False) -> tuple[str, ...]:
         """Those of `USES` that hold for the data of an evaluation.

@@ -14,9 +14,9 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 from biml import plugins
 from biml.arguments import check_arguments, check_type, python_api
@@ -24,13 +24,27 @@ from biml.episodes.corpus_file import register_corpus_of_model
 from biml.episodes.data_use import DataUse
 from biml.episodes.episode import Episode, Example
 from biml.episodes.registry import EPISODE_TYPES, has_fixed_names
-from biml.episodes.transforms import rename, symbols_used, undo_remapping
+from biml.episodes.transforms import rename, symbols_used
 from biml.errors import BimlError, UsageError
 from biml.evaluation.best_responses import best_responses
 from biml.evaluation.likelihood import apply_lapse
 from biml.evaluation.network import NetworkResponder
-from biml.evaluation.registry import SYMBOLIC, symbolic_model
-from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder, Response
+from biml.evaluation.registry import (
+    SYMBOLIC,
+    is_language_model,
+    open_language_model,
+    symbolic_model,
+)
+from biml.evaluation.request import (
+    Query,
+    Request,
+    entries,
+    is_episodes,
+    pair_of,
+    tokens_of,
+    whole_number,
+)
+from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder
 from biml.evaluation.trace import Trace, activation_names, network_of, trace_response
 from biml.networks.checkpoint import load_model
 from biml.networks.hooks import Hook, by_name, use_hooks
@@ -38,27 +52,33 @@ from biml.paths import resolve_model
 from biml.rng import generator
 from biml.vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-Query = str | tuple[str, ...]
-"""`"dax fep"` or `("dax", "fep")`; responses come in the same form."""
-
 Study = Iterable[Sequence[str | Sequence[str]]]
 """Study examples: pairs such as `("dax fep", "RED GREEN")`; further entries are ignored."""
 
-T = TypeVar("T")
 
-
-def load(name_or_path: str | Path, device: str = "auto") -> "Model":
-    """Load a trained model, or build a symbolic or registered one.
+def load(name_or_path: str | Path, device: str = "auto", **options: Any) -> "Model":
+    """Load a trained model, build a symbolic or registered one, or open a language model.
 
     Args:
         name_or_path: a path; the name of a file in `out_models` or of a model that comes with biml,
-            with or without its ending; or a name such as `oracle`.
+            with or without its ending; a name such as `oracle`; or that of a language model, such
+            as `hf:folder` or `openai:http://localhost:8000/v1#model`.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        options: of a language model: `prompt`, `log` and others of
+            `biml.llm.load.open_language_model`.
     """
     plugins.load_installed()
+    if is_language_model(name_or_path):
+        answering = open_language_model(str(name_or_path), device, **options)
+        return Model(
+            answering,
+            "",
+            str(name_or_path),
+            {"prompt": answering.template.name, "prompt_hash": answering.template.digest},
+            build=lambda symbols: replace(answering, **symbols),
+        )
+    if options:
+        raise UsageError(f"only language models have options such as {', '.join(options)}")
     if name_or_path in SYMBOLIC:
         return symbolic(str(name_or_path))
     path = resolve_model(str(name_or_path), without_file=SYMBOLIC)
@@ -136,7 +156,7 @@ class Model:
     ) -> Any:
         """The most probable symbol at each step, cut at `max_length` symbols."""
         limit = self._limit(max_length)
-        if _is_episodes(study, query, as_table):
+        if is_episodes(study, query, as_table):
             return self.responder.respond(study, max_length=limit)
         request = self._request(study, query)
         (responses,) = request.responder.respond([request.episode], max_length=limit)
@@ -150,9 +170,11 @@ class Model:
     @python_api
     def respond_all(self, study: Study, queries: Iterable[Any], max_length: int = 10) -> list[Any]:
         """The same as `respond` with a list of queries, each a string or a list of words."""
-        queries = _entries("queries", queries)
+        queries = entries("queries", queries)
         found = self.respond(
-            study, [q if isinstance(q, str) else _tokens(q) for q in queries], max_length=max_length
+            study,
+            [q if isinstance(q, str) else tokens_of(q) for q in queries],
+            max_length=max_length,
         )
         return [list(r) if isinstance(q, list) else r for q, r in zip(queries, found, strict=True)]
 
@@ -175,7 +197,7 @@ class Model:
             "p_lapse": p_lapse,
         }
         limit = self._limit(max_length)
-        if _is_episodes(study, query, as_table):
+        if is_episodes(study, query, as_table):
             return self.responder.sample(study, max_length=limit, **options)
         request = self._request(study, query)
         (samples,) = request.responder.sample([request.episode], max_length=limit, **options)
@@ -199,7 +221,7 @@ class Model:
             response: one per query; those of an `Episode` are its targets.
             p_lapse: probability that a symbol is a random one instead of the model's.
         """
-        if _is_episodes(study, query, as_table):
+        if is_episodes(study, query, as_table):
             return [
                 [apply_lapse(one, p_lapse, len(episode.pool or self.symbols) + 1) for one in of_it]
                 for episode, of_it in zip(study, self.responder.log_prob(study), strict=True)
@@ -300,7 +322,7 @@ class Model:
         row = EPISODE_TYPES.get(self.episode_type)
         return row.max_output if row else DEFAULT_MAX_LENGTH
 
-    def _request(self, study: Any, query: Any, response: Any = None) -> "_Request":
+    def _request(self, study: Any, query: Any, response: Any = None) -> Request:
         if isinstance(study, Episode):
             check_type("study", study, Episode)
             if query is not None:
@@ -309,19 +331,21 @@ class Model:
         if query is None:
             raise UsageError("give study examples and a query, such as 'dax fep', or an Episode")
         single = isinstance(query, str | tuple)
-        given = [query] if single else _entries("query", query)
+        given = [query] if single else entries("query", query)
         responses = [()] * len(given)
         if response is not None:
-            responses = [response] if single else _entries("response", response)
+            responses = [response] if single else entries("response", response)
         if len(responses) != len(given):
             raise UsageError(f"{len(given)} queries need as many responses, not {len(responses)}")
-        queries = [Example(_tokens(q), _tokens(r)) for q, r in zip(given, responses, strict=True)]
+        queries = [
+            Example(tokens_of(q), tokens_of(r)) for q, r in zip(given, responses, strict=True)
+        ]
         if not all(example.input for example in queries):
             raise UsageError("a query must have at least one word")
-        examples = tuple(Example(*_pair(pair)) for pair in _entries("study", study))
+        examples = tuple(Example(*pair_of(pair)) for pair in entries("study", study))
         return self._fit(Episode(examples, tuple(queries)), given, single)
 
-    def _fit(self, episode: Episode, given: list[Query], single: bool) -> "_Request":
+    def _fit(self, episode: Episode, given: list[Query], single: bool) -> Request:
         """The episode in words and symbols that the model knows."""
         used = symbols_used(episode)
         if not isinstance(self.responder, NetworkResponder):
@@ -331,10 +355,10 @@ class Model:
             responder = self.responder
             if self.build is not None and not set(used[1]) <= set(self.symbols):
                 responder = self.build({"symbols": tuple(symbols)})
-            return _Request(responder, episode, episode, given, single)
+            return Request(responder, episode, episode, given, single)
         allowed = self.vocabulary.input.symbols, self.symbols
         if all(set(own) <= set(known) for own, known in zip(used, allowed, strict=True)):
-            return _Request(self.responder, episode, episode, given, single)
+            return Request(self.responder, episode, episode, given, single)
         fixed = has_fixed_names(self.episode_type)
         maps, names = [], (self.words, self.symbols)
         for kind, own, free in zip(("words", "symbols"), used, names, strict=True):
@@ -345,75 +369,4 @@ class Model:
                 )
             order = generator(self.remapping_seed, "remap", kind).sample(free, len(free))
             maps.append(dict(zip(own, order, strict=False)))
-        return _Request(self.responder, rename(episode, *maps), episode, given, single)
-
-
-@dataclass(frozen=True)
-class _Request:
-    """Queries as a model gets them (`episode`) and as they were given."""
-
-    responder: Responder
-    episode: Episode
-    original: Episode
-    given: list[Query]
-    single: bool
-
-    def restore(self, number: int, response: Response) -> Query:
-        """A response in the symbols and in the form of its query."""
-        if self.episode is not self.original:
-            response = undo_remapping(self.episode, response)
-        return " ".join(response) if isinstance(self.given[number], str) else response
-
-    def results(
-        self, found: list[T], rows: Sequence[Sequence[Mapping[str, Any]]], as_table: bool
-    ) -> "T | list[T] | pd.DataFrame":
-        """What was found for each query, or the rows of each query as a table."""
-        if not as_table:
-            return found[0] if self.single else found
-        import pandas as pd
-
-        return pd.DataFrame(
-            {"query": " ".join(query.input)}
-            | {key: " ".join(v) if isinstance(v, tuple) else v for key, v in row.items()}
-            for query, of_query in zip(self.original.queries, rows, strict=True)
-            for row in of_query
-        )
-
-
-def _is_episodes(study: Any, query: Any, as_table: bool) -> bool:
-    """Whether the arguments are those of `Responder`: episodes and no query."""
-    several = query is None and isinstance(study, list | tuple)
-    if not several or not all(isinstance(one, Episode) for one in study):
-        return False
-    for number, episode in enumerate(study):
-        check_type(f"study[{number}]", episode, Episode)
-    if as_table:
-        raise UsageError("as_table takes the study examples of one episode; for several, join them")
-    return True
-
-
-def _entries(name: str, value: Any) -> list[Any]:
-    check_type(name, value, Iterable)
-    return list(value)
-
-
-def _tokens(symbols: str | Sequence[str]) -> tuple[str, ...]:
-    check_type("an input or output", symbols, str | Sequence[str])
-    return tuple(symbols.split()) if isinstance(symbols, str) else tuple(symbols)
-
-
-def _pair(pair: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    if isinstance(pair, Example):
-        return _tokens(pair.input), _tokens(pair.output)
-    if isinstance(pair, str) or not hasattr(pair, "__len__") or len(pair) != 2:
-        raise UsageError(
-            f"{pair!r} is not a study example; give pairs such as ('dax fep', 'RED RED')"
-        )
-    return _tokens(pair[0]), _tokens(pair[1])
-
-
-def whole_number(name: str, value: Any, least: int | None = None) -> int:
-    check_type(name, value, int)
-    if least is not None and value < least:
-        raise UsageError(f"{name} is {value}, but must be at least {least}")
-    return int(value)
+        return Request(self.responder, rename(episode, *maps), episode, given, single)

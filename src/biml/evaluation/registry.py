@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 from biml import plugins
+from biml.arguments import check_arguments
 from biml.errors import unknown_name
 from biml.evaluation.responder import Responder
 
@@ -58,6 +60,23 @@ _BUILTIN = (
         "OpenEndedBiasModel",
     ),
 )
+
+LANGUAGE_MODELS = {"hf:": "biml.llm.load", "openai:": "biml.llm.load"}
+"""How names of language models begin, and the module that opens them, a later one than this."""
+
+
+def is_language_model(name: object) -> bool:
+    """Whether a name is that of a language model, such as `hf:folder`."""
+    return str(name).startswith(tuple(LANGUAGE_MODELS))
+
+
+def open_language_model(name: str, device: str, **options: Any) -> Any:
+    """Open one; see `biml.llm.load.open_language_model`."""
+    module = next(module for begin, module in LANGUAGE_MODELS.items() if name.startswith(begin))
+    opener = import_module(module).open_language_model
+    check_arguments(f"language model {name!r}", opener, name, device, **options)
+    return opener(name, device, **options)
+
 
 SYMBOLIC = {row.name: row for row in _BUILTIN}
 """Responders by name; files of networks are found by `biml.paths.resolve_model`."""

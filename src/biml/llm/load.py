@@ -4,6 +4,7 @@ import re
 from hashlib import blake2b
 from pathlib import Path
 
+from biml.evaluation.registry import is_language_model
 from biml.llm.backend import Backend
 from biml.llm.log import LOG_SUFFIX, AnswerLog
 from biml.llm.openai import PREFIX as OPENAI
@@ -12,6 +13,8 @@ from biml.llm.prompts import DEFAULT_TEMPLATE, open_template
 from biml.llm.responder import LanguageModel
 from biml.paths import user_cache_folder
 from biml.progress import Progress, no_progress
+
+__all__ = ["is_language_model", "log_path", "open_language_model"]
 
 
 def open_language_model(
@@ -23,7 +26,7 @@ def open_language_model(
     normalise: bool = False,
     progress: Progress = no_progress,
 ) -> LanguageModel:
-    """Open the language model called `name`; a UsageError or FormatError if anything is wrong.
+    """Open the language model called `name`; a BimlError if anything is wrong.
 
     Args:
         device: of a local model.

@@ -168,6 +168,11 @@ class AnswerLog:
         """The answer to a question, if it is known."""
         return self._by_key.get(key)
 
+    def seconds(self, kind: str) -> float | None:
+        """The mean time of a question of one kind; None if there was none."""
+        found = [one.seconds for one in self._by_key.values() if one.kind == kind and one.seconds]
+        return sum(found) / len(found) if found else None
+
     def add(self, records: Iterable[Record]) -> None:
         """Append those that are not in the log; what is written stays if the process is killed."""
         new = {one.context: one for one in records if one.context not in self._contexts}

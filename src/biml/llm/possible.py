@@ -32,8 +32,8 @@ def possible_responses(
         others = [tuple([names.get(s, s) for s in response]) for response in by_item[item]]
         if (right := right_response(task, episode, query)) is not None:
             others.append(right)
-        pool = set(episode.pool or ())
-        allowed = [one for one in others if not pool or pool.issuperset(one)]
+        from_pool = set(episode.pool or ())
+        allowed = [one for one in others if not from_pool or from_pool.issuperset(one)]
         possible.append(tuple(dict.fromkeys([query.output, *allowed])))
     return possible
 

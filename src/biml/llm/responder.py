@@ -57,6 +57,11 @@ class LanguageModel:
     progress: Progress = field(default=no_progress, compare=False, repr=False)
 
     @property
+    def trained_on(self) -> tuple[str, ...]:
+        """See `DataUse`: the texts may have had the paper and its data among them."""
+        return ("texts that are not known",)
+
+    @property
     def name(self) -> str:
         """The model with its prompt, as it stands in results."""
         return f"{self.backend.model}, prompt {self.template.name} {self.template.digest}"
@@ -103,8 +108,6 @@ class LanguageModel:
 
     def log_prob(self, episodes: Sequence[Episode], /) -> list[list[np.ndarray]]:
         """See `Responder`; a UsageError where the server gives no log-probabilities."""
-        if self.why_no_log_probs:
-            raise UsageError(f"{self.backend.model}: {self.why_no_log_probs}")
         pairs = [(episode, query) for episode in episodes for query in episode.queries]
         prefixes = self._reasoning(pairs)
         given: Sequence[tuple[Response, ...]] = [(query.output,) for _, query in pairs]
@@ -129,6 +132,22 @@ class LanguageModel:
                 values = np.where([*outside, False], -np.inf, values)
             results.append(values)
         return _by_episode(episodes, results)
+
+    def unanswered(
+        self, kind: str, episodes: Sequence[Episode], max_length: int = DEFAULT_MAX_LENGTH
+    ) -> tuple[list[Question], int]:
+        """The different questions that are still to be put, and the number of those answered."""
+        every = {}
+        for episode in episodes:
+            for query in episode.queries:
+                question = self._question(kind, episode, query, max_length)
+                if kind == LOG_PROB:
+                    question = replace(question, given=query.output)
+                if kind == SAMPLE:
+                    question = replace(question, seed=-1)  # no seed is known before
+                every[self._key(question)] = question
+        new = [question for key, question in every.items() if self.log.find(key) is None]
+        return new, len(every) - len(new)
 
     # --- questions
 
@@ -292,6 +311,8 @@ class LanguageModel:
         self, kind: str, questions: Sequence[Question]
     ) -> Iterator[tuple[int, Completion | Scores]]:
         if kind == LOG_PROB:
+            if self.why_no_log_probs:
+                raise UsageError(f"{self.backend.model}: {self.why_no_log_probs}")
             pieces = [self._pieces(question.given) for question in questions]
             return self.backend.score(
                 [
