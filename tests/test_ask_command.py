@@ -103,6 +103,19 @@ def test_spread_and_variation_show_an_unsystematic_learner() -> None:
     assert row["readings_low"] < row["readings"] < row["readings_high"]
 
 
+def test_a_model_without_log_probabilities_has_no_mass() -> None:
+    class Silent(_ByColour):
+        why_no_log_probs = "the server gives none"
+
+        def log_prob(self, episodes: Sequence[Episode]) -> object:
+            raise AssertionError
+
+    strings = read_strings(gold_episode(), words("DAX 1"))
+    model = Model(Silent(), "", "silent")  # type: ignore[arg-type]
+    answers = ask(model, gold_episode(), strings, 6)
+    assert summarise(answers, ["query"])["probability"].isna().all()
+
+
 def test_remappings_are_the_same_for_a_seed() -> None:
     strings = read_strings(gold_episode(), words("DAX 1"))
     a, again, b = (

@@ -236,7 +236,7 @@ def _print_summary(
             Text(f"{row[name]:.1f} [{row[f'{name}_low']:.0f}, {row[f'{name}_high']:.0f}]")
             for name in ("readings", "gold")
         ]
-        numbers = [f"{row[name]:.1f}" for name in ("probability", *last)]
+        numbers = [f"{row[name]:.1f}".replace("nan", "–") for name in ("probability", *last)]
         table.add_row(Text(str(row[key or heading])), str(row["n"]), *shares, *numbers)
     console.print(table)
 

@@ -202,7 +202,8 @@ def ask(
 
     Columns: `kind`, `query`, `remapping` (its number), `word` and `symbol` (the names of the
     held-out word and its symbol), `response` in the study set's own names, `answer` (what it is),
-    `p_gold` and `p_readings`, the model's probability of the gold reading and of all readings.
+    `p_gold` and `p_readings`, the model's probability of the gold reading and of all readings (NaN
+    for a language model whose server gives none).
 
     Args:
         n_remappings: None for every pair of a word and a symbol.
@@ -215,6 +216,7 @@ def ask(
     episodes = list(remapped(model, study, strings, n_remappings, seed))
     responses = model.respond(episodes, max_length=max(longest + 1, DEFAULT_MAX_LENGTH))
     outputs = [_scored_outputs(string) for string in strings]
+    scores = not getattr(model.responder, "why_no_log_probs", "")
     scored = []
     for episode in episodes:
         assert episode.remapping is not None
@@ -225,13 +227,14 @@ def ask(
             for output in several
         ]
         scored.append(replace(episode, queries=tuple(queries)))
-    log_probs = model.log_prob(scored)
+    log_probs = model.log_prob(scored) if scores else None
     held_out = held_out_word(study.study)
     symbol = primitive_meanings(study.study).get(held_out, "")
     rows = []
     for number, episode in enumerate(episodes):
         assert episode.remapping is not None
-        probabilities = iter([float(np.exp(np.sum(one))) for one in log_probs[number]])
+        of_episode = log_probs[number] if log_probs else [np.nan] * len(scored[number].queries)
+        probabilities = iter([float(np.exp(np.sum(one))) for one in of_episode])
         for string, response, several in zip(strings, responses[number], outputs, strict=True):
             response = undo_remapping(episode, response)
             p = {output: next(probabilities) for output in several}
