@@ -133,6 +133,20 @@ def test_patterns_and_probes_have_intervals_over_response_sets_and_participants(
     assert made["response_patterns"]["unit"].tolist() == ["participants"]
 
 
+def test_answers_outside_the_symbols_are_consistent_with_nothing() -> None:
+    """Those of language models, which networks and people cannot give."""
+    trial = {"query": "p2", "study": "p1 -> c1", "allowed_outputs": "c1 c2", "item": "a"}
+    answers = ("c2", "undefined_action", "c3", "c2 undefined_action")
+    given = response_table({**trial, "response": answer} for answer in answers)
+    assert probes.annotate_trials(given)["consistent"].tolist() == [True, False, False, False]
+    queries = {"dax": "R", "wif": "undefined_action"}
+    sets = response_table(
+        {"item": q, "query": q, "response": r, "participant": "P"} for q, r in queries.items()
+    )
+    (row,) = open_ended.response_patterns(sets).to_dict("records")
+    assert not any(row[name] for name in open_ended.PATTERNS)
+
+
 def scored(values: list[float], participants: list[str], items: list[str]) -> list[ScoredResponse]:
     names = zip(values, participants, items, strict=True)
     return [

@@ -51,7 +51,8 @@ def item_correlation(
         ones); the percentile interval `low` to `high` from resampling responses within items,
         people's and the model's, or participants where all are known; and `noise_ceiling`, the
         median r of people's accuracies with those of as many responses resampled from them, with
-        the percentiles `noise_ceiling_low` and `…_high`. Missing (NaN) without variance.
+        the percentiles `noise_ceiling_low` and `…_high`. Missing (NaN) without variance. The `unit`
+        is that which people's accuracies are resampled over.
     """
     accuracies = item_accuracy(responses, grammar)
     annotated = annotate_errors(responses, grammar)
@@ -67,6 +68,7 @@ def item_correlation(
     known = known[~np.isnan(known)]
     ceiling = float(np.median(known)) if len(known) else float("nan")
     ends = percentile_interval(known, level)
+    unit = unit_of(by_model[reference]["participant"].fillna("").tolist())
     rows = []
     for name, group in accuracies.groupby("model", sort=False):
         if name == reference:
@@ -84,9 +86,10 @@ def item_correlation(
         )
         low, high = percentile_interval(bootstrap[~np.isnan(bootstrap)], level)
         r = float(correlations(x, y))
-        rows.append((name, reference, len(x), r, p, n_permutations, low, high, ceiling, *ends))
+        row = (name, reference, len(x), r, p, n_permutations, low, high, ceiling, *ends, unit)
+        rows.append(row)
     names = ["model", "reference", "items", "r", "p", "permutations", "low", "high"]
-    names += ["noise_ceiling", "noise_ceiling_low", "noise_ceiling_high"]
+    names += ["noise_ceiling", "noise_ceiling_low", "noise_ceiling_high", "unit"]
     return pd.DataFrame(rows, columns=names)
 
 

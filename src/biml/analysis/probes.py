@@ -76,7 +76,11 @@ class Trial:
         - mutual exclusivity: not empty, and not the output of a study example;
         - concatenation: the meanings of the words in their order;
         - trade-off: one-to-one, that is as long as the query, with known words in position.
+
+        A response with a symbol that is not allowed, as language models give, has none.
         """
+        if self.allowed_outputs and not set(response) <= set(self.allowed_outputs):
+            return False
         if self.kind == CONCATENATION:
             return response == self.concatenation
         if self.kind == TRADE_OFF:

@@ -18,7 +18,7 @@ PEOPLE: Final = responses.PEOPLE
 
 _COUNTS = (
     "sample repeats symbols responses n count pool_size counter_examples segment step episodes "
-    "seed networks output_length total strings"
+    "seed networks output_length total strings questions answers"
 )
 _FLAGS = "within_sample long_output uncertain"
 _NUMBERS = (
@@ -150,7 +150,7 @@ _TABLES = (
     _table(
         "item_correlation",
         1,
-        "model r p low high noise_ceiling noise_ceiling_low? noise_ceiling_high?",
+        "model r p low high noise_ceiling noise_ceiling_low? noise_ceiling_high? unit?",
         "correlation of item accuracies with people's: permutation p, bootstrap interval of 95%; "
         "noise_ceiling is the median r of people's resampled responses",
     ),
@@ -191,6 +191,14 @@ _TABLES = (
         "probable reading); probability is what the model gives to readings, spread the range of "
         "readings over symbols of the held-out word, variation the answers that differ from the "
         "most frequent one to their string",
+    ),
+    _table(
+        "language_models",
+        2,
+        "model task family template template_hash questions answers count percent low high",
+        "questions to a language model in a task, by the name and hash of the prompt's template: "
+        "count of the answers are no sequence of symbols that the item allows, in percent with "
+        "Wilson's interval; log-probabilities of given answers are questions without answers",
     ),
     _table(
         "learning_curves",

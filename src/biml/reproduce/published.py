@@ -184,7 +184,7 @@ def _estimate(column: str, row: pd.Series) -> dict[str, Any]:
         "standard_error": error,
         "low": low,
         "high": high,
-        "unit": unit,
+        "unit": "" if low is None or pd.isna(unit) else unit,
     }
     if column == "log_likelihood":
         for name in ("cross_validated", "cross_validated_error"):
