@@ -39,6 +39,7 @@ class FakeBackend:
 
     answer: Callable[[str, int | None], str] = word_by_word
     model: str = "fake"
+    family: str = "fakes"
     settings: Mapping[str, Any] = field(default_factory=dict)
     asked: list[Any] = field(default_factory=list)
     fails_after: int | None = None

@@ -23,7 +23,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `biml logs`."""
     _add_log(parser)
     option = parser.add_argument
-    option("--out", type=Path, metavar="FILE.html", help="the page (default: LOG with .html)")
+    help = "the page (default: LOG with .html; for a model's name in the current folder)"
+    option("--out", type=Path, metavar="FILE.html", help=help)
     option("--task", metavar="TYPE", help="only the questions of this episode type")
     option("--outcome", metavar="NAME", help="only questions with this outcome, such as wrong")
     help = "questions of each task and outcome on the page (%(default)s); all are counted"
@@ -34,15 +35,26 @@ def configure_rescore(parser: argparse.ArgumentParser) -> None:
     """Add the options of `biml rescore`."""
     _add_log(parser)
     option = parser.add_argument
-    help = "the log with the new scores (default: LOG-rescored.jsonl)"
+    help = "the log with the new scores (default: LOG-rescored.jsonl, in the same place)"
     option("--out", type=Path, metavar="FILE.jsonl", help=help)
     help = "write what changed as JSON; a missing folder is made"
     option("--json", type=Path, metavar="FILE", help=help)
 
 
 def _add_log(parser: argparse.ArgumentParser) -> None:
-    help = "log of a language model (.jsonl), as `biml eval` and `biml reproduce` write it"
-    parser.add_argument("log", type=Path, metavar="LOG", help=help)
+    help = "log of a language model (.jsonl), or the model's name, such as hf:NAME"
+    parser.add_argument("log", metavar="LOG", help=help)
+
+
+def _find(log: str, ending: str) -> tuple[Path, Path]:
+    """The path of a log, and that of a file that is made of it."""
+    from biml.evaluation.registry import is_language_model
+    from biml.llm.load import log_path
+
+    if not is_language_model(log):
+        return Path(log), Path(log).with_suffix("").with_name(f"{Path(log).stem}{ending}")
+    path = log_path(log)
+    return path, Path(f"{path.stem}{ending}")
 
 
 def _read(path: Path) -> "list[Record]":
@@ -62,11 +74,12 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError(f"--max_records is {args.max_records}, but must be at least 1")
     if args.outcome is not None and args.outcome not in OUTCOMES:
         raise unknown_name("outcome", args.outcome, OUTCOMES, "--outcome")
-    out = args.out or args.log.with_suffix(".html")
-    if out.resolve() == args.log.resolve():
+    path, out = _find(args.log, ".html")
+    out = args.out or out
+    if out.resolve() == path.resolve():
         raise UsageError(f"--out {out} is the log itself; name another file")
     check_writable(out)
-    records = _read(args.log)
+    records = _read(path)
     tasks = dict.fromkeys(one.task for one in records)
     if args.task is not None and args.task not in tasks:
         raise unknown_name("task of this log", args.task, filter(None, tasks), "--task")
@@ -76,7 +89,8 @@ def run(args: argparse.Namespace) -> None:
         if args.task in (None, one.task) and args.outcome in (None, outcome(one))
     ]
     if not records:
-        raise UsageError(f"{args.log}: no question of {args.task} has the outcome {args.outcome}")
+        of_task = f" of {args.task}" if args.task else ""
+        raise UsageError(f"{path}: no question{of_task} has the outcome {args.outcome}")
     models = ", ".join(dict.fromkeys(one.model for one in records))
     page = log_page(records, f"Log of {models}", max_records=args.max_records)
     with atomic_write(out) as file:
@@ -96,17 +110,16 @@ def print_outcomes(rows: "Sequence[TaskOutcomes]", title: str) -> None:
 
     console = Console(highlight=False)
     console.print("95% intervals in brackets, over answers.", style="dim")
-    for model in dict.fromkeys((row.model, row.template, row.template_hash) for row in rows):
-        name = "{} (prompt {}, {})".format(*model)
+    for model in dict.fromkeys(row.model_and_prompt for row in rows):
         table = Table(
-            title=Text(f"{title}: {name}"), title_justify="left", box=None, pad_edge=False
+            title=Text(f"{title}: {model}"), title_justify="left", box=None, pad_edge=False
         )
         table.add_column("task", overflow="fold")
         table.add_column("question")
         for head in ("n", "right (%)", "no sequence (%)", "tokens in + out", "seconds"):
             table.add_column(head, justify="right")
         for row in rows:
-            if (row.model, row.template, row.template_hash) == model:
+            if row.model_and_prompt == model:
                 table.add_row(*map(Text, summary_cells(row)))
                 kinds = {name: row.counts[name] for name in ERROR_KINDS if row.counts[name]}
                 if kinds:
@@ -120,12 +133,13 @@ def run_rescore(args: argparse.Namespace) -> None:
     """Run `biml rescore`."""
     from biml.llm.outcomes import outcome, rescore
 
-    out = args.out or args.log.with_name(f"{args.log.stem}-rescored{args.log.suffix}")
-    if out.resolve() == args.log.resolve():
+    path, out = _find(args.log, "-rescored.jsonl")
+    out = args.out or out
+    if out.resolve() == path.resolve():
         raise UsageError(f"--out {out} is the log itself, which stays as it is; name another file")
-    for path in filter(None, (out, args.json)):
-        check_writable(path)
-    found = rescore(_read(args.log))
+    for written in filter(None, (out, args.json)):
+        check_writable(written)
+    found = rescore(_read(path))
     with atomic_write(out) as file:
         for one in found.records:
             file.write(f"{json.dumps(asdict(one), ensure_ascii=False)}\n".encode())

@@ -35,7 +35,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--models",
         nargs="+",
         metavar="NAME",
-        help=f"model files, and the symbolic models {', '.join(SYMBOLIC)} "
+        help=f"model files, language models (hf:NAME, openai:URL#NAME) and the symbolic models "
+        f"{', '.join(SYMBOLIC)} "
         "(default: the installed models of the paper, and all symbolic ones; for benchmarks the "
         "models for SCAN and COGS that come with biml)",
     )
@@ -54,6 +55,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="let networks lapse in samples too, at the rate fitted to people; the published "
         "samples do not lapse, and those of symbolic models always do",
     )
+    help = "prompts of language models: plain, chat, rules-first, or your template (%(default)s)"
+    option("--prompt", default="plain", metavar="NAME", help=help)
     add_dir_model(parser, "folder to search first for models")
     add_data_dir(parser)
     option("--workers", type=int, metavar="N", help="processes (one for each core)")
@@ -143,6 +146,13 @@ def print_results(results: "Results", out: Path) -> None:
         named = f"({model.architecture}" in model.name  # a model of SCAN or COGS
         about = f" ({model.architecture})" if model.architecture and not named else ""
         console.print(f"{model.name}{about}: {model.data_use}", markup=False, style="dim")
+    if (questions := results.tables.get("language_models")) is not None:
+        for row in rows_of(coerce_types(questions, TABLES["language_models"])):
+            interval = f" [{_format_number(row.low, 1)}, {_format_number(row.high, 1)}]"
+            invalid = f"; no sequence of symbols: {_format_number(row.percent, 1)}%{interval}"
+            text = f"{row.model}, {row.task}: {row.questions:,} questions, prompt {row.template} "
+            text += row.template_hash + invalid * bool(row.answers)
+            console.print(text, markup=False, style="dim")
     for line in exclusion_lines(results.exclusions):
         print(line, file=sys.stderr)
     page = out / "index.html"

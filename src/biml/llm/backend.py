@@ -73,6 +73,10 @@ class Backend(Protocol):
     def settings(self) -> Mapping[str, Any]:
         """What else its answers depend on."""
 
+    @property
+    def family(self) -> str:
+        """For reports: the architecture, or that it runs on a server."""
+
     def complete(self, requests: Sequence[Request], /) -> Iterator[tuple[int, Completion]]: ...
 
     def score(self, requests: Sequence[ScoreRequest], /) -> Iterator[tuple[int, Scores]]: ...

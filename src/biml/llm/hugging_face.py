@@ -62,6 +62,10 @@ class HuggingFaceBackend:
         identity = name + _digest(Path(source) / options.get("gguf_file", ""), network)
         return cls(identity, network, tokenizer, {"dtype": str(network.dtype).split(".")[-1]})
 
+    @property
+    def family(self) -> str:
+        return str(self.network.config.model_type)
+
     def complete(self, requests: Sequence[Request], /) -> Iterator[tuple[int, Completion]]:
         texts = [self._text(request.prompt, request.prefix) for request in requests]
         encoded = [self._encode(text) for text in texts]

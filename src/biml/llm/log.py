@@ -149,10 +149,12 @@ def _record(entry: object) -> Record:
 class AnswerLog:
     """The records of a file, to which new ones are appended; without a path, in memory only.
 
-    Several processes may append to one file.
+    Several processes may append to one file. `session` has those of this object's questions, also
+    of questions whose answers were known.
     """
 
     path: Path | None = None
+    session: list[Record] = field(default_factory=list, init=False, repr=False)
     _by_key: dict[str, Record] = field(default_factory=dict, init=False, repr=False)
     _contexts: set[tuple[object, ...]] = field(default_factory=set, init=False, repr=False)
 
@@ -175,6 +177,8 @@ class AnswerLog:
 
     def add(self, records: Iterable[Record]) -> None:
         """Append those that are not in the log; what is written stays if the process is killed."""
+        records = list(records)
+        self.session += records
         new = {one.context: one for one in records if one.context not in self._contexts}
         self._remember(new.values())
         if self.path is None or not new:

@@ -79,6 +79,10 @@ class OpenAIBackend:
     def model(self) -> str:
         return f"{PREFIX}{self.url}#{self.served_model}"
 
+    @property
+    def family(self) -> str:
+        return "on a server"
+
     def complete(self, requests: Sequence[Request], /) -> Iterator[tuple[int, Completion]]:
         return self._in_parallel(self._complete, requests)
 

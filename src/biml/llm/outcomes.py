@@ -45,7 +45,7 @@ def judge(record: Record) -> Record:
         return record
     symbols, original = record.symbols.split(), record.original_symbols.split()
     answer = parse_answer(
-        record.prefix + record.answer,
+        record.whole_answer,
         symbols,
         pool=None if record.pool is None else record.pool.split(),
         max_length=record.max_length,
@@ -77,6 +77,11 @@ class TaskOutcomes:
     tokens_out: int = 0
     seconds: float = 0.0
     n_cached: int = 0
+
+    @property
+    def model_and_prompt(self) -> str:
+        """For readers: the model, the name of its prompt's template, and the template's hash."""
+        return f"{self.model}, prompt {self.template} {self.template_hash}"
 
     @property
     def n_questions(self) -> int:

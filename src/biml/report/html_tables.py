@@ -340,7 +340,7 @@ def models_table(results: Results) -> list[HtmlTable]:
     rows = tuple(
         (
             Cell(model.label or model.name),
-            Cell(model.architecture or ("symbolic" if model.kind == "symbolic" else MISSING)),
+            Cell(model.architecture or (MISSING if model.kind == "network" else model.kind)),
             Cell(model.trained_on or MISSING),
             *(
                 Cell("; ".join(TASK_DATA.get(task, task) for task in tasks.split()) or MISSING)
@@ -357,7 +357,40 @@ def models_table(results: Results) -> list[HtmlTable]:
     )
     every = tuple(Header(head, False) for head in heads)
     numbers = tuple(range(1, len(rows) + 1))
-    return [HtmlTable("Models", note, every, rows, numbers)] if rows else []
+    if not rows:
+        return []
+    return [HtmlTable("Models", note, every, rows, numbers), *_language_models_table(results)]
+
+
+def _language_models_table(results: Results) -> list[HtmlTable]:
+    """What language models were asked, by episode type; nothing without any."""
+    if "language_models" not in results.tables:
+        return []
+    numbers = {model.name: number for number, model in enumerate(results.models, 1)}
+    found = [row for row in rows_of(results.tables["language_models"]) if row.model in numbers]
+    labels = {model.name: model.label or model.name for model in results.models}
+    rows = tuple(
+        (
+            Cell(labels[row.model]),
+            Cell(row.task),
+            Cell(row.family or MISSING),
+            Cell(row.template, None, row.template_hash),
+            number_cell(row.questions, 0),
+            number_cell(row.answers, 0),
+            number_cell(row.percent, 1, format_interval(row.low, row.high)),
+        )
+        for row in found
+    )
+    heads = ("", "Episodes", "Family", "Prompt", "Questions", "Answers", "No sequence (%)")
+    note = (
+        "Answers that are no sequence of symbols that the item allows count as wrong; below their "
+        "percentage its 95% interval over answers. Log-probabilities of given answers are "
+        "questions without answers. What a language model was trained on is unknown, and may "
+        "include these tasks. Its log has every prompt and answer (biml logs)."
+    )
+    every = tuple(Header(head, number > 3) for number, head in enumerate(heads))
+    order = tuple(numbers[row.model] for row in found)
+    return [HtmlTable("Questions to language models", note, every, rows, order)]
 
 
 def _as_float(value: Any) -> float:

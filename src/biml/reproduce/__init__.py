@@ -33,6 +33,7 @@ def run_experiments(
     quick: bool = False,
     seed: int = 0,
     lapse_samples: bool = False,
+    prompt: str = "plain",
     dir_model: str | Path = "out_models",
     data_dir: str | Path | None = None,
     workers: int | None = None,
@@ -42,10 +43,12 @@ def run_experiments(
 
     Args:
         experiments: their names; by default those with people.
-        models: names of models; by default the paper's that are on this machine and all symbolic,
-            and for `benchmarks` those for SCAN and COGS that come with biml.
+        models: names of models, and of language models as `hf:NAME` or `openai:URL#NAME`; by
+            default the paper's that are on this machine and all symbolic, and for `benchmarks`
+            those for SCAN and COGS that come with biml.
         out: the folder of results, replaced when all is complete; `index.html` is the report.
         quick: fewer repeats, samples and test items, under a minute.
+        prompt: the template of the prompts of language models, by name or as a file.
         workers: processes; by default one per core.
         progress: show it on standard error.
     Returns:
@@ -85,7 +88,7 @@ def run_experiments(
     if models is None and BENCHMARKS in chosen:
         names += installed_benchmark_models()
     spec = ReproductionSpec(
-        find_models(names, dir_model, data),
+        find_models(names, dir_model, data, prompt),
         chosen,
         data,
         quick=quick,

@@ -134,8 +134,15 @@ class Workload:
     seed: int = 0
 
 
-def workload(quick: bool, seed: int) -> Workload:
-    """The amounts of a full or a quick reproduction."""
+def workload(quick: bool, seed: int, *, language: bool = False) -> Workload:
+    """The amounts of a full or a quick reproduction.
+
+    A language model takes as long for an answer as a network for thousands: it has the quick
+    amounts in a full reproduction, and the least in a quick one.
+    """
+    if language and quick:
+        return Workload(1, 1, 1, 1, 10, 5, 200, 1, seed)
+    quick = quick or language
     return Workload(5, 3, 1, 1, 30, 26, 200, 6, seed) if quick else Workload(seed=seed)
 
 
@@ -164,11 +171,11 @@ def vocabulary_overflow(data: DataFolders, task: str) -> str:
 
 
 def task_symbols(context: MeasurementContext, task: str) -> tuple[str, ...]:
-    """The task's symbols for a symbolic model; empty where the published ones suffice.
+    """The task's symbols for a symbolic or language model; empty if the published ones suffice.
 
-    Having the rules, it needs no remapping.
+    A symbolic model, having the rules, needs no remapping.
     """
-    if not context.model.symbolic or not vocabulary_overflow(context.data, task):
+    if not context.model.has_any_words or not vocabulary_overflow(context.data, task):
         return ()
     every = [symbol for e in _task_episodes(context.data, task) for symbol in symbols_used(e)[1]]
     return tuple(dict.fromkeys(every))
@@ -193,6 +200,8 @@ def ineligible(task: str, model: "EvaluatedModel", *, samples: bool = False) -> 
         if "few-shot" in symbolic.tasks and task in (FEW_SHOT_GOLD, VALIDATION, NOVEL_RULES, ""):
             return "is given the rules" if symbolic.uses_grammar else ""
         return f"is for the {' and '.join(symbolic.tasks)} task"
+    if model.language:
+        return ""
     has_targets = task != OPEN_ENDED or not samples
     if task and not model.evaluation_type(task, has_targets=has_targets):
         return "knows another vocabulary"
@@ -221,7 +230,7 @@ def _ineligible_for_type(row: EpisodeType, context: MeasurementContext) -> str:
         vocabulary = row.open_vocabulary(context.data)
     except BimlError as error:
         return f"lacks data: {error}"
-    if not context.model.symbolic and context.model.vocabulary != vocabulary:
+    if not context.model.has_any_words and context.model.vocabulary != vocabulary:
         return "knows another vocabulary"
     return ineligible(row.evaluation_task, context.model)
 

@@ -98,6 +98,12 @@ class Measurement:
             return "" if model.test_type(self.benchmark) else None
         if self.benchmark:
             return "was not trained on SCAN or COGS"
+        if (
+            self.name.endswith("_likelihood")
+            and model.language
+            and (reason := model.language.why_no_log_probs)
+        ):
+            return f"cannot be scored: {reason}"
         samples = bool(self.lapse_from) or self.needs_study
         return ineligible(self.presents, model, samples=samples) if self.presents else ""
 
@@ -123,12 +129,12 @@ def few_shot_likelihood(context: MeasurementContext) -> Tables:
     evaluation = _evaluation_set(context, FEW_SHOT, original_names=bool(symbols))
     # Remapping changes nothing for a symbolic model of this task.
     repeats = 1 if context.model.symbolic else context.workload.few_shot_repeats
-    responder = context.model.responder(symbols)
+    responder = context.model.responder(symbols, _task_type(context, FEW_SHOT))
     scored = score_responses(responder, evaluation, repeats=repeats)
     others = [] if evaluation.is_imported else fit_candidates(responder, FEW_SHOT)
     several = others if len(others) > 1 else []
     candidates = [score_responses(one, evaluation, repeats=repeats) for one in several]
-    within_sample = _within_sample(FITTED in context.model.uses(FEW_SHOT), evaluation)
+    within_sample = _within_sample(context, FITTED in context.model.uses(FEW_SHOT), evaluation)
     return _likelihood_tables(context, FEW_SHOT, {"": scored}, within_sample, candidates)
 
 
@@ -143,7 +149,7 @@ def open_ended_likelihood(context: MeasurementContext) -> Tables:
             responder(), evaluation, repeats=context.workload.open_ended_repeats
         )
     fitted = "" in scored_by_fold and TRAINED in context.model.uses(OPEN_ENDED)
-    within_sample = _within_sample(fitted, evaluation)
+    within_sample = _within_sample(context, fitted, evaluation)
     return _likelihood_tables(context, OPEN_ENDED, scored_by_fold, within_sample)
 
 
@@ -152,10 +158,12 @@ def probe_likelihood(context: MeasurementContext) -> Tables:
     """Likelihood of people's responses to the probe trials, over the allowed outputs."""
     evaluation = _evaluation_set(context, PROBES)
     scored = score_responses(
-        context.model.responder(), evaluation, repeats=context.workload.few_shot_repeats
+        context.model.responder(task=_task_type(context, PROBES)),
+        evaluation,
+        repeats=context.workload.few_shot_repeats,
     )
     fitted = TRAINED in context.model.uses(PROBES)
-    within_sample = _within_sample(fitted, evaluation)
+    within_sample = _within_sample(context, fitted, evaluation)
     return _likelihood_tables(context, PROBES, {"": scored}, within_sample)
 
 
@@ -168,9 +176,20 @@ def _evaluation_set(
     )
 
 
-def _within_sample(fitted_to_task: bool, evaluation: EvaluationSet) -> bool | None:
-    """None (unknown) for a custom experiment: its people may be those of the training."""
-    return None if fitted_to_task and evaluation.is_imported else fitted_to_task
+def _task_type(context: MeasurementContext, task: str) -> str:
+    """The episode type that presents a task to the model."""
+    return context.model.evaluation_type(task)
+
+
+def _within_sample(
+    context: MeasurementContext, fitted_to_task: bool, evaluation: EvaluationSet
+) -> bool | None:
+    """None (unknown) for a language model, which may have seen everything.
+
+    So it is for a custom experiment: its people may be those of the training.
+    """
+    unknown = context.model.language or (fitted_to_task and evaluation.is_imported)
+    return None if unknown else fitted_to_task
 
 
 def _responders_by_fold(
@@ -178,14 +197,14 @@ def _responders_by_fold(
 ) -> list[tuple[int, Callable[[], Responder]]]:
     """The responder for the participants of each fold; fold 0 is everybody.
 
-    A symbolic model, which is fitted to nobody, responds for all folds. Custom data of fewer than
+    A model that is fitted to nobody responds for all folds. Custom data of fewer than
     five participants have no folds.
     """
     model = context.model
-    responder = partial(model.responder, symbols)
+    responder = partial(model.responder, symbols, _task_type(context, OPEN_ENDED))
     if not has_cv_folds(context.data):
         return [(0, responder)]
-    if model.symbolic:
+    if model.has_any_words:
         return [(fold, responder) for fold in FOLDS]
     if model.fold_models:
         return [(fold, net.responder) for fold, net in zip(FOLDS, model.fold_models, strict=True)]
@@ -252,10 +271,11 @@ def exact_match_accuracy(
     task: str, context: MeasurementContext, evaluation: EvaluationSet | None = None
 ) -> Tables:
     """Percent of exact greedy responses to novel and study-example queries, evenly spaced."""
+    kind = task if evaluation else _task_type(context, task)
     evaluation = evaluation or _evaluation_set(context, task)
     step = -(-len(evaluation.episodes) // context.workload.episodes)
     episodes = replace(evaluation, episodes=evaluation.episodes[::step]).repeat(0)
-    responder = context.model.responder()
+    responder = context.model.responder(task=kind)
     most = max_response_length(episodes)
     if isinstance(responder, NetworkResponder):
         exact = teacher_forced_exact_match(responder.network, episodes, most)
@@ -281,10 +301,11 @@ def sampled_responses(task: str, amount: str, context: MeasurementContext) -> Ta
     """Samples of a human task: so many per human response, or so many response sets."""
     model, n = context.model, getattr(context.workload, amount)
     symbols = () if task == PROBES else task_symbols(context, task)
-    responder = model.responder(symbols)
+    kind = model.evaluation_type(task, has_targets=task != OPEN_ENDED)
+    responder = model.responder(symbols, kind)
     options: Any = {
         "model": model.name,
-        "kind": model.evaluation_type(task, has_targets=task != OPEN_ENDED),
+        "kind": kind,
         "seed": context.workload.seed,
         "p_lapse": context.p_lapse,
         "original_names": bool(symbols),
@@ -313,11 +334,13 @@ def registered_results(context: MeasurementContext) -> Tables:
         row = episode_type(name)
         evaluation = row.open_evaluation(context.data, context.workload.seed)
         tables = exact_match_accuracy(name, context, evaluation)
-        if row.evaluation_task in TASK_FOLDERS:
+        language = context.model.language
+        if row.evaluation_task in TASK_FOLDERS and not (language and language.why_no_log_probs):
             repeats = context.workload.few_shot_repeats
-            scored = score_responses(context.model.responder(), evaluation, repeats=repeats)
+            responder = context.model.responder(task=name)
+            scored = score_responses(responder, evaluation, repeats=repeats)
             # Whether a plugin's type is trained on these people is not known.
-            unknown = context.model.trained_on == name
+            unknown = context.model.trained_on == name or language is not None
             uses = context.model.uses(row.evaluation_task)
             seen = None if unknown else TRAINED in uses or FITTED in uses
             tables |= _likelihood_tables(context, name, {"": scored}, seen)

@@ -19,8 +19,9 @@ from biml.episodes.registry import EPISODE_TYPES, evaluation_type
 from biml.episodes.scan import SCAN_TYPES
 from biml.errors import UsageError
 from biml.evaluation.network import NetworkResponder
-from biml.evaluation.registry import SYMBOLIC, symbolic_model
+from biml.evaluation.registry import SYMBOLIC, is_language_model, symbolic_model
 from biml.evaluation.responder import Responder
+from biml.llm.prompts import DEFAULT_TEMPLATE
 from biml.networks.checkpoint import load_model
 from biml.networks.registry import architecture_name
 from biml.paths import (
@@ -34,6 +35,8 @@ from biml.paths import (
     read_card,
     resolve_model,
 )
+from biml.progress import Progress
+from biml.reproduce.language import LANGUAGE_MODEL, LanguageModelSource
 from biml.vocabulary import Vocabulary
 
 _FOLD_NAME = re.compile(r"^(?P<stem>.*?)[-_]?cross(?P<fold>[1-5])(?P<rest>[-_].*)?$")
@@ -60,8 +63,8 @@ class NetworkFile:
 class EvaluatedModel:
     """A model under evaluation, with its name in tables and its label for readers.
 
-    `network` is None for symbolic models and where there are fold models only; `fold_models` are
-    none or five networks, each trained without one fold of participants.
+    `network` is None for symbolic and language models and where there are fold models only;
+    `fold_models` are none or five networks, each trained without one fold of participants.
     """
 
     name: str
@@ -69,10 +72,18 @@ class EvaluatedModel:
     symbolic: bool = False
     network: NetworkFile | None = None
     fold_models: tuple[NetworkFile, ...] = ()
+    language: LanguageModelSource | None = None
 
     @property
     def kind(self) -> str:
+        if self.language:
+            return LANGUAGE_MODEL
         return "symbolic" if self.symbolic else "network"
+
+    @property
+    def has_any_words(self) -> bool:
+        """Whether it takes other words and symbols than the published ones."""
+        return self.symbolic or self.language is not None
 
     @property
     def trained_on(self) -> str:
@@ -117,7 +128,7 @@ class EvaluatedModel:
         """What it was trained on, fitted to and chosen by; of fold models, that of the first."""
         if self.symbolic:
             return DataUse.of_responder(self.responder())
-        return self._networks[0].data_use
+        return self._networks[0].data_use if self._networks else DataUse()
 
     def uses(self, task: str, *, is_custom: bool = False) -> tuple[str, ...]:
         """How the data of a task went into it (`data_use.USES`); nothing for fold models alone."""
@@ -130,6 +141,8 @@ class EvaluatedModel:
         """Everything that its responses depend on."""
         if self.symbolic:
             return ("symbolic", self.name, *_plugin_digest(symbolic_model(self.name).build))
+        if self.language:
+            return self.language.identity
         return tuple(network.digest for network in self._networks)
 
     @property
@@ -170,8 +183,19 @@ class EvaluatedModel:
             return ""
         return f"is tested on {self.benchmark}, of which there are no files; {FETCH_HINTS[folder]}"
 
-    def responder(self, symbols: tuple[str, ...] = ()) -> Responder:
-        """Load the network, or build the symbolic model, with other symbols than the published."""
+    def reporting(self, progress: Progress) -> "EvaluatedModel":
+        """The model itself; a language model reports the progress of its questions."""
+        language = self.language and replace(self.language, progress=progress)
+        return replace(self, language=language)
+
+    def responder(self, symbols: tuple[str, ...] = (), task: str = "") -> Responder:
+        """Load the model, or build the symbolic one, with other symbols than the published.
+
+        The task, an episode type, stands in the log of a language model.
+        """
+        if self.language:
+            model = replace(self.language.open(), task=task, progress=self.language.progress)
+            return replace(model, symbols=symbols) if symbols else model
         if self.symbolic:
             return symbolic_model(self.name).build(**({"symbols": symbols} if symbols else {}))
         if self.network is None:
@@ -203,20 +227,21 @@ def installed_benchmark_models() -> list[str]:
 
 
 def find_models(
-    names: Sequence[str], folder: str | Path, data: DataFolders
+    names: Sequence[str], folder: str | Path, data: DataFolders, prompt: str = DEFAULT_TEMPLATE
 ) -> tuple[EvaluatedModel, ...]:
     """The named models, each once; files that differ in their fold only are one model.
 
     Args:
         names: files or symbolic models.
         folder: searched for models first, before a folder of released models in `data`.
+        prompt: the template for language models.
     Raises:
         UsageError: there is no such model, or a fold model was trained on another fold.
     """
     paths = dict.fromkeys(
         resolve_model(name, folder, data, SYMBOLIC).resolve()
         for name in names
-        if name not in SYMBOLIC
+        if name not in SYMBOLIC and not is_language_model(name)
     )
     networks = [
         _attach_fold_models(name, network, folds, Path(folder))
@@ -226,7 +251,14 @@ def find_models(
         EvaluatedModel(name, symbolic_model(name).title, symbolic=True)
         for name in dict.fromkeys(name for name in names if name in SYMBOLIC)
     ]
-    models = [*networks, *symbolic]
+    language = [
+        # For readers, the last part of a path or address.
+        EvaluatedModel(
+            name, re.split(r"[/#]", name)[-1], language=LanguageModelSource(name, prompt)
+        )
+        for name in dict.fromkeys(filter(is_language_model, names))
+    ]
+    models = [*networks, *symbolic, *language]
     labels = [_label(model) for model in models]
     return tuple(
         replace(
@@ -346,7 +378,7 @@ def _check_fold(network: NetworkFile, fold: int) -> None:
 
 
 def _label(model: EvaluatedModel) -> str:
-    if model.symbolic:
+    if model.has_any_words:
         return model.label
     if model.benchmark:
         return model.table_name

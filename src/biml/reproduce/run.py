@@ -47,6 +47,7 @@ from biml.reproduce.experiments import (
     vocabulary_overflow,
     workload,
 )
+from biml.reproduce.language import TABLE, questions_table
 from biml.reproduce.measurements import MEASUREMENTS
 from biml.reproduce.models import EvaluatedModel
 from biml.reproduce.tables import ReproductionSpec, build_tables, incomparable_models
@@ -81,12 +82,19 @@ class Job:
 
     def run(self) -> Tables:
         """Compute the tables; an error names the model."""
+        model = self.context.model
         try:
-            return MEASUREMENTS[self.measurement].run(self.context)
+            language = model.language.open() if model.language else None
+            n_before = len(language.log.session) if language else 0
+            tables = MEASUREMENTS[self.measurement].run(self.context)
+            if language:
+                records = language.log.session[n_before:]
+                tables[TABLE] = questions_table(model.name, language, records)
+            return tables
         except BimlError as error:
             # A worker cannot return a `FormatError`, which does not unpickle.
             kind = UsageError if isinstance(error, UsageError) else BimlError
-            raise kind(f"{self.context.model.name}: {error}") from None
+            raise kind(f"{model.name}: {error}") from None
 
 
 def reproduce(
@@ -106,6 +114,7 @@ def reproduce(
     check_output_folder(out, FIGURE_FILES)
     if needs_human_data(spec.experiments):
         spec.data.require("data_human")
+    spec = replace(spec, models=tuple(model.reporting(progress) for model in spec.models))
     _announce(spec, progress)
     cache = cache or ResultCache(user_cache_folder() / "reproduce")
     jobs, exclusions = plan_jobs(spec)
@@ -168,7 +177,7 @@ def _model_info(model: EvaluatedModel, is_custom: bool) -> ModelInfo:
         fitted_to=" ".join(t for t, use in uses.items() if {TRAINED, FITTED} & {*use}),
         chosen_by=" ".join(chosen_by),
         architecture=model.architecture,
-        trained_on=model.data_use.parts().get(TRAINED, ""),
+        trained_on="unknown" if model.language else model.data_use.parts().get(TRAINED, ""),
     )
 
 
@@ -199,14 +208,19 @@ def plan_jobs(spec: ReproductionSpec) -> tuple[list[Job], tuple[Exclusion, ...]]
     Raises:
         UsageError: every model is excluded from everything.
     """
-    amounts = workload(spec.quick, spec.seed)
+    amounts = {
+        language: workload(spec.quick, spec.seed, language=language) for language in (True, False)
+    }
     is_custom = is_custom_experiment(spec.data)
     overflows = {task: vocabulary_overflow(spec.data, task) for task in TASK_FOLDERS}
     jobs: dict[tuple[str, str], Job] = {}
     exclusions: list[Exclusion] = []
 
     def add(name: str, context: MeasurementContext) -> None:
-        lapses = context.model.symbolic or spec.lapse_samples
+        model = context.model
+        lapses = model.symbolic or spec.lapse_samples
+        if model.language and model.language.why_no_log_probs:
+            lapses = False  # at an unknown rate
         job = Job(name, context, MEASUREMENTS[name].lapse_from if lapses else "")
         jobs[job.key] = job
         if job.depends_on and (job.depends_on, context.model.name) not in jobs:
@@ -222,7 +236,7 @@ def plan_jobs(spec: ReproductionSpec) -> tuple[list[Job], tuple[Exclusion, ...]]
         for model in spec.models:
             if spec.include_absent and bool(model.benchmark) != (experiment == BENCHMARKS):
                 continue  # the default models of another experiment
-            context = MeasurementContext(model, spec.data, amounts)
+            context = MeasurementContext(model, spec.data, amounts[model.language is not None])
             if experiment.name == REGISTERED:
                 types = registered_types(context)
                 if not all(types.values()):
@@ -259,7 +273,7 @@ def _data_exclusion(
     `overflows` says for each task what exceeds the published vocabulary.
     """
     model, task = context.model, MEASUREMENTS[name].task
-    if model.symbolic:
+    if model.has_any_words:
         return ""
     if is_custom and task and model.vocabulary == CANONICAL_VOCAB:
         return "knows only the words of the published task"
@@ -327,32 +341,35 @@ def run_jobs(
         progress(complete[row.summary], totals[row.summary], stage=row.summary, unit=unit)
 
     caching = True
-    with process_pool(
-        min(workers, len(waiting)), partial(_init_worker, plugins.loaded())
-    ) as submit:
-        running: dict[Future[Tables], Job] = {}
-        while waiting or running:
-            ready = [job for j in waiting if (job := _ready(j, results))]
-            # The longest first, so that no worker idles at the end.
-            ready.sort(key=lambda job: -job.cost)
-            starting = ready[: workers - len(running)]
-            for job in starting:
-                report(job)
-                running[submit(job.run)] = job
-            started = {job.key for job in running.values()}
-            waiting[:] = [job for job in waiting if job.key not in started]
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                job = running.pop(future)
-                result = JobResult(job.cache_key(digests), future.result())
-                results[job.key] = result
-                try:
-                    if caching:
-                        cache.save(result.cache_key, result.tables)
-                except BimlError as error:
-                    caching = False
-                    progress(0, stage=f"Results are not cached for the next call: {error}")
-                complete[summaries[job.key]] += 1
-                report(job)
+    for of_language, n_workers in ((False, workers), (True, 1)):
+        # A language model is in the memory of one process, and takes all its cores.
+        group = [job for job in waiting if (job.context.model.language is not None) == of_language]
+        if not group:
+            continue
+        pool = process_pool(min(n_workers, len(group)), partial(_init_worker, plugins.loaded()))
+        with pool as submit:
+            running: dict[Future[Tables], Job] = {}
+            while group or running:
+                ready = [job for j in group if (job := _ready(j, results))]
+                # The longest first, so that no worker idles at the end.
+                ready.sort(key=lambda job: -job.cost)
+                for job in ready[: n_workers - len(running)]:
+                    report(job)
+                    running[submit(job.run)] = job
+                started = {job.key for job in running.values()}
+                group = [job for job in group if job.key not in started]
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    job = running.pop(future)
+                    result = JobResult(job.cache_key(digests), future.result())
+                    results[job.key] = result
+                    try:
+                        if caching:
+                            cache.save(result.cache_key, result.tables)
+                    except BimlError as error:
+                        caching = False
+                        progress(0, stage=f"Results are not cached for the next call: {error}")
+                    complete[summaries[job.key]] += 1
+                    report(job)
     return results
 
 

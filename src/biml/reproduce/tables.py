@@ -40,12 +40,13 @@ from biml.report.schemas import PEOPLE, TABLES
 from biml.reproduce.benchmarks import error_rate_tables
 from biml.reproduce.cache import ResultCache, cache_key, data_digest
 from biml.reproduce.experiments import REGISTERED, Experiment, JobResults, Tables
+from biml.reproduce.language import TABLE, merged_questions
 from biml.reproduce.measurements import MEASUREMENTS, concat, merge_tables
 from biml.reproduce.models import EvaluatedModel
 from biml.reproduce.published import ORACLE, compare_with_published
 from biml.reproduce.systematicity import suite_statistics
 
-ANALYSIS_VERSION = 9
+ANALYSIS_VERSION = 10
 """Raised whenever the cached analysis gives other tables than before."""
 
 RESAMPLES, QUICK_RESAMPLES = 10_000, 1_000
@@ -80,6 +81,8 @@ def build_tables(spec: ReproductionSpec, results: JobResults, cache: ResultCache
     """
     parts = [_cached_analysis(experiment, spec, results, cache) for experiment in spec.experiments]
     parts += [measures for part in parts if (measures := _registered_measures(part, spec))]
+    if questions := merged_questions(result.tables for result in results.values()):
+        parts.append(questions)
     curves = _learning_curves(spec.models)
     if not curves.empty:
         parts.append({"learning_curves": curves})
@@ -223,7 +226,11 @@ def _cached_analysis(
     """The tables of an experiment, as far as the data have its tasks."""
     measured: dict[str, dict[str, Tables]] = {
         name: {
-            model.name: results[name, model.name].tables
+            model.name: {
+                table: frame
+                for table, frame in results[name, model.name].tables.items()
+                if table != TABLE
+            }
             for model in spec.models
             if (name, model.name) in results
         }

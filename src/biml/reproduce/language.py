@@ -1,0 +1,83 @@
+"""Language models under evaluation: what is known before one is loaded, and what it was asked."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import pandas as pd
+
+from biml.evaluation.intervals import wilson_interval
+from biml.llm.load import open_language_model
+from biml.llm.log import Record
+from biml.llm.outcomes import summarize
+from biml.llm.responder import LanguageModel
+from biml.progress import Progress, no_progress
+from biml.report.schemas import TABLES
+
+LANGUAGE_MODEL = "language model"
+"""The kind of a language model in results."""
+
+TABLE = "language_models"
+
+
+@dataclass(frozen=True)
+class LanguageModelSource:
+    """A language model by its name, such as `hf:NAME`, and the template of its prompts."""
+
+    name: str
+    prompt: str
+    progress: Progress = field(default=no_progress, compare=False, repr=False)
+
+    def open(self) -> LanguageModel:
+        """The model, which is loaded once per process."""
+        return _open(self.name, self.prompt)
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """Everything that its answers depend on."""
+        model = self.open()
+        return LANGUAGE_MODEL, model.name, repr(sorted(model.backend.settings.items()))
+
+    @property
+    def why_no_log_probs(self) -> str:
+        """Why it can be sampled only; empty where it gives log-probabilities."""
+        return self.open().why_no_log_probs
+
+
+@cache
+def _open(name: str, prompt: str) -> LanguageModel:
+    return open_language_model(name, prompt=prompt)
+
+
+def questions_table(name: str, model: LanguageModel, records: Sequence[Record]) -> pd.DataFrame:
+    """The table `language_models` of some questions to one model."""
+    rows = [
+        {
+            "model": name,
+            "task": row.task,
+            "family": model.backend.family,
+            "template": row.template,
+            "template_hash": row.template_hash,
+            "questions": row.n_questions,
+            "answers": row.n_answers,
+            "count": row.n_invalid,
+        }
+        for row in summarize(records)
+    ]
+    return pd.DataFrame(rows, columns=list(TABLES[TABLE].columns))
+
+
+def merged_questions(results: Iterable[Mapping[str, pd.DataFrame]]) -> dict[str, pd.DataFrame]:
+    """The questions of all measurements, by model and task; nothing without language models."""
+    parts = [tables[TABLE] for tables in results if TABLE in tables and len(tables[TABLE])]
+    if not parts:
+        return {}
+    every = pd.concat(parts, ignore_index=True)
+    keys = ["model", "task", "family", "template", "template_hash"]
+    groups = every.fillna({"family": ""}).groupby(keys)
+    sums = groups[["questions", "answers", "count"]].sum().reset_index()
+    answers = sums["answers"].astype(float)
+    shares = sums["count"].astype(float) / answers.where(answers > 0)
+    ends = [wilson_interval(*row) for row in zip(shares, answers, strict=True)]
+    low, high = zip(*ends, strict=True)
+    return {TABLE: sums.assign(percent=100 * shares, low=low, high=high)}
