@@ -10,6 +10,7 @@ from biml.episodes.episode import Episode, Example
 from biml.episodes.episode_type import gold_episode
 from biml.episodes.sampling import sample_episode
 from biml.evaluation.consistent_grammars import (
+    Search,
     consistent_grammars,
     right_hand_sides,
     value,
@@ -110,3 +111,15 @@ def test_a_search_ends_at_its_time_limit() -> None:
     assert not find_readings(gold.study, gold.queries[0].input, symbols, seconds=-1).complete
     (only,) = find_readings(gold.study, gold.queries[0].input, symbols).readings
     assert (only.output, only.probability) == (gold.queries[0].output, 1)
+
+
+def test_a_search_says_what_it_has_left() -> None:
+    study = gold_episode().study
+    search = Search()
+    priors = [each.prior for each in consistent_grammars(study, [("DAX",)], search=search)]
+    assert search.unsearched == pytest.approx(0)
+    query = ("DAX", "thrice")
+    whole, stopped = find_readings(study, query), find_readings(study, query, seconds=0)
+    assert (whole.complete, whole.unsearched) == (True, 0)
+    assert (stopped.complete, stopped.unsearched, stopped.readings) == (False, 1, ())
+    assert 0 < sum(priors) < 1

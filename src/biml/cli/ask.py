@@ -200,8 +200,12 @@ def _print_string(console: "Console", answers: "pd.DataFrame", string: "AskedStr
     found = string.readings
     console.print()
     console.print(Text(query, "bold"))
-    how = "all" if found.complete else "the search was stopped; probabilities are among the"
-    console.print(f"Readings ({how} {found.n_grammars} consistent grammars):")
+    if found.complete:
+        how = f"all {found.n_grammars} consistent grammars"
+    else:
+        how = f"the first {found.n_grammars} consistent grammars; the time was up, and at most "
+        how += f"{100 * found.unsearched:.3g}% of the probability is in others"
+    console.print(f"Readings ({how}):", soft_wrap=True)
     for reading in found.readings:
         mark = " (gold)" if reading.output == string.gold else ""
         text = f"  {100 * reading.probability:5.1f}%  {' '.join(reading.output)}{mark}"
@@ -284,6 +288,7 @@ def _json(answers: "pd.DataFrame", strings: "Sequence[AskedString]", study: "Epi
             "readings": readings,
             "n_grammars": found.n_grammars,
             "complete": found.complete,
+            "unsearched": found.unsearched,
             "models": {
                 str(model): {
                     "answers": answer_counts(group, string),

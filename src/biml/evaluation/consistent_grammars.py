@@ -174,18 +174,32 @@ class ConsistentGrammar:
         return Grammar((*rules, CONCATENATION))
 
 
+@dataclass
+class Search:
+    """How much a search has left.
+
+    Attributes:
+        deadline: a time of `time.monotonic` after which the search raises TimeoutError.
+        unsearched: at most the sum of the prior probabilities of grammars not yet yielded.
+    """
+
+    deadline: float = math.inf
+    unsearched: float = math.inf
+
+
 def consistent_grammars(
     study: Sequence[Example],
     queries: Sequence[Words],
     new_words: Iterable[str] = (),
-    deadline: float = math.inf,
+    search: Search | None = None,
 ) -> Iterator[ConsistentGrammar]:
     """Yield all grammars that produce these study examples.
 
     Args:
         new_words: words of queries to parse as primitives although no study example has them.
-        deadline: a time of `time.monotonic` after which TimeoutError is raised.
+        search: its time limit; without one it has none.
     """
+    search = search or Search()
     words = sorted({word for example in study for word in example.input})
     colours = sorted({symbol for example in study for symbol in example.output})
     alone = primitive_meanings(study)
@@ -194,22 +208,30 @@ def consistent_grammars(
     open_words = [word for word in words if word not in alone]
     open_colours = [colour for colour in colours if colour not in alone.values()]
     # Every argument occurs in the output, so that the symbol of each primitive is observed.
-    for others in combinations(open_words, len(open_colours)):
-        functions = tuple([word for word in open_words if word not in others])
-        if len(functions) > META.n_functions:
-            continue
+    choices = [
+        (others, tuple([word for word in open_words if word not in others]))
+        for others in combinations(open_words, len(open_colours))
+        if len(open_words) - len(others) <= META.n_functions
+    ]
+    orders = list(permutations(open_colours))
+    # All left-hand sides of n functions have a prior of n!, and right-hand sides one of 1.
+    search.unsearched = len(orders) * sum(math.factorial(len(f)) for _, f in choices)
+    for others, functions in choices:
         known = frozenset([*alone, *others])
         with_new = known.union(new_words)
-        parses = list(_parses(study, queries, functions, known, with_new, deadline))
-        for order in permutations(open_colours):
+        parses = list(_parses(study, queries, functions, known, with_new, search.deadline))
+        without_parse = math.factorial(len(functions)) - sum(each.prior for each in parses)
+        search.unsearched -= len(orders) * without_parse
+        for order in orders:
             symbols = {**alone, **dict(zip(others, order, strict=True))}
             for each in parses:
                 examples = [(tree, e.output) for tree, e in zip(each.study, study, strict=True)]
-                for templates in _solve(examples, symbols, {}, deadline):
+                for templates in _solve(examples, symbols, {}, search.deadline):
                     prior = each.prior
                     for template in templates.values():
                         prior *= right_hand_sides(len(set(template)))[template]
                     yield ConsistentGrammar(each.rules, symbols, templates, each.queries, prior)
+                search.unsearched -= each.prior
 
 
 LeftHandSides = tuple[tuple[str, Kinds], ...]

@@ -23,6 +23,7 @@ from itertools import permutations
 from biml.episodes.episode import Example
 from biml.evaluation.consistent_grammars import (
     ConsistentGrammar,
+    Search,
     Symbols,
     Words,
     consistent_grammars,
@@ -57,6 +58,8 @@ class Readings:
         n_grammars: grammars found that give the study examples.
         complete: whether the search ended within its time limit; else probabilities are those among
             the grammars found.
+        unsearched: at most the share of the posterior probability that belongs to grammars which
+            the search had not found when it was stopped.
         new_words: words of the query that no study example has. They are taken for primitives with
             unused symbols, all equally probable.
     """
@@ -65,6 +68,7 @@ class Readings:
     n_grammars: int
     complete: bool
     new_words: tuple[str, ...]
+    unsearched: float = 0.0
 
 
 def find_readings(
@@ -88,10 +92,12 @@ def find_readings(
     ]
     weights: defaultdict[Symbols, float] = defaultdict(float)
     best: dict[Symbols, tuple[float, ConsistentGrammar]] = {}
-    n_grammars, complete = 0, True
+    n_grammars, complete, found_prior = 0, True, 0.0
+    search = Search(time.monotonic() + seconds)
     try:
-        for found in consistent_grammars(study, [query], new_words, time.monotonic() + seconds):
+        for found in consistent_grammars(study, [query], new_words, search):
             n_grammars += 1
+            found_prior += found.prior
             (tree,) = found.trees
             if tree is None:
                 continue
@@ -107,4 +113,5 @@ def find_readings(
     total = sum(weights.values())
     ranked = sorted(weights.items(), key=lambda item: -item[1])
     readings = tuple(Reading(out, p / total, best[out][1].grammar) for out, p in ranked)
-    return Readings(readings, n_grammars, complete, new_words)
+    left = 0.0 if complete else search.unsearched / (search.unsearched + found_prior)
+    return Readings(readings, n_grammars, complete, new_words, left)
