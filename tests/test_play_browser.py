@@ -108,6 +108,19 @@ def test_examples_are_taught_by_clicks_and_keys_and_a_link_holds_them(page: Any)
     assert reading(page) == "BLUE BLUE"
 
 
+def test_models_are_chosen_and_a_link_holds_the_choice(page: Any) -> None:
+    click(page, "#models button", "small")
+    settle(page, lambda: list(cards(page)) == ["oracle"])
+    assert read(page, "#legend", "e.innerText") == [""]
+    link = page.current_url
+    page.get("about:blank")
+    page.get(link)
+    settle(page, lambda: list(cards(page)) == ["oracle"])
+    assert read(page, "#models button", "e.ariaPressed") == ["false", "true"]
+    click(page, "#models button", "small")
+    settle(page, lambda: list(cards(page)) == ["small", "oracle"])
+
+
 def test_attention_is_that_of_the_symbol_clicked(page: Any) -> None:
     def shading() -> list[str]:
         return read(page, ".token", "e.style.cssText")

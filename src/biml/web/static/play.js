@@ -7,7 +7,7 @@ const $ = (id) => document.getElementById(id);
 const tokens = (text) => text.split(/\s+/).filter(Boolean);
 const looks = { ...settings.looks };
 
-const EMPTY = { title: "", study: [], query: "", queries: [], pool: "", grammar: "" };
+const EMPTY = { title: "", study: [], query: "", queries: [], pool: "", grammar: "", without: "" };
 let state = { ...EMPTY };
 let results = { models: [], readings: null, people: null };
 let focus = null; // whose attention is shown: {model, response, row}; row null: of the whole response
@@ -27,7 +27,7 @@ function readAddress() {
   const given = new URLSearchParams(location.hash.slice(1));
   const text = (name) => given.get(name) ?? "";
   const read = { study: textToPairs(text("study")), queries: textToPairs(text("queries")) };
-  for (const name of ["title", "query", "pool", "grammar"]) read[name] = text(name);
+  for (const name of ["title", "query", "pool", "grammar", "without"]) read[name] = text(name);
   return { ...EMPTY, ...read };
 }
 
@@ -77,6 +77,9 @@ function modelTask() {
   return body;
 }
 
+// The state has the models that do not respond, so that a link shows those that were not there.
+const left = () => state.without.split("|").filter(Boolean);
+const shown = () => settings.models.filter((name) => !left().includes(name));
 const isTraced = (name) => settings.networks.includes(name);
 
 // One update at a time: a change during one starts another afterwards, with the latest state.
@@ -115,17 +118,18 @@ async function refresh() {
     await ensureLooks();
     return;
   }
-  const traced = focus?.model ?? settings.networks[0];
-  const respond = (names, attention) =>
-    names.length ? post("respond", { ...modelTask(), models: names, attention, k: 4, least: 0.001 }) : [];
+  const names = shown();
+  const traced = [focus?.model, ...settings.networks].find((name) => names.includes(name));
+  const respond = (models, attention) =>
+    models.length ? post("respond", { ...modelTask(), models, attention, k: 4, least: 0.001 }) : [];
   const [first, others, readings, people] = await Promise.all([
     respond(traced ? [traced] : [], true),
-    respond(settings.models.filter((name) => name !== traced), false),
+    respond(names.filter((name) => name !== traced), false),
     post("readings", task()),
     settings.has_people ? post("people", task()) : null,
   ]);
   const of = new Map([...first, ...others].map((one) => [one.model, one]));
-  results = { models: settings.models.map((name) => of.get(name)), readings, people };
+  results = { models: names.map((name) => of.get(name)), readings, people };
   const [{ responses, attention }] = first.length ? first : [{}];
   const row = focus && focus.row < attention?.rows.length ? focus.row : null;
   focus = attention ? { model: traced, response: responses[0].response, row, attention } : null;
@@ -499,6 +503,25 @@ function renderAttention() {
 
 // --- tools
 
+function renderModels() {
+  for (const chip of $("models").children)
+    chip.setAttribute("aria-pressed", shown().includes(chip.textContent));
+}
+
+function toggleModel(name) {
+  state.without = (left().includes(name) ? left().filter((one) => one !== name) : [...left(), name]).join("|");
+  renderModels();
+  update();
+}
+
+$("models").hidden = settings.models.length < 2;
+for (const name of settings.models) {
+  const chip = element("button", "", name);
+  chip.type = "button";
+  chip.addEventListener("click", () => toggleModel(name));
+  $("models").append(chip);
+}
+
 async function load(request, fileName) {
   try {
     const { study, queries, pool, grammar, ...loaded } = await post("episode", request);
@@ -511,8 +534,9 @@ async function load(request, fileName) {
 }
 
 function setState(next) {
-  state = next;
+  state = { ...EMPTY, study: [], without: state.without, ...next };
   editing = null;
+  renderModels();
   $("query").value = state.query;
   $("text").value = state.study.map(([a, b]) => `${a} -> ${b}`).join("\n");
   ensureLooks().then(renderStudy, (error) => say(error.message));
@@ -521,7 +545,7 @@ function setState(next) {
 
 $("gold").addEventListener("click", () => load({ source: "gold" }));
 $("random").addEventListener("click", () => load({ source: "random", seed: Math.floor(Math.random() * 1e6) }));
-$("clear").addEventListener("click", () => setState({ ...EMPTY, study: [] }));
+$("clear").addEventListener("click", () => setState({}));
 $("open").addEventListener("keydown", (event) => {
   if (event.key === "Enter" || event.key === " ") $("file").click();
 });
@@ -566,6 +590,5 @@ $("head").addEventListener("change", renderAttention);
 $("queries").addEventListener("change", () => $("queries").value && setQuery($("queries").value));
 window.addEventListener("hashchange", () => setState(readAddress()));
 
-state = readAddress();
-if (location.hash.length > 1) setState(state);
+if (location.hash.length > 1) setState(readAddress());
 else load({ source: "gold" });
