@@ -1,11 +1,15 @@
 """`biml experiment`: the paper's experiments, or your own, with people in the browser."""
 
 import argparse
+from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from biml.cli import add_address, count
-from biml.errors import UsageError, check_extra
+from biml.errors import BimlError, UsageError, check_extra
 from biml.progress import progress_bars
+from biml.rng import derive_seed
 
 DATABASE = "experiment.db"
 
@@ -55,6 +59,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="lapse rate of the responses (default: that of the model's card, or 0)",
     )
     simulate.add_argument("--seed", type=int, default=0, help="of the responses (default: 0)")
+    simulate.add_argument(
+        "--against",
+        metavar="FILE",
+        help="a database whose participants these are compared with, for the power of the design "
+        "(default: the models and conditions in one database are compared)",
+    )
     _add_database(simulate, None)
 
     export = actions.add_parser(
@@ -139,6 +149,7 @@ def _new(args: argparse.Namespace) -> None:
 def _simulate(args: argparse.Namespace) -> None:
     from biml.evaluation.api import load
     from biml.experiment.design import read_design
+    from biml.experiment.power import groups_of
     from biml.experiment.simulate import simulate
     from biml.experiment.store import Store
 
@@ -154,6 +165,7 @@ def _simulate(args: argparse.Namespace) -> None:
         )
     p_lapse = model.card.get("p_lapse", 0.0) if args.p_lapse is None else args.p_lapse
     database = args.database or f"{design.name}-simulated.db"
+    against = [Store.open(args.against)] if args.against else []
     store = Store.open(database, design)
     with progress_bars(transient=True) as progress:
         options = {"p_lapse": p_lapse, "seed": args.seed, "progress": progress}
@@ -162,7 +174,37 @@ def _simulate(args: argparse.Namespace) -> None:
         f"{design.name}: {count(args.participants, 'participant')} simulated by {model.name}, "
         f"lapse rate {p_lapse:g}, in {database}"
     )
+    _print_power(groups_of(store, *against), args.seed)
     print(f"write their data with `biml experiment export --database {database}`")
+
+
+def _print_power(groups: Mapping[str, Any], seed: int) -> None:
+    """Compare all groups in pairs."""
+    import numpy as np
+
+    from biml.experiment.power import MAX_PER_GROUP, TARGET, estimate_power
+
+    for first, other in combinations(groups.items(), 2):
+        shown = [
+            f"{name} {values.mean():.1%} (n = {len(values)})" for name, values in (first, other)
+        ]
+        print(f"proportion correct: {', '.join(shown)}")
+        if min(len(values) for _, values in (first, other)) < 2:
+            print("power: too few participants who are not excluded")
+            continue
+        rng = np.random.default_rng(derive_seed(seed, "power", first[0], other[0]))
+        try:
+            found = estimate_power(first[1], other[1], rng)
+        except BimlError as error:  # an extra is not installed
+            print(f"power: {error}")
+            return
+        low, high = found.interval
+        n = found.n_for_target
+        needed = f"{n}" if n else f"more than {MAX_PER_GROUP:,}"
+        print(
+            f"power of Welch's t-test (two-sided, 5%): {found.power:.0%}, 95% interval {low:.0%} "
+            f"to {high:.0%}; {TARGET:.0%} needs {needed} participants per group"
+        )
 
 
 def _export(args: argparse.Namespace) -> None:
