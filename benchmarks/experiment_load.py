@@ -4,8 +4,9 @@
 
 Participants go through a design at once, each in their own connection, and take `--think` seconds
 for a screen on average. The time of a trial is from sending an answer to having the next screen.
-With `--kills`, the server process is killed (SIGKILL) at random moments and started again; at the
-end, every answer that the server has acknowledged must be in the database, once.
+With `--kills`, the server process is killed (SIGKILL) after a random number of answers, up to one
+for each participant, and started again; at the end, every answer that the server has acknowledged
+must be in the database, once.
 """
 
 import argparse
@@ -146,10 +147,16 @@ async def load(
     """Run all participants, and kill the server so many times meanwhile."""
     running = [asyncio.create_task(person.run(store, design, seconds)) for person in people]
     for _ in range(kills):
-        await asyncio.sleep(random.uniform(0.3, 2.5))
+        wanted = n_acknowledged(people) + random.randint(1, len(people))
+        while n_acknowledged(people) < wanted and not all(task.done() for task in running):
+            await asyncio.sleep(random.uniform(0, 0.1))
         await asyncio.to_thread(server.end, signal.SIGKILL)
         await asyncio.to_thread(server.start)
     await asyncio.gather(*running)
+
+
+def n_acknowledged(people: list[Person]) -> int:
+    return sum(len(person.acknowledged) for person in people)
 
 
 def lost_answers(people: list[Person], store: Store) -> int:
@@ -203,7 +210,7 @@ def main() -> None:
         f"time of a trial: median {cuts[49]:.0f} ms, p95 {cuts[94]:.0f} ms, p99 {cuts[98]:.0f} ms"
     )
     print(f"{args.kills} kills, {sum(p.retries for p in people):,} requests tried again")
-    print(f"{sum(len(p.acknowledged) for p in people):,} answers acknowledged, {lost} lost")
+    print(f"{n_acknowledged(people):,} answers acknowledged, {lost} lost")
 
 
 if __name__ == "__main__":

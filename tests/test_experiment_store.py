@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 import sqlalchemy
@@ -25,19 +24,9 @@ from biml.experiment.store import (
 DESIGN = read_design("few-shot")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def address(request, tmp_path: Path) -> str:
-    """The address of a database that is not there yet, or is empty."""
-    if request.param == "sqlite":
-        return str(tmp_path / "experiment.db")
-    server = request.getfixturevalue("postgresql")
-    name = f"test_{uuid4().hex}"
-    url = sqlalchemy.make_url(server).set(drivername="postgresql+psycopg")
-    engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    engine.dispose()
-    return server.replace("/postgres?", f"/{name}?")
+@pytest.fixture
+def address(experiment_database: str) -> str:
+    return experiment_database
 
 
 @pytest.fixture
