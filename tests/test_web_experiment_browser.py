@@ -14,7 +14,7 @@ from biml.experiment.screens import Screen
 from biml.experiment.store import Store
 from biml.web.experiment_app import make_app
 from biml.web.researcher import right_answer
-from fakes.browser import find, is_shown, read, screen, wait
+from fakes.browser import find, is_shown, picture, read, screen, wait
 from fakes.web import serving, session_of
 
 keys = pytest.importorskip("selenium.webdriver", reason="selenium is not installed").Keys
@@ -80,6 +80,8 @@ class Study:
     def go_on_until(self, kind: str) -> None:
         while (present := self.screen).kind != kind:
             self.fill_in(right_answer(self.design, present))
+            if present.kind == "study":
+                picture(self.browser, "experiment-study")
             self.send()
 
     def check_quiet(self) -> None:
@@ -117,6 +119,10 @@ def test_a_whole_few_shot_session_by_mouse(study: Study) -> None:
     timings = [a.timing for a in study.store.answers(study.store.participants()[0])]
     assert all(timing.rt_ms is not None and timing.rt_ms >= 0 for timing in timings)
     study.check_quiet()
+    token = study.store.facts["researcher_token"]
+    study.browser.get(f"{study.address}/researcher?token={token}")
+    assert study.all("table")
+    picture(study.browser, "experiment-people")
 
 
 def test_a_whole_few_shot_session_by_keyboard_alone(study: Study) -> None:
@@ -164,6 +170,8 @@ def test_a_whole_session_on_a_phone(study: Study) -> None:
         for circle in study.all(".pool .circle"):
             assert circle.size["width"] >= 40  # a finger's breadth
         study.fill_in(right_answer(study.design, present))
+        if present.kind == "test":
+            picture(study.browser, "experiment-phone")
         study.send()
     assert session_of(study.store).status == "finished"
     study.check_quiet()

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,3 +68,9 @@ def is_shown(browser: Any, css: str) -> bool:
     """Whether a page has loaded, with its scripts, that has such an element."""
     script = "return document.readyState === 'complete' && !!document.querySelector(arguments[0])"
     return bool(browser.execute_script(script, css))
+
+
+def picture(browser: Any, name: str) -> None:
+    """Save a picture of the page for the documents, where BIML_SCREENSHOTS names their folder."""
+    if folder := os.environ.get("BIML_SCREENSHOTS"):
+        find(browser, "body").screenshot(str(Path(folder) / f"{name}.png"))
