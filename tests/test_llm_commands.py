@@ -127,3 +127,14 @@ def test_misuse_exits_with_code_2(
 def test_play_takes_no_language_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["play", "hf:x"]) == 2
     assert "biml ask" in capsys.readouterr().err
+
+
+def test_the_estimate_counts_the_questions_that_are_put(
+    server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(server, tmp_path, *GOLD, "--max")
+    assert "24 questions, " in capsys.readouterr().err
+    # One question was timed before.
+    assert len(server.requests) == 25
+    evaluate(server, tmp_path, *GOLD, "--max")
+    assert "No questions" in capsys.readouterr().err

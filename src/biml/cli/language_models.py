@@ -47,24 +47,27 @@ def check_options(args: argparse.Namespace) -> None:
 
 def cost(args: argparse.Namespace, task: "EvalTask") -> str:
     """What the questions of the chosen modes cost; empty for other models than language models."""
-    from biml.llm.estimate import Work, estimate
-    from biml.llm.log import LOG_PROB, RESPOND, SAMPLE
+    from biml.evaluation.accuracy import sample_autoregressively, single_responses
+    from biml.evaluation.likelihood import score_responses
+    from biml.evaluation.sample_page import sample_items
+    from biml.llm.estimate import estimate
     from biml.llm.responder import LanguageModel
 
     if not isinstance(task.responder, LanguageModel):
         return ""
-    works: list[Work] = []
-    episodes = task.evaluation.repeat(0)
-    if args.ll or args.fit_lapse:
-        repeats = args.ll_nrep if task.evaluation.varies else 1
-        works.append((LOG_PROB, episodes, repeats))
-    if args.max:
-        works.append((RESPOND, episodes, 1))
-    if args.sample:
-        works.append((SAMPLE, episodes, 1))
-    if args.sample_iterative:
-        works.append((SAMPLE, task.response_sets(), 1))
-    if args.sample_html:
-        n_responses = sum(len(episode.queries) for episode in task.evaluation.episodes)
-        works.append((SAMPLE, episodes, round(10 * n_responses / max(1, len(episodes)))))
-    return estimate(task.responder, works) if works else ""
+
+    def run(model: LanguageModel) -> None:
+        episodes = task.evaluation.repeat(0)
+        limit = task.max_response_length(args.max_length_eval, episodes)
+        if args.ll or args.fit_lapse:
+            score_responses(model, task.evaluation, repeats=args.ll_nrep)
+        if args.max:
+            single_responses(model, episodes, limit)
+        if args.sample:
+            single_responses(model, episodes, limit, seed=args.seed)
+        if args.sample_iterative:
+            sample_autoregressively(model, task.response_sets(), limit, seed=args.seed)
+        if args.sample_html:
+            sample_items(model, task.evaluation, seed=args.seed, max_length=limit)
+
+    return estimate(task.responder, run)

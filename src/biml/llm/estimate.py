@@ -1,59 +1,82 @@
 """What questions to a language model will cost, before they are put to it."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from biml.episodes.episode import Episode
-from biml.llm.log import LOG_PROB, SAMPLE
+from biml.llm.backend import Backend, Completion, Request, ScoreRequest, Scores
+from biml.llm.log import LOG_PROB, RESPOND, SAMPLE
+from biml.llm.prompts import Prompt
 from biml.llm.responder import LanguageModel
+from biml.progress import no_progress
 
 _N_COUNTED = 20
-"""Prompts whose tokens are counted."""
-
-Work = tuple[str, Sequence[Episode], int]
-"""A kind of question (`log.KINDS`), the episodes with its queries, and how many times."""
+"""Prompts of one kind whose tokens are counted."""
 
 
-def estimate(model: LanguageModel, works: Iterable[Work]) -> str:
-    """How many questions are to be put, their tokens and the time, in a sentence.
+@dataclass
+class DryBackend:
+    """Counts questions, and answers each with an empty text."""
 
-    Questions whose answers are known do not count. The time is that of earlier questions of the
-    same kind in the log or, without any, of one question that is put now.
+    backend: Backend
+    first: dict[str, Request | ScoreRequest] = field(default_factory=dict)
+    n: dict[str, int] = field(default_factory=dict)
+    tokens: dict[str, list[int]] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+    def complete(self, requests: Sequence[Request], /) -> Iterator[tuple[int, Completion]]:
+        for number, request in enumerate(requests):
+            self._count(RESPOND if request.seed is None else SAMPLE, request)
+            yield number, Completion("")
+
+    def score(self, requests: Sequence[ScoreRequest], /) -> Iterator[tuple[int, Scores]]:
+        for number, request in enumerate(requests):
+            self._count(LOG_PROB, request)
+            yield number, Scores((0.0,) * (len(request.pieces) + 1))
+
+    def count_tokens(self, prompt: Prompt, /) -> int:
+        return self.backend.count_tokens(prompt)
+
+    def _count(self, kind: str, request: Request | ScoreRequest) -> None:
+        self.first.setdefault(kind, request)
+        self.n[kind] = self.n.get(kind, 0) + 1
+        counted = self.tokens.setdefault(kind, [])
+        if len(counted) < _N_COUNTED:
+            counted.append(self.backend.count_tokens(request.prompt))
+
+
+def estimate(model: LanguageModel, run: Callable[[LanguageModel], object]) -> str:
+    """How many questions a computation puts to a model, their tokens and the time, in a sentence.
+
+    Questions whose answers are in the log do not count. The time is that of earlier questions of
+    the same kind or, without any, of one that is put now.
+
+    Args:
+        run: the computation, which is carried out with a model that gives empty answers.
     """
-    n_questions = n_known = 0
-    tokens = seconds = 0.0
-    for kind, episodes, times in works:
-        new, known = model.unanswered(kind, episodes)
-        n_known += known
-        if not new:
-            continue
-        n_questions += len(new) * times
-        counted = [model.backend.count_tokens(question.prompt) for question in new[:_N_COUNTED]]
-        per_question = sum(counted) / len(counted)
-        tokens += per_question * len(new) * times
-        seconds += _seconds_of_one(model, kind, new[0].episode) * len(new) * times
-    known_text = f"; {n_known:,} answers are known" if n_known else ""
+    dry = DryBackend(model.backend)
+    run(replace(model, backend=dry, log=model.log.in_memory(), progress=no_progress))
+    n_questions = sum(dry.n.values())
     if not n_questions:
-        return f"No questions{known_text}"
-    parallel = getattr(model.backend, "n_parallel", 1)
-    return (
-        f"At most {n_questions:,} questions, {tokens:,.0f} tokens of prompts, about "
-        f"{duration(seconds / parallel)}{known_text}"
-    )
+        return "No questions: all answers are in the log"
+    tokens = sum(n * sum(dry.tokens[kind]) / len(dry.tokens[kind]) for kind, n in dry.n.items())
+    seconds = sum(n * _seconds(model, kind, dry.first[kind]) for kind, n in dry.n.items())
+    about = duration(seconds / getattr(model.backend, "n_parallel", 1))
+    return f"{n_questions:,} questions, {tokens:,.0f} tokens of prompts, about {about}"
 
 
-def _seconds_of_one(model: LanguageModel, kind: str, episode: Episode) -> float:
-    found = model.log.seconds(kind)
-    if found is None:
-        one = replace(episode, queries=episode.queries[:1])
-        if kind == LOG_PROB:
-            model.log_prob([one])
-        elif kind == SAMPLE:
-            model.sample([one], seed=0)
-        else:
-            model.respond([one])
-        found = model.log.seconds(kind)
-    return found or 0.0
+def _seconds(model: LanguageModel, kind: str, request: Any) -> float:
+    """The time that a question of one kind takes."""
+    known = model.log.seconds(kind)
+    if known is not None:
+        return known
+    started = time.perf_counter()
+    ask: Any = model.backend.score if kind == LOG_PROB else model.backend.complete
+    list(ask([request]))
+    return time.perf_counter() - started
 
 
 def duration(seconds: float) -> str:

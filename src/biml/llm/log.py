@@ -170,6 +170,12 @@ class AnswerLog:
         """The answer to a question, if it is known."""
         return self._by_key.get(key)
 
+    def in_memory(self) -> "AnswerLog":
+        """A log with the same records, which is not kept."""
+        copy = AnswerLog()
+        copy._by_key, copy._contexts = dict(self._by_key), set(self._contexts)
+        return copy
+
     def seconds(self, kind: str) -> float | None:
         """The mean time of a question of one kind; None if there was none."""
         found = [one.seconds for one in self._by_key.values() if one.kind == kind and one.seconds]

@@ -133,22 +133,6 @@ class LanguageModel:
             results.append(values)
         return _by_episode(episodes, results)
 
-    def unanswered(
-        self, kind: str, episodes: Sequence[Episode], max_length: int = DEFAULT_MAX_LENGTH
-    ) -> tuple[list[Question], int]:
-        """The different questions that are still to be put, and the number of those answered."""
-        every = {}
-        for episode in episodes:
-            for query in episode.queries:
-                question = self._question(kind, episode, query, max_length)
-                if kind == LOG_PROB:
-                    question = replace(question, given=query.output)
-                if kind == SAMPLE:
-                    question = replace(question, seed=-1)  # no seed is known before
-                every[self._key(question)] = question
-        new = [question for key, question in every.items() if self.log.find(key) is None]
-        return new, len(every) - len(new)
-
     # --- questions
 
     @cached_property
