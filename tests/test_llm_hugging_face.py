@@ -25,7 +25,7 @@ CHAT = "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}</s>{% endfor %}<
 
 
 def save_tiny_model(
-    folder: Path, tokenizer: Any, chat: str | None = CHAT, length: int = 512
+    folder: Path, tokenizer: Any, chat: str | None = CHAT, length: int = 2048
 ) -> str:
     fast = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"

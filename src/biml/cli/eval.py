@@ -242,7 +242,7 @@ def _report_likelihood(
     task = replace(task, evaluation=evaluation)
     with progress_bars(transient=True) as progress:
         scored = score_responses(
-            task.responder, task.evaluation, repeats=args.ll_nrep, progress=progress
+            task.reporting(progress), task.evaluation, repeats=args.ll_nrep, progress=progress
         )
     scores = token_scores(scored, task.evaluation.query_repeats)
     if args.fit_lapse == "bounded":
@@ -319,7 +319,7 @@ def _report_accuracy(
         )
     with progress_bars(transient=True) as progress:
         responses = single_responses(
-            task.responder, episodes, max_length, seed=seed, progress=progress
+            task.reporting(progress), episodes, max_length, seed=seed, progress=progress
         )
     if args.verbose:
         of_people = task.episode_type.has_human_targets
@@ -356,7 +356,7 @@ def _sample_autoregressively(
     episodes = task.response_sets()
     with progress_bars(transient=True) as progress:
         responses = sample_autoregressively(
-            task.responder,
+            task.reporting(progress),
             episodes,
             task.max_response_length(args.max_length_eval),
             seed=args.seed,
@@ -376,7 +376,7 @@ def _write_samples_page(args: argparse.Namespace, task: "EvalTask", console: "Ev
     try:
         with progress_bars(transient=True) as progress:
             items = sample_items(
-                task.responder,
+                task.reporting(progress),
                 task.evaluation,
                 seed=args.seed,
                 max_length=task.max_response_length(args.max_length_eval),

@@ -41,7 +41,7 @@ from biml.networks.checkpoint import load_model
 from biml.networks.devices import pick_device
 from biml.networks.registry import architecture_name
 from biml.paths import DataFolders, is_pretrained, resolve_model
-from biml.progress import stage_lines
+from biml.progress import Progress, stage_lines
 from biml.version import __version__
 
 if TYPE_CHECKING:
@@ -77,6 +77,12 @@ class EvalTask:
         """Whether the model was trained on, fitted to or chosen by these episodes."""
         imported = self.evaluation.is_imported
         return self.data_use.uses(self.episode_type, is_imported=imported)
+
+    def reporting(self, progress: Progress) -> Responder:
+        """The model; a language model reports each of its questions."""
+        if isinstance(self.responder, LanguageModel):
+            return replace(self.responder, progress=progress)
+        return self.responder
 
     def max_response_length(self, requested: int | None, presented: Sequence[Episode] = ()) -> int:
         """The requested limit, or as many symbols as the data need.

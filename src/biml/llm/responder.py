@@ -15,6 +15,7 @@ from biml.grammar.meta_grammar import COLOURS
 from biml.llm.answers import MAX_ANSWER_CHARACTERS, Answer, parse_answer
 from biml.llm.backend import Backend, Completion, Request, ScoreRequest, Scores
 from biml.llm.log import (
+    KINDS,
     LOG_PROB,
     REASON,
     RESPOND,
@@ -245,10 +246,12 @@ class LanguageModel:
             try:
                 for done, (key, *answer) in enumerate(self._named(list(new), answers), 1):
                     self.log.add([self._record_of(key, new[key], *answer)])
-                    self.progress(done, len(new), stage=f"asking ({kind})", unit="questions")
+                    self.progress(done, len(new), stage=f"asking: {KINDS[kind]}", unit="questions")
             except BimlError as error:
+                if not len(self.log):
+                    raise
                 where = f"in {self.log.path}" if self.log.path else "in memory"
-                raise BimlError(
+                raise (UsageError if isinstance(error, UsageError) else BimlError)(
                     f"{error}; the {len(self.log):,} answers given so far are kept {where}: the "
                     "same command goes on there"
                 ) from error
