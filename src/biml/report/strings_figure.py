@@ -11,6 +11,8 @@ _BARS = {"gold": "#0072B2", "other": "#56B4E9", "none": "#D55E00"}
 
 _LABELS = {"gold": "gold reading", "other": "other reading", "none": "no reading"}
 
+_COLUMNS = 3
+
 CAPTION = (
     "Percent of answers over remappings that are the gold reading, another reading that the study "
     "examples allow, or none. Ticks: gold readings for each symbol of the held-out word, which "
@@ -23,9 +25,12 @@ def strings_figure(answers: pd.DataFrame) -> RenderedFigure:
     models = list(dict.fromkeys(answers["model"]))
     queries = list(dict.fromkeys(answers["query"]))
     with matplotlib.rc_context(STYLE):
-        figure, panels = subplots(len(models), 4.2, 0.6 + 0.21 * len(queries), columns=3)
-        for panel, model in zip(panels, models, strict=True):
+        figure, panels = subplots(len(models), 2.8, 0.6 + 0.21 * len(queries), columns=_COLUMNS)
+        figure.set_figwidth(figure.get_figwidth() + 2.5)
+        for number, (panel, model) in enumerate(zip(panels, models, strict=True)):
             _draw(panel, answers[answers["model"] == model], queries)
+            if number % _COLUMNS:
+                panel.set_yticklabels([])
             panel.set_title(model, loc="left")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
