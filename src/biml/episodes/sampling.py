@@ -33,8 +33,11 @@ MAX_QUERIES_PER_FUNCTION, MAX_QUERIES_IF_IN_STUDY = 8, 3
 MAX_STRING_INPUT, MAX_STRING_OUTPUT = 12, 16
 """Words and symbols of the longest queries of `sample_string_episode`."""
 
-N_STRING_QUERIES, MAX_STRING_FUNCTIONS, MAX_STRING_TRIES = 24, 4, 120
+N_STRING_QUERIES, MAX_STRING_FUNCTIONS, MAX_STRING_TRIES = 24, 5, 40
 """Its queries, their most function words, and strings tried for each query."""
+
+MAX_SHUFFLED_FUNCTIONS = 2
+"""Function words of strings in any order; of those with more hardly any has an output."""
 
 EPISODES_PER_RULE, N_DEMONSTRATIONS = 5, 2
 """Episodes of each held-out rule (supplement), and study examples that surely apply it."""
@@ -136,41 +139,61 @@ def sample_string_episode(meta: MetaGrammar, rng: Random, name: str = "") -> Epi
 
     The other samplers draw queries as they draw study inputs: most are short, a phrase is an
     argument only where the rule says so, and none has more than `meta.max_input` words or
-    `meta.max_output` symbols. Here the numbers of words and of function words are drawn uniformly,
-    then a string of so many, until the grammar gives it an output of colours alone.
+    `meta.max_output` symbols. Here the number of function words is drawn uniformly, then a string
+    with so many (up to two in any order; more nested in each other), until the grammar gives it an
+    output of symbols alone.
     """
     grammar = meta.sample_grammar(rng)
     study = tuple(sample_examples(grammar, replace(meta, n_query=1), rng)[: meta.n_study])
     interpreter = grammar.interpreter
     codes = interpreter.codes
     memo = interpreter.memo_table(MAX_STRING_OUTPUT)
-    primitives = [codes[rule.lhs[0]] for rule in grammar.primitives]
-    functions = [codes[word] for rule in grammar.functions for word in rule.words]
-    between = {codes[r.words[0]] for r in grammar.functions if len(r.variables) > 1}
     symbols = frozenset(codes[symbol] for symbol in grammar.symbols)
     seen = {"".join([codes[word] for word in example.input]) for example in study}
     names = {code: name for name, code in codes.items()}.__getitem__
     queries = []
     for _ in range(N_STRING_QUERIES):
-        n_words = rng.randint(1, MAX_STRING_INPUT)
-        n_functions = min(rng.randint(0, MAX_STRING_FUNCTIONS), n_words - 1) if functions else 0
+        n_functions = rng.randint(0, MAX_STRING_FUNCTIONS if grammar.functions else 0)
+        shuffled = n_functions < MAX_SHUFFLED_FUNCTIONS + (rng.random() < 0.5)
+        sample_string = _shuffled_string if shuffled else _nested_string
         for _ in range(MAX_STRING_TRIES):
-            words = rng.choices(primitives, k=n_words - n_functions)
-            words += rng.choices(functions, k=n_functions) if n_functions else []
-            rng.shuffle(words)
-            if words[0] in functions or words[-1] in between:
-                continue  # An argument is missing.
-            string = "".join(words)
+            string = sample_string(grammar, n_functions, rng)
+            if not string or string in seen or len(string) > MAX_STRING_INPUT:
+                continue
             output = memo[string]
-            if (
-                string not in seen
-                and len(output) <= MAX_STRING_OUTPUT
-                and symbols.issuperset(output)
-            ):
+            if len(output) <= MAX_STRING_OUTPUT and symbols.issuperset(output):
                 seen.add(string)
                 queries.append(Example(tuple(map(names, string)), tuple(map(names, output))))
                 break
     return Episode(study, tuple(queries), grammar=grammar, name=name)
+
+
+def _shuffled_string(grammar: Grammar, n_functions: int, rng: Random) -> str:
+    """Codes of a string in any order; empty if an argument is missing at its start or end."""
+    codes = grammar.interpreter.codes
+    functions = rng.choices(grammar.functions, k=n_functions) if n_functions else []
+    words = rng.choices(grammar.primitives, k=rng.randint(1, MAX_STRING_INPUT - n_functions))
+    order = rng.sample([*words, *functions], len(words) + n_functions)
+    arities = [len(order[0].variables), len(order[-1].variables)]
+    return "" if arities[0] > 0 or arities[1] > 1 else "".join([codes[r.words[0]] for r in order])
+
+
+def _nested_string(grammar: Grammar, n_functions: int, rng: Random) -> str:
+    """Codes of a string in which functions are arguments; empty if the rules allow no such one."""
+    codes = grammar.interpreter.codes
+    applications = [
+        code for code in grammar.interpreter.lhs_codes if len(code) > 1 and code != "UX"
+    ]
+    form = "X"
+    for _ in range(n_functions):
+        places = [at for at, code in enumerate(form) if code == "X"]
+        if not places:
+            return ""
+        at = rng.choice(places)
+        form = form[:at] + rng.choice(applications) + form[at + 1 :]
+    form = "".join(["U" * rng.choice((1, 1, 1, 2, 3)) if code == "X" else code for code in form])
+    words = [codes[rule.words[0]] for rule in grammar.primitives]
+    return "".join([rng.choice(words) if code == "U" else code for code in form])
 
 
 def _simple_inputs(grammar: Grammar, rng: Random) -> list[tuple[str, ...]]:
