@@ -244,6 +244,9 @@ def test_a_parquet_set_replaces_only_one_of_its_kind(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     command = ["--train", "1", "--val", "1", "--workers", "1", "--format", "parquet"]
+    assert run_single_command("generate", command) == 2
+    assert "data_algebraic" in capsys.readouterr().err
+    command += ["--out", "episodes"]
     assert run_single_command("generate", command) == 0
     assert "load_dataset('episodes')" in capsys.readouterr().out
     assert run_single_command("generate", command) == 2

@@ -60,6 +60,15 @@ def merge_errors(errors: Sequence[FormatError]) -> FormatError:
     return FormatError(merged, source=errors[0].source)
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what another library's error says, or its kind.
+
+    >>> first_line(OSError("no route\\nto the host")), first_line(KeyError())
+    ('no route', 'KeyError')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 OUT_OF_MEMORY = "out of memory; reduce --micro_batch_tokens, --batch_size or (on a CPU) --workers"
 
 
@@ -79,7 +88,9 @@ def check_extra(extra: str, what: str, *modules: str) -> None:
     """
     from importlib.util import find_spec
 
-    if missing := [name for name in modules if not find_spec(name)]:
+    specs = {name: find_spec(name) for name in modules}
+    # A folder of this name is a module of Python, without an origin.
+    if missing := [name for name, spec in specs.items() if not (spec and spec.origin)]:
         raise BimlError(
             f"{what} {' and '.join(missing)}; install what is missing with: "
             f"pip install 'biml[{extra}]' (in a checkout: '.[{extra}]')"

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import pandas as pd
 from pandas.api.types import infer_dtype
 
-from biml.errors import FormatError, UsageError
+from biml.errors import FormatError, UsageError, first_line
 from biml.io import harmless, read_bytes
 
 TABLE_SUFFIXES = (".csv", ".parquet")
@@ -177,9 +177,8 @@ def read_parquet(data: bytes, source: str) -> _RawTable:
     try:
         frame = pd.read_parquet(io.BytesIO(data))
     except Exception as error:  # damaged metadata fail in many ways
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise FormatError(
-            f"not a Parquet file, or a damaged one ({reason})", source=source
+            f"not a Parquet file, or a damaged one ({first_line(error)})", source=source
         ) from None
     columns = [map(cell_text, frame.iloc[:, n].astype(object)) for n in range(frame.shape[1])]
     return list(map(str, frame.columns)), None, range(1, len(frame) + 1), columns

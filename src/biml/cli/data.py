@@ -275,16 +275,17 @@ def configure_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=Path,
+        default=Path("data_algebraic"),
         metavar="FOLDER",
-        help="the folder to write, made with its parents; training finds episode files by the name "
-        "data_algebraic (default: this in the current directory; for Parquet, episodes)",
+        help="the folder to write, made with its parents; training finds it by the name "
+        "data_algebraic (default: %(default)s in the current directory)",
     )
     parser.add_argument(
         "--format",
         choices=("text", "parquet"),
         default="text",
         help="text (the default), episode files to train on; or parquet, splits for "
-        "`datasets.load_dataset` with a dataset card",
+        "`datasets.load_dataset` with a dataset card, in another folder than data_algebraic",
     )
     for name, default, help in (
         ("train", EPISODES_PER_EPOCH, "number of training episodes"),
@@ -334,14 +335,18 @@ def run_generate(args: argparse.Namespace) -> None:
     held_out = tuple(map(read_episode, args.holdout_grammar))
     meta = _meta_grammar(args)
     spec = DatasetSpec(args.train, args.val, args.seed, meta, held_out, test=args.test)
-    out = args.out or Path("data_algebraic" if args.format == "text" else "episodes")
+    if args.format == "parquet" and args.out.name == "data_algebraic":
+        raise UsageError(
+            "training reads episode files in a folder called data_algebraic; name another --out "
+            "for --format parquet"
+        )
     with progress_bars() as progress:
         options = {"format": args.format, "workers": args.workers, "overwrite": args.overwrite}
-        generate(spec, out, **options, progress=progress)
-    print(f"{args.train:,} training and {args.val:,} validation episodes in {out.resolve()}")
+        generate(spec, args.out, **options, progress=progress)
+    print(f"{args.train:,} training and {args.val:,} validation episodes in {args.out.resolve()}")
     if args.format == "parquet":
-        print(f"read them with datasets.load_dataset({str(out)!r})")
-    elif out.name != "data_algebraic":
+        print(f"read them with datasets.load_dataset({str(args.out)!r})")
+    elif args.out.name != "data_algebraic":
         print("training looks for a folder called data_algebraic; rename it to be found")
 
 

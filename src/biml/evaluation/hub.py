@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from biml.episodes.data_use import CAVEAT_MARK, USES, caveat
-from biml.errors import BimlError, UsageError, check_extra
+from biml.errors import BimlError, UsageError, check_extra, first_line
 from biml.evaluation.api import Model, load
 from biml.evaluation.card_text import METRIC_NAMES, card_lines, uses_of_metrics
 from biml.evaluation.cards import provenance
@@ -88,9 +88,8 @@ class BimlModel(Model, ModelHubMixin):
                 )
                 folder = Path(found)
             except Exception as error:  # of the Hub, its client, and the network
-                reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
                 raise BimlError(
-                    f"{name}: no such folder, and no model of the Hub could be loaded ({reason})"
+                    f"{name}: no such folder, and no model of the Hub could be loaded ({first_line(error)})"
                 ) from error
         if not (folder / HUB_WEIGHTS).is_file():
             raise BimlError(f"{name}: has no {HUB_WEIGHTS}; weights of other formats are not read")

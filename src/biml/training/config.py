@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from biml.arguments import check_type
-from biml.errors import UsageError
+from biml.errors import UsageError, check_extra
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
@@ -292,9 +292,17 @@ class RuntimeConfig:
         5.0, "minutes between checkpoints", Interval(0), group="run", metavar="MINUTES"
     )
     dashboard: bool = option(False, "plot learning curves to NAME.png", group="run")
+    log_to: str = option(
+        "tensorboard",
+        "where metrics are logged: TensorBoard files, or also Weights & Biases or trackio",
+        ("tensorboard", "wandb", "trackio"),
+        group="run",
+    )
 
     def __post_init__(self) -> None:
         check_values(self)
+        if self.log_to != "tensorboard":
+            check_extra(self.log_to, f"--log_to {self.log_to} needs", self.log_to)
 
 
 _OPTIONS = options_of(TrainingConfig) | options_of(RuntimeConfig)

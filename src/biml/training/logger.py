@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +27,13 @@ from biml.training.run_files import (
 )
 from biml.training.schedule import corruption_start, is_log_step
 from biml.training.step import DivergedError, StepMetrics, TrainStep
+from biml.training.tracker import METRIC_TAGS, Tracker
 
 RATE_WINDOW = 200
 """Latest steps over which episodes per second are averaged."""
 
 PLOT_EVERY = 30.0
 """Seconds between plots of the learning curves at least, since plotting takes half a second."""
-
-_TENSORBOARD_TAGS = {
-    "train_loss": "loss/train",
-    "val_loss": "loss/validation",
-    "accuracy_study": "accuracy/study",
-    "accuracy_novel": "accuracy/novel",
-    "lr": "optimiser/learning_rate",
-    "gradient_norm": "optimiser/gradient_norm",
-    "episodes_per_second": "speed/episodes_per_second",
-}
 
 
 @dataclass(frozen=True)
@@ -82,7 +73,7 @@ class TrainingCallback:
 
 
 class RunLogger:
-    """Log file, TensorBoard files, learning curves and checkpoints of a run, and its callback.
+    """Log file, trackers, learning curves and checkpoints of a run, and its callback.
 
     The log file is rewritten to hold exactly the entries of the checkpoint, so that a run resumed
     from an older one has no step twice.
@@ -113,7 +104,17 @@ class RunLogger:
         if not state.history and self._paths.events.is_dir():
             for old in self._paths.events.glob("events.out.tfevents.*"):
                 old.unlink()
-        self._tensorboard = TensorBoardFiles(self._paths.events, last + 1, callback)
+        self._outputs: list[TensorBoardFiles | Tracker] = []
+        if runtime.log_to != "tensorboard":
+            tracker = Tracker(
+                runtime.log_to,
+                self._paths,
+                asdict(config),
+                resumed=bool(state.history),
+                report=callback.on_message,
+            )
+            self._outputs.append(tracker)
+        self._outputs.append(TensorBoardFiles(self._paths.events, last + 1, callback))
         self._dashboard = None
         if runtime.dashboard:
             self._dashboard = Dashboard(self._paths.curves_image, model.name)
@@ -164,7 +165,8 @@ class RunLogger:
                 file.write(_to_json_line(entry))
         except OSError as error:
             raise BimlError(f"{path}: could not be written ({error.strerror})") from error
-        self._tensorboard.add(entry)
+        for output in self._outputs:
+            output.add(entry)
 
     def save_best(self, validation: LogEntry | None) -> None:
         """With `--save_best`, save the model if its validation loss is the lowest so far."""
@@ -203,7 +205,8 @@ class RunLogger:
             error.can_resume = self._saved
             raise
         finally:
-            self._tensorboard.close()
+            for output in self._outputs:
+                output.close()
 
 
 def _to_json_line(entry: LogEntry) -> str:
@@ -226,7 +229,7 @@ class TensorBoardFiles:
     def add(self, entry: LogEntry) -> None:
         """Add the metrics of a log entry."""
         with self._ended_by_errors():
-            for name, tag in _TENSORBOARD_TAGS.items():
+            for name, tag in METRIC_TAGS.items():
                 if self._writer and entry.get(name) is not None:
                     self._writer.add_scalar(tag, entry[name], entry["step"])
 

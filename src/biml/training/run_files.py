@@ -75,6 +75,11 @@ class RunPaths:
         return self._sibling(".tb")
 
     @property
+    def tracker_id(self) -> Path:
+        """The identifier of the run in Weights & Biases."""
+        return self._sibling(".wandb-id")
+
+    @property
     def curves_image(self) -> Path:
         """The figure of `--dashboard`."""
         return self._sibling(".png")
