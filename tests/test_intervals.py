@@ -136,10 +136,15 @@ def test_patterns_and_probes_have_intervals_over_response_sets_and_participants(
 def test_answers_outside_the_symbols_are_consistent_with_nothing() -> None:
     """Those of language models, which networks and people cannot give."""
     trial = {"query": "p2", "study": "p1 -> c1", "allowed_outputs": "c1 c2", "item": "a"}
-    answers = ("c2", "undefined_action", "c3", "c2 undefined_action")
+    answers = ("c2", "undefined_action", "c3", "c2 no_symbol")
     given = response_table({**trial, "response": answer} for answer in answers)
     assert probes.annotate_trials(given)["consistent"].tolist() == [True, False, False, False]
-    queries = {"dax": "R", "wif": "undefined_action"}
+    free = response_table(
+        {**trial, "allowed_outputs": "", "response": answer} for answer in ("c3", "no_symbol")
+    )
+    assert probes.annotate_trials(free)["consistent"].tolist() == [True, False]
+    assert not few_shot.is_one_to_one(("1", "thrice"), ("1", "no_symbol"), biml.grammar.GOLD)
+    queries = {"dax": "R", "wif": "no_symbol"}
     sets = response_table(
         {"item": q, "query": q, "response": r, "participant": "P"} for q, r in queries.items()
     )

@@ -22,8 +22,8 @@ COLOURS = ("RED", "BLUE", "GREEN")
         ("", "", "empty"),
         (" \n\t\n", "", "empty"),
         ("...", "", "empty"),
-        ("I cannot answer", "undefined_action " * 3, "no symbols"),
-        ("RED banana BLUE", "RED undefined_action BLUE", "unknown symbol"),
+        ("I cannot answer", "no_symbol " * 3, "no symbols"),
+        ("RED banana BLUE", "RED no_symbol BLUE", "unknown symbol"),
         ("RED " * 9, "RED " * 8, "too long"),
         ("GREEN", "GREEN", "outside the pool"),
     ],
@@ -46,7 +46,7 @@ def test_after_reasoning_the_answer_follows_the_last_marker() -> None:
     text = "dax means RED.\nAnswer: no\nAnswer: BLUE RED"
     options = {"max_length": 8, "marker": "Answer:"}
     assert parse_answer(text, COLOURS, **options) == (("BLUE", "RED"), "")
-    assert parse_answer("RED", COLOURS, **options) == (("undefined_action",), "no marker")
+    assert parse_answer("RED", COLOURS, **options) == (("no_symbol",), "no marker")
 
 
 def record(**changes: object) -> Record:

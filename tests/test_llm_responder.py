@@ -47,7 +47,7 @@ def test_every_template_shows_examples_query_symbols_and_pool(template: str) -> 
 
 def test_answers_that_are_no_responses_are_kept_and_counted(tmp_path: Path) -> None:
     responder = model(path=tmp_path / "log.jsonl", answer=lambda *_: "I think it is RED")
-    assert responder.respond([EPISODE], max_length=3) == [[("undefined_action",) * 3] * 2]
+    assert responder.respond([EPISODE], max_length=3) == [[("no_symbol",) * 3] * 2]
     records = read_log(tmp_path / "log.jsonl")
     assert [one.error for one in records] == ["unknown symbol"] * 2
     assert [one.correct for one in records] == [False, False]

@@ -122,3 +122,9 @@ def test_a_language_model_that_does_not_exist_is_a_misuse(capsys, tmp_path: Path
     command = ["reproduce", "novel-rules", "--models", "openai:nowhere"]
     assert main([*command, "--out", str(tmp_path / "out"), "--workers", "1"]) == 2
     assert "openai:" in capsys.readouterr().err
+
+
+def test_a_prompt_without_a_language_model_is_a_misuse(capsys, tmp_path: Path) -> None:
+    command = ["reproduce", "novel-rules", "--models", "net-BIML-top", "--prompt", "chat"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 2
+    assert "--prompt is for language models" in capsys.readouterr().err

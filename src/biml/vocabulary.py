@@ -13,6 +13,9 @@ from biml.errors import UsageError
 UNDEFINED = "undefined_action"
 """Stands for a symbol that is none of the episode's own."""
 
+NO_SYMBOL = "no_symbol"
+"""Stands for a word of a language model's answer that is no symbol of any episode."""
+
 
 class ReservedToken:
     """A token that stands for no word or symbol; pickled by reference to its global name."""

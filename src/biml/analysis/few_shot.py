@@ -32,6 +32,7 @@ from biml.evaluation.intervals import (
 )
 from biml.grammar import GOLD, Grammar
 from biml.grammar.perturbations import iconic_grammar, is_argument_reversing
+from biml.vocabulary import NO_SYMBOL
 
 GrammarOrGrammars = Grammar | Mapping[str, Grammar]
 """One grammar for all items, or the grammar of each item."""
@@ -59,9 +60,13 @@ def is_word_by_word(
     query: Sequence[str], response: Sequence[str], meanings: Mapping[str, tuple[str, ...]]
 ) -> bool:
     """Whether a response has one symbol per word, which is the word's meaning where known."""
-    return len(query) == len(response) and all(
-        meanings.get(word, (symbol,)) == (symbol,)
-        for word, symbol in zip(query, response, strict=True)
+    return (
+        len(query) == len(response)
+        and NO_SYMBOL not in response
+        and all(
+            meanings.get(word, (symbol,)) == (symbol,)
+            for word, symbol in zip(query, response, strict=True)
+        )
     )
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from biml.analysis.responses import RESPONSE_SET_KEYS, tokens
 from biml.evaluation.intervals import wilson_interval
-from biml.vocabulary import UNDEFINED
+from biml.vocabulary import NO_SYMBOL
 
 QueryResponse = tuple[tuple[str, ...], tuple[str, ...]]
 """The words of a query and the symbols of its response."""
@@ -68,13 +68,13 @@ PATTERNS = tuple(_PATTERN_TESTS)
 def response_patterns(responses: pd.DataFrame) -> pd.DataFrame:
     """A row for each response set: its number of `responses`, and whether it has each pattern.
 
-    A set with a response outside the symbols, as language models give, has none.
+    A set with an answer of a language model that is no sequence of symbols has none.
     """
     rows = []
     for key, group in responses.groupby(RESPONSE_SET_KEYS, sort=False, dropna=False):
         queries, answers = map(tokens, group["query"]), map(tokens, group["response"])
         pairs = list(zip(queries, answers, strict=True))
-        is_valid = all(UNDEFINED not in symbols for _, symbols in pairs)
+        is_valid = all(NO_SYMBOL not in symbols for _, symbols in pairs)
         patterns = {name: is_valid and test(pairs) for name, test in _PATTERN_TESTS.items()}
         keys = dict(zip(RESPONSE_SET_KEYS, key, strict=True))
         rows.append({**keys, "responses": len(pairs), **patterns})

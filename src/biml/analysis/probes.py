@@ -20,6 +20,7 @@ from biml.analysis.responses import equal_responses, study_examples, tokens, wit
 from biml.analysis.stats import logistic_regression, share_intervals
 from biml.episodes.episode import Example
 from biml.errors import UsageError
+from biml.vocabulary import NO_SYMBOL
 
 EXCLUSIVITY, CONCATENATION, TRADE_OFF = "mutual exclusivity", "concatenation", "trade-off"
 
@@ -77,9 +78,10 @@ class Trial:
         - concatenation: the meanings of the words in their order;
         - trade-off: one-to-one, that is as long as the query, with known words in position.
 
-        A response with a symbol that is not allowed, as language models give, has none.
+        A response with what is not allowed, or no symbol, as language models give, has none.
         """
-        if self.allowed_outputs and not set(response) <= set(self.allowed_outputs):
+        allowed = set(self.allowed_outputs or response) - {NO_SYMBOL}
+        if not allowed.issuperset(response):
             return False
         if self.kind == CONCATENATION:
             return response == self.concatenation

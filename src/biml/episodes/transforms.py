@@ -20,7 +20,7 @@ from biml.grammar.perturbations import (
     sample_perturbed_grammar,
     swap_arguments,
 )
-from biml.vocabulary import UNDEFINED
+from biml.vocabulary import NO_SYMBOL, UNDEFINED
 
 Transform = Callable[[Episode, Random], Episode]
 
@@ -259,11 +259,12 @@ def rename(episode: Episode, words: dict[str, str], symbols: dict[str, str]) -> 
 def undo_remapping(episode: Episode, symbols: Sequence[str]) -> Symbols:
     """Restore the original names of output symbols; others become `undefined_action`.
 
-    Symbols of an episode that was not remapped stay as they are.
+    `NO_SYMBOL` stays, and so do all symbols of an episode that was not remapped.
     """
     if episode.remapping is None:
         return tuple(symbols)
     back = {new: old for old, new in episode.remapping.symbols.items()}
+    back[NO_SYMBOL] = NO_SYMBOL
     return tuple([back.get(symbol, UNDEFINED) for symbol in symbols])
 
 

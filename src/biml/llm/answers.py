@@ -1,6 +1,6 @@
 """Answers of language models as texts, read as responses: sequences of output symbols.
 
-Every answer becomes a response. A word that is no symbol becomes `undefined_action`, so that an
+Every answer becomes a response. A word that is no symbol becomes `no_symbol`, so that an
 answer that is no sequence of symbols counts as an error of its own kind and is never dropped.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from biml.evaluation.responder import Response
-from biml.vocabulary import UNDEFINED
+from biml.vocabulary import NO_SYMBOL
 
 EMPTY = "empty"
 NO_SYMBOLS = "no symbols"
@@ -64,21 +64,21 @@ def parse_answer(
     >>> parse_answer(" red, RED\\n\\nwif -> BLUE", ["RED", "BLUE"], max_length=8)
     Answer(response=('RED', 'RED'), error='')
     >>> parse_answer("RED or so", ["RED", "BLUE"], max_length=8)
-    Answer(response=('RED', 'undefined_action', 'undefined_action'), error='unknown symbol')
+    Answer(response=('RED', 'no_symbol', 'no_symbol'), error='unknown symbol')
     >>> parse_answer("I do not know.", ["RED", "BLUE"], max_length=2)
-    Answer(response=('undefined_action', 'undefined_action'), error='no symbols')
+    Answer(response=('no_symbol', 'no_symbol'), error='no symbols')
     """
     if marker:
         _, found, text = text.rpartition(marker)
         if not found:
-            return Answer((UNDEFINED,), NO_MARKER)
+            return Answer((NO_SYMBOL,), NO_MARKER)
     names = _names(symbols)
     lines = (_tokens(line, names) for line in text.splitlines())
     tokens = next((line for line in lines if line), [])
     if not tokens:
         return Answer((), EMPTY)
-    response = tuple([names.get(token, names.get(token.lower(), UNDEFINED)) for token in tokens])
-    n_unknown = response.count(UNDEFINED)
+    response = tuple([names.get(token, names.get(token.lower(), NO_SYMBOL)) for token in tokens])
+    n_unknown = response.count(NO_SYMBOL)
     cut = response[:max_length]
     if n_unknown == len(response):
         return Answer(cut, NO_SYMBOLS)

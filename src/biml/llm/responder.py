@@ -30,7 +30,7 @@ from biml.llm.prompts import PromptTemplate
 from biml.llm.questions import Question
 from biml.progress import Progress, no_progress
 from biml.rng import generator
-from biml.vocabulary import UNDEFINED
+from biml.vocabulary import NO_SYMBOL
 
 T = TypeVar("T")
 
@@ -206,7 +206,7 @@ class LanguageModel:
                 choices = question.episode.pool or self.symbols
                 responses[i] = response
                 ends = min(len(response) + 1, question.max_length)
-                ends = 0 if UNDEFINED in response else ends
+                ends = 0 if NO_SYMBOL in response else ends
                 lapses = (at for at in range(start, ends) if rngs[i].random() < p_lapse)
                 if (at := next(lapses, None)) is None:
                     continue

@@ -70,6 +70,8 @@ def run_experiments(
 
     check_output_folder(Path(out), FIGURE_FILES)
 
+    from biml.evaluation.registry import is_language_model
+    from biml.llm.prompts import DEFAULT_TEMPLATE
     from biml.reproduce.models import (
         find_models,
         installed_benchmark_models,
@@ -87,6 +89,10 @@ def run_experiments(
         names += installed_models(dir_model, data)
     if models is None and BENCHMARKS in chosen:
         names += installed_benchmark_models()
+    if prompt != DEFAULT_TEMPLATE and not any(map(is_language_model, names)):
+        raise UsageError(
+            "--prompt is for language models (--models hf:… or openai:…); leave it out"
+        )
     spec = ReproductionSpec(
         find_models(names, dir_model, data, prompt),
         chosen,
