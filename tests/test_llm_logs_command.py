@@ -8,6 +8,7 @@ import pytest
 
 from biml.cli.main import main
 from biml.evaluation.intervals import wilson_interval
+from biml.llm.load import log_path
 from biml.llm.log import Record, read_log
 from biml.llm.outcomes import judge, rescore, summarize
 from biml.report.log_page import log_page
@@ -109,6 +110,8 @@ def test_questions_of_one_task_and_outcome_are_chosen(tmp_path: Path, capsys) ->
     ):
         assert main(["logs", str(log), *options]) == 2
         assert named in capsys.readouterr().err
+    assert main(["logs", "hf:never/used"]) == 2
+    assert "hf:never/used has no log" in capsys.readouterr().err
     assert main(["logs", str(write(tmp_path / "empty.jsonl", []))]) == 1
     assert "there is no question in it" in capsys.readouterr().err
 
@@ -131,6 +134,18 @@ def test_answers_are_scored_again_after_the_parser_changed(tmp_path: Path, capsy
     assert first["correct"] == [False, True]
     assert first["response"] == ["RED", "RED RED RED"]
     assert main(["rescore", str(log), "--out", str(log)]) == 2
+
+
+def test_the_log_of_a_model_is_found_by_its_name(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    path = log_path("hf:toy")
+    path.parent.mkdir(parents=True)
+    write(path, records())
+    assert main(["logs", "hf:toy"]) == 0
+    assert main(["rescore", "hf:toy"]) == 0
+    assert (tmp_path / f"{path.stem}.html").is_file()
+    assert (tmp_path / f"{path.stem}-rescored.jsonl").is_file()
 
 
 def test_a_log_that_agrees_with_the_rules_does_not_change(tmp_path: Path, capsys) -> None:

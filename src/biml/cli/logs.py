@@ -54,6 +54,11 @@ def _find(log: str, ending: str) -> tuple[Path, Path]:
     if not is_language_model(log):
         return Path(log), Path(log).with_suffix("").with_name(f"{Path(log).stem}{ending}")
     path = log_path(log)
+    if not path.is_file():
+        raise UsageError(
+            f"{log} has no log in {path.parent}; run `biml eval` or `biml reproduce` with it, or "
+            "give the path of its log"
+        )
     return path, Path(f"{path.stem}{ending}")
 
 
