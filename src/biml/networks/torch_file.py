@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.serialization import safe_globals
 
-from biml.errors import BimlError, FormatError
+from biml.errors import BimlError, FormatError, first_line
 from biml.io import read_bytes
 
 MIN_UNPACKED = 2**26
@@ -95,7 +95,7 @@ def safe_torch_load(path: str | Path) -> dict[str, Any]:
         raise FormatError(_refusal_message(str(error)), source=str(path)) from None
     except Exception as error:
         # Damaged files fail anywhere in the unpickler, with any exception.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+        reason = first_line(error)[:120]
         raise FormatError(f"{_DAMAGED} ({reason})", source=str(path)) from None
     if not isinstance(contents, dict):
         raise FormatError("is not a checkpoint of a model", source=str(path))

@@ -60,8 +60,8 @@ class Tracker:
             self._run: Any = import_module(library).init(**about)
         except Exception as error:  # each library has errors of its own
             raise BimlError(
-                f"--log_to {library}: the run could not be started ({first_line(error)}); mend this, "
-                "or leave out --log_to"
+                f"--log_to {library}: the run could not be started ({first_line(error)}); mend "
+                "this, or leave out --log_to"
             ) from error
 
     def add(self, entry: LogEntry) -> None:
