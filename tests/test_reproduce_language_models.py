@@ -128,3 +128,17 @@ def test_a_prompt_without_a_language_model_is_a_misuse(capsys, tmp_path: Path) -
     command = ["reproduce", "novel-rules", "--models", "net-BIML-top", "--prompt", "chat"]
     assert main([*command, "--out", str(tmp_path / "out")]) == 2
     assert "--prompt is for language models" in capsys.readouterr().err
+
+
+@pytest.mark.published_data
+def test_a_limit_and_the_cost_are_stated_first(
+    shared: Path, tmp_path: Path, backends, capsys
+) -> None:
+    command = ["reproduce", "few-shot", "--models", SCORED, "--workers", "1", "--limit", "1"]
+    command += ["--quick", "--data_dir", str(shared), "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if "tokens of prompts" in one]
+    assert line.startswith(SCORED)
+    # One question of each kind, respond and sample, is timed before.
+    assert f"{len(backends[SCORED].asked) - 2:,} questions" in line
+    assert main([*command, "--limit", "0"]) == 2

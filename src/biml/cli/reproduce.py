@@ -57,6 +57,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     help = "prompts of language models: plain, chat, rules-first, or your template (%(default)s)"
     option("--prompt", default="plain", metavar="NAME", help=help)
+    help = "language models: at most N repeats, samples, response sets, episodes of a measurement"
+    option("--limit", type=int, metavar="N", help=help)
     add_dir_model(parser, "folder to search first for models")
     add_data_dir(parser)
     option("--workers", type=int, metavar="N", help="processes (one for each core)")

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from hashlib import blake2b
+from inspect import signature
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ class HuggingFaceBackend:
         if Path(source).suffix == GGUF:
             check_extra("llm", "a GGUF file needs", "gguf")
             options["gguf_file"] = Path(source).name
-            source = str(Path(source).resolve().parent)
+            source = str(Path(source).absolute().parent)
         progress(0, stage=f"Loading {name}")
         place = pick_device(device)
         network, tokenizer = _load(name, source, options, place)
@@ -190,6 +191,12 @@ class HuggingFaceBackend:
 
     # --- computation
 
+    @property
+    def _cache_name(self) -> str:
+        """How the network calls the keys and values before its input, by version."""
+        names = signature(self.network.forward).parameters
+        return "cache" if "cache" in names else "past_key_values"
+
     def _generate(self, prompts: list[list[int]], requests: list[Request]) -> list[list[int]]:
         from transformers import LogitsProcessorList, StoppingCriteriaList
 
@@ -237,7 +244,7 @@ class HuggingFaceBackend:
                 pad = self.tokenizer.pad_token_id
                 ids = torch.tensor([a + [pad] * (width - len(a)) for a in batch], device=device)
                 cache = _copies(first.past_key_values, len(batch))
-                logits = self.network(ids, past_key_values=cache, use_cache=True).logits
+                logits = self.network(ids, **{self._cache_name: cache}, use_cache=True).logits
                 following = logits.float().log_softmax(-1)
                 for row, answer in enumerate(batch):
                     values = [start[answer[0]].item()]
@@ -313,8 +320,8 @@ def _split_name(name: str) -> tuple[str, str]:
     source = name.removeprefix(PREFIX)
     if not source:
         raise UsageError(f"{name}: name a model, such as hf:folder, hf:file.gguf or hf:owner/name")
-    if Path(source).exists():
-        return source, ""
+    if Path(source).expanduser().exists():
+        return str(Path(source).expanduser()), ""
     source, _, revision = source.partition("@")
     if Path(source).suffix == GGUF or source.startswith((".", "/", "~")):
         raise UsageError(f"{name}: there is no file or folder {source}")

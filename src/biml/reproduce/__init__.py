@@ -34,6 +34,7 @@ def run_experiments(
     seed: int = 0,
     lapse_samples: bool = False,
     prompt: str = "plain",
+    limit: int | None = None,
     dir_model: str | Path = "out_models",
     data_dir: str | Path | None = None,
     workers: int | None = None,
@@ -49,6 +50,8 @@ def run_experiments(
         out: the folder of results, replaced when all is complete; `index.html` is the report.
         quick: fewer repeats, samples and test items, under a minute.
         prompt: the template of the prompts of language models, by name or as a file.
+        limit: at most so many repeats, samples, response sets and episodes in each measurement of a
+            language model.
         workers: processes; by default one per core.
         progress: show it on standard error.
     Returns:
@@ -62,6 +65,8 @@ def run_experiments(
     chosen = select_experiments([experiments] if isinstance(experiments, str) else experiments)
     if workers is not None and workers < 1:
         raise UsageError(f"--workers is {workers}, but must be at least 1")
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit is {limit}, but must be at least 1")
     if not 0 <= seed <= MAX_SEED:
         raise UsageError(f"--seed is {seed}, but must be from 0 to {MAX_SEED}")
 
@@ -94,7 +99,7 @@ def run_experiments(
             "--prompt is for language models (--models hf:… or openai:…); leave it out"
         )
     spec = ReproductionSpec(
-        find_models(names, dir_model, data, prompt),
+        find_models(names, dir_model, data, prompt, limit),
         chosen,
         data,
         quick=quick,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -132,6 +132,11 @@ class Workload:
     test_items: int = 9_000  # of each test of a benchmark, at most
     remappings: int = 60  # of each string of the suite
     seed: int = 0
+
+    def limited(self, most: int) -> "Workload":
+        """The same with no amount above a limit."""
+        amounts = {name: n for name, n in vars(self).items() if name != "seed"}
+        return replace(self, **{name: min(n, most) for name, n in amounts.items()})
 
 
 def workload(quick: bool, seed: int, *, language: bool = False) -> Workload:

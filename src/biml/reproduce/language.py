@@ -22,15 +22,20 @@ TABLE = "language_models"
 
 @dataclass(frozen=True)
 class LanguageModelSource:
-    """A language model by its name, such as `hf:NAME`, and the template of its prompts."""
+    """A language model by its name, such as `hf:NAME`, and the template of its prompts.
+
+    `limit` is the most of each amount of the workload, and `opened` stands for the model.
+    """
 
     name: str
     prompt: str
+    limit: int | None = None
+    opened: LanguageModel | None = field(default=None, compare=False, repr=False)
     progress: Progress = field(default=no_progress, compare=False, repr=False)
 
     def open(self) -> LanguageModel:
         """The model, which is loaded once per process."""
-        return _open(self.name, self.prompt)
+        return self.opened or _open(self.name, self.prompt)
 
     @property
     def identity(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from biml.evaluation.network import NetworkResponder
 from biml.evaluation.registry import SYMBOLIC, is_language_model, symbolic_model
 from biml.evaluation.responder import Responder
 from biml.llm.prompts import DEFAULT_TEMPLATE
+from biml.llm.responder import LanguageModel
 from biml.networks.checkpoint import load_model
 from biml.networks.registry import architecture_name
 from biml.paths import (
@@ -188,6 +189,11 @@ class EvaluatedModel:
         language = self.language and replace(self.language, progress=progress)
         return replace(self, language=language)
 
+    def answered_by(self, model: LanguageModel) -> "EvaluatedModel":
+        """The model itself; `model` answers for a language model."""
+        language = self.language and replace(self.language, opened=model)
+        return replace(self, language=language)
+
     def responder(self, symbols: tuple[str, ...] = (), task: str = "") -> Responder:
         """Load the model, or build the symbolic one, with other symbols than the published.
 
@@ -227,7 +233,11 @@ def installed_benchmark_models() -> list[str]:
 
 
 def find_models(
-    names: Sequence[str], folder: str | Path, data: DataFolders, prompt: str = DEFAULT_TEMPLATE
+    names: Sequence[str],
+    folder: str | Path,
+    data: DataFolders,
+    prompt: str = DEFAULT_TEMPLATE,
+    limit: int | None = None,
 ) -> tuple[EvaluatedModel, ...]:
     """The named models, each once; files that differ in their fold only are one model.
 
@@ -235,6 +245,7 @@ def find_models(
         names: files or symbolic models.
         folder: searched for models first, before a folder of released models in `data`.
         prompt: the template for language models.
+        limit: the most of each amount of their workload.
     Raises:
         UsageError: there is no such model, or a fold model was trained on another fold.
     """
@@ -254,7 +265,7 @@ def find_models(
     language = [
         # For readers, the last part of a path or address.
         EvaluatedModel(
-            name, re.split(r"[/#]", name)[-1], language=LanguageModelSource(name, prompt)
+            name, re.split(r"[/#]", name)[-1], language=LanguageModelSource(name, prompt, limit)
         )
         for name in dict.fromkeys(filter(is_language_model, names))
     ]

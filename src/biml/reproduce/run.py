@@ -6,6 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from biml import plugins
 from biml.analysis.people import (
@@ -20,6 +21,8 @@ from biml.episodes.episode_type import CANONICAL_VOCAB, FEW_SHOT, PUBLISHED_VOCA
 from biml.errors import BimlError, FormatError, UsageError
 from biml.grammar.meta_grammar import COLOURS, WORDS
 from biml.io import atomic_directory
+from biml.llm.estimate import estimate
+from biml.llm.responder import LanguageModel
 from biml.parallel import process_pool
 from biml.paths import user_cache_folder
 from biml.progress import Progress, no_progress
@@ -236,7 +239,10 @@ def plan_jobs(spec: ReproductionSpec) -> tuple[list[Job], tuple[Exclusion, ...]]
         for model in spec.models:
             if spec.include_absent and bool(model.benchmark) != (experiment == BENCHMARKS):
                 continue  # the default models of another experiment
-            context = MeasurementContext(model, spec.data, amounts[model.language is not None])
+            amount = amounts[model.language is not None]
+            if model.language and model.language.limit:
+                amount = amount.limited(model.language.limit)
+            context = MeasurementContext(model, spec.data, amount)
             if experiment.name == REGISTERED:
                 types = registered_types(context)
                 if not all(types.values()):
@@ -346,6 +352,8 @@ def run_jobs(
         group = [job for job in waiting if (job.context.model.language is not None) == of_language]
         if not group:
             continue
+        if of_language:
+            _state_cost(group, progress)
         pool = process_pool(min(n_workers, len(group)), partial(_init_worker, plugins.loaded()))
         with pool as submit:
             running: dict[Future[Tables], Job] = {}
@@ -371,6 +379,20 @@ def run_jobs(
                     complete[summaries[job.key]] += 1
                     report(job)
     return results
+
+
+def _state_cost(jobs: Sequence[Job], progress: Progress) -> None:
+    """Report what the questions of each language model will cost."""
+    for model in {job.context.model.name: job.context.model for job in jobs}.values():
+        contexts = [(job.measurement, job.context) for job in jobs if job.context.model == model]
+
+        def run(dry: LanguageModel, contexts: Any = contexts) -> None:
+            for name, context in contexts:
+                model = context.model.answered_by(dry)
+                MEASUREMENTS[name].run(replace(context, model=model))
+
+        if model.language:
+            progress(0, stage=f"{model.name}: {estimate(model.language.open(), run)}")
 
 
 def _ready(job: Job, results: JobResults) -> Job | None:
