@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -13,6 +14,7 @@ from biml.episodes.episode_type import gold_episode
 from biml.episodes.text_format import write_episode
 from biml.errors import UsageError
 from biml.evaluation.api import Model, load
+from biml.evaluation.intervals import wilson_interval
 from biml.evaluation.responder import Response
 from biml.evaluation.strings import (
     SUITE,
@@ -99,7 +101,14 @@ def test_spread_and_variation_show_an_unsystematic_learner() -> None:
     assert set(answers.loc[answers["answer"] == "gold", "symbol"]) == {"RED"}
     (row,) = summarise(answers, ["query"]).to_dict("records")
     assert round(row["readings"], 1) == 16.7 == round(row["variation"], 1)
-    assert row["spread"] == 100
+    # All remappings to a symbol are alike.
+    assert row["spread"] == row["spread_low"] == row["spread_high"] == 100
+    ends = row["variation_low"], row["variation_high"]
+    assert ends == pytest.approx(wilson_interval(9 / 54, 54))
+    random = np.random.default_rng(0).choice(["gold", "none"], 54)
+    (row,) = summarise(answers.assign(answer=random), ["query"]).to_dict("records")
+    assert row["spread_low"] <= row["spread"] <= row["spread_high"]
+    assert 10 < row["spread_high"] - row["spread_low"] < 90
     assert row["readings_low"] < row["readings"] < row["readings_high"]
 
 

@@ -236,12 +236,12 @@ def _print_summary(
     for name in ("n", "readings", "gold", "mass", *last):
         table.add_column(name, justify="right", no_wrap=True)
     for row in frame.to_dict("records"):
-        shares = [
-            Text(f"{row[name]:.1f} [{row[f'{name}_low']:.0f}, {row[f'{name}_high']:.0f}]")
-            for name in ("readings", "gold")
+        numbers = [
+            f"{row[name]:.1f} [{row[f'{name}_low']:.0f}, {row[f'{name}_high']:.0f}]"
+            for name in ("readings", "gold", "probability", *last)
         ]
-        numbers = [f"{row[name]:.1f}".replace("nan", "–") for name in ("probability", *last)]
-        table.add_row(Text(str(row[key or heading])), str(row["n"]), *shares, *numbers)
+        texts = [number.replace(" [nan, nan]", "").replace("nan", "–") for number in numbers]
+        table.add_row(Text(str(row[key or heading])), str(row["n"]), *map(Text, texts))
     console.print(table)
 
 

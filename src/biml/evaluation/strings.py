@@ -19,7 +19,7 @@ from biml.episodes.registry import has_fixed_names
 from biml.episodes.transforms import primitive_meanings, rename, symbols_used, undo_remapping
 from biml.errors import UsageError
 from biml.evaluation.api import Model
-from biml.evaluation.intervals import mean_interval, wilson_interval
+from biml.evaluation.intervals import RESAMPLES, mean_interval, wilson_interval
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.readings import Readings, find_readings
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH
@@ -272,22 +272,21 @@ def _scored_outputs(string: AskedString) -> list[Symbols]:
 
 
 def summarise(answers: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Figures of groups of answers, in percent.
+    """Figures of groups of answers, in percent, with 95% intervals over remappings.
 
-    `readings` (gold or other) and `gold`, each with its 95% interval over remappings in `…_low` and
-    `…_high`; `probability`, the mean probability that the model gives to readings; `spread`, the
-    range of `readings` over the symbols of the held-out word; `variation`, the answers that differ
-    from the most frequent one to their string. A systematic learner has a spread and a variation of
-    zero.
+    The intervals are in `…_low` and `…_high`. `readings` (gold or other) and `gold`; `probability`,
+    the mean probability that the model gives to readings; `spread`, the range of `readings` over
+    the symbols of the held-out word; `variation`, the answers that differ from the most frequent
+    one to their string. A systematic learner has a spread and a variation of zero.
     """
     frame = answers.assign(
         readings=100.0 * (answers["answer"] != NONE),
         gold=100.0 * (answers["answer"] == GOLD),
-        differs=100.0 * (answers["response"] != _most_frequent(answers)),
+        variation=100.0 * (answers["response"] != _most_frequent(answers)),
+        probability=100 * answers["p_readings"],
     )
     rows = []
     for key, group in frame.groupby(list(by), sort=False):
-        by_symbol = group.groupby("symbol")["readings"].mean()
         rows.append(
             {
                 **dict(zip(by, key, strict=True)),
@@ -295,23 +294,43 @@ def summarise(answers: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
                 "n": len(group),
                 **_mean_with_interval(group, "readings"),
                 **_mean_with_interval(group, "gold"),
-                "probability": 100 * group["p_readings"].mean(),
-                "spread": by_symbol.max() - by_symbol.min(),
-                "variation": group["differs"].mean(),
+                **_mean_with_interval(group, "probability", is_share=False),
+                **_spread_with_interval(group),
+                **_mean_with_interval(group, "variation"),
             }
         )
     return pd.DataFrame(rows)
 
 
-def _mean_with_interval(group: pd.DataFrame, name: str) -> dict[str, float]:
-    """A mean percentage; remappings are the units of its interval."""
+def _mean_with_interval(
+    group: pd.DataFrame, name: str, *, is_share: bool = True
+) -> dict[str, float]:
+    """A mean percentage, which may be a share of answers; remappings are its interval's units."""
     means = group.groupby("remapping")[name].mean()
     mean, n = float(group[name].mean()), len(means)
-    if group["query"].nunique() == 1:
+    if is_share and group["query"].nunique() == 1:
         low, high = wilson_interval(mean / 100, n)
     else:
         low, high = mean_interval(mean, float(means.std()), n)
     return {name: mean, f"{name}_low": low, f"{name}_high": high}
+
+
+def _spread_with_interval(group: pd.DataFrame) -> dict[str, float]:
+    """The range of readings over symbols; basic bootstrap of the remappings to each symbol.
+
+    The interval is missing (NaN) where a symbol has one remapping.
+    """
+    means = group.groupby(["symbol", "remapping"])["readings"].mean()
+    by_symbol = [of_one.to_numpy(float) for _, of_one in means.groupby(level="symbol")]
+    spread = float(np.ptp([values.mean() for values in by_symbol]))
+    low = high = float("nan")
+    if min(map(len, by_symbol)) > 1:
+        rng = np.random.default_rng(0)
+        drawn = [rng.choice(values, (RESAMPLES, len(values))).mean(axis=1) for values in by_symbol]
+        # Resamples spread more than what they are drawn from: the reflected percentiles.
+        ends = 2 * spread - np.quantile(np.ptp(drawn, axis=0), [0.975, 0.025])
+        low, high = np.clip(ends, 0, 100).tolist()
+    return {"spread": spread, "spread_low": low, "spread_high": high}
 
 
 def _most_frequent(answers: pd.DataFrame) -> pd.Series:

@@ -26,6 +26,7 @@ _NUMBERS = (
     "estimate standard_error z train_loss val_loss value published published_low published_high "
     "published_sd published_best reproduced error_rate ratio cross_validated cross_validated_error "
     "readings readings_low readings_high gold gold_low gold_high probability spread variation "
+    "probability_low probability_high spread_low spread_high variation_low variation_high "
     "p_lapse_low p_lapse_high ratio_low ratio_high noise_ceiling_low noise_ceiling_high"
 )
 _TYPES = {
@@ -185,7 +186,8 @@ _TABLES = (
         "systematicity",
         2,
         "model kind strings n readings readings_low readings_high gold gold_low gold_high "
-        "probability spread variation",
+        "probability spread variation probability_low? probability_high? spread_low? spread_high? "
+        "variation_low? variation_high?",
         "answers to the strings of the suite of one kind, in percent of n: readings, which the "
         "study examples allow; gold, those of the gold grammar (of a string outside it, the most "
         "probable reading); probability is what the model gives to readings, spread the range of "

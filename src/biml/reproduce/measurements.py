@@ -370,7 +370,7 @@ MEASUREMENTS[REGISTERED] = Measurement(
 )
 
 MEASUREMENTS[SYSTEMATICITY] = Measurement(
-    *(SYSTEMATICITY, "answers to strings", 1, answers_to_suite, FEW_SHOT, "remappings", 20),
+    *(SYSTEMATICITY, "answers to strings", 2, answers_to_suite, FEW_SHOT, "remappings", 20),
     data=(),
     needs_study=True,
 )
