@@ -29,8 +29,11 @@ ABANDONED_AFTER = 2 * 3600
 
 # Statements of every request, built once: building one takes as long as executing it.
 _OWN = PARTICIPANTS.c.number == sql.bindparam("who")
-_PROGRESS = sql.select(PARTICIPANTS.c.answered, PARTICIPANTS.c.status).where(_OWN).with_for_update()
+_PROGRESS = sql.select(PARTICIPANTS.c.answered, PARTICIPANTS.c.status).where(_OWN)
 _UPDATE = PARTICIPANTS.update().where(_OWN)
+_ADVANCE = _UPDATE.where(
+    PARTICIPANTS.c.answered == sql.bindparam("screen"), PARTICIPANTS.c.status != WITHDRAWN
+)
 _INSERT = ANSWERS.insert()
 _FIND = {
     name: sql.select(PARTICIPANTS).where(PARTICIPANTS.c[name] == sql.bindparam("value"))
@@ -269,20 +272,20 @@ class Store:
         """
         now = time.time()
         with self._transaction(write=True) as connection:
-            found = connection.execute(_PROGRESS, {"who": participant.number}).one()
+            values = {"answered": screen + 1, "status": status, "stage": stage, "updated": now}
+            who = {"who": participant.number}
+            if connection.execute(_ADVANCE, {**who, "screen": screen, **values}).rowcount:
+                row = _answer_row(participant, screen, payload, now) | vars(timing)
+                connection.execute(_INSERT, row)
+                return True
+            found = connection.execute(_PROGRESS, who).one()
             if found.status == WITHDRAWN:
                 raise BimlError(f"participant {participant.id} has withdrawn")
-            if screen < found.answered:
-                return False
             if screen > found.answered:
                 raise BimlError(
                     f"participant {participant.id}: screen {found.answered} has no answer yet"
                 )
-            row = _answer_row(participant, screen, payload, now) | vars(timing)
-            connection.execute(_INSERT, row)
-            values = {"answered": screen + 1, "status": status, "stage": stage, "updated": now}
-            connection.execute(_UPDATE, {"who": participant.number, **values})
-        return True
+        return False
 
     def save_session(
         self, participant: Participant, payloads: Sequence[Mapping[str, Any]], *, status: str
