@@ -84,18 +84,18 @@ def test_a_tracker_has_the_metrics_of_the_log(library: Any, tmp_path: Path) -> N
 def test_only_a_resumed_run_goes_on_with_the_same_run(
     library: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class StopAt28(TrainingCallback):
+    class StopAt3(TrainingCallback):
         def on_step(self, info: Any) -> None:
-            if info.step == 28:
+            if info.step == 3:
                 raise KeyboardInterrupt
 
     monkeypatch.setenv(f"{library.__name__.upper()}_PROJECT", "mine")
     with pytest.raises(KeyboardInterrupt):
         train(
             tmp_path / "net.pt",
-            OPTIONS | {"nsteps": 30},
+            OPTIONS | {"nsteps": 4},
             runtime=RuntimeConfig(workers=1, save_every=0, log_to=library.__name__),
-            callback=StopAt28(),
+            callback=StopAt3(),
             open_training_data=open_data,
         )
     run(tmp_path / "net.pt", library, resume=True)
@@ -109,8 +109,8 @@ def test_only_a_resumed_run_goes_on_with_the_same_run(
 
 
 def test_training_goes_on_when_a_tracker_fails(library: Any, tmp_path: Path) -> None:
-    library.fail_at = 25
-    messages = run(tmp_path / "net.pt", library, nsteps=25)
+    library.fail_at = 2
+    messages = run(tmp_path / "net.pt", library, nsteps=3)
     assert len(read_log(tmp_path / "net.history.jsonl")) == 2
     assert [text for text in messages if "the server is gone" in text and "or so" not in text]
     assert len(messages) == 1

@@ -88,9 +88,8 @@ class BimlModel(Model, ModelHubMixin):
                 )
                 folder = Path(found)
             except Exception as error:  # of the Hub, its client, and the network
-                raise BimlError(
-                    f"{name}: no such folder, and no model of the Hub was loaded: {first_line(error)}"
-                ) from error
+                problem = "no such folder, and no model of the Hub was loaded"
+                raise BimlError(f"{name}: {problem} ({first_line(error)})") from error
         if not (folder / HUB_WEIGHTS).is_file():
             raise BimlError(f"{name}: has no {HUB_WEIGHTS}; weights of other formats are not read")
         loaded = cls.of(load(folder / HUB_WEIGHTS, device))
