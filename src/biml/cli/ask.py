@@ -25,6 +25,9 @@ OUT_SUFFIXES = (".json", ".csv", *FIGURE_SUFFIXES)
 
 ALL_REMAPPINGS = "all"
 
+WIDE = 120
+"""Columns of a terminal that has room for an interval beside each figure, not below it."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
@@ -231,16 +234,17 @@ def _print_summary(
     from rich.text import Text
 
     last = ("spread", "variation") if key is None else ()
+    between = " " if console.width >= WIDE else "\n"
     table = Table(box=None, pad_edge=False)
     table.add_column(heading, overflow="fold")
     for name in ("n", "readings", "gold", "mass", *last):
         table.add_column(name, justify="right", no_wrap=True)
     for row in frame.to_dict("records"):
         numbers = [
-            f"{row[name]:.1f} [{row[f'{name}_low']:.0f}, {row[f'{name}_high']:.0f}]"
+            f"{row[name]:.1f}{between}[{row[f'{name}_low']:.0f}, {row[f'{name}_high']:.0f}]"
             for name in ("readings", "gold", "probability", *last)
         ]
-        texts = [number.replace(" [nan, nan]", "").replace("nan", "–") for number in numbers]
+        texts = [number.replace(f"{between}[nan, nan]", "").replace("nan", "–") for number in numbers]
         table.add_row(Text(str(row[key or heading])), str(row["n"]), *map(Text, texts))
     console.print(table)
 
