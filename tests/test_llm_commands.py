@@ -44,6 +44,13 @@ def test_a_language_model_is_loaded_and_queried_in_any_symbols(
     assert len(read_log(log_path(server.name, tmp_path))) == 6
 
 
+def test_evaluate_states_the_hash_of_the_prompt(server: FakeServer, tmp_path: Path) -> None:
+    model = biml.load(server.name, log=tmp_path)
+    found = biml.evaluate(model, "few_shot_gold", repeats=1, episodes=1)
+    assert set(found.table()["prompt_hash"]) == {model.info["prompt_hash"]}
+    assert {one.task for one in read_log(log_path(server.name, tmp_path))} == {"few_shot_gold"}
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [("net-BIML-top", {"prompt": "chat"}), ("openai:http://x/v1#m", {"prompts": "chat"})],

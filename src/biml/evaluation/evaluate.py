@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from biml.episodes import registry
 from biml.episodes.data_use import TRAINED, DataUse
@@ -31,6 +31,7 @@ from biml.evaluation.likelihood import (
 )
 from biml.evaluation.measure import DEFAULT_REPEATS
 from biml.evaluation.network import NetworkResponder
+from biml.evaluation.registry import is_language_model
 from biml.evaluation.responder import Responder
 from biml.networks.checkpoint import queries_per_study_set
 from biml.paths import DataFolders, strip_suffix
@@ -62,6 +63,8 @@ class Evaluation:
     """Error rates on novel queries by `Example.item`, of SCAN, COGS and corpora."""
     agreement: bool = False
     """Whether accuracies are the agreement with human responses."""
+    prompt_hash: str = ""
+    """Of the template of a language model's prompts."""
     probes: str = ""
     """What likelihoods of a probe type count, a key of `registry.PROBE_SCORING`; else empty."""
 
@@ -111,6 +114,7 @@ class Evaluation:
         table = pd.DataFrame(rows, columns=names)
         about = {"uses": ", ".join(self.uses), "data_use": str(self.data_use)}
         about |= {"probes": self.probes} if self.probes else {}
+        about |= {"prompt_hash": self.prompt_hash} if self.prompt_hash else {}
         return table.assign(
             model=self.model, episode_type=self.episode_type, seen=self.seen, **about
         )
@@ -163,6 +167,11 @@ def evaluate(
         row = registry.episode_type(episode_type or trained_on)
     else:
         raise UsageError(f"{name} was not trained on an episode type; give episode_type")
+    prompt_hash = ""
+    if isinstance(model, Model) and is_language_model(model.name):
+        language: Any = model.responder
+        model = replace(model, responder=replace(language, task=row.name))
+        prompt_hash = language.template.digest
     if not row.has_targets:
         raise UsageError(f"{row.name} has no targets to evaluate a model with")
     data = DataFolders(Path(data_dir) if data_dir else None)
@@ -200,5 +209,6 @@ def evaluate(
         data_use,
         errors,
         row.has_human_targets,
+        prompt_hash,
         probes if row.evaluation_task == PROBES else "",
     )

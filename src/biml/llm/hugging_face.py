@@ -198,8 +198,6 @@ class HuggingFaceBackend:
         return "cache" if "cache" in names else "past_key_values"
 
     def _generate(self, prompts: list[list[int]], requests: list[Request]) -> list[list[int]]:
-        from transformers import LogitsProcessorList, StoppingCriteriaList
-
         device, pad = self.network.device, self.tokenizer.pad_token_id
         width = max(map(len, prompts))
         ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
@@ -219,8 +217,8 @@ class HuggingFaceBackend:
                 top_k=None,
                 repetition_penalty=1.0,
                 pad_token_id=pad,
-                logits_processor=LogitsProcessorList([noise]),
-                stopping_criteria=StoppingCriteriaList([stop]),
+                logits_processor=[noise],
+                stopping_criteria=[stop],
             )
         ends = {self.tokenizer.eos_token_id, pad}
         found = []
