@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -52,6 +53,11 @@ def test_log_likelihoods_by_item_or_participant_sum_to_the_total(folder, capsys)
     by_person = figures(capsys, *options, "--by", "participant")
     assert list(by_item["loglike_by_item"]) == ["one", "two"]
     assert list(by_person["loglike_by_participant"]) == ["Ann", "Bo/b"]
+    assert plain["loglike_over"] == "participants"
+    sums = by_person["loglike_by_participant"].values()
+    # The standard error of a sum over two people.
+    assert plain["loglike_se"] == pytest.approx(abs(np.subtract(*sums)), abs=1e-3)
+    assert set(by_person["loglike_by_participant_se"]) == {"Ann", "Bo/b"}
     for found in (by_item["loglike_by_item"], by_person["loglike_by_participant"]):
         assert sum(found.values()) == pytest.approx(plain["loglike"], abs=1e-4)
     assert by_item["loglike"] == pytest.approx(plain["loglike"], abs=1e-4)

@@ -11,6 +11,9 @@ from typing import NamedTuple
 from biml.evaluation.responder import Response
 from biml.vocabulary import NO_SYMBOL
 
+PARSER_VERSION = 1
+"""Raised whenever an answer is read as another response than before."""
+
 EMPTY = "empty"
 NO_SYMBOLS = "no symbols"
 UNKNOWN_SYMBOL = "unknown symbol"

@@ -7,6 +7,7 @@ from functools import cache
 import pandas as pd
 
 from biml.evaluation.intervals import wilson_interval
+from biml.llm.answers import PARSER_VERSION
 from biml.llm.load import open_language_model
 from biml.llm.log import Record
 from biml.llm.outcomes import summarize
@@ -39,9 +40,10 @@ class LanguageModelSource:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """Everything that its answers depend on."""
+        """Everything that its answers and their reading depend on."""
         model = self.open()
-        return LANGUAGE_MODEL, model.name, repr(sorted(model.backend.settings.items()))
+        settings = repr(sorted(model.backend.settings.items()))
+        return LANGUAGE_MODEL, model.name, settings, f"parser {PARSER_VERSION}"
 
     @property
     def why_no_log_probs(self) -> str:
