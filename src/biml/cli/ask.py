@@ -244,7 +244,8 @@ def _print_summary(
             f"{row[name]:.1f}{between}[{row[f'{name}_low']:.0f}, {row[f'{name}_high']:.0f}]"
             for name in ("readings", "gold", "probability", *last)
         ]
-        texts = [number.replace(f"{between}[nan, nan]", "").replace("nan", "–") for number in numbers]
+        known = [number.replace(f"{between}[nan, nan]", "") for number in numbers]
+        texts = [number.replace("nan", "–") for number in known]
         table.add_row(Text(str(row[key or heading])), str(row["n"]), *map(Text, texts))
     console.print(table)
 
