@@ -181,6 +181,11 @@ def card_path(path: str | Path) -> Path:
     return config if in_hub_folder else card
 
 
+def model_file(path: Path) -> str:
+    """The name of a model's file; in a folder of the Hub, that of the folder."""
+    return path.parent.name if card_path(path).name == HUB_CONFIG else path.name
+
+
 def read_card(path: str | Path) -> dict[str, Any]:
     """Return the card of the model in the file `path`."""
     card = card_path(path)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from biml.cli import add_data_dir, add_dir_model, from_plugins, language_models
 from biml.errors import UsageError
 from biml.io import atomic_write, check_writable
+from biml.paths import model_file
 from biml.progress import progress_bars
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def run(args: argparse.Namespace) -> int:
 
     console = EvalConsole(to_stderr=args.json == "-")
     task = load_eval_task(args, console)
-    metrics: Metrics = {"model": task.path.name, "episode_type": task.episode_type.name}
+    metrics: Metrics = {"model": model_file(task.path), "episode_type": task.episode_type.name}
     metrics |= {"architecture": task.architecture, **task.data_use.as_json()}
     metrics |= {"uses_of_these_episodes": list(task.uses), **task.prompt}
     if cost := language_models.cost(args, task):

@@ -40,7 +40,7 @@ from biml.llm.responder import LanguageModel
 from biml.networks.checkpoint import load_model
 from biml.networks.devices import pick_device
 from biml.networks.registry import architecture_name
-from biml.paths import DataFolders, is_pretrained, resolve_model
+from biml.paths import DataFolders, is_pretrained, model_file, resolve_model, strip_suffix
 from biml.progress import Progress, stage_lines
 from biml.version import __version__
 
@@ -70,7 +70,7 @@ class EvalTask:
     @property
     def name(self) -> str:
         """The model's name in tables."""
-        return self.path.stem
+        return strip_suffix(model_file(self.path))
 
     @property
     def uses(self) -> tuple[str, ...]:

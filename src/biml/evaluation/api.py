@@ -48,7 +48,7 @@ from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder
 from biml.evaluation.trace import Trace, activation_names, network_of, trace_response
 from biml.networks.checkpoint import load_model
 from biml.networks.hooks import Hook, by_name, use_hooks
-from biml.paths import resolve_model
+from biml.paths import model_file, resolve_model
 from biml.rng import generator
 from biml.vocabulary import Vocabulary
 
@@ -86,7 +86,7 @@ def load(name_or_path: str | Path, device: str = "auto", **options: Any) -> "Mod
     with suppress(BimlError):  # the model works without its corpus
         register_corpus_of_model(loaded.metadata)
     responder = NetworkResponder(loaded.network)
-    return Model(responder, loaded.episode_type, path.name, loaded.metadata, loaded.card)
+    return Model(responder, loaded.episode_type, model_file(path), loaded.metadata, loaded.card)
 
 
 def symbolic(name: str, **options: Any) -> "Model":

@@ -33,8 +33,10 @@ from biml.paths import (
     card_path,
     is_pretrained,
     list_pretrained,
+    model_file,
     read_card,
     resolve_model,
+    strip_suffix,
 )
 from biml.progress import Progress
 from biml.reproduce.language import LANGUAGE_MODEL, LanguageModelSource
@@ -319,7 +321,7 @@ NetworksByName = dict[str, tuple[NetworkFile | None, dict[int, NetworkFile]]]
 def _group_by_name(networks: Iterable[NetworkFile]) -> NetworksByName:
     groups: NetworksByName = {}
     for network in networks:
-        name = network.path.stem
+        name = strip_suffix(model_file(network.path))
         fold = _FOLD_NAME.match(name)
         if fold:
             _check_fold(network, int(fold["fold"]))
