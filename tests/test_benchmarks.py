@@ -77,7 +77,9 @@ def spec_of(names: list[str], folder: Path, data: DataFolders) -> ReproductionSp
 
 @pytest.fixture
 def twenty_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("biml.reproduce.run.workload", lambda quick, seed: Workload(test_items=20))
+    monkeypatch.setattr(
+        "biml.reproduce.run.workload", lambda *_, **options: Workload(test_items=20)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,7 @@ def out(folder: Path, data: DataFolders, tmp_path_factory: pytest.TempPathFactor
     out = tmp_path_factory.mktemp("benchmarks")
     spec = spec_of(["jump-s0", "jump-s1", "vanilla", "length", "cogs"], folder, data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("biml.reproduce.run.workload", lambda quick, seed: Workload(test_items=20))
+        patch.setattr("biml.reproduce.run.workload", lambda *_, **options: Workload(test_items=20))
         reproduce(spec, out / "out", workers=1, cache=cache_in(out))
     return out / "out"
 
