@@ -74,17 +74,25 @@ def without_echo(path: str, body: dict[str, Any]) -> Reply:
     return completion(path, body)
 
 
-@pytest.mark.parametrize("reply", [without_log_probs, without_echo])
+def with_those_of_other_tokens(path: str, body: dict[str, Any]) -> Reply:
+    status, answer, headers = completion(path, body)
+    if body.get("echo"):
+        values = answer["choices"][0]["logprobs"]["token_logprobs"]
+        values[1:] = [value - 1 for value in values[1:]]
+    return status, answer, headers
+
+
+@pytest.mark.parametrize("reply", [without_log_probs, without_echo, with_those_of_other_tokens])
 def test_a_server_without_log_probabilities_is_sampled_only(
     server: FakeServer, reply: Callable[..., Reply]
 ) -> None:
     server.reply = reply
     responder = model(server)
-    assert "no log-probabilities" in responder.why_no_log_probs
+    assert "log-probabilities of given texts" in responder.why_no_log_probs
     n_asked = len(server.requests)
     assert responder.why_no_log_probs
     assert len(server.requests) == n_asked
-    with pytest.raises(UsageError, match="no log-probabilities"):
+    with pytest.raises(UsageError, match="log-probabilities of given texts"):
         responder.log_prob([EPISODE])
     assert responder.sample([EPISODE], seed=0)[0][1]
 

@@ -78,7 +78,10 @@ def completion(path: str, body: dict[str, Any]) -> Reply:
         return 200, {"choices": [{"message": message}], "usage": usage}, {}
     if not body.get("echo"):
         text = " " + word_by_word(body["prompt"], body.get("seed"))
-        return 200, {"choices": [{"text": text}], "usage": usage}, {}
+        choice: dict[str, Any] = {"text": text}
+        if "logprobs" in body:
+            choice["logprobs"] = {"token_logprobs": [-0.25 * len(text.strip())]}
+        return 200, {"choices": [choice], "usage": usage}, {}
     tokens = [*re.findall(r" ?[^\s]+|\s", body["prompt"]), " more"]
     offsets = [sum(map(len, tokens[:n])) for n in range(len(tokens))]
     values = [None, *(-0.25 * len(token.strip()) for token in tokens[1:])]

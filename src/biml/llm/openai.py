@@ -38,6 +38,11 @@ _NO_LOG_PROBS = (
     "its server gives no log-probabilities of given texts (/completions with echo and logprobs)"
 )
 
+_WRONG_LOG_PROBS = (
+    "its server gives log-probabilities of given texts (/completions with echo) that are not those "
+    "of the same texts as answers"
+)
+
 T = TypeVar("T")
 
 
@@ -102,11 +107,21 @@ class OpenAIBackend:
 
     @cached_property
     def _why_no_echo(self) -> str:
+        """Compare the log-probability of the server's own next token with that by echo.
+
+        Some versions of llama-cpp-python give that of another token where a text has no BOS.
+        """
+        shown = Prompt("dax -> RED\nwif ->")
+        body = {"prompt": shown.text, "max_tokens": 1, "temperature": 0, "logprobs": 1}
         try:
-            self._score(ScoreRequest(Prompt("dax ->"), "", (" RED",), "\n"))
+            reply = self._post("completions", body)
+            token, own = _choice(reply).get("text"), _part(reply, "logprobs").get("token_logprobs")
+            if not (token and own and isinstance(own[0], int | float)):
+                return _NO_LOG_PROBS
+            (by_echo, _) = self._score(ScoreRequest(shown, "", (token,), "")).log_probs
         except BimlError as error:
             return str(error) if _NO_LOG_PROBS in str(error) else f"{_NO_LOG_PROBS}: {error}"
-        return ""
+        return "" if abs(by_echo - own[0]) < 0.1 else _WRONG_LOG_PROBS
 
     def _complete(self, request: Request) -> Completion:
         body: dict[str, Any] = {"max_tokens": request.max_tokens, "temperature": 0}
