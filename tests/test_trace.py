@@ -213,14 +213,15 @@ def test_tokens_of_several_symbols_have_one_label() -> None:
     [
         ({"decoder.1.cros_attention": ablate()}, "decoder.1.cross_attention"),
         ({"decoder.*.nothing": ablate()}, "nothing"),
-        ({"decoder.0.mlp": 0.0}, "decoder.0.mlp"),
+        ({"decoder.0.mlp": 0.0}, "function"),
+        ([ablate()], "hooks is"),
         ({"decoder.0.mlp": ablate(heads=[0])}, "heads"),
         ({"decoder.0.heads": ablate(heads=[4])}, "4"),
         ({"decoder.0.mlp": lambda x, _: x[..., :3]}, "decoder.0.mlp"),
         ({"decoder.0.mlp": patch(np.zeros((1, 3)))}, "shape"),
     ],
 )
-def test_impossible_hooks_are_refused_with_what_is_wrong(hooks: dict, named: str) -> None:
+def test_impossible_hooks_are_refused_with_what_is_wrong(hooks: object, named: str) -> None:
     model = model_of(seq2seq())
     with pytest.raises(UsageError, match=named), model.hooks(hooks):
         model.log_prob(STUDY, QUERY, RESPONSE)

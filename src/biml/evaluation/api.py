@@ -299,6 +299,7 @@ class Model:
         Raises:
             UsageError: the model is no network, or has no activation of a name.
         """
+        check_type("hooks", hooks, Mapping)
         network = network_of(self.responder)
         with use_hooks(network, by_name(hooks, activation_names(network))):
             yield

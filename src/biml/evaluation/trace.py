@@ -6,6 +6,7 @@ The names are those of `biml.networks.hooks`, such as `decoder.1.cross_attention
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from jaxtyping import Float
@@ -61,7 +62,8 @@ class Trace:
         part = name.partition(".")[0]
         sources = tuple([token.label for token in self.sources])
         known = {"encoder": sources, "query_encoder": self.query, "lexicon": self.lexicon}
-        return (known | {"decoder": self.response})[part]
+        known["decoder"] = self.response
+        return known.get(part) or tuple(map(str, range(self[name].shape[-2])))
 
     def keys(self, name: str) -> tuple[str, ...]:
         """Labels of what is attended to.
@@ -177,6 +179,8 @@ def network_of(responder: Responder) -> EpisodeNetwork:
 
 def activation_names(network: EpisodeNetwork) -> tuple[str, ...]:
     """The names of all activations, in the order of the data flow."""
+    if network in _NAMES:
+        return _NAMES[network]
     word, symbol = network.vocabulary.input.symbols[0], network.vocabulary.output.symbols[0]
     example = Example((word,), (symbol,))
     batch = network.collate([Episode((example,), (example,))])
@@ -188,4 +192,7 @@ def activation_names(network: EpisodeNetwork) -> tuple[str, ...]:
 
     with inference_mode(network, 1), use_hooks(network, find):
         network(batch.to(next(network.parameters()).device))
-    return tuple(names)
+    return _NAMES.setdefault(network, tuple(names))
+
+
+_NAMES: WeakKeyDictionary[EpisodeNetwork, tuple[str, ...]] = WeakKeyDictionary()
