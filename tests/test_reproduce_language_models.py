@@ -33,8 +33,9 @@ def backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeB
     made = {name: FakeBackend(says, model=name) for name in (SCORED, SAMPLED)}
     made[SAMPLED].no_log_probs = WHY
 
-    def open_fake(name: str, *, prompt: str) -> LanguageModel:
-        return LanguageModel(made[name], open_template(prompt), AnswerLog(log_path(name, tmp_path)))
+    def open_fake(name: str, *, prompt: str, normalise: bool) -> LanguageModel:
+        log = AnswerLog(log_path(name, tmp_path))
+        return LanguageModel(made[name], open_template(prompt), log, normalise=normalise)
 
     few = experiments.Workload(1, 1, 1, 1, 3, 2, 2)
     monkeypatch.setattr("biml.reproduce.run.workload", lambda quick, seed, language: few)
@@ -74,7 +75,7 @@ def test_one_command_has_people_symbolic_and_language_models(
     # What was asked, and what is no answer.
     questions = results.tables["language_models"].set_index(["model", "task"])
     row = questions.loc[(SCORED, "few_shot_human")]
-    assert (row["family"], row["template"]) == ("fakes", "plain")
+    assert row[["family", "template", "likelihood"]].tolist() == ["fakes", "plain", "of the text"]
     assert row["template_hash"] == open_template("plain").digest
     assert row["answers"] == 217
     assert 10 < row["count"] < 100
@@ -112,9 +113,10 @@ def test_one_command_has_people_symbolic_and_language_models(
     assert asked_again["questions"].tolist() == first["questions"].tolist()
 
 
-def test_another_prompt_is_another_model(backends) -> None:
-    sources = [language.LanguageModelSource(SCORED, prompt) for prompt in ("plain", "chat")]
-    assert len({source.identity for source in sources}) == 2
+def test_another_prompt_or_likelihood_is_another_model(backends) -> None:
+    kinds = ("plain", False), ("chat", False), ("plain", True)
+    sources = [language.LanguageModelSource(SCORED, *kind) for kind in kinds]
+    assert len({source.identity for source in sources}) == 3
     assert len({source.name for source in sources}) == 1
 
 
@@ -124,10 +126,28 @@ def test_a_language_model_that_does_not_exist_is_a_misuse(capsys, tmp_path: Path
     assert "openai:" in capsys.readouterr().err
 
 
-def test_a_prompt_without_a_language_model_is_a_misuse(capsys, tmp_path: Path) -> None:
-    command = ["reproduce", "novel-rules", "--models", "net-BIML-top", "--prompt", "chat"]
+@pytest.mark.parametrize("option", ["--prompt chat", "--normalise", "--limit 3"])
+def test_options_without_a_language_model_are_a_misuse(option: str, capsys, tmp_path: Path) -> None:
+    command = ["reproduce", "novel-rules", "--models", "net-BIML-top", *option.split()]
     assert main([*command, "--out", str(tmp_path / "out")]) == 2
-    assert "--prompt is for language models" in capsys.readouterr().err
+    assert f"{option.split()[0]} is for language models" in capsys.readouterr().err
+
+
+@pytest.mark.published_data
+def test_likelihoods_among_possible_answers_are_higher(
+    shared: Path, tmp_path: Path, backends
+) -> None:
+    command = ["reproduce", "table1", "--models", SCORED, "--workers", "1"]
+    command += ["--data_dir", str(shared)]
+    found = []
+    for number, option in enumerate(([], ["--normalise"])):
+        out = tmp_path / str(number)
+        assert main([*command, *option, "--out", str(out)]) == 0
+        found.append(read_results(out).tables)
+    likelihoods = [tables["likelihoods"]["log_likelihood"].iloc[0] for tables in found]
+    assert likelihoods[0] + 100 < likelihoods[1] < 0
+    stated = [tables["language_models"]["likelihood"].iloc[0] for tables in found]
+    assert stated == ["of the text", "among possible answers"]
 
 
 @pytest.mark.published_data

@@ -57,6 +57,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     help = "prompts of language models: plain, chat, rules-first, or your template (%(default)s)"
     option("--prompt", default="plain", metavar="NAME", help=help)
+    help = "likelihoods of language models among the possible answers to an item: people's and the "
+    option("--normalise", action="store_true", help=help + "right one")
     help = "language models: at most N repeats, samples, response sets, episodes of a measurement"
     option("--limit", type=int, metavar="N", help=help)
     add_dir_model(parser, "folder to search first for models")

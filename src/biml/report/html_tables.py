@@ -377,20 +377,23 @@ def _language_models_table(results: Results) -> list[HtmlTable]:
             Cell(row.template, None, row.template_hash),
             number_cell(row.questions, 0),
             number_cell(row.answers, 0),
+            Cell(row.likelihood or MISSING),
             number_cell(row.percent, 1, format_interval(row.low, row.high)),
         )
         for row in found
     )
-    heads = ("", "Episodes", "Family", "Prompt", "Questions", "Answers", "No sequence (%)")
+    names = ["", "Episodes", "Family", "Prompt", "Questions", "Answers", "Likelihood"]
+    names.append("No sequence (%)")
     note = (
         "Answers that are no sequence of symbols that the item allows count as wrong; below their "
         "percentage its 95% interval over answers. Log-probabilities of given answers are "
         "questions without answers. What a language model was trained on is unknown, and may "
         "include these tasks. Its log has every prompt and answer (biml logs)."
     )
-    every = tuple(Header(head, number > 3) for number, head in enumerate(heads))
+    numeric = ("Questions", "Answers", "No sequence (%)")
+    heads = tuple(Header(name, name in numeric) for name in names)
     order = tuple(numbers[row.model] for row in found)
-    return [HtmlTable("Questions to language models", note, every, rows, order)]
+    return [HtmlTable("Questions to language models", note, heads, rows, order)]
 
 
 def _as_float(value: Any) -> float:

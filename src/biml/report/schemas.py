@@ -197,10 +197,12 @@ _TABLES = (
     _table(
         "language_models",
         2,
-        "model task family template template_hash questions answers count percent low high",
+        "model task family template template_hash questions answers count percent low high "
+        "likelihood?",
         "questions to a language model in a task, by the name and hash of the prompt's template: "
         "count of the answers are no sequence of symbols that the item allows, in percent with "
-        "Wilson's interval; log-probabilities of given answers are questions without answers",
+        "Wilson's interval; log-probabilities of given answers are questions without answers; "
+        "likelihood says whether these are of the text or among the possible answers to an item",
     ),
     _table(
         "learning_curves",

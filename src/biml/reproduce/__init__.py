@@ -34,6 +34,7 @@ def run_experiments(
     seed: int = 0,
     lapse_samples: bool = False,
     prompt: str = "plain",
+    normalise: bool = False,
     limit: int | None = None,
     dir_model: str | Path = "out_models",
     data_dir: str | Path | None = None,
@@ -50,6 +51,7 @@ def run_experiments(
         out: the folder of results, replaced when all is complete; `index.html` is the report.
         quick: fewer repeats, samples and test items, under a minute.
         prompt: the template of the prompts of language models, by name or as a file.
+        normalise: likelihoods of language models are among the possible answers to an item.
         limit: at most so many repeats, samples, response sets and episodes in each measurement of a
             language model.
         workers: processes; by default one per core.
@@ -77,6 +79,7 @@ def run_experiments(
 
     from biml.evaluation.registry import is_language_model
     from biml.llm.prompts import DEFAULT_TEMPLATE
+    from biml.reproduce.language import LanguageModelSource
     from biml.reproduce.models import (
         find_models,
         installed_benchmark_models,
@@ -94,12 +97,13 @@ def run_experiments(
         names += installed_models(dir_model, data)
     if models is None and BENCHMARKS in chosen:
         names += installed_benchmark_models()
-    if prompt != DEFAULT_TEMPLATE and not any(map(is_language_model, names)):
+    given = {"prompt": prompt != DEFAULT_TEMPLATE, "normalise": normalise, "limit": limit}
+    if (option := next(filter(given.get, given), "")) and not any(map(is_language_model, names)):
         raise UsageError(
-            "--prompt is for language models (--models hf:… or openai:…); leave it out"
+            f"--{option} is for language models (--models hf:… or openai:…); leave it out"
         )
     spec = ReproductionSpec(
-        find_models(names, dir_model, data, prompt, limit),
+        find_models(names, dir_model, data, LanguageModelSource("", prompt, normalise, limit)),
         chosen,
         data,
         quick=quick,

@@ -11,6 +11,7 @@ from biml.llm.answers import PARSER_VERSION
 from biml.llm.load import open_language_model
 from biml.llm.log import Record
 from biml.llm.outcomes import summarize
+from biml.llm.prompts import DEFAULT_TEMPLATE
 from biml.llm.responder import LanguageModel
 from biml.progress import Progress, no_progress
 from biml.report.schemas import TABLES
@@ -23,27 +24,32 @@ TABLE = "language_models"
 
 @dataclass(frozen=True)
 class LanguageModelSource:
-    """A language model by its name, such as `hf:NAME`, and the template of its prompts.
+    """A language model by its name, such as `hf:NAME`, and how it is measured.
 
-    `limit` is the most of each amount of the workload, and `opened` stands for the model.
+    Attributes:
+        prompt: the template of its prompts.
+        normalise: its likelihoods are among the possible answers to an item.
+        limit: the most of each amount of the workload.
+        opened: stands for the model.
     """
 
-    name: str
-    prompt: str
+    name: str = ""
+    prompt: str = DEFAULT_TEMPLATE
+    normalise: bool = False
     limit: int | None = None
     opened: LanguageModel | None = field(default=None, compare=False, repr=False)
     progress: Progress = field(default=no_progress, compare=False, repr=False)
 
     def open(self) -> LanguageModel:
         """The model, which is loaded once per process."""
-        return self.opened or _open(self.name, self.prompt)
+        return self.opened or _open(self.name, self.prompt, self.normalise)
 
     @property
     def identity(self) -> tuple[str, ...]:
         """Everything that its answers and their reading depend on."""
         model = self.open()
         settings = repr(sorted(model.backend.settings.items()))
-        return LANGUAGE_MODEL, model.name, settings, f"parser {PARSER_VERSION}"
+        return LANGUAGE_MODEL, model.name, settings, f"parser {PARSER_VERSION}", _likelihood(model)
 
     @property
     def why_no_log_probs(self) -> str:
@@ -52,8 +58,13 @@ class LanguageModelSource:
 
 
 @cache
-def _open(name: str, prompt: str) -> LanguageModel:
-    return open_language_model(name, prompt=prompt)
+def _open(name: str, prompt: str, normalise: bool) -> LanguageModel:
+    return open_language_model(name, prompt=prompt, normalise=normalise)
+
+
+def _likelihood(model: LanguageModel) -> str:
+    """What its log-probabilities are of."""
+    return "among possible answers" if model.normalise else "of the text"
 
 
 def questions_table(name: str, model: LanguageModel, records: Sequence[Record]) -> pd.DataFrame:
@@ -68,6 +79,7 @@ def questions_table(name: str, model: LanguageModel, records: Sequence[Record]) 
             "questions": row.n_questions,
             "answers": row.n_answers,
             "count": row.n_invalid,
+            "likelihood": _likelihood(model),
         }
         for row in summarize(records)
     ]
@@ -80,7 +92,7 @@ def merged_questions(results: Iterable[Mapping[str, pd.DataFrame]]) -> dict[str,
     if not parts:
         return {}
     every = pd.concat(parts, ignore_index=True)
-    keys = ["model", "task", "family", "template", "template_hash"]
+    keys = ["model", "task", "family", "template", "template_hash", "likelihood"]
     groups = every.fillna({"family": ""}).groupby(keys)
     sums = groups[["questions", "answers", "count"]].sum().reset_index()
     answers = sums["answers"].astype(float)

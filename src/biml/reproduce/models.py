@@ -21,7 +21,6 @@ from biml.errors import UsageError
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.registry import SYMBOLIC, is_language_model, symbolic_model
 from biml.evaluation.responder import Responder
-from biml.llm.prompts import DEFAULT_TEMPLATE
 from biml.llm.responder import LanguageModel
 from biml.networks.checkpoint import load_model
 from biml.networks.registry import architecture_name
@@ -238,16 +237,14 @@ def find_models(
     names: Sequence[str],
     folder: str | Path,
     data: DataFolders,
-    prompt: str = DEFAULT_TEMPLATE,
-    limit: int | None = None,
+    language: LanguageModelSource | None = None,
 ) -> tuple[EvaluatedModel, ...]:
     """The named models, each once; files that differ in their fold only are one model.
 
     Args:
         names: files or symbolic models.
         folder: searched for models first, before a folder of released models in `data`.
-        prompt: the template for language models.
-        limit: the most of each amount of their workload.
+        language: how language models are measured.
     Raises:
         UsageError: there is no such model, or a fold model was trained on another fold.
     """
@@ -264,14 +261,13 @@ def find_models(
         EvaluatedModel(name, symbolic_model(name).title, symbolic=True)
         for name in dict.fromkeys(name for name in names if name in SYMBOLIC)
     ]
-    language = [
+    source = language or LanguageModelSource()
+    answering = [
         # For readers, the last part of a path or address.
-        EvaluatedModel(
-            name, re.split(r"[/#]", name)[-1], language=LanguageModelSource(name, prompt, limit)
-        )
+        EvaluatedModel(name, re.split(r"[/#]", name)[-1], language=replace(source, name=name))
         for name in dict.fromkeys(filter(is_language_model, names))
     ]
-    models = [*networks, *symbolic, *language]
+    models = [*networks, *symbolic, *answering]
     labels = [_label(model) for model in models]
     return tuple(
         replace(
