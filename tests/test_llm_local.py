@@ -148,9 +148,8 @@ def test_the_most_probable_token_plus_noise_is_a_sample() -> None:
     assert hugging_face._GumbelNoise([None])(torch.empty(0), logits[:1]).argmax() == 0
 
 
-def test_batches_hold_so_many_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hugging_face, "BATCH_TOKENS", 20)
-    batches = list(hugging_face._batches([9, 3, 30, 9, 4]))
+def test_batches_hold_so_many_tokens() -> None:
+    batches = list(hugging_face._batches([9, 3, 30, 9, 4], 20))
     assert sorted(number for batch in batches for number in batch) == [0, 1, 2, 3, 4]
     assert [2] in batches
     assert max(map(len, batches)) == 2

@@ -22,8 +22,9 @@ PREFIX = "hf:"
 
 GGUF = ".gguf"
 
-BATCH_TOKENS = 8192
-"""Tokens of prompts and answers computed together."""
+BATCH_TOKENS, CPU_BATCH_TOKENS = 8192, 2048
+"""Tokens of prompts and answers computed together, on a GPU and on a CPU. A batch takes as long as
+its longest answer, and is lost if the process is killed."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class HuggingFaceBackend:
             len(ids) + request.max_tokens for ids, request in zip(encoded, requests, strict=True)
         ]
         self._check_length(max(lengths, default=0))
-        for batch in _batches(lengths):
+        for batch in _batches(lengths, self._batch_tokens):
             started = time.perf_counter()
             found = self._generate([encoded[i] for i in batch], [requests[i] for i in batch])
             seconds = (time.perf_counter() - started) / len(batch)
@@ -192,6 +193,10 @@ class HuggingFaceBackend:
     # --- computation
 
     @property
+    def _batch_tokens(self) -> int:
+        return CPU_BATCH_TOKENS if self.network.device.type == "cpu" else BATCH_TOKENS
+
+    @property
     def _cache_name(self) -> str:
         """How the network calls the keys and values before its input, by version."""
         names = signature(self.network.forward).parameters
@@ -234,7 +239,7 @@ class HuggingFaceBackend:
         with torch.inference_mode():
             first = self.network(torch.tensor([shared], device=device), use_cache=True)
             start = first.logits[0, -1].float().log_softmax(-1)
-            size = max(1, BATCH_TOKENS // (len(shared) + max(map(len, answers))))
+            size = max(1, self._batch_tokens // (len(shared) + max(map(len, answers))))
             scores: list[list[float]] = []
             for begin in range(0, len(answers), size):
                 batch = answers[begin : begin + size]
@@ -298,11 +303,11 @@ class _StopText:
         return torch.tensor(ends, device=input_ids.device)
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Numbers of similar lengths, at most `BATCH_TOKENS` tokens together."""
+def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Numbers of similar lengths, at most so many tokens together."""
     batch: list[int] = []
     for number in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        if batch and (len(batch) + 1) * lengths[number] > BATCH_TOKENS:
+        if batch and (len(batch) + 1) * lengths[number] > most:
             yield batch
             batch = []
         batch.append(number)
