@@ -15,7 +15,6 @@ IN: a OUT: X
 IN: b OUT: Y
 IN: a c OUT: X X
 *QUERY*
-IN: b c OUT: Y Y
 *GRAMMAR*
 """
 
@@ -33,7 +32,7 @@ def test_the_command_draws_attention(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "study.txt").write_text(STUDY)
-    given = ["--study", "study.txt", "--response", "Y Y", "--out", file]
+    given = ["--study", "study.txt", "--query", "b c", "--response", "Y Y", "--out", file]
     assert main(["attention", *given, *options.split()]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "b c → Y Y"
@@ -66,6 +65,7 @@ def test_a_network_that_reads_the_query_has_a_row_for_it() -> None:
         ("--out a.gif", ".svg"),
         ("--model oracle", "oracle"),
         ("--study no.txt", "no.txt"),
+        ("--query=", "query"),
     ],
 )
 def test_misuse_ends_with_a_message(

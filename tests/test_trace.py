@@ -240,6 +240,11 @@ def test_wrong_names_heads_and_layers_of_a_trace_are_refused() -> None:
             wrong()
 
 
+def test_a_trace_is_of_one_query() -> None:
+    with pytest.raises(UsageError, match="one query"):
+        model_of(seq2seq()).trace(some_episodes()[0])
+
+
 def test_models_without_activations_are_refused_by_name() -> None:
     for use in (lambda m: m.trace([("dax", "RED")], "dax"), lambda m: m.trace_names):
         with pytest.raises(UsageError, match="network"):

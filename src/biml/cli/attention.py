@@ -70,8 +70,9 @@ def run(args: argparse.Namespace) -> None:
     if args.out.suffix not in SUFFIXES:
         raise UsageError(f"--out {args.out}: the name must end with {', '.join(SUFFIXES)}")
     check_creatable(args.out)
-    episode = gold_episode() if args.study == "gold" else read_episode(args.study)
-    query = tuple(args.query.split()) if args.query else episode.queries[0].input
+    is_gold, has_query = args.study == "gold", args.query is not None
+    episode = gold_episode() if is_gold else read_episode(args.study, needs_queries=not has_query)
+    query = tuple(args.query.split()) if has_query else episode.queries[0].input
     model = load(resolve_model(args.model, args.dir_model, DataFolders(args.data_dir)))
     response = None if args.response is None else tuple(args.response.split())
     row = EPISODE_TYPES.get(model.episode_type)

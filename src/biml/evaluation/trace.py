@@ -129,6 +129,8 @@ def trace_response(responder: Responder, episode: Episode, original: Episode) ->
         UsageError: the model is no network, or of an architecture whose tokens have no names.
     """
     network = network_of(responder)
+    if len(episode.queries) != 1:
+        raise UsageError(f"a trace is of one query, but there are {len(episode.queries)}")
     batch = network.collate([episode]).to(next(network.parameters()).device)
     ids, examples = network.source_tokens(batch)
     found: dict[str, np.ndarray] = {}
