@@ -191,7 +191,7 @@ def _estimate(column: str, row: pd.Series) -> dict[str, Any]:
             estimate[name] = row.get(name)
     if column in ("r", "p"):
         estimate["uncertain"] = not row["high"] - row["low"] <= MAX_WIDTH_OF_R
-    elif column == "percent":
+    elif column == "percent" and pd.notna(low):
         estimate["uncertain"] = high - low > MAX_WIDTH_OF_PERCENT
     # The models of folds were not trained on the participants that they are scored on.
     within_sample = row.get("within_sample")
