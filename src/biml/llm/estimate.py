@@ -64,15 +64,15 @@ def estimate(model: LanguageModel, run: Callable[[LanguageModel], object]) -> st
         return "No questions: all answers are in the log"
     tokens = sum(n * sum(dry.tokens[kind]) / len(dry.tokens[kind]) for kind, n in dry.n.items())
     seconds = sum(n * _seconds(model, kind, dry.first[kind]) for kind, n in dry.n.items())
-    about = duration(seconds / getattr(model.backend, "n_parallel", 1))
+    about = duration(seconds)
     return f"{n_questions:,} questions, {tokens:,.0f} tokens of prompts, about {about}"
 
 
 def _seconds(model: LanguageModel, kind: str, request: Any) -> float:
-    """The time that a question of one kind takes."""
+    """The time that a question of one kind takes; a server may take less for several at once."""
     known = model.log.seconds(kind)
     if known is not None:
-        return known
+        return known / getattr(model.backend, "n_parallel", 1)
     started = time.perf_counter()
     ask: Any = model.backend.score if kind == LOG_PROB else model.backend.complete
     list(ask([request]))
