@@ -76,15 +76,15 @@ def test_every_screen_of_an_experiment(
 
 
 def test_the_page_of_play(check: Check, browser: Any) -> None:
-    playground = Playground(
-        {"oracle": biml.load("oracle")}, People(DataFolders(Path(__file__).parent))
-    )
+    models = {name: biml.load(name) for name in ("oracle", "oracle-biases")}
+    playground = Playground(models, People(DataFolders(Path(__file__).parent)))
     with serving(make_play_app(playground)) as address:
         browser.get(address)
         wait(browser, lambda: read(browser, "#results .card", "e.innerText"))
         check("the gold task")
+        find(browser, "#models button").click()
         find(browser, "#study button.line").click()
-        check("an example that is edited")
+        check("one model, and an example that is edited")
         find(browser, "#as-text").click()
         check("examples as text")
 
