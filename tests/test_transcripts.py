@@ -1,6 +1,7 @@
 """Human responses as transcripts in the format of Psych-101, written and read."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,26 @@ def test_names_of_the_data_replace_those_of_the_text(tmp_path: Path) -> None:
     )
 
 
+def test_each_language_of_a_participant_has_its_names_and_grammar(tmp_path: Path) -> None:
+    small = Episode(
+        (Example(("a",), ("A",)),),
+        (Example(("a", "b"), ("A", "B"), item="1", participant="p"),),
+        biml.Grammar.parse("a -> A\nb -> B\nx1 x2 -> [x1] [x2]"),
+    )
+    words = [f"w{n}" for n in range(12)]
+    large = Episode(
+        tuple(Example((word,), ("■",)) for word in words),
+        (Example(("w0", "w1"), ("■", "■"), item="2", participant="p"),),
+    )
+    episodes = [small, large, replace(small, queries=(small.queries[0]._replace(item="3"),))]
+    (line,) = transcripts_of_episodes(episodes, "few_shot", experiment="x")
+    assert [names["first_response"] for names in line["names"]] == [0, 1, 2]
+    found = read_transcripts(write(tmp_path / "a.jsonl", line)).episodes
+    assert [(e.study, e.queries, e.grammar) for e in found] == [
+        (e.study, e.queries, e.grammar) for e in episodes
+    ]
+
+
 def test_a_large_language_keeps_its_words() -> None:
     words = [f"w{n}" for n in range(12)]
     study = tuple(Example((word,), ("■",)) for word in words)
@@ -184,6 +205,10 @@ WRONG = {
         STUDY + RESPONSE, names=[{"first_response": 0, "words": [["dax", "d"]], "symbols": []}]
     ),
     "nesting": "[" * 100_000,
+    "a wrong grammar": text(
+        STUDY + RESPONSE,
+        names=[{"first_response": 0, "words": [], "symbols": [], "grammar": "dax RED"}],
+    ),
 }
 
 
@@ -192,7 +217,7 @@ def test_all_that_does_not_parse_is_listed_by_line(tmp_path: Path) -> None:
     with pytest.raises(FormatError) as error:
         read_transcripts(path)
     message = str(error.value)
-    assert [n for n in range(1, 17) if f"{path}, line {n}: " not in message] == [1]
+    assert [n for n in range(1, 18) if f"{path}, line {n}: " not in message] == [1]
     assert "line 4 of its text" in message
 
 

@@ -22,13 +22,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from biml.episodes.episode import Episode, Example, Remapping
 from biml.episodes.episode_type import FEW_SHOT, OPEN_ENDED, PROBES
 from biml.episodes.transforms import remap, symbols_used
-from biml.errors import FormatError, merge_errors
+from biml.errors import BimlError, FormatError, merge_errors
 from biml.facts import COUNT, SCALAR, TEXT, Kind, check_facts
+from biml.grammar import Grammar
 from biml.grammar.meta_grammar import COLOURS, WORDS
 from biml.io import StrPath, read_text
 from biml.rng import generator
@@ -58,6 +59,7 @@ class Trial:
         item: None where the response is to a study example or a catch trial.
         feedback: given after the response.
         remapping: from the words and symbols of the data to those on the screen.
+        grammar: that of the language, in the words and symbols of the data, where there is one.
     """
 
     query: str
@@ -68,6 +70,7 @@ class Trial:
     item: str | None = None
     feedback: str = ""
     remapping: Remapping = field(default=Remapping({}, {}))
+    grammar: Grammar | None = None
 
 
 def transcript(
@@ -78,13 +81,16 @@ def transcript(
     items: list[str | None] = []
     names: list[dict[str, Any]] = []
     shown: tuple[object, ...] = ()
+    present: dict[str, Any] = {"words": [], "symbols": [], "grammar": ""}
     for trial in trials:
-        remapping = {
+        language = {
             "words": [[new, old] for old, new in trial.remapping.words.items()],
             "symbols": [[new, old] for old, new in trial.remapping.symbols.items()],
+            "grammar": str(trial.grammar or ""),
         }
-        if any(remapping.values()) and (not names or names[-1] != {**names[-1], **remapping}):
-            names.append({"first_response": len(items), **remapping})
+        if language != present:
+            present = language
+            names.append({"first_response": len(items), **language})
         lines: list[str] = []
         study = {(phrase, symbols and tuple(symbols)) for phrase, symbols in trial.study}
         seen = (study, set(trial.pool), trial.sheet)
@@ -136,7 +142,8 @@ def transcripts_of_episodes(
                 if len(words) <= len(WORDS) and len(symbols) <= len(COLOURS):
                     shown = remap(shown, rng)
                 renamed[context] = shown
-            trials.append(_trial(renamed[context], query, task))
+            trial = _trial(renamed[context], query, task)
+            trials.append(replace(trial, grammar=episode.grammar))
         yield transcript(
             trials,
             instructions=INSTRUCTIONS[task],
@@ -188,6 +195,7 @@ class _Response:
     query: Example
     study: tuple[Example, ...]
     pool: tuple[str, ...] | None
+    grammar: Grammar | None
     item: str | None
     task: str
     line: int
@@ -235,7 +243,7 @@ def _by_query(responses: Sequence[_Response], file: str) -> tuple[Episode, ...]:
     groups: dict[object, list[_Response]] = {}
     for one in responses:
         pool = None if one.pool is None else frozenset(one.pool)
-        context = (one.item, one.query.input, frozenset(one.study), pool)
+        context = (one.item, one.query.input, frozenset(one.study), pool, str(one.grammar))
         groups.setdefault(context, []).append(one)
     n_of_name: Counter[str] = Counter()
     episodes = []
@@ -245,7 +253,8 @@ def _by_query(responses: Sequence[_Response], file: str) -> tuple[Episode, ...]:
         item += f" ({n_of_name[item]})" if n_of_name[item] > 1 else ""
         queries = tuple(one.query._replace(item=item) for one in group)
         name = f"{file} line {group[0].line}"
-        episodes.append(Episode(group[0].study, queries, pool=group[0].pool, name=name))
+        first = group[0]
+        episodes.append(Episode(first.study, queries, first.grammar, first.pool, name))
     return tuple(episodes)
 
 
@@ -264,21 +273,27 @@ _KEYS = {
     "experiment": TEXT,
     "participant": SCALAR,
     "items": [Kind("a text or null", lambda value: value is None or TEXT.accepts(value))],
-    "names": [{"first_response!": COUNT, "words!": [_PAIR], "symbols!": [_PAIR]}],
+    "names": [{"first_response!": COUNT, "words!": [_PAIR], "symbols!": [_PAIR], "grammar": TEXT}],
 }
 
 
-class _Reader:
-    """One transcript, a line of the file; the present study examples, allowed outputs or phrases.
+class _Names(NamedTuple):
+    """The names of the data by those in the text, from a number of responses on, and a grammar."""
 
-    `names` are those of the data by the names in the text, from a number of responses on.
-    """
+    first_response: int = 0
+    words: dict[str, str] = {}
+    symbols: dict[str, str] = {}
+    grammar: Grammar | None = None
+
+
+class _Reader:
+    """One transcript, a line of the file; the present study examples, allowed outputs or phrases."""
 
     def __init__(self, source: str, number: int) -> None:
         self.source, self.number = source, number
         self.errors: list[FormatError] = []
         self.responses: list[_Response] = []
-        self.names: list[tuple[int, dict[str, str], dict[str, str]]] = []
+        self.names: list[_Names] = []
         self.participant = ""
         self.items: list[str | None] | None = None
         self.n_read = 0
@@ -304,7 +319,13 @@ class _Reader:
         self.items = row.get("items")
         for names in row.get("names") or ():
             words, symbols = (dict(map(tuple, names[key])) for key in ("words", "symbols"))
-            self.names.append((names["first_response"], words, symbols))
+            rules = names.get("grammar")
+            try:
+                grammar = Grammar.parse(rules) if rules else None
+            except BimlError as error:
+                self.error(f"the grammar of 'names': {getattr(error, 'problem', error)}")
+                return
+            self.names.append(_Names(names["first_response"], words, symbols, grammar))
         after_study = False
         for number, text in enumerate(map(str.strip, row["text"].splitlines()), 1):
             after_study = self._read_line(text, number, after_study)
@@ -365,7 +386,8 @@ class _Reader:
             item = self.items[self.n_read]
         elif any(phrase == query and symbols == COVERED for phrase, symbols in self.study):
             item = None
-        _, words, symbols = ([(0, {}, {})] + [n for n in self.names if n[0] <= self.n_read])[-1]
+        known = [one for one in self.names if one.first_response <= self.n_read]
+        _, words, symbols, grammar = known[-1] if known else _Names()
         if symbols:  # a participant can use colours that stand for nothing
             symbols = dict.fromkeys(response, UNDEFINED) | symbols
         pairs = [(phrase, shown) for phrase, shown in self.study if shown != COVERED]
@@ -377,6 +399,7 @@ class _Reader:
             ),
             tuple(Example(_named(a, words), _named(b, symbols)) for a, b in pairs),
             None if self.pool is None else _named(" ".join(self.pool), symbols),
+            grammar,
             item,
             OPEN_ENDED if self.sheet is not None else FEW_SHOT if self.pool is None else PROBES,
             self.number,

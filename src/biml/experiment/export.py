@@ -301,7 +301,7 @@ def _codebook(design: Design, columns: Iterable[str], people: Iterable[Mapping[s
                 "participant": RESPONSE_COLUMNS["participant"],
                 "items": "the item of each response; null for study examples and catch trials",
                 "names": "the words and symbols of the study file in place of those in the text, "
-                "from response `first_response` (counted from 0) on",
+                "and its grammar, from response `first_response` (counted from 0) on",
             },
         ),
     }

@@ -26,7 +26,8 @@ def session_transcript(record: Record) -> dict[str, Any]:
 def _trials(record: Record) -> Iterator[Trial]:
     """Responses to study examples, tests and sheets; an answer is followed by its feedback."""
     history = record.session.history
-    restricted = record.session.design.task == PROBES
+    design = record.session.design
+    restricted = design.task == PROBES
     for step, after in zip(history, [*history[1:], None], strict=True):
         screen, feedback = step.screen, ""
         if after and after.screen.kind == "feedback" and after.screen.feedback:
@@ -43,4 +44,5 @@ def _trials(record: Record) -> Iterator[Trial]:
                 item=None if screen.kind == "study" or screen.catch else found.item,
                 feedback=feedback,
                 remapping=screen.remapping,
+                grammar=design.grammar,
             )
