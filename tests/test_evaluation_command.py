@@ -131,7 +131,10 @@ def test_the_listing_of_errors_has_targets_in_canonical_names(shared, capsys, tm
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "novel DAX after 1 → ✓ 1 DAX" in lines
     assert "novel DAX surround 2 → ✗ 2 3 2 target: DAX 2 DAX" in lines
-    assert "Accuracy on novel queries, greedy responses: 10.00% (1 episode)" in lines
+    assert (
+        "Accuracy on novel queries, greedy responses: 10.00% (95% interval 1.79 to 40.42 over "
+        "10 queries of 1 episode)"
+    ) in lines
 
 
 @pytest.mark.published_data

@@ -266,7 +266,8 @@ class EvalConsole:
                     error, over = result.standard_error, count(n, result.unit.removesuffix("s"))
                     spread = f"SE {error:.2f}, {spread}, SD {result.sd:.2f} over {over}"
                 else:
-                    spread += f"; 1 episode, different queries: {result.n_queries}"
+                    queries = "query" if result.n_queries == 1 else "queries"
+                    spread += f" over {result.n_queries} {queries} of 1 episode"
                 what = "Accuracy"
                 if task.episode_type.has_human_targets:
                     what = "Agreement with human responses"
