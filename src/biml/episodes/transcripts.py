@@ -280,14 +280,14 @@ _KEYS = {
 class _Names(NamedTuple):
     """The names of the data by those in the text, from a number of responses on, and a grammar."""
 
-    first_response: int = 0
-    words: dict[str, str] = {}
-    symbols: dict[str, str] = {}
-    grammar: Grammar | None = None
+    first_response: int
+    words: Mapping[str, str]
+    symbols: Mapping[str, str]
+    grammar: Grammar | None
 
 
 class _Reader:
-    """One transcript, a line of the file; the present study examples, allowed outputs or phrases."""
+    """One transcript, a line of the file; its present study examples, pool or phrases."""
 
     def __init__(self, source: str, number: int) -> None:
         self.source, self.number = source, number
@@ -387,9 +387,9 @@ class _Reader:
         elif any(phrase == query and symbols == COVERED for phrase, symbols in self.study):
             item = None
         known = [one for one in self.names if one.first_response <= self.n_read]
-        _, words, symbols, grammar = known[-1] if known else _Names()
+        _, words, symbols, grammar = known[-1] if known else _Names(0, {}, {}, None)
         if symbols:  # a participant can use colours that stand for nothing
-            symbols = dict.fromkeys(response, UNDEFINED) | symbols
+            symbols = dict.fromkeys(response, UNDEFINED) | dict(symbols)
         pairs = [(phrase, shown) for phrase, shown in self.study if shown != COVERED]
         return _Response(
             Example(
