@@ -233,15 +233,15 @@ def error_rates(
         for item, query in dict.fromkeys(keys)
     }
     wrong = ~annotated["correct"].astype(bool)
-    counted = annotated[[*by, "participant"]].assign(
+    counted = annotated[list(dict.fromkeys((*by, "participant")))].assign(
         errors=wrong,
         one_to_one=annotated["error_type"].str.contains("one-to-one").astype(bool),
         reversing_errors=wrong
         & pd.Series([reverses[key] for key in keys], wrong.index, dtype=bool),
         iconic=annotated["error_type"].str.contains("iconic").astype(bool),
     )
-    table = counted.drop(columns="participant")
-    table = table.groupby(list(by), sort=False, dropna=False).sum().reset_index()
+    kinds = ["errors", "one_to_one", "reversing_errors", "iconic"]
+    table = counted.groupby(list(by), sort=False, dropna=False)[kinds].sum().reset_index()
     names = list(by)
     for name, among in (("one_to_one", "errors"), ("iconic", "reversing_errors")):
         table[f"{name}_percent"] = percent(table[name], table[among])
