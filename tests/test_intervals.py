@@ -19,6 +19,7 @@ from biml.evaluation.intervals import (
     resampling_counts,
     share_interval,
     standard_error_of_sum,
+    unit_of,
     wilson_interval,
 )
 from biml.evaluation.likelihood import LAPSE_GRID, ScoredResponse, cross_validate, lapse_interval
@@ -172,7 +173,17 @@ def test_cross_validated_likelihoods_and_lapse_rates_have_uncertainty() -> None:
     assert {low, high} <= set(LAPSE_GRID)
     sure = scored([likely] * 8, [""] * 8, ["a", "b"] * 4)
     assert lapse_interval(sure) == (0.01, 0.01)
-    assert np.isnan(lapse_interval(scored([likely, unlikely], ["", ""], ["a", "b"]))).all()
+    assert np.isnan(lapse_interval(scored([likely], [""], ["a"]))).all()
+
+
+def test_items_with_one_response_each_are_the_units() -> None:
+    names = [""] * 4, list("abcd")
+    assert unit_of(*names) == "items"
+    by_hand = 2 * np.std([1.0, 2.0, 3.0, 6.0], ddof=1)
+    assert standard_error_of_sum([1.0, 2.0, 3.0, 6.0], *names) == pytest.approx(by_hand)
+    counts = resampling_counts(*names, 50, np.random.default_rng(0))
+    assert (counts.sum(axis=1) == 4).all()
+    assert len(np.unique(counts)) > 2
 
 
 def cross_error(responses: list[ScoredResponse], total: float) -> float:

@@ -2,6 +2,7 @@
 
 The unit is the participant wherever all participants are known, because the responses of one person
 resemble each other; else the response to an item. Both are about other people and the same items.
+Where each item has one response, the unit is the item.
 """
 
 from collections import defaultdict
@@ -16,18 +17,21 @@ Z_95 = 1.959964
 RESAMPLES, _RESAMPLES_PER_CHUNK = 1000, 100
 """Of the bootstrap of a lapse rate."""
 
-PARTICIPANTS, RESPONSES = "participants", "responses within items"
+PARTICIPANTS, RESPONSES, ITEMS = "participants", "responses within items", "items"
 """The units of a standard error."""
 
 
-def unit_of(participants: Sequence[str]) -> str:
+def unit_of(participants: Sequence[str], items: Sequence[str] = ()) -> str:
     """`PARTICIPANTS` where there are several and all are known, else `RESPONSES`.
 
-    >>> unit_of(["p", "q", "p"]), unit_of(["p", "p"]), unit_of(["p", ""])
-    ('participants', 'responses within items', 'responses within items')
+    Where each item has one response, as in sampled episodes, the units are `ITEMS`.
+
+    >>> unit_of(["p", "q", "p"]), unit_of(["p", "p"]), unit_of(["p", ""], ["a", "b"])
+    ('participants', 'responses within items', 'items')
     """
-    known = all(participants) and len(set(participants)) > 1
-    return PARTICIPANTS if known else RESPONSES
+    if all(participants) and len(set(participants)) > 1:
+        return PARTICIPANTS
+    return ITEMS if len(set(items)) == len(items) > 1 else RESPONSES
 
 
 def finite_or_none(value: float) -> float | None:
@@ -113,16 +117,16 @@ def standard_error_of_sum(
 ) -> float:
     """Standard error of the sum of the values of responses, for other people and the same items.
 
-    Over participants if there are several and all are known, else over responses within items; NaN
-    where no item has two.
+    Over the units of `unit_of`; where these are items, for other items. NaN for one response.
 
     >>> standard_error_of_sum([-1.0, -3.0, -9.0], ["", "", ""], ["a", "a", "b"])
     2.0
     """
-    known = unit_of(participants) == PARTICIPANTS
+    unit = unit_of(participants, items)
     strata: dict[str, dict[object, float]] = defaultdict(lambda: defaultdict(float))
     for n, (value, name, item) in enumerate(zip(values, participants, items, strict=True)):
-        strata["" if known else item][name if known else n] += value
+        stratum = item if unit == RESPONSES else ""
+        strata[stratum][name if unit == PARTICIPANTS else n] += value
     units = [list(unit.values()) for unit in strata.values() if len(unit) > 1]
     with np.errstate(invalid="ignore"):  # impossible responses
         variances = [len(unit) * np.var(unit, ddof=1) for unit in units]
@@ -136,13 +140,15 @@ def resampling_counts(
     rng: np.random.Generator,
 ) -> Int[np.ndarray, "resamples responses"]:
     """How often each response is in each bootstrap sample of units; see `unit_of`."""
-    if unit_of(participants) == PARTICIPANTS:
+    kind = unit_of(participants, items)
+    if kind == PARTICIPANTS:
         names, unit = np.unique(participants, return_inverse=True)
         k = len(names)
         counts: np.ndarray = rng.multinomial(k, np.full(k, 1 / k), size=resamples)[:, unit]
         return counts
     counts = np.zeros((resamples, len(items)), dtype=np.int64)
-    stratum = np.unique(items, return_inverse=True)[1]
+    strata = items if kind == RESPONSES else [""] * len(items)
+    stratum = np.unique(strata, return_inverse=True)[1]
     for of_item in (np.flatnonzero(stratum == n) for n in range(stratum.max(initial=-1) + 1)):
         k = len(of_item)
         counts[:, of_item] = rng.multinomial(k, np.full(k, 1 / k), size=resamples)
@@ -157,9 +163,9 @@ def interval_of_best(
 ) -> tuple[float, float]:
     """95% bootstrap interval of the parameter whose `values` of the responses sum to the most.
 
-    NaN for a single participant or response, as for one response to each item.
+    NaN for a single response.
     """
-    if unit_of(participants) == RESPONSES and len(set(items)) == len(items):
+    if len(items) < 2:
         return float("nan"), float("nan")
     rng, best = np.random.default_rng(0), []
     for _ in range(RESAMPLES // _RESAMPLES_PER_CHUNK):

@@ -256,7 +256,7 @@ def with_standard_error(
     values = [one.log_likelihood(result.p_lapse) for one in scored]
     participants, items = _names(scored)
     error = copies * standard_error_of_sum(values, participants, items)
-    return replace(result, standard_error=error, unit=unit_of(participants))
+    return replace(result, standard_error=error, unit=unit_of(participants, items))
 
 
 def _names(scored: Sequence[ScoredResponse]) -> tuple[list[str], list[str]]:

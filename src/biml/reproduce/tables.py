@@ -191,7 +191,7 @@ def _empirical_ceiling(people: pd.DataFrame) -> pd.DataFrame:
     keys = zip(people["item"], people["response"], strict=True)
     values = [float(np.log(shares[key])) for key in keys]
     names = people["participant"].tolist(), people["item"].tolist()
-    error, unit = standard_error_of_sum(values, *names), unit_of(names[0])
+    error, unit = standard_error_of_sum(values, *names), unit_of(*names)
     row = {"model": PEOPLE, "task": FEW_SHOT, "fold": "", "log_likelihood": total}
     return pd.DataFrame([row | {"standard_error": error, "unit": unit}])
 
