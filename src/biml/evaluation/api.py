@@ -78,7 +78,10 @@ def load(name_or_path: str | Path, device: str = "auto", **options: Any) -> "Mod
             build=lambda symbols: replace(answering, **symbols),
         )
     if options:
-        raise UsageError(f"only language models have options such as {', '.join(options)}")
+        raise UsageError(
+            f"load: unexpected {', '.join(map(repr, options))}; its arguments are name_or_path, "
+            "device; only language models have others"
+        )
     if name_or_path in SYMBOLIC:
         return symbolic(str(name_or_path))
     path = resolve_model(str(name_or_path), without_file=SYMBOLIC)
