@@ -111,7 +111,7 @@ def attention(
         attended = sdpa(q, k, v, lengths, causal, blocked)
     else:
         attended = MatmulAttention.apply(q, k, v, lengths, causal, blocked, drop)
-    return at(f"{kind}heads", attended)
+    return at(f"{kind}heads", attended) if at.find else attended
 
 
 def sdpa(

@@ -155,13 +155,13 @@ class EpisodeNetwork(nn.Module, ABC):
     ) -> Float[Tensor, "query vocab"]:
         """Logits, as of `forward`, after one more decoder token (SOS first); changes `state`."""
 
-    def at(self, layer: str, rows: RaggedRows | None = None, start: int = 0) -> HookPoints:
-        """Where hooks act in a layer; `start` is the position of its first token.
+    def at(self, part: str, rows: RaggedRows | None = None, start: int = 0) -> HookPoints:
+        """Where hooks act in a part of the network; `start` is the position of its first token.
 
         The names of a network's activations are those that its `forward` passes through here.
         """
         find = active_hooks(self)
-        return HookPoints(layer, find, rows, start) if find else NO_HOOKS
+        return HookPoints(part, find, rows, start) if find else NO_HOOKS
 
     def source_tokens(self, batch: Any) -> tuple[Tensor, Tensor]:
         """What the decoder attends to in the first row, and the study example of each, or -1.

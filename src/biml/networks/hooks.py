@@ -39,7 +39,7 @@ _ACTIVE = ContextVar("active", default=MappingProxyType({}))
 
 
 class HookPoints:
-    """The activations of one layer, at each of which hooks may act; without hooks, no values pass.
+    """The activations of a part or a layer of a network, at each of which hooks may act.
 
     Args:
         rows: of packed tokens, which hooks get padded.
@@ -48,15 +48,20 @@ class HookPoints:
 
     def __init__(
         self,
-        layer: str,
+        name: str,
         find: Sequence[FindHooks] = (),
         rows: RaggedRows | None = None,
         start: int = 0,
     ) -> None:
-        self.layer, self.find, self.rows, self.start = layer, find, rows, start
+        self.name, self.find, self.rows, self.start = name, find, rows, start
+
+    def layer(self, number: int) -> "HookPoints":
+        if not self.find:  # once for each layer of each decoding step: costs nothing
+            return self
+        return HookPoints(f"{self.name}.{number}", self.find, self.rows, self.start)
 
     def hooks(self, name: str) -> list[Hook]:
-        return [hook for find in self.find for hook in find(f"{self.layer}.{name}")]
+        return [hook for find in self.find for hook in find(f"{self.name}.{name}")]
 
     def __call__(self, name: str, x: Tensor) -> Tensor:
         """The values that the network goes on with."""
@@ -71,7 +76,7 @@ class HookPoints:
                 if new.shape != value.shape:
                     wanted, given = [*value.shape], [*new.shape]
                     raise UsageError(
-                        f"the hook of {self.layer}.{name} returned values of shape {given} in the "
+                        f"the hook of {self.name}.{name} returned values of shape {given} in the "
                         f"place of {wanted}"
                     )
                 new = new.to(x)

@@ -158,15 +158,16 @@ class PostNormTransformer(EpisodeNetwork):
         drop = Dropout(self.config.dropout, generator) if self.training else NO_DROPOUT
         source = self.encode_source(batch, drop)
         x = self._embed(self.output_embedding, batch.decoder_input, 0, drop)
-        x = self.at("decoder")("embedding", x)
+        hooks = self.at("decoder")
+        x = hooks("embedding", x)
         for i, layer in enumerate(self.transformer.decoder.layers):
-            at = self.at(f"decoder.{i}")
+            at = hooks.layer(i)
             q, k, v = self._self_projections(layer.self_attn, x)
             y = attention(q, k, v, causal=True, drop=drop, at=at)
             x = layer.norm1(x + drop(self._merge_heads(layer.self_attn, y)))
             pair = self._source_pair(layer, source)
             x = self._finish_layer(layer, x, pair, batch.lengths, drop, at)
-        return self._logits(x, 0)
+        return self._logits(x, hooks)
 
     # --- decoding: one symbol at a time
 
@@ -184,9 +185,10 @@ class PostNormTransformer(EpisodeNetwork):
         self, state: Seq2SeqState, tokens: Int[Tensor, " query"]
     ) -> Float[Tensor, "query vocab"]:
         x = self._embed(self.output_embedding, tokens[:, None], state.step, NO_DROPOUT)
-        x = self.at("decoder", start=state.step)("embedding", x)
+        hooks = self.at("decoder", start=state.step)
+        x = hooks("embedding", x)
         for i, layer in enumerate(self.transformer.decoder.layers):
-            at = self.at(f"decoder.{i}", start=state.step)
+            at = hooks.layer(i)
             q, k, v = self._self_projections(layer.self_attn, x)
             if (before := state.cache[i]) is not None:
                 k, v = torch.cat((before[0], k), 2), torch.cat((before[1], v), 2)
@@ -195,7 +197,7 @@ class PostNormTransformer(EpisodeNetwork):
             x = layer.norm1(x + self._merge_heads(layer.self_attn, y))
             x = self._finish_layer(layer, x, state.source[i], state.lengths, NO_DROPOUT, at)
         state.step += 1
-        return self._logits(x, state.step - 1)[:, 0]
+        return self._logits(x, hooks)[:, 0]
 
     # --- the parts, in the order in which data flow
 
@@ -211,9 +213,10 @@ class PostNormTransformer(EpisodeNetwork):
         lengths: Int[Tensor, " row"],
         blocked: Bool[Tensor, "row _ tok tok"] | None = None,
     ) -> Float[Tensor, "row tok emb"]:
-        x = self.at("encoder")("embedding", x)
+        hooks = self.at("encoder")
+        x = hooks("embedding", x)
         for i, layer in enumerate(self.transformer.encoder.layers):
-            at = self.at(f"encoder.{i}")
+            at = hooks.layer(i)
             q, k, v = self._self_projections(layer.self_attn, x)
             y = attention(q, k, v, lengths=lengths, blocked=blocked, drop=drop, at=at)
             x = layer.norm1(x + drop(self._merge_heads(layer.self_attn, y)))
@@ -221,10 +224,10 @@ class PostNormTransformer(EpisodeNetwork):
         return self.transformer.encoder.norm(x)
 
     def _logits(
-        self, x: Float[Tensor, "query out emb"], start: int
+        self, x: Float[Tensor, "query out emb"], hooks: HookPoints
     ) -> Float[Tensor, "query out vocab"]:
         logits = self.out(self.transformer.decoder.norm(x)).float()
-        return self.at("decoder", start=start)("logits", logits)
+        return hooks("logits", logits)
 
     def _embed(self, embedding: nn.Embedding, tokens: Tensor, start: int, drop: Dropout) -> Tensor:
         end = start + tokens.shape[1]

@@ -233,8 +233,9 @@ class StagedNetwork(EpisodeNetwork):
             x.transpose(1, 2), self.local_conv, padding=config.kernel // 2, groups=config.emb_size
         )
         x = rows.to_packed(self._compute_dtype(x + conv.transpose(1, 2)))
-        x = self.at("encoder", rows)("embedding", x)
-        slot_rows = _slot_rows(batch) if active_hooks(self) else None
+        hooks = self.at("encoder", rows)
+        x = hooks("embedding", x)
+        slot_hooks = self.at("lexicon", _slot_rows(batch) if hooks.find else None)
         slots = x.new_zeros(len(index.uses.lengths), config.emb_size)
         rotation = self._rotary_angles(rows.position, x)
         blocked = within_example_mask(batch.example_ids, config.nheads, config.nheads_within)
@@ -249,11 +250,11 @@ class StagedNetwork(EpisodeNetwork):
                 invisible = blocked[:, 0] | ~rows.mask[:, None]
                 targets = aux_loss.labels.study_alignment
                 aux_loss.add_attention_loss(q[:, 0], k[:, 0], invisible, targets)
-            at = self.at(f"encoder.{number}", rows)
+            at = hooks.layer(number)
             attended = attention(q, k, v, lengths=rows.lengths, blocked=blocked, at=at)
             x = block.add_branches(x, attended, rows, drop, at=at)
             slots = exchange.aggregate(x, slots, index)
-            slots = self.at(f"lexicon.{number}", slot_rows)("output", slots)
+            slots = slot_hooks.layer(number)("output", slots)
             # Not after the first layer: one example alone does not determine a meaning.
             if aux_loss and (number or config.nlayers_encoder == 1):
                 aux_loss.add_meaning_loss(slots[:-1], self.lexicon_norm, self.meaning_proj)
@@ -292,13 +293,14 @@ class StagedNetwork(EpisodeNetwork):
     ) -> Tokens:
         rows = batch.word_rows
         x = x + slot_lookup(lexicon, batch.lexicon_index.query_slots)
-        x = self.at("query_encoder", rows)("embedding", x)
-        if active_hooks(self):
+        hooks = self.at("query_encoder", rows)
+        x = hooks("embedding", x)
+        if hooks.find:
             study = study.of_queries(batch.episode_id, rows)
         rotation = self._rotary_angles(rows.position, x)
         blocked = padding_mask(rows)
         for i, block in enumerate(cast(Sequence[AttentionBlock], self.query_encoder)):
-            at = self.at(f"query_encoder.{i}", rows)
+            at = hooks.layer(i)
             attended = attention(*block.self_attn_qkv(x, rotation, rows), blocked=blocked, at=at)
             x = block.add_branches(x, attended, rows, drop, study, at)
         return x
@@ -326,7 +328,8 @@ class StagedNetwork(EpisodeNetwork):
         start: int = 0,
     ) -> tuple[Tokens, list[KeyValue]]:
         """Decode response tokens from the position `start` on; extend the cache by them."""
-        x = self.at("decoder", rows, start)("embedding", x)
+        hooks = self.at("decoder", rows, start)
+        x = hooks("embedding", x)
         extended: list[KeyValue] = []
         aligned_layer = max(0, len(cache) - 2)
         layers = cast(Sequence[AttentionBlock], self.decoder)
@@ -337,7 +340,7 @@ class StagedNetwork(EpisodeNetwork):
             if aux_loss and number == aligned_layer:
                 targets = aux_loss.labels.answer_alignment
                 aux_loss.add_attention_loss(q[:, 0], k[:, 0], blocked[:, 0], targets)
-            at = self.at(f"decoder.{number}", rows, start)
+            at = hooks.layer(number)
             attended = attention(q, k, v, blocked=blocked, at=at)
             x = block.add_branches(x, attended, rows, drop, study, at)
         return x, extended
