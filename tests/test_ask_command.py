@@ -196,3 +196,14 @@ def test_misuse_is_named(
 ) -> None:
     assert main(["ask", *options]) in (1, 2)
     assert named in capsys.readouterr().err
+
+
+def test_queries_without_an_output_end_with_a_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["ask", "--query", "thrice thrice after", "--model", "oracle"]
+    assert main(command) == 0
+    assert "have no output for it" in " ".join(capsys.readouterr().out.split())
+    assert main([*command, "--out", str(tmp_path / "a.png"), str(tmp_path / "a.json")]) == 2
+    assert "nothing to write" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biml.cli import add_data_dir, add_dir_model
+from biml.cli import add_data_dir, add_dir_model, count
 from biml.errors import UsageError
 from biml.io import atomic_write, check_creatable, read_text
 
@@ -113,6 +113,8 @@ def run(args: argparse.Namespace) -> None:
         if path.suffix not in OUT_SUFFIXES:
             raise UsageError(f"--out {path}: the name must end with {', '.join(OUT_SUFFIXES)}")
         check_creatable(path)
+    if not args.seconds > 0:
+        raise UsageError(f"--seconds {args.seconds:g}: give a number above 0")
     if args.suite and args.study != GOLD_STUDY:
         raise UsageError(f"--suite {args.suite} has strings over --study {GOLD_STUDY} only")
     queries = [("", words) for words in _queries(args)]
@@ -133,8 +135,10 @@ def run(args: argparse.Namespace) -> None:
         answers = ask(model, study, strings, n, args.seed)
         answers.insert(0, "model", strip_suffix(model.name))
         parts.append(answers)
-        _print_model(console, answers, strings)
+        _print_model(console, strip_suffix(model.name), answers, strings)
     everything = pd.concat(parts, ignore_index=True)
+    if args.out and everything.empty:
+        raise UsageError("nothing to write: no model has an output for any of the queries")
     for path in args.out:
         _write(path, everything, strings, study)
         console.print(f"Written: {path}", markup=False, soft_wrap=True)
@@ -171,12 +175,12 @@ def _load(args: argparse.Namespace) -> "list[Model]":
 
 
 def _print_model(
-    console: "Console", answers: "pd.DataFrame", strings: "Sequence[AskedString]"
+    console: "Console", name: str, answers: "pd.DataFrame", strings: "Sequence[AskedString]"
 ) -> None:
     from biml.evaluation.strings import summarise
 
-    name, n = answers["model"].iloc[0], answers["remapping"].nunique()
-    console.print(f"{name}, {n} remappings", style="bold", markup=False)
+    title = f"{name}, {count(answers['remapping'].nunique(), 'remapping')}"
+    console.print(title, style="bold", markup=False)
     for string in (each for each in strings if not each.kind):
         _print_string(console, answers, string)
     suite = answers[answers["kind"] != ""]
@@ -204,9 +208,9 @@ def _print_string(console: "Console", answers: "pd.DataFrame", string: "AskedStr
     console.print()
     console.print(Text(query, "bold"))
     if found.complete:
-        how = f"all {found.n_grammars} consistent grammars"
+        how = f"{count(found.n_grammars, 'consistent grammar')}, all that there are"
     else:
-        how = f"the first {found.n_grammars} consistent grammars; the time was up, and at most "
+        how = f"{count(found.n_grammars, 'consistent grammar')}; the time was up, and at most "
         how += f"{100 * found.unsearched:.3g}% of the probability is in others"
     console.print(f"Readings ({how}):", soft_wrap=True)
     for reading in found.readings:
@@ -240,12 +244,12 @@ def _print_summary(
     for name in ("n", "readings", "gold", "mass", *last):
         table.add_column(name, justify="right", no_wrap=True)
     for row in frame.to_dict("records"):
-        numbers = [
-            f"{row[name]:.1f}{between}[{row[f'{name}_low']:.0f}, {row[f'{name}_high']:.0f}]"
-            for name in ("readings", "gold", "probability", *last)
-        ]
-        known = [number.replace(f"{between}[nan, nan]", "") for number in numbers]
-        texts = [number.replace("nan", "–") for number in known]
+        texts = []
+        for name in ("readings", "gold", "probability", *last):
+            digits = int(name == "probability")  # varies little
+            low, high = (f"{row[f'{name}_{end}']:.{digits}f}" for end in ("low", "high"))
+            number = f"{row[name]:.1f}{between}[{low}, {high}]"
+            texts.append(number.replace(f"{between}[nan, nan]", "").replace("nan", "–"))
         table.add_row(Text(str(row[key or heading])), str(row["n"]), *map(Text, texts))
     console.print(table)
 

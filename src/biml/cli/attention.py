@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
     from biml.episodes.registry import EPISODE_TYPES
     from biml.episodes.text_format import read_episode
     from biml.evaluation.api import load
+    from biml.evaluation.strings import check_words
     from biml.paths import DataFolders, resolve_model
     from biml.report.attention_figure import attention_figure
     from biml.report.figure_style import STYLE
@@ -77,6 +78,8 @@ def run(args: argparse.Namespace) -> None:
     response = None if args.response is None else tuple(args.response.split())
     row = EPISODE_TYPES.get(model.episode_type)
     shown = () if row and not row.uses_study else episode.study  # none to basic seq2seq
+    if shown:
+        check_words(shown, [query])
     study = [(example.input, example.output) for example in shown]
     trace = model.trace(study, query, response)
     all_names = [name for name in trace.activations if name.endswith("attention")]

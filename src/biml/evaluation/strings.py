@@ -41,6 +41,12 @@ MAX_SCORED_READINGS = 20
 SECONDS = 30.0
 """Time limit of the search for the readings of one string."""
 
+COLUMNS = (
+    *("kind", "query", "remapping", "word", "symbol", "response", "answer"),
+    *("p_gold", "p_readings"),
+)
+"""Of the table of answers."""
+
 SUITE = {
     "longer": (
         "DAX after 1 after 2 after 3",
@@ -119,15 +125,7 @@ def read_strings(
     Raises:
         UsageError: words that no study example has; all of them are named.
     """
-    known = {word for example in study.study for word in example.input}
-    problems = []
-    for words in dict.fromkeys(words for _, words in queries):
-        for word in dict.fromkeys(word for word in words if word not in known):
-            close = get_close_matches(word, known, 1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            problems.append(f"{' '.join(words)!r}: no study example has the word {word!r}{hint}")
-    if problems:
-        raise UsageError(f"{'; '.join(problems)}. Study examples have: {' '.join(sorted(known))}")
+    check_words(study.study, [words for _, words in queries])
     own_symbols = set(symbols_used(replace(study, queries=()))[1])
     found = []
     for kind, words in queries:
@@ -138,6 +136,23 @@ def read_strings(
         gold = of_grammar if defined else next(iter(outputs), None)
         found.append(AskedString(words, kind, readings, gold))
     return tuple(found)
+
+
+def check_words(study: Sequence[Example], queries: Sequence[Words]) -> None:
+    """Check that study examples have the words of queries.
+
+    Raises:
+        UsageError: words that no study example has; all of them are named.
+    """
+    known = {word for example in study for word in example.input}
+    problems = []
+    for words in dict.fromkeys(queries):
+        for word in dict.fromkeys(word for word in words if word not in known):
+            close = get_close_matches(word, known, 1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            problems.append(f"{' '.join(words)!r}: no study example has the word {word!r}{hint}")
+    if problems:
+        raise UsageError(f"{'; '.join(problems)}. Study examples have: {' '.join(sorted(known))}")
 
 
 def held_out_word(study: Sequence[Example]) -> str:
@@ -251,7 +266,7 @@ def ask(
                     "p_readings": sum(p.values()),
                 }
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _answerable(

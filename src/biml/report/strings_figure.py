@@ -47,7 +47,14 @@ def _draw(panel: Axes, answers: pd.DataFrame, queries: list[str]) -> None:
     is_gold = 100.0 * (answers["answer"] == "gold")
     by_symbol = is_gold.groupby([answers["query"], answers["symbol"]]).mean()
     rows = [queries.index(query) for query, _ in by_symbol.index]
-    panel.plot(by_symbol.to_numpy(), rows, "|", color="black", markersize=7, label="by symbol")
+    panel.plot(
+        by_symbol.to_numpy(),
+        rows,
+        "|",
+        color="black",
+        markersize=7,
+        label="gold, by held-out symbol",
+    )
     label_rows(panel, queries)
     panel.set_xlim(-2, 102)
     panel.set_xlabel("percent of answers")
