@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> None:
     with atomic_write(out) as file:
         file.write(page.encode())
     print_outcomes(summarize(records), "Outcomes")
-    print(f"Log: {out} ({count(len(records), 'question')})")
+    print(f"Page: {out} ({count(len(records), 'question')})")
 
 
 def print_outcomes(rows: "Sequence[TaskOutcomes]", title: str) -> None:
