@@ -63,7 +63,7 @@ def test_a_network_that_reads_the_query_has_a_row_for_it() -> None:
         ("--name decoder.1.cross_atention", "decoder.1.cross_attention"),
         ("--head 9", "--head"),
         ("--out a.gif", ".svg"),
-        ("--model oracle", "oracle"),
+        ("--model oracle", "only a network"),
         ("--study no.txt", "no.txt"),
         ("--query=", "query"),
         ("--query zoo", "no study example has the word 'zoo'"),

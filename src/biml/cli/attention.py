@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
     from biml.episodes.registry import EPISODE_TYPES
     from biml.episodes.text_format import read_episode
     from biml.evaluation.api import load
+    from biml.evaluation.registry import SYMBOLIC, is_language_model
     from biml.evaluation.strings import check_words
     from biml.paths import DataFolders, resolve_model
     from biml.report.attention_figure import attention_figure
@@ -71,6 +72,8 @@ def run(args: argparse.Namespace) -> None:
     if args.out.suffix not in SUFFIXES:
         raise UsageError(f"--out {args.out}: the name must end with {', '.join(SUFFIXES)}")
     check_creatable(args.out)
+    if args.model in SYMBOLIC or is_language_model(args.model):
+        raise UsageError(f"--model {args.model}: only a network of biml has attention to draw")
     is_gold, has_query = args.study == "gold", args.query is not None
     episode = gold_episode() if is_gold else read_episode(args.study, needs_queries=not has_query)
     query = tuple(args.query.split()) if has_query else episode.queries[0].input
