@@ -72,7 +72,7 @@ def test_one_command_has_people_symbolic_and_language_models(
     assert likelihoods.loc[SCORED, "standard_error"] > 0
     assert SAMPLED not in likelihoods.index
 
-    # What was asked, and what is no answer.
+    # Questions, and what is no answer.
     questions = results.tables["language_models"].set_index(["model", "task"])
     row = questions.loc[(SCORED, "few_shot_human")]
     assert row[["family", "template", "likelihood"]].tolist() == ["fakes", "plain", "of the text"]

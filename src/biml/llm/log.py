@@ -72,7 +72,7 @@ class Record:
     tokens_in: int = 0
     tokens_out: int = 0
     seconds: float = 0.0
-    cached: bool = False  #: the same question was asked before in another context
+    cached: bool = False  #: the answer is that to the same question in another context
 
     @property
     def whole_answer(self) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from biml.episodes.data_use import CAVEAT_MARK, TASK_DATA
 from biml.report.results import Results
@@ -398,3 +399,18 @@ def _language_models_table(results: Results) -> list[HtmlTable]:
 
 def _as_float(value: Any) -> float:
     return float("nan") if pd.isna(value) else float(value)
+
+
+def page_templates() -> tuple[Environment, str, str]:
+    """The templates of pages, with the style and the script of the report."""
+    loader = PackageLoader("biml.report", "templates")
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = format_number
+    style, script = (loader.get_source(environment, f"page.{of}")[0] for of in ("css", "js"))
+    return environment, style, script

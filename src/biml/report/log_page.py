@@ -4,14 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from biml.episodes.palette import CSS, Palette
 from biml.llm.answers import ERROR_KINDS
 from biml.llm.log import KINDS, Record
 from biml.llm.outcomes import OUTCOMES, TaskOutcomes, outcome, summarize
-from biml.report.html_tables import format_interval, format_number
+from biml.report.html_tables import format_interval, format_number, page_templates
 from biml.vocabulary import UNDEFINED
 
 MAX_RECORDS = 50
@@ -49,20 +48,12 @@ def log_page(records: Sequence[Record], title: str, *, max_records: int = MAX_RE
     symbols = {symbol for one in records for symbol in one.original_symbols.split()}
     palette = Palette.for_symbols([UNDEFINED], sorted(symbols))
     groups = tuple(_groups(records, max_records))
-    templates = PackageLoader("biml.report", "templates")
-    environment = Environment(
-        loader=templates,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style = templates.get_source(environment, "page.css")[0]
+    environment, style, _ = page_templates()
 
     def circles(text: str) -> Markup:
         return Markup(palette.html(text.split()))
 
-    environment.filters |= {"circles": circles, "cut": _cut, "number": format_number}
+    environment.filters |= {"circles": circles, "cut": _cut}
     return environment.get_template("log.html").render(
         title=title,
         style=Markup(CSS + style + _PAGE_CSS + palette.css),

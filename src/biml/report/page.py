@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from biml.analysis.responses import SIMULATED_PREFIX
@@ -27,10 +26,10 @@ from biml.report.figure_style import TEXT_COLOUR, RenderedFigure, colour
 from biml.report.html_tables import (
     ModelColumns,
     Tables,
-    format_number,
     label,
     model_columns,
     models_table,
+    page_templates,
 )
 from biml.report.results import Results, exclusion_matrix, read_results
 from biml.report.tables import make_tables, measure_tables
@@ -87,17 +86,7 @@ def is_complete(folder: Path) -> bool:
 
 def render_page(results: Results, rendered: dict[str, RenderedFigure], source: Path) -> str:
     """The page as HTML; messages about the tables name their folder, `source`."""
-    templates = PackageLoader("biml.report", "templates")
-    environment = Environment(
-        loader=templates,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = format_number
-    script = templates.get_source(environment, "page.js")[0]
-    style = templates.get_source(environment, "page.css")[0]
+    environment, style, script = page_templates()
     return environment.get_template("page.html").render(
         results=results,
         style=Markup(CSS + style),

@@ -1,4 +1,4 @@
-"""Language models under evaluation: what is known before one is loaded, and what it was asked."""
+"""Language models under evaluation: what is known before one is loaded, and its questions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -54,7 +54,7 @@ class Tracker:
             "config": dict(options),
             "resume": "allow" if resumed else "never",
         }
-        if library == "wandb":  # whose runs are told apart by identifiers
+        if library == "wandb":  # whose runs have identifiers
             about |= {"id": _identifier(paths.tracker_id, resumed), "dir": str(paths.model.parent)}
         try:
             self._run: Any = import_module(library).init(**about)
