@@ -113,6 +113,7 @@ def test_checkpoints_are_added_to_existing_ones(shared: Path, tmp_path: Path) ->
     assert (tmp_path / "out_models" / name).exists()
 
 
+@pytest.mark.published_data
 def test_the_published_models_of_both_benchmarks_are_found_by_name(
     shared: Path, tmp_path: Path
 ) -> None:
