@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from threading import Lock
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from biml.episodes.palette import Palette
@@ -25,8 +24,8 @@ from biml.experiment.store import (
     StorageError,
     Store,
 )
-from biml.web.forms import Form, client_address, payload_of, read_form, screen_values, timing_of
-from biml.web.pages import Pages
+from biml.web.forms import Form, client_address, payload_of, screen_values, timing_of, with_form
+from biml.web.pages import Pages, redirect
 from biml.web.researcher import Researcher
 from biml.web.security import App, Protection, RateLimiter, form_token, same_secret
 
@@ -108,8 +107,8 @@ class Experiment:
         return Starlette(
             routes=[
                 Route("/", self.show),
-                Route("/start", self.start, methods=["POST"]),
-                Route("/answer", self.answer, methods=["POST"]),
+                Route("/start", with_form(self.start), methods=["POST"]),
+                Route("/answer", with_form(self.answer), methods=["POST"]),
                 *self.researcher.routes,
                 *self.pages.routes,
             ],
@@ -122,11 +121,8 @@ class Experiment:
             },
         )
 
-    async def show(self, request: Request) -> Response:
+    def show(self, request: Request) -> Response:
         """The screen that a participant has reached; else the page that lets them start."""
-        return await run_in_threadpool(self._show, request)
-
-    def _show(self, request: Request) -> Response:
         participant = self._participant(request)
         if isinstance(participant, Response):
             return participant
@@ -141,12 +137,8 @@ class Experiment:
             )
         return self._screen(request, participant)
 
-    async def start(self, request: Request) -> Response:
+    def start(self, request: Request, form: Form) -> Response:
         """Let a participant in."""
-        form = await read_form(request)
-        return await run_in_threadpool(self._start, request, form)
-
-    def _start(self, request: Request, form: Form) -> Response:
         if not self.starts.allows(client_address(request)):
             return self._too_many(request)
         given = self._parameters(form)
@@ -173,7 +165,7 @@ class Experiment:
                     "the browser in which you began.",
                 )
             self.store.replace_token(found, token)
-        response = self._redirect(request, "/?started")
+        response = redirect(request, "/?started")
         response.set_cookie(
             self.cookie,
             token,
@@ -185,17 +177,13 @@ class Experiment:
         )
         return response
 
-    async def answer(self, request: Request) -> Response:
+    def answer(self, request: Request, form: Form) -> Response:
         """Save an answer, and send the browser to the next screen."""
-        form = await read_form(request)
-        return await run_in_threadpool(self._answer, request, form)
-
-    def _answer(self, request: Request, form: Form) -> Response:
         participant = self._participant(request)
         if isinstance(participant, Response):
             return participant
         if participant is None or participant.status == WITHDRAWN:
-            return self._redirect(request, "/")
+            return redirect(request, "/")
         if not same_secret(form.get("form_token", ""), self._form_token(request)):
             return self._message(
                 request, 403, "Please open the page again", "This page was not up to date."
@@ -221,11 +209,11 @@ class Experiment:
                 if not saved:  # another server process was faster
                     self.sessions.forget(participant)
         except AnswerError as error:
-            return self._screen_page(request, session, participant, status=422, problem=str(error))
+            return self._screen_page(request, session, 422, str(error))
         except BaseException:
             self.sessions.forget(participant)
             raise
-        return self._redirect(request, "/")
+        return redirect(request, "/")
 
     def _screen(self, request: Request, participant: Participant) -> Response:
         if participant.status == WITHDRAWN:
@@ -233,15 +221,10 @@ class Experiment:
                 request, 200, "Withdrawn", "Your data have been deleted, as you wished."
             )
         with self.sessions.lock(participant):
-            return self._screen_page(request, self.sessions.get(participant), participant)
+            return self._screen_page(request, self.sessions.get(participant))
 
     def _screen_page(
-        self,
-        request: Request,
-        session: Session,
-        participant: Participant,
-        status: int = 200,
-        problem: str = "",
+        self, request: Request, session: Session, status: int = 200, problem: str = ""
     ) -> Response:
         return self.pages.render(
             request,
@@ -283,10 +266,6 @@ class Experiment:
             for name, value in values.items()
         }
         return {name: value for name, value in printable.items() if value}
-
-    @staticmethod
-    def _redirect(request: Request, path: str) -> RedirectResponse:
-        return RedirectResponse(f"{request.scope.get('root_path', '')}{path}", 303)
 
     def _message(self, request: Request, status: int, title: str, text: str) -> Response:
         return self.pages.render(request, "message.html", status, title=title, text=text)

@@ -1,10 +1,12 @@
 """Forms of the screens of an experiment: what a template shows, and what a browser sends back."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
+from starlette.responses import Response
 
 from biml.experiment.design import Design
 from biml.experiment.screens import MAX_RESPONSE, Screen
@@ -30,6 +32,15 @@ async def read_form(request: Request) -> dict[str, str]:
     except ValueError:
         return {}
     return dict(pairs)
+
+
+def with_form(page: Callable[[Request, Form], Response]) -> Callable[..., Awaitable[Response]]:
+    """An endpoint that reads a form; the page is made in a thread, as by all other endpoints."""
+
+    async def endpoint(request: Request) -> Response:
+        return await run_in_threadpool(page, request, await read_form(request))
+
+    return endpoint
 
 
 def screen_values(design: Design, session: Session) -> dict[str, Any]:

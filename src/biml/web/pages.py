@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -70,6 +70,11 @@ class Pages:
     def _style(self, symbol: str) -> SymbolStyle:
         """A symbol's style; one without a colour of its own stands in grey, with its name."""
         return self.palette.styles.get(symbol) or SymbolStyle("e7e9ed", symbol, symbol)
+
+
+def redirect(request: Request, path: str) -> RedirectResponse:
+    """Send the browser to a path of the application."""
+    return RedirectResponse(f"{request.scope.get('root_path', '')}{path}", 303)
 
 
 def paragraphs(text: str) -> list[str]:

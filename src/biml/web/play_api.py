@@ -238,6 +238,7 @@ class Playground:
         self.readings(ReadingsRequest(study=gold.study, query=query))
 
     def respond(self, request: RespondRequest) -> list[ModelResponses]:
+        """The most probable responses of each model, with their probabilities."""
         episode = request.episode()
 
         def compute(name: str, model: Model) -> ModelResponses:
@@ -257,7 +258,7 @@ class Playground:
         return self._of_each_model(request, compute, ModelResponses)
 
     def trace(self, request: LogProbRequest) -> list[ModelResponses]:
-        """The attention of the first response given."""
+        """The attention of each model while it gives the first of the responses."""
         episode = request.episode(request.responses[0])
 
         def compute(name: str, model: Model) -> ModelResponses:
@@ -266,6 +267,7 @@ class Playground:
         return self._of_each_model(request, compute, ModelResponses)
 
     def sample(self, request: SampleRequest) -> list[ModelSamples]:
+        """Sampled responses of each model, the same for the same seed."""
         episode = request.episode()
 
         def compute(name: str, model: Model) -> ModelSamples:
@@ -281,6 +283,7 @@ class Playground:
         return self._of_each_model(request, compute, ModelSamples)
 
     def log_prob(self, request: LogProbRequest) -> list[ModelLogProbs]:
+        """The log-probabilities of responses under each model."""
         episode = request.episode(*request.responses)
 
         def compute(name: str, model: Model) -> ModelLogProbs:
@@ -291,6 +294,7 @@ class Playground:
         return self._of_each_model(request, compute, ModelLogProbs)
 
     def readings(self, request: ReadingsRequest) -> ReadingsResult:
+        """The outputs that the study examples allow under the meta-grammar."""
         episode = request.episode()
         (query,) = episode.queries
         own = [symbol for example in episode.study for symbol in example.output]
@@ -309,6 +313,7 @@ class Playground:
         )
 
     def people_responses(self, request: Task) -> PeopleResult:
+        """What people responded to this item; none if it is none of the human data."""
         episode = request.episode()
         found = self.people.find(episode.study, episode.queries[0].input, episode.pool)
         if found is None:
@@ -333,7 +338,7 @@ class Playground:
 
 
 def load_episode(request: EpisodeRequest) -> EpisodeResult:
-    """An episode to play with; a FormatError names the line of a text that is none."""
+    """Study examples and queries of the gold task, a random episode, or an episode file."""
     if request.source == "gold":
         episode = replace(rename(gold_episode(), *GOLD_NAMES), name="Gold few-shot task")
     elif request.source == "random":

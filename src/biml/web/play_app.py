@@ -1,5 +1,6 @@
 """The application of `biml play`: its page, and the same results as JSON for other programs."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query
@@ -13,24 +14,7 @@ from biml.grammar.meta_grammar import COLOURS
 from biml.version import __version__
 from biml.vocabulary import UNDEFINED
 from biml.web.pages import Pages
-from biml.web.play_api import (
-    EpisodeRequest,
-    EpisodeResult,
-    LogProbRequest,
-    ModelLogProbs,
-    ModelResponses,
-    ModelSamples,
-    PeopleResult,
-    Playground,
-    ReadingsRequest,
-    ReadingsResult,
-    RespondRequest,
-    SampleRequest,
-    SymbolLook,
-    Task,
-    load_episode,
-    symbol_looks,
-)
+from biml.web.play_api import Playground, SymbolLook, load_episode, symbol_looks
 from biml.web.security import App, Protection
 
 LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -71,40 +55,17 @@ def make_play_app(playground: Playground, hosts: frozenset[str] | None = LOCAL_H
         """Names of the models."""
         return list(playground.models)
 
-    @app.post("/api/respond")
-    def respond(request: RespondRequest) -> list[ModelResponses]:
-        """The most probable responses of each model, with their probabilities."""
-        return playground.respond(request)
-
-    @app.post("/api/sample")
-    def sample(request: SampleRequest) -> list[ModelSamples]:
-        """Sampled responses of each model, the same for the same seed."""
-        return playground.sample(request)
-
-    @app.post("/api/log_prob")
-    def log_prob(request: LogProbRequest) -> list[ModelLogProbs]:
-        """The log-probabilities of responses under each model."""
-        return playground.log_prob(request)
-
-    @app.post("/api/trace")
-    def trace(request: LogProbRequest) -> list[ModelResponses]:
-        """The attention of each model while it gives the first of the responses."""
-        return playground.trace(request)
-
-    @app.post("/api/readings")
-    def readings(request: ReadingsRequest) -> ReadingsResult:
-        """The outputs that the study examples allow under the meta-grammar."""
-        return playground.readings(request)
-
-    @app.post("/api/people")
-    def people(request: Task) -> PeopleResult:
-        """What people responded to this item; none if it is none of the human data."""
-        return playground.people_responses(request)
-
-    @app.post("/api/episode")
-    def episode(request: EpisodeRequest) -> EpisodeResult:
-        """Study examples and queries of the gold task, a random episode, or an episode file."""
-        return load_episode(request)
+    endpoints: dict[str, Callable[..., Any]] = {
+        "respond": playground.respond,
+        "sample": playground.sample,
+        "log_prob": playground.log_prob,
+        "trace": playground.trace,
+        "readings": playground.readings,
+        "people": playground.people_responses,
+        "episode": load_episode,
+    }
+    for name, endpoint in endpoints.items():
+        app.post(f"/api/{name}", name=name)(endpoint)
 
     @app.get("/api/symbols")
     def symbols(

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from biml.experiment.design import Design
@@ -20,7 +20,7 @@ from biml.experiment.screens import AnswerError, Screen
 from biml.experiment.session import Session
 from biml.experiment.store import Store
 from biml.web.forms import Form, client_address, payload_of, read_form, screen_values
-from biml.web.pages import Pages
+from biml.web.pages import Pages, redirect
 from biml.web.security import RateLimiter, form_token, same_secret
 
 PREVIEW_SEED = 1
@@ -56,19 +56,18 @@ class Researcher:
         token = request.query_params.get("token", "")
         if request.method == "POST":
             token = (await read_form(request)).get("token", "")
-        root = request.scope.get("root_path", "")
         if not token and self._is_known(request):
-            return RedirectResponse(f"{root}/researcher/people", 303)
+            return redirect(request, "/researcher/people")
         problem = ""
         if token:
             if not self.attempts.allows(client_address(request)):
                 problem = "Too many attempts; wait a moment."
             elif same_secret(token, self.store.facts["researcher_token"]):
-                response = RedirectResponse(f"{root}/researcher/people", 303)
+                response = redirect(request, "/researcher/people")
                 response.set_cookie(
                     self.cookie,
                     self._cookie_value,
-                    path=f"{root}/researcher",
+                    path=f"{request.scope.get('root_path', '')}/researcher",
                     secure=request.url.scheme == "https",
                     httponly=True,
                     samesite="strict",
@@ -89,11 +88,9 @@ class Researcher:
     def _behind_token(self, page: Callable[..., Response]) -> Callable[..., Any]:
         async def checked(request: Request) -> Response:
             if not self._is_known(request):
-                root = request.scope.get("root_path", "")
-                return RedirectResponse(f"{root}/researcher", 303)
-            if request.method == "POST":
-                return await run_in_threadpool(page, request, await read_form(request))
-            return await run_in_threadpool(page, request)
+                return redirect(request, "/researcher")
+            form = (await read_form(request),) if request.method == "POST" else ()
+            return await run_in_threadpool(page, request, *form)
 
         return checked
 
@@ -147,12 +144,12 @@ class Researcher:
         return self._preview_page(request, self._preview_session(request))
 
     def _preview_answer(self, request: Request, form: Form) -> Response:
-        session = self._preview_session(request)
+        session, problem = self._preview_session(request), ""
         try:
             session.answer(payload_of(session.screen, form))
         except AnswerError as error:
-            return self._preview_page(request, session, str(error))
-        return self._preview_page(request, session)
+            problem = str(error)
+        return self._preview_page(request, session, problem)
 
     def _preview_session(self, request: Request) -> Session:
         """The session after right answers to the screens before the one in the address."""
