@@ -80,11 +80,19 @@ def check_type(name: str, value: Any, annotation: Any) -> None:
             raise UsageError(f"{name} is no possible path: {str(value)[:80]!r}…")
 
 
+def whole_number(name: str, value: Any, least: int | None = None) -> int:
+    """Return a whole number; a UsageError unless it is one, and at least `least`."""
+    check_type(name, value, int)
+    if least is not None and value < least:
+        raise UsageError(f"{name} is {value}, but must be at least {least}")
+    return int(value)
+
+
 def check_probability(name: str, value: Any) -> None:
     """Raise a UsageError unless a value is a number from 0 to 1."""
     check_type(name, value, float)
     if not 0 <= value <= 1:
-        raise UsageError(f"{name} is {value}; it must be from 0 to 1")
+        raise UsageError(f"{name} is {value}, but must be from 0 to 1")
 
 
 _NAMES = {

@@ -109,17 +109,27 @@ def is_process_limit(error: Exception) -> bool:
     return is_fork or (isinstance(error, RuntimeError) and "start new thread" in str(error))
 
 
+def did_you_mean(name: str, known: Iterable[str], n: int = 1) -> str:
+    """A question about the most similar names, at most `n`; empty where none is similar.
+
+    >>> did_you_mean("queries", ["query", "study"]), did_you_mean("x", ["query"])
+    ('did you mean query?', '')
+    """
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, list(known), n)
+    return f"did you mean {' or '.join(close)}?" if close else ""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], option: str = "") -> UsageError:
     """An error that names the option, the most similar names and all of them.
 
     >>> str(unknown_name("task", "probe", ["few-shot", "probes"], "--task"))
     "unknown task 'probe' (--task); did you mean probes? Choose one of few-shot, probes"
     """
-    from difflib import get_close_matches
-
     names = list(known)
-    close = get_close_matches(name, names, 3)
-    hint = f"did you mean {' or '.join(close)}? Choose" if close else "choose"
+    close = did_you_mean(name, names, 3)
+    hint = f"{close} Choose" if close else "choose"
     where = f" ({option})" if option else ""
     shown = repr(name if len(name) <= 80 else f"{name[:77]}...")
     return UsageError(f"unknown {kind} {shown}{where}; {hint} one of {', '.join(names) or 'none'}")

@@ -41,6 +41,12 @@ def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
             os.unlink(temporary)
 
 
+def write_file(path: StrPath, contents: str | bytes) -> None:
+    """Write a whole file atomically; texts in UTF-8."""
+    with atomic_write(path) as file:
+        file.write(contents.encode() if isinstance(contents, str) else contents)
+
+
 @contextmanager
 def atomic_directory(path: StrPath, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield an empty folder beside `path`; rename it to `path` on success, else remove it."""

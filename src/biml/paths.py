@@ -3,14 +3,13 @@
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-from biml.errors import BimlError, FormatError, UsageError
+from biml.errors import BimlError, FormatError, UsageError, did_you_mean
 from biml.facts import CHECKPOINT, check_facts
 from biml.io import read_json
 from biml.progress import Progress, no_progress
@@ -256,11 +255,12 @@ def resolve_model(
     available = ". ".join(_describe_models_in(parent) for parent in reversed(different.values()))
     installed = [path.stem for path in list_pretrained()]
     files = [file.stem for parent in different.values() for file in _models_in(parent)]
-    close = get_close_matches(strip_suffix(name), [*files, *installed, *without_file], 2)
-    hint = f"; did you mean {' or '.join(dict.fromkeys(close))}?" if close else "."
+    known = dict.fromkeys([*files, *installed, *without_file])
+    hint = did_you_mean(strip_suffix(name), known, 2)
+    problem = f"no model {name!r} in {' or '.join(searched)}" + (f"; {hint}" if hint else ".")
     others = f" Symbolic models are {', '.join(without_file)}." if without_file else ""
     raise UsageError(
-        f"no model {name!r} in {' or '.join(searched)}{hint} {available}. With biml comes "
+        f"{problem} {available}. With biml comes "
         f"{', '.join(installed) or 'no model'}.{others} "
         "Train one with `biml train`, fetch the released ones with `biml data download models` "
         "(SCAN, COGS: benchmark-models), "

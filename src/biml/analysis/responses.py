@@ -31,7 +31,7 @@ import pandas as pd
 from biml.analysis.typed_tables import read_typed_table, table_bytes, table_suffix
 from biml.episodes.episode import EXAMPLE_SEP, PAIR_SEP, Episode, Example
 from biml.errors import FormatError, merge_errors
-from biml.io import atomic_write
+from biml.io import write_file
 from biml.vocabulary import UNDEFINED
 
 PEOPLE: Final = "people"
@@ -200,8 +200,7 @@ def write_responses(
     these begin with an apostrophe, with which biml would read them.
     """
     contents = table_bytes(responses, table_suffix(path), safe_cells=safe_cells)
-    with atomic_write(path) as file:
-        file.write(contents)
+    write_file(path, contents)
 
 
 def read_responses(

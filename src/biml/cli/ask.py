@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from biml.cli import add_data_dir, add_dir_model, count
 from biml.errors import UsageError
-from biml.io import atomic_write, check_creatable, read_text
+from biml.io import check_creatable, read_text, write_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -268,8 +268,7 @@ def _write(
 
         figure = strings_figure(answers)
         content = figure.png if path.suffix == ".png" else figure.svg
-    with atomic_write(path) as file:
-        file.write(content)
+    write_file(path, content)
 
 
 def _json(answers: "pd.DataFrame", strings: "Sequence[AskedString]", study: "Episode") -> bytes:

@@ -15,7 +15,7 @@ from biml.errors import UsageError
 from biml.grammar import MetaGrammar
 from biml.grammar.meta_grammar import MAX_VALUES, MIN_VALUES
 from biml.human.resources import RESOURCES, resource
-from biml.io import atomic_write
+from biml.io import write_file
 from biml.paths import DataFolders, user_data_folder
 from biml.progress import progress_bars
 
@@ -152,8 +152,7 @@ def _export(args: argparse.Namespace) -> None:
     name = f"{args.task}, {'custom' if evaluation.is_imported else 'Lake and Baroni (2023)'}"
     rows = transcripts_of_episodes(evaluation.episodes, task, experiment=name, seed=args.seed)
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    with atomic_write(path) as file:
-        file.write("".join(lines).encode())
+    write_file(path, "".join(lines))
     n_responses = sum(len(episode.queries) for episode in evaluation.episodes)
     print(f"{count(n_responses, 'response')} in {count(len(lines), 'transcript')} in {path}")
     print(f"evaluate models on it with biml eval --ll --transcripts {shlex.quote(str(path))}")

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biml.arguments import check_probability, whole_number
 from biml.cli import add_data_dir, add_dir_model, from_plugins, language_models
 from biml.errors import UsageError
-from biml.io import atomic_write, check_writable
+from biml.io import check_writable, write_file
 from biml.paths import model_file
 from biml.progress import progress_bars
 
@@ -173,12 +174,10 @@ def check_options(args: argparse.Namespace) -> None:
     for path in (args.ll_out, args.samples_out, None if args.json == "-" else args.json):
         if path is not None:
             check_writable(path)
-    if not 0 <= args.ll_p_lapse <= 1:
-        raise UsageError(f"--ll_p_lapse is {args.ll_p_lapse}, but must be from 0 to 1")
+    check_probability("--ll_p_lapse", args.ll_p_lapse)
     for name in ("batch_size", "episodes", "n_queries", "ll_nrep", "max_length_eval"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise UsageError(f"--{name} is {value}, but must be at least 1")
+        if (value := getattr(args, name)) is not None:
+            whole_number(f"--{name}", value, 1)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -214,8 +213,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json == "-":
         sys.stdout.write(text)
     elif args.json is not None:
-        with atomic_write(args.json) as file:
-            file.write(text.encode())
+        write_file(args.json, text)
         console.print(f"Results: {args.json}")
     return 0
 
@@ -386,8 +384,7 @@ def _write_samples_page(args: argparse.Namespace, task: "EvalTask", console: "Ev
     except UsageError as error:
         raise UsageError(f"--sample_html: {error}") from None
     path = task.output.with_name(f"{task.output.stem}_{task.episode_type.name}_samples.html")
-    with atomic_write(path) as file:
-        file.write(samples_html(items, f"{task.path.name}: {task.episode_type.summary}").encode())
+    write_file(path, samples_html(items, f"{task.path.name}: {task.episode_type.summary}"))
     console.print(f"Samples: {path}")
     if args.samples_out:
         from biml.analysis.scoring import item_table

@@ -6,6 +6,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from biml.arguments import check_probability, whole_number
 from biml.cli import add_address, count
 from biml.errors import BimlError, UsageError, check_extra
 from biml.progress import progress_bars
@@ -153,10 +154,9 @@ def _simulate(args: argparse.Namespace) -> None:
     from biml.experiment.simulate import simulate
     from biml.experiment.store import Store
 
-    if args.participants < 1:
-        raise UsageError(f"--participants is {args.participants}, but must be at least 1")
-    if args.p_lapse is not None and not 0 <= args.p_lapse <= 1:
-        raise UsageError(f"--p_lapse is {args.p_lapse}, but must be from 0 to 1")
+    whole_number("--participants", args.participants, 1)
+    if args.p_lapse is not None:
+        check_probability("--p_lapse", args.p_lapse)
     design, model = read_design(args.design), load(args.model)
     if design.places is not None and args.participants > design.places:
         raise UsageError(

@@ -7,9 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from biml.arguments import whole_number
 from biml.cli import count
 from biml.errors import BimlError, UsageError, unknown_name
-from biml.io import atomic_write, check_writable
+from biml.io import atomic_write, check_writable, write_file
 
 if TYPE_CHECKING:
     from biml.llm.log import Record
@@ -75,8 +76,7 @@ def run(args: argparse.Namespace) -> None:
     from biml.llm.outcomes import OUTCOMES, outcome, summarize
     from biml.report.log_page import log_page
 
-    if args.max_records < 1:
-        raise UsageError(f"--max_records is {args.max_records}, but must be at least 1")
+    whole_number("--max_records", args.max_records, 1)
     if args.outcome is not None and args.outcome not in OUTCOMES:
         raise unknown_name("outcome", args.outcome, OUTCOMES, "--outcome")
     path, out = _find(args.log, ".html")
@@ -98,8 +98,7 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError(f"{path}: no question{of_task} has the outcome {args.outcome}")
     models = ", ".join(dict.fromkeys(one.model for one in records))
     page = log_page(records, f"Log of {models}", max_records=args.max_records)
-    with atomic_write(out) as file:
-        file.write(page.encode())
+    write_file(out, page)
     print_outcomes(summarize(records), "Outcomes")
     print(f"Page: {out} ({count(len(records), 'question')})")
 
@@ -162,8 +161,7 @@ def run_rescore(args: argparse.Namespace) -> None:
     if len(found.changed) > MAX_LISTED:
         print(f"  and {len(found.changed) - MAX_LISTED:,} more")
     if args.json:
-        with atomic_write(args.json) as file:
-            file.write(f"{json.dumps(_as_json(found.changed), indent=2)}\n".encode())
+        write_file(args.json, f"{json.dumps(_as_json(found.changed), indent=2)}\n")
     changed = count(len(found.changed), "question")
     print(f"Changed: {changed} of {len(found.records):,}. Log: {out}")
 

@@ -6,7 +6,6 @@ import io
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from types import FrameType
 from typing import Any
@@ -17,6 +16,7 @@ from biml.errors import (
     TOO_MANY_PROCESSES,
     BimlError,
     UsageError,
+    did_you_mean,
     is_out_of_memory,
     is_process_limit,
 )
@@ -74,17 +74,16 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         namespace, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            close = get_close_matches(unknown[0], self._option_string_actions, 2)
-            hint = f"; did you mean {' or '.join(close)}?" if close else ""
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+            hint = did_you_mean(unknown[0], self._option_string_actions, 2)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint and f'; {hint}'}")
         return namespace, []
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         try:
             super()._check_value(action, value)
         except argparse.ArgumentError as error:
-            close = get_close_matches(str(value), map(str, action.choices or ()), 2)
-            error.message += f"; did you mean {' or '.join(close)}?" if close else ""
+            hint = did_you_mean(str(value), map(str, action.choices or ()), 2)
+            error.message += hint and f"; {hint}"
             raise
 
 

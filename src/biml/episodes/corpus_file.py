@@ -18,7 +18,6 @@ name of a file instead. The keys (`KEYS`) are mostly fields of `Corpus`.
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from biml.episodes.episode import Example
 from biml.episodes.episode_type import EpisodeType, corpus_type
 from biml.episodes.registry import EPISODE_TYPES
 from biml.episodes.scan import FAST_OPTIONS
-from biml.errors import FormatError, merge_errors
+from biml.errors import FormatError, did_you_mean, merge_errors
 from biml.io import read_text
 
 KEYS: Mapping[str, tuple[type, ...]] = {
@@ -157,8 +156,7 @@ class _CorpusFile:
         for key, value in self.table.items():
             kinds = KEYS.get(key)
             if kinds is None:
-                close = get_close_matches(key, KEYS, 1)
-                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(KEYS)}"
+                hint = did_you_mean(key, KEYS) or f"there are {', '.join(KEYS)}"
                 self.error(key, f"unknown key {key}; {hint}")
             elif type(value) not in kinds:
                 expected = " or ".join(kind.__name__ for kind in kinds)

@@ -13,7 +13,7 @@ from pathlib import Path
 from biml.episodes.episode import Episode, Example
 from biml.errors import BimlError, FormatError
 from biml.grammar import Grammar
-from biml.io import StrPath, atomic_write, read_text
+from biml.io import StrPath, read_text, write_file
 
 SUPPORT, QUERY, GRAMMAR = "*SUPPORT*", "*QUERY*", "*GRAMMAR*"
 
@@ -41,8 +41,7 @@ def read_episode(
 
 def write_episode(path: StrPath, episode: Episode) -> None:
     """Write an episode file atomically."""
-    with atomic_write(path) as file:
-        file.write(format_episode(episode).encode())
+    write_file(path, format_episode(episode))
 
 
 def parse_episode(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from biml import plugins
-from biml.arguments import check_arguments, check_type, python_api
+from biml.arguments import check_arguments, check_type, python_api, whole_number
 from biml.episodes.corpus_file import register_corpus_of_model
 from biml.episodes.data_use import DataUse
 from biml.episodes.episode import Episode, Example
@@ -42,7 +42,6 @@ from biml.evaluation.request import (
     is_episodes,
     pair_of,
     tokens_of,
-    whole_number,
 )
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder
 from biml.evaluation.trace import Trace, activation_names, network_of, trace_response

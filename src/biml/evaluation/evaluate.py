@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biml.arguments import whole_number
 from biml.episodes import registry
 from biml.episodes.data_use import TRAINED, DataUse
 from biml.episodes.episode_type import PROBES, PUBLISHED_VOCAB
@@ -17,7 +18,7 @@ from biml.evaluation.accuracy import (
     single_responses,
     study_and_novel,
 )
-from biml.evaluation.api import Model, load, whole_number
+from biml.evaluation.api import Model, load
 from biml.evaluation.intervals import Z_95
 from biml.evaluation.likelihood import (
     CV_SPLITS,

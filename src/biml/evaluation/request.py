@@ -81,10 +81,3 @@ def pair_of(pair: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
             f"{pair!r} is not a study example; give pairs such as ('dax fep', 'RED RED')"
         )
     return tokens_of(pair[0]), tokens_of(pair[1])
-
-
-def whole_number(name: str, value: Any, least: int | None = None) -> int:
-    check_type(name, value, int)
-    if least is not None and value < least:
-        raise UsageError(f"{name} is {value}, but must be at least {least}")
-    return int(value)

@@ -8,7 +8,6 @@ which the study examples allow as well, or *none*, which contradicts them.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,7 @@ from biml.episodes.episode import Episode, Example
 from biml.episodes.episode_type import gold_episode
 from biml.episodes.registry import has_fixed_names
 from biml.episodes.transforms import primitive_meanings, rename, symbols_used, undo_remapping
-from biml.errors import UsageError
+from biml.errors import UsageError, did_you_mean
 from biml.evaluation.api import Model
 from biml.evaluation.intervals import RESAMPLES, mean_interval, wilson_interval
 from biml.evaluation.network import NetworkResponder
@@ -148,9 +147,9 @@ def check_words(study: Sequence[Example], queries: Sequence[Words]) -> None:
     problems = []
     for words in dict.fromkeys(queries):
         for word in dict.fromkeys(word for word in words if word not in known):
-            close = get_close_matches(word, known, 1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            problems.append(f"{' '.join(words)!r}: no study example has the word {word!r}{hint}")
+            hint = did_you_mean(word, known)
+            problem = f"{' '.join(words)!r}: no study example has the word {word!r}"
+            problems.append(f"{problem} ({hint})" if hint else problem)
     if problems:
         raise UsageError(f"{'; '.join(problems)}. Study examples have: {' '.join(sorted(known))}")
 

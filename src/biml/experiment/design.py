@@ -8,14 +8,13 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
-from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from biml.episodes.episode import EXAMPLE_SEP, PAIR_SEP, Example
 from biml.episodes.palette import style_of
-from biml.errors import FormatError, UsageError, merge_errors, unknown_name
+from biml.errors import FormatError, UsageError, did_you_mean, merge_errors, unknown_name
 from biml.experiment.design_types import (
     FEW_SHOT,
     KEYS,
@@ -149,8 +148,7 @@ class DesignFile:
 
     def check_keys(self) -> None:
         if self.task not in TASKS:
-            close = get_close_matches(str(self.task), TASKS, 1)
-            hint = f"did you mean {close[0]}?" if close else f"write one of {', '.join(TASKS)}"
+            hint = did_you_mean(str(self.task), TASKS) or f"write one of {', '.join(TASKS)}"
             problem = f"is {self.task!r}, but should be a task" if self.task else "is missing"
             self.error(f"task {problem}; {hint}", "task")
             return
@@ -192,8 +190,7 @@ class DesignFile:
         for key, value in given.items():
             if key not in kinds:
                 known = [*kinds, *(also or ())]
-                close = get_close_matches(key, known, 1)
-                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+                hint = did_you_mean(key, known) or f"there are {', '.join(known)}"
                 self.error(f"unknown key {key}{where}; {hint}", key, table, number)
             elif not kinds[key].accepts(value):
                 shown = repr(value) if len(repr(value)) < 60 else f"{repr(value)[:57]}…"
@@ -389,8 +386,7 @@ class DesignFile:
         for number, condition in enumerate(design.conditions):
             for name in condition.include:
                 if name not in known:
-                    close = get_close_matches(name, known, 1)
-                    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+                    hint = did_you_mean(name, known) or f"there are {', '.join(known)}"
                     problem = f"there is no stage, trial or query {name!r}; {hint}"
                     self.error(problem, "include", "conditions", number, near=name)
         quotas = [condition.quota for condition in design.conditions]

@@ -13,7 +13,7 @@ from biml.experiment.design import BUILT_IN, DesignFile, built_in_path
 from biml.experiment.design_types import FEW_SHOT, OPEN_ENDED, PROBES
 from biml.grammar.meta_grammar import WORDS
 from biml.human.experiment import with_target_grammars
-from biml.io import atomic_write, check_writable, read_text
+from biml.io import check_writable, read_text, write_file
 
 N_CATCH = 2
 """Catch trials of a starting file."""
@@ -36,8 +36,7 @@ def write_design(name: str, source: str = FEW_SHOT, *, overwrite: bool = False) 
     text = read_text(built_in_path(source)) if source in BUILT_IN else _text_of_study(Path(source))
     text = _with_value(text, "name", json.dumps(path.stem, ensure_ascii=False))
     DesignFile(path, text).design()
-    with atomic_write(path) as file:
-        file.write(text.encode())
+    write_file(path, text)
     return path
 
 

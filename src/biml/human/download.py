@@ -22,10 +22,10 @@ from biml.human.archive import FileSource, merge_into, open_source, unpack
 from biml.human.resources import RESOURCES, DataResource, identify
 from biml.io import (
     atomic_directory,
-    atomic_write,
     check_replaceable,
     exclusive_lock,
     partial_directory,
+    write_file,
 )
 from biml.paths import MODEL_SUFFIXES, DataFolders, user_cache_folder
 from biml.progress import Progress, no_progress
@@ -62,8 +62,7 @@ class _PartialDownload:
         with _write_errors(self.file):
             self.discard()
             self.file.touch()
-        with atomic_write(self.validator_file) as note:
-            note.write(json.dumps({"url": self.url, "validator": validator}).encode())
+        write_file(self.validator_file, json.dumps({"url": self.url, "validator": validator}))
 
     def check_size(self, size: int, max_bytes: int) -> None:
         if size > max_bytes:

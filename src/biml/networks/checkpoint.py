@@ -21,7 +21,7 @@ from torch import Tensor
 from biml import plugins
 from biml.errors import BimlError, FormatError, UsageError
 from biml.facts import CHECKPOINT, FLAG, NUMBER, SCALAR, TEXT, WHOLE, check_facts
-from biml.io import atomic_write, read_bytes, remove_partials
+from biml.io import atomic_write, read_bytes, remove_partials, write_file
 from biml.networks.base import EpisodeNetwork
 from biml.networks.devices import pick_device
 from biml.networks.registry import architecture, architecture_name
@@ -162,8 +162,7 @@ def save_checkpoint(path: str | Path, contents: Mapping[str, Any]) -> None:
     # PyTorch's archive writer fails obscurely on a full disk, so it writes to memory.
     archive = io.BytesIO()
     torch.save({**contents, "digest": weights_digest(contents["weights"])}, archive)
-    with atomic_write(path) as file:
-        file.write(archive.getbuffer())
+    write_file(path, archive.getvalue())
 
 
 def validate(contents: dict[str, Any], source: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from biml.errors import FormatError, UsageError
-from biml.io import atomic_write
+from biml.io import write_file
 from biml.networks.pairwise import PairwiseConfig
 from biml.networks.seq2seq import Seq2SeqConfig, sinusoidal_positions
 from biml.networks.torch_file import Lang
@@ -131,8 +131,7 @@ def write_released(path: str | Path, contents: Mapping[str, Any]) -> None:
     archive = io.BytesIO()
     with lang_in_datasets():
         torch.save(_released_dict(contents), archive)
-    with atomic_write(path) as file:
-        file.write(archive.getbuffer())
+    write_file(path, archive.getvalue())
 
 
 def _released_dict(contents: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from biml.analysis.responses import SIMULATED_PREFIX
 from biml.episodes.palette import CSS
 from biml.errors import FormatError, UsageError
-from biml.io import atomic_write
+from biml.io import write_file
 from biml.report import figures
 from biml.report.answers import (
     OpenEndedSection,
@@ -65,12 +65,10 @@ def write_report(folder: Path) -> Results:
         for suffix in FIGURE_FORMATS:
             path = folder / "figures" / f"{name}.{suffix}"
             if name in rendered:
-                with atomic_write(path) as file:
-                    file.write(getattr(rendered[name], suffix))
+                write_file(path, getattr(rendered[name], suffix))
             else:
                 path.unlink(missing_ok=True)  # of earlier tables
-    with atomic_write(folder / PAGE_FILE) as file:
-        file.write(page.encode())
+    write_file(folder / PAGE_FILE, page)
     return results
 
 

@@ -13,7 +13,7 @@ from biml.analysis.typed_tables import read_typed_table, table_bytes
 from biml.episodes.data_use import TASK_DATA
 from biml.errors import FormatError, UsageError
 from biml.evaluation.intervals import mean_interval, wilson_interval
-from biml.io import OS_FILES, atomic_write, check_replaceable, read_json, typed_field
+from biml.io import OS_FILES, check_replaceable, read_json, typed_field, write_file
 from biml.report.schemas import (
     FORMAT_3_CELLS,
     FORMAT_3_COLUMNS,
@@ -131,8 +131,7 @@ def check_output_folder(folder: Path, figure_files: Collection[str]) -> None:
 def write_results(results: Results, folder: Path) -> None:
     """Write everything into a new folder."""
     for name, contents in _file_contents(results).items():
-        with atomic_write(folder / name) as file:
-            file.write(contents)
+        write_file(folder / name, contents)
 
 
 def is_up_to_date(folder: Path, results: Results) -> bool:
@@ -259,8 +258,7 @@ def coerce_types(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
 
 def write_table(table: Table, frame: pd.DataFrame, path: Path) -> None:
     """Write a frame that has the columns of the table."""
-    with atomic_write(path) as file:
-        file.write(_to_csv(table, frame))
+    write_file(path, _to_csv(table, frame))
 
 
 def read_table(table: Table, path: Path, format_3: bool = False) -> pd.DataFrame:

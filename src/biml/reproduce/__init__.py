@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from biml.arguments import python_api
+from biml.arguments import python_api, whole_number
 from biml.errors import UsageError
 from biml.paths import DataFolders
 from biml.progress import no_progress, progress_bars
@@ -65,10 +65,9 @@ def run_experiments(
     from biml.reproduce.experiments import BENCHMARKS, select_experiments
 
     chosen = select_experiments([experiments] if isinstance(experiments, str) else experiments)
-    if workers is not None and workers < 1:
-        raise UsageError(f"--workers is {workers}, but must be at least 1")
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit is {limit}, but must be at least 1")
+    for option, value in (("--workers", workers), ("--limit", limit)):
+        if value is not None:
+            whole_number(option, value, 1)
     if not 0 <= seed <= MAX_SEED:
         raise UsageError(f"--seed is {seed}, but must be from 0 to {MAX_SEED}")
 

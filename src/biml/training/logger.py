@@ -14,7 +14,7 @@ from typing import Any
 
 from biml.episodes.data_use import validation_caveat
 from biml.errors import BimlError
-from biml.io import atomic_write
+from biml.io import atomic_write, write_file
 from biml.training.config import RuntimeConfig, TrainingConfig
 from biml.training.distributed import LostProcessError
 from biml.training.run_files import (
@@ -98,8 +98,7 @@ class RunLogger:
         self.validation_caveat = validation_caveat(config.episode_type, state.ancestors)
         if self.validation_caveat:
             callback.on_message(f"Warning: {self.validation_caveat}")
-        with atomic_write(self._paths.history) as file:
-            file.write("".join(map(_to_json_line, state.history)).encode())
+        write_file(self._paths.history, "".join(map(_to_json_line, state.history)))
         last = int(state.history[-1]["step"] or 0) if state.history else 0
         if not state.history and self._paths.events.is_dir():
             for old in self._paths.events.glob("events.out.tfevents.*"):

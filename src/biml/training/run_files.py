@@ -17,7 +17,7 @@ from biml.episodes.episode import Example
 from biml.episodes.text_format import write_episode
 from biml.errors import BimlError, FormatError, UsageError
 from biml.facts import LOG, TRAINING, check_facts
-from biml.io import atomic_write, read_text
+from biml.io import read_text, write_file
 from biml.networks.base import EpisodeNetwork
 from biml.networks.checkpoint import (
     checkpoint_of,
@@ -149,8 +149,7 @@ def dump_failed_batch(error: DivergedError, paths: RunPaths, config: TrainingCon
         "in_study": [[query.in_study for query in one.queries] for one in error.batch.episodes],
         "options": dataclasses.asdict(config),
     }
-    with atomic_write(folder / "step.json") as file:
-        file.write(json.dumps(about, indent=2).encode())
+    write_file(folder / "step.json", json.dumps(about, indent=2))
     return folder
 
 

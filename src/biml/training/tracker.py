@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from biml.errors import BimlError, first_line
-from biml.io import atomic_write, read_text
+from biml.io import read_text, write_file
 from biml.training.run_files import LogEntry, RunPaths
 
 METRIC_TAGS = {
@@ -91,6 +91,5 @@ def _identifier(file: Path, resumed: bool) -> str:
     if resumed and file.is_file():
         return read_text(file).strip()
     made = uuid4().hex[:12]
-    with atomic_write(file) as new:
-        new.write(made.encode())
+    write_file(file, made)
     return made
