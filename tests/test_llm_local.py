@@ -204,12 +204,12 @@ def test_the_memory_of_this_machine_is_known() -> None:
 @pytest.mark.parametrize("name", ["hf:", "hf:./nowhere", "hf:/nowhere.gguf", "hf:x.gguf"])
 def test_a_name_without_a_model_is_an_error(name: str) -> None:
     with pytest.raises(UsageError, match="hf:"):
-        hugging_face._split_name(name)
+        hugging_face.split_name(name)
 
 
 def test_names_are_files_or_have_a_revision(tmp_path: Path) -> None:
-    assert hugging_face._split_name(f"hf:{tmp_path}") == (str(tmp_path), "")
-    assert hugging_face._split_name("hf:owner/name@v2") == ("owner/name", "v2")
+    assert hugging_face.split_name(f"hf:{tmp_path}") == (str(tmp_path), "")
+    assert hugging_face.split_name("hf:owner/name@v2") == ("owner/name", "v2")
 
 
 @pytest.mark.skipif("transformers" in sys.modules, reason="transformers is installed")
@@ -217,3 +217,12 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BimlError, match=r"biml\[llm\]"):
         open_language_model("hf:owner/name", log=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["hf:", "hf:nofile.gguf", "openai:http://x:port/v1#m"])
+def test_a_wrong_name_is_reported_before_a_missing_package(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=name):
+        open_language_model(name, log=tmp_path)

@@ -19,6 +19,7 @@ COLOURS = ("RED", "BLUE", "GREEN")
         (" RED BLUE\n", "RED BLUE", ""),
         ("\n\n red, Blue.\nwif -> GREEN", "RED BLUE", ""),
         ("-> RED", "RED", ""),
+        (None, "", "no answer"),
         ("", "", "empty"),
         (" \n\t\n", "", "empty"),
         ("...", "", "empty"),
@@ -29,7 +30,7 @@ COLOURS = ("RED", "BLUE", "GREEN")
     ],
 )
 def test_an_answer_becomes_a_response_and_an_error_kind(
-    text: str, response: str, error: str
+    text: str | None, response: str, error: str
 ) -> None:
     answer = parse_answer(text, COLOURS, pool=COLOURS[:2], max_length=8)
     assert answer == (tuple(response.split()), error)

@@ -165,9 +165,50 @@ def test_a_failure_says_what_to_do(
     episode = replace(EPISODE, queries=EPISODE.queries[:1])
     with pytest.raises(BimlError) as caught:
         responder.respond([episode])
+    assert caught.value.exit_code == 1
     for word in (server.url, *words):
         assert word in str(caught.value)
     assert len(server.requests) == n_requests
+
+
+def unanswered(path: str, body: dict[str, Any]) -> Reply:
+    return 200, {"choices": [{"text": None, "message": {"content": None}}]}, {}
+
+
+@pytest.mark.parametrize("template", ["plain", "chat", "rules-first"])
+def test_a_server_that_never_gives_a_text_is_an_error(
+    server: FakeServer, template: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "log.jsonl"
+    server.reply = unanswered
+    for n_runs in (1, 2):  # the second one puts the questions again
+        with pytest.raises(BimlError, match=rf"{server.url}.* 2 questions") as caught:
+            model(server, template, path).respond([EPISODE])
+        assert caught.value.exit_code == 1
+        assert len(server.requests) == 2 * n_runs
+    assert [one.error for one in read_log(path)] == ["no answer"] * 2
+    server.reply = completion
+    assert model(server, "plain", path).respond([EPISODE]) == [[("BLUE", "RED"), ("RED",)]]
+
+
+def test_questions_without_an_answer_are_counted_and_put_again(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "log.jsonl"
+
+    def reply(route: str, body: dict[str, Any]) -> Reply:
+        return (unanswered if "wif dax ->" in body["prompt"] else completion)(route, body)
+
+    server.reply = reply
+    assert model(server, path=path).respond([EPISODE]) == [[(), ("RED",)]]
+    assert sorted(one.error for one in read_log(path)) == ["", "no answer"]
+    server.reply = completion
+    server.requests.clear()
+    again = model(server, path=path)
+    assert again.respond([EPISODE]) == [[("BLUE", "RED"), ("RED",)]]
+    assert len(server.requests) == 1
+    assert [one.error for one in read_log(path)] == ["", ""]
+    assert len(again.log) == 2
 
 
 def test_a_server_that_is_not_there_is_named() -> None:
@@ -176,7 +217,13 @@ def test_a_server_that_is_not_there_is_named() -> None:
         LanguageModel(backend, open_template()).respond([EPISODE])
 
 
-@pytest.mark.parametrize("name", ["openai:", "openai:#m", "openai:http://x/v1", "openai:x/v1#m"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("openai:", "openai:#m", "openai:http://x/v1", "openai:x/v1#m", "openai:http://#m"),
+        *("openai:http://x:port/v1#m", "openai:http://[::1/v1#m", "openai:http://x y/v1#m"),
+    ],
+)
 def test_a_name_without_server_or_model_is_an_error(name: str) -> None:
     with pytest.raises(UsageError, match="http://localhost:8000/v1#model"):
         OpenAIBackend.from_name(name)

@@ -111,6 +111,14 @@ def test_a_failure_keeps_the_answers_before_it(tmp_path: Path) -> None:
     assert len(again.backend.asked) == 1
 
 
+def test_a_model_that_answers_nothing_is_left_after_some_questions(tmp_path: Path) -> None:
+    responder = model(path=tmp_path / "log.jsonl", answer=lambda *_: None)
+    episodes = [Episode(STUDY, (example("dax " * n, "RED"),)) for n in range(1, 100)]
+    with pytest.raises(BimlError, match=r"fake.*20 questions"):
+        responder.respond(episodes)
+    assert len(responder.backend.asked) == 20
+
+
 def test_samples_differ_by_seed_and_number_and_are_reproducible() -> None:
     def sampled(seed: int) -> list[list[list[tuple[str, ...]]]]:
         return model().sample([EPISODE], seed=seed, n=20)

@@ -37,7 +37,7 @@ def word_by_word(text: str, seed: int | None) -> str:
 class FakeBackend:
     """Answers by a function of prompt and seed; gives every letter of an answer the same chance."""
 
-    answer: Callable[[str, int | None], str] = word_by_word
+    answer: Callable[[str, int | None], str | None] = word_by_word
     model: str = "fake"
     family: str = "fakes"
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class FakeBackend:
         for number, request in enumerate(requests):
             self._ask(request)
             text = self.answer(request.prompt.text, request.seed)
-            yield number, Completion(text, len(request.prompt.text), len(text), 0.5)
+            yield number, Completion(text, len(request.prompt.text), len(text or ""), 0.5)
 
     def score(self, requests: Sequence[ScoreRequest], /) -> Iterator[tuple[int, Scores]]:
         for number, request in reversed(list(enumerate(requests))):

@@ -14,6 +14,7 @@ from biml.vocabulary import NO_SYMBOL
 PARSER_VERSION = 1
 """Raised whenever an answer is read as another response than before."""
 
+NO_ANSWER = "no answer"
 EMPTY = "empty"
 NO_SYMBOLS = "no symbols"
 UNKNOWN_SYMBOL = "unknown symbol"
@@ -22,6 +23,7 @@ TOO_LONG = "too long"
 NO_MARKER = "no marker"
 
 ERROR_KINDS = {
+    NO_ANSWER: "no text at all: the server answered with null",
     EMPTY: "nothing but white space",
     NO_SYMBOLS: "words, none of which is a symbol",
     UNKNOWN_SYMBOL: "symbols, and words that are none",
@@ -46,14 +48,14 @@ class Answer(NamedTuple):
 
 
 def parse_answer(
-    text: str,
+    text: str | None,
     symbols: Sequence[str],
     *,
     pool: Sequence[str] | None = None,
     max_length: int,
     marker: str = "",
 ) -> Answer:
-    """Read the first line with anything in it as symbols.
+    """Read the first line with anything in it as symbols; None where a server gave no text.
 
     Symbols are separated by spaces or commas; punctuation around them and their case, where that is
     no difference between symbols, do not matter.
@@ -71,6 +73,8 @@ def parse_answer(
     >>> parse_answer("I do not know.", ["RED", "BLUE"], max_length=2)
     Answer(response=('no_symbol', 'no_symbol'), error='no symbols')
     """
+    if text is None:
+        return Answer((), NO_ANSWER)
     if marker:
         _, found, text = text.rpartition(marker)
         if not found:

@@ -28,9 +28,9 @@ class Request:
 
 
 class Completion(NamedTuple):
-    """An answer without its prefix, and what it cost."""
+    """An answer without its prefix, None where a server gave none, and what it cost."""
 
-    text: str
+    text: str | None
     tokens_in: int = 0
     tokens_out: int = 0
     seconds: float = 0.0

@@ -49,8 +49,8 @@ class HuggingFaceBackend:
         Raises:
             UsageError: there is no such model, or it needs more memory than there is.
         """
+        source, revision = split_name(name)
         check_extra("llm", "a local language model needs", "transformers", "jinja2")
-        source, revision = _split_name(name)
         options: dict[str, Any] = {"revision": revision} if revision else {}
         if Path(source).suffix == GGUF:
             check_extra("llm", "a GGUF file needs", "gguf")
@@ -318,8 +318,8 @@ def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
 # --- loading
 
 
-def _split_name(name: str) -> tuple[str, str]:
-    """The path or name of a model, and its revision if it has one."""
+def split_name(name: str) -> tuple[str, str]:
+    """The path or name of a model, and its revision if it has one; a UsageError without any."""
     source = name.removeprefix(PREFIX)
     if not source:
         raise UsageError(f"{name}: name a model, such as hf:folder, hf:file.gguf or hf:owner/name")

@@ -34,6 +34,7 @@ def open_language_model(
         log: the folder of logs; by default in the user's cache folder.
         normalise: see `LanguageModel`.
     """
+    _check_name(name)
     template = open_template(prompt)
     answers = AnswerLog(log_path(name, log))
     return LanguageModel(
@@ -43,6 +44,16 @@ def open_language_model(
         normalise=normalise,
         progress=progress,
     )
+
+
+def _check_name(name: str) -> None:
+    """Raise a UsageError for a wrong name, also where the packages that it needs are missing."""
+    if name.startswith(OPENAI):
+        OpenAIBackend.from_name(name)
+    else:
+        from biml.llm.hugging_face import split_name
+
+        split_name(name)
 
 
 def _open_backend(name: str, device: str, progress: Progress) -> Backend:

@@ -61,7 +61,7 @@ class Record:
     marker: str = ""  #: after which the answer stands, where the model reasons first
     prompt: str  #: as text; messages of a chat each begin with a line `--- role`
     prefix: str = ""  #: the beginning of the answer that was given to the model (after a lapse)
-    answer: str  #: as the model gave it, or whose log-probability is asked
+    answer: str | None  #: as the model gave it (None: no text), or whose log-probability is asked
     response: str  #: the answer parsed
     original_response: str
     target: str | None = None  #: the right response, where there is one
@@ -75,7 +75,7 @@ class Record:
     cached: bool = False  #: the answer is that to the same question in another context
 
     @property
-    def whole_answer(self) -> str:
+    def whole_answer(self) -> str | None:
         """The answer with its beginning, as `answers.parse_answer` reads it."""
         return whole_answer(self.prefix, self.answer)
 
@@ -90,9 +90,9 @@ _TYPES = get_type_hints(Record)
 _REQUIRED = {one.name for one in fields(Record) if one.default is MISSING}
 
 
-def whole_answer(prefix: str, answer: str) -> str:
+def whole_answer(prefix: str, answer: str | None) -> str | None:
     """Join an answer to its beginning, which ends with a symbol or a marker."""
-    return f"{prefix} {answer}" if prefix else answer
+    return f"{prefix} {answer}" if prefix and answer is not None else answer
 
 
 def question_key(
@@ -106,7 +106,8 @@ def question_key(
 def read_log(path: Path) -> list[Record]:
     """Read the records of a log, in order.
 
-    A last line that is not complete, which a killed process has left, is ignored.
+    A last line that is not complete, which a killed process has left, is ignored; so is a question
+    that a server left without an answer, if a later run put it again.
 
     Raises:
         FormatError: lines that are no records, all of them.
@@ -121,7 +122,7 @@ def read_log(path: Path) -> list[Record]:
             errors.append(FormatError(f"is not JSON ({error})", source=str(path), line=number))
     if errors:
         raise merge_errors(errors)
-    return records
+    return list({one.context: one for one in records}.values())
 
 
 def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -160,11 +161,11 @@ class AnswerLog:
 
     def __post_init__(self) -> None:
         if self.path is not None and self.path.exists():
-            self._remember(read_log(self.path))
+            self._remember(one for one in read_log(self.path) if one.answer is not None)
 
     def __len__(self) -> int:
-        """The number of different questions."""
-        return len(self._by_key)
+        """The number of different questions with an answer."""
+        return sum(one.answer is not None for one in self._by_key.values())
 
     def find(self, key: str) -> Record | None:
         """The answer to a question, if it is known."""

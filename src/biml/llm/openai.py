@@ -9,6 +9,7 @@ import os
 import re
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -73,7 +74,7 @@ class OpenAIBackend:
     def from_name(cls, name: str, **options: Any) -> "OpenAIBackend":
         """Read a name such as `openai:http://localhost:8000/v1#model`."""
         url, _, model = name.removeprefix(PREFIX).partition("#")
-        if not (re.match(r"https?://[^\s/]+", url) and model.strip()):
+        if not (_is_address(url) and model.strip()):
             raise UsageError(
                 f"{name}: name a server and its model, such as "
                 "openai:http://localhost:8000/v1#model"
@@ -143,7 +144,7 @@ class OpenAIBackend:
         seconds = time.perf_counter() - started
         if text is not None and not isinstance(text, str):
             raise BimlError(f"{self.model} gives no text as an answer: {json.dumps(reply)[:300]}")
-        return Completion(text or "", *_usage(reply), seconds)
+        return Completion(text, *_usage(reply), seconds)
 
     def _score(self, request: ScoreRequest) -> Scores:
         before = request.prompt.text + request.prefix
@@ -227,7 +228,7 @@ class OpenAIBackend:
 
     def _decoded(self, data: bytes) -> dict[str, Any]:
         if data.lstrip()[:1] == b"<":
-            raise UsageError(
+            raise BimlError(
                 f"{self.url} answers with a page (HTML), not JSON; is that the address of its API? "
                 "It mostly ends in /v1"
             )
@@ -249,7 +250,7 @@ class OpenAIBackend:
             message = ""
         if status in (401, 403):
             state = "refuses the key" if os.environ.get(KEY_VARIABLE) else "needs a key"
-            raise UsageError(
+            raise BimlError(
                 f"{self.url} {state} ({status}); set the environment variable {KEY_VARIABLE}: "
                 f"{message}"
             )
@@ -265,7 +266,21 @@ class OpenAIBackend:
                 f"; is the address that of its API, is {self.served_model} its model? A server "
                 f"without /{path} may answer with --prompt {other}"
             )
-        raise UsageError(f"{self.url}/{path} refuses the question ({status}): {message}{hint}")
+        raise BimlError(f"{self.url}/{path} refuses the question ({status}): {message}{hint}")
+
+
+def _is_address(url: str) -> bool:
+    """Whether an address of HTTP has a host, and a port that is a number if it has one.
+
+    >>> _is_address("http://localhost:8000/v1"), _is_address("http://localhost:port/v1")
+    (True, False)
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return has_host and parts.scheme in ("http", "https") and not re.search(r"\s", url)
 
 
 def _message(data: bytes) -> str:

@@ -12,7 +12,7 @@ from biml.episodes.episode import Episode, Example
 from biml.errors import BimlError, UsageError
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Response, check_lapse
 from biml.grammar.meta_grammar import COLOURS
-from biml.llm.answers import MAX_ANSWER_CHARACTERS, Answer, parse_answer
+from biml.llm.answers import MAX_ANSWER_CHARACTERS, NO_ANSWER, Answer, parse_answer
 from biml.llm.backend import Backend, Completion, Request, ScoreRequest, Scores
 from biml.llm.log import (
     KINDS,
@@ -33,6 +33,9 @@ from biml.rng import generator
 from biml.vocabulary import NO_SYMBOL
 
 T = TypeVar("T")
+
+_MOST_UNANSWERED = 20
+"""Questions that a server may leave without an answer before the first that it answers."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,8 @@ class LanguageModel:
             return [""] * len(pairs)
         questions = [self._question(REASON, *pair, 0) for pair in pairs]
         return [
-            f"{record.answer.partition(self.template.marker)[0].rstrip()}\n{self.template.marker}"
+            f"{(record.answer or '').partition(self.template.marker)[0].rstrip()}\n"
+            f"{self.template.marker}"
             for record in self._ask(questions)
         ]
 
@@ -179,7 +183,7 @@ class LanguageModel:
             for question, record in zip(questions, self._ask(questions), strict=True)
         ]
 
-    def _parse(self, question: Question, text: str) -> Answer:
+    def _parse(self, question: Question, text: str | None) -> Answer:
         return parse_answer(
             text,
             self._episode_symbols(question.episode),
@@ -202,11 +206,11 @@ class LanguageModel:
             given = list(waiting.items())
             answers = self._answers([question for _, (question, _) in given])
             waiting = {}
-            for (i, (question, start)), (response, _) in zip(given, answers, strict=True):
+            for (i, (question, start)), (response, error) in zip(given, answers, strict=True):
                 choices = question.episode.pool or self.symbols
                 responses[i] = response
                 ends = min(len(response) + 1, question.max_length)
-                ends = 0 if NO_SYMBOL in response else ends
+                ends = 0 if NO_SYMBOL in response or error == NO_ANSWER else ends
                 lapses = (at for at in range(start, ends) if rngs[i].random() < p_lapse)
                 if (at := next(lapses, None)) is None:
                     continue
@@ -223,7 +227,7 @@ class LanguageModel:
         if not self.template.marker:
             return pieces
         (record,) = self._ask([question])
-        before, marker, _ = record.whole_answer.rpartition(self.template.marker)
+        before, marker, _ = (record.whole_answer or "").rpartition(self.template.marker)
         return f"{before}{marker}{pieces}"
 
     def _pieces(self, response: Response) -> tuple[str, ...]:
@@ -245,7 +249,10 @@ class LanguageModel:
             answers = self._put(kind, list(new.values()))
             try:
                 for done, (key, *answer) in enumerate(self._named(list(new), answers), 1):
-                    self.log.add([self._record_of(key, new[key], *answer)])
+                    record = self._record_of(key, new[key], *answer)
+                    self.log.add([record])
+                    if record.answer is None and done == min(len(new), _MOST_UNANSWERED):
+                        self._check_answered()
                     self.progress(done, len(new), stage=f"asking: {KINDS[kind]}", unit="questions")
             except BimlError as error:
                 if not len(self.log):
@@ -265,6 +272,16 @@ class LanguageModel:
                 self.log.add([replace(again, cached=True)])
             records.append(kept)
         return records
+
+    def _check_answered(self) -> None:
+        """Raise a BimlError where a server has answered no question so far."""
+        put = [one.answer for one in self.log.session if one.kind != LOG_PROB]
+        if put and all(answer is None for answer in put):
+            raise BimlError(
+                f"{self.backend.model} gives no text (null) as an answer to any of {len(put):,} "
+                "questions; a model that reasons first needs a template with more max_tokens, or a "
+                "server that does not hold its answers back"
+            )
 
     def _record_of(self, key: str, question: Question, *found: Any) -> Record:
         """The record of an answer, or of the scores of a given one."""
@@ -317,7 +334,7 @@ class LanguageModel:
     ) -> Iterator[tuple[str, Completion, list[float] | None]]:
         for number, answer in answers:
             if isinstance(answer, Completion):
-                text = answer.text[:MAX_ANSWER_CHARACTERS]
+                text = answer.text and answer.text[:MAX_ANSWER_CHARACTERS]
                 yield keys[number], answer._replace(text=text), None
             else:
                 yield keys[number], Completion("", *answer[1:]), list(answer.log_probs)
