@@ -93,8 +93,10 @@ def test_one_command_has_people_symbolic_and_language_models(
     for text in ("Questions to language models", open_template("plain").digest, "unknown", WHY):
         assert text in page
     output = capsys.readouterr()
-    assert f"{SCORED}, few_shot_human: {row['questions']} questions, prompt plain" in output.out
+    assert f"toy, few_shot_human: {row['questions']} questions, prompt plain" in output.out
     assert "Excluded from probes: likelihood, probes" in output.err
+    assert SCORED not in output.out
+    assert SAMPLED not in output.out
 
     # Known answers are kept in the results and, beside them, in the log.
     n_asked = len(backends[SCORED].asked)

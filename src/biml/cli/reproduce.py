@@ -3,6 +3,7 @@
 import argparse
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,8 @@ def print_results(results: "Results", out: Path) -> None:
     from biml.report.results import coerce_types
     from biml.report.schemas import PEOPLE, TABLES
 
+    # Networks by the name of --models, language models by the last part of it, as on the page.
+    labels = {one.name: one.label for one in results.models if one.kind == "language model"}
     console = Console(highlight=False)
     narrow = console.is_terminal and console.width < 80
     grids = error_rate_table(dict(results.tables), model_columns(results))
@@ -131,7 +134,9 @@ def print_results(results: "Results", out: Path) -> None:
             value, difference = _reproduced_texts(row, digits)
             texts = (_published_text(row, digits), value, difference) if has_published else (value,)
             table.add_row(
-                Text("" if name == last else name), Text(str(row.model)), *texts[: len(columns)]
+                Text("" if name == last else name),
+                Text(labels.get(row.model, str(row.model))),
+                *texts[: len(columns)],
             )
             last = name
         console.print(table)
@@ -149,15 +154,16 @@ def print_results(results: "Results", out: Path) -> None:
     for model in results.models:
         named = f"({model.architecture}" in model.name  # a model of SCAN or COGS
         about = f" ({model.architecture})" if model.architecture and not named else ""
-        console.print(f"{model.name}{about}: {model.data_use}", markup=False, style="dim")
+        name = labels.get(model.name, model.name)
+        console.print(f"{name}{about}: {model.data_use}", markup=False, style="dim")
     if (questions := results.tables.get("language_models")) is not None:
         for row in rows_of(coerce_types(questions, TABLES["language_models"])):
             interval = f" [{_format_number(row.low, 1)}, {_format_number(row.high, 1)}]"
             invalid = f"; no sequence of symbols: {_format_number(row.percent, 1)}%{interval}"
-            text = f"{row.model}, {row.task}: {row.questions:,} questions, prompt {row.template} "
+            text = f"{labels.get(row.model, row.model)}, {row.task}: {row.questions:,} questions, prompt {row.template} "
             text += row.template_hash + invalid * bool(row.answers)
             console.print(text, markup=False, style="dim")
-    for line in exclusion_lines(results.exclusions):
+    for line in exclusion_lines(results.exclusions, labels):
         print(line, file=sys.stderr)
     page = out / "index.html"
     where = f"Report: {page}" if page.is_file() else f"Results: {out}"
@@ -183,14 +189,17 @@ def _print_grid(console: "Console", grid: "HtmlTable") -> None:
     console.print()
 
 
-def exclusion_lines(exclusions: "Sequence[Exclusion]") -> list[str]:
-    """A line for all models that are excluded from the same measurements for the same reason."""
+def exclusion_lines(exclusions: "Sequence[Exclusion]", labels: Mapping[str, str]) -> list[str]:
+    """A line for all models that are excluded from the same measurements for the same reason.
+
+    `labels` has the names for readers of models that have others.
+    """
     columns: dict[tuple[str, str], list[str]] = {}
     for one in exclusions:
         columns.setdefault((one.model, one.reason), []).append(one.column)
     models: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for (model, reason), names in columns.items():
-        models.setdefault((reason, tuple(names)), []).append(model)
+        models.setdefault((reason, tuple(names)), []).append(labels.get(model, model))
     return [
         f"Not measured: {'; '.join(names)} ({reason})"
         if "people" in excluded

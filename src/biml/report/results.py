@@ -37,7 +37,7 @@ class ModelInfo:
 
     name: str
     label: str  # for readers
-    kind: str  # `network` or `symbolic`
+    kind: str  # `network`, `symbolic` or `language model`
     fitted_to: str = ""  # tasks whose human responses it was trained on or fitted to
     chosen_by: str = ""  # tasks by whose scores it was chosen; both with blanks between
     architecture: str = ""
