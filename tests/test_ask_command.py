@@ -167,6 +167,7 @@ def test_ask_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture
     printed = capsys.readouterr().out
     assert "B A A (gold)" in printed
     assert "net-BIML-top, 6 remappings" in printed
+    assert printed.count("In percent, with 95% intervals.") == 1
     content = json.loads(Path(out[0]).read_text())
     asked = [query["query"] for query in content["queries"]]
     assert asked == ["blick twice", "blick wug twice", "blick blick"]

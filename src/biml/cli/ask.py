@@ -28,6 +28,13 @@ ALL_REMAPPINGS = "all"
 WIDE = 120
 """Columns of a terminal that has room for an interval beside each figure, not below it."""
 
+_LEGEND = (
+    "In percent, with 95% intervals. readings: answers that the study examples allow; gold: by the "
+    "study set's own rules (else the most probable reading); mass: probability that the model "
+    "gives to readings; spread: range of readings over symbols of the held-out word; variation: "
+    "answers that differ from the most frequent one to the string."
+)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
@@ -136,6 +143,8 @@ def run(args: argparse.Namespace) -> None:
         answers.insert(0, "model", strip_suffix(model.name))
         parts.append(answers)
         _print_model(console, strip_suffix(model.name), answers, strings)
+    if any(len(answers) for answers in parts):
+        console.print(_LEGEND, style="dim")
     everything = pd.concat(parts, ignore_index=True)
     if args.out and everything.empty:
         raise UsageError("nothing to write: no model has an output for any of the queries")
@@ -187,13 +196,6 @@ def _print_model(
     if len(suite):
         _print_summary(console, "kind", summarise(suite, ["kind"]))
         _print_summary(console, "query", summarise(suite, ["query"]))
-    console.print(
-        "In percent, with 95% intervals. readings: answers that the study examples allow; gold: by "
-        "the study set's own rules (else the most probable reading); mass: probability that the "
-        "model gives to readings; spread: range of readings over symbols of the held-out word; "
-        "variation: answers that differ from the most frequent one to the string.",
-        style="dim",
-    )
 
 
 def _print_string(console: "Console", answers: "pd.DataFrame", string: "AskedString") -> None:
