@@ -35,6 +35,25 @@ def test_a_path_that_does_not_exist_is_misuse(words: list[str], capsys) -> None:
     assert "nope" in message or words[2] == "."
 
 
+@pytest.mark.parametrize("seed", ["-1", str(2**63)])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ask --query DAX --model oracle",
+        "data export few-shot",
+        "eval --fn_out_model oracle --max",
+        "experiment simulate few-shot --model oracle",
+        "generate --train 1 --val 1",
+        "reproduce novel-rules --models oracle",
+        "train --fn_out_model net.pt --nsteps 1",
+    ],
+)
+def test_a_seed_that_is_no_seed_is_misuse(command: str, seed: str, tmp_path, capsys) -> None:
+    assert main([*command.split(), "--seed", seed]) == 2
+    assert capsys.readouterr().err.startswith(f"error: --seed is {seed}, but must be at ")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("words", "program", "unknown"),
     [

@@ -250,6 +250,7 @@ def test_devices_are_picked_among_those_present(monkeypatch: pytest.MonkeyPatch)
     [
         ({"n": -1}, "n is -1"),
         ({"n": 1.5}, "n is 1.5"),
+        ({"seed": -1}, "seed is -1"),
         ({"seed": biml.generator(0)}, "seed is .*a whole number"),
         ({"max_length": 0}, "max_length is 0"),
         ({"p_lapse": 2}, "lapse rate"),
@@ -271,6 +272,8 @@ def test_options_of_samples_are_checked(model: biml.Model, options, message: str
         (lambda: biml.train(bad=1), r"train: .*fn_out_model"),
         (lambda: biml.reproduce(bad=1), r"'bad'.* quick"),
         (lambda: biml.reproduce(workers=0), r"^workers is 0"),
+        (lambda: biml.reproduce(seed=-1), r"^seed is -1"),
+        (lambda: biml.evaluate("oracle", "few_shot_gold", seed=-1), r"^seed is -1"),
         (lambda: biml.evaluate("oracle", "few_shot_gold", data_dir="gone"), r"^data_dir: gone"),
         (lambda: biml.evaluate("oracle", "few_shot_golf"), r"\(episode_type\); .* few_shot_gold"),
     ],

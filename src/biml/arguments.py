@@ -82,6 +82,8 @@ def check_type(name: str, value: Any, annotation: Any) -> None:
 
 def whole_number(name: str, value: Any, least: int | None = None) -> int:
     """Return a whole number; a UsageError unless it is one, and at least `least`."""
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise UsageError(f"{name} is {value}, but must be at most {MAX_INTEGER}")
     check_type(name, value, int)
     if least is not None and value < least:
         raise UsageError(f"{name} is {value}, but must be at least {least}")

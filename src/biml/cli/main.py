@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from biml import plugins
+from biml.arguments import whole_number
 from biml.errors import (
     OUT_OF_MEMORY,
     TOO_MANY_PROCESSES,
@@ -226,6 +227,7 @@ def _exit_code(make_parser: MakeParser, argv: Sequence[str] | None) -> int:
     try:
         argv = load_plugins(sys.argv[1:] if argv is None else argv)
         args = make_parser(argv).parse_args(argv)
+        whole_number("--seed", getattr(args, "seed", None) or 0, 0)  # None: of the run resumed
         return int(args.run(args) or 0)
     except BimlError as error:
         print(f"error: {error}", file=sys.stderr)

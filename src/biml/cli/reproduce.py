@@ -160,8 +160,8 @@ def print_results(results: "Results", out: Path) -> None:
         for row in rows_of(coerce_types(questions, TABLES["language_models"])):
             interval = f" [{_format_number(row.low, 1)}, {_format_number(row.high, 1)}]"
             invalid = f"; no sequence of symbols: {_format_number(row.percent, 1)}%{interval}"
-            text = f"{labels.get(row.model, row.model)}, {row.task}: {row.questions:,} questions, prompt {row.template} "
-            text += row.template_hash + invalid * bool(row.answers)
+            text = f"{labels.get(row.model, row.model)}, {row.task}: {row.questions:,} questions, "
+            text += f"prompt {row.template} {row.template_hash}{invalid * bool(row.answers)}"
             console.print(text, markup=False, style="dim")
     for line in exclusion_lines(results.exclusions, labels):
         print(line, file=sys.stderr)

@@ -194,7 +194,7 @@ class Model:
     ) -> Any:
         """`n` responses per query sampled from the model's probabilities; the same for a seed."""
         options: dict[str, Any] = {
-            "seed": whole_number("seed", seed),
+            "seed": whole_number("seed", seed, 0),
             "n": whole_number("n", n, 1),
             "p_lapse": p_lapse,
         }

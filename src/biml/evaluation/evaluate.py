@@ -178,7 +178,7 @@ def evaluate(
     data = DataFolders(Path(data_dir) if data_dir else None)
     if isinstance(model, Model) and isinstance(model.responder, NetworkResponder):
         model.vocabulary.require(row.open_vocabulary(data), name)
-    evaluation = row.open_evaluation(data, seed)
+    evaluation = row.open_evaluation(data, whole_number("seed", seed, 0))
     if episodes is not None:
         first = evaluation.episodes[: whole_number("episodes", episodes, 1)]
         evaluation = replace(evaluation, episodes=first)

@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from biml.report.results import Results
 
 
-MAX_SEED = 2**63 - 1
-"""The largest that an integer column holds."""
-
-
 def run_experiments(
     experiments: Sequence[str] = (),
     *,
@@ -68,8 +64,7 @@ def run_experiments(
     for option, value in (("--workers", workers), ("--limit", limit)):
         if value is not None:
             whole_number(option, value, 1)
-    if not 0 <= seed <= MAX_SEED:
-        raise UsageError(f"--seed is {seed}, but must be from 0 to {MAX_SEED}")
+    whole_number("--seed", seed, 0)
 
     from biml.report.page import FIGURE_FILES
     from biml.report.results import check_output_folder
