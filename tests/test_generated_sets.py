@@ -247,8 +247,11 @@ def test_a_parquet_set_replaces_only_one_of_its_kind(
     assert run_single_command("generate", command) == 2
     assert "data_algebraic" in capsys.readouterr().err
     command += ["--out", "episodes"]
-    assert run_single_command("generate", command) == 0
-    assert "load_dataset('episodes')" in capsys.readouterr().out
+    assert run_single_command("generate", [*command, "--test", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert "load_dataset('episodes')" in printed
+    for name in ("train 1", "validation 1", "test 2", "novel_rules 130", "gold 100"):
+        assert f", {name}," in re.sub(": |\n", ", ", printed)
     assert run_single_command("generate", command) == 2
     assert run_single_command("generate", [*command, "--overwrite"]) == 0
     (tmp_path / "episodes" / "notes.txt").write_text("mine")

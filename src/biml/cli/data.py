@@ -341,8 +341,9 @@ def run_generate(args: argparse.Namespace) -> None:
         )
     with progress_bars() as progress:
         options = {"format": args.format, "workers": args.workers, "overwrite": args.overwrite}
-        generate(spec, args.out, **options, progress=progress)
-    print(f"{args.train:,} training and {args.val:,} validation episodes in {args.out.resolve()}")
+        sizes = generate(spec, args.out, **options, progress=progress)
+    splits = ", ".join(f"{name} {n:,}" for name, n in sizes.items())
+    print(f"Episodes in {args.out.resolve()}: {splits}")
     if args.format == "parquet":
         print(f"read them with datasets.load_dataset({str(args.out)!r})")
     elif args.out.name != "data_algebraic":

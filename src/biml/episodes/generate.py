@@ -71,7 +71,7 @@ def generate(
     workers: int | None = None,
     overwrite: bool = False,
     progress: Progress = no_progress,
-) -> None:
+) -> dict[str, int]:
     """Write `folder/train/000001.txt …`, `folder/val/000001.txt …` and the meta-grammar.
 
     With the format `parquet`, `folder/data/train.parquet`, `validation.parquet` … and a card, which
@@ -81,6 +81,9 @@ def generate(
     grammar or a held-out one under any renaming, nor has a held-out rule (`grammar.meta_grammar`).
     The training files are the first episodes of the stream with this seed and these exclusions.
     They do not depend on `workers`, the number of processes, by default one for each core.
+
+    Returns:
+        The number of episodes in each folder or split.
     """
     workers = available_cores() if workers is None else workers
     if workers < 1:
@@ -97,8 +100,10 @@ def generate(
         held_out = canonical_grammars((*validation, *test))
         stream = StreamDataset(spec.meta_grammar, spec.seed, held_out, holdout)
         others = {"val": validation, "test": test, HOLDOUT_FOLDER: spec.holdout_episodes}
-        write = _write_texts if format == "text" else _write_parquet
-        write(spec, made, stream, others, workers, progress)
+        chunks = partial(_chunks, spec, workers, progress)
+        if format == "text":
+            return _write_texts(made, chunks(partial(_write_chunk, stream, made)), others)
+        return _write_parquet(spec, made, chunks(partial(_sample_chunk, stream)), others)
 
 
 def _sample_test_set(spec: DatasetSpec, validation: tuple[Episode, ...]) -> tuple[Episode, ...]:
@@ -112,33 +117,25 @@ def _sample_test_set(spec: DatasetSpec, validation: tuple[Episode, ...]) -> tupl
 
 
 def _write_texts(
-    spec: DatasetSpec,
-    made: Path,
-    stream: StreamDataset,
-    others: Mapping[str, Sequence[Episode]],
-    workers: int,
-    progress: Progress,
-) -> None:
+    made: Path, train: Iterator[range], others: Mapping[str, Sequence[Episode]]
+) -> dict[str, int]:
     for part, episodes in others.items():
         for number, episode in enumerate(episodes):
             path = _episode_path(made, part, number)
             path.parent.mkdir(exist_ok=True)
             path.write_text(format_episode(episode), "utf-8")
     (made / "train").mkdir()
-    for _ in _chunks(spec, workers, progress, partial(_write_chunk, stream, made)):
-        pass
+    sizes = {"train": sum(map(len, train))}
+    return sizes | {part: len(episodes) for part, episodes in others.items() if episodes}
 
 
 def _write_parquet(
     spec: DatasetSpec,
     made: Path,
-    stream: StreamDataset,
+    train: Iterator[Sequence[Row]],
     others: Mapping[str, Sequence[Episode]],
-    workers: int,
-    progress: Progress,
-) -> None:
+) -> dict[str, int]:
     gold = [remap(gold_episode(), generator(spec.seed, "gold", n)) for n in range(N_GOLD)]
-    train = _chunks(spec, workers, progress, partial(_sample_chunk, stream))
     splits = {"train": (write_split(made, "train", train), "no grammar of another split")}
     for name, episodes, meaning in (
         ("validation", others["val"], "sampled as `train`"),
@@ -157,6 +154,7 @@ def _write_parquet(
         f"{sizes}."
     )
     (made / CARD).write_text(dataset_card(splits, "Episodes of the MLC meta-grammar", about))
+    return {name: n for name, (n, _) in splits.items()}
 
 
 def _chunks(
