@@ -1,11 +1,13 @@
 """`biml logs` and `biml rescore`: the log of a language model as a page, and scored again."""
 
 import json
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from biml.cli.logs import print_outcomes
 from biml.cli.main import main
 from biml.evaluation.intervals import wilson_interval
 from biml.llm.load import log_path
@@ -64,6 +66,34 @@ def test_outcomes_are_counted_by_task_and_kind_of_question() -> None:
     known = replace(records()[0], cached=True)
     (row,) = summarize([records()[0], known])
     assert (row.n_questions, row.n_cached, row.tokens_in) == (2, 1, 10)
+
+
+@pytest.mark.parametrize(
+    ("columns", "is_terminal", "head"),
+    [
+        (60, True, "task, question n right (%) no seq. (%)"),
+        (80, True, "task question n right (%) no sequence (%)"),
+        (120, True, "task question n right (%) no sequence (%) tokens in + out seconds"),
+        (60, False, "task question n right (%) no sequence (%) tokens in + out seconds"),
+    ],
+)
+def test_no_column_wraps_at_any_width(
+    columns: int, is_terminal: bool, head: str, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("TTY_COMPATIBLE", str(int(is_terminal)))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    given = [*records(), record(12, "BLUE", task="open_ended_freeform")]
+    print_outcomes(summarize(given), "Outcomes")
+    _, title, *lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert title == "Outcomes: openai:http://127.0.0.1:1#toy, prompt plain 0a1b"
+    assert " ".join(lines[0].split()) == head
+    text = " ".join("\n".join(lines).split())
+    for whole in ("few_shot_human", "log_prob", "[31.3, 83.2]", "[5.7, 51.0]"):
+        assert whole in text
+    assert "few_shot_human, respond: no symbols 2" in lines
+    assert max(map(len, lines)) <= max(columns, 0 if is_terminal else 120)
 
 
 def test_the_page_lists_questions_by_outcome_and_escapes_their_texts(

@@ -2,8 +2,9 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,16 @@ from biml.errors import BimlError, UsageError, unknown_name
 from biml.io import atomic_write, check_writable, write_file
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from biml.llm.log import Record
     from biml.llm.outcomes import TaskOutcomes
 
 MAX_LISTED = 20
 """Changed answers that `biml rescore` prints."""
+
+WIDE = 120
+"""Columns of an output that is no terminal."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -104,33 +110,72 @@ def run(args: argparse.Namespace) -> None:
 
 
 def print_outcomes(rows: "Sequence[TaskOutcomes]", title: str) -> None:
-    """Print a line for each task and kind of question, and below it the kinds of error."""
+    """Print a line for each task and kind of question, and below the table the kinds of error."""
     from rich.console import Console
+    from rich.measure import Measurement
+
+    from biml.llm.answers import ERROR_KINDS
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, WIDE)
+    unlimited = console.options.update(max_width=10_000)
+    for layout in (_wide_table, _narrow_table, _narrowest_table):
+        if Measurement.get(console, unlimited, layout(rows)).maximum <= console.width:
+            break
+    console.print("95% intervals in brackets, over answers.", style="dim")
+    for model in dict.fromkeys(row.model_and_prompt for row in rows):
+        of_model = [row for row in rows if row.model_and_prompt == model]
+        console.print(f"{title}: {model}", style="italic", markup=False, soft_wrap=True)
+        console.print(layout(of_model))
+        for row in of_model:
+            kinds = [f"{name} {row.counts[name]:,}" for name in ERROR_KINDS if row.counts[name]]
+            if kinds:
+                text = f"{row.task or '–'}, {row.kind}: {', '.join(kinds)}"
+                console.print(text, style="dim", markup=False, soft_wrap=True)
+        console.print()
+
+
+def _wide_table(rows: "Sequence[TaskOutcomes]") -> "Table":
+    heads = ("task", "question", "n", "right (%)", "no sequence (%)", "tokens in + out", "seconds")
+    return _table(heads, 2, [(row.task or "–", row.kind, *_figures(row, " ")) for row in rows])
+
+
+def _narrow_table(rows: "Sequence[TaskOutcomes]") -> "Table":
+    """Without costs, and with intervals below the figures."""
+    heads = ("task", "question", "n", "right (%)", "no sequence (%)")
+    cells = [(row.task or "–", row.kind, *_figures(row, "\n")[:3]) for row in rows]
+    return _table(heads, 2, cells)
+
+
+def _narrowest_table(rows: "Sequence[TaskOutcomes]") -> "Table":
+    """As the narrow one, with the question below its task."""
+    heads = ("task, question", "n", "right (%)", "no seq. (%)")
+    cells = [(f"{row.task or '–'}\n  {row.kind}", *_figures(row, "\n")[:3]) for row in rows]
+    return _table(heads, 1, cells)
+
+
+def _table(heads: "Sequence[str]", n_texts: int, cells: "Iterable[Sequence[str]]") -> "Table":
+    """A table whose first columns have texts, the others figures."""
     from rich.table import Table
     from rich.text import Text
 
-    from biml.llm.answers import ERROR_KINDS
-    from biml.report.log_page import summary_cells
+    table = Table(box=None, pad_edge=False)
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="left" if number < n_texts else "right", overflow="fold")
+    for row in cells:
+        table.add_row(*map(Text, row))
+    return table
 
-    console = Console(highlight=False)
-    console.print("95% intervals in brackets, over answers.", style="dim")
-    for model in dict.fromkeys(row.model_and_prompt for row in rows):
-        table = Table(
-            title=Text(f"{title}: {model}"), title_justify="left", box=None, pad_edge=False
-        )
-        table.add_column("task", overflow="fold")
-        table.add_column("question")
-        for head in ("n", "right (%)", "no sequence (%)", "tokens in + out", "seconds"):
-            table.add_column(head, justify="right")
-        for row in rows:
-            if row.model_and_prompt == model:
-                table.add_row(*map(Text, summary_cells(row)))
-                kinds = {name: row.counts[name] for name in ERROR_KINDS if row.counts[name]}
-                if kinds:
-                    texts = ", ".join(f"{name}: {n:,}" for name, n in kinds.items())
-                    table.add_row(Text(f"  {texts}", "dim"))
-        console.print(table)
-        console.print()
+
+def _figures(row: "TaskOutcomes", between: str) -> tuple[str, ...]:
+    """Questions, right, no sequence, tokens and seconds."""
+    percentages = [
+        "–" if isnan(value) else f"{value:.1f}{between}[{low:.1f}, {high:.1f}]"
+        for value, low, high in (row.right, row.invalid)
+    ]
+    tokens = f"{row.tokens_in:,} + {row.tokens_out:,}"
+    return f"{row.n_questions:,}", *percentages, tokens, f"{row.seconds:,.0f}"
 
 
 def run_rescore(args: argparse.Namespace) -> None:

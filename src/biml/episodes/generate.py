@@ -117,7 +117,7 @@ def _sample_test_set(spec: DatasetSpec, validation: tuple[Episode, ...]) -> tupl
 
 
 def _write_texts(
-    made: Path, train: Iterator[range], others: Mapping[str, Sequence[Episode]]
+    made: Path, train: Iterator[Sequence[int]], others: Mapping[str, Sequence[Episode]]
 ) -> dict[str, int]:
     for part, episodes in others.items():
         for number, episode in enumerate(episodes):

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from biml.episodes.palette import CSS, Palette
 from biml.llm.answers import ERROR_KINDS
 from biml.llm.log import KINDS, Record
-from biml.llm.outcomes import OUTCOMES, TaskOutcomes, outcome, summarize
+from biml.llm.outcomes import OUTCOMES, outcome, summarize
 from biml.report.html_tables import format_interval, format_number, page_templates
 from biml.vocabulary import UNDEFINED
 
@@ -93,16 +93,3 @@ def _cut(text: str) -> str:
     """A text of reasonable length."""
     left_out = len(text) - MAX_TEXT
     return text if left_out <= 0 else f"{text[:MAX_TEXT]}\n[… {left_out:,} more letters]"
-
-
-def summary_cells(row: TaskOutcomes) -> tuple[str, ...]:
-    """Task, kind, questions, right, no sequence and tokens of a row, for the console."""
-    return (
-        row.task or "–",
-        row.kind,
-        f"{row.n_questions:,}",
-        _share(row.right) or "–",
-        _share(row.invalid) or "–",
-        f"{row.tokens_in:,} + {row.tokens_out:,}",
-        f"{row.seconds:,.0f}",
-    )
