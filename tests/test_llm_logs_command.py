@@ -111,8 +111,8 @@ def test_the_page_lists_questions_by_outcome_and_escapes_their_texts(
     assert 'href="#group-1">6<' in page
     assert "wif fep -&gt;" in page
     output = capsys.readouterr().out
-    assert "60.0 (31.3 to 83.2)" in output
-    assert "no symbols: 2" in output
+    assert "60.0 [31.3, 83.2]" in output
+    assert "no symbols 2" in output
 
 
 def test_a_large_log_shows_some_questions_of_each_outcome_and_counts_all() -> None:
