@@ -30,6 +30,16 @@ def add_address(parser: Any, port: int) -> None:
     parser.add_argument("--port", type=int, default=port, help=help)
 
 
+def find_model(name: str, args: Any) -> str | Path:
+    """What `biml.load` takes for a model: its file, unless it has none."""
+    from biml.evaluation.registry import SYMBOLIC, is_language_model
+    from biml.paths import DataFolders, resolve_model
+
+    if name in SYMBOLIC or is_language_model(name):
+        return name
+    return resolve_model(name, args.dir_model, DataFolders(args.data_dir), SYMBOLIC)
+
+
 def from_plugins(kind: str) -> str:
     """The end of a help text that lists the names of a kind that plugins have registered."""
     names = plugins.registered(kind)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biml.cli import add_data_dir, add_dir_model, count
+from biml.cli import add_data_dir, add_dir_model, count, find_model
 from biml.errors import UsageError
 from biml.io import check_creatable, read_text, write_file
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from biml.episodes.episode import Episode
-    from biml.evaluation.api import Model
     from biml.evaluation.strings import AskedString
 
 GOLD_STUDY, SUITE_NAME = "gold", "systematicity"
@@ -38,20 +37,13 @@ _LEGEND = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
-    option(
-        "--study",
-        default=GOLD_STUDY,
-        metavar="FILE",
-        help="an episode file, whose study examples are shown (and whose grammar, where it has "
-        f"one, gives the gold readings); {GOLD_STUDY}, the default, is the human few-shot task",
+    help = (
+        "an episode file, whose study examples are shown (and whose grammar, where it has "
+        f"one, gives the gold readings); {GOLD_STUDY}, the default, is the human few-shot task"
     )
-    option(
-        "--query",
-        action="append",
-        default=[],
-        metavar="WORDS",
-        help="such as '2 after 3 DAX thrice'; may be repeated",
-    )
+    option("--study", default=GOLD_STUDY, metavar="FILE", help=help)
+    help = "such as '2 after 3 DAX thrice'; may be repeated"
+    option("--query", action="append", default=[], metavar="WORDS", help=help)
     option(
         "--queries", type=Path, metavar="FILE", help="queries, one a line; lines with # are notes"
     )
@@ -61,38 +53,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="strings over the gold study examples, by kind: longer compositions than studied, two "
         "functions in a row, repetition, phrases as arguments",
     )
-    option(
-        "--model",
-        nargs="+",
-        default=["net-BIML-top"],
-        metavar="NAME",
-        help="model files or names, symbolic models such as oracle, or language models "
-        "such as hf:NAME (default: net-BIML-top)",
+    help = (
+        "model files or names, symbolic models such as oracle, or language models "
+        "such as hf:NAME (default: net-BIML-top)"
     )
-    option(
-        "--remappings",
-        type=_n_remappings,
-        default=None,
-        metavar="N",
-        help="of words and symbols, each with another order of study examples; "
-        f"{ALL_REMAPPINGS}: one for each name of the held-out word and of its symbol (default: 60)",
+    option("--model", nargs="+", default=["net-BIML-top"], metavar="NAME", help=help)
+    help = (
+        "of words and symbols, each with another order of study examples; "
+        f"{ALL_REMAPPINGS}: one for each name of the held-out word and of its symbol (default: 60)"
     )
+    option("--remappings", type=_n_remappings, default=None, metavar="N", help=help)
     option("--seed", type=int, default=0, metavar="N", help="of remappings and orders (0)")
-    option(
-        "--seconds",
-        type=float,
-        default=30.0,
-        metavar="S",
-        help="time limit of the search for the readings of a string (%(default)s)",
-    )
-    option(
-        "--out",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="write everything (.json), a row for each answer (.csv), or a figure (.png, .svg)",
-    )
+    help = "time limit of the search for the readings of a string (%(default)s)"
+    option("--seconds", type=float, default=30.0, metavar="S", help=help)
+    help = "write everything (.json), a row for each answer (.csv), or a figure (.png, .svg)"
+    option("--out", type=Path, nargs="+", default=[], metavar="FILE", help=help)
     add_dir_model(parser)
     add_data_dir(parser)
 
@@ -113,6 +88,7 @@ def run(args: argparse.Namespace) -> None:
 
     from biml.episodes.episode_type import gold_episode
     from biml.episodes.text_format import read_episode
+    from biml.evaluation.api import load
     from biml.evaluation.strings import N_REMAPPINGS, SUITE, ask, read_strings
     from biml.paths import strip_suffix
 
@@ -133,7 +109,7 @@ def run(args: argparse.Namespace) -> None:
     study = gold_episode() if is_gold else read_episode(args.study, needs_queries=False)
     if not study.study:
         raise UsageError(f"{args.study}: there are no study examples below *SUPPORT*")
-    models = _load(args)
+    models = [load(find_model(name, args)) for name in dict.fromkeys(args.model)]
     strings = read_strings(study, list(dict.fromkeys(queries)), args.seconds)
     n = N_REMAPPINGS if args.remappings is None else args.remappings or None
     console = Console(highlight=False)
@@ -165,22 +141,6 @@ def _queries(args: argparse.Namespace) -> list[tuple[str, ...]]:
     if args.queries is not None and not queries:
         raise UsageError(f"{args.queries}: there is no query; write one a line")
     return queries
-
-
-def _load(args: argparse.Namespace) -> "list[Model]":
-    from biml.evaluation.api import load
-    from biml.evaluation.registry import SYMBOLIC, is_language_model
-    from biml.paths import DataFolders, resolve_model
-
-    data = DataFolders(args.data_dir)
-    return [
-        load(
-            name
-            if name in SYMBOLIC or is_language_model(name)
-            else resolve_model(name, args.dir_model, data, SYMBOLIC)
-        )
-        for name in dict.fromkeys(args.model)
-    ]
 
 
 def _print_model(

@@ -17,40 +17,22 @@ SUFFIXES = (".png", ".svg", ".pdf")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
-    option(
-        "--study",
-        default="gold",
-        metavar="FILE",
-        help="an episode file with study examples; gold, the default, is the human few-shot task",
-    )
+    help = "an episode file with study examples; gold, the default, is the human few-shot task"
+    option("--study", default="gold", metavar="FILE", help=help)
     option("--query", metavar="WORDS", help="by default the first query of the episode")
     option("--response", metavar="SYMBOLS", help="by default the model's own")
-    option(
-        "--model",
-        default="net-BIML-top",
-        metavar="NAME",
-        help="a model file or name (default: %(default)s)",
+    help = "a model file or name (default: %(default)s)"
+    option("--model", default="net-BIML-top", metavar="NAME", help=help)
+    help = (
+        "which attention, such as decoder.1.cross_attention or encoder.0.attention; * stands "
+        "for anything (default: %(default)s)"
     )
-    option(
-        "--name",
-        default="decoder.*.cross_attention",
-        metavar="NAME",
-        help="which attention, such as decoder.1.cross_attention or encoder.0.attention; * stands "
-        "for anything (default: %(default)s)",
-    )
+    option("--name", default="decoder.*.cross_attention", metavar="NAME", help=help)
     option("--head", type=int, nargs="+", metavar="N", help="counted from 0; by default all")
-    option(
-        "--tokens",
-        action="store_true",
-        help="draw each token of the study examples, not their sums",
-    )
-    option(
-        "--out",
-        type=Path,
-        default=Path("attention.png"),
-        metavar="FILE",
-        help="the figure, .png, .svg or .pdf (default: %(default)s)",
-    )
+    help = "draw each token of the study examples, not their sums"
+    option("--tokens", action="store_true", help=help)
+    help = "the figure, .png, .svg or .pdf (default: %(default)s)"
+    option("--out", type=Path, default=Path("attention.png"), metavar="FILE", help=help)
     add_dir_model(parser)
     add_data_dir(parser)
 

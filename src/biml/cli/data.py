@@ -44,37 +44,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "JSON) with --study, or a folder of episode files whose queries are the responses.",
     )
     local.add_argument("path", metavar="PATH", type=Path)
-    local.add_argument(
-        "--study",
-        type=Path,
-        metavar="PATH",
-        help="for a table of responses: an episode file with the study examples and the queries, "
+    help = (
+        "for a table of responses: an episode file with the study examples and the queries, "
         "or a folder of them named after the items; a file without study examples makes an "
-        "open-ended task",
+        "open-ended task"
     )
-    local.add_argument(
-        "--columns",
-        nargs="+",
-        default=[],
-        metavar="KEY=NAME",
-        help="names of columns in the table that are not recognised: query=Question, or, where "
+    local.add_argument("--study", type=Path, metavar="PATH", help=help)
+    help = (
+        "names of columns in the table that are not recognised: query=Question, or, where "
         "each query has a column, the query itself: 'dax fep=Q1'; position=NAME joins the rows of "
-        "a table with one row for each symbol",
+        "a table with one row for each symbol"
     )
-    local.add_argument(
-        "--missing",
-        choices=("error", "skip"),
-        default="error",
-        help="rows without a response (empty, NA, don't know) or a query (empty, or without a "
+    local.add_argument("--columns", nargs="+", default=[], metavar="KEY=NAME", help=help)
+    help = (
+        "rows without a response (empty, NA, don't know) or a query (empty, or without a "
         "word of the study file) are an error, or left out; of an open-ended task, the whole "
-        "participant (default: %(default)s)",
+        "participant (default: %(default)s)"
     )
-    local.add_argument(
-        "--dry-run",
-        "--dry_run",
-        action="store_true",
-        help="read and check the table or the episode files, but write nothing",
-    )
+    local.add_argument("--missing", choices=("error", "skip"), default="error", help=help)
+    help = "read and check the table or the episode files, but write nothing"
+    local.add_argument("--dry-run", "--dry_run", action="store_true", help=help)
 
     default = (
         "where to put the data, made if it is missing (default: the user's data folder, "
@@ -279,13 +268,11 @@ def configure_generate(parser: argparse.ArgumentParser) -> None:
         help="the folder to write, made with its parents; training finds it by the name "
         "data_algebraic (default: %(default)s in the current directory)",
     )
-    parser.add_argument(
-        "--format",
-        choices=("text", "parquet"),
-        default="text",
-        help="text (the default), episode files to train on; or parquet, splits for "
-        "`datasets.load_dataset` with a dataset card, in another folder than data_algebraic",
+    help = (
+        "text (the default), episode files to train on; or parquet, splits for "
+        "`datasets.load_dataset` with a dataset card, in another folder than data_algebraic"
     )
+    parser.add_argument("--format", choices=("text", "parquet"), default="text", help=help)
     for name, default, help in (
         ("train", EPISODES_PER_EPOCH, "number of training episodes"),
         ("val", VALIDATION_EPISODES, "number of validation episodes"),

@@ -26,12 +26,8 @@ Metrics = dict[str, Any]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument(
-        "--fn_out_model",
-        required=True,
-        metavar="NAME.pt",
-        help="file name of the model, or the name of a symbolic, registered or language model",
-    )
+    help = "file name of the model, or the name of a symbolic, registered or language model"
+    parser.add_argument("--fn_out_model", required=True, metavar="NAME.pt", help=help)
     add_dir_model(parser, "folder of models")
     parser.add_argument(
         "--episode_type",
@@ -39,11 +35,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="episodes to evaluate on (default: those that it was trained on); any wrong name "
         "lists them all" + from_plugins("episode type"),
     )
-    parser.add_argument(
-        "--corpus",
-        metavar="FILE.toml",
-        help="evaluate on a corpus of your own (default: the one that the model was trained on)",
-    )
+    help = "evaluate on a corpus of your own (default: the one that the model was trained on)"
+    parser.add_argument("--corpus", metavar="FILE.toml", help=help)
     help = "evaluate on human responses in the format of Psych-101 (`biml data export`)"
     parser.add_argument("--transcripts", type=Path, metavar="FILE.jsonl", help=help)
     help = "accept test inputs of --corpus that are trained on"
@@ -52,76 +45,49 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     mode = parser.add_argument_group("what to compute (one or more)").add_argument
     mode("--ll", action="store_true", help="log-likelihood of the responses in the data")
-    mode(
-        "--fit_lapse",
-        nargs="?",
-        const="grid",
-        choices=("grid", "bounded"),
-        help="log-likelihood at the best lapse rate: of 0.01-0.09 and 0.1-0.9 (grid, the default), "
-        "or of all by a bounded optimiser",
+    help = (
+        "log-likelihood at the best lapse rate: of 0.01-0.09 and 0.1-0.9 (grid, the default), "
+        "or of all by a bounded optimiser"
     )
-    for name, help in (
-        ("max", "accuracy of greedy responses, or their agreement with human ones"),
-        ("sample", "the same of sampled responses"),
-        (
-            "sample_html",
-            "a page of samples in the few-shot task, ten per human response, beside the model",
-        ),
-        (
-            "sample_iterative",
-            "sample response sets query by query, each response becoming a study example "
-            "(open-ended task)",
-        ),
-        ("dashboard", "plot the learning curves to NAME.png"),
-    ):
-        mode(f"--{name}", action="store_true", help=help)
+    mode("--fit_lapse", nargs="?", const="grid", choices=("grid", "bounded"), help=help)
+    help = "accuracy of greedy responses, or their agreement with human ones"
+    mode("--max", action="store_true", help=help)
+    mode("--sample", action="store_true", help="the same of sampled responses")
+    help = "a page of samples in the few-shot task, ten per human response, beside the model"
+    mode("--sample_html", action="store_true", help=help)
+    help = "sample response sets query by query, each response becoming a study example "
+    mode("--sample_iterative", action="store_true", help=help + "(open-ended task)")
+    mode("--dashboard", action="store_true", help="plot the learning curves to NAME.png")
 
     language_models.add_options(parser)
-    details = parser.add_argument_group("details")
-    option = details.add_argument
-    for name, default, help in (
-        ("max_length_eval", None, "longest response in symbols (10, or as the longest target)"),
-        ("batch_size", None, "at most N episodes at once (-1, as by default: as many as fit)"),
-        (
-            "n_queries",
-            None,
-            "queries that share a study set (SCAN, COGS, --corpus; default: as in training)",
-        ),
-        (
-            "ll_nrep",
-            1,
-            "repeats with random orders and remappings that --ll averages over (%(default)s)",
-        ),
-    ):
-        option(f"--{name}", type=int, default=default, metavar="N", help=help)
+    option = parser.add_argument_group("details").add_argument
+    help = "longest response in symbols (10, or as the longest target)"
+    option("--max_length_eval", type=int, metavar="N", help=help)
+    help = "at most N episodes at once (-1, as by default: as many as fit)"
+    option("--batch_size", type=int, metavar="N", help=help)
+    help = "queries that share a study set (SCAN, COGS, --corpus; default: as in training)"
+    option("--n_queries", type=int, metavar="N", help=help)
+    help = "repeats with random orders and remappings that --ll averages over (%(default)s)"
+    option("--ll_nrep", type=int, default=1, metavar="N", help=help)
     help = "only the first N episodes (--limit: the same)"
     option("--episodes", "--limit", type=int, metavar="N", help=help)
     help = "lapse rate of --ll (%(default)g)"
     option("--ll_p_lapse", type=float, default=0.0, metavar="P", help=help)
-    option(
-        "--ll_by",
-        "--by",
-        choices=("item", "participant"),
-        help="list the log-likelihood by item or participant (--by: the same)",
+    help = "list the log-likelihood by item or participant (--by: the same)"
+    option("--ll_by", "--by", choices=("item", "participant"), help=help)
+    help = (
+        "likelihood of probe types: as published, with study examples and over all symbols "
+        "(%(default)s), or of people's responses over the allowed outputs"
     )
-    option(
-        "--ll_probes",
-        choices=("published", "allowed"),
-        default="published",
-        help="likelihood of probe types: as published, with study examples and over all symbols "
-        "(%(default)s), or of people's responses over the allowed outputs",
-    )
+    option("--ll_probes", choices=("published", "allowed"), default="published", help=help)
     for name, help in (
         ("ll_out", "log-likelihood of each response"),
         ("samples_out", "samples of --sample_html or --sample_iterative"),
     ):
         help = f"write the {help} as a table (.csv or .parquet); a missing folder is made"
         option(f"--{name}", type=Path, metavar="FILE", help=help)
-    option(
-        "--safe_cells",
-        action="store_true",
-        help="write an apostrophe before cells that spreadsheets take for formulas (=, +, -, @)",
-    )
+    help = "write an apostrophe before cells that spreadsheets take for formulas (=, +, -, @)"
+    option("--safe_cells", action="store_true", help=help)
     option("--verbose", action="store_true", help="list every episode with its responses")
     help = "no effect, here as in the published code for SCAN and COGS"
     option("--debug", action="store_true", help=help)
@@ -130,12 +96,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option("--seed", type=int, default=0, metavar="N", help="of remappings, orders and samples (0)")
     help = "auto, cpu, cuda, cuda:N or mps (default: %(default)s)"
     option("--device", default="auto", metavar="NAME", help=help)
-    option(
-        "--precision",
-        choices=("fp32", "bf16"),
-        default="fp32",
-        help="of matrix products (%(default)s)",
-    )
+    help = "of matrix products (%(default)s)"
+    option("--precision", choices=("fp32", "bf16"), default="fp32", help=help)
 
 
 _LIKELIHOOD, _SAMPLES = ("ll", "fit_lapse"), ("sample_html", "sample_iterative")

@@ -18,7 +18,7 @@ from biml.episodes.corpus_file import register_corpus, register_corpus_of_model
 from biml.episodes.data_use import CAVEAT_MARK, FITTED, TRAINED, DataUse, caveat
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, Example, terminal_symbols
-from biml.episodes.episode_type import OPEN_ENDED, EpisodeType
+from biml.episodes.episode_type import OPEN_ENDED, PUBLISHED_VOCAB, EpisodeType
 from biml.episodes.palette import colour_name
 from biml.episodes.registry import episode_type, transcripts_type
 from biml.episodes.transforms import original_words, undo_remapping
@@ -30,14 +30,14 @@ from biml.evaluation.accuracy import (
     mean_error_rate,
     total_error_rate,
 )
-from biml.evaluation.api import load
+from biml.evaluation.api import Model, load
 from biml.evaluation.likelihood import CV_SPLITS, Likelihood
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.registry import SYMBOLIC, is_language_model
 from biml.evaluation.responder import Responder, Response
 from biml.io import check_writable
 from biml.llm.responder import LanguageModel
-from biml.networks.checkpoint import load_model
+from biml.networks.checkpoint import queries_per_study_set
 from biml.networks.devices import pick_device
 from biml.networks.registry import architecture_name
 from biml.paths import DataFolders, is_pretrained, model_file, resolve_model, strip_suffix
@@ -117,67 +117,52 @@ class EvalTask:
 
 def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask:
     """Load the model and open the episodes that the options name."""
+    name = args.fn_out_model
     kind = episode_type(args.episode_type) if args.episode_type else None
     if args.corpus:
         kind = register_corpus(args.corpus, allow_overlap=args.allow_overlap)
-    device = pick_device(args.device)
+    pick_device(args.device)  # an error before anything is read
     data = DataFolders(args.data_dir, progress=stage_lines(console.warn))
-    n_queries = 1
-    responder: Responder
-    prompt: dict[str, str] = {}
-    if is_language_model(args.fn_out_model):
-        path = Path(re.sub(r"[/:#@]+", "-", args.fn_out_model))
-        if args.transcripts:
-            kind = transcripts_type(args.transcripts)
-        kind = kind or episode_type("few_shot_human")
+    if is_language_model(name):
+        path = Path(re.sub(r"[/:#@]+", "-", name))
         options = {"prompt": args.prompt, "normalise": args.normalise, "log": args.llm_log}
-        given = {name: value for name, value in options.items() if value}
-        model = load(args.fn_out_model, args.device, **given).responder
-        assert isinstance(model, LanguageModel)
-        responder, architecture = replace(model, task=kind.name), "language model"
-        data_use = DataUse.of_responder(responder)
-        prompt = {"model": model.backend.model, "prompt": model.template.name}
-        prompt |= {"prompt_hash": model.template.digest}
-        origin = f"prompt {' '.join([*prompt.values()][1:])}; log {model.log.path}"
-    elif registered := SYMBOLIC.get(args.fn_out_model):
-        path = Path(args.fn_out_model)
-        if args.transcripts:
-            kind = transcripts_type(args.transcripts)
-        few_shot = "few-shot" in registered.tasks
-        kind = kind or episode_type("few_shot_human" if few_shot else "open_end_human_all")
-        responder, architecture = registered.build(), "symbolic"
-        data_use = DataUse.of_responder(responder)
-        origin = f"{registered.title}: {registered.summary}"
+        model = load(name, args.device, **{key: value for key, value in options.items() if value})
+    elif name in SYMBOLIC:
+        path, model = Path(name), load(name)
     else:
-        path = resolve_model(args.fn_out_model, args.dir_model, data, SYMBOLIC)
-        loaded = load_model(path, device, vocabulary=kind.open_vocabulary(data) if kind else None)
-        data_use = DataUse.of_network(loaded.episode_type, loaded.metadata, loaded.card)
-        architecture = architecture_name(loaded.network)
-        n_queries = loaded.n_queries
-        if args.transcripts:
-            known = loaded.network.vocabulary
-            kind = transcripts_type(args.transcripts, known, loaded.episode_type)
-        if kind is None:
-            if not loaded.episode_type:
-                raise UsageError(
-                    f"{path} does not state the episode type that it was trained on; "
-                    "give --episode_type"
-                )
-            register_corpus_of_model(loaded.metadata)
-            kind = episode_type(loaded.episode_type)
-            loaded.network.vocabulary.require(kind.open_vocabulary(data), str(path))
+        path = resolve_model(name, args.dir_model, data, SYMBOLIC)
+        model = load(path.absolute(), args.device)
+    responder, is_network = model.responder, isinstance(model.responder, NetworkResponder)
+    if args.transcripts:
+        known = model.vocabulary if is_network else PUBLISHED_VOCAB
+        kind = transcripts_type(args.transcripts, known, model.episode_type)
+    elif is_network:
+        kind = kind or _type_of_training(model, path)
+        model.vocabulary.require(kind.open_vocabulary(data), str(path))
+    elif kind is None:
+        few_shot = name not in SYMBOLIC or "few-shot" in SYMBOLIC[name].tasks
+        kind = episode_type("few_shot_human" if few_shot else "open_end_human_all")
+    prompt: dict[str, str] = {}
+    if isinstance(responder, NetworkResponder):
+        architecture = architecture_name(responder.network)
+        responder = replace(responder, batch_size=args.batch_size, precision=args.precision)
         origin = f"architecture {architecture}"
         if is_pretrained(path):
             origin += f"; comes with biml {__version__}, not the published weights"
-        responder = NetworkResponder(
-            loaded.network, batch_size=args.batch_size, precision=args.precision
-        )
+    elif isinstance(responder, LanguageModel):
+        responder, architecture = replace(responder, task=kind.name), "language model"
+        prompt = {"model": responder.backend.model, "prompt": responder.template.name}
+        prompt["prompt_hash"] = responder.template.digest
+        origin = f"prompt {' '.join([*prompt.values()][1:])}; log {responder.log.path}"
+    else:
+        architecture, origin = "symbolic", f"{SYMBOLIC[name].title}: {SYMBOLIC[name].summary}"
+    data_use = model.data_use
     evaluation = kind.open_evaluation(data, args.seed)
     if args.episodes is not None:
         evaluation = replace(evaluation, episodes=evaluation.episodes[: args.episodes])
     shared = ""
     if kind.is_corpus and kind.uses_study:
-        n_queries = args.n_queries or n_queries
+        n_queries = args.n_queries or queries_per_study_set(model.info)
         evaluation = evaluation.with_shared_study(n_queries)
         shared = f"; {n_queries} queries share a study set" if n_queries > 1 else ""
     elif args.n_queries:
@@ -202,6 +187,15 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
     if TRAINED in task.uses:
         console.warn(f"warning: {caveat([TRAINED])}")
     return task
+
+
+def _type_of_training(model: Model, path: Path) -> EpisodeType:
+    if not model.episode_type:
+        raise UsageError(
+            f"{path} does not state the episode type that it was trained on; give --episode_type"
+        )
+    register_corpus_of_model(model.info)
+    return episode_type(model.episode_type)
 
 
 class EvalConsole:

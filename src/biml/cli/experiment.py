@@ -20,12 +20,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     serve = actions.add_parser("serve", help="let participants in")
     _add_design(serve)
     add_address(serve, 8000)
-    serve.add_argument(
-        "--root_path",
-        default="",
-        metavar="/PATH",
-        help="the path under which a reverse proxy passes the pages on",
-    )
+    help = "the path under which a reverse proxy passes the pages on"
+    serve.add_argument("--root_path", default="", metavar="/PATH", help=help)
     _add_database(serve)
 
     new = actions.add_parser(
@@ -53,12 +49,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     simulate.add_argument(
         "--participants", type=int, default=30, metavar="N", help="(default: %(default)s)"
     )
-    simulate.add_argument(
-        "--p_lapse",
-        type=float,
-        metavar="P",
-        help="lapse rate of the responses (default: that of the model's card, or 0)",
-    )
+    help = "lapse rate of the responses (default: that of the model's card, or 0)"
+    simulate.add_argument("--p_lapse", type=float, metavar="P", help=help)
     simulate.add_argument("--seed", type=int, default=0, help="of the responses (default: 0)")
     simulate.add_argument(
         "--against",
@@ -77,13 +69,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     export.add_argument(
         "--out", type=Path, metavar="FOLDER", help="(default: NAME-export, after the experiment)"
     )
-    export.add_argument(
-        "--exclusions",
-        choices=("apply", "mark"),
-        default="apply",
-        help="excluded participants are left out of responses.csv, or marked in it "
-        "(default: %(default)s)",
+    help = (
+        "excluded participants are left out of responses.csv, or marked in it "
+        "(default: %(default)s)"
     )
+    export.add_argument("--exclusions", choices=("apply", "mark"), default="apply", help=help)
     export.add_argument("--overwrite", action="store_true", help="replace an earlier export")
     _add_database(export)
 
@@ -91,30 +81,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add_database(status)
 
     withdraw = actions.add_parser("withdraw", help="delete all data of a participant")
-    withdraw.add_argument(
-        "id",
-        metavar="ID",
-        help="the id that `status` prints, or the identifier of the recruiting service",
-    )
+    help = "the id that `status` prints, or the identifier of the recruiting service"
+    withdraw.add_argument("id", metavar="ID", help=help)
     _add_database(withdraw)
 
 
 def _add_design(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "design",
-        metavar="few-shot|open-ended|probes|FILE.toml",
-        help="an experiment of the paper, or a file that `biml experiment new` began",
-    )
+    help = "an experiment of the paper, or a file that `biml experiment new` began"
+    parser.add_argument("design", metavar="few-shot|open-ended|probes|FILE.toml", help=help)
 
 
 def _add_database(parser: argparse.ArgumentParser, default: str | None = DATABASE) -> None:
-    parser.add_argument(
-        "--database",
-        default=default,
-        metavar="FILE",
-        help="a file (SQLite), or postgresql://user:password@host/name "
-        f"(default: {default or 'NAME-simulated.db'})",
+    help = (
+        "a file (SQLite), or postgresql://user:password@host/name "
+        f"(default: {default or 'NAME-simulated.db'})"
     )
+    parser.add_argument("--database", default=default, metavar="FILE", help=help)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -12,26 +12,17 @@ from biml.io import read_text
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--grammar",
-        required=True,
-        type=Path,
-        metavar="FILE",
-        help="rules, one per line, such as 'u1 lug x1 -> [x1] [u1]'; or an episode file with a "
-        "grammar",
+    help = (
+        "rules, one per line, such as 'u1 lug x1 -> [x1] [u1]'; or an episode file with a grammar"
     )
-    parser.add_argument(
-        "inputs",
-        nargs="*",
-        metavar="INPUT",
-        help="words in one argument, such as 'dax lug wif'; without any, one input per line of "
-        "standard input (UTF-8)",
+    parser.add_argument("--grammar", required=True, type=Path, metavar="FILE", help=help)
+    help = (
+        "words in one argument, such as 'dax lug wif'; without any, one input per line of "
+        "standard input (UTF-8)"
     )
-    parser.add_argument(
-        "--keep_unknown",
-        action="store_true",
-        help="let words that no rule applies to stand for themselves, instead of an error",
-    )
+    parser.add_argument("inputs", nargs="*", metavar="INPUT", help=help)
+    help = "let words that no rule applies to stand for themselves, instead of an error"
+    parser.add_argument("--keep_unknown", action="store_true", help=help)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -16,24 +16,19 @@ OPTIONS = ("prompt", "normalise", "llm_log")
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the group of options for language models."""
     option = parser.add_argument_group("language models (hf:…, openai:…)").add_argument
-    option(
-        "--prompt",
-        metavar="NAME",
-        help="template of prompts: plain (the default), chat, rules-first, or a file of your own",
-    )
+    help = "template of prompts: plain (the default), chat, rules-first, or a file of your own"
+    option("--prompt", metavar="NAME", help=help)
     option(
         "--normalise",
         action="store_true",
         help="likelihoods among the possible answers of each item only: those that people gave, "
         "and the right one",
     )
-    option(
-        "--llm_log",
-        type=Path,
-        metavar="FOLDER",
-        help="for the log of all questions and answers, which is also their cache (default: in the "
-        "user's cache folder)",
+    help = (
+        "for the log of all questions and answers, which is also their cache (default: in the "
+        "user's cache folder)"
     )
+    option("--llm_log", type=Path, metavar="FOLDER", help=help)
 
 
 def check_options(args: argparse.Namespace) -> None:

@@ -91,12 +91,8 @@ def _list_models(paths: list[Path], console: "Console") -> list[str]:
             continue
         human = metrics.get("few_shot_human", {})
         percents = (
-            format_percent(metrics.get(name, {}).get(kind)) + CAVEAT_MARK * bool(uses.get(name))
-            for name, kind in (
-                ("gold", "novel"),
-                ("validation", "novel"),
-                ("novel_rules", "novel"),
-            )
+            format_percent(metrics.get(name, {}).get("novel")) + CAVEAT_MARK * bool(uses.get(name))
+            for name in ("gold", "validation", "novel_rules")
         )
         mark = CAVEAT_MARK * bool(uses.get("few_shot_human"))
         figures = (*percents, f"{human['log_likelihood']:.0f}{mark}" if human else "–")
@@ -193,13 +189,11 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("float32", "float16"), default="float32", help="default: %(default)s"
     )
-    parser.add_argument(
-        "--to",
-        choices=("biml", "released", "hf"),
-        default="biml",
-        help="format of DEST: biml (the default); released, a NAME.pt for the published eval.py "
-        "(--arch paper); or hf, a folder for the Hugging Face Hub with a model card",
+    help = (
+        "format of DEST: biml (the default); released, a NAME.pt for the published eval.py "
+        "(--arch paper); or hf, a folder for the Hugging Face Hub with a model card"
     )
+    parser.add_argument("--to", choices=("biml", "released", "hf"), default="biml", help=help)
     parser.add_argument(
         "--license", metavar="NAME", help="of --to hf, by the Hub's names, such as cc-by-4.0"
     )

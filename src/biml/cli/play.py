@@ -2,21 +2,19 @@
 
 import argparse
 
-from biml.cli import add_address, add_data_dir, add_dir_model
+from biml.cli import add_address, add_data_dir, add_dir_model, find_model
 from biml.errors import UsageError
-from biml.paths import DataFolders, resolve_model, strip_suffix
+from biml.paths import DataFolders, strip_suffix
 
 DEFAULT_MODELS = ("net-BIML-top", "net-BIML-algebraic-top")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "models",
-        nargs="*",
-        metavar="MODEL",
-        help="a model file or name, or a symbolic model such as oracle "
-        f"(default: {' '.join(DEFAULT_MODELS)})",
+    help = (
+        "a model file or name, or a symbolic model such as oracle "
+        f"(default: {' '.join(DEFAULT_MODELS)})"
     )
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=help)
     add_address(parser, 8100)
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     add_dir_model(parser, "folder of the models")
@@ -28,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     import webbrowser
 
     from biml.evaluation.api import load
-    from biml.evaluation.registry import SYMBOLIC, is_language_model
+    from biml.evaluation.registry import is_language_model
     from biml.web.people import People
     from biml.web.play_api import Playground
     from biml.web.play_app import LOCAL_HOSTS, make_play_app
@@ -39,15 +37,10 @@ def run(args: argparse.Namespace) -> None:
             f"{language[0]}: the page needs the probabilities of hundreds of responses, which take "
             "a language model minutes; use `biml ask` or `biml eval`"
         )
-    data = DataFolders(args.data_dir)
-    models = {
-        strip_suffix(name): load(
-            name if name in SYMBOLIC else resolve_model(name, args.dir_model, data, SYMBOLIC)
-        )
-        for name in dict.fromkeys(args.models or DEFAULT_MODELS)
-    }
+    names = dict.fromkeys(args.models or DEFAULT_MODELS)
+    models = {strip_suffix(name): load(find_model(name, args)) for name in names}
     with listen(args.host, args.port) as listening:
-        playground = Playground(models, People(data))
+        playground = Playground(models, People(DataFolders(args.data_dir)))
         playground.warm_up()
         app = make_play_app(
             playground, None if args.host in ANY_HOST else LOCAL_HOSTS | {args.host}

@@ -25,30 +25,21 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `biml reproduce`."""
     option = parser.add_argument
-    option(
-        "experiments",
-        nargs="*",
-        metavar="EXPERIMENT",
-        help=f"{', '.join(EXPERIMENTS)} (error rates on SCAN and COGS) or {ALL_EXPERIMENTS}, which "
-        "is the default: all but benchmarks",
+    help = (
+        f"{', '.join(EXPERIMENTS)} (error rates on SCAN and COGS) or {ALL_EXPERIMENTS}, which "
+        "is the default: all but benchmarks"
     )
-    option(
-        "--models",
-        nargs="+",
-        metavar="NAME",
-        help=f"model files, language models (hf:NAME, openai:URL#NAME) and the symbolic models "
+    option("experiments", nargs="*", metavar="EXPERIMENT", help=help)
+    help = (
+        f"model files, language models (hf:NAME, openai:URL#NAME) and the symbolic models "
         f"{', '.join(SYMBOLIC)} "
         "(default: the installed models of the paper, and all symbolic ones; for benchmarks the "
-        "models for SCAN and COGS that come with biml)",
+        "models for SCAN and COGS that come with biml)"
     )
+    option("--models", nargs="+", metavar="NAME", help=help)
     option("--quick", action="store_true", help="a minute: fewer repeats, samples and test items")
-    option(
-        "--out",
-        type=Path,
-        default=Path("reproduction"),
-        metavar="FOLDER",
-        help="for the page, figures and tables, made if it is missing (%(default)s)",
-    )
+    help = "for the page, figures and tables, made if it is missing (%(default)s)"
+    option("--out", type=Path, default=Path("reproduction"), metavar="FOLDER", help=help)
     option("--seed", type=int, default=0, metavar="N", help="of remappings, orders, samples (0)")
     option(
         "--lapse_samples",
@@ -242,12 +233,8 @@ def _format_number(value: float, digits: int, *, sign: bool = False) -> str:
 
 def configure_report(parser: argparse.ArgumentParser) -> None:
     """Add the options of `biml report`."""
-    parser.add_argument(
-        "folder",
-        type=Path,
-        metavar="FOLDER",
-        help="results of `biml reproduce`: results.json and tables/",
-    )
+    help = "results of `biml reproduce`: results.json and tables/"
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help=help)
 
 
 def run_report(args: argparse.Namespace) -> None:
