@@ -152,7 +152,7 @@ def test_metadata_missing_from_a_checkpoint_can_be_given(
 
 
 def test_every_metric_of_a_card_is_printed() -> None:
-    assert [one.name for one in CARD_MEASUREMENTS] == list(METRIC_NAMES)
+    assert list(CARD_MEASUREMENTS) == list(METRIC_NAMES)
 
 
 def test_benchmarks_that_do_not_apply_are_omitted_with_a_reason(shared: Path) -> None:

@@ -1,6 +1,6 @@
 """Responses to the queries of episodes, greedy or sampled, and their exact match with targets."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -139,6 +139,19 @@ class Accuracy:
         }
 
 
+def exact_matches(
+    episodes: Sequence[Episode], responses: Sequence[Sequence[Response | bool]]
+) -> Iterator[tuple[int, Example, bool]]:
+    """Each query with the number of its episode, and whether its response is its target.
+
+    In place of a response there may be the answer to that.
+    """
+    for number, (episode, given) in enumerate(zip(episodes, responses, strict=True)):
+        for query, response in zip(episode.queries, given, strict=True):
+            exact = response if isinstance(response, bool) else response == query.output
+            yield number, query, exact
+
+
 def accuracy(
     episodes: Sequence[Episode],
     responses: Sequence[Sequence[Response | bool]],
@@ -158,13 +171,11 @@ def accuracy(
     """
     groups: dict[object, list[bool]] = {}
     queries: set[tuple[object, tuple[str, ...]]] = set()
-    for number, (episode, given) in enumerate(zip(episodes, responses, strict=True)):
-        group = episode.name if group_by_participant else number
-        for query, response in zip(episode.queries, given, strict=True):
-            if query.in_study == in_study:
-                exact = response if isinstance(response, bool) else response == query.output
-                groups.setdefault(group, []).append(exact)
-                queries.add((group, query.input))
+    for number, query, exact in exact_matches(episodes, responses):
+        if query.in_study == in_study:
+            group = episodes[number].name if group_by_participant else number
+            groups.setdefault(group, []).append(exact)
+            queries.add((group, query.input))
     if not groups:
         return None
     percents = [100 * sum(group) / len(group) for group in groups.values()]
@@ -180,11 +191,8 @@ def study_and_novel(
 ) -> tuple[Accuracy | None, Accuracy | None]:
     """The `accuracy` on study-example and on novel queries of a repeat of an evaluation."""
     by_participant = evaluation.autoregressive
-    study, novel = (
-        accuracy(episodes, responses, in_study=in_study, group_by_participant=by_participant)
-        for in_study in (True, False)
-    )
-    return study, novel
+    study = accuracy(episodes, responses, in_study=True, group_by_participant=by_participant)
+    return study, accuracy(episodes, responses, in_study=False, group_by_participant=by_participant)
 
 
 @dataclass(frozen=True)
@@ -219,11 +227,9 @@ def error_rates(
     {'one word': ErrorRate(n_wrong=1, n_queries=2)}
     """
     wrong: dict[str, list[bool]] = {}
-    for episode, given in zip(episodes, responses, strict=True):
-        for query, response in zip(episode.queries, given, strict=True):
-            if not query.in_study:
-                exact = response if isinstance(response, bool) else response == query.output
-                wrong.setdefault(query.item, []).append(not exact)
+    for _, query, exact in exact_matches(episodes, responses):
+        if not query.in_study:
+            wrong.setdefault(query.item, []).append(not exact)
     return {item: ErrorRate(sum(wrong[item]), len(wrong[item])) for item in sorted(wrong)}
 
 

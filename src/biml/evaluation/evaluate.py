@@ -153,46 +153,42 @@ def evaluate(
     """
     if isinstance(model, str | Path):
         model = load(model, device)
-    trained_on = model.episode_type if isinstance(model, Model) else ""
-    name = strip_suffix(model.name) if isinstance(model, Model) else type(model).__name__
+    elif not isinstance(model, Model):
+        model = Model(model, "", type(model).__name__)
+    responder, trained_on, name = model.responder, model.episode_type, strip_suffix(model.name)
+    is_network = isinstance(responder, NetworkResponder)
     if transcripts is not None:
         if episode_type:
             raise UsageError(
                 "episode_type and transcripts both name the episodes; give one of them"
             )
-        known = PUBLISHED_VOCAB
-        if isinstance(model, Model) and isinstance(model.responder, NetworkResponder):
-            known = model.vocabulary
+        known = model.vocabulary if is_network else PUBLISHED_VOCAB
         row = registry.transcripts_type(transcripts, known, trained_on)
     elif episode_type or trained_on:
         row = registry.episode_type(episode_type or trained_on)
     else:
         raise UsageError(f"{name} was not trained on an episode type; give episode_type")
-    prompt_hash = ""
-    if isinstance(model, Model) and is_language_model(model.name):
-        language: Any = model.responder
-        model = replace(model, responder=replace(language, task=row.name))
-        prompt_hash = language.template.digest
+    if is_language_model(model.name):
+        language: Any = responder
+        responder = replace(language, task=row.name)
     if not row.has_targets:
         raise UsageError(f"{row.name} has no targets to evaluate a model with")
     data = DataFolders(Path(data_dir) if data_dir else None)
-    if isinstance(model, Model) and isinstance(model.responder, NetworkResponder):
+    if is_network:
         model.vocabulary.require(row.open_vocabulary(data), name)
     evaluation = row.open_evaluation(data, whole_number("seed", seed, 0))
     if episodes is not None:
         first = evaluation.episodes[: whole_number("episodes", episodes, 1)]
         evaluation = replace(evaluation, episodes=first)
-    if row.is_corpus and row.uses_study and isinstance(model, Model):
+    if row.is_corpus and row.uses_study:
         evaluation = evaluation.with_shared_study(queries_per_study_set(model.info))
     presented = evaluation.repeat(0)
     limit = max_response_length([*evaluation.episodes, *presented], row.max_output)
-    responses = single_responses(model, presented, limit)
+    responses = single_responses(responder, presented, limit)
     study, novel = study_and_novel(evaluation, presented, responses)
     evaluation = registry.with_probe_scoring(row, evaluation, probes)
-    scored = score_responses(model, evaluation, repeats=whole_number("repeats", repeats, 1))
+    scored = score_responses(responder, evaluation, repeats=whole_number("repeats", repeats, 1))
     scores = token_scores(scored, evaluation.query_repeats)
-    responder = model.responder if isinstance(model, Model) else model
-    data_use = model.data_use if isinstance(model, Model) else DataUse.of_responder(model)
     errors = error_rates(presented, responses) if row.is_corpus else {}
     plain, fitted = (
         with_standard_error(one, scored, evaluation.query_repeats)
@@ -206,10 +202,10 @@ def evaluate(
         novel,
         plain,
         fitted,
-        data_use.uses(row, is_imported=evaluation.is_imported),
-        data_use,
+        model.data_use.uses(row, is_imported=evaluation.is_imported),
+        model.data_use,
         errors,
         row.has_human_targets,
-        prompt_hash,
+        str(model.info.get("prompt_hash", "")),
         probes if row.evaluation_task == PROBES else "",
     )

@@ -16,6 +16,7 @@ from biml.evaluation.api import Model, load
 from biml.evaluation.card_text import METRIC_NAMES, card_lines, uses_of_metrics
 from biml.evaluation.cards import provenance
 from biml.evaluation.network import NetworkResponder
+from biml.io import markdown_row
 from biml.networks.checkpoint import checkpoint_of, write_safetensors
 from biml.paths import HUB_CONFIG, HUB_WEIGHTS, PRETRAINED, strip_suffix, upgrade_card
 
@@ -138,7 +139,7 @@ def model_card(contents: Mapping[str, Any], name: str, *, license: str = "") -> 
         eval_results=list(_eval_results(card.get("metrics", {}), uses)) or None,
     )
     about = [line for line in card_lines(contents, name) if line[0] not in ("model", "sha256")]
-    rows = "".join(f"| {_cell(label)} | {_cell(value)} |\n" for label, value in about)
+    rows = "".join(f"{markdown_row(*line)}\n" for line in about)
     marked = [use for use in USES if any(use in of_metric for of_metric in uses.values())]
     note = f"\n{CAVEAT_MARK} in the metadata: {caveat(marked)}\n" if marked else ""
     return (
@@ -168,7 +169,3 @@ def _eval_results(
                     metric_name=f"{label}{unit}{lapse}{CAVEAT_MARK * bool(uses.get(name))}",
                     metric_value=of_data[key],
                 )
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")

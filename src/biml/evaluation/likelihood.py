@@ -280,12 +280,7 @@ def with_cross_validation(
         task: that the evaluation presents. Error rates that were fitted to its published responses
             are fitted anew, beside the lapse rate; not those in the training of a network.
     """
-    candidates = [scored]
-    if not evaluation.is_imported:
-        repeats = len(result.by_repeat)
-        others = fit_candidates(responder, task)
-        if len(others) > 1:
-            candidates = [score_responses(one, evaluation, repeats=repeats) for one in others]
+    candidates = score_candidates(scored, responder, evaluation, task)
     value, error = cross_validate(candidates, grid)
     return replace(
         result,
@@ -293,6 +288,20 @@ def with_cross_validation(
         cross_validated_error=evaluation.query_repeats * error,
         p_lapse_interval=lapse_interval(scored, grid),
     )
+
+
+def score_candidates(
+    scored: Sequence[ScoredResponse], responder: Responder, evaluation: EvaluationSet, task: str
+) -> list[Sequence[ScoredResponse]]:
+    """The responses as scored by each model that the fit of a responder to them chose among.
+
+    Those that were not fitted to the published responses of the task have one, `scored`.
+    """
+    candidates = [] if evaluation.is_imported else fit_candidates(responder, task)
+    if len(candidates) < 2:
+        return [scored]
+    repeats = len(scored[0].log_probs_by_repeat)
+    return [score_responses(one, evaluation, repeats=repeats) for one in candidates]
 
 
 def lapse_interval(
@@ -317,8 +326,6 @@ def _by_lapse_rate(
 def cross_validate(
     candidates: Sequence[Sequence[ScoredResponse]],
     grid: Sequence[float] = LAPSE_GRID,
-    *,
-    splits: int = CV_SPLITS,
 ) -> tuple[float, float]:
     """Log-likelihood of all responses, each under the fit to the half without it.
 
@@ -329,12 +336,12 @@ def cross_validate(
         candidates: models whose parameters were fitted to the responses in alternative to each
             other, each with all responses; one where only the lapse rate is fitted.
     Returns:
-        The mean over `splits` random halvings, and its standard error over participants or over
+        The mean over `CV_SPLITS` random halvings, and its standard error over participants or over
         responses within items; NaN for a single participant or response.
     """
     values = np.concatenate([_by_lapse_rate(scored, grid) for scored in candidates])
     names = _names(candidates[0])
-    found = held_out(values, *names, splits=splits)
+    found = held_out(values, *names)
     return float(found.sum()), standard_error_of_sum(found.tolist(), *names)
 
 
@@ -342,8 +349,6 @@ def held_out(
     values: Float[np.ndarray, "fits responses"],
     participants: Sequence[str],
     items: Sequence[str],
-    *,
-    splits: int = CV_SPLITS,
 ) -> Float[np.ndarray, " responses"]:
     """The `values` of responses, each of the fit that is best for the other half.
 
@@ -358,7 +363,7 @@ def held_out(
     if len(units) < 2:
         return np.full(len(items), np.nan)
     rng = np.random.default_rng(0)
-    half = np.empty((splits, len(units)))
+    half = np.empty((CV_SPLITS, len(units)))
     for row in half:
         # Alternate units in a random order within strata, themselves in a random order.
         order = np.lexsort((rng.random(len(units)), rng.permutation(len(units))[strata]))
@@ -367,4 +372,4 @@ def held_out(
     for fitted in (half[:, number], 1 - half[:, number]):
         best = (values @ fitted.T).argmax(axis=0)
         total += (values[best] * (1 - fitted)).sum(axis=0)
-    return np.asarray(total / splits)
+    return np.asarray(total / CV_SPLITS)

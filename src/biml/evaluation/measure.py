@@ -1,7 +1,6 @@
 """The metrics on the cards of models, measured on networks."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode_type import (
@@ -20,6 +19,7 @@ from biml.evaluation.accuracy import (
     study_and_novel,
     total_error_rate,
 )
+from biml.evaluation.card_text import METRIC_NAMES
 from biml.evaluation.likelihood import (
     cross_validate,
     fit_lapse,
@@ -94,22 +94,14 @@ def error_rate_metrics(network: EpisodeNetwork, evaluation: EvaluationSet) -> Me
     return metrics
 
 
-class CardMeasurement(NamedTuple):
-    """One measurement of a card, on the episodes of a task in the network's vocabulary."""
-
-    name: str
-    summary: str
-    run: Callable[[EpisodeNetwork, EvaluationSet, int], Metrics]
-    task: str
-
-
-CARD_MEASUREMENTS = (
-    CardMeasurement("gold", "gold few-shot queries", exact_match_metrics, FEW_SHOT_GOLD),
-    CardMeasurement("validation", "validation episodes", exact_match_metrics, VALIDATION),
-    CardMeasurement("novel_rules", "held-out rules", exact_match_metrics, NOVEL_RULES),
-    CardMeasurement("few_shot_human", "human few-shot responses", log_likelihood_metrics, FEW_SHOT),
-    CardMeasurement("open_ended", "human open-ended responses", log_likelihood_metrics, OPEN_ENDED),
-)
+CARD_MEASUREMENTS = {
+    "gold": (FEW_SHOT_GOLD, exact_match_metrics),
+    "validation": (VALIDATION, exact_match_metrics),
+    "novel_rules": (NOVEL_RULES, exact_match_metrics),
+    "few_shot_human": (FEW_SHOT, log_likelihood_metrics),
+    "open_ended": (OPEN_ENDED, log_likelihood_metrics),
+}
+"""What cards have under the names of `card_text.METRIC_NAMES`: the task, and what measures it."""
 
 
 def evaluate_for_card(
@@ -142,14 +134,14 @@ def evaluate_for_card(
         metrics[name] = {"episode_type": name, **error_rate_metrics(network, evaluation)}
     if corpus:
         return metrics, not_measured
-    for name, summary, run, task in CARD_MEASUREMENTS:
+    for name, (task, measure) in CARD_MEASUREMENTS.items():
         kind = evaluation_type(task, network.vocabulary)
         if kind is None:
             words = " ".join(network.vocabulary.input.symbols)
             not_measured[name] = f"it knows other words ({words})"
             continue
-        progress(0, stage=summary)
-        found = run(network, kind.open_evaluation(data, EVALUATION_SEED), repeats)
+        progress(0, stage=METRIC_NAMES[name].partition(",")[0])
+        found = measure(network, kind.open_evaluation(data, EVALUATION_SEED), repeats)
         metrics[name] = {"episode_type": kind.name, **found}
     return metrics, not_measured
 
@@ -169,9 +161,9 @@ def count_changed_responses(
         sets = [corpus.open_validation(data, EVALUATION_SEED)]
     else:
         kinds = [
-            evaluation_type(row.task, network.vocabulary)
-            for row in CARD_MEASUREMENTS
-            if row.run is exact_match_metrics
+            evaluation_type(task, network.vocabulary)
+            for task, measure in CARD_MEASUREMENTS.values()
+            if measure is exact_match_metrics
         ]
         sets = [kind.open_evaluation(data, EVALUATION_SEED).repeat(0) for kind in kinds if kind]
     n_changed = n_responses = 0

@@ -61,19 +61,18 @@ _BUILTIN = (
     ),
 )
 
-LANGUAGE_MODELS = {"hf:": "biml.llm.load", "openai:": "biml.llm.load"}
-"""How names of language models begin, and the module that opens them, a later one than this."""
+_LANGUAGE_MODELS = "biml.llm.load"
+"""The module that opens language models, a later one than this."""
 
 
 def is_language_model(name: object) -> bool:
     """Whether a name is that of a language model, such as `hf:folder`."""
-    return str(name).startswith(tuple(LANGUAGE_MODELS))
+    return str(name).startswith(("hf:", "openai:"))
 
 
 def open_language_model(name: str, device: str, **options: Any) -> Any:
     """Open one; see `biml.llm.load.open_language_model`."""
-    module = next(module for begin, module in LANGUAGE_MODELS.items() if name.startswith(begin))
-    opener = import_module(module).open_language_model
+    opener = import_module(_LANGUAGE_MODELS).open_language_model
     check_arguments(f"language model {name!r}", opener, name, device, **options)
     return opener(name, device, **options)
 

@@ -18,15 +18,13 @@ from biml.episodes.registry import has_fixed_names
 from biml.episodes.transforms import primitive_meanings, rename, symbols_used, undo_remapping
 from biml.errors import UsageError, did_you_mean
 from biml.evaluation.api import Model
+from biml.evaluation.consistent_grammars import Symbols, Words
 from biml.evaluation.intervals import RESAMPLES, mean_interval, wilson_interval
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.readings import Readings, find_readings
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH
 from biml.grammar.meta_grammar import COLOURS, WORDS
 from biml.rng import generator
-
-Words = tuple[str, ...]
-Symbols = tuple[str, ...]
 
 GOLD, OTHER, NONE = "gold", "other", "none"
 """What an answer is."""
@@ -99,6 +97,12 @@ class AskedString:
     readings: Readings
     gold: Symbols | None
 
+    @property
+    def scored(self) -> list[Symbols]:
+        """The outputs whose probability a model is asked for: the gold one first."""
+        outputs = [reading.output for reading in self.readings.readings[:MAX_SCORED_READINGS]]
+        return list(dict.fromkeys([self.gold, *outputs])) if self.gold else outputs
+
     def classify(self, response: Symbols) -> str:
         """What an answer in the study set's own names is."""
         if response == self.gold:
@@ -138,11 +142,7 @@ def read_strings(
 
 
 def check_words(study: Sequence[Example], queries: Sequence[Words]) -> None:
-    """Check that study examples have the words of queries.
-
-    Raises:
-        UsageError: words that no study example has; all of them are named.
-    """
+    """Raise a UsageError that names all words of queries that no study example has."""
     known = {word for example in study for word in example.input}
     problems = []
     for words in dict.fromkeys(queries):
@@ -225,11 +225,14 @@ def ask(
     Raises:
         UsageError: the model does not learn from study examples, or has too few names.
     """
-    strings = _answerable(model, study, strings)
+    if (grammar := study.grammar) and hasattr(model.responder, "grammar"):
+        # Not those that have no output under the rules that the model is given.
+        own = set(grammar.symbols)
+        strings = [one for one in strings if own.issuperset(grammar.interpret(one.words))]
     longest = max([len(r.output) for s in strings for r in s.readings.readings], default=0)
     episodes = list(remapped(model, study, strings, n_remappings, seed))
     responses = model.respond(episodes, max_length=max(longest + 1, DEFAULT_MAX_LENGTH))
-    outputs = [_scored_outputs(string) for string in strings]
+    outputs = [string.scored for string in strings]
     scores = not getattr(model.responder, "why_no_log_probs", "")
     scored = []
     for episode in episodes:
@@ -268,23 +271,6 @@ def ask(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _answerable(
-    model: Model, study: Episode, strings: Sequence[AskedString]
-) -> Sequence[AskedString]:
-    """The strings without those that have no output under the rules that a model is given."""
-    if not hasattr(model.responder, "grammar") or study.grammar is None:
-        return strings
-    symbols = set(study.grammar.symbols)
-    grammar = study.grammar
-    return [one for one in strings if symbols.issuperset(grammar.interpret(one.words))]
-
-
-def _scored_outputs(string: AskedString) -> list[Symbols]:
-    """The outputs whose probability is asked for: the gold one first."""
-    outputs = [reading.output for reading in string.readings.readings[:MAX_SCORED_READINGS]]
-    return list(dict.fromkeys([string.gold, *outputs])) if string.gold else outputs
-
-
 def summarise(answers: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Figures of groups of answers, in percent, with 95% intervals over remappings.
 
@@ -293,26 +279,28 @@ def summarise(answers: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     the symbols of the held-out word; `variation`, the answers that differ from the most frequent
     one to their string. A systematic learner has a spread and a variation of zero.
     """
+    keys = [name for name in ("model", "query") if name in answers]
+    grouped = answers.groupby(keys)["response"]
+    most_frequent = grouped.transform(lambda each: each.value_counts().index[0])
     frame = answers.assign(
         readings=100.0 * (answers["answer"] != NONE),
         gold=100.0 * (answers["answer"] == GOLD),
-        variation=100.0 * (answers["response"] != _most_frequent(answers)),
+        variation=100.0 * (answers["response"] != most_frequent),
         probability=100 * answers["p_readings"],
     )
-    rows = []
-    for key, group in frame.groupby(list(by), sort=False):
-        rows.append(
-            {
-                **dict(zip(by, key, strict=True)),
-                "strings": group["query"].nunique(),
-                "n": len(group),
-                **_mean_with_interval(group, "readings"),
-                **_mean_with_interval(group, "gold"),
-                **_mean_with_interval(group, "probability", is_share=False),
-                **_spread_with_interval(group),
-                **_mean_with_interval(group, "variation"),
-            }
-        )
+    rows = [
+        {
+            **dict(zip(by, key, strict=True)),
+            "strings": group["query"].nunique(),
+            "n": len(group),
+            **_mean_with_interval(group, "readings"),
+            **_mean_with_interval(group, "gold"),
+            **_mean_with_interval(group, "probability", is_share=False),
+            **_spread_with_interval(group),
+            **_mean_with_interval(group, "variation"),
+        }
+        for key, group in frame.groupby(list(by), sort=False)
+    ]
     return pd.DataFrame(rows)
 
 
@@ -345,12 +333,6 @@ def _spread_with_interval(group: pd.DataFrame) -> dict[str, float]:
         ends = 2 * spread - np.quantile(np.ptp(drawn, axis=0), [0.975, 0.025])
         low, high = np.clip(ends, 0, 100).tolist()
     return {"spread": spread, "spread_low": low, "spread_high": high}
-
-
-def _most_frequent(answers: pd.DataFrame) -> pd.Series:
-    """The most frequent answer to the string of each row, of each model."""
-    keys = [name for name in ("model", "query") if name in answers]
-    return answers.groupby(keys)["response"].transform(lambda each: each.value_counts().index[0])
 
 
 def answer_counts(answers: pd.DataFrame, string: AskedString) -> list[Mapping[str, object]]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from biml.llm.backend import Backend, Completion, Request, ScoreRequest, Scores
 from biml.llm.log import LOG_PROB, RESPOND, SAMPLE
-from biml.llm.prompts import Prompt
 from biml.llm.responder import LanguageModel
 from biml.progress import no_progress
 
@@ -36,9 +35,6 @@ class DryBackend:
         for number, request in enumerate(requests):
             self._count(LOG_PROB, request)
             yield number, Scores((0.0,) * (len(request.pieces) + 1))
-
-    def count_tokens(self, prompt: Prompt, /) -> int:
-        return self.backend.count_tokens(prompt)
 
     def _count(self, kind: str, request: Request | ScoreRequest) -> None:
         self.first.setdefault(kind, request)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
+from copy import deepcopy
 from dataclasses import dataclass
 from hashlib import blake2b
 from inspect import signature
@@ -246,7 +247,8 @@ class HuggingFaceBackend:
                 width = max(map(len, batch))
                 pad = self.tokenizer.pad_token_id
                 ids = torch.tensor([a + [pad] * (width - len(a)) for a in batch], device=device)
-                cache = _copies(first.past_key_values, len(batch))
+                cache = deepcopy(first.past_key_values)
+                cache.batch_repeat_interleave(len(batch))
                 logits = self.network(ids, **{self._cache_name: cache}, use_cache=True).logits
                 following = logits.float().log_softmax(-1)
                 for row, answer in enumerate(batch):
@@ -260,15 +262,6 @@ class HuggingFaceBackend:
 
 _END = "\n"
 """Stands for the end of a message, which has no text."""
-
-
-def _copies(cache: Any, n: int) -> Any:
-    """The keys and values of a prompt, for `n` answers."""
-    from copy import deepcopy
-
-    copied = deepcopy(cache)
-    copied.batch_repeat_interleave(n)
-    return copied
 
 
 class _GumbelNoise:

@@ -77,7 +77,9 @@ class Record:
     @property
     def whole_answer(self) -> str | None:
         """The answer with its beginning, as `answers.parse_answer` reads it."""
-        return whole_answer(self.prefix, self.answer)
+        if self.prefix and self.answer is not None:
+            return f"{self.prefix} {self.answer}"
+        return self.answer
 
     @property
     def context(self) -> tuple[object, ...]:
@@ -88,11 +90,6 @@ class Record:
 
 _TYPES = get_type_hints(Record)
 _REQUIRED = {one.name for one in fields(Record) if one.default is MISSING}
-
-
-def whole_answer(prefix: str, answer: str | None) -> str | None:
-    """Join an answer to its beginning, which ends with a symbol or a marker."""
-    return f"{prefix} {answer}" if prefix and answer is not None else answer
 
 
 def question_key(

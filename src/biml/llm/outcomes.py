@@ -57,7 +57,9 @@ def judge(record: Record) -> Record:
         response=" ".join(answer.response),
         original_response=" ".join(names.get(symbol, symbol) for symbol in answer.response),
         error=answer.error,
-        correct=None if record.target is None else answer.response == tuple(record.target.split()),
+        correct=None
+        if record.target is None
+        else not answer.error and answer.response == tuple(record.target.split()),
     )
 
 

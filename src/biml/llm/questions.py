@@ -1,10 +1,10 @@
 """Questions to a language model about the queries of episodes, and their records."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from biml.episodes.episode import EXAMPLE_SEP, PAIR_SEP, Episode, Example
+from biml.episodes.episode import EXAMPLE_SEP, Episode, Example
 from biml.episodes.episode_type import FEW_SHOT
 from biml.episodes.registry import EPISODE_TYPES
 from biml.episodes.transforms import original_words, undo_remapping
@@ -12,8 +12,8 @@ from biml.errors import BimlError
 from biml.evaluation.responder import Response
 from biml.evaluation.symbolic import episode_grammar
 from biml.grammar import GOLD
-from biml.llm.answers import Answer
-from biml.llm.log import REASON, Record
+from biml.llm.log import LOG_PROB, Record
+from biml.llm.outcomes import judge
 from biml.llm.prompts import Prompt, PromptTemplate
 from biml.rng import derive_seed
 
@@ -55,16 +55,16 @@ class Question:
         template: PromptTemplate,
         task: str,
         symbols: Sequence[str],
-        answer: Answer,
+        **found: Any,
     ) -> Record:
-        """The record of this question with a parsed answer; its text and cost are to be added."""
+        """The record of this question with the answer and cost that were found, judged."""
         episode, query = self.episode, self.query
         right = right_response(task, episode, query)
 
         def original(response: Sequence[str]) -> str:
             return " ".join(undo_remapping(episode, response))
 
-        return Record(
+        record = Record(
             key=key,
             model=model,
             template=template.name,
@@ -75,10 +75,10 @@ class Question:
             episode=episode.name,
             item=query.item,
             sample=self.sample,
-            study=_joined((e.input, e.output) for e in episode.study),
+            study=f" {EXAMPLE_SEP} ".join(e.text for e in episode.study),
             query=" ".join(query.input),
-            original_study=_joined(
-                (original_words(episode, e.input), undo_remapping(episode, e.output))
+            original_study=f" {EXAMPLE_SEP} ".join(
+                Example(original_words(episode, e.input), undo_remapping(episode, e.output)).text
                 for e in episode.study
             ),
             original_query=" ".join(original_words(episode, query.input)),
@@ -89,16 +89,14 @@ class Question:
             marker=template.marker,
             prompt=self.prompt.text,
             prefix=self.prefix,
-            answer="",
-            response=" ".join(answer.response),
-            original_response=original(answer.response),
+            response=" ".join(self.given),
+            original_response=original(self.given),
             target=None if right is None else " ".join(right),
             original_target=None if right is None else original(right),
-            correct=None
-            if right is None or self.kind == REASON
-            else not answer.error and answer.response == right,
-            error=answer.error,
+            correct=self.given == right if right is not None and self.kind == LOG_PROB else None,
+            **found,
         )
+        return judge(record)
 
 
 def right_response(task: str, episode: Episode, query: Example) -> Response | None:
@@ -112,7 +110,3 @@ def right_response(task: str, episode: Episode, query: Example) -> Response | No
         return episode_grammar(episode, GOLD).interpret(query.input)
     except BimlError:
         return None
-
-
-def _joined(pairs: Iterable[tuple[Sequence[str], Sequence[str]]]) -> str:
-    return f" {EXAMPLE_SEP} ".join(f"{' '.join(i)} {PAIR_SEP} {' '.join(o)}" for i, o in pairs)

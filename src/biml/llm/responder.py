@@ -12,7 +12,7 @@ from biml.episodes.episode import Episode, Example
 from biml.errors import BimlError, UsageError
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Response, check_lapse
 from biml.grammar.meta_grammar import COLOURS
-from biml.llm.answers import MAX_ANSWER_CHARACTERS, NO_ANSWER, Answer, parse_answer
+from biml.llm.answers import MAX_ANSWER_CHARACTERS, NO_ANSWER
 from biml.llm.backend import Backend, Completion, Request, ScoreRequest, Scores
 from biml.llm.log import (
     KINDS,
@@ -23,7 +23,6 @@ from biml.llm.log import (
     AnswerLog,
     Record,
     question_key,
-    whole_answer,
 )
 from biml.llm.possible import normalised_log_probs, possible_responses
 from biml.llm.prompts import PromptTemplate
@@ -84,7 +83,7 @@ class LanguageModel:
             for episode in episodes
             for query in episode.queries
         ]
-        return _by_episode(episodes, [answer.response for answer in self._answers(questions)])
+        return _by_episode(episodes, self._responses(questions))
 
     def sample(
         self,
@@ -177,40 +176,28 @@ class LanguageModel:
             for record in self._ask(questions)
         ]
 
-    def _answers(self, questions: Sequence[Question]) -> list[Answer]:
-        return [
-            self._parse(question, record.whole_answer)
-            for question, record in zip(questions, self._ask(questions), strict=True)
-        ]
-
-    def _parse(self, question: Question, text: str | None) -> Answer:
-        return parse_answer(
-            text,
-            self._episode_symbols(question.episode),
-            pool=question.episode.pool,
-            max_length=question.max_length,
-            marker=self.template.marker,
-        )
+    def _responses(self, questions: Sequence[Question]) -> list[Response]:
+        return [tuple(record.response.split()) for record in self._ask(questions)]
 
     def _with_lapses(self, questions: Sequence[Question], p_lapse: float) -> list[Response]:
         """Sample; after a lapse the model continues from the symbols given so far.
 
         Answers that are no sequence of symbols have no lapses.
         """
-        responses = [answer.response for answer in self._answers(questions)]
+        responses = self._responses(questions)
         if not p_lapse:
             return responses
         waiting = {i: (question, 0) for i, question in enumerate(questions)}
         rngs = [generator(q.seed or 0, "lapses", q.prompt.text, q.sample) for q in questions]
         while waiting:
             given = list(waiting.items())
-            answers = self._answers([question for _, (question, _) in given])
+            records = self._ask([question for _, (question, _) in given])
             waiting = {}
-            for (i, (question, start)), (response, error) in zip(given, answers, strict=True):
+            for (i, (question, start)), record in zip(given, records, strict=True):
                 choices = question.episode.pool or self.symbols
-                responses[i] = response
+                responses[i] = response = tuple(record.response.split())
                 ends = min(len(response) + 1, question.max_length)
-                ends = 0 if NO_SYMBOL in response or error == NO_ANSWER else ends
+                ends = 0 if NO_SYMBOL in response or record.error == NO_ANSWER else ends
                 lapses = (at for at in range(start, ends) if rngs[i].random() < p_lapse)
                 if (at := next(lapses, None)) is None:
                     continue
@@ -248,8 +235,9 @@ class LanguageModel:
             kind = next(iter(new.values())).kind
             answers = self._put(kind, list(new.values()))
             try:
-                for done, (key, *answer) in enumerate(self._named(list(new), answers), 1):
-                    record = self._record_of(key, new[key], *answer)
+                named = enumerate(self._named(list(new), answers), 1)
+                for done, (key, completion, log_probs) in named:
+                    record = self._record_of(key, new[key], completion, log_probs)
                     self.log.add([record])
                     if record.answer is None and done == min(len(new), _MOST_UNANSWERED):
                         self._check_answered()
@@ -267,9 +255,9 @@ class LanguageModel:
             kept = self.log.find(key)
             assert kept is not None
             if key not in new or question is not new[key]:
-                known = Completion(kept.answer)
-                again = self._record_of(key, question, known, kept.log_probs)
-                self.log.add([replace(again, cached=True)])
+                again = self._record_of(key, question, Completion(kept.answer), kept.log_probs)
+                kept = replace(again, cached=True)
+                self.log.add([kept])
             records.append(kept)
         return records
 
@@ -283,28 +271,19 @@ class LanguageModel:
                 "server that does not hold its answers back"
             )
 
-    def _record_of(self, key: str, question: Question, *found: Any) -> Record:
+    def _record_of(
+        self, key: str, question: Question, completion: Completion, log_probs: list[float] | None
+    ) -> Record:
         """The record of an answer, or of the scores of a given one."""
-        completion, log_probs = found
-        text = completion.text
-        if question.kind == LOG_PROB:
-            text, answer = "".join(self._pieces(question.given)), Answer(question.given, "")
-        elif question.kind == REASON:
-            answer = Answer((), "")
-        else:
-            answer = self._parse(question, whole_answer(question.prefix, text))
-        record = question.record(
+        given = "".join(self._pieces(question.given))
+        return question.record(
             key=key,
             model=self.backend.model,
             settings=self._settings(question.kind, question.seed),
             template=self.template,
             task=self.task,
             symbols=self._episode_symbols(question.episode),
-            answer=answer,
-        )
-        return replace(
-            record,
-            answer=text,
+            answer=given if question.kind == LOG_PROB else completion.text,
             log_probs=log_probs,
             tokens_in=completion.tokens_in,
             tokens_out=completion.tokens_out,

@@ -71,11 +71,11 @@ class ResultCache:
                 write_table(_CACHED_TABLES[name], frame, folder / f"{name}.csv")
             (folder / MANIFEST).write_text("\n".join(tables), "utf-8")
 
-    def prune(self, days: float = MAX_AGE_DAYS) -> None:
-        """Remove entries that were neither saved nor loaded for so many days."""
+    def prune(self) -> None:
+        """Remove entries that were neither saved nor loaded for `MAX_AGE_DAYS`."""
         with suppress(OSError):
             for folder in list(self.folder.iterdir()):
-                if time.time() - folder.stat().st_mtime > days * 24 * 3600:
+                if time.time() - folder.stat().st_mtime > MAX_AGE_DAYS * 24 * 3600:
                     # Moved away first, so that an interruption leaves no half of an entry.
                     with TemporaryDirectory(
                         dir=self.folder, prefix=".", ignore_cleanup_errors=True

@@ -41,12 +41,13 @@ from biml.evaluation.likelihood import (
     fit_lapse,
     lapse_interval,
     likelihood,
+    score_candidates,
     score_responses,
     token_scores,
     with_standard_error,
 )
 from biml.evaluation.network import NetworkResponder, teacher_forced_exact_match
-from biml.evaluation.responder import Responder, fit_candidates
+from biml.evaluation.responder import Responder, Response
 from biml.reproduce.experiments import (
     REGISTERED,
     MeasurementContext,
@@ -108,63 +109,32 @@ class Measurement:
         return ineligible(self.presents, model, samples=samples) if self.presents else ""
 
 
-MEASUREMENTS: dict[str, Measurement] = {}
+def scored_responses(task: str, amount: str, context: MeasurementContext) -> Tables:
+    """Likelihood of people's responses: to the probes over the allowed outputs.
 
-
-def _measures(name: str, version: int, task: str, amount: str, cost: float) -> Any:
-    """Register a function as a measurement of a human task."""
-
-    def register(run: Callable[[MeasurementContext], Tables]) -> Any:
-        summary = f"{name.rpartition('_')[2]}, {task.replace('_', '-')}"
-        MEASUREMENTS[name] = Measurement(name, summary, version, run, task, amount, cost, task)
-        return run
-
-    return register
-
-
-@_measures("few_shot_likelihood", 6, FEW_SHOT, "few_shot_repeats", cost=13)
-def few_shot_likelihood(context: MeasurementContext) -> Tables:
-    """Likelihood of people's few-shot responses."""
-    symbols = task_symbols(context, FEW_SHOT)
-    evaluation = _evaluation_set(context, FEW_SHOT, original_names=bool(symbols))
-    # Remapping changes nothing for a symbolic model of this task.
-    repeats = 1 if context.model.symbolic else context.workload.few_shot_repeats
-    responder = context.model.responder(symbols, _task_type(context, FEW_SHOT))
-    scored = score_responses(responder, evaluation, repeats=repeats)
-    others = [] if evaluation.is_imported else fit_candidates(responder, FEW_SHOT)
-    several = others if len(others) > 1 else []
-    candidates = [score_responses(one, evaluation, repeats=repeats) for one in several]
-    within_sample = _within_sample(context, FITTED in context.model.uses(FEW_SHOT), evaluation)
-    return _likelihood_tables(context, FEW_SHOT, {"": scored}, within_sample, candidates)
-
-
-@_measures("open_ended_likelihood", 7, OPEN_ENDED, "open_ended_repeats", cost=70)
-def open_ended_likelihood(context: MeasurementContext) -> Tables:
-    """Likelihood of each response set, by the model whose training held its participant out."""
+    In the open-ended task each response set is scored by the model whose training held its
+    participant out.
+    """
+    model, repeats = context.model, getattr(context.workload, amount)
+    symbols = () if task == PROBES else task_symbols(context, task)
+    if task == FEW_SHOT and model.symbolic:
+        repeats = 1  # as remapping changes nothing
+    by_fold = [(0, partial(model.responder, symbols, _task_type(context, task)))]
     scored_by_fold: dict[str, list[ScoredResponse]] = {}
-    symbols = task_symbols(context, OPEN_ENDED)
-    for fold, responder in _responders_by_fold(context, symbols):
-        evaluation = _evaluation_set(context, OPEN_ENDED, fold=fold, original_names=bool(symbols))
-        scored_by_fold[str(fold or "")] = score_responses(
-            responder(), evaluation, repeats=context.workload.open_ended_repeats
-        )
-    fitted = "" in scored_by_fold and TRAINED in context.model.uses(OPEN_ENDED)
-    within_sample = _within_sample(context, fitted, evaluation)
-    return _likelihood_tables(context, OPEN_ENDED, scored_by_fold, within_sample)
-
-
-@_measures("probe_likelihood", 6, PROBES, "few_shot_repeats", cost=10)
-def probe_likelihood(context: MeasurementContext) -> Tables:
-    """Likelihood of people's responses to the probe trials, over the allowed outputs."""
-    evaluation = _evaluation_set(context, PROBES)
-    scored = score_responses(
-        context.model.responder(task=_task_type(context, PROBES)),
-        evaluation,
-        repeats=context.workload.few_shot_repeats,
-    )
-    fitted = TRAINED in context.model.uses(PROBES)
-    within_sample = _within_sample(context, fitted, evaluation)
-    return _likelihood_tables(context, PROBES, {"": scored}, within_sample)
+    for fold, load in _responders_by_fold(context, symbols) if task == OPEN_ENDED else by_fold:
+        evaluation = _evaluation_set(context, task, fold=fold, original_names=bool(symbols))
+        responder = load()
+        scored = score_responses(responder, evaluation, repeats=repeats)
+        scored_by_fold[str(fold or "")] = scored
+    fitted = (FITTED if task == FEW_SHOT else TRAINED) in model.uses(task) and "" in scored_by_fold
+    # Unknown for a language model, which may have seen everything, and for a custom experiment,
+    # whose people may be those of the training.
+    unknown = model.language or (fitted and evaluation.is_imported)
+    candidates: Sequence[Sequence[ScoredResponse]] = ()
+    if task == FEW_SHOT:
+        candidates = score_candidates(scored, responder, evaluation, task)
+    within_sample = None if unknown else fitted
+    return _likelihood_tables(context, task, scored_by_fold, within_sample, candidates)
 
 
 def _evaluation_set(
@@ -179,17 +149,6 @@ def _evaluation_set(
 def _task_type(context: MeasurementContext, task: str) -> str:
     """The episode type that presents a task to the model."""
     return context.model.evaluation_type(task)
-
-
-def _within_sample(
-    context: MeasurementContext, fitted_to_task: bool, evaluation: EvaluationSet
-) -> bool | None:
-    """None (unknown) for a language model, which may have seen everything.
-
-    So it is for a custom experiment: its people may be those of the training.
-    """
-    unknown = context.model.language or (fitted_to_task and evaluation.is_imported)
-    return None if unknown else fitted_to_task
 
 
 def _responders_by_fold(
@@ -215,7 +174,7 @@ def _likelihood_tables(
     context: MeasurementContext,
     task: str,
     scored_by_fold: dict[str, list[ScoredResponse]],
-    within_sample: bool | None = False,
+    within_sample: bool | None,
     candidates: Sequence[Sequence[ScoredResponse]] = (),
 ) -> Tables:
     """Likelihoods of all folds at the one lapse rate that is best for their sum.
@@ -277,18 +236,14 @@ def exact_match_accuracy(
     episodes = replace(evaluation, episodes=evaluation.episodes[::step]).repeat(0)
     responder = context.model.responder(task=kind)
     most = max_response_length(episodes)
+    responses: Sequence[Sequence[Response | bool]]
     if isinstance(responder, NetworkResponder):
-        exact = teacher_forced_exact_match(responder.network, episodes, most)
+        responses = teacher_forced_exact_match(responder.network, episodes, most)
     else:
-        exact = [
-            [response == query.output for response, query in zip(of_one, e.queries, strict=True)]
-            for of_one, e in zip(
-                responder.respond(episodes, max_length=most), episodes, strict=True
-            )
-        ]
+        responses = responder.respond(episodes, max_length=most)
     rows = []
     for kind in ("novel", "study"):
-        rate = accuracy(episodes, exact, in_study=kind == "study")
+        rate = accuracy(episodes, responses, in_study=kind == "study")
         if rate is not None:
             about = {"model": context.model.name, "task": task, "kind": kind}
             low, high = rate.interval
@@ -315,14 +270,6 @@ def sampled_responses(task: str, amount: str, context: MeasurementContext) -> Ta
     else:
         table = sample_few_shot(responder, context.data, samples_per_response=n, **options)
     return {"responses": table}
-
-
-for _name, _task, _amount, _cost in (
-    ("few_shot_samples", FEW_SHOT, "few_shot_samples", 10),
-    ("open_ended_samples", OPEN_ENDED, "response_sets", 2),
-    ("probe_samples", PROBES, "probe_samples", 3),
-):
-    _measures(_name, 3, _task, _amount, _cost)(partial(sampled_responses, _task, _amount))
 
 
 def registered_results(context: MeasurementContext) -> Tables:
@@ -364,23 +311,40 @@ def merge_tables(parts: Iterable[Tables]) -> Tables:
     return {name: concat(frames) for name, frames in by_name.items()}
 
 
-MEASUREMENTS[REGISTERED] = Measurement(
-    *(REGISTERED, "registered episode types", 2, registered_results, "", "episodes", 5),
-    data=(REGISTERED,),
-)
+def _of_people(name: str, version: int, task: str, amount: str, cost: float) -> Measurement:
+    """Likelihood of people's responses to a task, or samples of it."""
+    kind = name.rpartition("_")[2]
+    measure = {"likelihood": scored_responses, "samples": sampled_responses}[kind]
+    run, summary = partial(measure, task, amount), f"{kind}, {task.replace('_', '-')}"
+    return Measurement(name, summary, version, run, task, amount, cost, task)
 
-MEASUREMENTS[SYSTEMATICITY] = Measurement(
-    *(SYSTEMATICITY, "answers to strings", 2, answers_to_suite, FEW_SHOT, "remappings", 20),
-    data=(),
-    needs_study=True,
-)
 
-for _name, _summary, _type, _cost, _task, _data in (
-    ("gold", "greedy responses, gold", FEW_SHOT_GOLD, 2, FEW_SHOT, ("data_human",)),
-    ("validation", "greedy responses, validation", VALIDATION, 4, "", ("data_algebraic/val",)),
-    ("novel_rules", "greedy responses, held-out rules", NOVEL_RULES, 3, "", ()),
-):
-    _run = partial(exact_match_accuracy, _type)
-    MEASUREMENTS[_name] = Measurement(
-        _name, _summary, 5, _run, _type, "episodes", _cost, _task, _data
+def _greedy(name: str, what: str, kind: str, cost: float, **details: Any) -> Measurement:
+    run, summary = partial(exact_match_accuracy, kind), f"greedy responses, {what}"
+    return Measurement(name, summary, 5, run, kind, "episodes", cost, **details)
+
+
+MEASUREMENTS = {
+    row.name: row
+    for row in (
+        _of_people("few_shot_likelihood", 6, FEW_SHOT, "few_shot_repeats", 13),
+        _of_people("open_ended_likelihood", 7, OPEN_ENDED, "open_ended_repeats", 70),
+        _of_people("probe_likelihood", 6, PROBES, "few_shot_repeats", 10),
+        _of_people("few_shot_samples", 3, FEW_SHOT, "few_shot_samples", 10),
+        _of_people("open_ended_samples", 3, OPEN_ENDED, "response_sets", 2),
+        _of_people("probe_samples", 3, PROBES, "probe_samples", 3),
+        Measurement(
+            *(REGISTERED, "registered episode types", 2, registered_results, "", "episodes", 5),
+            data=(REGISTERED,),
+        ),
+        Measurement(
+            *(SYSTEMATICITY, "answers to strings", 2, answers_to_suite, FEW_SHOT, "remappings", 20),
+            data=(),
+            needs_study=True,
+        ),
+        _greedy("gold", "gold", FEW_SHOT_GOLD, cost=2, task=FEW_SHOT),
+        _greedy("validation", "validation", VALIDATION, cost=4, data=("data_algebraic/val",)),
+        _greedy("novel_rules", "held-out rules", NOVEL_RULES, cost=3, data=()),
     )
+}
+"""By name; `benchmarks` adds those of SCAN and COGS."""

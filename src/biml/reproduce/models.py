@@ -21,7 +21,6 @@ from biml.errors import UsageError
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.registry import SYMBOLIC, is_language_model, symbolic_model
 from biml.evaluation.responder import Responder
-from biml.llm.responder import LanguageModel
 from biml.networks.checkpoint import load_model
 from biml.networks.registry import architecture_name
 from biml.paths import (
@@ -37,7 +36,6 @@ from biml.paths import (
     resolve_model,
     strip_suffix,
 )
-from biml.progress import Progress
 from biml.reproduce.language import LANGUAGE_MODEL, LanguageModelSource
 from biml.vocabulary import Vocabulary
 
@@ -185,15 +183,9 @@ class EvaluatedModel:
             return ""
         return f"is tested on {self.benchmark}, of which there are no files; {FETCH_HINTS[folder]}"
 
-    def reporting(self, progress: Progress) -> "EvaluatedModel":
-        """The model itself; a language model reports the progress of its questions."""
-        language = self.language and replace(self.language, progress=progress)
-        return replace(self, language=language)
-
-    def answered_by(self, model: LanguageModel) -> "EvaluatedModel":
-        """The model itself; `model` answers for a language model."""
-        language = self.language and replace(self.language, opened=model)
-        return replace(self, language=language)
+    def with_language(self, **changes: Any) -> "EvaluatedModel":
+        """The model itself; a language model with changes of its `LanguageModelSource`."""
+        return replace(self, language=self.language and replace(self.language, **changes))
 
     def responder(self, symbols: tuple[str, ...] = (), task: str = "") -> Responder:
         """Load the model, or build the symbolic one, with other symbols than the published.

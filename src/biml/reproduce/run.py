@@ -117,7 +117,8 @@ def reproduce(
     check_output_folder(out, FIGURE_FILES)
     if needs_human_data(spec.experiments):
         spec.data.require("data_human")
-    spec = replace(spec, models=tuple(model.reporting(progress) for model in spec.models))
+    models = tuple(model.with_language(progress=progress) for model in spec.models)
+    spec = replace(spec, models=models)
     _announce(spec, progress)
     cache = cache or ResultCache(user_cache_folder() / "reproduce")
     jobs, exclusions = plan_jobs(spec)
@@ -388,7 +389,7 @@ def _state_cost(jobs: Sequence[Job], progress: Progress) -> None:
 
         def run(dry: LanguageModel, contexts: Any = contexts) -> None:
             for name, context in contexts:
-                model = context.model.answered_by(dry)
+                model = context.model.with_language(opened=dry)
                 MEASUREMENTS[name].run(replace(context, model=model))
 
         if model.language:

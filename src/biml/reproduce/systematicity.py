@@ -40,10 +40,9 @@ def suite_statistics(tables: Tables) -> Iterator[pd.DataFrame]:
         return
     rows = tables[SYSTEMATICITY].assign(experiment=SYSTEMATICITY, task="", unit="remappings")
     for name, about in _STATISTICS.items():
-        part = rows.assign(
+        yield rows.assign(
             statistic=rows["kind"] + ": " + about,
             reproduced=rows[name],
             low=rows.get(f"{name}_low", np.nan),
             high=rows.get(f"{name}_high", np.nan),
         )
-        yield part.iloc[pd.factorize(part["statistic"])[0].argsort(kind="stable")]

@@ -135,7 +135,8 @@ def _statistics(tables: Tables, spec: ReproductionSpec, other_validation: bool) 
             low, high = part["reproduced"] - margin, part["reproduced"] + margin
             part = part.assign(low=low, high=high)
         used = [", ".join(uses(*row)) for row in zip(part["model"], part["task"], strict=True)]
-        part = part.assign(uses=used)
+        by_statistic = pd.factorize(part["statistic"])[0].argsort(kind="stable")
+        part = part.assign(uses=used).iloc[by_statistic]
         parts.append(part.reindex(columns=list(TABLES["statistics"].columns)))
     return concat([part for part in parts if len(part)]) if any(map(len, parts)) else statistics
 
@@ -145,13 +146,11 @@ def _measure_statistics(tables: Tables) -> Iterator[pd.DataFrame]:
     if "measures" in tables:
         rows = tables["measures"]
         groups = rows["group"].where(rows["group"] == "", ": " + rows["group"])
-        rows = rows.assign(
+        yield rows.assign(
             experiment=rows["task"].str.replace("_", "-"),
             statistic=rows["label"] + groups,
             reproduced=rows["value"],
         )
-        rows = rows.iloc[pd.factorize(rows["statistic"])[0].argsort(kind="stable")]
-        yield rows
 
 
 def _type_statistics(tables: Tables) -> Iterator[pd.DataFrame]:
@@ -172,7 +171,6 @@ def _type_statistics(tables: Tables) -> Iterator[pd.DataFrame]:
             rows["statistic"] = rows["task"] + ": greedy, " + rows["kind"] + " queries (%)"
             rows["standard_error"] = rows["sd"] / rows["n"] ** 0.5
             rows["unit"] = EPISODES
-        rows = rows.iloc[pd.factorize(rows["statistic"])[0].argsort(kind="stable")]
         yield rows
 
 
