@@ -144,11 +144,12 @@ def test_a_model_without_the_words_of_a_vocabulary_is_rejected(tmp_path: Path) -
     path = tmp_path / "net.pt"
     checkpoint.save_checkpoint(path, checkpoint.checkpoint_of(small_network(), "algebraic"))
     part = Vocabulary.from_words_and_symbols(WORDS[:3], COLOURS[:2])
+    vocabulary = load_model(path).network.vocabulary
     for contained in (PUBLISHED, part):
-        assert load_model(path, vocabulary=contained).episode_type == "algebraic"
+        vocabulary.require(contained, str(path))
     other = Vocabulary.from_words_and_symbols(["dax", "thrice"], ["RED", "1"])
     with pytest.raises(UsageError, match=r"net\.pt.*lacks 1 thrice"):
-        load_model(path, vocabulary=other)
+        vocabulary.require(other, str(path))
 
 
 def test_parameter_names_of_version_1_checkpoints_are_translated() -> None:

@@ -71,7 +71,7 @@ def test_positions_beyond_the_configured_ones_share_the_last() -> None:
 def test_the_number_of_positions_is_kept_in_a_checkpoint(tmp_path: Path) -> None:
     network = build_network("staged", SIZES | {"max_positions": 300}, VOCABULARY)
     checkpoint.save_checkpoint(tmp_path / "n.pt", checkpoint.checkpoint_of(network, "algebraic"))
-    loaded = checkpoint.load_model(tmp_path / "n.pt", vocabulary=VOCABULARY).network
+    loaded = checkpoint.load_model(tmp_path / "n.pt").network
     assert loaded.config == network.config
     assert loaded.get_parameter("position_embedding").shape == (602, 16)
 

@@ -292,6 +292,12 @@ def harmless(cell: Any) -> Any:
     return cell
 
 
+def markdown_row(*cells: str) -> str:
+    """A row of a table in Markdown."""
+    texts = [" ".join(cell.split()).replace("|", "\\|") for cell in cells]
+    return f"| {' | '.join(texts)} |"
+
+
 _KIND_NAMES = {str: "a text", int: "a whole number", bool: "true or false", list: "a list"}
 
 

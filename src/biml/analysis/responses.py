@@ -124,9 +124,8 @@ def responses_from_episodes(
 
 def trial_columns(episode: Episode) -> dict[str, object]:
     """Study examples and allowed outputs of a trial, as columns of a table."""
-    pairs = (f"{' '.join(e.input)} {PAIR_SEP} {' '.join(e.output)}" for e in episode.study)
     return {
-        "study": f" {EXAMPLE_SEP} ".join(pairs),
+        "study": f" {EXAMPLE_SEP} ".join(e.text for e in episode.study),
         "allowed_outputs": " ".join(episode.pool or ()),
     }
 

@@ -22,6 +22,14 @@ class Example(NamedTuple):
     item: str = ""  #: of a human response: the name of its query or trial
     participant: str = ""  #: of a human response: who gave it, where known
 
+    @property
+    def text(self) -> str:
+        """
+        >>> Example(("dax", "fep"), ("RED", "RED", "RED")).text
+        'dax fep -> RED RED RED'
+        """
+        return f"{' '.join(self.input)} {PAIR_SEP} {' '.join(self.output)}"
+
 
 @dataclass(frozen=True, slots=True)
 class Remapping:

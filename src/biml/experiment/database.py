@@ -68,12 +68,7 @@ ANSWERS = sql.Table(
 def connect(database: str, *, create: bool) -> tuple[sql.Engine, str]:
     """Return connections to a database, and its name in messages, without the password.
 
-    Args:
-        database: a file (SQLite), or an address that begins with `postgresql://`.
-        create: whether a file may be new.
-
-    Raises:
-        UsageError: there is no such file or folder, or the address is of another kind.
+    `create` says whether a file may be new.
     """
     if "://" not in database:
         return _connect_sqlite(Path(database), create=create), database
@@ -126,12 +121,7 @@ def _connect_sqlite(path: Path, *, create: bool) -> sql.Engine:
 
 
 def prepare(connection: sql.Connection, name: str, design: Design | None) -> dict[str, str]:
-    """Create or migrate the tables, check whose database it is and return its facts.
-
-    Raises:
-        UsageError: the database belongs to another experiment or a later version of biml, or is no
-            database of an experiment.
-    """
+    """Create or migrate the tables, check whose database it is and return its facts."""
     tables = sql.inspect(connection).get_table_names()
     if FACTS.name not in tables:
         if tables or design is None:

@@ -163,16 +163,12 @@ class Design:
     conditions: tuple[Condition, ...] = ()
     parameters: tuple[str, ...] = ()
 
-    def condition(self, name: str) -> Condition:
-        """The condition of a name; a UsageError lists them."""
-        for condition in self.conditions:
-            if condition.name == name:
-                return condition
-        raise unknown_name("condition", name, [condition.name for condition in self.conditions])
-
     def of_condition(self, name: str | None) -> "Design":
-        """The design with what participants of a condition see."""
-        include = self.condition(name).include if name is not None else ()
+        """The design with what participants of a condition see; a UsageError if there is none."""
+        includes = {condition.name: condition.include for condition in self.conditions}
+        if name is not None and name not in includes:
+            raise unknown_name("condition", name, includes)
+        include = includes[name] if name is not None else ()
         if not include:
             return self
         by_name = {stage.name: stage for stage in self.stages}

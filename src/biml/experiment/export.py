@@ -9,13 +9,11 @@ from typing import Any
 
 from biml.episodes.episode import Episode, Example
 from biml.episodes.text_format import format_episode
+from biml.episodes.transcripts import Trial, transcript
 from biml.experiment.design_types import FEW_SHOT, OPEN_ENDED, PROBES, Design
 from biml.experiment.records import Record, read_records, responses_of, utc
 from biml.experiment.store import Store
-from biml.experiment.transcript import session_transcript
-from biml.io import atomic_directory, check_replaceable, harmless
-
-EXCLUSIONS = ("apply", "mark")
+from biml.io import atomic_directory, check_replaceable, harmless, markdown_row
 
 RESPONSE_COLUMNS = {
     "participant": "a random name; begins with `simulated-` if a model gave the responses",
@@ -88,12 +86,14 @@ def export(
     columns = [*RESPONSE_COLUMNS, *(EXCLUDED if exclusions == "mark" else ())]
     trials = list(_trials(records))
     people = [_participant(record) for record in records]
+    first = ["participant", *design.parameters]
+    identifiers = [{**one.participant.parameters, "participant": one.id} for one in records]
     texts = {
         "responses.csv": _csv(columns, responses),
-        "trials.csv": _csv(TRIAL_COLUMNS, map(_in_csv, trials), safe=True),
+        "trials.csv": _csv(TRIAL_COLUMNS, trials, safe=True),
         "trials.jsonl": _json_lines(trials),
         "participants.csv": _csv(_columns(PARTICIPANT_COLUMNS, people), people, safe=True),
-        "identifiers.csv": _csv(*_identifiers(design, records), safe=True),
+        "identifiers.csv": _csv(_columns(first, identifiers), identifiers, safe=True),
         "psych101.jsonl": _json_lines(session_transcript(record) for record in records),
         "codebook.md": _codebook(design, columns, people),
         "design.toml": design.text,
@@ -137,7 +137,7 @@ def _responses(records: Iterable[Record], *, mark: bool) -> Iterator[dict[str, A
 def _trials(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
     """Rows of `TRIAL_COLUMNS`; a sheet has one for each query."""
     for record in records:
-        for step, answer in record.steps():
+        for step, answer in zip(record.session.history, record.answers, strict=True):
             screen = step.screen
             given = {k: v for k, v in step.payload.items() if k in ("answers", "consent")}
             common = {
@@ -175,6 +175,46 @@ def _trials(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
                 yield {name: (common | row).get(name) for name in TRIAL_COLUMNS}
 
 
+def session_transcript(record: Record) -> dict[str, Any]:
+    """The line of a participant; practice, quiz and questions are left out.
+
+    The words and colours of the text are those on the participant's screen.
+    """
+    design = record.session.design
+    model = f" (simulated: {record.simulated})" if record.simulated else ""
+    return transcript(
+        _transcript_trials(record),
+        instructions=design.instructions,
+        experiment=f"{design.name}{model}",
+        participant=record.id,
+    )
+
+
+def _transcript_trials(record: Record) -> Iterator[Trial]:
+    """Responses to study examples, tests and sheets; an answer is followed by its feedback."""
+    history = record.session.history
+    design = record.session.design
+    restricted = design.task == PROBES
+    for step, after in zip(history, [*history[1:], None], strict=True):
+        screen, feedback = step.screen, ""
+        if after and after.screen.kind == "feedback" and after.screen.feedback:
+            expected = " ".join(after.screen.feedback.expected or ())
+            message = after.screen.feedback.message
+            feedback = f"{message} '{screen.query}' stands for {expected}."
+        for found in responses_of(screen, step.payload):
+            yield Trial(
+                found.query_shown,
+                found.response_shown,
+                study=[(x.words, None if x.covered else x.symbols) for x in screen.study],
+                pool=screen.pool if restricted else (),
+                sheet=screen.queries,
+                item=None if screen.kind == "study" or screen.catch else found.item,
+                feedback=feedback,
+                remapping=screen.remapping,
+                grammar=design.grammar,
+            )
+
+
 def _participant(record: Record) -> dict[str, Any]:
     history = record.session.history
     person = record.participant
@@ -195,14 +235,6 @@ def _participant(record: Record) -> dict[str, Any]:
         "design_digest": person.design_digest,
     }
     return facts | {f"answer_{name}": reply for name, reply in record.replies.items()}
-
-
-def _identifiers(
-    design: Design, records: Sequence[Record]
-) -> tuple[list[str], list[dict[str, Any]]]:
-    """Columns and rows of the values that the address brought along."""
-    rows = [{**record.participant.parameters, "participant": record.id} for record in records]
-    return _columns(["participant", *design.parameters], rows), rows
 
 
 def _columns(first: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -236,28 +268,24 @@ def _placeholders(
     return tuple(map(Example, queries, outputs))
 
 
-def _in_csv(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with JSON in place of objects."""
-    return {
-        name: json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
-        for name, value in row.items()
-    }
-
-
 def _csv(columns: Iterable[str], rows: Iterable[Mapping[str, Any]], *, safe: bool = False) -> str:
-    """A table as CSV; with `safe` no spreadsheet takes a cell for a formula."""
+    """A table as CSV, objects as JSON; with `safe` no spreadsheet takes a cell for a formula."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     names = list(columns)
-    writer.writerow(map(harmless, names) if safe else names)
-    for row in rows:
-        cells = [row.get(name) for name in names]
-        writer.writerow(map(harmless, cells) if safe else cells)
+    table: list[list[Any]] = [names, *([row.get(name) for name in names] for row in rows)]
+    for cells in table:
+        texts = [_json(cell) if isinstance(cell, dict) else cell for cell in cells]
+        writer.writerow(map(harmless, texts) if safe else texts)
     return out.getvalue()
 
 
 def _json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
-    return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+    return "".join(f"{_json(row)}\n" for row in rows)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _codebook(design: Design, columns: Iterable[str], people: Iterable[Mapping[str, Any]]) -> str:
@@ -308,10 +336,6 @@ def _codebook(design: Design, columns: Iterable[str], people: Iterable[Mapping[s
     lines = [f"# {design.title}", "", f"Experiment `{design.name}`, file digest `{design.digest}`."]
     for title, (text, described) in sections.items():
         lines += ["", f"## {title}", "", text, "", "| column | meaning |", "| --- | --- |"]
-        lines += [f"| `{_cell(name)}` | {_cell(meaning)} |" for name, meaning in described.items()]
+        lines += [markdown_row(f"`{name}`", meaning) for name, meaning in described.items()]
     lines += ["", f"`design.toml` is the file of the experiment, and `{study}` its study examples."]
     return "\n".join(lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from biml.episodes.episode import PAIR_SEP, Episode, Example
+from biml.episodes.episode import Episode
 from biml.episodes.packed import read_episodes
 from biml.episodes.text_format import read_episode
 from biml.errors import FormatError, UsageError
@@ -57,14 +57,15 @@ def _text_of_study(source: Path) -> str:
 
 def _few_shot(episode: Episode) -> str:
     (episode,) = with_target_grammars([episode])
-    study = [_pair(example) for example in episode.study]
+    study = [example.text for example in episode.study]
     several = [" ".join(e.input) for e in episode.study if len(e.input) > 1]
     queries = dict.fromkeys(" ".join(query.input) for query in episode.queries)
     inputs = [example.input for example in (*episode.study, *episode.queries)]
     known = {" ".join(example.input) for example in episode.study}
     text = read_text(built_in_path(FEW_SHOT))
     text = _with_words(text, inputs)
-    text = _with_value(text, "grammar", f'"""\n{_escaped(str(episode.grammar))}\n"""')
+    grammar = str(episode.grammar).replace("\\", "\\\\").replace('"', '\\"')
+    text = _with_value(text, "grammar", f'"""\n{grammar}\n"""')
     text = _with_value(text, "study", _list(study))
     stage = f"""\
 [[stages]]
@@ -93,7 +94,7 @@ def _probes(episodes: Sequence[Episode]) -> str:
         trials.append(f"""\
 [[trials]]
 name = {_quoted(Path(episode.name).stem)}
-study = {_list(map(_pair, episode.study))}
+study = {_list(example.text for example in episode.study)}
 query = {_quoted(" ".join(inputs.pop()))}
 pool = {_list(episode.pool or ())}
 
@@ -121,10 +122,6 @@ def _with_tables(text: str, name: str, tables: str) -> str:
     return re.sub(pattern, lambda _: tables, text, count=1, flags=re.M | re.S)
 
 
-def _pair(example: Example) -> str:
-    return f"{' '.join(example.input)} {PAIR_SEP} {' '.join(example.output)}"
-
-
 def _list(texts: Iterable[str]) -> str:
     lines = "".join(f"    {_quoted(text)},\n" for text in texts)
     return f"[\n{lines}]" if lines else "[]"
@@ -132,7 +129,3 @@ def _list(texts: Iterable[str]) -> str:
 
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)  # a text in TOML too
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')

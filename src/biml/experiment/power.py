@@ -63,12 +63,9 @@ def groups_of(*stores: Store) -> dict[str, Proportions]:
                 if step.screen.kind == "test" and not step.screen.catch and step.screen.target
             ]
             if outcomes and not record.exclusion:
-                names = (
-                    store.name if len(stores) > 1 else "",
-                    record.simulated,
-                    record.session.condition,
-                )
-                groups[" ".join(filter(None, names))].append(float(np.mean(outcomes)))
+                of = store.name if len(stores) > 1 else ""
+                names = filter(None, (of, record.simulated, record.session.condition))
+                groups[" ".join(names)].append(float(np.mean(outcomes)))
         if len(stores) > 1 and len(groups) == n_before:
             raise UsageError(f"{store.name} has no participant with right or wrong responses")
     return {name: np.array(values) for name, values in groups.items()}

@@ -1,6 +1,6 @@
 """The records of an experiment: its participants with their sessions, and who is excluded."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from biml.errors import FormatError
 from biml.experiment.design import DesignFile
 from biml.experiment.design_types import SIMULATED, Design
 from biml.experiment.screens import AnswerError, Screen
-from biml.experiment.session import FINISHED, MISSED_CATCH, Session, Step
+from biml.experiment.session import FINISHED, MISSED_CATCH, Session
 from biml.experiment.store import WITHDRAWN, Answer, Participant, Store
 
 
@@ -51,9 +51,6 @@ class Record:
         """The answers to the questions at the end."""
         steps = [step for step in self.session.history if step.screen.kind == "questions"]
         return {name: v for step in steps for name, v in step.payload["answers"].items()}
-
-    def steps(self) -> Iterator[tuple[Step, Answer]]:
-        yield from zip(self.session.history, self.answers, strict=True)
 
 
 def read_records(store: Store) -> tuple[Design, list[Record]]:

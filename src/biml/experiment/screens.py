@@ -97,6 +97,21 @@ class Screen:
     cycle: int | None = None
     remapping: Remapping = field(default=Remapping({}, {}), repr=False)
 
+    @property
+    def answer_key(self) -> str:
+        """The key of its answer; empty where there is nothing to answer."""
+        return "" if self.kind == "information" and self.consent is None else _KEYS[self.kind]
+
+
+_KEYS: dict[Kind, str] = {
+    "information": "consent",
+    **dict.fromkeys(("practice", "study", "test"), "response"),
+    **dict.fromkeys(("quiz", "questions"), "answers"),
+    "sheet": "responses",
+    **dict.fromkeys(("feedback", "debriefing", "end"), ""),
+}
+"""The key of the answer to each kind of screen."""
+
 
 def check_answer(screen: Screen, payload: Mapping[str, Any]) -> None:
     """Raise an AnswerError unless a payload answers a screen."""
@@ -104,9 +119,8 @@ def check_answer(screen: Screen, payload: Mapping[str, Any]) -> None:
         raise AnswerError("an answer must be an object with keys")
     if screen.kind == "end":
         raise AnswerError("the session has ended; there is nothing to answer")
-    key = _KEYS.get(screen.kind)
-    if screen.kind == "information" and screen.consent is None:
-        key = None
+    key = screen.answer_key
+    if screen.kind == "information" and not key:
         payload = {k: v for k, v in payload.items() if k != "consent"}
     if set(payload) != ({key} if key else set()):
         expected = f"the key {key!r} alone" if key else "no key"
@@ -123,15 +137,6 @@ def check_answer(screen: Screen, payload: Mapping[str, Any]) -> None:
             _check_response(response, screen.pool)
     elif key == "answers":
         _check_answers(value, screen.questions)
-
-
-_KEYS = {
-    "information": "consent",
-    **dict.fromkeys(("practice", "study", "test"), "response"),
-    **dict.fromkeys(("quiz", "questions"), "answers"),
-    "sheet": "responses",
-}
-"""The key of the answer to each kind of screen; the others have none."""
 
 
 def _check_response(response: Any, pool: Sequence[str]) -> None:

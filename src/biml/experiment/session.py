@@ -17,7 +17,7 @@ from random import Random
 from typing import Any
 
 from biml.episodes.episode import Example, Remapping
-from biml.experiment.design_types import FEW_SHOT, PROBES, Design, Question, Stage
+from biml.experiment.design_types import FEW_SHOT, PROBES, Design, Stage
 from biml.experiment.screens import AnswerError as AnswerError
 from biml.experiment.screens import Outcome, Screen, StudyItem, check_answer
 from biml.rng import generator
@@ -104,9 +104,9 @@ class Session:
     def _judge(self, payload: Mapping[str, Any]) -> Outcome:
         screen = self.screen
         if screen.kind == "quiz":
-            wrong = [q.text for q in screen.questions if not self._is_right(q, payload)]
+            right = dict(payload["answers"]) == dict(self.design.quiz_answers)
             message = "Not all answers were right. Please read the instructions again."
-            return Outcome(not wrong, message=message if wrong else "")
+            return Outcome(right, message="" if right else message)
         if screen.target is None:
             return Outcome()
         correct = tuple(payload["response"]) == screen.target
@@ -114,9 +114,6 @@ class Session:
             return Outcome(correct)
         message = "Right." if correct else "That was not right."
         return Outcome(correct, screen.target, message)
-
-    def _is_right(self, question: Question, payload: Mapping[str, Any]) -> bool:
-        return bool(payload["answers"][question.name] == self.design.quiz_answers[question.name])
 
     def _all_screens(self) -> Screens:
         """Yield screens, receive answers, and return the status at the end."""
@@ -169,14 +166,9 @@ class Session:
         """Rows of colours, each until it is copied."""
         pool = _shuffled(self._rng("practice"), self.design.colours)
         for row in self.design.practice:
+            text, study = "Make the same row of circles, then send it.", (StudyItem("", row),)
             screen = Screen(
-                "practice",
-                "practice",
-                "Practice",
-                "Make the same row of circles, then send it.",
-                study=(StudyItem("", row),),
-                pool=pool,
-                target=row,
+                "practice", "practice", "Practice", text, study=study, pool=pool, target=row
             )
             _, outcome = yield screen
             while not outcome.correct:

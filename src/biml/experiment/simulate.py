@@ -43,7 +43,12 @@ def simulate(
     """
     design = store.design
     assert design is not None
-    _check_task(name, design)
+    row = SYMBOLIC.get(name)
+    if row is not None and (design.task == PROBES or design.task not in row.tasks):
+        raise UsageError(
+            f"{name} cannot do the task {design.task}, but {' and '.join(row.tasks)} only; choose "
+            "another --model"
+        )
     people = store.participants()
     if any(SIMULATED not in person.parameters for person in people):
         raise UsageError(
@@ -72,16 +77,6 @@ def simulate(
         progress(number, n, stage="saving", unit="participants")
 
 
-def _check_task(name: str, design: Design) -> None:
-    """Raise a UsageError if a symbolic model cannot do the task of a design."""
-    row = SYMBOLIC.get(name)
-    if row is not None and (design.task == PROBES or design.task not in row.tasks):
-        raise UsageError(
-            f"{name} cannot do the task {design.task}, but {' and '.join(row.tasks)} only; choose "
-            "another --model"
-        )
-
-
 class _Sampler:
     """Samples the answers of many sessions at once; a session at a sheet fills it in by parts."""
 
@@ -90,8 +85,7 @@ class _Sampler:
         self.p_lapse = p_lapse
         self.seed = seed
         self.n_batches = 0
-        published = set(design.words) <= set(WORDS) and set(design.colours) <= set(COLOURS)
-        self.remaps = not published
+        self.remaps = not (set(design.words) <= set(WORDS) and set(design.colours) <= set(COLOURS))
 
     def answers(self, sessions: Sequence[Session]) -> Iterator[dict[str, Any]]:
         """An answer to the present screen of each session."""

@@ -68,18 +68,14 @@ def queries_per_study_set(metadata: Mapping[str, Any]) -> int:
     return int(metadata.get("n_queries") or options.get("n_queries") or 1)
 
 
-def load_model(
-    path: str | Path, device: str | torch.device = "cpu", *, vocabulary: Vocabulary | None = None
-) -> LoadedModel:
-    """Load a file of any of the three kinds; require that the network knows `vocabulary`.
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> LoadedModel:
+    """Load a file of any of the three kinds.
 
     `device` is a name in `devices.DEVICE_NAMES`; a UsageError if this machine lacks it.
     """
     device = pick_device(device)
     contents = load_checkpoint(path)
     network = network_from_checkpoint(contents, str(path))
-    if vocabulary is not None:
-        network.vocabulary.require(vocabulary, str(path))
     return LoadedModel(
         network.to(device),
         contents["episode_type"],

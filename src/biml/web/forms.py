@@ -57,17 +57,18 @@ def screen_values(design: Design, session: Session) -> dict[str, Any]:
 
 def payload_of(screen: Screen, form: Form) -> dict[str, Any]:
     """The answer in a form, which `Session.answer` checks."""
-    if screen.kind == "information" and screen.consent is not None:
-        return {"consent": form.get("consent") == "yes"}
-    if screen.kind in ("practice", "study", "test"):
-        return {"response": form.get("response", "").split()}
-    if screen.kind == "sheet":
-        fields = [f"response.{number}" for number in range(len(screen.queries))]
-        return {"responses": [form.get(field, "").split() for field in fields]}
-    if screen.questions:
-        fields = [question.name for question in screen.questions]
-        values = {name: form.get(f"answer.{name}", "").strip() for name in fields}
-        return {"answers": {name: value for name, value in values.items() if value}}
+    match screen.answer_key:
+        case "consent":
+            return {"consent": form.get("consent") == "yes"}
+        case "response":
+            return {"response": form.get("response", "").split()}
+        case "responses":
+            fields = [f"response.{number}" for number in range(len(screen.queries))]
+            return {"responses": [form.get(field, "").split() for field in fields]}
+        case "answers":
+            names = [question.name for question in screen.questions]
+            values = {name: form.get(f"answer.{name}", "").strip() for name in names}
+            return {"answers": {name: value for name, value in values.items() if value}}
     return {}
 
 

@@ -1,6 +1,6 @@
 """Rendering of pages: templates, static files and the circles of output symbols."""
 
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ class Pages:
     """
 
     def __init__(self, palette: Palette) -> None:
-        self.palette = palette
+        css = palette.css
+        self._css = f"{CSS}\n{css}\n{css.replace('.syms ', '.circle')}\n"
+        circles = lru_cache(10_000)(lambda symbols: Markup(palette.html(symbols)))
         self._environment = Environment(
             loader=PackageLoader("biml.web", "templates"),
             autoescape=True,
@@ -32,8 +34,11 @@ class Pages:
             auto_reload=False,  # else each page looks whether its files have changed
         )
         self._environment.globals |= {
-            "circles": lambda symbols: self._circles(tuple(symbols)),
-            "style": self._style,
+            "circles": lambda symbols: circles(tuple(symbols)),
+            # A symbol without a colour of its own stands in grey, with its name.
+            "style": lambda symbol: (
+                palette.styles.get(symbol) or SymbolStyle("e7e9ed", symbol, symbol)
+            ),
             "version": __version__,
         }
         self._environment.filters["paragraphs"] = paragraphs
@@ -58,18 +63,6 @@ class Pages:
 
     def _palette_css(self, _: Request) -> Response:
         return Response(self._css, media_type="text/css", headers={"Cache-Control": "no-cache"})
-
-    @cached_property
-    def _css(self) -> str:
-        return f"{CSS}\n{self.palette.css}\n{self.palette.css.replace('.syms ', '.circle')}\n"
-
-    @lru_cache(10_000)  # noqa: B019 - there is one for each server
-    def _circles(self, symbols: tuple[str, ...]) -> Markup:
-        return Markup(self.palette.html(symbols))
-
-    def _style(self, symbol: str) -> SymbolStyle:
-        """A symbol's style; one without a colour of its own stands in grey, with its name."""
-        return self.palette.styles.get(symbol) or SymbolStyle("e7e9ed", symbol, symbol)
 
 
 def redirect(request: Request, path: str) -> RedirectResponse:

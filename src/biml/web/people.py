@@ -54,7 +54,11 @@ class People:
                     [*episode.study, Example(words, ())], [*study, Example(query, ())]
                 )
                 if renaming is not None:
-                    symbols = _with_other_symbols(renaming[1], episode, pool)
+                    symbols = dict(renaming[1])
+                    # Symbols that no study example has are all alike: those of the pool, in order.
+                    others = [s for s in symbols_used(episode)[1] if s not in symbols]
+                    free = [symbol for symbol in pool or () if symbol not in symbols.values()]
+                    symbols |= zip(others, free, strict=False)
                     counts = Counter(
                         tuple(symbols.get(symbol, UNDEFINED) for symbol in each.output)
                         for each in episode.queries
@@ -62,13 +66,6 @@ class People:
                     )
                     return PeopleResponses(task, tuple(counts.most_common())) if counts else None
         return None
-
-
-def _with_other_symbols(symbols: Names, episode: Episode, pool: Sequence[str] | None) -> Names:
-    """Pair symbols of the pool that no study example has in their order; all are alike."""
-    others = [symbol for symbol in symbols_used(episode)[1] if symbol not in symbols]
-    free = [symbol for symbol in pool or () if symbol not in symbols.values()]
-    return {**symbols, **dict(zip(others, free, strict=False))}
 
 
 def find_renaming(
@@ -89,7 +86,8 @@ def find_renaming(
     words, symbols = words or {}, symbols or {}
     if not a:
         return words, symbols
-    first, *rest = sorted(a, key=_n_tokens, reverse=True)  # long ones have the fewest partners
+    # Long ones, which have the fewest partners, first.
+    first, *rest = sorted(a, key=lambda each: len(each.input + each.output), reverse=True)
     for number, other in enumerate(b):
         more_words = _extended(words, first.input, other.input)
         more_symbols = _extended(symbols, first.output, other.output)
@@ -99,10 +97,6 @@ def find_renaming(
             if found is not None:
                 return found
     return None
-
-
-def _n_tokens(example: Example) -> int:
-    return len(example.input) + len(example.output)
 
 
 def _extended(known: Mapping[str, str], old: Sequence[str], new: Sequence[str]) -> Names | None:

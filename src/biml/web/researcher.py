@@ -182,22 +182,16 @@ class Researcher:
 
 def right_answer(design: Design, screen: Screen) -> dict[str, Any]:
     """An answer to a screen with which the session goes on the shortest way."""
-    if screen.kind == "information" and screen.consent is not None:
-        return {"consent": True}
-    if screen.kind in ("practice", "study", "test"):
-        return {"response": list(screen.target or screen.pool[:1])}
-    if screen.kind == "sheet":
-        return {"responses": [list(screen.pool[:1]) for _ in screen.queries]}
-    if screen.kind == "quiz":
-        return {"answers": dict(design.quiz_answers)}
-    if screen.kind == "questions":
-        examples = {"number": "30", "text": "none"}
-        excluding = design.excluding_answers
-        return {
-            "answers": {
-                q.name: examples.get(q.kind)
-                or next(choice for choice in q.choices if choice != excluding.get(q.name))
-                for q in screen.questions
-            }
-        }
-    return {}
+    examples, excluding = {"number": "30", "text": "none"}, design.excluding_answers
+    answers = {
+        q.name: examples.get(q.kind)
+        or next(choice for choice in q.choices if choice != excluding.get(q.name))
+        for q in (screen.questions if screen.kind == "questions" else ())
+    }
+    values: dict[str, Any] = {
+        "consent": True,
+        "response": list(screen.target or screen.pool[:1]),
+        "responses": [list(screen.pool[:1]) for _ in screen.queries],
+        "answers": answers or dict(design.quiz_answers),
+    }
+    return {key: values[key] for key in [screen.answer_key] if key}
