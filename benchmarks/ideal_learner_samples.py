@@ -29,8 +29,8 @@ from biml.analysis.scoring import sample_few_shot
 from biml.episodes.episode import Example
 from biml.episodes.registry import episode_type
 from biml.errors import BimlError
+from biml.evaluation.evaluate import DEFAULT_REPEATS
 from biml.evaluation.likelihood import fit_lapse, score_responses, token_scores
-from biml.evaluation.measure import DEFAULT_REPEATS
 from biml.evaluation.registry import symbolic_model
 from biml.evaluation.responder import Responder
 from biml.evaluation.sample_page import SAMPLES_PER_RESPONSE

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from biml.cli.main import main as biml
 from biml.errors import BimlError, UsageError
-from biml.evaluation.cards import build_release
-from biml.evaluation.measure import DEFAULT_REPEATS
+from biml.evaluation.evaluate import DEFAULT_REPEATS
 from biml.networks.checkpoint import DTYPES, load_checkpoint, write_safetensors
 from biml.paths import PRETRAINED, PRETRAINED_FOLDER, DataFolders, card_path
 from biml.progress import stage_lines
+from release import build_release
 
 FACTS = ("command", "minutes", "hardware", "note", "chosen_by")
 

@@ -15,13 +15,13 @@ from biml.episodes.episode import Episode, Example
 from biml.episodes.episode_type import corpus_type
 from biml.episodes.registry import EPISODE_TYPES
 from biml.errors import FormatError, UsageError
-from biml.evaluation.cards import build_release
 from biml.evaluation.network import greedy_decode, response_log_probs
 from biml.networks.checkpoint import load_model
 from biml.networks.registry import build_network
 from biml.paths import DataFolders
 from biml.rng import generator
 from biml.vocabulary import Vocabulary
+from release import build_release
 
 WORDS = {"look": "LOOK", "run": "RUN", "walk": "WALK", "left": "LTURN", "right": "RTURN"}
 COUNTS = {"": 1, "once": 1, "twice": 2, "thrice": 13}

@@ -18,13 +18,7 @@ from biml.episodes.episode_type import CANONICAL_VOCAB, EpisodeType
 from biml.episodes.registry import EPISODE_TYPES
 from biml.errors import UsageError
 from biml.evaluation.card_text import METRIC_NAMES
-from biml.evaluation.cards import build_release, reproduction_command, training_segments
-from biml.evaluation.measure import (
-    CARD_MEASUREMENTS,
-    count_changed_responses,
-    evaluate_for_card,
-    exact_match_metrics,
-)
+from biml.evaluation.cards import reproduction_command, training_segments
 from biml.networks.checkpoint import load_model, write_safetensors
 from biml.networks.seq2seq import Seq2SeqConfig, Seq2SeqTransformer
 from biml.paths import DataFolders, read_card
@@ -32,6 +26,13 @@ from biml.training.config import RuntimeConfig
 from biml.training.trainer import train
 from fakes.networks import small_network
 from fakes.training import OPTIONS, open_data
+from release import (
+    CARD_MEASUREMENTS,
+    build_release,
+    count_changed_responses,
+    evaluate_for_card,
+    exact_match_metrics,
+)
 
 
 @pytest.fixture(autouse=True)

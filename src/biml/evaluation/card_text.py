@@ -17,7 +17,7 @@ METRIC_NAMES = {
     "few_shot_human": "human few-shot responses",
     "open_ended": "human open-ended responses",
 }
-"""Names and labels of the measurements in `evaluation.measure`, which would load PyTorch."""
+"""Names and labels of the measurements of `benchmarks/release.py`."""
 
 
 def card_lines(contents: Mapping[str, Any], name: str) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Models prepared for release: rounded weights, and a card of provenance and metrics."""
+"""The history of a trained model: its provenance for a card, and its learning curves."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -7,22 +7,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from biml.episodes.data_use import DataUse
-from biml.episodes.registry import EPISODE_TYPES, episode_type
-from biml.errors import BimlError, UsageError
-from biml.evaluation.measure import DEFAULT_REPEATS, count_changed_responses, evaluate_for_card
+from biml.episodes.registry import EPISODE_TYPES
+from biml.errors import BimlError
 from biml.io import read_bytes
-from biml.networks.checkpoint import (
-    REQUIRED_KEYS,
-    cast_weights,
-    load_checkpoint,
-    network_from_checkpoint,
-    queries_per_study_set,
-)
-from biml.paths import DataFolders, list_pretrained, upgrade_card
-from biml.progress import Progress, no_progress
+from biml.networks.checkpoint import load_checkpoint
+from biml.paths import list_pretrained, upgrade_card
 from biml.training.config import PRESETS, SIZE_OPTIONS, TrainingConfig, cli_name, current_options
 from biml.training.run_files import LogEntry, RunPaths, current_log, read_log
 from biml.training.setup import preset_options
@@ -149,57 +139,6 @@ def _stored_log(contents: Mapping[str, Any]) -> list[LogEntry]:
     ]
 
 
-def build_release(
-    checkpoint: Path,
-    name: str,
-    data: DataFolders,
-    *,
-    facts: Mapping[str, Any] | None = None,
-    repeats: int = DEFAULT_REPEATS,
-    progress: Progress = no_progress,
-) -> dict[str, Any]:
-    """The contents of a released model, for `networks.checkpoint.write_safetensors`.
-
-    The metrics are those of the weights rounded to float16, which are what is released.
-
-    Args:
-        facts: entries of the card that replace the checkpoint's.
-    """
-    contents = load_checkpoint(checkpoint)
-    if not contents["episode_type"]:
-        raise UsageError(f"{checkpoint} does not state the episode type that it was trained on")
-    segments = training_segments(checkpoint)
-    card = {"name": name, **provenance(contents, name, segments)}
-    unknown = set(facts or {}) - {*card, "note"}
-    if unknown:
-        raise UsageError(f"a card has no {', '.join(sorted(unknown))}; it has {', '.join(card)}")
-    card |= facts or {}
-    weights = cast_weights(cast_weights(contents["weights"], torch.float16), torch.float32)
-    network = network_from_checkpoint({**contents, "weights": weights}, str(checkpoint))
-    info, kind = contents.get("info") or {}, episode_type(contents["episode_type"])
-    corpus, n_queries = kind if kind.is_corpus else None, queries_per_study_set(info)
-    metrics, not_measured = evaluate_for_card(
-        network, data, corpus=corpus, n_queries=n_queries, repeats=repeats, progress=progress
-    )
-    progress(0, stage="responses before and after rounding")
-    exact_network = network_from_checkpoint(contents, str(checkpoint))
-    n_changed, n_responses = count_changed_responses(network, exact_network, data, corpus)
-    card |= {
-        "metrics": metrics,
-        "not_measured": not_measured,
-        "p_lapse": metrics.get("few_shot_human", {}).get("p_lapse"),
-        "rounding": {"changed_answers": n_changed, "answers": n_responses},
-    }
-    kept = {key: info[key] for key in ("step", "total_steps", "episodes") if key in info}
-    return {
-        **{key: contents[key] for key in ("format", "version", *REQUIRED_KEYS)},
-        "weights": weights,
-        "info": kept | ({"n_queries": n_queries} if corpus else {}),
-        "card": card,
-        "history": _thin_log(segments[-1].log),
-    }
-
-
 def provenance(
     contents: Mapping[str, Any], name: str, segments: Sequence[RunSegment] = ()
 ) -> dict[str, Any]:
@@ -223,7 +162,7 @@ def provenance(
         "data": "; ".join(dict.fromkeys(sources)),
         "chosen_by": list(DataUse.of_network(contents["episode_type"], info, {}).chosen_by),
         "parents": [
-            _parent_entry(parent) | {"history": _thin_log(segment.log)}
+            _parent_entry(parent) | {"history": thin_log(segment.log)}
             for parent, segment in zip(parents, parent_segments, strict=True)
         ],
     }
@@ -248,7 +187,7 @@ def _cost(models: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     }
 
 
-def _thin_log(log: Sequence[LogEntry]) -> list[LogEntry]:
+def thin_log(log: Sequence[LogEntry]) -> list[LogEntry]:
     """At most about `MAX_CURVE_POINTS` entries with a validation, rounded to five digits."""
     validated = [entry for entry in log if entry.get("val_loss") is not None]
     step = max(1, -(-len(validated) // MAX_CURVE_POINTS))

@@ -30,7 +30,6 @@ from biml.evaluation.likelihood import (
     with_cross_validation,
     with_standard_error,
 )
-from biml.evaluation.measure import DEFAULT_REPEATS
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.registry import is_language_model
 from biml.evaluation.responder import Responder
@@ -39,6 +38,10 @@ from biml.paths import DataFolders, strip_suffix
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+DEFAULT_REPEATS = 10
+"""Repeats with random orders and remappings that log-likelihoods are averaged over."""
 
 
 @dataclass(frozen=True)

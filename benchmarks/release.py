@@ -1,6 +1,10 @@
-"""The metrics on the cards of models, measured on networks."""
+"""Models prepared for release: rounded weights, and a card of provenance and metrics."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode_type import (
@@ -12,6 +16,7 @@ from biml.episodes.episode_type import (
     EpisodeType,
 )
 from biml.episodes.registry import episode_type, evaluation_type
+from biml.errors import UsageError
 from biml.evaluation.accuracy import (
     error_rates,
     max_response_length,
@@ -20,6 +25,8 @@ from biml.evaluation.accuracy import (
     total_error_rate,
 )
 from biml.evaluation.card_text import METRIC_NAMES
+from biml.evaluation.cards import provenance, thin_log, training_segments
+from biml.evaluation.evaluate import DEFAULT_REPEATS
 from biml.evaluation.likelihood import (
     cross_validate,
     fit_lapse,
@@ -28,11 +35,15 @@ from biml.evaluation.likelihood import (
 )
 from biml.evaluation.network import NetworkResponder, teacher_forced_exact_match
 from biml.networks.base import EpisodeNetwork
+from biml.networks.checkpoint import (
+    REQUIRED_KEYS,
+    cast_weights,
+    load_checkpoint,
+    network_from_checkpoint,
+    queries_per_study_set,
+)
 from biml.paths import DataFolders
 from biml.progress import Progress, no_progress
-
-DEFAULT_REPEATS = 10
-"""Repeats with random orders and remappings that log-likelihoods are averaged over."""
 
 EVALUATION_SEED = 0
 
@@ -177,3 +188,54 @@ def count_changed_responses(
             n_responses += len(ours)
             n_changed += sum(a != b for a, b in zip(ours, theirs, strict=True))
     return n_changed, n_responses
+
+
+def build_release(
+    checkpoint: Path,
+    name: str,
+    data: DataFolders,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    repeats: int = DEFAULT_REPEATS,
+    progress: Progress = no_progress,
+) -> dict[str, Any]:
+    """The contents of a released model, for `networks.checkpoint.write_safetensors`.
+
+    The metrics are those of the weights rounded to float16, which are what is released.
+
+    Args:
+        facts: entries of the card that replace the checkpoint's.
+    """
+    contents = load_checkpoint(checkpoint)
+    if not contents["episode_type"]:
+        raise UsageError(f"{checkpoint} does not state the episode type that it was trained on")
+    segments = training_segments(checkpoint)
+    card = {"name": name, **provenance(contents, name, segments)}
+    unknown = set(facts or {}) - {*card, "note"}
+    if unknown:
+        raise UsageError(f"a card has no {', '.join(sorted(unknown))}; it has {', '.join(card)}")
+    card |= facts or {}
+    weights = cast_weights(cast_weights(contents["weights"], torch.float16), torch.float32)
+    network = network_from_checkpoint({**contents, "weights": weights}, str(checkpoint))
+    info, kind = contents.get("info") or {}, episode_type(contents["episode_type"])
+    corpus, n_queries = kind if kind.is_corpus else None, queries_per_study_set(info)
+    metrics, not_measured = evaluate_for_card(
+        network, data, corpus=corpus, n_queries=n_queries, repeats=repeats, progress=progress
+    )
+    progress(0, stage="responses before and after rounding")
+    exact_network = network_from_checkpoint(contents, str(checkpoint))
+    n_changed, n_responses = count_changed_responses(network, exact_network, data, corpus)
+    card |= {
+        "metrics": metrics,
+        "not_measured": not_measured,
+        "p_lapse": metrics.get("few_shot_human", {}).get("p_lapse"),
+        "rounding": {"changed_answers": n_changed, "answers": n_responses},
+    }
+    kept = {key: info[key] for key in ("step", "total_steps", "episodes") if key in info}
+    return {
+        **{key: contents[key] for key in ("format", "version", *REQUIRED_KEYS)},
+        "weights": weights,
+        "info": kept | ({"n_queries": n_queries} if corpus else {}),
+        "card": card,
+        "history": thin_log(segments[-1].log),
+    }
