@@ -200,7 +200,7 @@ def test_questions_without_an_answer_are_counted_and_put_again(
         return (unanswered if "wif dax ->" in body["prompt"] else completion)(route, body)
 
     server.reply = reply
-    assert model(server, path=path).respond([EPISODE]) == [[(), ("RED",)]]
+    assert model(server, path=path).respond([EPISODE]) == [[("no_symbol",), ("RED",)]]
     assert sorted(one.error for one in read_log(path)) == ["", "no answer"]
     server.reply = completion
     server.requests.clear()

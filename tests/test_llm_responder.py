@@ -15,7 +15,7 @@ from biml.evaluation.accuracy import sample_autoregressively
 from biml.llm.log import AnswerLog, read_log
 from biml.llm.prompts import TEMPLATES, open_template
 from biml.llm.responder import LanguageModel
-from fakes.language_model import FakeBackend
+from fakes.language_model import FakeBackend, shown_pairs
 
 HALF = math.log(0.5)
 STUDY = (Example(("dax",), ("RED",)), Example(("wif",), ("BLUE",)))
@@ -194,6 +194,17 @@ def test_response_sets_show_earlier_answers() -> None:
     last = responder.backend.asked[-1].prompt.text
     assert "dax -> " in last
     assert "wif -> " in last
+
+
+@pytest.mark.parametrize("answer", [None, "", "I do not know", "RED or BLUE"])
+def test_answers_that_are_no_symbols_are_not_shown_again(answer: str | None) -> None:
+    answers = {"wif": answer}
+    responder = model(answer=lambda text, _: answers.get(shown_pairs(text)[1], "RED GREEN"))
+    queries = (example("dax"), example("wif"), example("dax wif"))
+    ((_, wrong, _),) = sample_autoregressively(responder, [Episode((), queries)], 8, seed=0)
+    assert "no_symbol" in wrong
+    assert shown_pairs(responder.backend.asked[-1].prompt.text) == ({"dax": "RED GREEN"}, "dax wif")
+    assert responder.log.session[-1].study == "dax -> RED GREEN"
 
 
 def test_a_model_without_log_probabilities_can_be_sampled_only() -> None:

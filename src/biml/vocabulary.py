@@ -14,7 +14,8 @@ UNDEFINED = "undefined_action"
 """Stands for a symbol that is none of the episode's own."""
 
 NO_SYMBOL = "no_symbol"
-"""Stands for a word of a language model's answer that is no symbol of any episode."""
+"""Stands for a word of a language model's answer that is no symbol of any episode, and for an
+answer without words."""
 
 
 class ReservedToken:

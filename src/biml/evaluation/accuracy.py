@@ -19,6 +19,7 @@ from biml.evaluation.intervals import (
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder, Response
 from biml.progress import Progress, no_progress
 from biml.rng import derive_seed
+from biml.vocabulary import NO_SYMBOL
 
 EPISODES_PER_CHUNK = 50
 """Episodes computed between two reports of progress."""
@@ -77,7 +78,7 @@ def sample_autoregressively(
     """Sample responses query by query, each becoming a study example for the next.
 
     This is the open-ended task without any examples to begin with (paper, Methods); targets are
-    not used.
+    not used. An answer of a language model that is no sequence of symbols becomes no example.
     """
     responses: list[list[Response]] = [[] for _ in episodes]
     study = [list(episode.study) for episode in episodes]
@@ -94,7 +95,8 @@ def sample_autoregressively(
         sampled = responder.sample(current, seed=turn_seed, max_length=max_length, p_lapse=p_lapse)
         for n, episode, ((response,),) in zip(numbers, current, sampled, strict=True):
             responses[n].append(response)
-            study[n].append(Example(episode.queries[0].input, response))
+            if NO_SYMBOL not in response:
+                study[n].append(Example(episode.queries[0].input, response))
         progress(turn + 1, n_turns, stage="sampling", unit="queries in turn")
     return responses
 

@@ -1,7 +1,8 @@
 """Answers of language models as texts, read as responses: sequences of output symbols.
 
-Every answer becomes a response. A word that is no symbol becomes `no_symbol`, so that an
-answer that is no sequence of symbols counts as an error of its own kind and is never dropped.
+Every answer becomes a response. A word that is no symbol becomes `no_symbol`, and so does an answer
+without words, so that an answer that is no sequence of symbols counts as an error of its own kind
+and is never dropped.
 """
 
 import re
@@ -11,7 +12,7 @@ from typing import NamedTuple
 from biml.evaluation.responder import Response
 from biml.vocabulary import NO_SYMBOL
 
-PARSER_VERSION = 1
+PARSER_VERSION = 2
 """Raised whenever an answer is read as another response than before."""
 
 NO_ANSWER = "no answer"
@@ -74,7 +75,7 @@ def parse_answer(
     Answer(response=('no_symbol', 'no_symbol'), error='no symbols')
     """
     if text is None:
-        return Answer((), NO_ANSWER)
+        return Answer((NO_SYMBOL,), NO_ANSWER)
     if marker:
         _, found, text = text.rpartition(marker)
         if not found:
@@ -83,7 +84,7 @@ def parse_answer(
     lines = (_tokens(line, names) for line in text.splitlines())
     tokens = next((line for line in lines if line), [])
     if not tokens:
-        return Answer((), EMPTY)
+        return Answer((NO_SYMBOL,), EMPTY)
     response = tuple([names.get(token, names.get(token.lower(), NO_SYMBOL)) for token in tokens])
     n_unknown = response.count(NO_SYMBOL)
     cut = response[:max_length]

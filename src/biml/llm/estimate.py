@@ -16,9 +16,10 @@ _N_COUNTED = 20
 
 @dataclass
 class DryBackend:
-    """Counts questions, and answers each with an empty text."""
+    """Counts questions, and gives each the same answer."""
 
     backend: Backend
+    answer: str
     first: dict[str, Request | ScoreRequest] = field(default_factory=dict)
     n: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, list[int]] = field(default_factory=dict)
@@ -29,7 +30,7 @@ class DryBackend:
     def complete(self, requests: Sequence[Request], /) -> Iterator[tuple[int, Completion]]:
         for number, request in enumerate(requests):
             self._count(RESPOND if request.seed is None else SAMPLE, request)
-            yield number, Completion("")
+            yield number, Completion(self.answer)
 
     def score(self, requests: Sequence[ScoreRequest], /) -> Iterator[tuple[int, Scores]]:
         for number, request in enumerate(requests):
@@ -51,9 +52,10 @@ def estimate(model: LanguageModel, run: Callable[[LanguageModel], object]) -> st
     the same kind or, without any, of one that is put now.
 
     Args:
-        run: the computation, which is carried out with a model that gives empty answers.
+        run: the computation, which is carried out with a model that always gives the same answer.
     """
-    dry = DryBackend(model.backend)
+    # A response, which is part of the following prompts where queries are put in turn.
+    dry = DryBackend(model.backend, f"{model.template.marker} {model.symbols[0]}")
     run(replace(model, backend=dry, log=model.log.in_memory(), progress=no_progress))
     n_questions = sum(dry.n.values())
     if not n_questions:

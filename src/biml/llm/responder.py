@@ -12,7 +12,7 @@ from biml.episodes.episode import Episode, Example
 from biml.errors import BimlError, UsageError
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Response, check_lapse
 from biml.grammar.meta_grammar import COLOURS
-from biml.llm.answers import MAX_ANSWER_CHARACTERS, NO_ANSWER
+from biml.llm.answers import MAX_ANSWER_CHARACTERS
 from biml.llm.backend import Backend, Completion, Request, ScoreRequest, Scores
 from biml.llm.log import (
     KINDS,
@@ -197,7 +197,7 @@ class LanguageModel:
                 choices = question.episode.pool or self.symbols
                 responses[i] = response = tuple(record.response.split())
                 ends = min(len(response) + 1, question.max_length)
-                ends = 0 if NO_SYMBOL in response or record.error == NO_ANSWER else ends
+                ends = 0 if NO_SYMBOL in response else ends
                 lapses = (at for at in range(start, ends) if rngs[i].random() < p_lapse)
                 if (at := next(lapses, None)) is None:
                     continue
