@@ -86,7 +86,8 @@ def run(args: argparse.Namespace) -> None:
     import pandas as pd
     from rich.console import Console
 
-    from biml.episodes.episode_type import gold_episode
+    from biml.episodes.data_use import CAVEAT_MARK, caveat
+    from biml.episodes.episode_type import SYSTEMATICITY, gold_episode
     from biml.episodes.text_format import read_episode
     from biml.evaluation.api import load
     from biml.evaluation.strings import N_REMAPPINGS, SUITE, ask, read_strings
@@ -119,6 +120,8 @@ def run(args: argparse.Namespace) -> None:
         answers.insert(0, "model", strip_suffix(model.name))
         parts.append(answers)
         _print_model(console, strip_suffix(model.name), answers, strings)
+        if args.suite and (uses := model.data_use.uses_of_task(SYSTEMATICITY)):
+            console.print(f"{CAVEAT_MARK} {caveat(uses)}")
     if any(len(answers) for answers in parts):
         console.print(_LEGEND, style="dim")
     everything = pd.concat(parts, ignore_index=True)

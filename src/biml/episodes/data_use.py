@@ -10,6 +10,7 @@ from biml.episodes.episode_type import (
     NOVEL_RULES,
     OPEN_ENDED,
     PROBES,
+    SYSTEMATICITY,
     VALIDATION,
     EpisodeType,
 )
@@ -28,6 +29,7 @@ TASK_DATA = {
     FEW_SHOT_GOLD: "the gold few-shot queries",
     VALIDATION: "the validation episodes",
     NOVEL_RULES: "the held-out rules",
+    SYSTEMATICITY: "the strings of the systematicity suite",
 }
 """What models are scored on, by task."""
 

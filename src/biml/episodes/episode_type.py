@@ -67,6 +67,9 @@ FEW_SHOT, OPEN_ENDED, PROBES = "few_shot", "open_ended", "probes"
 FEW_SHOT_GOLD, VALIDATION, NOVEL_RULES = "few_shot_gold", "validation", "novel_rules"
 """Tasks with right answers only."""
 
+SYSTEMATICITY = "systematicity"
+"""Strings that the paper did not ask; their answers are compared with the readings that there are."""
+
 FOLDS = (1, 2, 3, 4, 5)
 """Groups of open-ended participants, each held out from the training of one model."""
 

@@ -28,6 +28,7 @@ from biml.episodes.episode_type import (
     NOVEL_RULES,
     OPEN_ENDED,
     PROBES,
+    SYSTEMATICITY,
     VALIDATION,
 )
 from biml.episodes.registry import episode_type
@@ -57,7 +58,7 @@ from biml.reproduce.experiments import (
     task_symbols,
 )
 from biml.reproduce.models import EvaluatedModel
-from biml.reproduce.systematicity import SYSTEMATICITY, answers_to_suite
+from biml.reproduce.systematicity import answers_to_suite
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from biml.episodes.episode_type import gold_episode
+from biml.episodes.episode_type import SYSTEMATICITY, gold_episode
 from biml.evaluation.api import Model
 from biml.evaluation.strings import ask, suite_strings, summarise
 from biml.report.schemas import TABLES
 from biml.reproduce.experiments import MeasurementContext, Tables
-
-SYSTEMATICITY = "systematicity"
-"""Experiment, measurement and table."""
 
 _STATISTICS = {
     "readings": "answers that are readings (%)",
@@ -38,7 +35,7 @@ def suite_statistics(tables: Tables) -> Iterator[pd.DataFrame]:
     """Statistics of each kind of strings."""
     if SYSTEMATICITY not in tables:
         return
-    rows = tables[SYSTEMATICITY].assign(experiment=SYSTEMATICITY, task="", unit="remappings")
+    rows = tables[SYSTEMATICITY].assign(experiment=SYSTEMATICITY, task=SYSTEMATICITY, unit="remappings")
     for name, about in _STATISTICS.items():
         yield rows.assign(
             statistic=rows["kind"] + ": " + about,
