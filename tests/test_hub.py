@@ -62,7 +62,7 @@ def test_an_exported_model_answers_as_before(exported: Path) -> None:
 
 def test_a_folder_is_found_by_name_like_a_file(exported: Path) -> None:
     model = biml.load(exported, "cpu")
-    assert (model.name, model.episode_type) == ("top", "algebraic+slips")
+    assert (model.name, model.episode_type) == ("top", "algebraic+slips+strings")
     command = ["eval", "--fn_out_model", "top", "--dir_model", str(exported.parent)]
     assert main([*command, "--max", "--episode_type", "few_shot_gold", "--episodes", "1"]) == 0
 

@@ -115,7 +115,7 @@ DEFAULT_MODEL_FOLDER = Path("out_models")
 MODEL_SUFFIXES = (".pt", ".safetensors")
 
 PRETRAINED = {
-    "net-BIML-top": "algebraic+slips",
+    "net-BIML-top": "algebraic+slips+strings",
     "net-BIML-biases-top": "algebraic+biases",
     "net-BIML-algebraic-top": "algebraic_noise",
     "net-BIML-copy-top": "retrieve",
