@@ -35,7 +35,9 @@ def suite_statistics(tables: Tables) -> Iterator[pd.DataFrame]:
     """Statistics of each kind of strings."""
     if SYSTEMATICITY not in tables:
         return
-    rows = tables[SYSTEMATICITY].assign(experiment=SYSTEMATICITY, task=SYSTEMATICITY, unit="remappings")
+    rows = tables[SYSTEMATICITY].assign(
+        experiment=SYSTEMATICITY, task=SYSTEMATICITY, unit="remappings"
+    )
     for name, about in _STATISTICS.items():
         yield rows.assign(
             statistic=rows["kind"] + ": " + about,
