@@ -224,6 +224,14 @@ def test_a_model_without_log_probabilities_can_be_sampled_only() -> None:
         ("{{ query }}\n\n{{ query / 2 }}", ("line 3",)),
         ("Translate.", ("query",)),
         ("{{ query }}\n{% set max_tokens = 'many' %}", ("max_tokens", "many")),
+        ("{{ query }}\n{% set max_tokens = 0 %}", ("max_tokens", "at least 1")),
+        ("{{ query }}\n{{ query.__class__.__mro__ }}", ("line 2", "unsafe")),
+        ("{{ query }}\n{{ study.append(1) }}", ("line 2", "unsafe")),
+        ("{% for i in range(10**9) %}x{% endfor %}{{ query }}", ("line 1", "range")),
+        ("{{ query }}\n{{ [].pop() }}", ("line 2",)),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", ("line 1", "recursion")),
+        ("{{ query|xmlattr }}", ("line 1",)),
+        ("{{ '\\ud800' }}{{ query }}", ("surrogates",)),
     ],
 )
 def test_a_wrong_template_is_an_error_with_its_line(
@@ -232,7 +240,7 @@ def test_a_wrong_template_is_an_error_with_its_line(
     path = tmp_path / "mine.jinja"
     path.write_text(source)
     with pytest.raises((FormatError, UsageError)) as caught:
-        open_template(str(path)).max_tokens  # noqa: B018
+        open_template(str(path))
     for word in (str(path), *words):
         assert word in str(caught.value)
 

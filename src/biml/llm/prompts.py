@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from biml.arguments import check_type
 from biml.episodes.episode import Example
-from biml.errors import FormatError, check_extra, merge_errors, unknown_name
+from biml.errors import FormatError, check_extra, first_line, merge_errors, unknown_name
 from biml.io import read_text
 
 if TYPE_CHECKING:
@@ -110,28 +110,33 @@ class PromptTemplate:
     def _setting(self, name: str, default: Any) -> Any:
         value = getattr(self._module(_TRIAL), name, default)
         check_type(f"{self.where}: {name}", value, type(default))
+        if isinstance(value, int) and value < 1:
+            raise FormatError(f"{name} is {value}, but must be at least 1", source=self.where)
         return value
 
     def _module(self, values: dict[str, Any]) -> Any:
-        import jinja2
-
         try:
-            return self._template.make_module(values)
-        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
+            module = self._template.make_module(values)
+            str(module).encode()  # a prompt has to be UTF-8
+            return module
+        except Exception as error:  # whatever the expressions of a template may raise
             line, at = None, error.__traceback__
             while at is not None:
                 if at.tb_frame.f_code.co_filename == self.where:
                     line = self._template.get_corresponding_lineno(at.tb_lineno)
                 at = at.tb_next
-            raise FormatError(f"{error}; {_KNOWN}", source=self.where, line=line) from None
+            problem = f"{first_line(error)}; {_KNOWN}"
+            raise FormatError(problem, source=self.where, line=line) from None
 
     @cached_property
     def _template(self) -> "jinja2.Template":
         check_extra("llm", "prompts need", "jinja2")
         import jinja2
         from jinja2 import meta, nodes
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-        environment = jinja2.Environment(
+        # In a sandbox, so that the template of somebody else runs no code of its own.
+        environment = ImmutableSandboxedEnvironment(
             undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
         try:
@@ -169,6 +174,7 @@ def open_template(name: str = DEFAULT_TEMPLATE) -> PromptTemplate:
         close = unknown_name("prompt", name, TEMPLATES, "--prompt")
         raise type(close)(f"{close}, or the path of a template")
     template = PromptTemplate(path.stem, read_text(path), str(path))
+    _ = template.stop, template.max_tokens, template.marker
     prompt = template.render(
         [Example(("wif",), ("RED",))], ("dax",), ("RED", "BLUE"), None
     )  # an error now, not after the model is loaded
