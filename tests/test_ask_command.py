@@ -166,9 +166,13 @@ def test_ask_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["ask", *about, *models, "--out", *out]) == 0
     printed = capsys.readouterr().out
     assert "B A A (gold)" in printed
-    assert "net-BIML-top, 6 remappings" in printed
+    assert "net-BIML-top (staged), 6 remappings" in printed
+    assert "The model was trained on algebraic" in printed
+    assert "The model was trained on no data" in printed
     assert printed.count("In percent, with 95% intervals.") == 1
     content = json.loads(Path(out[0]).read_text())
+    assert content["models"]["net-BIML-top"]["architecture"] == "staged"
+    assert content["models"]["net-BIML-top"]["chosen_by"]
     asked = [query["query"] for query in content["queries"]]
     assert asked == ["blick twice", "blick wug twice", "blick blick"]
     gold = content["queries"][1]["models"]["oracle"]
@@ -178,6 +182,16 @@ def test_ask_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture
     assert len(gold["by_symbol"]) == 6
     assert len(pd.read_csv(out[1])) == 36
     assert Path(out[2]).read_text().startswith("<?xml")
+
+
+def test_gold_queries_by_which_a_model_was_chosen_are_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    queries = ("--query", "DAX after 1", "--query", "DAX thrice thrice")
+    assert main(["ask", *queries, "--remappings", "1"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "'DAX after 1' is one of the gold queries. The model was chosen by" in printed
+    assert printed.count("one of the gold queries") == 1
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> None:
         answers = ask(model, study, strings, n, args.seed)
         answers.insert(0, "model", strip_suffix(model.name))
         parts.append(answers)
-        _print_model(console, strip_suffix(model.name), answers, strings)
+        _print_model(console, model, answers, strings, is_gold=is_gold)
         if args.suite and (uses := model.data_use.uses_of_task(SYSTEMATICITY)):
             console.print(f"{CAVEAT_MARK} {caveat(uses)}")
     if any(len(answers) for answers in parts):
@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> None:
     if args.out and everything.empty:
         raise UsageError("nothing to write: no model has an output for any of the queries")
     for path in args.out:
-        _write(path, everything, strings, study)
+        _write(path, everything, strings, study, models)
         console.print(f"Written: {path}", markup=False, soft_wrap=True)
 
 
@@ -147,12 +147,29 @@ def _queries(args: argparse.Namespace) -> list[tuple[str, ...]]:
 
 
 def _print_model(
-    console: "Console", name: str, answers: "pd.DataFrame", strings: "Sequence[AskedString]"
+    console: "Console",
+    model: "Model",
+    answers: "pd.DataFrame",
+    strings: "Sequence[AskedString]",
+    *,
+    is_gold: bool,
 ) -> None:
+    from biml.episodes.data_use import caveat
+    from biml.episodes.episode_type import FEW_SHOT_GOLD, gold_episode
     from biml.evaluation.strings import summarise
+    from biml.paths import strip_suffix
 
-    title = f"{name}, {count(answers['remapping'].nunique(), 'remapping')}"
+    title = f"{strip_suffix(model.name)} ({model.architecture})"
+    title += f", {count(answers['remapping'].nunique(), 'remapping')}"
     console.print(title, style="bold", markup=False)
+    unknown = model.architecture != "symbolic" and not model.data_use.trained_on
+    about = "trained on unknown data" if unknown else f"{model.data_use}"
+    console.print(f"The model was {about}.", style="dim", markup=False)
+    gold = {query.input for query in gold_episode().queries} if is_gold else set()
+    if uses := model.data_use.uses_of_task(FEW_SHOT_GOLD):
+        for string in (each for each in strings if each.words in gold):
+            text = f"{' '.join(string.words)!r} is one of the gold queries. {caveat(uses)}"
+            console.print(text, markup=False)
     for string in (each for each in strings if not each.kind):
         _print_string(console, answers, string)
     suite = answers[answers["kind"] != ""]
@@ -220,11 +237,15 @@ def _print_summary(
 
 
 def _write(
-    path: Path, answers: "pd.DataFrame", strings: "Sequence[AskedString]", study: "Episode"
+    path: Path,
+    answers: "pd.DataFrame",
+    strings: "Sequence[AskedString]",
+    study: "Episode",
+    models: "Sequence[Model]",
 ) -> None:
     writers: dict[str, Callable[[], bytes]] = {
         ".csv": lambda: answers.to_csv(index=False, lineterminator="\n").encode(),
-        ".json": lambda: _json(answers, strings, study),
+        ".json": lambda: _json(answers, strings, study, models),
     }
     if path.suffix in writers:
         content = writers[path.suffix]()
@@ -236,9 +257,15 @@ def _write(
     write_file(path, content)
 
 
-def _json(answers: "pd.DataFrame", strings: "Sequence[AskedString]", study: "Episode") -> bytes:
+def _json(
+    answers: "pd.DataFrame",
+    strings: "Sequence[AskedString]",
+    study: "Episode",
+    models: "Sequence[Model]",
+) -> bytes:
     """Readings, and of each model the answers to each query, by symbol and by word."""
     from biml.evaluation.strings import answer_counts, summarise
+    from biml.paths import strip_suffix
 
     def summary(frame: "pd.DataFrame", by: list[str]) -> Any:
         return json.loads(summarise(frame, by).to_json(orient="records"))
@@ -276,6 +303,11 @@ def _json(answers: "pd.DataFrame", strings: "Sequence[AskedString]", study: "Epi
     content: dict[str, Any] = {
         "study": [[" ".join(e.input), " ".join(e.output)] for e in study.study],
         "remappings": int(answers["remapping"].nunique()),
+        "models": {
+            strip_suffix(model.name): {"architecture": model.architecture}
+            | model.data_use.as_json()
+            for model in models
+        },
         "queries": [about(string) for string in strings],
     }
     if (answers["kind"] != "").any():

@@ -47,6 +47,7 @@ from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder
 from biml.evaluation.trace import Trace, activation_names, network_of, trace_response
 from biml.networks.checkpoint import load_model
 from biml.networks.hooks import Hook, by_name, use_hooks
+from biml.networks.registry import architecture_name
 from biml.paths import model_file, resolve_model
 from biml.rng import generator
 from biml.vocabulary import Vocabulary
@@ -139,6 +140,13 @@ class Model:
         if isinstance(self.responder, NetworkResponder):
             return DataUse.of_network(self.episode_type, self.info, self.card)
         return DataUse.of_responder(self.responder)
+
+    @property
+    def architecture(self) -> str:
+        """That of a network; else `language model` or `symbolic`."""
+        if isinstance(self.responder, NetworkResponder):
+            return architecture_name(self.responder.network)
+        return "language model" if is_language_model(self.name) else "symbolic"
 
     @property
     def vocabulary(self) -> Vocabulary:
