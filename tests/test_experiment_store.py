@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from biml.errors import BimlError, UsageError
 from biml.experiment import database
 from biml.experiment.design import Design, read_design
 from biml.experiment.design_types import Condition
+from biml.experiment.export import export
 from biml.experiment.store import (
     AlreadyStartedError,
     ExperimentFullError,
@@ -242,6 +244,32 @@ def test_an_address_that_is_wrong_is_named_without_the_password(address: str, na
     with pytest.raises(BimlError, match=named) as caught:
         Store.open(address, DESIGN)
     assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE facts SET value = 'x' WHERE name = 'schema_version'",
+        "UPDATE facts SET value = value || ' ' WHERE name = 'design_text'",
+        "DELETE FROM facts WHERE name = 'experiment'",
+        "UPDATE participants SET parameters = '['",
+        "UPDATE participants SET started = 'yesterday'",
+        "UPDATE participants SET seed = 1",
+        "UPDATE answers SET payload = '[1]'",
+        "UPDATE answers SET saved = 1e300",
+    ],
+)
+def test_damaged_values_are_an_error(tmp_path: Path, statement: str) -> None:
+    path = tmp_path / "experiment.db"
+    store = Store.open(path, DESIGN)
+    anna = store.create_participant()
+    store.save_answer(anna, 0, {"consent": True})
+    store.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement)
+    with pytest.raises(BimlError, match="damaged"):
+        export(Store.open(path), tmp_path / "data")
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_locked_database_is_an_error_that_loses_nothing(tmp_path: Path, monkeypatch) -> None:

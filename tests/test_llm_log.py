@@ -114,12 +114,17 @@ def test_a_damaged_log_is_an_error_with_all_its_lines(tmp_path: Path) -> None:
         json.dumps({k: v for k, v in entry.items() if k != "prompt"}),
         json.dumps(entry | {"seconds": "long"}),
         json.dumps(entry | {"kind": "guess"}),
+        json.dumps(entry | {"error": "unheard"}),
+        json.dumps(entry | {"tokens_in": -1}),
+        json.dumps(entry | {"original_symbols": "RED"}),
+        json.dumps(entry | {"answer": "\ud800"}),
     ]
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(FormatError) as caught:
         AnswerLog(path)
     text = str(caught.value)
-    for number, word in ((2, "JSON"), (3, "object"), (4, "prompt"), (5, "seconds"), (6, "guess")):
+    named = ("JSON", "object", "prompt", "seconds", "guess", "unheard", "tokens_in")
+    for number, word in enumerate((*named, "original_symbols", "surrogate"), 2):
         line = next(line for line in text.splitlines() if f"line {number}:" in line)
         assert str(path) in line
         assert word in line

@@ -146,6 +146,14 @@ def test_questions_of_one_task_and_outcome_are_chosen(tmp_path: Path, capsys) ->
     assert "there is no question in it" in capsys.readouterr().err
 
 
+def test_a_question_that_two_runs_asked_counts_once(tmp_path: Path, capsys) -> None:
+    log = write(tmp_path / "run.jsonl", [*records(), *records()])
+    assert main(["logs", str(log)]) == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert "(12 questions)" in output
+    assert "trained on is unknown" in output
+
+
 def test_answers_are_scored_again_after_the_parser_changed(tmp_path: Path, capsys) -> None:
     """The old parser took the first symbol only; the model is not there any more."""
     old = [replace(one, response="RED", original_response="1", correct=False) for one in records()]

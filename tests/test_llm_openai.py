@@ -118,6 +118,15 @@ def test_a_lapse_is_continued_in_a_chat(server: FakeServer) -> None:
     assert {"role": "assistant", "content": "RED"} in last
 
 
+def test_an_answer_cut_inside_a_character_is_kept(server: FakeServer, tmp_path: Path) -> None:
+    def reply(path: str, body: dict[str, Any]) -> Reply:
+        return 200, {"choices": [{"text": " RED \ud83d"}]}, {}
+
+    server.reply = reply
+    model(server, path=tmp_path / "log.jsonl").respond([EPISODE])
+    assert {one.error for one in read_log(tmp_path / "log.jsonl")} == {"unknown symbol"}
+
+
 @pytest.mark.parametrize("failure", [429, 500, 503, 0])
 def test_passing_failures_are_retried(server: FakeServer, failure: int) -> None:
     failures = iter([failure, failure])

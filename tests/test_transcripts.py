@@ -205,6 +205,15 @@ WRONG = {
         STUDY + RESPONSE, names=[{"first_response": 0, "words": [["dax", "d"]], "symbols": []}]
     ),
     "nesting": "[" * 100_000,
+    "half of a surrogate pair": text(STUDY + RESPONSE, participant="\ud800"),
+    "a name that stands for two words": text(
+        STUDY + RESPONSE,
+        names=[{"first_response": 0, "words": [["dax", "a"], ["dax", "b"]], "symbols": []}],
+    ),
+    "two names of one symbol": text(
+        STUDY + RESPONSE,
+        names=[{"first_response": 0, "words": [], "symbols": [["RED", "A"], ["BLUE", "A"]]}],
+    ),
     "a wrong grammar": text(
         STUDY + RESPONSE,
         names=[{"first_response": 0, "words": [], "symbols": [], "grammar": "dax RED"}],
@@ -212,12 +221,22 @@ WRONG = {
 }
 
 
+def test_a_line_that_stands_twice_is_an_error(tmp_path: Path) -> None:
+    twice = text(STUDY + RESPONSE, RESPONSE, participant="anna")
+    other = text(STUDY + RESPONSE, RESPONSE, participant="otto")
+    path = write(tmp_path / "twice.jsonl", twice, other, twice)
+    with pytest.raises(FormatError, match="line 3: line 1 again"):
+        read_transcripts(path)
+    anonymous = text(STUDY + RESPONSE, RESPONSE, participant=None)
+    assert read_transcripts(write(path, anonymous, anonymous)).episodes
+
+
 def test_all_that_does_not_parse_is_listed_by_line(tmp_path: Path) -> None:
     path = write(tmp_path / "wrong.jsonl", text(STUDY + RESPONSE), *WRONG.values())
     with pytest.raises(FormatError) as error:
         read_transcripts(path)
     message = str(error.value)
-    assert [n for n in range(1, 18) if f"{path}, line {n}: " not in message] == [1]
+    assert [n for n in range(1, len(WRONG) + 2) if f"{path}, line {n}: " not in message] == [1]
     assert "line 4 of its text" in message
 
 

@@ -251,11 +251,33 @@ def read_bytes(path: StrPath) -> bytes:
     return data
 
 
+def parse_json(text: str) -> Any:
+    r"""Parse JSON whose texts can be written as UTF-8.
+
+    >>> parse_json('"\\ud83d"')
+    Traceback (most recent call last):
+    ValueError: half of a surrogate pair (\\ud83d) is no text
+
+    Raises:
+        ValueError: it is not such JSON, or nested too deeply.
+    """
+    try:
+        value = json.loads(text)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])[1:-1]
+        raise ValueError(f"half of a surrogate pair ({half}) is no text") from None
+    return value
+
+
 def read_json(path: StrPath) -> dict[str, Any]:
     """Read a JSON object; a FormatError if the file holds none."""
     try:
-        contents = json.loads(read_bytes(path).decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        contents = parse_json(read_bytes(path).decode("utf-8-sig"))
+    except ValueError as error:
         raise FormatError(f"is damaged, or not JSON ({error})", source=str(path)) from None
     if not isinstance(contents, dict):
         raise FormatError("is not a JSON object", source=str(path))

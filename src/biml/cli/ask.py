@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from biml.episodes.episode import Episode
+    from biml.evaluation.api import Model
     from biml.evaluation.strings import AskedString
 
 GOLD_STUDY, SUITE_NAME = "gold", "systematicity"

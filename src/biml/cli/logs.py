@@ -123,7 +123,12 @@ def print_outcomes(rows: "Sequence[TaskOutcomes]", title: str) -> None:
     for layout in (_wide_table, _narrow_table, _narrowest_table):
         if Measurement.get(console, unlimited, layout(rows)).maximum <= console.width:
             break
-    console.print("95% intervals in brackets, over answers.", style="dim")
+    console.print(
+        "95% intervals in brackets, over answers. What the model was trained on is unknown, and "
+        "may hold these questions.",
+        style="dim",
+        soft_wrap=True,
+    )
     for model in dict.fromkeys(row.model_and_prompt for row in rows):
         of_model = [row for row in rows if row.model_and_prompt == model]
         console.print(f"{title}: {model}", style="italic", markup=False, soft_wrap=True)

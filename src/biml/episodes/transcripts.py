@@ -16,7 +16,6 @@ response to a study example or a catch trial, which is not scored; `names` gives
 symbols of the data in place of those on the participant's screen.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,7 +30,7 @@ from biml.errors import BimlError, FormatError, merge_errors
 from biml.facts import COUNT, SCALAR, TEXT, Kind, check_facts
 from biml.grammar import Grammar
 from biml.grammar.meta_grammar import COLOURS, WORDS
-from biml.io import StrPath, read_text
+from biml.io import StrPath, parse_json, read_text
 from biml.rng import generator
 from biml.vocabulary import UNDEFINED
 
@@ -206,10 +205,15 @@ def read_transcripts(path: StrPath) -> Transcripts:
     source = str(path)
     errors: list[FormatError] = []
     responses: list[_Response] = []
+    first_line: dict[str, int] = {}
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
             reader = _Reader(source, number)
             reader.read(line)
+            earlier = first_line.setdefault(line, number)
+            # A participant can give one response twice, but not all those of a session.
+            if earlier < number and reader.participant and reader.n_read > 1:
+                reader.error(f"line {earlier} again; remove one of them")
             errors += reader.errors
             responses += reader.responses
     scored = [one for one in responses if one.item is not None]
@@ -307,17 +311,21 @@ class _Reader:
 
     def read(self, line: str) -> None:
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             check_facts(row, _KEYS, "")
         except FormatError as error:
             self.error(f"not a transcript: {error.problem}")
             return
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             self.error(f"not JSON ({error}); each line is an object with the key 'text'")
             return
         self.participant = str("" if row.get("participant") is None else row["participant"])
         self.items = row.get("items")
         for names in row.get("names") or ():
+            for key in ("words", "symbols"):
+                if any(len(set(side)) < len(side) for side in zip(*names[key], strict=True)):
+                    self.error(f"'names' has one of its {key} twice, {names[key]}")
+                    return
             words, symbols = (dict(map(tuple, names[key])) for key in ("words", "symbols"))
             rules = names.get("grammar")
             try:

@@ -2,12 +2,13 @@
 
 import secrets
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
 
-from biml.errors import UsageError, check_extra
+from biml.errors import FormatError, UsageError, check_extra
 from biml.experiment.design_types import Design
 from biml.version import __version__
 
@@ -128,6 +129,14 @@ def prepare(connection: sql.Connection, name: str, design: Design | None) -> dic
             raise UsageError(f"{name} is no database of an experiment; name another by --database")
         _create(connection, design)
     facts = {row.name: row.value for row in connection.execute(sql.select(FACTS))}
+    text = facts.get("design_text", "")
+    if not (
+        facts.keys() >= _FACT_NAMES
+        and facts["schema_version"].isdecimal()
+        and facts["design_digest"] == sha256(text.encode()).hexdigest()
+    ):
+        problem = "the facts about its experiment are not complete, or were changed; it is damaged"
+        raise FormatError(problem, source=name)
     _migrate(connection, name, facts)
     if design is not None and facts["design_digest"] != design.digest:
         whose = f"another experiment, {facts['experiment']!r}"
@@ -138,6 +147,12 @@ def prepare(connection: sql.Connection, name: str, design: Design | None) -> dic
             "database go through the same experiment"
         )
     return facts
+
+
+_FACT_NAMES = {
+    *("schema_version", "biml_version", "experiment", "design_digest", "design_text"),
+    *("server_key", "researcher_token"),
+}
 
 
 def _create(connection: sql.Connection, design: Design) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from biml.analysis.responses import SIMULATED_PREFIX
-from biml.errors import FormatError
+from biml.errors import BimlError, FormatError
 from biml.experiment.design import DesignFile
 from biml.experiment.design_types import SIMULATED, Design
 from biml.experiment.screens import AnswerError, Screen
 from biml.experiment.session import FINISHED, MISSED_CATCH, Session
-from biml.experiment.store import WITHDRAWN, Answer, Participant, Store
+from biml.experiment.store import WITHDRAWN, Answer, Participant, Store, seed_of
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,9 @@ def read_records(store: Store) -> tuple[Design, list[Record]]:
     records = []
     for participant in store.participants():
         if participant.status != WITHDRAWN:
+            if participant.seed != seed_of(design, participant.number):
+                problem = "its seed is not that of its number; the database is damaged"
+                raise FormatError(problem, source=f"{store.name}: participant {participant.id}")
             answers = store.answers(participant)
             payloads = [answer.payload for answer in answers]
             try:
@@ -115,4 +118,7 @@ def responses_of(screen: Screen, payload: Mapping[str, Any]) -> list[Response]:
 
 def utc(seconds: float) -> str:
     """A time in seconds since 1970 as ISO 8601."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    except (OverflowError, ValueError, OSError):
+        raise BimlError(f"{seconds:g} is no time; the database is damaged") from None

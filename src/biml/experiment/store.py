@@ -9,17 +9,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sql
 from sqlalchemy.exc import DBAPIError
 
-from biml.errors import BimlError, UsageError
+from biml.arguments import check_type
+from biml.errors import BimlError, FormatError, UsageError
 from biml.experiment import database
 from biml.experiment.database import ANSWERS, FACTS, PARTICIPANTS
 from biml.experiment.design import Design
+from biml.io import parse_json
 from biml.rng import derive_seed
 from biml.version import __version__
+
+T = TypeVar("T")
 
 WITHDRAWN = "withdrawn"
 
@@ -226,9 +230,9 @@ class Store:
         row["condition"] = self._free_condition(connection, self.design, now)
         inserting = PARTICIPANTS.insert().returning(PARTICIPANTS.c.number)
         number = connection.execute(inserting, row).scalar_one()
-        row["seed"] = derive_seed(int(self.design.digest[:15], 16), number)
+        row["seed"] = seed_of(self.design, number)
         connection.execute(_UPDATE, {"who": number, "seed": row["seed"]})
-        return _participant({**row, "number": number})
+        return self._participant({**row, "number": number})
 
     @staticmethod
     def _free_condition(connection: sql.Connection, design: Design, now: float) -> str | None:
@@ -304,13 +308,17 @@ class Store:
         query = sql.select(ANSWERS).where(own).order_by(ANSWERS.c.screen)
         with self._transaction() as connection:
             rows = connection.execute(query).all()
+        who = f"{self.name}: an answer of participant {participant.id}"
         return [
-            Answer(
-                row.screen,
-                json.loads(row.payload),
-                row.saved,
-                row.biml_version,
-                Timing(row.rt_ms, row.changes, row.focus_lost),
+            _checked(
+                who,
+                Answer(
+                    row.screen,
+                    _json_object(who, row.payload),
+                    row.saved,
+                    row.biml_version,
+                    Timing(row.rt_ms, row.changes, row.focus_lost),
+                ),
             )
             for row in rows
         ]
@@ -319,7 +327,7 @@ class Store:
         """All participants, withdrawn ones too, in the order of arrival."""
         query = sql.select(PARTICIPANTS).order_by(PARTICIPANTS.c.number)
         with self._transaction() as connection:
-            return [_participant(row) for row in connection.execute(query).mappings()]
+            return [self._participant(row) for row in connection.execute(query).mappings()]
 
     def find(
         self, *, token: str | None = None, external_id: str | None = None
@@ -330,7 +338,13 @@ class Store:
             name, value = "token_hash", hash_token(token)
         with self._transaction() as connection:
             row = connection.execute(_FIND[name], {"value": value}).mappings().first()
-        return None if row is None else _participant(row)
+        return None if row is None else self._participant(row)
+
+    def _participant(self, row: Mapping[Any, Any]) -> Participant:
+        where = f"{self.name}: participant {row['id']}"
+        values = {name: row[name] for name in Participant.__dataclass_fields__}
+        parameters = _json_object(where, row["parameters"])
+        return _checked(where, Participant(**{**values, "parameters": parameters}))
 
     def replace_token(self, participant: Participant, token: str) -> None:
         """Let a participant go on in another browser, and no longer in the one before."""
@@ -364,6 +378,11 @@ class Store:
         return deleted.rowcount
 
 
+def seed_of(design: Design, number: int) -> int:
+    """The seed of a participant, from which words, colours and orders follow."""
+    return derive_seed(int(design.digest[:15], 16), number)
+
+
 def hash_token(token: str) -> str:
     """What the database keeps of a secret."""
     return sha256(token.encode()).hexdigest()
@@ -382,6 +401,18 @@ def _answer_row(
     }
 
 
-def _participant(row: Mapping[Any, Any]) -> Participant:
-    fields = {name: row[name] for name in Participant.__dataclass_fields__}
-    return Participant(**{**fields, "parameters": json.loads(row["parameters"])})
+def _json_object(where: str, text: str) -> dict[str, Any]:
+    with suppress(ValueError, TypeError):
+        if isinstance(value := parse_json(text), dict):
+            return value
+    raise FormatError("holds no JSON object; the database is damaged", source=where)
+
+
+def _checked(where: str, record: T) -> T:
+    """A record of a database; a FormatError unless all its values are of the right types."""
+    try:
+        check_type("record", record, type(record))
+    except UsageError:
+        problem = "has a value of a wrong type; the database is damaged"
+        raise FormatError(problem, source=where) from None
+    return record

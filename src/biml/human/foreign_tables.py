@@ -18,7 +18,7 @@ from itertools import islice
 from biml.analysis.typed_tables import cell_text, read_parquet
 from biml.errors import FormatError
 from biml.human.excel_sheets import is_excel, read_sheets
-from biml.io import StrPath, read_bytes
+from biml.io import StrPath, parse_json, read_bytes
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars", " ": "blanks"}
 
@@ -259,15 +259,13 @@ def _read_excel(data: bytes, source: str) -> ForeignTable:
 def _read_json(text: str, source: str, names: Collection[str]) -> ForeignTable:
     """JSON, or JSON Lines: records, possibly nested."""
     try:
-        value = json.loads(text)
-    except RecursionError:
-        raise FormatError("JSON that is nested too deeply", source=source) from None
+        value = parse_json(text)
     except ValueError as first_error:
         value = []
         for number, line in enumerate(text.splitlines(), 1):
             try:
-                value += [json.loads(line)] if line.strip() else []
-            except (ValueError, RecursionError):
+                value += [parse_json(line)] if line.strip() else []
+            except ValueError:
                 position = number if value else getattr(first_error, "lineno", 1)
                 problem = "neither a record in JSON, nor part of one (see JSON Lines)"
                 raise FormatError(problem, source=source, line=position) from None
@@ -308,8 +306,8 @@ def _nested_rows(
     """
     if isinstance(value, str) and _is_nested(value):
         try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
+            value = parse_json(value)
+        except ValueError:
             return
     if isinstance(value, list):
         for element in value:
@@ -382,8 +380,8 @@ def json_response(text: str) -> str:
     if text[:1] not in ("[", "{", '"'):
         return text
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = parse_json(text)
+    except ValueError:
         return text
     while isinstance(value, dict) and len(value) == 1:
         (value,) = value.values()

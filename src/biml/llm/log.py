@@ -17,7 +17,8 @@ from typing import Any, get_type_hints
 
 from biml.arguments import check_type
 from biml.errors import BimlError, FormatError, UsageError, merge_errors
-from biml.io import read_bytes
+from biml.io import parse_json, read_bytes
+from biml.llm.answers import ERROR_KINDS
 
 RESPOND, SAMPLE, LOG_PROB, REASON = "respond", "sample", "log_prob", "reason"
 
@@ -112,10 +113,10 @@ def read_log(path: Path) -> list[Record]:
     records, errors = [], []
     for number, line in _lines(read_bytes(path)):
         try:
-            records.append(_record(json.loads(line)))
+            records.append(_record(parse_json(line.decode())))
         except UsageError as error:
             errors.append(FormatError(str(error), source=str(path), line=number))
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             errors.append(FormatError(f"is not JSON ({error})", source=str(path), line=number))
     if errors:
         raise merge_errors(errors)
@@ -138,9 +139,18 @@ def _record(entry: object) -> Record:
         raise UsageError(f"has no {', '.join(missing)}; is this a log of a language model?")
     for name, value in known.items():
         check_type(name, value, _TYPES[name])
-    if known["kind"] not in KINDS:
-        raise UsageError(f"kind is {known['kind']!r}, but should be one of {', '.join(KINDS)}")
-    return Record(**known)
+    for name, kinds in (("kind", KINDS), ("error", {"": "", **ERROR_KINDS})):
+        if known.get(name, "") not in kinds:
+            listed = ", ".join(filter(None, kinds))
+            raise UsageError(f"{name} is {known[name]!r}, but should be one of {listed}")
+    for name in ("max_length", "sample", "tokens_in", "tokens_out", "seconds"):
+        if known.get(name, 0) < 0:
+            raise UsageError(f"{name} is {known[name]}, but must be at least 0")
+    record = Record(**known)
+    if len(record.symbols.split()) != len(record.original_symbols.split()):
+        problem = "symbols and original_symbols must be as many"
+        raise UsageError(f"{problem}, not {record.symbols!r} and {record.original_symbols!r}")
+    return record
 
 
 @dataclass

@@ -233,7 +233,9 @@ class OpenAIBackend:
                 "It mostly ends in /v1"
             )
         try:
-            reply = json.loads(data)
+            text = json.dumps(json.loads(data), ensure_ascii=False)
+            # An answer that was cut inside a character can end with half of it.
+            reply = json.loads(re.sub("[\ud800-\udfff]", "\ufffd", text))
         except (ValueError, RecursionError):
             raise BimlError(f"{self.url} answers no JSON: {data[:100]!r}") from None
         if not isinstance(reply, dict) or (reply.get("error") and not reply.get("choices")):

@@ -17,7 +17,7 @@ from biml.episodes.episode import Example
 from biml.episodes.text_format import write_episode
 from biml.errors import BimlError, FormatError, UsageError
 from biml.facts import LOG, TRAINING, check_facts
-from biml.io import read_text, write_file
+from biml.io import parse_json, read_text, write_file
 from biml.networks.base import EpisodeNetwork
 from biml.networks.checkpoint import (
     checkpoint_of,
@@ -119,8 +119,8 @@ def read_log(path: Path) -> list[LogEntry]:
     lines = read_text(path).splitlines()
     for number, line in enumerate(lines, 1):
         value: Any = None
-        with suppress(ValueError, RecursionError):
-            value = json.loads(line)
+        with suppress(ValueError):
+            value = parse_json(line)
         if isinstance(value, dict):
             check_facts(value, LOG[0], f"{path}, line {number}")
             entries.append(value)
