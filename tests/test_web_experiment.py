@@ -9,56 +9,23 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from starlette.testclient import TestClient
 
-from biml.experiment.design import Design, read_design
+from biml.errors import BimlError
+from biml.experiment.design import read_design
 from biml.experiment.design_types import Codes
 from biml.experiment.store import StorageError, Store
-from biml.web.experiment_app import make_app
 from biml.web.researcher import right_answer
 from experiment_load import form_of
-from fakes.web import session_of
+from fakes.web import Person, session_of
 
 DESIGN = replace(read_design("open-ended"), parameters=("PROLIFIC_PID", "STUDY_ID", "SESSION_ID"))
 
+CONSENT = {"screen": "0", "consent": "yes"}
+
 SCRIPT = "<script>alert(1)</script>"
-
-
-class Person:
-    """A participant with a browser of their own."""
-
-    def __init__(self, store: Store, **app: Any) -> None:
-        assert store.design is not None
-        self.store, self.design, self.root = store, store.design, app.get("root_path", "")
-        base = app.pop("base", "http://testserver")
-        self.browser = TestClient(make_app(self.design, store, **app), base, follow_redirects=False)
-
-    def get(self, path: str = "/") -> Any:
-        return self.browser.get(self.root + path)
-
-    def post(self, path: str, data: dict[str, str], **headers: str) -> Any:
-        return self.browser.post(self.root + path, data=data, headers=headers)
-
-    def start(self, **parameters: str) -> Any:
-        return self.post("/start", parameters)
-
-    @property
-    def token(self) -> str:
-        found = re.search(r'name="form_token" value="(\w+)"', self.get().text)
-        assert found is not None
-        return found[1]
-
-    def answer(self, payload: dict[str, Any] | None = None, **fields: str) -> Any:
-        """Send an answer to the present screen, by default a possible one."""
-        screen = session_of(self.store).screen
-        form = form_of(screen, right_answer(self.design, screen) if payload is None else payload)
-        return self.post("/answer", {"form_token": self.token, **form, **fields})
-
-    def answer_until(self, kind: str) -> None:
-        while session_of(self.store).screen.kind != kind:
-            assert self.answer().status_code == 303
 
 
 @pytest.fixture
@@ -160,7 +127,7 @@ def test_scripts_in_texts_stay_text(store: Store) -> None:
     texts = {question.name for question in DESIGN.questions if question.kind == "text"}
     person.answer({"answers": {**answers, **dict.fromkeys(texts, SCRIPT)}})
     assert payloads(store)[-1]["answers"].items() >= dict.fromkeys(texts, SCRIPT).items()
-    person.get(f"/researcher?token={store.facts['researcher_token']}")
+    person.log_in()
     for path in ("/", "/researcher/people", f"/?PROLIFIC_PID={SCRIPT}"):
         page = person.get(path).text
         assert SCRIPT not in page
@@ -172,7 +139,7 @@ def test_a_forged_token_is_nobody(store: Store, person: Person) -> None:
     for forged in ("x", "1", "../..", "' OR 1=1 --", "a" * 10_000):
         stranger.browser.cookies.set(next(iter(person.browser.cookies)), forged)
         assert "form_token" not in stranger.get().text
-        form = {"form_token": person.token, "screen": "0", "consent": "yes"}
+        form = {"form_token": person.token, **CONSENT}
         assert stranger.post("/answer", form).headers["location"] == "/"
     assert payloads(store) == []
 
@@ -180,9 +147,8 @@ def test_a_forged_token_is_nobody(store: Store, person: Person) -> None:
 def test_a_form_of_somebody_else_is_refused(store: Store, person: Person) -> None:
     other = Person(store)
     other.start(PROLIFIC_PID="p2")
-    form = {"screen": "0", "consent": "yes"}
-    assert person.post("/answer", form).status_code == 403
-    assert person.post("/answer", {**form, "form_token": other.token}).status_code == 403
+    assert person.post("/answer", CONSENT).status_code == 403
+    assert person.post("/answer", {**CONSENT, "form_token": other.token}).status_code == 403
     assert payloads(store) == []
 
 
@@ -209,7 +175,7 @@ def test_participants_neither_see_nor_change_each_others_sessions(store: Store) 
 def test_a_form_on_another_site_is_refused(
     store: Store, person: Person, headers: dict[str, str]
 ) -> None:
-    form = {"form_token": person.token, "screen": "0", "consent": "yes"}
+    form = {"form_token": person.token, **CONSENT}
     assert person.post("/answer", form, **headers).status_code == 403
     assert person.post("/start", {}, **headers).status_code == 403
     assert payloads(store) == []
@@ -273,18 +239,15 @@ def test_who_has_withdrawn_sees_so(store: Store, person: Person) -> None:
     person.answer()
     store.withdraw("p1")
     assert "deleted" in person.get().text
-    form = {"form_token": "x", "screen": "0", "consent": "yes"}
-    assert person.post("/answer", form).status_code == 303
+    assert person.post("/answer", {"form_token": "x", **CONSENT}).status_code == 303
 
 
 def test_the_cookie_is_kept_from_scripts_and_from_plain_connections(store: Store) -> None:
-    plain = Person(store).start(PROLIFIC_PID="a").headers["set-cookie"]
-    secure = Person(store, base="https://testserver").start().headers["set-cookie"]
-    for cookie in (plain, secure):
+    for base in ("http://testserver", "https://testserver"):
+        cookie = Person(store, base=base).start(PROLIFIC_PID=base).headers["set-cookie"]
         assert "HttpOnly" in cookie
         assert "SameSite=lax" in cookie
-    assert "Secure" in secure
-    assert "Secure" not in plain
+        assert ("Secure" in cookie) == base.startswith("https")
 
 
 def test_every_response_has_the_headers_of_a_safe_page(store: Store, person: Person) -> None:
@@ -338,25 +301,30 @@ def test_requests_are_limited_by_rate(store: Store, person: Person, monkeypatch)
     codes = [person.browser.get("/").status_code for _ in range(210)]
     assert codes[:150] == [200] * 150
     assert codes[-1] == 429
-    refused = person.browser.get("/")
-    assert refused.headers["retry-after"]
+    assert person.browser.get("/").headers["retry-after"]
     other = Person(store)
     assert other.start(PROLIFIC_PID="p2").status_code == 303
 
 
-def test_a_store_that_fails_loses_nothing(
-    store: Store, person: Person, monkeypatch, capsys
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (StorageError("x.db: disk is full"), 503, "could not be saved yet"),
+        (BimlError("a fault"), 500, "Please tell the researchers (ada@uni.example)."),
+    ],
+)
+def test_a_server_that_fails_says_so_and_loses_nothing(
+    store: Store, error: BimlError, status: int, text: str, monkeypatch, capsys
 ) -> None:
-    save = store.save_answer
-
-    def full(*args: Any, **options: Any) -> bool:
-        raise StorageError("x.db: disk is full")
-
-    monkeypatch.setattr(store, "save_answer", full)
-    refused = person.answer()
-    assert refused.status_code == 503
-    assert "error: x.db: disk is full" in capsys.readouterr().err
-    monkeypatch.setattr(store, "save_answer", save)
+    store.design = replace(DESIGN, contact="ada@uni.example")
+    person = Person(store)
+    person.start()
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "save_answer", Mock(side_effect=error))
+        refused = person.answer()
+    assert refused.status_code == status
+    assert text in refused.text
+    assert f"error: {error}" in capsys.readouterr().err
     assert person.answer().status_code == 303
     assert payloads(store) == [{"consent": True}]
 
@@ -397,7 +365,7 @@ def test_the_researcher_needs_the_token(store: Store, person: Person) -> None:
 def test_the_researcher_downloads_what_the_command_exports(store: Store, person: Person) -> None:
     person.answer_until("end")
     assert person.get("/researcher/download").headers["location"] == "/researcher"
-    person.get(f"/researcher?token={store.facts['researcher_token']}")
+    person.log_in()
     archive = zipfile.ZipFile(io.BytesIO(person.get("/researcher/download").content))
     assert "responses.csv" in archive.namelist()
     rows = list(csv.DictReader(io.StringIO(archive.read("responses.csv").decode())))
@@ -408,25 +376,21 @@ def test_tokens_cannot_be_tried_without_end(store: Store) -> None:
     person = Person(store)
     for _ in range(20):
         person.get("/researcher?token=x")
-    page = person.get(f"/researcher?token={store.facts['researcher_token']}")
+    page = person.log_in()
     assert page.status_code == 403
     assert "Too many" in page.text
 
 
 @pytest.mark.parametrize("name", ["few-shot", "open-ended", "probes"])
 def test_every_screen_can_be_previewed_without_saving(tmp_path: Path, name: str) -> None:
-    design: Design = read_design(name)
-    store = Store.open(tmp_path / "x.db", design)
+    store = Store.open(tmp_path / "x.db", read_design(name))
     person = Person(store)
-    person.get(f"/researcher?token={store.facts['researcher_token']}")
-    links = re.findall(
-        r'href="(/researcher/preview/\d+\?seed=7)"', person.get("/researcher/preview?seed=7").text
-    )
+    person.log_in()
+    page = person.get("/researcher/preview?seed=7").text
+    links = re.findall(r'href="(/researcher/preview/\d+\?seed=7)"', page)
     assert len(links) > 8
     for link in links:
-        page = person.get(link)
-        assert page.status_code == 200
-        assert "nothing is saved" in page.text
+        assert "nothing is saved" in person.get(link).text
     posted = person.post("/researcher/preview/0/answer?seed=7", {"consent": "yes"})
     assert "nothing is saved" in posted.text
     refused = person.post("/researcher/preview/1/answer?seed=7", {"response": ""})

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from biml.errors import BimlError
 from biml.experiment.design import read_design
 from biml.experiment.design_types import Design
 from biml.experiment.screens import Screen
@@ -100,7 +102,7 @@ class Study:
 def study(request, browser: Any, tmp_path: Path) -> Iterator[Study]:
     """The few-shot experiment, or another that the test names."""
     design = read_design(getattr(request, "param", "few-shot"))
-    design = replace(design, parameters=("PROLIFIC_PID",))
+    design = replace(design, parameters=("PROLIFIC_PID",), contact="Ada, ada@uni.example")
     store = Store.open(tmp_path / "experiment.db", design)
     screen(browser, width=1100)
     browser.delete_all_cookies()
@@ -269,6 +271,26 @@ def test_a_lost_connection_is_waited_for(study: Study) -> None:
         study.browser.execute_cdp_cmd(command, {"offline": False, **network})
     study.wait(lambda: len(study.saved) == 2)
     assert study.screen.number == 2
+
+
+def test_a_fault_of_the_server_is_named_and_the_answer_kept(study: Study, monkeypatch) -> None:
+    study.start()
+    study.send()
+    study.fill_in(answer := right_answer(study.design, study.screen))
+    study.browser.execute_script("const later = setTimeout; setTimeout = (f) => later(f, 0)")
+    with monkeypatch.context() as patched:
+        patched.setattr(study.store, "save_answer", Mock(side_effect=BimlError("a fault")))
+        find(study.browser, "form .primary").click()
+        study.wait(lambda: read(study.browser, ".primary", "e.textContent") == ["Try again"])
+        text = find(study.browser, "#problem").text
+        assert "server of this study has a fault" in text
+        assert "Please tell the researchers (Ada, ada@uni.example)." in text
+        assert "kept on this page" in text
+        assert study.row() == answer["response"]
+    assert len(study.saved) == 1
+    find(study.browser, "form .primary").click()
+    study.wait(lambda: len(study.saved) == 2)
+    assert study.saved[1] == answer
 
 
 def test_an_empty_row_is_refused_in_place(study: Study) -> None:

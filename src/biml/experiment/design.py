@@ -116,6 +116,7 @@ class DesignFile:
                 for c in get("conditions", [])
             ),
             parameters=tuple(get("parameters", [])),
+            contact=get("contact", "").strip(),
         )
         self.check_sizes(design)
         self.check_questions()

@@ -27,7 +27,7 @@ NATURAL = Kind("a whole number, at least 1", lambda value: COUNT.accepts(value) 
 Keys = Mapping[str, Kind]
 
 KEYS: dict[str, Kind] = {
-    **dict.fromkeys(("name!", "task!", "title", "information!", "consent!"), TEXT),
+    **dict.fromkeys(("name!", "task!", "title", "contact", "information!", "consent!"), TEXT),
     **dict.fromkeys(("instructions!", "debriefing!"), TEXT),
     **dict.fromkeys(("words", "colours", "parameters", "practice"), TEXTS),
     **dict.fromkeys(("participants", "quiz_attempts", "missed_catch_trials"), NATURAL),
@@ -132,6 +132,7 @@ class Design:
         excluding_answers: answers to questions that exclude, by the question's name.
         participants: how many are let in; None for no limit.
         parameters: names in the address whose values are kept.
+        contact: whom participants can tell that something does not work.
     """
 
     name: str
@@ -162,6 +163,7 @@ class Design:
     participants: int | None = None
     conditions: tuple[Condition, ...] = ()
     parameters: tuple[str, ...] = ()
+    contact: str = ""
 
     def of_condition(self, name: str | None) -> "Design":
         """The design with what participants of a condition see; a UsageError if there is none."""

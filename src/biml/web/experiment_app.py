@@ -24,7 +24,15 @@ from biml.experiment.store import (
     StorageError,
     Store,
 )
-from biml.web.forms import Form, client_address, payload_of, screen_values, timing_of, with_form
+from biml.web.forms import (
+    Form,
+    client_address,
+    fault_text,
+    payload_of,
+    screen_values,
+    timing_of,
+    with_form,
+)
 from biml.web.pages import Pages, redirect
 from biml.web.researcher import Researcher
 from biml.web.security import App, Protection, RateLimiter, form_token, same_secret
@@ -295,9 +303,7 @@ class Experiment:
 
     async def report_error(self, request: Request, error: Exception) -> Response:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        return self._message(
-            request, 500, "Something went wrong", "Please tell the researchers about it."
-        )
+        return self._message(request, 500, "Something went wrong", fault_text(self.design))
 
 
 def make_app(design: Design, store: Store, root_path: str = "") -> App:

@@ -52,7 +52,14 @@ def screen_values(design: Design, session: Session) -> dict[str, Any]:
         "screen": session.screen,
         "given_response": before if session.screen.kind == "feedback" else None,
         "max_response": MAX_RESPONSE,
+        "fault": fault_text(design),
     }
+
+
+def fault_text(design: Design) -> str:
+    """What participants read when the server fails."""
+    whom = f"the researchers ({design.contact})" if design.contact else "the researchers"
+    return f"The server of this study has a fault. Please tell {whom}."
 
 
 def payload_of(screen: Screen, form: Form) -> dict[str, Any]:

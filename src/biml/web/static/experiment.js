@@ -70,11 +70,16 @@ document.addEventListener("DOMContentLoaded", () => {
     problem.scrollIntoView({ block: "nearest" });
   }
 
+  const MOST_FAULTS = 6; // of the server, in 25 seconds: enough to start it anew
+
   const pause = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
 
-  // Send until the server has the answer; the second time changes nothing there.
-  async function send(body) {
+  // Send until the server has the answer; the second time changes nothing there. Returns why the
+  // participant has to do something, if so.
+  async function send(body, button) {
+    let faults = 0;
     for (let wait = 1; ; wait = Math.min(2 * wait, 10)) {
+      let reason = "There is no connection.";
       try {
         const response = await fetch(form.action, {
           method: "POST",
@@ -91,10 +96,16 @@ document.addEventListener("DOMContentLoaded", () => {
           location.replace(form.dataset.next);
           return "";
         }
+        reason = "Your answer could not be saved yet.";
+        if (response.status >= 500) faults += 1;
       } catch {
         // No connection, or no answer in time.
       }
-      show("There is no connection. Your answer is kept here and is sent again by itself.");
+      if (faults === MOST_FAULTS) {
+        button.textContent = "Try again";
+        return `${form.dataset.fault} Your answer is kept on this page.`;
+      }
+      show(`${reason} Your answer is kept here and is sent again by itself.`);
       await pause(wait);
     }
   }
@@ -110,7 +121,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const body = new URLSearchParams(new FormData(form, event.submitter));
     const buttons = form.querySelectorAll(".buttons button");
     for (const button of buttons) button.disabled = true;
-    const refused = await send(body);
+    const refused = await send(body, event.submitter);
     if (!refused) return;
     show(refused);
     for (const button of buttons) button.disabled = false;
