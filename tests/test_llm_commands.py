@@ -132,8 +132,10 @@ def test_misuse_exits_with_code_2(
 
 
 def test_play_takes_no_language_models(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["play", "hf:x"]) == 2
-    assert "biml ask" in capsys.readouterr().err
+    assert main(["play", "net-BIML-top", "hf:x"]) == 2
+    message = capsys.readouterr().err
+    for named in ("`biml play` takes no language models", "hf:x", "biml ask"):
+        assert named in message
 
 
 def test_the_estimate_counts_the_questions_that_are_put(

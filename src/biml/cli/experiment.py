@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     simulate = actions.add_parser("simulate", help="let a model go through the experiment")
     _add_design(simulate)
     simulate.add_argument(
-        "--model", required=True, metavar="NAME", help="a network, or a symbolic model"
+        "--model", required=True, metavar="NAME", help="a network, a symbolic or a language model"
     )
     simulate.add_argument(
         "--participants", type=int, default=30, metavar="N", help="(default: %(default)s)"

@@ -34,8 +34,9 @@ def run(args: argparse.Namespace) -> None:
 
     if language := [name for name in args.models or () if is_language_model(name)]:
         raise UsageError(
-            f"{language[0]}: the page needs the probabilities of hundreds of responses, which take "
-            "a language model minutes; use `biml ask` or `biml eval`"
+            f"`biml play` takes no language models, such as {language[0]}: after each change its "
+            "page shows the probabilities of hundreds of responses, which would take minutes; use "
+            "`biml ask` or `biml eval`"
         )
     names = dict.fromkeys(args.models or DEFAULT_MODELS)
     models = {strip_suffix(name): load(find_model(name, args)) for name in names}
