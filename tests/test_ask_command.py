@@ -73,6 +73,15 @@ def test_a_systematic_learner_varies_with_nothing() -> None:
     assert (figures[["readings", "gold", "probability"]].round(6) == 100).all(axis=None)
 
 
+def test_the_main_model_answers_strings_beyond_the_published_lengths() -> None:
+    """Strings of up to 12 words; with other names and colours the same kinds of answers."""
+    model = load("net-BIML-top")
+    assert model.data_use.uses_of_task("systematicity") == ("chosen by",)
+    figures = summarise(ask(model, gold_episode(), suite_strings(), 12, seed=1), ["kind"])
+    assert set(figures["kind"]) == set(SUITE)
+    assert (figures["readings"] >= 97).all() and (figures["spread"] <= 2).all(), figures
+
+
 class _ByColour:
     """Answers by the colour of the first word: right for red, else one symbol."""
 
