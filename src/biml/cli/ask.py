@@ -6,13 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from biml.cli import add_data_dir, add_dir_model, count, find_model
 from biml.errors import UsageError
 from biml.io import check_creatable, read_text, write_file
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import Console
 
     from biml.episodes.episode import Episode
     from biml.evaluation.api import Model
@@ -85,7 +88,6 @@ def _n_remappings(text: str) -> int:
 def run(args: argparse.Namespace) -> None:
     """Print readings and answers of each query; of a suite the figures of each kind."""
     import pandas as pd
-    from rich.console import Console
 
     from biml.episodes.data_use import CAVEAT_MARK, caveat
     from biml.episodes.episode_type import SYSTEMATICITY, gold_episode
@@ -148,7 +150,7 @@ def _queries(args: argparse.Namespace) -> list[tuple[str, ...]]:
 
 
 def _print_model(
-    console: "Console",
+    console: Console,
     model: "Model",
     answers: "pd.DataFrame",
     strings: "Sequence[AskedString]",
@@ -179,9 +181,8 @@ def _print_model(
         _print_summary(console, "query", summarise(suite, ["query"]))
 
 
-def _print_string(console: "Console", answers: "pd.DataFrame", string: "AskedString") -> None:
+def _print_string(console: Console, answers: "pd.DataFrame", string: "AskedString") -> None:
     """The readings of one query, the answers to it, and what they are by names."""
-    from rich.text import Text
 
     from biml.evaluation.strings import answer_counts, summarise
 
@@ -215,11 +216,8 @@ def _print_string(console: "Console", answers: "pd.DataFrame", string: "AskedStr
 
 
 def _print_summary(
-    console: "Console", heading: str, frame: "pd.DataFrame", key: str | None = None
+    console: Console, heading: str, frame: "pd.DataFrame", key: str | None = None
 ) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     last = ("spread", "variation") if key is None else ()
     between = " " if console.width >= WIDE else "\n"
     table = Table(box=None, pad_edge=False)

@@ -205,7 +205,8 @@ def _report_likelihood(
         scored = score_responses(
             task.reporting(progress), task.evaluation, repeats=args.ll_nrep, progress=progress
         )
-    scores = token_scores(scored, task.evaluation.query_repeats)
+    copies = task.evaluation.query_repeats
+    scores = token_scores(scored, copies)
     if args.fit_lapse == "bounded":
         from biml.analysis.scoring import fit_lapse_bounded
 
@@ -214,12 +215,11 @@ def _report_likelihood(
         result = fit_lapse(scores) if args.fit_lapse else likelihood(scores, args.ll_p_lapse)
     metrics: Metrics = {}
     if args.ll and args.fit_lapse:
-        given = likelihood(scores, args.ll_p_lapse)
-        given = with_standard_error(given, scored, task.evaluation.query_repeats)
+        given = with_standard_error(likelihood(scores, args.ll_p_lapse), scored, copies)
         console.likelihood(given, task, fitted=False)
         metrics |= {"loglike_given": finite_or_none(given.mean), "p_lapse_given": given.p_lapse}
         metrics["loglike_given_se"] = finite_or_none(given.standard_error)
-    result = with_standard_error(result, scored, task.evaluation.query_repeats)
+    result = with_standard_error(result, scored, copies)
     if args.fit_lapse:
         grid = FINE_LAPSE_GRID if args.fit_lapse == "bounded" else LAPSE_GRID
         kind = task.episode_type.evaluation_task
@@ -239,10 +239,8 @@ def _report_likelihood(
     if args.ll_out:
         console.write_table(table, args.ll_out, "Log-likelihoods", args.safe_cells)
     if args.ll_by:
-        if task.evaluation.query_repeats > 1:
-            console.print(
-                f"Each response counts {task.evaluation.query_repeats} times above, and once below."
-            )
+        if copies > 1:
+            console.print(f"Each response counts {copies} times above, and once below.")
         # The query is the same throughout an item, and explains its name.
         sums = summed_by(table, ["item", "query"] if args.ll_by == "item" else ["participant"])
         console.list_sums(sums, args.ll_by)

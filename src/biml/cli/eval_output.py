@@ -117,31 +117,14 @@ class EvalTask:
 
 def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask:
     """Load the model and open the episodes that the options name."""
-    name = args.fn_out_model
     kind = episode_type(args.episode_type) if args.episode_type else None
     if args.corpus:
         kind = register_corpus(args.corpus, allow_overlap=args.allow_overlap)
     pick_device(args.device)  # an error before anything is read
     data = DataFolders(args.data_dir, progress=stage_lines(console.warn))
-    if is_language_model(name):
-        path = Path(re.sub(r"[/:#@]+", "-", name))
-        options = {"prompt": args.prompt, "normalise": args.normalise, "log": args.llm_log}
-        model = load(name, args.device, **{key: value for key, value in options.items() if value})
-    elif name in SYMBOLIC:
-        path, model = Path(name), load(name)
-    else:
-        path = resolve_model(name, args.dir_model, data, SYMBOLIC)
-        model = load(path.absolute(), args.device)
-    responder, is_network = model.responder, isinstance(model.responder, NetworkResponder)
-    if args.transcripts:
-        known = model.vocabulary if is_network else PUBLISHED_VOCAB
-        kind = transcripts_type(args.transcripts, known, model.episode_type)
-    elif is_network:
-        kind = kind or _type_of_training(model, path)
-        model.vocabulary.require(kind.open_vocabulary(data), str(path))
-    elif kind is None:
-        few_shot = name not in SYMBOLIC or "few-shot" in SYMBOLIC[name].tasks
-        kind = episode_type("few_shot_human" if few_shot else "open_end_human_all")
+    path, model = _load_model(args, data)
+    kind = _choose_type(args, kind, path, model, data)
+    responder = model.responder
     prompt: dict[str, str] = {}
     if isinstance(responder, NetworkResponder):
         architecture = architecture_name(responder.network)
@@ -155,7 +138,8 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
         prompt["prompt_hash"] = responder.template.digest
         origin = f"prompt {' '.join([*prompt.values()][1:])}; log {responder.log.path}"
     else:
-        architecture, origin = "symbolic", f"{SYMBOLIC[name].title}: {SYMBOLIC[name].summary}"
+        row, architecture = SYMBOLIC[args.fn_out_model], "symbolic"
+        origin = f"{row.title}: {row.summary}"
     data_use = model.data_use
     evaluation = kind.open_evaluation(data, args.seed)
     if args.episodes is not None:
@@ -189,13 +173,39 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
     return task
 
 
-def _type_of_training(model: Model, path: Path) -> EpisodeType:
-    if not model.episode_type:
-        raise UsageError(
-            f"{path} does not state the episode type that it was trained on; give --episode_type"
-        )
-    register_corpus_of_model(model.info)
-    return episode_type(model.episode_type)
+def _load_model(args: argparse.Namespace, data: DataFolders) -> tuple[Path, Model]:
+    """The model, and the path of its file or of one that would have its name."""
+    name = args.fn_out_model
+    if is_language_model(name):
+        options = {"prompt": args.prompt, "normalise": args.normalise, "log": args.llm_log}
+        given = {key: value for key, value in options.items() if value}
+        return Path(re.sub(r"[/:#@]+", "-", name)), load(name, args.device, **given)
+    if name in SYMBOLIC:
+        return Path(name), load(name)
+    path = resolve_model(name, args.dir_model, data, SYMBOLIC)
+    return path, load(path.absolute(), args.device)
+
+
+def _choose_type(
+    args: argparse.Namespace, kind: EpisodeType | None, path: Path, model: Model, data: DataFolders
+) -> EpisodeType:
+    """The episode type that the options name, or by default that of the model's training."""
+    is_network = isinstance(model.responder, NetworkResponder)
+    if args.transcripts:
+        known = model.vocabulary if is_network else PUBLISHED_VOCAB
+        return transcripts_type(args.transcripts, known, model.episode_type)
+    if not is_network:
+        row = SYMBOLIC.get(model.name)
+        few_shot = row is None or "few-shot" in row.tasks
+        return kind or episode_type("few_shot_human" if few_shot else "open_end_human_all")
+    if kind is None:
+        if not model.episode_type:
+            problem = "does not state the episode type that it was trained on"
+            raise UsageError(f"{path} {problem}; give --episode_type")
+        register_corpus_of_model(model.info)
+        kind = episode_type(model.episode_type)
+    model.vocabulary.require(kind.open_vocabulary(data), str(path))
+    return kind
 
 
 class EvalConsole:

@@ -8,14 +8,17 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
 from biml.arguments import whole_number
 from biml.cli import count
 from biml.errors import BimlError, UsageError, unknown_name
 from biml.io import atomic_write, check_writable, write_file
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from biml.llm.log import Record
     from biml.llm.outcomes import TaskOutcomes
 
@@ -111,8 +114,6 @@ def run(args: argparse.Namespace) -> None:
 
 def print_outcomes(rows: "Sequence[TaskOutcomes]", title: str) -> None:
     """Print a line for each task and kind of question, and below the table the kinds of error."""
-    from rich.console import Console
-    from rich.measure import Measurement
 
     from biml.llm.answers import ERROR_KINDS
 
@@ -141,30 +142,27 @@ def print_outcomes(rows: "Sequence[TaskOutcomes]", title: str) -> None:
         console.print()
 
 
-def _wide_table(rows: "Sequence[TaskOutcomes]") -> "Table":
+def _wide_table(rows: "Sequence[TaskOutcomes]") -> Table:
     heads = ("task", "question", "n", "right (%)", "no sequence (%)", "tokens in + out", "seconds")
     return _table(heads, 2, [(row.task or "–", row.kind, *_figures(row, " ")) for row in rows])
 
 
-def _narrow_table(rows: "Sequence[TaskOutcomes]") -> "Table":
+def _narrow_table(rows: "Sequence[TaskOutcomes]") -> Table:
     """Without costs, and with intervals below the figures."""
     heads = ("task", "question", "n", "right (%)", "no sequence (%)")
     cells = [(row.task or "–", row.kind, *_figures(row, "\n")[:3]) for row in rows]
     return _table(heads, 2, cells)
 
 
-def _narrowest_table(rows: "Sequence[TaskOutcomes]") -> "Table":
+def _narrowest_table(rows: "Sequence[TaskOutcomes]") -> Table:
     """As the narrow one, with the question below its task."""
     heads = ("task, question", "n", "right (%)", "no seq. (%)")
     cells = [(f"{row.task or '–'}\n  {row.kind}", *_figures(row, "\n")[:3]) for row in rows]
     return _table(heads, 1, cells)
 
 
-def _table(heads: "Sequence[str]", n_texts: int, cells: "Iterable[Sequence[str]]") -> "Table":
+def _table(heads: "Sequence[str]", n_texts: int, cells: "Iterable[Sequence[str]]") -> Table:
     """A table whose first columns have texts, the others figures."""
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table(box=None, pad_edge=False)
     for number, head in enumerate(heads):
         table.add_column(head, justify="left" if number < n_texts else "right", overflow="fold")

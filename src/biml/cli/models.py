@@ -3,7 +3,12 @@
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
 from biml.cli import add_data_dir, add_dir_model
 from biml.errors import BimlError, UsageError, unknown_name
@@ -20,9 +25,6 @@ from biml.paths import (
     verify_checksum,
 )
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="show the card of this model")
@@ -31,8 +33,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List the models, or show one; the exit code is 1 if one is damaged."""
-    from rich.console import Console
-
     console = Console(highlight=False)
     if args.name is not None:
         return _show_model(args.name, args.json, console)
@@ -50,10 +50,8 @@ def run(args: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def _list_models(paths: list[Path], console: "Console") -> list[str]:
+def _list_models(paths: list[Path], console: Console) -> list[str]:
     """Print a table of the models; return what is wrong with damaged ones."""
-    from rich.table import Table
-    from rich.text import Text
 
     from biml.episodes.data_use import CAVEAT_MARK
     from biml.evaluation.card_text import format_errors, format_percent, uses_of_metrics
@@ -78,11 +76,11 @@ def _list_models(paths: list[Path], console: "Console") -> list[str]:
             table.add_row(path.stem, Text("damaged", "bold red"))
             continue
         metrics = upgrade_card(contents.get("card")).get("metrics", {})
-        uses, kind = uses_of_metrics(contents), str(contents.get("episode_type", "?"))
-        used |= any(uses.values())
+        kind = str(contents.get("episode_type", "?"))
+        marks = {name: CAVEAT_MARK for name, use in uses_of_metrics(contents).items() if use}
+        used |= bool(marks)
         errors = [
-            f"{'' if name == kind else f'{name} '}{format_errors(one)}"
-            f"{CAVEAT_MARK * bool(uses.get(name))}"
+            f"{'' if name == kind else f'{name} '}{format_errors(one)}{marks.get(name, '')}"
             for name, one in metrics.items()
             if "error_rate" in one
         ]
@@ -90,18 +88,14 @@ def _list_models(paths: list[Path], console: "Console") -> list[str]:
             benchmarks.add_row(path.stem, kind, "\n".join(errors))
             continue
         human = metrics.get("few_shot_human", {})
-        percents = (
-            format_percent(metrics.get(name, {}).get("novel")) + CAVEAT_MARK * bool(uses.get(name))
+        figures = [
+            format_percent(metrics.get(name, {}).get("novel")) + marks.get(name, "")
             for name in ("gold", "validation", "novel_rules")
-        )
-        mark = CAVEAT_MARK * bool(uses.get("few_shot_human"))
-        figures = (*percents, f"{human['log_likelihood']:.0f}{mark}" if human else "–")
-        table.add_row(
-            path.stem,
-            str(contents.get("architecture", "?")),
-            str(contents.get("episode_type", "?")),
-            *figures[: len(headings)],
-        )
+        ]
+        mark = marks.get("few_shot_human", "")
+        figures.append(f"{human['log_likelihood']:.0f}{mark}" if human else "–")
+        network = str(contents.get("architecture", "?"))
+        table.add_row(path.stem, network, kind, *figures[: len(headings)])
     console.print(table)
     console.print(
         "\nExact matches of greedy responses in percent: gold few-shot queries, novel queries of "
@@ -124,10 +118,8 @@ def _list_models(paths: list[Path], console: "Console") -> list[str]:
     return problems
 
 
-def _list_responders(console: "Console") -> None:
+def _list_responders(console: Console) -> None:
     """Models without a file, and names that plugins have registered."""
-    from rich.markup import escape
-    from rich.table import Table
 
     from biml import plugins
     from biml.evaluation.registry import SYMBOLIC
@@ -143,10 +135,7 @@ def _list_responders(console: "Console") -> None:
         console.print(f"\nArchitectures of plugins: {', '.join(architectures)}", markup=False)
 
 
-def _show_model(name: str, as_json: bool, console: "Console") -> int:
-    from rich.table import Table
-    from rich.text import Text
-
+def _show_model(name: str, as_json: bool, console: Console) -> int:
     from biml.evaluation.card_text import card_lines
 
     path = pretrained_path(name)

@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from biml.cli import add_data_dir, add_dir_model
 from biml.episodes.data_use import CAVEAT_MARK
 from biml.errors import UsageError
@@ -15,8 +19,6 @@ from biml.reproduce.experiments import ALL_EXPERIMENTS, EXPERIMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from rich.console import Console
 
     from biml.report.html_tables import HtmlTable
     from biml.report.results import Exclusion, Results
@@ -83,9 +85,6 @@ def run(args: argparse.Namespace) -> None:
 
 def print_results(results: "Results", out: Path) -> None:
     """Print published and reproduced statistics, exclusions, and the path of the page."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     from biml.report.benchmarks import error_rate_table
     from biml.report.html_tables import (
@@ -161,11 +160,8 @@ def print_results(results: "Results", out: Path) -> None:
     console.print(where, markup=False, soft_wrap=True)
 
 
-def _print_grid(console: "Console", grid: "HtmlTable") -> None:
+def _print_grid(console: Console, grid: "HtmlTable") -> None:
     """Print a table of the page with the first cells as headings."""
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table(title=grid.title, title_justify="left", box=None, pad_edge=False)
     for head in grid.heads[1:]:
         table.add_column(head.label, justify="right" if head.numeric else "left")

@@ -210,15 +210,11 @@ class DesignFile:
                 problem = f"there is no colour {colour!r}; take {', '.join(COLOURS)} or #RRGGBB"
                 self.error(problem, "colours", near=colour)
         for row in self.table.get("practice", []):
-            if not row.split() or (unknown := set(row.split()).difference(self.colours)):
-                named = (
-                    f"has {' '.join(sorted(unknown))}, which" if row.split() else "is empty, and"
-                )
-                self.error(
-                    f"the practice row {row!r} {named} is no colour of this file",
-                    "practice",
-                    near=row,
-                )
+            unknown = sorted(set(row.split()).difference(self.colours))
+            if unknown or not row.split():
+                named = f"has {' '.join(unknown)}, which" if unknown else "is empty, and"
+                problem = f"the practice row {row!r} {named} is no colour of this file"
+                self.error(problem, "practice", near=row)
 
     def grammar(self) -> Grammar | None:
         if self.task != FEW_SHOT:
@@ -331,26 +327,19 @@ class DesignFile:
 
     def check_sizes(self, design: Design) -> None:
         """Note more words or symbols than participants can see."""
-        parts: list[tuple[str, list[Stage]]]
+        parts = [("the design", design.stages)]
         if self.task == PROBES:
-            parts = [(f"the trial {stage.name!r}", [stage]) for stage in design.stages]
-        else:
-            parts = [("the design", list(design.stages))]
+            parts = [(f"the trial {stage.name!r}", (stage,)) for stage in design.stages]
         for part, stages in parts:
             examples = [e for s in stages for e in (*s.study, *s.test)]
             examples += design.study if self.task == FEW_SHOT else ()
-            words = {
-                w
-                for inputs in ([e.input for e in examples], design.queries)
-                for q in inputs
-                for w in q
-            }
-            symbols = {s for e in examples for s in e.output}
-            symbols.update(s for stage in stages for s in stage.pool or ())
-            for used, key, known in (
-                (words, "words", self.words),
-                (symbols, "colours", self.colours),
+            inputs = [*(example.input for example in examples), *design.queries]
+            outputs = [*(e.output for e in examples), *(stage.pool or () for stage in stages)]
+            for several, key, known in (
+                (inputs, "words", self.words),
+                (outputs, "colours", self.colours),
             ):
+                used = {token for tokens in several for token in tokens}
                 if len(used) > len(known):
                     self.error(f"{part} needs {len(used)} {key}, but there are {len(known)}", key)
         queries = Counter(map(" ".join, design.queries))

@@ -16,33 +16,25 @@ _N_COUNTED = 20
 
 @dataclass
 class DryBackend:
-    """Counts questions, and gives each the same answer."""
+    """Notes questions by kind, and gives each the same answer."""
 
     backend: Backend
     answer: str
-    first: dict[str, Request | ScoreRequest] = field(default_factory=dict)
-    n: dict[str, int] = field(default_factory=dict)
-    tokens: dict[str, list[int]] = field(default_factory=dict)
+    asked: dict[str, list[Request | ScoreRequest]] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.backend, name)
 
     def complete(self, requests: Sequence[Request], /) -> Iterator[tuple[int, Completion]]:
         for number, request in enumerate(requests):
-            self._count(RESPOND if request.seed is None else SAMPLE, request)
+            kind = RESPOND if request.seed is None else SAMPLE
+            self.asked.setdefault(kind, []).append(request)
             yield number, Completion(self.answer)
 
     def score(self, requests: Sequence[ScoreRequest], /) -> Iterator[tuple[int, Scores]]:
         for number, request in enumerate(requests):
-            self._count(LOG_PROB, request)
+            self.asked.setdefault(LOG_PROB, []).append(request)
             yield number, Scores((0.0,) * (len(request.pieces) + 1))
-
-    def _count(self, kind: str, request: Request | ScoreRequest) -> None:
-        self.first.setdefault(kind, request)
-        self.n[kind] = self.n.get(kind, 0) + 1
-        counted = self.tokens.setdefault(kind, [])
-        if len(counted) < _N_COUNTED:
-            counted.append(self.backend.count_tokens(request.prompt))
 
 
 def estimate(model: LanguageModel, run: Callable[[LanguageModel], object]) -> str:
@@ -57,11 +49,14 @@ def estimate(model: LanguageModel, run: Callable[[LanguageModel], object]) -> st
     # A response, which is part of the following prompts where queries are put in turn.
     dry = DryBackend(model.backend, f"{model.template.marker} {model.symbols[0]}")
     run(replace(model, backend=dry, log=model.log.in_memory(), progress=no_progress))
-    n_questions = sum(dry.n.values())
-    if not n_questions:
+    if not dry.asked:
         return "No questions: all answers are in the log"
-    tokens = sum(n * sum(dry.tokens[kind]) / len(dry.tokens[kind]) for kind, n in dry.n.items())
-    seconds = sum(n * _seconds(model, kind, dry.first[kind]) for kind, n in dry.n.items())
+    n_questions, tokens, seconds = 0, 0.0, 0.0
+    for kind, requests in dry.asked.items():
+        counted = [model.backend.count_tokens(one.prompt) for one in requests[:_N_COUNTED]]
+        n_questions += len(requests)
+        tokens += len(requests) * sum(counted) / len(counted)
+        seconds += len(requests) * _seconds(model, kind, requests[0])
     about = duration(seconds)
     return f"{n_questions:,} questions, {tokens:,.0f} tokens of prompts, about {about}"
 

@@ -1,6 +1,6 @@
 """Questions to a language model about the queries of episodes, and their records."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,16 +48,9 @@ class Question:
         return derive_seed(self.seed, self.prompt.text, self.prefix, self.sample)
 
     def record(
-        self,
-        key: str,
-        model: str,
-        settings: Mapping[str, Any],
-        template: PromptTemplate,
-        task: str,
-        symbols: Sequence[str],
-        **found: Any,
+        self, template: PromptTemplate, task: str, symbols: Sequence[str], **found: Any
     ) -> Record:
-        """The record of this question with the answer and cost that were found, judged."""
+        """The record of this question, judged, with its answer, cost and what else was found."""
         episode, query = self.episode, self.query
         right = right_response(task, episode, query)
 
@@ -65,11 +58,8 @@ class Question:
             return " ".join(undo_remapping(episode, response))
 
         record = Record(
-            key=key,
-            model=model,
             template=template.name,
             template_hash=template.digest,
-            settings=dict(settings),
             kind=self.kind,
             task=task,
             episode=episode.name,

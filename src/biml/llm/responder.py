@@ -277,12 +277,10 @@ class LanguageModel:
         """The record of an answer, or of the scores of a given one."""
         given = "".join(self._pieces(question.given))
         return question.record(
+            *(self.template, self.task, self._episode_symbols(question.episode)),
             key=key,
             model=self.backend.model,
             settings=self._settings(question.kind, question.seed),
-            template=self.template,
-            task=self.task,
-            symbols=self._episode_symbols(question.episode),
             answer=given if question.kind == LOG_PROB else completion.text,
             log_probs=log_probs,
             tokens_in=completion.tokens_in,

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from inspect import getfile
+from itertools import product
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -357,14 +358,13 @@ def _attach_fold_models(
 
 
 def _fold_model(folder: Path, name: str, fold: int) -> NetworkFile | None:
-    for stem in dict.fromkeys((name, name.removesuffix("-top"))):
-        for separator in ("-", "_"):
-            for suffix in MODEL_SUFFIXES:
-                path = folder / f"{stem}{separator}cross{fold}{suffix}"
-                if path.is_file():
-                    network = _open_network(path)
-                    _check_fold(network, fold)
-                    return network
+    stems = dict.fromkeys((name, name.removesuffix("-top")))
+    for stem, separator, suffix in product(stems, "-_", MODEL_SUFFIXES):
+        path = folder / f"{stem}{separator}cross{fold}{suffix}"
+        if path.is_file():
+            network = _open_network(path)
+            _check_fold(network, fold)
+            return network
     return None
 
 

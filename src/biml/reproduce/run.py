@@ -212,9 +212,6 @@ def plan_jobs(spec: ReproductionSpec) -> tuple[list[Job], tuple[Exclusion, ...]]
     Raises:
         UsageError: every model is excluded from everything.
     """
-    amounts = {
-        language: workload(spec.quick, spec.seed, language=language) for language in (True, False)
-    }
     is_custom = is_custom_experiment(spec.data)
     overflows = {task: vocabulary_overflow(spec.data, task) for task in TASK_FOLDERS}
     jobs: dict[tuple[str, str], Job] = {}
@@ -240,7 +237,7 @@ def plan_jobs(spec: ReproductionSpec) -> tuple[list[Job], tuple[Exclusion, ...]]
         for model in spec.models:
             if spec.include_absent and bool(model.benchmark) != (experiment == BENCHMARKS):
                 continue  # the default models of another experiment
-            amount = amounts[model.language is not None]
+            amount = workload(spec.quick, spec.seed, language=model.language is not None)
             if model.language and model.language.limit:
                 amount = amount.limited(model.language.limit)
             context = MeasurementContext(model, spec.data, amount)

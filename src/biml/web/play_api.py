@@ -3,7 +3,7 @@
 Requests and results are the JSON of its addresses below `/api`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -20,6 +20,7 @@ from biml.episodes.text_format import parse_episode
 from biml.episodes.transforms import rename
 from biml.errors import BimlError, UsageError, unknown_name
 from biml.evaluation.api import Model
+from biml.evaluation.intervals import finite_or_none
 from biml.evaluation.network import NetworkResponder
 from biml.evaluation.readings import find_readings
 from biml.evaluation.trace import Trace
@@ -241,7 +242,7 @@ class Playground:
         """The most probable responses of each model, with their probabilities."""
         episode = request.episode()
 
-        def compute(name: str, model: Model) -> ModelResponses:
+        def compute(model: Model) -> dict[str, Any]:
             options: dict[str, Any] = {"k": request.k, "max_length": request.max_length}
             (found,) = model.probabilities(episode, least=request.least, **options)
             if not found:
@@ -253,45 +254,39 @@ class Playground:
                 best = replace(episode, queries=(query._replace(output=found[0][0]),))
                 with suppress(UsageError):  # a model without attention
                     attention = attention_result(model.trace(best))
-            return ModelResponses(model=name, responses=responses, attention=attention)
+            return {"responses": responses, "attention": attention}
 
-        return self._of_each_model(request, compute, ModelResponses)
+        return self._of_each_model(request, ModelResponses, compute)
 
     def trace(self, request: LogProbRequest) -> list[ModelResponses]:
         """The attention of each model while it gives the first of the responses."""
         episode = request.episode(request.responses[0])
 
-        def compute(name: str, model: Model) -> ModelResponses:
-            return ModelResponses(model=name, attention=attention_result(model.trace(episode)))
+        def compute(model: Model) -> dict[str, Any]:
+            return {"attention": attention_result(model.trace(episode))}
 
-        return self._of_each_model(request, compute, ModelResponses)
+        return self._of_each_model(request, ModelResponses, compute)
 
     def sample(self, request: SampleRequest) -> list[ModelSamples]:
         """Sampled responses of each model, the same for the same seed."""
         episode = request.episode()
+        options = request.model_dump(include={"n", "seed", "p_lapse", "max_length"})
 
-        def compute(name: str, model: Model) -> ModelSamples:
-            (samples,) = model.sample(
-                episode,
-                n=request.n,
-                seed=request.seed,
-                p_lapse=request.p_lapse,
-                max_length=request.max_length,
-            )
-            return ModelSamples(model=name, samples=[" ".join(sample) for sample in samples])
+        def compute(model: Model) -> dict[str, Any]:
+            (samples,) = model.sample(episode, **options)
+            return {"samples": [" ".join(sample) for sample in samples]}
 
-        return self._of_each_model(request, compute, ModelSamples)
+        return self._of_each_model(request, ModelSamples, compute)
 
     def log_prob(self, request: LogProbRequest) -> list[ModelLogProbs]:
         """The log-probabilities of responses under each model."""
         episode = request.episode(*request.responses)
 
-        def compute(name: str, model: Model) -> ModelLogProbs:
+        def compute(model: Model) -> dict[str, Any]:
             values = model.log_prob(episode, p_lapse=request.p_lapse)
-            finite = [value if value > -float("inf") else None for value in values]
-            return ModelLogProbs(model=name, log_probs=finite)
+            return {"log_probs": list(map(finite_or_none, values))}
 
-        return self._of_each_model(request, compute, ModelLogProbs)
+        return self._of_each_model(request, ModelLogProbs, compute)
 
     def readings(self, request: ReadingsRequest) -> ReadingsResult:
         """The outputs that the study examples allow under the meta-grammar."""
@@ -321,7 +316,9 @@ class Playground:
         counts = [PeopleCount(response=" ".join(r), count=n) for r, n in found.responses]
         return PeopleResult(task=found.task, responses=counts)
 
-    def _of_each_model(self, request: ModelTask, compute: Any, result: Any) -> list[Any]:
+    def _of_each_model(
+        self, request: ModelTask, result: Any, compute: Callable[[Model], dict[str, Any]]
+    ) -> list[Any]:
         names = list(self.models) if request.models is None else request.models
         for name in names:
             if name not in self.models:
@@ -330,7 +327,7 @@ class Playground:
         def work(name: str) -> Any:
             with self._locks[name]:
                 try:
-                    return compute(name, self.models[name])
+                    return result(model=name, **compute(self.models[name]))
                 except BimlError as error:
                     return result(model=name, problem=str(error))
 
