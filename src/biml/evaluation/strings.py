@@ -33,7 +33,7 @@ N_REMAPPINGS = 60
 """Remappings by default: ten for each of six colours of the held-out word."""
 
 MAX_SCORED_READINGS = 20
-"""The most probable readings of a string whose probability a model is asked for."""
+"""The most probable readings of a string whose probability is computed."""
 
 SECONDS = 30.0
 """Time limit of the search for the readings of one string."""
@@ -99,7 +99,7 @@ class AskedString:
 
     @property
     def scored(self) -> list[Symbols]:
-        """The outputs whose probability a model is asked for: the gold one first."""
+        """The outputs whose probability is computed: the gold one first."""
         outputs = [reading.output for reading in self.readings.readings[:MAX_SCORED_READINGS]]
         return list(dict.fromkeys([self.gold, *outputs])) if self.gold else outputs
 
@@ -346,7 +346,7 @@ def answer_counts(answers: pd.DataFrame, string: AskedString) -> list[Mapping[st
     for response, count in of_query.value_counts().items():
         symbols = tuple(str(response).split())
         low, high = wilson_interval(count / len(of_query), len(of_query))
+        what = {"answer": string.classify(symbols), "probability": posterior.get(symbols, 0.0)}
         share = {"n": int(count), "percent": 100 * count / len(of_query), "low": low, "high": high}
-        told = {"answer": string.classify(symbols), "probability": posterior.get(symbols, 0.0)}
-        rows.append({"response": str(response), **told, **share})
+        rows.append({"response": str(response), **what, **share})
     return rows

@@ -121,14 +121,14 @@ class _Sampler:
             return []
         self.n_batches += 1
         rng = generator(self.seed, "simulate", self.n_batches)
-        asked = [remap(e, rng, WORDS, COLOURS) for e in episodes] if self.remaps else episodes
+        presented = [remap(e, rng, WORDS, COLOURS) for e in episodes] if self.remaps else episodes
         batch_seed = derive_seed(self.seed, "simulate", self.n_batches)
         samples = self.responder.sample(
-            asked, seed=batch_seed, max_length=DEFAULT_MAX_LENGTH, p_lapse=self.p_lapse
+            presented, seed=batch_seed, max_length=DEFAULT_MAX_LENGTH, p_lapse=self.p_lapse
         )
         return [
             _possible(undo_remapping(given, response), episode, rng)
-            for given, episode, ((response,),) in zip(asked, episodes, samples, strict=True)
+            for given, episode, ((response,),) in zip(presented, episodes, samples, strict=True)
         ]
 
 

@@ -20,7 +20,7 @@ class DryBackend:
 
     backend: Backend
     answer: str
-    asked: dict[str, list[Request | ScoreRequest]] = field(default_factory=dict)
+    questions: dict[str, list[Request | ScoreRequest]] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.backend, name)
@@ -28,12 +28,12 @@ class DryBackend:
     def complete(self, requests: Sequence[Request], /) -> Iterator[tuple[int, Completion]]:
         for number, request in enumerate(requests):
             kind = RESPOND if request.seed is None else SAMPLE
-            self.asked.setdefault(kind, []).append(request)
+            self.questions.setdefault(kind, []).append(request)
             yield number, Completion(self.answer)
 
     def score(self, requests: Sequence[ScoreRequest], /) -> Iterator[tuple[int, Scores]]:
         for number, request in enumerate(requests):
-            self.asked.setdefault(LOG_PROB, []).append(request)
+            self.questions.setdefault(LOG_PROB, []).append(request)
             yield number, Scores((0.0,) * (len(request.pieces) + 1))
 
 
@@ -49,10 +49,10 @@ def estimate(model: LanguageModel, run: Callable[[LanguageModel], object]) -> st
     # A response, which is part of the following prompts where queries are put in turn.
     dry = DryBackend(model.backend, f"{model.template.marker} {model.symbols[0]}")
     run(replace(model, backend=dry, log=model.log.in_memory(), progress=no_progress))
-    if not dry.asked:
+    if not dry.questions:
         return "No questions: all answers are in the log"
     n_questions, tokens, seconds = 0, 0.0, 0.0
-    for kind, requests in dry.asked.items():
+    for kind, requests in dry.questions.items():
         counted = [model.backend.count_tokens(one.prompt) for one in requests[:_N_COUNTED]]
         n_questions += len(requests)
         tokens += len(requests) * sum(counted) / len(counted)

@@ -320,8 +320,8 @@ class LanguageModel:
         """What an answer depends on besides the model and the prompt."""
         if kind == LOG_PROB:
             return {**self.backend.settings, "end": self._end}
-        asked = {"max_tokens": self.template.max_tokens, "stop": self._stop_of(kind)}
-        return {**self.backend.settings, **asked, **({} if seed is None else {"seed": seed})}
+        limits = {"max_tokens": self.template.max_tokens, "stop": self._stop_of(kind)}
+        return {**self.backend.settings, **limits, **({} if seed is None else {"seed": seed})}
 
     def _key(self, question: Question) -> str:
         settings = self._settings(question.kind, question.seed)

@@ -25,8 +25,8 @@ _STATISTICS = {
 def answers_to_suite(context: MeasurementContext) -> Tables:
     """Figures of the answers to the strings of each kind."""
     model, workload = context.model, context.workload
-    asked = Model(model.responder(), model.trained_on, model.name)
-    answers = ask(asked, gold_episode(), suite_strings(), workload.remappings, workload.seed)
+    responding = Model(model.responder(), model.trained_on, model.name)
+    answers = ask(responding, gold_episode(), suite_strings(), workload.remappings, workload.seed)
     found = summarise(answers, ["kind"]).assign(model=model.name)
     return {SYSTEMATICITY: found[list(TABLES[SYSTEMATICITY].columns)]}
 

@@ -69,9 +69,8 @@ class Circles {
   remove(index) {
     if (!this.#symbols.length) return;
     const focused = this.#places().includes(document.activeElement);
-    const [symbol] = this.#symbols.slice(index, index + 1);
     const symbols = this.value;
-    symbols.splice(index, 1);
+    const [symbol] = symbols.splice(index, 1);
     this.#change(symbols, "removed", `${this.#name(symbol)} removed`);
     if (focused) (this.#places()[Math.min(index, symbols.length - 1)] ?? this.#pools()[0]).focus();
   }
@@ -203,12 +202,17 @@ class Circles {
     const index = this.#placeAt(event.clientX, event.clientY);
     if (index === null) drag.gap.remove();
     else {
-      const others = [...this.row.children].filter(
-        (item) => item !== drag.gap && !item.classList.contains("lifted"),
-      );
+      const others = this.#unmoved();
       if (others[index] !== drag.gap.nextElementSibling || !drag.gap.isConnected)
         this.row.insertBefore(drag.gap, others[index] ?? null);
     }
+  }
+
+  // The items of the row without the one that is dragged and the gap for it.
+  #unmoved() {
+    return [...this.row.children].filter(
+      (item) => item !== this.#drag.gap && !item.classList.contains("lifted"),
+    );
   }
 
   // The place in the row that a point falls on; null outside of the row.
@@ -217,10 +221,7 @@ class Circles {
     const margin = 16;
     if (x < box.left - margin || x > box.right + margin) return null;
     if (y < box.top - margin || y > box.bottom + margin) return null;
-    const items = [...this.row.children].filter(
-      (item) => item !== this.#drag.gap && !item.classList.contains("lifted"),
-    );
-    const before = items.filter((item) => {
+    const before = this.#unmoved().filter((item) => {
       const at = item.getBoundingClientRect();
       return at.bottom < y || (at.top <= y && at.left + at.width / 2 < x);
     });
@@ -230,12 +231,10 @@ class Circles {
   // The end of a press: a click, or a drag to a place in the row or out of it.
   #drop(event) {
     const drag = this.#drag;
-    this.#drag = null;
     drag.end.abort();
-    if (!drag.ghost) return;
-    this.#drag = drag;
-    const index = event && this.#placeAt(event.clientX, event.clientY);
+    const index = drag.ghost && event && this.#placeAt(event.clientX, event.clientY);
     this.#drag = null;
+    if (!drag.ghost) return;
     drag.ghost.remove();
     drag.gap.remove();
     drag.circle.parentElement.classList.remove("lifted");
