@@ -84,6 +84,18 @@ def test_the_papers_exclusions(store: Store, tmp_path: Path) -> None:
     assert withdrawn not in text
 
 
+def test_an_export_replaces_nothing_else(store: Store, tmp_path: Path) -> None:
+    add_person(store, {})
+    export(store, tmp_path / "out")
+    for folder, name in (("out", "thesis.txt"), ("mine", "responses.csv")):
+        mine = tmp_path / folder / name
+        mine.parent.mkdir(exist_ok=True)
+        mine.write_text("mine")
+        with pytest.raises(UsageError, match=name):
+            export(store, tmp_path / folder, overwrite=True)
+        assert mine.read_text() == "mine"
+
+
 def test_responses_are_in_canonical_names(store: Store, tmp_path: Path) -> None:
     add_person(store, {})
     export(store, tmp_path / "out")

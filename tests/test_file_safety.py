@@ -107,6 +107,15 @@ def test_generated_episodes_replace_nothing_else(name: str, tmp_path: Path) -> N
     assert mine.read_text() == "mine"
 
 
+def test_a_dataset_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
+    for name in ("README.md", "data/train.parquet"):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_text("mine")
+    with pytest.raises(UsageError, match=r"README\.md"):
+        generate(DatasetSpec(1, 1), tmp_path / "set", workers=1, overwrite=True, format="parquet")
+    assert (tmp_path / "set/README.md").read_text() == "mine"
+
+
 def test_imported_data_replace_nothing_else(tmp_path: Path) -> None:
     for part in ("train", "val"):
         (tmp_path / "new" / part).mkdir(parents=True)

@@ -146,6 +146,20 @@ def test_export_replaces_its_own_folder_only(own: Path, tmp_path: Path) -> None:
     assert main(["export", str(own), str(tmp_path / "a.safetensors"), "--to", "hf"]) == 2
 
 
+@pytest.mark.parametrize("name", ["README.md", "config.json"])
+def test_saving_replaces_only_models_of_biml(name: str, own: Path, tmp_path: Path) -> None:
+    model = BimlModel.of(biml.load(own))
+    mine = tmp_path / "mine" / name
+    mine.parent.mkdir()
+    mine.write_text("# My project\n")
+    with pytest.raises(UsageError, match=name):
+        model.save_pretrained(mine.parent)
+    assert [path.name for path in mine.parent.iterdir()] == [name]
+    assert mine.read_text() == "# My project\n"
+    model.save_pretrained(tmp_path / "new")
+    model.save_pretrained(tmp_path / "new")
+
+
 def test_symbolic_models_have_nothing_to_save() -> None:
     with pytest.raises(UsageError, match="oracle"):
         BimlModel.of(biml.symbolic("oracle"))

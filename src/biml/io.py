@@ -178,11 +178,13 @@ OS_FILES = (".ds_store", "thumbs.db", "desktop.ini")
 """Lower-case names of files that file managers leave in any folder."""
 
 
-def check_replaceable(folder: Path, is_own: Callable[[str], bool], contents: str) -> None:
+def check_replaceable(
+    folder: Path, is_own: Callable[[str], bool], contents: str, *, marker: str = ""
+) -> None:
     """Raise UsageError unless a folder is absent, or biml made all that is in it.
 
     `is_own` takes the path of a file inside the folder, with slashes; `contents` names what they
-    are, such as "results".
+    are, such as "results". In a folder without the file `marker` nothing is biml's.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder for the {contents}")
@@ -198,11 +200,12 @@ def check_replaceable(folder: Path, is_own: Callable[[str], bool], contents: str
             )
     check_creatable(folder)
     foreign = []
+    is_marked = not marker or (folder / marker).is_file()
     for inside, folders, files in os.walk(folder):
         links = [name for name in folders if os.path.islink(os.path.join(inside, name))]
         names = [name for name in (*files, *links) if name.lower() not in OS_FILES]
         paths = [Path(inside, name).relative_to(folder).as_posix() for name in names]
-        foreign += [path for path in paths if not is_own(path)]
+        foreign += [path for path in paths if not (is_marked and is_own(path))]
     if foreign:
         raise UsageError(
             f"{folder} holds something else than {contents} ({', '.join(sorted(foreign)[:3])}), "

@@ -89,8 +89,10 @@ def generate(
     if workers < 1:
         raise UsageError(f"--workers {workers}: at least one is needed")
     if overwrite:
-        own = is_episode_set_file if format == "text" else _is_parquet_set_file
-        check_replaceable(folder, own, "generated episodes")
+        own, marker = is_episode_set_file, ""
+        if format == "parquet":
+            own, marker = _is_parquet_set_file, SPEC_FILE
+        check_replaceable(folder, own, "generated episodes", marker=marker)
     busy = f"another process is writing {folder}; wait for it, or name another --out"
     with exclusive_lock(folder, busy), atomic_directory(folder, overwrite=overwrite) as made:
         (made / SPEC_FILE).write_text(spec_json(spec.meta_grammar), "utf-8")

@@ -5,6 +5,7 @@ form that the Hub shows. Only safetensors are read, never pickles.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from biml.evaluation.api import Model, load
 from biml.evaluation.card_text import METRIC_NAMES, card_lines, uses_of_metrics
 from biml.evaluation.cards import provenance
 from biml.evaluation.network import NetworkResponder
-from biml.io import markdown_row
+from biml.io import markdown_row, read_text, write_file
 from biml.networks.checkpoint import checkpoint_of, write_safetensors
 from biml.paths import HUB_CONFIG, HUB_WEIGHTS, PRETRAINED, strip_suffix, upgrade_card
 
@@ -25,6 +26,9 @@ check_extra("hub", "models of the Hugging Face Hub need", "huggingface_hub")
 from huggingface_hub import EvalResult, ModelCardData, ModelHubMixin, snapshot_download  # noqa: E402
 
 HUB_CARD = "README.md"
+
+_LIBRARY = "biml"
+"""The Hub's name of the library that reads a model."""
 
 _LICENSE = "mit"
 """Of the models that come with biml."""
@@ -42,7 +46,7 @@ class BimlModel(Model, ModelHubMixin):
     """
 
     # Not None, so that the mixin sets none: a model is frozen.
-    _hub_mixin_config = {"library_name": "biml"}  # noqa: RUF012
+    _hub_mixin_config = {"library_name": _LIBRARY}  # noqa: RUF012
 
     @classmethod
     def of(cls, model: Model) -> "BimlModel":
@@ -96,11 +100,36 @@ class BimlModel(Model, ModelHubMixin):
         loaded = cls.of(load(folder / HUB_WEIGHTS, device))
         return cls(**{**vars(loaded), "name": str(loaded.card.get("name") or Path(name).name)})
 
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Write the model as a folder; `options` are those of `ModelHubMixin`.
+
+        Raises:
+            UsageError: the folder has files of something else, which would be lost.
+        """
+        _check_own(Path(save_directory))
+        return super().save_pretrained(save_directory, **options)
+
     def _save_pretrained(self, save_directory: Path) -> None:
         assert isinstance(self.responder, NetworkResponder)
         contents = checkpoint_of(self.responder.network, self.episode_type, info=self.info)
         contents |= {"card": dict(self.card)} if self.card else {}
         write_hub_folder(save_directory, contents, strip_suffix(self.name))
+
+
+def _check_own(folder: Path) -> None:
+    """Raise UsageError if a folder has the files of another model or project."""
+    found = [name for name in (HUB_WEIGHTS, HUB_CONFIG, HUB_CARD) if (folder / name).exists()]
+    if found and not _is_own_card(folder / HUB_CARD):
+        raise UsageError(
+            f"{folder} holds {' and '.join(found)} of something else than a model of biml, which "
+            "would be lost; name another folder"
+        )
+
+
+def _is_own_card(card: Path) -> bool:
+    with suppress(BimlError):
+        return f"\nlibrary_name: {_LIBRARY}\n" in read_text(card)
+    return False
 
 
 def write_hub_folder(
@@ -124,7 +153,7 @@ def write_hub_folder(
     folder.mkdir(parents=True, exist_ok=True)
     write_safetensors(folder / HUB_WEIGHTS, contents, dtype, card_file=folder / HUB_CONFIG)
     card = model_card(contents, name, license=license)
-    (folder / HUB_CARD).write_text(card, "utf-8")
+    write_file(folder / HUB_CARD, card)
 
 
 def model_card(contents: Mapping[str, Any], name: str, *, license: str = "") -> str:
@@ -133,7 +162,7 @@ def model_card(contents: Mapping[str, Any], name: str, *, license: str = "") -> 
     uses = uses_of_metrics(contents)
     data = ModelCardData(
         license=license or None,
-        library_name="biml",
+        library_name=_LIBRARY,
         tags=["biml", "meta-learning", "compositionality", "cognitive-science"],
         model_name=name,
         eval_results=list(_eval_results(card.get("metrics", {}), uses)) or None,

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def export(
         UsageError: the folder exists and `overwrite` is not set, or holds something else.
         BimlError: the folder cannot be written, or the records cannot be read.
     """
-    check_replaceable(folder, _is_own, "exported data")
+    check_replaceable(folder, _is_own, "exported data", marker="codebook.md")
     design, records = read_records(store)
     responses = list(_responses(records, mark=exclusions == "mark"))
     columns = [*RESPONSE_COLUMNS, *(EXCLUDED if exclusions == "mark" else ())]
@@ -112,8 +113,13 @@ def export(
 
 
 def _is_own(path: str) -> bool:
-    suffixes = (".csv", ".jsonl", ".md", ".toml", ".txt")
-    return path.endswith(suffixes) and path.count("/") <= path.startswith("study/")
+    return path in _FILES or re.fullmatch(r"study/[^/]+\.txt", path) is not None
+
+
+_FILES = (
+    *("responses.csv", "trials.csv", "trials.jsonl", "participants.csv", "identifiers.csv"),
+    *("psych101.jsonl", "codebook.md", "design.toml", "study.txt"),
+)
 
 
 def _responses(records: Iterable[Record], *, mark: bool) -> Iterator[dict[str, Any]]:
