@@ -7,6 +7,7 @@ import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -341,7 +342,9 @@ def test_answers_of_a_version_with_other_screens_are_named(
 
 def test_an_address_as_code_is_a_link(tmp_path: Path) -> None:
     code = "https://app.example/complete?cc=1&x=2"
-    design = replace(DESIGN, codes=Codes(finished=code), digest="1" * 64)
+    text = f"{DESIGN.text}\n"
+    digest = sha256(text.encode()).hexdigest()
+    design = replace(DESIGN, codes=Codes(finished=code), text=text, digest=digest)
     person = Person(Store.open(tmp_path / "x.db", design))
     person.start()
     person.answer_until("end")
