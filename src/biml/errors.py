@@ -97,16 +97,20 @@ def check_extra(extra: str, what: str, *modules: str) -> None:
         )
 
 
-TOO_MANY_PROCESSES = (
-    "the system starts no more processes or threads for this user (ulimit -u); end others, or use "
-    "--workers 1 and OMP_NUM_THREADS=1"
-)
-
-
-def is_process_limit(error: Exception) -> bool:
-    """Whether a process or thread could not be started."""
+def system_problem(error: Exception) -> str:
+    """What the system refuses: memory, processes, a file; empty for other errors."""
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
     is_fork = isinstance(error, BlockingIOError) and error.filename is None
-    return is_fork or (isinstance(error, RuntimeError) and "start new thread" in str(error))
+    if is_fork or (isinstance(error, RuntimeError) and "start new thread" in str(error)):
+        return (
+            "the system starts no more processes or threads for this user (ulimit -u); end others, "
+            "or use --workers 1 and OMP_NUM_THREADS=1"
+        )
+    if isinstance(error, OSError):  # for example, a folder without read permission
+        where = "" if error.filename is None else f"{error.filename}: "
+        return f"{where}{error.strerror or error}"
+    return ""
 
 
 def did_you_mean(name: str, known: Iterable[str], n: int = 1) -> str:

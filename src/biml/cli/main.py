@@ -12,15 +12,7 @@ from typing import Any
 
 from biml import plugins
 from biml.arguments import whole_number
-from biml.errors import (
-    OUT_OF_MEMORY,
-    TOO_MANY_PROCESSES,
-    BimlError,
-    UsageError,
-    did_you_mean,
-    is_out_of_memory,
-    is_process_limit,
-)
+from biml.errors import BimlError, UsageError, did_you_mean, system_problem
 from biml.version import __version__
 
 MakeParser = Callable[[Sequence[str]], argparse.ArgumentParser]
@@ -239,14 +231,7 @@ def _exit_code(make_parser: MakeParser, argv: Sequence[str] | None) -> int:
         sys.stderr.close()
         return 1
     except (MemoryError, RuntimeError, OSError) as error:
-        if is_out_of_memory(error):
-            problem = OUT_OF_MEMORY
-        elif is_process_limit(error):
-            problem = TOO_MANY_PROCESSES
-        elif isinstance(error, OSError):  # for example, a folder without read permission
-            where = "" if error.filename is None else f"{error.filename}: "
-            problem = f"{where}{error.strerror or error}"
-        else:
+        if not (problem := system_problem(error)):
             raise
         print(f"error: {problem}", file=sys.stderr)
         return 1
