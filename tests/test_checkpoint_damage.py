@@ -6,7 +6,8 @@ import json
 import pathlib
 import resource
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +38,48 @@ def saved(folder: Path, **changes: Any) -> Path:
     return folder / "net.pt"
 
 
-def changed_weights(change: Callable[[Tensor], Any]) -> dict[str, Any]:
-    return {name: change(weights) for name, weights in contents_of()["weights"].items()}
+Change = Callable[[str, Tensor], tuple[str, Any]]
+
+
+def changed(weights: dict[str, Tensor], change: Change) -> dict[str, Any]:
+    return dict(change(name, values) for name, values in weights.items())
 
 
 def released(shared: Path) -> dict[str, Any]:
     return torch_file.safe_torch_load(shared / "legacy" / PUBLISHED_CODE)
 
 
-def same_network(path: Path, original: dict[str, Tensor], tolerance: float = 0) -> None:
+def same_network(path: Path, original: Path | None = None, tolerance: float = 0) -> None:
+    """Check that a file has the weights of another, by default those of the small network."""
     state = load_model(path).network.state_dict()
-    assert state.keys() == original.keys()
-    for name, weights in original.items():
+    expected = (load_model(original).network if original else small_network()).state_dict()
+    assert state.keys() == expected.keys()
+    for name, weights in expected.items():
         assert state[name].dtype == torch.float32
         torch.testing.assert_close(state[name], weights, atol=tolerance, rtol=tolerance)
+
+
+def read_if_changed(
+    shared: Path, folder: Path, change: Change, tolerance: float = 0, of_released: float = 0
+) -> None:
+    """Check that a checkpoint of ours and a released one are read with changed weights."""
+    same_network(saved(folder, weights=changed(contents_of()["weights"], change)), None, tolerance)
+    given = released(shared)
+    given["nets_state_dict"] = changed(given["nets_state_dict"], change)
+    write_pickle(given, folder / "released.pt")
+    same_network(folder / "released.pt", shared / "legacy" / PUBLISHED_CODE, of_released)
+
+
+@contextmanager
+def compressed(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Replace a file by one with compressed records, and add others."""
+    with (
+        zipfile.ZipFile(io.BytesIO(path.read_bytes())) as source,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made,
+    ):
+        for record in source.infolist():
+            made.writestr(record.filename, source.read(record))
+        yield made
 
 
 # --- checkpoints of other people
@@ -58,57 +87,37 @@ def same_network(path: Path, original: dict[str, Tensor], tolerance: float = 0) 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_weights_of_any_floating_type_are_read(shared: Path, tmp_path: Path, dtype) -> None:
-    path = saved(tmp_path, weights=changed_weights(lambda w: w.to(dtype)))
-    same_network(path, dict(small_network().state_dict()), tolerance=0.01)
-    given = released(shared)
-    expected = dict(load_model(shared / "legacy" / PUBLISHED_CODE).network.state_dict())
-    given["nets_state_dict"] = {n: w.to(dtype) for n, w in given["nets_state_dict"].items()}
-    write_pickle(given, tmp_path / "released.pt")
-    same_network(tmp_path / "released.pt", expected, tolerance=0.02)
+    read_if_changed(shared, tmp_path, lambda name, weights: (name, weights.to(dtype)), 0.01, 0.02)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module."])
 def test_prefixes_of_wrapped_networks_are_removed(
     shared: Path, tmp_path: Path, prefix: str
 ) -> None:
-    weights = {f"{prefix}{name}": value for name, value in contents_of()["weights"].items()}
-    same_network(saved(tmp_path, weights=weights), dict(small_network().state_dict()))
-    given = released(shared)
-    expected = dict(load_model(shared / "legacy" / PUBLISHED_CODE).network.state_dict())
-    given["nets_state_dict"] = {f"{prefix}{n}": w for n, w in given["nets_state_dict"].items()}
-    write_pickle(given, tmp_path / "released.pt")
-    same_network(tmp_path / "released.pt", expected)
+    read_if_changed(shared, tmp_path, lambda name, weights: (f"{prefix}{name}", weights))
 
 
 def test_numpy_scalars_and_paths_in_pickles_become_plain_values(
     shared: Path, tmp_path: Path
 ) -> None:
-    given = released(shared)
-    given["best_val_loss"] = np.float64(2.5)
-    given["step"] = np.int64(320)
+    given = released(shared) | {"best_val_loss": np.float64(2.5), "step": np.int64(320)}
     given["train_tracker"][0]["val_loss"] = torch.tensor(2.25)
-    args = vars(given["args"]) | {
-        "dir_model": pathlib.PurePosixPath("/home/me/out_models"),
-        "here": pathlib.Path("out_models"),
-        "windows": pathlib.PureWindowsPath("C:\\models"),
-        "flag": np.bool_(True),
-        "half": np.float16(0.5),
-        "name": np.str_("dax"),
+    args = {
+        "dir_model": (pathlib.PurePosixPath("/home/me/out_models"), "/home/me/out_models"),
+        "here": (pathlib.Path("out_models"), "out_models"),
+        "flag": (np.bool_(True), True),
+        "half": (np.float16(0.5), 0.5),
+        "name": (np.str_("dax"), "dax"),
     }
-    given["args"] = argparse.Namespace(**args)
+    stored = {name: value for name, (value, _) in args.items()}
+    stored["windows"] = pathlib.PureWindowsPath("C:\\models")
+    given["args"] = argparse.Namespace(**(vars(given["args"]) | stored))
     write_pickle(given, tmp_path / "net.pt")
     info = load_model(tmp_path / "net.pt").metadata
     assert (info["best_val_loss"], info["step"]) == (2.5, 320)
     assert type(info["best_val_loss"]) is float
     assert info["train_tracker"][0]["val_loss"] == 2.25
-    read = {name: info["args"][name] for name in ("dir_model", "here", "flag", "half", "name")}
-    assert read == {
-        "dir_model": "/home/me/out_models",
-        "here": "out_models",
-        "flag": True,
-        "half": 0.5,
-        "name": "dax",
-    }
+    assert {name: info["args"][name] for name in args} == {n: read for n, (_, read) in args.items()}
     assert "models" in info["args"]["windows"]
 
 
@@ -158,19 +167,11 @@ def test_pointers_of_git_lfs_are_named(tmp_path: Path, name: str, capsys) -> Non
 # --- damage
 
 
-def flip(path: Path, position: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[position] ^= 0x40
-    path.write_bytes(data)
-
-
-def position_of(path: Path, tensor: Tensor) -> int:
-    return path.read_bytes().index(tensor.numpy().tobytes())
-
-
 def test_a_flipped_bit_of_a_tensor_is_found_by_its_checksum(tmp_path: Path, capsys) -> None:
     path = saved(tmp_path)
-    flip(path, position_of(path, contents_of()["weights"]["out.weight"]) + 3)
+    data = bytearray(path.read_bytes())
+    data[data.index(contents_of()["weights"]["out.weight"].numpy().tobytes()) + 3] ^= 0x40
+    path.write_bytes(data)
     with pytest.raises(FormatError, match=r"net\.pt.*damaged.*checksum"):
         load_model(path)
     command = ["eval", "--ll", "--episode_type", "few_shot_gold", "--fn_out_model", str(path)]
@@ -196,12 +197,12 @@ def test_archives_without_checksums_are_read(tmp_path: Path) -> None:
         path = saved(tmp_path)
     finally:
         torch.serialization.set_crc32_options(True)
-    same_network(path, dict(small_network().state_dict()))
+    same_network(path)
 
 
 def test_files_of_old_versions_of_pytorch_are_read(tmp_path: Path) -> None:
     torch.save(contents_of(), tmp_path / "net.pt", _use_new_zipfile_serialization=False)
-    same_network(tmp_path / "net.pt", dict(small_network().state_dict()))
+    same_network(tmp_path / "net.pt")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -209,7 +210,7 @@ def test_files_of_old_versions_of_pytorch_are_read(tmp_path: Path) -> None:
 def test_weights_that_are_not_finite_are_rejected(
     tmp_path: Path, value: float, suffix: str, capsys
 ) -> None:
-    weights = changed_weights(torch.clone)
+    weights = changed(contents_of()["weights"], lambda name, w: (name, w.clone()))
     weights["out.bias"][0] = value
     path = saved(tmp_path, weights=weights)
     if suffix == ".safetensors":
@@ -235,8 +236,9 @@ def test_weights_that_are_not_finite_are_rejected(
 def test_weights_that_are_no_plain_tensors_are_rejected(
     tmp_path: Path, change: Callable[[Tensor], Any], message: str
 ) -> None:
+    weights = changed(contents_of()["weights"], lambda name, w: (name, change(w)))
     with pytest.raises(FormatError, match=message):
-        load_model(saved(tmp_path, weights=changed_weights(change)))
+        load_model(saved(tmp_path, weights=weights))
 
 
 # --- small files that would take the machine
@@ -266,13 +268,9 @@ def test_pretrained_networks_are_explained_by_their_weights() -> None:
 @pytest.mark.parametrize(
     "sizes",
     [
-        {"nlayers_encoder": 10**6},
-        {"nlayers_decoder": 10**12},
-        {"ff_mult": 10**7},
-        {"emb_size": 2**20, "nheads": 8},
-        {"emb_size": 2**60, "nheads": 8},
-        {"max_positions": 10**9},
-        {"max_study": 10**9},
+        *({"nlayers_encoder": 10**6}, {"nlayers_decoder": 10**12}, {"ff_mult": 10**7}),
+        *({"emb_size": 2**20, "nheads": 8}, {"emb_size": 2**60, "nheads": 8}),
+        *({"max_positions": 10**9}, {"max_study": 10**9}),
     ],
 )
 def test_sizes_far_beyond_the_file_are_rejected_before_anything_is_built(
@@ -290,15 +288,9 @@ def test_sizes_far_beyond_the_file_are_rejected_before_anything_is_built(
 
 def test_records_are_bounded_before_they_are_inflated(tmp_path: Path, capsys) -> None:
     path = saved(tmp_path)
-    with (
-        zipfile.ZipFile(io.BytesIO(path.read_bytes())) as source,
-        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb,
-    ):
-        for record in source.infolist():
-            bomb.writestr(record.filename, source.read(record))
-        with bomb.open("net/data/bomb", "w") as stream:
-            for _ in range(300):
-                stream.write(bytes(2**20))
+    with compressed(path) as bomb, bomb.open("net/data/bomb", "w") as stream:
+        for _ in range(300):
+            stream.write(bytes(2**20))
     before = peak_megabytes()
     with pytest.raises(FormatError, match="would unpack to"):
         load_model(path)
@@ -308,14 +300,9 @@ def test_records_are_bounded_before_they_are_inflated(tmp_path: Path, capsys) ->
 
 
 def test_compressed_records_of_a_usual_size_are_read(tmp_path: Path) -> None:
-    path = saved(tmp_path)
-    with (
-        zipfile.ZipFile(io.BytesIO(path.read_bytes())) as source,
-        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed,
-    ):
-        for record in source.infolist():
-            packed.writestr(record.filename, source.read(record))
-    same_network(path, dict(small_network().state_dict()))
+    with compressed(saved(tmp_path)):
+        pass
+    same_network(tmp_path / "net.pt")
 
 
 def test_facts_that_are_shared_endlessly_are_rejected(tmp_path: Path) -> None:
@@ -407,12 +394,7 @@ def test_tensors_in_place_of_facts_are_named(
 )
 @pytest.mark.parametrize("changes", [{"info": 5}, {"card": {"started_from": [5]}}])
 def test_every_command_names_wrong_facts(
-    shared: Path,
-    tmp_path: Path,
-    monkeypatch,
-    capsys,
-    command: tuple[str, ...],
-    changes: dict[str, Any],
+    shared: Path, tmp_path: Path, monkeypatch, capsys, command: tuple[str, ...], changes: dict
 ) -> None:
     monkeypatch.chdir(tmp_path)
     saved(tmp_path, **changes)

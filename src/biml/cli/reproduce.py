@@ -3,7 +3,7 @@
 import argparse
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,6 @@ from biml.evaluation.registry import SYMBOLIC
 from biml.reproduce.experiments import ALL_EXPERIMENTS, EXPERIMENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from biml.report.html_tables import HtmlTable
     from biml.report.results import Exclusion, Results
 
