@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from socket import socket
 
 from biml.cli.main import main as biml
 
@@ -32,6 +33,9 @@ def weights() -> Path:
 @contextmanager
 def server(path: Path, port: int) -> Iterator[str]:
     """Serve a GGUF file with llama-cpp-python, with log-probabilities of given texts."""
+    with socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            sys.exit(f"another program uses port {port}; choose one with --port")
     options = ["--host", "127.0.0.1", "--port", str(port), "--n_ctx", "2048"]
     options += ["--logits_all", "true", "--model_alias", "smollm2", "--interrupt_requests", "false"]
     command = [sys.executable, "-m", "llama_cpp.server", "--model", str(path), *options]
