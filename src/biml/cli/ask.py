@@ -165,9 +165,7 @@ def _print_model(
     title = f"{strip_suffix(model.name)} ({model.architecture})"
     title += f", {count(answers['remapping'].nunique(), 'remapping')}"
     console.print(title, style="bold", markup=False)
-    unknown = model.architecture != "symbolic" and not model.data_use.trained_on
-    about = "trained on unknown data" if unknown else f"{model.data_use}"
-    console.print(f"The model was {about}.", style="dim", markup=False)
+    console.print(f"The model was {model.provenance}.", style="dim", markup=False)
     gold = {query.input for query in gold_episode().queries} if is_gold else set()
     if uses := model.data_use.uses_of_task(FEW_SHOT_GOLD):
         for string in (each for each in strings if each.words in gold):

@@ -154,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
     console = EvalConsole(to_stderr=args.json == "-")
     task = load_eval_task(args, console)
     metrics: Metrics = {"model": model_file(task.path), "episode_type": task.episode_type.name}
-    metrics |= {"architecture": task.architecture, **task.data_use.as_json()}
+    metrics |= {"architecture": task.model.architecture, **task.model.data_use.as_json()}
     metrics |= {"uses_of_these_episodes": list(task.uses), **task.prompt}
     if cost := language_models.cost(args, task):
         console.warn(cost)
@@ -197,8 +197,11 @@ def _report_likelihood(
         with_standard_error,
     )
 
-    if args.ll_by == "participant":
-        task.require_participants()
+    if args.ll_by == "participant" and not task.has_participants:
+        raise UsageError(
+            "--ll_by participant: these responses have no participants; an experiment of your own "
+            "can have them (biml data import, column participant)"
+        )
     evaluation = with_probe_scoring(task.episode_type, task.evaluation, args.ll_probes)
     task = replace(task, evaluation=evaluation)
     with progress_bars(transient=True) as progress:
@@ -224,7 +227,7 @@ def _report_likelihood(
         grid = FINE_LAPSE_GRID if args.fit_lapse == "bounded" else LAPSE_GRID
         kind = task.episode_type.evaluation_task
         result = with_cross_validation(
-            result, scored, task.responder, task.evaluation, task=kind, grid=grid
+            result, scored, task.model.responder, task.evaluation, task=kind, grid=grid
         )
     console.likelihood(result, task, fitted=bool(args.fit_lapse))
     if task.episode_type.evaluation_task == PROBES:
@@ -251,7 +254,7 @@ def _report_likelihood(
             }
     if args.verbose and not (args.max or args.sample):
         episodes = task.evaluation.repeat(0)
-        console.list_scores(episodes, task.responder.log_prob(episodes))
+        console.list_scores(episodes, task.model.responder.log_prob(episodes))
     return metrics
 
 

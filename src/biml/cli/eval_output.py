@@ -5,7 +5,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,7 +15,7 @@ from rich.text import Text
 
 from biml.cli import count
 from biml.episodes.corpus_file import register_corpus, register_corpus_of_model
-from biml.episodes.data_use import CAVEAT_MARK, FITTED, TRAINED, DataUse, caveat
+from biml.episodes.data_use import CAVEAT_MARK, FITTED, TRAINED, caveat
 from biml.episodes.datasets import EvaluationSet
 from biml.episodes.episode import Episode, Example, terminal_symbols
 from biml.episodes.episode_type import OPEN_ENDED, PUBLISHED_VOCAB, EpisodeType
@@ -39,7 +39,6 @@ from biml.io import check_writable
 from biml.llm.responder import LanguageModel
 from biml.networks.checkpoint import queries_per_study_set
 from biml.networks.devices import pick_device
-from biml.networks.registry import architecture_name
 from biml.paths import DataFolders, is_pretrained, model_file, resolve_model, strip_suffix
 from biml.progress import Progress, stage_lines
 from biml.version import __version__
@@ -58,14 +57,9 @@ class EvalTask:
     """The model's file; for a symbolic or registered model its name."""
     output: Path
     """Written files are named after it and stand beside it."""
-    responder: Responder
-    architecture: str
-    """Of a network; else "symbolic" or "language model"."""
-    data_use: DataUse
+    model: Model
     episode_type: EpisodeType
     evaluation: EvaluationSet
-    prompt: Mapping[str, str] = field(default_factory=dict)
-    """Of a language model: `model` with its weights, `prompt` and `prompt_hash`."""
 
     @property
     def name(self) -> str:
@@ -76,13 +70,20 @@ class EvalTask:
     def uses(self) -> tuple[str, ...]:
         """Whether the model was trained on, fitted to or chosen by these episodes."""
         imported = self.evaluation.is_imported
-        return self.data_use.uses(self.episode_type, is_imported=imported)
+        return self.model.data_use.uses(self.episode_type, is_imported=imported)
+
+    @property
+    def prompt(self) -> dict[str, str]:
+        """Of a language model: `model` with its weights, `prompt` and `prompt_hash`."""
+        if isinstance(language := self.model.responder, LanguageModel):
+            return {"model": language.backend.model, **self.model.info}
+        return {}
 
     def reporting(self, progress: Progress) -> Responder:
         """The model; a language model reports each of its questions."""
-        if isinstance(self.responder, LanguageModel):
-            return replace(self.responder, progress=progress)
-        return self.responder
+        if isinstance(language := self.model.responder, LanguageModel):
+            return replace(language, progress=progress)
+        return self.model.responder
 
     def max_response_length(self, requested: int | None, presented: Sequence[Episode] = ()) -> int:
         """The requested limit, or as many symbols as the data need.
@@ -96,14 +97,6 @@ class EvalTask:
     def has_participants(self) -> bool:
         """Whether every response has a participant."""
         return all(query.participant for e in self.evaluation.episodes for query in e.queries)
-
-    def require_participants(self) -> None:
-        """Raise UsageError unless every response has a participant."""
-        if not self.has_participants:
-            raise UsageError(
-                "--ll_by participant: these responses have no participants; an experiment of your "
-                "own can have them (biml data import, column participant)"
-            )
 
     def response_sets(self) -> list[Episode]:
         """Episodes of the open-ended task as participants saw them: all queries, no examples."""
@@ -125,22 +118,19 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
     path, model = _load_model(args, data)
     kind = _choose_type(args, kind, path, model, data)
     responder = model.responder
-    prompt: dict[str, str] = {}
+    title: Path | str = path
     if isinstance(responder, NetworkResponder):
-        architecture = architecture_name(responder.network)
         responder = replace(responder, batch_size=args.batch_size, precision=args.precision)
-        origin = f"architecture {architecture}"
+        origin = f"architecture {model.architecture}"
         if is_pretrained(path):
             origin += f"; comes with biml {__version__}, not the published weights"
     elif isinstance(responder, LanguageModel):
-        responder, architecture = replace(responder, task=kind.name), "language model"
-        prompt = {"model": responder.backend.model, "prompt": responder.template.name}
-        prompt["prompt_hash"] = responder.template.digest
-        origin = f"prompt {' '.join([*prompt.values()][1:])}; log {responder.log.path}"
+        responder, title = replace(responder, task=kind.name), responder.backend.model
+        origin = f"prompt {' '.join(model.info.values())}; log {responder.log.path}"
     else:
-        row, architecture = SYMBOLIC[args.fn_out_model], "symbolic"
+        row = SYMBOLIC[args.fn_out_model]
         origin = f"{row.title}: {row.summary}"
-    data_use = model.data_use
+    model = replace(model, responder=responder)
     evaluation = kind.open_evaluation(data, args.seed)
     if args.episodes is not None:
         evaluation = replace(evaluation, episodes=evaluation.episodes[: args.episodes])
@@ -151,9 +141,8 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
         shared = f"; {n_queries} queries share a study set" if n_queries > 1 else ""
     elif args.n_queries:
         raise UsageError(f"--n_queries has no effect with --episode_type {kind.name}; leave it out")
-    console.print(f"Model: {prompt.get('model', path)} ({origin})")
-    unknown = architecture != "symbolic" and not data_use.trained_on
-    console.print(f"The model was {'trained on unknown data' if unknown else data_use}.")
+    console.print(f"Model: {title} ({origin})")
+    console.print(f"The model was {model.provenance}.")
     console.print(f"Episodes: {kind.name}, {kind.summary}{shared}")
     if evaluation.description and (why := data.fallback_note("data_human")):
         console.warn(f"Episodes are from {evaluation.description}, as {why}")
@@ -167,7 +156,7 @@ def load_eval_task(args: argparse.Namespace, console: "EvalConsole") -> EvalTask
     output = path if own_file else Path(args.dir_model) / f"{path.stem}.pt"
     if args.sample_html:
         check_writable(output)
-    task = EvalTask(path, output, responder, architecture, data_use, kind, evaluation, prompt)
+    task = EvalTask(path, output, model, kind, evaluation)
     if TRAINED in task.uses:
         console.warn(f"warning: {caveat([TRAINED])}")
     return task
@@ -246,7 +235,7 @@ class EvalConsole:
         )
         if math.isfinite(result.cross_validated):
             rates, halves, mark = "lapse rate", "responses to each item", _mark(task)
-            if FITTED in task.uses and hasattr(task.responder, "fit_candidates"):
+            if FITTED in task.uses and hasattr(task.model.responder, "fit_candidates"):
                 rates, mark = "error rates and lapse rate", ""
             if task.has_participants:
                 halves = "participants"

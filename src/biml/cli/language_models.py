@@ -48,7 +48,7 @@ def cost(args: argparse.Namespace, task: "EvalTask") -> str:
     from biml.llm.estimate import estimate
     from biml.llm.responder import LanguageModel
 
-    if not isinstance(task.responder, LanguageModel):
+    if not isinstance(task.model.responder, LanguageModel):
         return ""
 
     def run(model: LanguageModel) -> None:
@@ -65,4 +65,4 @@ def cost(args: argparse.Namespace, task: "EvalTask") -> str:
         if args.sample_html:
             sample_items(model, task.evaluation, seed=args.seed, max_length=limit)
 
-    return estimate(task.responder, run)
+    return estimate(task.model.responder, run)

@@ -149,6 +149,12 @@ class Model:
         return "language model" if is_language_model(self.name) else "symbolic"
 
     @property
+    def provenance(self) -> str:
+        """What it was trained on, fitted to and chosen by, in words."""
+        unknown = self.architecture != "symbolic" and not self.data_use.trained_on
+        return "trained on unknown data" if unknown else str(self.data_use)
+
+    @property
     def vocabulary(self) -> Vocabulary:
         """The words and symbols of a network."""
         if not isinstance(self.responder, NetworkResponder):
