@@ -276,27 +276,20 @@ class Experiment:
         return {name: value for name, value in printable.items() if value}
 
     def _message(self, request: Request, status: int, title: str, text: str) -> Response:
-        return self.pages.render(request, "message.html", status, title=title, text=text)
+        response = self.pages.render(request, "message.html", status, title=title, text=text)
+        if status in (429, 503):
+            response.headers["Retry-After"] = "5"
+        return response
 
     def _too_many(self, request: Request) -> Response:
-        response = self._message(
-            request, 429, "Please wait a moment", "Too many requests have come from here."
-        )
-        response.headers["Retry-After"] = "5"
-        return response
+        text = "Too many requests have come from here."
+        return self._message(request, 429, "Please wait a moment", text)
 
     async def report_storage_error(self, request: Request, error: Exception) -> Response:
         """Tell the researcher on the console, and the participant to wait."""
         print(f"error: {error}", file=sys.stderr, flush=True)
-        response = self._message(
-            request,
-            503,
-            "Please wait a moment",
-            "Your last answer could not be saved yet. Please try again in a minute; nothing else "
-            "is lost.",
-        )
-        response.headers["Retry-After"] = "5"
-        return response
+        text = "Your last answer could not be saved yet. Please try again in a minute; nothing "
+        return self._message(request, 503, "Please wait a moment", text + "else is lost.")
 
     async def report_missing(self, request: Request, error: Exception) -> Response:
         return self._message(request, 404, "Not found", "There is no such page.")
