@@ -109,3 +109,13 @@ def test_the_encoding_of_a_pipe_is_the_one_of_the_environment(tmp_path: Path) ->
             [sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True
         )
         assert (ended.stdout.strip(), ended.stderr) == (expected, b"")
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_the_list_of_models_is_whole_at_any_width(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert not [line for line in lines if "…" in line or len(line) > columns]

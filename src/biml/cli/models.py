@@ -58,15 +58,15 @@ def _list_models(paths: list[Path], console: Console) -> list[str]:
 
     # Narrow enough for 80 columns.
     table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
-    for heading in ("model", "network", "trained on"):
+    for heading in ("model", "network"):
         table.add_column(heading, no_wrap=True)
-    narrow = console.is_terminal and console.width < 76
-    headings = ("gold", "novel", "held out", "log lik.")[: 1 if narrow else 4]
+    table.add_column("trained on", overflow="fold")
+    headings = ("gold", "novel", "held out", "log lik.")[: 1 if console.width < 76 else 4]
     for heading in headings:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     benchmarks = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("model", "trained on", "errors in % (95% interval)"):
-        benchmarks.add_column(heading)
+        benchmarks.add_column(heading, no_wrap=heading == "model", overflow="fold")
     problems, used = [], False
     for path in paths:
         try:
