@@ -6,16 +6,22 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import biml
 from biml.arguments import check_type
+from biml.episodes.episode_type import gold_episode
+from biml.evaluation.readings import find_readings
+from biml.evaluation.strings import ask, read_strings
+from biml.networks.hooks import ablate, patch
 from biml.reproduce import run
 from biml.training import trainer
 
 EPISODE = biml.sample_episode(seed=1)
+GOLD_EPISODE = gold_episode()
 NUMBERS = [None, True, -1, 0, 1, 2, 1.5, float("nan"), float("inf"), 2**70, -(2**70)]
 TEXTS = ["", "dax", "dax fep", "n" * 5000, "a\0b", "dax -> RED", b"dax", Path("nowhere")]
 NAMES = ["oracle", "oracle-slips", "biases", "few_shot_gold", "few-shot", "algebraic"]
@@ -101,6 +107,15 @@ def test_any_arguments_are_accepted_or_named_in_an_error(name: str, data: st.Dat
         (lambda: MODEL.sample([], "dax", seed=None), "^seed is None"),
         (lambda: MODEL.respond([], "dax", max_length=-1), "^max_length is -1"),
         (lambda: MODEL.respond([("dax", 1)], "dax"), "output is 1"),
+        (lambda: find_readings("dax", ("dax",)), "^study is 'dax'"),
+        (lambda: find_readings((), ("dax",), seconds="long"), "^seconds is 'long'"),
+        (lambda: find_readings((), tuple("abcdefgh"), list("ABCDEFGHIJKL")), "8 words"),
+        (lambda: read_strings(GOLD_EPISODE, "dax"), "^queries is 'dax'"),
+        (lambda: ask("oracle", GOLD_EPISODE, ()), "^model is 'oracle'"),
+        (lambda: ask(MODEL, GOLD_EPISODE, (), n_remappings=1.5), "^n_remappings is 1.5"),
+        (lambda: patch(float("nan")), "^values is nan"),
+        (lambda: patch(np.array([[np.inf]])), "^values have"),
+        (lambda: ablate(heads="all"), "^heads is 'all'"),
     ],
 )
 def test_an_error_names_the_argument(call: Any, message: str) -> None:

@@ -102,6 +102,9 @@ class _ByColour:
     def log_prob(self, episodes: Sequence[Episode]) -> object:
         return [[[0.0] for _ in episode.queries] for episode in episodes]
 
+    def sample(self, episodes: Sequence[Episode], **options: object) -> object:
+        raise NotImplementedError
+
 
 def test_spread_and_variation_show_an_unsystematic_learner() -> None:
     strings = read_strings(gold_episode(), words("DAX 1"))

@@ -37,6 +37,9 @@ def test_what_cannot_be_probed_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr("biml.analysis.linear_probes.check_extra", lambda *_: None)
         with pytest.raises(UsageError, match=named):
             probe_meanings(biml.load(name, device="cpu"), activations)
+    for wrong in (0, -1, 10**9, 1.5, None):
+        with pytest.raises(UsageError, match="n_training is"):
+            probe_meanings(SMALL, "encoder.embedding", n_training=wrong)  # type: ignore[arg-type]
 
 
 def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,7 +167,9 @@ def _fits_one(value: Any, annotation: Any) -> bool:
 
 def _fits_inside(value: Any, args: tuple[Any, ...]) -> bool:
     """Whether the entries of a collection fit; those of an iterator are not looked at."""
-    if isinstance(value, str) or not args or not hasattr(value, "__len__"):
+    if isinstance(value, str) and args:
+        return _fits("", args[0])
+    if not args or not hasattr(value, "__len__"):
         return True
     if isinstance(value, Mapping):
         return all(

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from biml.arguments import python_api
 from biml.episodes.episode import Episode, Example
 from biml.episodes.sampling import sample_episode
 from biml.errors import UsageError, check_extra
@@ -21,6 +22,7 @@ from biml.networks.hooks import unknown_activation
 from biml.rng import generator
 
 
+@python_api
 def probe_meanings(
     model: Model,
     names: str = "*.output",
@@ -47,6 +49,10 @@ def probe_meanings(
         UsageError: the model is no network that knows the colours, or has no such activation.
     """
     check_extra("probes", "linear probes need", "sklearn")
+    for name, number in (("n_training", n_training), ("n_held_out", n_held_out)):
+        if not MIN_EPISODES <= number <= MAX_EPISODES:
+            limits = f"from {MIN_EPISODES} to {MAX_EPISODES:,}"
+            raise UsageError(f"{name} is {number}, but must be {limits}")
     known = model.trace_names
     chosen = [n for n in known if fnmatchcase(n, names) and n.split(".")[-1] in TOKEN_ACTIVATIONS]
     if not chosen:
@@ -78,6 +84,9 @@ def probe_meanings(
         rows.append(row | {"chance": chance})
     return pd.DataFrame(rows)
 
+
+MIN_EPISODES, MAX_EPISODES = 10, 100_000
+"""Of a probe, in training and held out."""
 
 TOKEN_ACTIVATIONS = ("embedding", "mlp", "output")
 """The activations that are a vector for each token."""

@@ -20,7 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 
+from biml.arguments import python_api
 from biml.episodes.episode import Example
+from biml.errors import UsageError
 from biml.evaluation.consistent_grammars import (
     ConsistentGrammar,
     Search,
@@ -31,6 +33,9 @@ from biml.evaluation.consistent_grammars import (
 )
 from biml.grammar import Grammar
 from biml.grammar.meta_grammar import COLOURS
+
+MAX_MEANINGS = 10_000
+"""Combinations of meanings of words without study example."""
 
 MAX_READING = 20
 """Symbols of the longest output that counts as a reading."""
@@ -71,6 +76,7 @@ class Readings:
     unsearched: float = 0.0
 
 
+@python_api
 def find_readings(
     study: Sequence[Example],
     query: Words,
@@ -82,11 +88,18 @@ def find_readings(
     Args:
         symbols: those that a word without study example may stand for.
         seconds: time limit of the search.
+    Raises:
+        UsageError: the words without study example have too many possible meanings.
     """
     in_study = {word for example in study for word in example.input}
     used = {symbol for example in study for symbol in example.output}
     new_words = tuple(dict.fromkeys(word for word in query if word not in in_study))
     unused = [symbol for symbol in symbols if symbol not in used]
+    if (n := math.perm(len(unused), len(new_words))) > MAX_MEANINGS:
+        raise UsageError(
+            f"{len(new_words)} words of the query have no study example, and {n:,} meanings with "
+            f"the unused symbols; at most {MAX_MEANINGS:,} are tried"
+        )
     meanings = [
         dict(zip(new_words, order, strict=True)) for order in permutations(unused, len(new_words))
     ]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from biml.arguments import python_api
 from biml.episodes.episode import Episode, Example
 from biml.episodes.episode_type import gold_episode
 from biml.episodes.registry import has_fixed_names
@@ -116,6 +117,7 @@ def suite_strings() -> tuple[AskedString, ...]:
     return read_strings(gold_episode(), queries)
 
 
+@python_api
 def read_strings(
     study: Episode, queries: Sequence[tuple[str, Words]], seconds: float = SECONDS
 ) -> tuple[AskedString, ...]:
@@ -205,6 +207,7 @@ def remapped(
         yield rename(replace(episode, study=shuffled), *maps)
 
 
+@python_api
 def ask(
     model: Model,
     study: Episode,

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from biml.arguments import python_api
 from biml.errors import UsageError
 from biml.networks.batching import RaggedRows
 
@@ -128,6 +129,7 @@ def unknown_activation(name: str, known: Sequence[str]) -> UsageError:
 # --- hooks
 
 
+@python_api
 def patch(
     values: float | np.ndarray | Tensor,
     *,
@@ -141,6 +143,8 @@ def patch(
             are those at `positions` (by default the first ones), heads those of `heads` (all).
     """
     new = torch.as_tensor(values)
+    if not torch.isfinite(new).all():
+        raise UsageError("values have infinite or undefined numbers")
     for name, numbers in (("positions", positions), ("heads", heads)):
         if numbers is not None and any(number < 0 for number in numbers):
             raise UsageError(f"{name} are {[*numbers]}, but are counted from 0")
@@ -171,6 +175,7 @@ def patch(
     return hook
 
 
+@python_api
 def ablate(*, positions: Sequence[int] | None = None, heads: Sequence[int] | None = None) -> Hook:
     """A hook that sets activations to 0."""
     return patch(0.0, positions=positions, heads=heads)
