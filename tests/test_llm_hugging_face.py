@@ -16,6 +16,7 @@ from biml.errors import BimlError, UsageError  # noqa: E402
 from biml.llm import hugging_face  # noqa: E402
 from biml.llm.load import open_language_model  # noqa: E402
 from biml.llm.responder import LanguageModel  # noqa: E402
+from biml.networks import devices  # noqa: E402
 
 EPISODE = Episode(
     (Example(("dax",), ("RED",)), Example(("wif",), ("BLUE",))),
@@ -161,3 +162,21 @@ def test_a_prompt_longer_than_the_model_reads_is_an_error(tmp_path: Path) -> Non
 def test_a_name_without_a_model_is_an_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match=r"hf:"):
         open_model(name.format(folder=tmp_path), tmp_path)
+
+
+def test_a_busy_machine_leaves_one_thread(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More threads than idle cores took ten times as long."""
+    monkeypatch.setattr(devices, "_idle_cores", lambda: 1)
+    model = open_model(tiny, tmp_path)
+    threads: list[int] = []
+    model.backend.network.register_forward_hook(lambda *_: threads.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        model.respond([EPISODE], max_length=2)
+        model.log_prob([EPISODE])
+        assert (set(threads), torch.get_num_threads()) == ({1}, 2)
+    finally:
+        torch.set_num_threads(before)

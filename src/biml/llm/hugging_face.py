@@ -16,7 +16,7 @@ import torch
 from biml.errors import BimlError, UsageError, check_extra
 from biml.llm.backend import JOINED, Completion, Request, ScoreRequest, Scores, sum_by_piece
 from biml.llm.prompts import Prompt
-from biml.networks.devices import pick_device
+from biml.networks.devices import inference_threads, pick_device
 from biml.progress import Progress, no_progress
 
 PREFIX = "hf:"
@@ -211,7 +211,7 @@ class HuggingFaceBackend:
         noise = _GumbelNoise([request.seed for request in requests])
         stop = _StopText(self.tokenizer, width, [request.stop for request in requests])
         limit = max(request.max_tokens for request in requests)
-        with torch.inference_mode():
+        with inference_threads(), torch.inference_mode():
             out = self.network.generate(
                 input_ids=ids,
                 attention_mask=mask,
@@ -237,7 +237,7 @@ class HuggingFaceBackend:
         """Log-probabilities of the tokens of answers to one prompt, which is read once."""
         device = self.network.device
         self._check_length(len(shared) + max(map(len, answers)))
-        with torch.inference_mode():
+        with inference_threads(), torch.inference_mode():
             first = self.network(torch.tensor([shared], device=device), use_cache=True)
             start = first.logits[0, -1].float().log_softmax(-1)
             size = max(1, self._batch_tokens // (len(shared) + max(map(len, answers))))

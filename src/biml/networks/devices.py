@@ -45,7 +45,7 @@ def exact_float(device: torch.device) -> torch.dtype:
 
 
 @contextmanager
-def inference_threads(n_queries: int) -> Iterator[None]:
+def inference_threads(n_queries: int | None = None) -> Iterator[None]:
     """Compute in as many threads as there are idle cores; in one if there are few queries.
 
     The threads of a small matrix product wait for the slowest of them, so that one that shares its
@@ -53,7 +53,8 @@ def inference_threads(n_queries: int) -> Iterator[None]:
     as long as one (`benchmarks/contention.py`). There are never more than PyTorch is set to.
     """
     before = torch.get_num_threads()
-    wanted = 1 if n_queries < MIN_QUERIES_FOR_THREADS else _idle_cores()
+    is_small = n_queries is not None and n_queries < MIN_QUERIES_FOR_THREADS
+    wanted = 1 if is_small else _idle_cores()
     torch.set_num_threads(min(before, wanted))
     try:
         yield
