@@ -316,21 +316,8 @@ def run_jobs(
         name: registered_digest(data) if name == REGISTERED else data_digest(data, name)
         for name in names
     }
-    results: JobResults = {}
-    waiting = list(jobs)
-
-    def load_cached() -> None:
-        """Move cached jobs from `waiting` to `results`, and then those that depend on them."""
-        n_before = -1
-        while n_before != len(waiting):
-            n_before = len(waiting)
-            for job in [ready for j in waiting if (ready := _ready(j, results))]:
-                key = job.cache_key(digests)
-                if (tables := cache.load(key)) is not None:
-                    results[job.key] = JobResult(key, tables)
-            waiting[:] = [job for job in waiting if job.key not in results]
-
-    load_cached()
+    results = _load_cached(jobs, cache, digests)
+    waiting = [job for job in jobs if job.key not in results]
     if not waiting:
         progress(0, stage="Nothing to compute: all measurements are cached")
         return results
@@ -376,6 +363,19 @@ def run_jobs(
                         progress(0, stage=f"Results are not cached for the next call: {error}")
                     complete[summaries[job.key]] += 1
                     report(job)
+    return results
+
+
+def _load_cached(jobs: Sequence[Job], cache: ResultCache, digests: dict[str, str]) -> JobResults:
+    """The results of cached jobs, and then of those that depend on them."""
+    results: JobResults = {}
+    n_before = -1
+    while n_before != len(results):
+        n_before = len(results)
+        for job in [ready for j in jobs if (ready := _ready(j, results))]:
+            key = job.cache_key(digests)
+            if job.key not in results and (tables := cache.load(key)) is not None:
+                results[job.key] = JobResult(key, tables)
     return results
 
 
