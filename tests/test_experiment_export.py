@@ -68,6 +68,7 @@ def test_the_papers_exclusions(store: Store, tmp_path: Path) -> None:
     assert found == {"participants": 5, "excluded": 3, "simulated": 0, "responses": 20}
     responses = rows(tmp_path / "out/responses.csv")
     assert list(dict.fromkeys(row["participant"] for row in responses)) == kept
+    assert [row["participant"] for row in lines(tmp_path / "out/psych101.jsonl")] == kept
     people = rows(tmp_path / "out/participants.csv")
     assert [row["excluded"] for row in people] == [
         "",

@@ -87,6 +87,21 @@ def test_a_model_scores_transcripts_as_it_scores_the_data(
     assert results[0]["loglike"] < 0
 
 
+@pytest.mark.published_data
+def test_a_part_of_the_published_responses_is_marked(shared: Path, tmp_path: Path, capsys) -> None:
+    file, out = tmp_path / "some.jsonl", tmp_path / "result.json"
+    main(["data", "export", "few-shot", "--out", str(file), "--data_dir", str(shared)])
+    some = file.read_text("utf-8").splitlines(keepends=True)[:20]
+    file.write_text("".join(some), "utf-8")
+    scoring = ["eval", "--fn_out_model", "net-BIML-top", "--ll", "--ll_p_lapse", "0.03"]
+    assert main([*scoring, "--transcripts", str(file), "--json", str(out)]) == 0
+    assert "not a test of generalisation" in capsys.readouterr().out
+    assert "fitted to" in json.loads(out.read_text())["uses_of_these_episodes"]
+    file.write_text("".join(some).replace("(2023)", "(2024)"), "utf-8")
+    assert main([*scoring, "--transcripts", str(file), "--json", str(out)]) == 0
+    assert not json.loads(out.read_text())["uses_of_these_episodes"]
+
+
 @pytest.mark.parametrize(
     ("name", "task"), [("few-shot", "few_shot"), ("open-ended", "open_ended"), ("probes", "probes")]
 )

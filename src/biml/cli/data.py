@@ -127,6 +127,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
+    from biml.episodes.packed import PUBLISHED
     from biml.episodes.registry import evaluation_type
     from biml.episodes.transcripts import transcripts_of_episodes
 
@@ -138,7 +139,7 @@ def _export(args: argparse.Namespace) -> None:
     row = evaluation_type(task)
     assert row is not None
     evaluation = row.open_evaluation(DataFolders(args.data_dir), 0)
-    name = f"{args.task}, {'custom' if evaluation.is_imported else 'Lake and Baroni (2023)'}"
+    name = f"{args.task}, {'custom' if evaluation.is_imported else PUBLISHED}"
     rows = transcripts_of_episodes(evaluation.episodes, task, experiment=name, seed=args.seed)
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     write_file(path, "".join(lines))

@@ -70,7 +70,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="FOLDER", help="(default: NAME-export, after the experiment)"
     )
     help = (
-        "excluded participants are left out of responses.csv, or marked in it "
+        "excluded participants are left out of responses.csv and psych101.jsonl, or marked "
         "(default: %(default)s)"
     )
     export.add_argument("--exclusions", choices=("apply", "mark"), default="apply", help=help)

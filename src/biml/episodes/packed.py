@@ -29,6 +29,9 @@ from biml.progress import Progress, no_progress
 CACHE_MIN_FILES = 1000
 """Smaller folders are read each time."""
 
+PUBLISHED = "Lake and Baroni (2023)"
+"""The end of the name of an experiment, in transcripts of the published responses."""
+
 PUBLISHED_DIGESTS = {
     "few_shot": "2181cb34132e3d4f3087196e90c7b444",
     "open_ended": "9eb86b57d968c29e1af4a3279aa3a868",

@@ -36,7 +36,7 @@ from biml.episodes.episode_type import (
     string_training,
     validation_set,
 )
-from biml.episodes.packed import PUBLISHED_DIGESTS, responses_digest
+from biml.episodes.packed import PUBLISHED, PUBLISHED_DIGESTS, responses_digest
 from biml.episodes.sampling import MAX_STRING_INPUT, MAX_STRING_OUTPUT
 from biml.episodes.scan import SCAN_TYPES
 from biml.episodes.transcripts import read_transcripts
@@ -384,10 +384,11 @@ def transcripts_type(
             f"{path}: no episode type presents the {found.task} task in the words of this model "
             f"({' '.join(vocabulary.input.symbols[:9])} …); choose another model"
         )
-    about = {
-        "is_imported": responses_digest(found.episodes) != PUBLISHED_DIGESTS[found.task],
-        "description": str(path),
-    }
+    # A part of the published responses is known by the experiment that its lines name.
+    is_published = responses_digest(found.episodes) == PUBLISHED_DIGESTS[found.task] or any(
+        name.endswith(PUBLISHED) for name in found.experiments
+    )
+    about = {"is_imported": not is_published, "description": str(path)}
     evaluation = row.evaluation
     left_out = f"; {found.n_unscored} responses in study left out" if found.n_unscored else ""
     return replace(

@@ -169,9 +169,6 @@ def _trial(shown: Episode, query: Example, task: str) -> Trial:
     )
 
 
-# --- reading
-
-
 @dataclass(frozen=True)
 class Transcripts:
     """The responses of a file of transcripts, all to one task.
@@ -185,6 +182,7 @@ class Transcripts:
     task: str
     episodes: tuple[Episode, ...]
     n_unscored: int
+    experiments: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -198,6 +196,7 @@ class _Response:
     item: str | None
     task: str
     line: int
+    experiment: str
 
 
 def read_transcripts(path: StrPath) -> Transcripts:
@@ -231,7 +230,8 @@ def read_transcripts(path: StrPath) -> Transcripts:
         raise merge_errors(errors)
     task = scored[0].task
     group = _by_participant if task == OPEN_ENDED else _by_query
-    return Transcripts(task, group(scored, Path(source).name), len(responses) - len(scored))
+    episodes, n_unscored = group(scored, Path(source).name), len(responses) - len(scored)
+    return Transcripts(task, episodes, n_unscored, frozenset(one.experiment for one in scored))
 
 
 def _by_participant(responses: Sequence[_Response], file: str) -> tuple[Episode, ...]:
@@ -298,7 +298,7 @@ class _Reader:
         self.errors: list[FormatError] = []
         self.responses: list[_Response] = []
         self.names: list[_Names] = []
-        self.participant = ""
+        self.participant = self.experiment = ""
         self.items: list[str | None] | None = None
         self.n_read = 0
         self.study: list[tuple[str, str]] = []
@@ -320,6 +320,7 @@ class _Reader:
             self.error(f"not JSON ({error}); each line is an object with the key 'text'")
             return
         self.participant = str("" if row.get("participant") is None else row["participant"])
+        self.experiment = row.get("experiment") or ""
         self.items = row.get("items")
         for names in row.get("names") or ():
             for key in ("words", "symbols"):
@@ -411,6 +412,7 @@ class _Reader:
             item,
             OPEN_ENDED if self.sheet is not None else FEW_SHOT if self.pool is None else PROBES,
             self.number,
+            self.experiment,
         )
 
 

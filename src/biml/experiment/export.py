@@ -73,8 +73,8 @@ def export(
     `responses.csv` with `study.txt` (or the folder `study`) is what `biml data import` takes.
 
     Args:
-        exclusions: `apply` leaves excluded participants out of `responses.csv`; `mark` leaves them
-            in, with a column `excluded`. The other files have everybody.
+        exclusions: `apply` leaves excluded participants out of `responses.csv` and the transcripts;
+            `mark` leaves them in, with a column `excluded`. The other files have everybody.
     Returns:
         The numbers of participants, excluded and simulated ones, and responses.
     Raises:
@@ -83,7 +83,8 @@ def export(
     """
     check_replaceable(folder, _is_own, "exported data", marker="codebook.md")
     design, records = read_records(store)
-    responses = list(_responses(records, mark=exclusions == "mark"))
+    kept = records if exclusions == "mark" else [one for one in records if not one.exclusion]
+    responses = list(_responses(kept))
     columns = [*RESPONSE_COLUMNS, *(EXCLUDED if exclusions == "mark" else ())]
     trials = list(_trials(records))
     people = [_participant(record) for record in records]
@@ -95,7 +96,7 @@ def export(
         "trials.jsonl": _json_lines(trials),
         "participants.csv": _csv(_columns(PARTICIPANT_COLUMNS, people), people, safe=True),
         "identifiers.csv": _csv(_columns(first, identifiers), identifiers, safe=True),
-        "psych101.jsonl": _json_lines(session_transcript(record) for record in records),
+        "psych101.jsonl": _json_lines(map(session_transcript, kept)),
         "codebook.md": _codebook(design, columns, people),
         "design.toml": design.text,
     }
@@ -122,11 +123,9 @@ _FILES = (
 )
 
 
-def _responses(records: Iterable[Record], *, mark: bool) -> Iterator[dict[str, Any]]:
+def _responses(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
     """The rows of `responses.csv`: tests and sheets, without catch trials."""
     for record in records:
-        if record.exclusion and not mark:
-            continue
         for step in record.session.history:
             if step.screen.kind == "study" or step.screen.catch:
                 continue
@@ -326,8 +325,8 @@ def _codebook(design: Design, columns: Iterable[str], people: Iterable[Mapping[s
             | dict.fromkeys(design.parameters, "a value of the address"),
         ),
         "psych101.jsonl": (
-            "A transcript of each session in the format of Psych-101, in the words and colours "
-            "that the participant saw, with responses between `<<` and `>>`. "
+            "A transcript of each session of `responses.csv` in the format of Psych-101, in the "
+            "words and colours that the participant saw, with responses between `<<` and `>>`. "
             "`biml eval --transcripts` scores models on it.",
             {
                 "text": "the transcript",
