@@ -1,5 +1,6 @@
 """Corpora described by a TOML file: reading, training, evaluation, and every kind of bad input."""
 
+import json
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -186,6 +187,22 @@ def test_overlap_can_be_allowed(write: Write) -> None:
     row = register_corpus(path, allow_overlap=True)
     for episode in row.open_evaluation(DataFolders(path.parent, ()), 0).repeat(0):
         assert episode.queries[0].input not in {example.input for example in episode.study}
+
+
+def test_a_score_on_training_inputs_is_marked(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(new_tsv=["walk\tWALK", "lift left\tLEFT LIFT"])
+    training = (*SIZE, "--nsteps", "1", "--batch_size", "2", "--fn_out_model", "net.pt")
+    assert main(["train", "--corpus", "robot.toml", "--allow_overlap", *training]) == 0
+    for given in ((), ("--corpus", "robot.toml", "--allow_overlap")):
+        capsys.readouterr()
+        assert main(["eval", "--fn_out_model", "net.pt", "--max", "--json", "r.json", *given]) == 0
+        printed = capsys.readouterr().out
+        assert "1 of 4 test inputs are trained on" in printed
+        assert "The model was trained on these data" in printed
+        assert json.loads(Path("r.json").read_text())["uses_of_these_episodes"] == ["trained on"]
+        del EPISODE_TYPES["robot"]
 
 
 def test_a_name_that_is_taken_is_an_error(write: Write) -> None:

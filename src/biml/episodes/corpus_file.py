@@ -85,6 +85,7 @@ class _CorpusFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.text = read_text(path)
+        self.n_overlapping = 0
         self.errors: list[FormatError] = []
         try:
             self.table = tomllib.loads(self.text)
@@ -123,14 +124,20 @@ class _CorpusFile:
         )
         every = (*corpus.train, *corpus.all_tests)
         name = self.table.get("name", self.path.stem)
+        summary = self.table.get("summary", f"the corpus {self.path.name}")
+        if self.n_overlapping:
+            summary += (
+                f"; {self.n_overlapping} of {len(corpus.all_tests)} test inputs are trained on"
+            )
         return corpus_type(
             name,
-            self.table.get("summary", f"the corpus {self.path.name}"),
+            summary,
             lambda data: corpus,
             by_parts=self.table.get("by_parts", False),
             max_input=max(len(pair.input) for pair in every),
             max_output=max(len(pair.output) for pair in every),
             n_validation=200,
+            tests_training=self.n_overlapping > 0,
             data_sources=(f"the corpus {self.path.name}",),
             label=name,
             training_defaults={"paper": {"arch": "pairwise"}, "fast": FAST_OPTIONS},
@@ -258,6 +265,7 @@ class _CorpusFile:
         overlap = [
             f"{' '.join(q.input)!r} (line {n})" for n, q in queries.items() if q.input in trained
         ]
+        self.n_overlapping += len(overlap)
         if overlap and not allow_overlap:
             named = ", ".join(overlap[:5]) + (" …" if len(overlap) > 5 else "")
             problem = f"{len(overlap)} of {len(queries)} inputs are training inputs too: {named}"

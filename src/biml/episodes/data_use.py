@@ -91,7 +91,10 @@ class DataUse:
         if not evaluated_on.has_targets:
             return ()
         task = evaluated_on.evaluation_task or evaluated_on.name
-        return self.uses_of_task(task, fold=evaluated_on.fold, is_imported=is_imported)
+        found = self.uses_of_task(task, fold=evaluated_on.fold, is_imported=is_imported)
+        if evaluated_on.tests_training and evaluated_on.name in self.trained_on:
+            return (TRAINED, *found)
+        return found
 
     def uses_of_task(
         self, task: str, *, fold: int = 0, is_imported: bool = False

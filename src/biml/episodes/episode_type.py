@@ -99,6 +99,7 @@ class EpisodeType:
         n_validation: episodes of its evaluation that validate during training; 0 for all.
         has_labels: whether its corpus gives labels of auxiliary losses.
         validation: opens the episodes that validate during training, if those are others.
+        tests_training: whether some queries of its evaluation are training inputs.
         is_corpus: whether it is made of a corpus: words have fixed meanings outside of training,
             and error rates are reported by `Example.item` of the queries.
         test_types: the names of the types that test a model of a corpus.
@@ -128,6 +129,7 @@ class EpisodeType:
     n_validation: int = 0
     has_labels: bool = False
     validation: ValidationFactory | None = None
+    tests_training: bool = False
     is_corpus: bool = False
     test_types: tuple[str, ...] = ()
     meta_grammar: MetaGrammar | None = None
