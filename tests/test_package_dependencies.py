@@ -1,10 +1,10 @@
-"""Import order of the packages of biml, import cycles between modules, and file lengths."""
+"""Import order of the packages of biml, import cycles between modules, extras, and file lengths."""
 
 import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -89,6 +89,40 @@ def test_grammars_and_episodes_do_not_need_torch() -> None:
         assert "torch" not in re.findall(r"(?:import|from) (\w+)", FILES[module].read_text("utf-8"))
     code = f"import {', '.join(modules)}, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def run_without(packages: Iterable[str], code: str) -> subprocess.CompletedProcess[str]:
+    """Run code as in an installation that lacks these packages."""
+    code = f"import sys\nsys.modules.update(dict.fromkeys({[*packages]}))\n{code}"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+TABLES = ("pandas", "pyarrow", "scipy", "statsmodels")
+
+
+def test_pages_in_the_browser_need_no_tables() -> None:
+    modules = ("experiment.export", "experiment.power", "experiment.simulate", "web.server")
+    names = [f"biml.{name}" for name in (*modules, "web.play_app", "cli.experiment", "cli.play")]
+    run = run_without(TABLES, f"import {', '.join(names)}")
+    assert run.returncode == 0, run.stderr
+
+
+def test_a_missing_extra_is_named() -> None:
+    commands = {
+        "ask --query DAX": "analysis",
+        "attention": "analysis",
+        "report x": "analysis",
+        "eval --fn_out_model hf:x --max": "llm",
+        "experiment status": "web",
+        "play": "web",
+        "export net-BIML-top x --to hf": "hub",
+    }
+    code = f"from biml.cli.main import main\nfor c in {[*commands]}: print(main(c.split()))"
+    missing = (*TABLES, "jinja2", "transformers", "sqlalchemy", "fastapi", "huggingface_hub")
+    run = run_without(missing, code)
+    assert run.stdout.split() == ["1"] * len(commands), run.stderr
+    named = re.findall(r"pip install 'biml\[(\w+)\]'", run.stderr)
+    assert named == list(commands.values())
 
 
 @pytest.mark.parametrize("command", ["--help", "models"])

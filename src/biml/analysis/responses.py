@@ -36,9 +36,6 @@ from biml.vocabulary import UNDEFINED
 
 PEOPLE: Final = "people"
 
-SIMULATED_PREFIX: Final = "simulated-"
-"""Begins the name of a participant whose responses a model gave (`biml experiment simulate`)."""
-
 REQUIRED_COLUMNS = ("item", "query", "response")
 """Columns that a file must have; the others have defaults."""
 

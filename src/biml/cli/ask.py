@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from biml.cli import add_data_dir, add_dir_model, count, find_model
-from biml.errors import UsageError
+from biml.errors import UsageError, check_extra
 from biml.io import check_creatable, read_text, write_file
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def _n_remappings(text: str) -> int:
 
 def run(args: argparse.Namespace) -> None:
     """Print readings and answers of each query; of a suite the figures of each kind."""
+    check_extra("analysis", "tables of answers need", "pandas")
     import pandas as pd
 
     from biml.episodes.data_use import CAVEAT_MARK, caveat

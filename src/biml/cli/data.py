@@ -172,7 +172,7 @@ def _is_custom_experiment(args: argparse.Namespace) -> bool:
 
 
 def _import_experiment(args: argparse.Namespace) -> None:
-    from biml.analysis.responses import SIMULATED_PREFIX
+    from biml.episodes.episode import SIMULATED_PREFIX
     from biml.human.experiment import TASK_EPISODE_TYPES, write_experiment
     from biml.human.readers import read_episode_files, read_response_table
 

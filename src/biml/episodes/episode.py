@@ -10,6 +10,9 @@ from biml.grammar import Grammar, Rule
 from biml.vocabulary import UNDEFINED
 
 PAIR_SEP, EXAMPLE_SEP = "->", "|"
+
+SIMULATED_PREFIX = "simulated-"
+"""Begins the name of a participant whose responses a model gave (`biml experiment simulate`)."""
 """Separators of study examples in one line, as in `p1 -> c1 | p2 -> c2`; no word or symbol."""
 
 

@@ -9,7 +9,7 @@ from biml.arguments import whole_number
 from biml.episodes import registry
 from biml.episodes.data_use import TRAINED, DataUse
 from biml.episodes.episode_type import PROBES, PUBLISHED_VOCAB
-from biml.errors import UsageError
+from biml.errors import UsageError, check_extra
 from biml.evaluation.accuracy import (
     Accuracy,
     ErrorRate,
@@ -85,6 +85,7 @@ class Evaluation:
         an error rate; `sd` is over episodes or repeats. `uses` says whether the model was trained
         on, fitted to or chosen by these data, `data_use` what else it was.
         """
+        check_extra("analysis", "tables of results need", "pandas")
         import pandas as pd
 
         kind = "agreement" if self.agreement else "accuracy"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from biml.arguments import check_type
 from biml.episodes.episode import Episode, Example
 from biml.episodes.transforms import undo_remapping
-from biml.errors import UsageError
+from biml.errors import UsageError, check_extra
 from biml.evaluation.responder import Responder, Response
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Request:
         """What was found for each query, or the rows of each query as a table."""
         if not as_table:
             return found[0] if self.single else found
+        check_extra("analysis", "tables of results need", "pandas")
         import pandas as pd
 
         return pd.DataFrame(

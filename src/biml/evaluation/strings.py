@@ -10,14 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 
 from biml.arguments import python_api
 from biml.episodes.episode import Episode, Example
 from biml.episodes.episode_type import gold_episode
 from biml.episodes.registry import has_fixed_names
 from biml.episodes.transforms import primitive_meanings, rename, symbols_used, undo_remapping
-from biml.errors import UsageError, did_you_mean
+from biml.errors import UsageError, check_extra, did_you_mean
 from biml.evaluation.api import Model
 from biml.evaluation.consistent_grammars import Symbols, Words
 from biml.evaluation.intervals import RESAMPLES, mean_interval, wilson_interval
@@ -26,6 +25,10 @@ from biml.evaluation.readings import Readings, find_readings
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH
 from biml.grammar.meta_grammar import COLOURS, WORDS
 from biml.rng import generator
+
+check_extra("analysis", "tables of answers need", "pandas")
+
+import pandas as pd  # noqa: E402
 
 GOLD, OTHER, NONE = "gold", "other", "none"
 """What an answer is."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from biml.analysis.responses import SIMULATED_PREFIX
+from biml.episodes.episode import SIMULATED_PREFIX
 from biml.errors import BimlError, FormatError
 from biml.experiment.design import DesignFile
 from biml.experiment.design_types import SIMULATED, Design

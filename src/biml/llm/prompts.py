@@ -115,15 +115,16 @@ class PromptTemplate:
         return value
 
     def _module(self, values: dict[str, Any]) -> Any:
+        template = self._template
         try:
-            module = self._template.make_module(values)
+            module = template.make_module(values)
             str(module).encode()  # a prompt has to be UTF-8
             return module
         except Exception as error:  # whatever the expressions of a template may raise
             line, at = None, error.__traceback__
             while at is not None:
                 if at.tb_frame.f_code.co_filename == self.where:
-                    line = self._template.get_corresponding_lineno(at.tb_lineno)
+                    line = template.get_corresponding_lineno(at.tb_lineno)
                 at = at.tb_next
             problem = f"{first_line(error)}; {_KNOWN}"
             raise FormatError(problem, source=self.where, line=line) from None

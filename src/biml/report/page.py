@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from biml.analysis.responses import SIMULATED_PREFIX
+from biml.episodes.episode import SIMULATED_PREFIX
 from biml.episodes.palette import CSS
 from biml.errors import FormatError, UsageError
 from biml.io import write_file

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from biml.analysis.responses import SIMULATED_PREFIX
-from biml.episodes.episode import Episode, Example
+from biml.episodes.episode import SIMULATED_PREFIX, Episode, Example
 from biml.episodes.episode_type import FEW_SHOT, PROBES
 from biml.episodes.registry import episode_type
 from biml.episodes.transforms import symbols_used
