@@ -144,9 +144,11 @@ def validation_caveat(episode_type: str, ancestors: Sequence[Mapping[str, Any]])
     use = DataUse.of_network(episode_type, {"ancestors": ancestors}, {})
     if row.validation or TRAINED not in use.uses(row):
         return ""
+    data = TASK_DATA.get(row.evaluation_task, "some training inputs")
+    others = "participants" if row.evaluation_task else "inputs"
     return (
-        f"Validation uses {TASK_DATA[row.evaluation_task]}, which this model is trained on: its "
-        "loss and accuracy are no test of generalisation to other participants"
+        f"Validation uses {data}, which this model is trained on: its loss and accuracy are no "
+        f"test of generalisation to other {others}"
     )
 
 
