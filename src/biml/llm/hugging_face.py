@@ -197,12 +197,6 @@ class HuggingFaceBackend:
     def _batch_tokens(self) -> int:
         return CPU_BATCH_TOKENS if self.network.device.type == "cpu" else BATCH_TOKENS
 
-    @property
-    def _cache_name(self) -> str:
-        """How the network calls the keys and values before its input, by version."""
-        names = signature(self.network.forward).parameters
-        return "cache" if "cache" in names else "past_key_values"
-
     def _generate(self, prompts: list[list[int]], requests: list[Request]) -> list[list[int]]:
         device, pad = self.network.device, self.tokenizer.pad_token_id
         width = max(map(len, prompts))
@@ -236,6 +230,8 @@ class HuggingFaceBackend:
     def _score_answers(self, shared: list[int], answers: list[list[int]]) -> list[list[float]]:
         """Log-probabilities of the tokens of answers to one prompt, which is read once."""
         device = self.network.device
+        names = signature(self.network.forward).parameters  # which differ by version
+        cache_name = "cache" if "cache" in names else "past_key_values"
         self._check_length(len(shared) + max(map(len, answers)))
         with inference_threads(), torch.inference_mode():
             first = self.network(torch.tensor([shared], device=device), use_cache=True)
@@ -249,7 +245,7 @@ class HuggingFaceBackend:
                 ids = torch.tensor([a + [pad] * (width - len(a)) for a in batch], device=device)
                 cache = deepcopy(first.past_key_values)
                 cache.batch_repeat_interleave(len(batch))
-                logits = self.network(ids, **{self._cache_name: cache}, use_cache=True).logits
+                logits = self.network(ids, **{cache_name: cache}, use_cache=True).logits
                 following = logits.float().log_softmax(-1)
                 for row, answer in enumerate(batch):
                     values = [start[answer[0]].item()]

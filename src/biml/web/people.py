@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from biml.episodes.episode import SIMULATED_PREFIX, Episode, Example
 from biml.episodes.episode_type import FEW_SHOT, PROBES
@@ -14,19 +13,6 @@ from biml.paths import DataFolders
 from biml.vocabulary import UNDEFINED
 
 Names = dict[str, str]
-
-
-@dataclass(frozen=True)
-class PeopleResponses:
-    """What people responded to an item, in the symbols of the page.
-
-    Attributes:
-        task: `few_shot` or `probes`.
-        responses: each with the number of people who gave it, the most frequent first.
-    """
-
-    task: str
-    responses: tuple[tuple[tuple[str, ...], int], ...]
 
 
 class People:
@@ -41,8 +27,8 @@ class People:
 
     def find(
         self, study: Sequence[Example], query: tuple[str, ...], pool: Sequence[str] | None
-    ) -> PeopleResponses | None:
-        """The responses to the item with these study examples, this query and this pool."""
+    ) -> tuple[str, Counter[tuple[str, ...]]] | None:
+        """The task and the responses, in these symbols, to the item that people answered."""
         for task, episode in self.episodes:
             if len(episode.study) != len(study) or not study:
                 continue
@@ -63,7 +49,7 @@ class People:
                         for each in episode.queries
                         if each.input == words and not each.participant.startswith(SIMULATED_PREFIX)
                     )
-                    return PeopleResponses(task, tuple(counts.most_common())) if counts else None
+                    return (task, counts) if counts else None
         return None
 
 

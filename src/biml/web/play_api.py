@@ -313,8 +313,9 @@ class Playground:
         found = self.people.find(episode.study, episode.queries[0].input, episode.pool)
         if found is None:
             return PeopleResult()
-        counts = [PeopleCount(response=" ".join(r), count=n) for r, n in found.responses]
-        return PeopleResult(task=found.task, responses=counts)
+        task, counts = found
+        responses = [PeopleCount(response=" ".join(r), count=n) for r, n in counts.most_common()]
+        return PeopleResult(task=task, responses=responses)
 
     def _of_each_model(
         self, request: ModelTask, result: Any, compute: Callable[[Model], dict[str, Any]]
