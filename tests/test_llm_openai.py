@@ -10,7 +10,7 @@ import pytest
 from biml.episodes.episode import Episode, Example
 from biml.errors import BimlError, UsageError
 from biml.llm.log import AnswerLog, read_log
-from biml.llm.openai import KEY_VARIABLE, OpenAIBackend
+from biml.llm.openai import KEY_VARIABLE, WHOLE_DISTRIBUTION, OpenAIBackend
 from biml.llm.prompts import open_template
 from biml.llm.responder import LanguageModel
 from fakes.language_model import FakeServer, Reply, completion, fake_server
@@ -47,6 +47,29 @@ def test_queries_are_answered(server: FakeServer, template: str, path: str) -> N
     assert model(server, template).respond([EPISODE]) == [[("BLUE", "RED"), ("RED",)]]
     assert {request[0] for request in server.requests} == {path}
     assert {request[1]["model"] for request in server.requests} == {"tiny"}
+
+
+def test_answers_are_those_of_the_whole_distribution(server: FakeServer) -> None:
+    """Servers by default leave out rare tokens, and make repeated symbols less probable."""
+    model(server).respond([EPISODE])
+    model(server).sample([EPISODE], seed=0)
+    for _, body, _ in server.requests:
+        assert {name: body[name] for name in WHOLE_DISTRIBUTION} == WHOLE_DISTRIBUTION
+        assert body["temperature"] == 0 or body["top_p"] == 1
+
+
+def test_settings_that_a_server_does_not_know_are_left_out(server: FakeServer) -> None:
+    def hosted(path: str, body: dict[str, Any]) -> Reply:
+        if unknown := WHOLE_DISTRIBUTION.keys() & body:
+            return 400, {"error": {"message": f"Unrecognized argument: {min(unknown)}"}}, {}
+        return completion(path, body)
+
+    server.reply = hosted
+    asked = model(server)
+    assert asked.respond([EPISODE]) == [[("BLUE", "RED"), ("RED",)]]
+    server.requests.clear()
+    asked.sample([EPISODE], seed=0)
+    assert len(server.requests) == 2
 
 
 def test_the_key_comes_from_the_environment(
@@ -159,7 +182,7 @@ def test_passing_failures_are_retried(server: FakeServer, failure: int) -> None:
         ((200, b"", {}), ("answers nothing", "3 attempts"), 3),
         ((0, b"", {}), ("does not answer", "3 attempts"), 3),
         ((404, {"detail": "Not Found"}, {}), ("404", "Not Found", "--prompt chat", "tiny"), 1),
-        ((400, {"error": {"message": "too long"}}, {}), ("400", "too long"), 1),
+        ((400, {"error": {"message": "too long"}}, {}), ("400", "too long"), 2),
         ((200, b"[1, 2", {}), ("no JSON",), 1),
         ((200, {"choices": []}, {}), ("no choice",), 1),
         ((200, {"error": "overloaded"}, {}), ("overloaded",), 1),

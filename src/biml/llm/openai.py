@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cached_property
 from http.client import HTTPException
+from threading import Event
 from typing import Any, TypeVar
 
 from biml.errors import BimlError, UsageError
@@ -25,6 +26,10 @@ from biml.llm.prompts import Prompt
 PREFIX = "openai:"
 
 KEY_VARIABLE = "OPENAI_API_KEY"
+
+WHOLE_DISTRIBUTION = {"top_k": 0, "min_p": 0, "repeat_penalty": 1, "repetition_penalty": 1}
+"""Settings of llama.cpp and vLLM, whose servers by default leave out rare tokens and make repeated
+ones less probable, also in the most probable answer. Hosted servers know none of them."""
 
 DEFAULT_WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Seconds before each new attempt."""
@@ -45,6 +50,10 @@ _WRONG_LOG_PROBS = (
 )
 
 T = TypeVar("T")
+
+
+class _RefusedError(BimlError):
+    """A request that a server does not accept."""
 
 
 class _RetryError(Exception):
@@ -68,7 +77,8 @@ class OpenAIBackend:
     n_parallel: int = 8
     timeout: float = 300.0
     waits: Sequence[float] = DEFAULT_WAITS
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=lambda: WHOLE_DISTRIBUTION)
+    _knows_no_settings: Event = field(default_factory=Event, repr=False)
 
     @classmethod
     def from_name(cls, name: str, **options: Any) -> "OpenAIBackend":
@@ -135,11 +145,11 @@ class OpenAIBackend:
             body["messages"] = [{"role": m.role, "content": m.text} for m in messages]
             if request.prefix:
                 body["messages"].append({"role": "assistant", "content": request.prefix})
-            reply = self._post("chat/completions", body)
+            reply = self._ask("chat/completions", body)
             text = _part(reply, "message").get("content")
         else:
             body["prompt"] = request.prompt.text + request.prefix
-            reply = self._post("completions", body)
+            reply = self._ask("completions", body)
             text = _choice(reply).get("text")
         seconds = time.perf_counter() - started
         if text is not None and not isinstance(text, str):
@@ -167,6 +177,17 @@ class OpenAIBackend:
             raise BimlError(_NO_LOG_PROBS)
         sums = sum_by_piece(pieces, len(before), answer)
         return Scores(sums, _usage(reply)[0], len(answer), seconds)
+
+    def _ask(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Post with the settings, or without them if it is these that the server refuses."""
+        if self._knows_no_settings.is_set():
+            return self._post(path, body)
+        try:
+            return self._post(path, {**self.settings, **body})
+        except _RefusedError:
+            reply = self._post(path, body)
+            self._knows_no_settings.set()
+            return reply
 
     # --- HTTP
 
@@ -268,7 +289,8 @@ class OpenAIBackend:
                 f"; is the address that of its API, is {self.served_model} its model? A server "
                 f"without /{path} may answer with --prompt {other}"
             )
-        raise BimlError(f"{self.url}/{path} refuses the question ({status}): {message}{hint}")
+        kind = _RefusedError if status in (400, 422) else BimlError
+        raise kind(f"{self.url}/{path} refuses the question ({status}): {message}{hint}")
 
 
 def _is_address(url: str) -> bool:
