@@ -187,7 +187,8 @@ def _model_info(model: EvaluatedModel, is_custom: bool) -> ModelInfo:
 
 def _announce(spec: ReproductionSpec, progress: Progress) -> None:
     """Say which models are measured, and where the human data are."""
-    progress(0, stage=f"Models: {', '.join(model.name for model in spec.models)}")
+    names = [model.label if model.language else model.name for model in spec.models]
+    progress(0, stage=f"Models: {', '.join(names)}")
     people = spec.data.get("data_human")
     if people is not None and needs_human_data(spec.experiments):
         note = spec.data.fallback_note("data_human")
@@ -390,7 +391,7 @@ def _state_cost(jobs: Sequence[Job], progress: Progress) -> None:
                 MEASUREMENTS[name].run(replace(context, model=model))
 
         if model.language:
-            progress(0, stage=f"{model.name}: {estimate(model.language.open(), run)}")
+            progress(0, stage=f"{model.label}: {estimate(model.language.open(), run)}")
 
 
 def _ready(job: Job, results: JobResults) -> Job | None:
