@@ -15,7 +15,10 @@ from biml.paths import model_file
 from biml.progress import progress_bars
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from biml.cli.eval_output import EvalConsole, EvalTask
+    from biml.evaluation.likelihood import ScoredResponse
 
 TABLE_SUFFIXES = (".csv", ".parquet")
 
@@ -210,24 +213,23 @@ def _report_likelihood(
         )
     copies = task.evaluation.query_repeats
     scores = token_scores(scored, copies)
-    if args.fit_lapse == "bounded":
-        from biml.analysis.scoring import fit_lapse_bounded
-
-        result = fit_lapse_bounded(scores)
-    else:
-        result = fit_lapse(scores) if args.fit_lapse else likelihood(scores, args.ll_p_lapse)
+    result = given = with_standard_error(likelihood(scores, args.ll_p_lapse), scored, copies)
     metrics: Metrics = {}
-    if args.ll and args.fit_lapse:
-        given = with_standard_error(likelihood(scores, args.ll_p_lapse), scored, copies)
+    if args.fit_lapse and args.ll:
         console.likelihood(given, task, fitted=False)
         metrics |= {"loglike_given": finite_or_none(given.mean), "p_lapse_given": given.p_lapse}
         metrics["loglike_given_se"] = finite_or_none(given.standard_error)
-    result = with_standard_error(result, scored, copies)
     if args.fit_lapse:
-        grid = FINE_LAPSE_GRID if args.fit_lapse == "bounded" else LAPSE_GRID
-        kind = task.episode_type.evaluation_task
+        fitted, grid = fit_lapse(scores), LAPSE_GRID
+        if args.fit_lapse == "bounded":
+            from biml.analysis.scoring import fit_lapse_bounded
+
+            fitted, grid = fit_lapse_bounded(scores), FINE_LAPSE_GRID
         result = with_cross_validation(
-            result, scored, task.model.responder, task.evaluation, task=kind, grid=grid
+            with_standard_error(fitted, scored, copies),
+            *(scored, task.model.responder, task.evaluation),
+            task=task.episode_type.evaluation_task,
+            grid=grid,
         )
     console.likelihood(result, task, fitted=bool(args.fit_lapse))
     if task.episode_type.evaluation_task == PROBES:
@@ -235,26 +237,41 @@ def _report_likelihood(
         console.print(f"{PROBE_SCORING[args.ll_probes]} (--ll_probes {args.ll_probes})")
     metrics |= result.as_json(fitted=bool(args.fit_lapse))
     if args.ll_by or args.ll_out:
-        from biml.analysis.scoring import summed_by, to_table
-
-        kind = task.episode_type.evaluation_task or task.episode_type.name
-        table = to_table(scored, model=task.name, task=kind, p_lapse=result.p_lapse)
-    if args.ll_out:
-        console.write_table(table, args.ll_out, "Log-likelihoods", args.safe_cells)
-    if args.ll_by:
-        if copies > 1:
-            console.print(f"Each response counts {copies} times above, and once below.")
-        # The query is the same throughout an item, and explains its name.
-        sums = summed_by(table, ["item", "query"] if args.ll_by == "item" else ["participant"])
-        console.list_sums(sums, args.ll_by)
-        for column, end in (("log_likelihood", ""), ("standard_error", "_se")):
-            values = zip(sums[args.ll_by], sums[column], strict=True)
-            metrics[f"loglike_by_{args.ll_by}{end}"] = {
-                str(name): finite_or_none(value) for name, value in values
-            }
+        metrics |= _report_sums(args, task, console, scored, result.p_lapse)
     if args.verbose and not (args.max or args.sample):
         episodes = task.evaluation.repeat(0)
         console.list_scores(episodes, task.model.responder.log_prob(episodes))
+    return metrics
+
+
+def _report_sums(
+    args: argparse.Namespace,
+    task: "EvalTask",
+    console: "EvalConsole",
+    scored: "Sequence[ScoredResponse]",
+    p_lapse: float,
+) -> Metrics:
+    """Write the log-likelihood of each response, and list its sums by item or participant."""
+    from biml.analysis.scoring import summed_by, to_table
+    from biml.evaluation.intervals import finite_or_none
+
+    kind = task.episode_type.evaluation_task or task.episode_type.name
+    table = to_table(scored, model=task.name, task=kind, p_lapse=p_lapse)
+    if args.ll_out:
+        console.write_table(table, args.ll_out, "Log-likelihoods", args.safe_cells)
+    if not args.ll_by:
+        return {}
+    if (copies := task.evaluation.query_repeats) > 1:
+        console.print(f"Each response counts {copies} times above, and once below.")
+    # The query is the same throughout an item, and explains its name.
+    sums = summed_by(table, ["item", "query"] if args.ll_by == "item" else ["participant"])
+    console.list_sums(sums, args.ll_by)
+    metrics: Metrics = {}
+    for column, end in (("log_likelihood", ""), ("standard_error", "_se")):
+        values = zip(sums[args.ll_by], sums[column], strict=True)
+        metrics[f"loglike_by_{args.ll_by}{end}"] = {
+            str(name): finite_or_none(value) for name, value in values
+        }
     return metrics
 
 
