@@ -261,19 +261,17 @@ META_GRAMMAR_OPTIONS = (
 
 
 def configure_generate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("data_algebraic"),
-        metavar="FOLDER",
-        help="the folder to write, made with its parents; training finds it by the name "
-        "data_algebraic (default: %(default)s in the current directory)",
+    option = parser.add_argument
+    help = (
+        "the folder to write, made with its parents; training finds it by the name "
+        "data_algebraic (default: %(default)s in the current directory)"
     )
+    option("--out", type=Path, default=Path("data_algebraic"), metavar="FOLDER", help=help)
     help = (
         "text (the default), episode files to train on; or parquet, splits for "
         "`datasets.load_dataset` with a dataset card, in another folder than data_algebraic"
     )
-    parser.add_argument("--format", choices=("text", "parquet"), default="text", help=help)
+    option("--format", choices=("text", "parquet"), default="text", help=help)
     for name, default, help in (
         ("train", EPISODES_PER_EPOCH, "number of training episodes"),
         ("val", VALIDATION_EPISODES, "number of validation episodes"),
@@ -281,7 +279,7 @@ def configure_generate(parser: argparse.ArgumentParser) -> None:
         ("seed", 0, "the files depend on this and the options here, not on --workers"),
     ):
         help += " (default: %(default)s)"
-        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=help)
+        option(f"--{name}", type=int, default=default, metavar="N", help=help)
     meta = parser.add_argument_group(
         "the meta-grammar that grammars are sampled from",
         f"With the published words, --n_primitives and --n_functions are at most {MAX_WORDS} "
@@ -309,10 +307,8 @@ def configure_generate(parser: argparse.ArgumentParser) -> None:
         "of training under any remapping of its words and symbols; may be given several times; "
         "--apart is the older spelling",
     )
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="processes (default: one per core)"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing folder")
+    option("--workers", type=int, metavar="N", help="processes (default: one per core)")
+    option("--overwrite", action="store_true", help="replace an existing folder")
 
 
 def run_generate(args: argparse.Namespace) -> None:

@@ -163,30 +163,29 @@ def _verified_card(path: Path) -> dict[str, Any]:
 
 
 def configure_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    option = parser.add_argument
+    option(
         "source",
         metavar="SRC",
         help="a trained model, .pt (also the published ones) or .safetensors, searched as by "
         "`biml eval`",
     )
-    parser.add_argument(
+    option(
         "destination",
         metavar="DEST",
         help="NAME.safetensors (with the card NAME.json), NAME.pt or, with --to hf, a folder; a "
         "missing folder is made",
     )
-    parser.add_argument(
+    option(
         "--dtype", choices=("float32", "float16"), default="float32", help="default: %(default)s"
     )
     help = (
         "format of DEST: biml (the default); released, a NAME.pt for the published eval.py "
         "(--arch paper); or hf, a folder for the Hugging Face Hub with a model card"
     )
-    parser.add_argument("--to", choices=("biml", "released", "hf"), default="biml", help=help)
-    parser.add_argument(
-        "--license", metavar="NAME", help="of --to hf, by the Hub's names, such as cc-by-4.0"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace DEST if it exists")
+    option("--to", choices=("biml", "released", "hf"), default="biml", help=help)
+    option("--license", metavar="NAME", help="of --to hf, by the Hub's names, such as cc-by-4.0")
+    option("--overwrite", action="store_true", help="replace DEST if it exists")
     add_dir_model(parser, "folder to search first")
     add_data_dir(parser)
 
