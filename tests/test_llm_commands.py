@@ -89,6 +89,19 @@ def test_eval_measures_a_language_model(
     assert {record.task for record in read_log(path)} == {"few_shot_gold"}
 
 
+def test_eval_counts_answers_that_are_no_sequence_of_symbols(
+    server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.reply = lambda path, body: (200, {"choices": [{"text": "It means RED"}]}, {})
+    results = evaluate(server, tmp_path, *GOLD, "--max")
+    answers = {"answers": 24, "percent": 100.0}
+    assert results["no_sequence_of_symbols"] == {"respond": answers}
+    assert "100.00%" in capsys.readouterr().out
+    server.reply = completion
+    results = evaluate(server, tmp_path / "other", *GOLD, "--max")
+    assert results["no_sequence_of_symbols"] == {"respond": {"answers": 24, "percent": 0.0}}
+
+
 def test_eval_normalises_among_the_possible_answers(server: FakeServer, tmp_path: Path) -> None:
     results = evaluate(server, tmp_path, *GOLD, "--ll", "--normalise")
     assert results["loglike"] == pytest.approx(0.0)  # the right one is the only one

@@ -9,9 +9,10 @@ import pytest
 
 from biml.episodes.episode import Episode, Example
 from biml.errors import BimlError, UsageError
+from biml.llm.backend import Request
 from biml.llm.log import AnswerLog, read_log
 from biml.llm.openai import KEY_VARIABLE, WHOLE_DISTRIBUTION, OpenAIBackend
-from biml.llm.prompts import open_template
+from biml.llm.prompts import Prompt, open_template
 from biml.llm.responder import LanguageModel
 from fakes.language_model import FakeServer, Reply, completion, fake_server
 
@@ -278,3 +279,13 @@ def test_a_server_that_dies_midway_loses_nothing(server: FakeServer, tmp_path: P
     server.requests.clear()
     assert model(server, path=path).respond(episodes) == [[("BLUE", "RED")]] * 20
     assert len(server.requests) == 15
+
+
+def test_after_a_failure_no_further_question_is_put(server: FakeServer) -> None:
+    """Else each of the server's connections would wait through all attempts again."""
+    server.reply = lambda path, body: (0, b"", {})
+    question = Request(Prompt("dax ->"), "", 1, "\n", None)
+    backend = OpenAIBackend.from_name(server.name, waits=(0.0, 0.0), n_parallel=4)
+    with pytest.raises(BimlError, match="3 attempts"):
+        list(backend.complete([question] * 40))
+    assert len(server.requests) <= 4 * 3

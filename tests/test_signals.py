@@ -4,9 +4,12 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 
+from fakes.language_model import Reply, fake_server
 from fakes.processes import PATIENCE, await_end, descendants_of, python
 
 SIGNALS = {"sigterm": signal.SIGTERM, "sighup": signal.SIGHUP}
@@ -59,3 +62,23 @@ def test_a_command_under_nohup_survives_a_hangup(tmp_path: Path) -> None:
         run.communicate(timeout=PATIENCE)
     assert run.returncode == 128 + signal.SIGTERM
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_a_command_whose_server_does_not_answer(tmp_path: Path) -> None:
+    got_request, ended = Event(), Event()
+
+    def wait(path: str, body: dict[str, Any]) -> Reply:
+        got_request.set()
+        ended.wait(PATIENCE)
+        return 0, b"", {}
+
+    with fake_server() as server:
+        server.reply = wait
+        options = ["--episode_type", "few_shot_gold", "--max", "--llm_log", str(tmp_path)]
+        with python("-m", "biml", "eval", "--fn_out_model", server.name, *options) as run:
+            assert got_request.wait(PATIENCE)
+            run.send_signal(signal.SIGINT)
+            output, _ = run.communicate(timeout=PATIENCE / 2)
+        ended.set()
+    assert run.returncode == 128 + signal.SIGINT
+    assert "Traceback" not in output

@@ -174,6 +174,7 @@ def run(args: argparse.Namespace) -> int:
         _sample_autoregressively(args, task, console)
     if args.sample_html:
         _write_samples_page(args, task, console)
+    metrics |= language_models.report_no_sequences(task, console)
     text = json.dumps(metrics, indent=2) + "\n"
     if args.json == "-":
         sys.stdout.write(text)

@@ -2,13 +2,13 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from biml.errors import UsageError
 from biml.evaluation.registry import is_language_model
 
 if TYPE_CHECKING:
-    from biml.cli.eval_output import EvalTask
+    from biml.cli.eval_output import EvalConsole, EvalTask
 
 OPTIONS = ("prompt", "normalise", "llm_log")
 
@@ -66,3 +66,28 @@ def cost(args: argparse.Namespace, task: "EvalTask") -> str:
             sample_items(model, task.evaluation, seed=args.seed, max_length=limit)
 
     return estimate(task.model.responder, run)
+
+
+def report_no_sequences(task: "EvalTask", console: "EvalConsole") -> dict[str, Any]:
+    """Print how many answers are no sequence of symbols, by kind of question and of error."""
+    from biml.llm.answers import ERROR_KINDS
+    from biml.llm.log import RESPOND
+    from biml.llm.outcomes import summarize
+    from biml.llm.responder import LanguageModel
+
+    model = task.model.responder
+    if not isinstance(model, LanguageModel):
+        return {}
+    found = {}
+    for row in summarize(model.log.session):
+        if row.n_answers:
+            percent, low, high = row.invalid
+            kinds = [f"{row.counts[name]:,} {name}" for name in ERROR_KINDS if row.counts[name]]
+            how = "greedy" if row.kind == RESPOND else "sampled"
+            console.print(
+                f"No sequence of symbols, {how} answers: "
+                f"{percent:.2f}% (95% interval {low:.2f} to {high:.2f} over {row.n_answers:,} "
+                f"answers{': ' * bool(kinds)}{', '.join(kinds)})"
+            )
+            found[row.kind] = {"answers": row.n_answers, "percent": percent}
+    return {"no_sequence_of_symbols": found}

@@ -11,12 +11,13 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cached_property
 from http.client import HTTPException
-from threading import Event
+from queue import SimpleQueue
+from threading import Event, Thread
 from typing import Any, TypeVar
 
 from biml.errors import BimlError, UsageError
@@ -195,26 +196,34 @@ class OpenAIBackend:
         self, run: Callable[[Any], T], requests: Sequence[Any]
     ) -> Iterator[tuple[int, T]]:
         """Results as they come; after a failure those of requests that are under way, too."""
-        failure: BimlError | None = None
-        pool = ThreadPoolExecutor(self.n_parallel)
+        numbered = enumerate(requests)  # of which each thread takes the next
+        results: SimpleQueue[tuple[int, T] | None] = SimpleQueue()
+        failures: list[Exception] = []
+
+        def work() -> None:
+            try:
+                for number, request in numbered:
+                    results.put((number, run(request)))
+            except Exception as error:
+                failures.append(error)
+                _exhaust(numbered)
+            finally:
+                results.put(None)
+
+        n_threads = min(self.n_parallel, len(requests))
+        for _ in range(n_threads):
+            # A daemon, so that Ctrl-C ends the program although the server does not answer.
+            Thread(target=work, daemon=True).start()
         try:
-            futures: dict[Future[T], int] = {pool.submit(run, r): i for i, r in enumerate(requests)}
-            for future in as_completed(futures):
-                if future.cancelled():
-                    continue
-                error = future.exception()
-                if error is None:
-                    yield futures[future], future.result()
-                elif not isinstance(error, BimlError):
-                    raise error
-                elif failure is None:
-                    failure = error
-                    for other in futures:
-                        other.cancel()
+            while n_threads:
+                if (result := results.get()) is None:
+                    n_threads -= 1
+                else:
+                    yield result
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-        if failure is not None:
-            raise failure
+            _exhaust(numbered)
+        if failures:
+            raise failures[0]
 
     def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         for wait in [*self.waits, None]:
@@ -291,6 +300,10 @@ class OpenAIBackend:
             )
         kind = _RefusedError if status in (400, 422) else BimlError
         raise kind(f"{self.url}/{path} refuses the question ({status}): {message}{hint}")
+
+
+def _exhaust(items: Iterator[object]) -> None:
+    deque(items, maxlen=0)
 
 
 def _is_address(url: str) -> bool:
