@@ -120,20 +120,18 @@ def scored_responses(task: str, amount: str, context: MeasurementContext) -> Tab
     symbols = () if task == PROBES else task_symbols(context, task)
     if task == FEW_SHOT and model.symbolic:
         repeats = 1  # as remapping changes nothing
-    by_fold = [(0, partial(model.responder, symbols, _task_type(context, task)))]
     scored_by_fold: dict[str, list[ScoredResponse]] = {}
-    for fold, load in _responders_by_fold(context, symbols) if task == OPEN_ENDED else by_fold:
+    for fold, load in _responders_by_fold(context, task, symbols):
         evaluation = _evaluation_set(context, task, fold=fold, original_names=bool(symbols))
         responder = load()
-        scored = score_responses(responder, evaluation, repeats=repeats)
-        scored_by_fold[str(fold or "")] = scored
+        scored_by_fold[str(fold or "")] = score_responses(responder, evaluation, repeats=repeats)
     fitted = (FITTED if task == FEW_SHOT else TRAINED) in model.uses(task) and "" in scored_by_fold
     # Unknown for a language model, which may have seen everything, and for a custom experiment,
     # whose people may be those of the training.
     unknown = model.language or (fitted and evaluation.is_imported)
     candidates: Sequence[Sequence[ScoredResponse]] = ()
     if task == FEW_SHOT:
-        candidates = score_candidates(scored, responder, evaluation, task)
+        candidates = score_candidates(scored_by_fold[""], responder, evaluation, task)
     within_sample = None if unknown else fitted
     return _likelihood_tables(context, task, scored_by_fold, within_sample, candidates)
 
@@ -153,16 +151,16 @@ def _task_type(context: MeasurementContext, task: str) -> str:
 
 
 def _responders_by_fold(
-    context: MeasurementContext, symbols: tuple[str, ...]
+    context: MeasurementContext, task: str, symbols: tuple[str, ...]
 ) -> list[tuple[int, Callable[[], Responder]]]:
-    """The responder for the participants of each fold; fold 0 is everybody.
+    """The responder for the participants of each fold of the open-ended task; 0 is everybody.
 
     A model that is fitted to nobody responds for all folds. Custom data of fewer than
     five participants have no folds.
     """
     model = context.model
-    responder = partial(model.responder, symbols, _task_type(context, OPEN_ENDED))
-    if not has_cv_folds(context.data):
+    responder = partial(model.responder, symbols, _task_type(context, task))
+    if task != OPEN_ENDED or not has_cv_folds(context.data):
         return [(0, responder)]
     if model.has_any_words:
         return [(fold, responder) for fold in FOLDS]
