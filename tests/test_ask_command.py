@@ -53,6 +53,12 @@ def test_gold_is_the_most_probable_reading_where_the_grammar_has_none() -> None:
     assert " ".join(string.gold) == "DAX 1 DAX 2 DAX 1 DAX"
 
 
+def test_outputs_that_grow_exponentially_are_no_readings() -> None:
+    (string,) = read_strings(gold_episode(), words("DAX" + 60 * " thrice"), seconds=60.0)
+    assert string.readings.complete
+    assert string.readings.readings == ()
+
+
 def test_every_string_of_the_suite_has_a_reading() -> None:
     strings = suite_strings()
     assert len(strings) == sum(map(len, SUITE.values()))
@@ -212,6 +218,8 @@ def test_gold_queries_by_which_a_model_was_chosen_are_named(
     [
         ([], "--query"),
         (["--query", "DUX 1"], "'DUX'"),
+        (["--query", "DAX " * 101], "101 words"),
+        (["--query", "DAX", "--seconds", "nan"], "--seconds"),
         (["--query", " "], "--query"),
         (["--query", "DAX", "--out", "a.txt"], "a.txt"),
         (["--suite", "systematicity", "--study", "x.txt"], "--study"),

@@ -67,6 +67,7 @@ def test_a_network_that_reads_the_query_has_a_row_for_it() -> None:
         ("--study no.txt", "no.txt"),
         ("--query=", "query"),
         ("--query zoo", "no study example has the word 'zoo'"),
+        ("--response REDD", "did you mean RED"),
     ],
 )
 def test_misuse_ends_with_a_message(

@@ -240,7 +240,13 @@ def test_words_that_models_do_not_know_are_remapped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [["--participants", "0"], ["--p_lapse", "2"], ["--model", "orakle"]]
+    "options",
+    [
+        ["--participants", "0"],
+        ["--participants", "1000000000"],
+        ["--p_lapse", "2"],
+        ["--model", "orakle"],
+    ],
 )
 def test_misuse_of_simulate(
     options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -80,10 +80,10 @@ def check_type(name: str, value: Any, annotation: Any) -> None:
             raise UsageError(f"{name} is no possible path: {str(value)[:80]!r}…")
 
 
-def whole_number(name: str, value: Any, least: int | None = None) -> int:
-    """Return a whole number; a UsageError unless it is one, and at least `least`."""
-    if isinstance(value, int) and abs(value) > MAX_INTEGER:
-        raise UsageError(f"{name} is {value}, but must be at most {MAX_INTEGER}")
+def whole_number(name: str, value: Any, least: int | None = None, most: int = MAX_INTEGER) -> int:
+    """Return a whole number; a UsageError unless it is one, and from `least` to `most`."""
+    if isinstance(value, int) and abs(value) > most:
+        raise UsageError(f"{name} is {value}, but must be at most {most}")
     check_type(name, value, int)
     if least is not None and value < least:
         raise UsageError(f"{name} is {value}, but must be at least {least}")

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,8 +81,9 @@ def _n_remappings(text: str) -> int:
     """The number of remappings; 0 stands for all pairs."""
     if text == ALL_REMAPPINGS:
         return 0
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"give a number from 1 or {ALL_REMAPPINGS}, not {text!r}")
+    if not re.fullmatch(r"0*[1-9][0-9]{0,4}", text, re.ASCII):
+        wanted = f"a number from 1 to 99,999, or {ALL_REMAPPINGS}"
+        raise argparse.ArgumentTypeError(f"give {wanted}, not {text[:80]!r}")
     return int(text)
 
 

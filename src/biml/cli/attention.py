@@ -65,6 +65,10 @@ def run(args: argparse.Namespace) -> None:
     shown = () if row and not row.uses_study else episode.study  # none to basic seq2seq
     if shown:
         check_words(shown, [query])
+        known = {symbol for example in shown for symbol in example.output} | {*model.symbols}
+        for symbol in response or ():
+            if symbol not in known:
+                raise unknown_name("symbol", symbol, sorted(known), "--response")
     study = [(example.input, example.output) for example in shown]
     trace = model.trace(study, query, response)
     all_names = [name for name in trace.activations if name.endswith("attention")]

@@ -14,6 +14,9 @@ from biml.rng import derive_seed
 
 DATABASE = "experiment.db"
 
+MAX_SIMULATED = 100_000
+"""Simulated participants of one run."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -136,7 +139,7 @@ def _simulate(args: argparse.Namespace) -> None:
     from biml.experiment.simulate import simulate
     from biml.experiment.store import Store
 
-    whole_number("--participants", args.participants, 1)
+    whole_number("--participants", args.participants, 1, MAX_SIMULATED)
     if args.p_lapse is not None:
         check_probability("--p_lapse", args.p_lapse)
     design, model = read_design(args.design), load(args.model)

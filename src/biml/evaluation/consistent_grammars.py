@@ -85,24 +85,35 @@ def functions_in(tree: Tree) -> frozenset[str]:
     return own.union(*map(functions_in, tree.parts))
 
 
+MAX_OUTPUT = 10_000
+"""Symbols of an output, which can grow exponentially with its input."""
+
+
 def value(
-    tree: Tree, symbols: Mapping[str, str], templates: Mapping[str, Template]
+    tree: Tree,
+    symbols: Mapping[str, str],
+    templates: Mapping[str, Template],
+    most: int = MAX_OUTPUT,
 ) -> Symbols | None:
-    """The output of a parsed input; None if a function is unknown."""
+    """The output of a parsed input; None if a function is unknown, or for over `most` symbols."""
     if isinstance(tree, str):
         return (symbols[tree],)
     template = (0, 1) if tree.function is None else templates.get(tree.function)
-    arguments = values(tree.parts, symbols, templates)
+    arguments = values(tree.parts, symbols, templates, most)
     if template is None or arguments is None:
         return None
-    return tuple(symbol for item in template for symbol in arguments[item])
+    output = tuple(symbol for item in template for symbol in arguments[item])
+    return output if len(output) <= most else None  # every part is in it
 
 
 def values(
-    trees: Iterable[Tree], symbols: Mapping[str, str], templates: Mapping[str, Template]
+    trees: Iterable[Tree],
+    symbols: Mapping[str, str],
+    templates: Mapping[str, Template],
+    most: int = MAX_OUTPUT,
 ) -> tuple[Symbols, ...] | None:
-    """The outputs of several parsed inputs; None if one is unknown."""
-    found = [value(tree, symbols, templates) for tree in trees]
+    """The outputs of several parsed inputs; None if one has no `value`."""
+    found = [value(tree, symbols, templates, most) for tree in trees]
     known = tuple(each for each in found if each is not None)
     return known if len(known) == len(found) else None
 

@@ -116,8 +116,8 @@ def find_readings(
                 continue
             for meaning in meanings:
                 whole = replace(found, symbols={**found.symbols, **meaning})
-                output = value(tree, whole.symbols, whole.templates)
-                if output is not None and len(output) <= MAX_READING:
+                output = value(tree, whole.symbols, whole.templates, MAX_READING)
+                if output is not None:
                     weights[output] += found.prior
                     if output not in best or best[output][0] < found.prior:
                         best[output] = found.prior, whole

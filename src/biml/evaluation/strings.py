@@ -36,6 +36,9 @@ GOLD, OTHER, NONE = "gold", "other", "none"
 N_REMAPPINGS = 60
 """Remappings by default: ten for each of six colours of the held-out word."""
 
+MAX_WORDS = 100
+"""Of a query."""
+
 MAX_SCORED_READINGS = 20
 """The most probable readings of a string whose probability is computed."""
 
@@ -134,6 +137,10 @@ def read_strings(
         UsageError: words that no study example has; all of them are named.
     """
     check_words(study.study, [words for _, words in queries])
+    for _, words in queries:
+        if len(words) > MAX_WORDS:
+            problem = f"has {len(words)} words; give at most {MAX_WORDS}"
+            raise UsageError(f"the query {' '.join(words[:5])} … {problem}")
     own_symbols = set(symbols_used(replace(study, queries=()))[1])
     found = []
     for kind, words in queries:
