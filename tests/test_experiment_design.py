@@ -223,4 +223,6 @@ def test_designs_from_files_of_other_tasks(tmp_path: Path) -> None:
     ]
     with pytest.raises(UsageError, match="--from"):
         write_design(str(tmp_path / "x"), str(tmp_path / "absent.txt"))
+    with pytest.raises(UsageError, match="did you mean open-ended"):
+        write_design(str(tmp_path / "x"), "opne-ended")
     assert not (tmp_path / "x.toml").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 from biml.episodes.episode import Episode
 from biml.episodes.packed import read_episodes
 from biml.episodes.text_format import read_episode
-from biml.errors import FormatError, UsageError
+from biml.errors import FormatError, UsageError, unknown_name
 from biml.experiment.design import BUILT_IN, DesignFile, built_in_path
 from biml.experiment.design_types import FEW_SHOT, OPEN_ENDED, PROBES
 from biml.grammar.meta_grammar import WORDS
@@ -43,8 +43,7 @@ def write_design(name: str, source: str = FEW_SHOT, *, overwrite: bool = False) 
 def _text_of_study(source: Path) -> str:
     """The text of a built-in design with the contents of an episode file or folder."""
     if not source.exists():
-        known = ", ".join(BUILT_IN)
-        raise UsageError(f"--from {source}: there is no such file; name one, or one of {known}")
+        raise unknown_name("design", str(source), [*BUILT_IN, "an episode file"], "--from")
     episodes = list(read_episodes(source)) if source.is_dir() else [read_episode(source)]
     if all(episode.pool is not None for episode in episodes):
         return _probes(episodes)
