@@ -26,6 +26,7 @@ from biml.evaluation.strings import (
     summarise,
 )
 from biml.grammar import GOLD, Grammar
+from fakes.language_model import fake_server
 
 CRITIQUE = ("2 after 3 DAX thrice", "DAX 3 thrice", "3 DAX thrice")
 
@@ -203,6 +204,22 @@ def test_ask_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture
     assert Path(out[2]).read_text().startswith("<?xml")
 
 
+def test_a_language_model_is_asked_with_a_prompt_and_its_cost_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    out = tmp_path / "out.json"
+    with fake_server() as server:
+        about = ["--query", "3 DAX thrice", "--remappings", "6", "--model", server.name]
+        assert main(["ask", *about, "--prompt", "chat", "--out", str(out)]) == 0
+        assert {path for path, _, _ in server.requests} == {"/v1/chat/completions"}
+    printed = capsys.readouterr()
+    assert "6 questions" in printed.err
+    (about_model,) = json.loads(out.read_text())["models"].values()
+    assert about_model["prompt"] == "chat"
+    assert about_model["prompt_hash"] in printed.out
+
+
 def test_gold_queries_by_which_a_model_was_chosen_are_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -224,6 +241,7 @@ def test_gold_queries_by_which_a_model_was_chosen_are_named(
         (["--query", "DAX", "--out", "a.txt"], "a.txt"),
         (["--suite", "systematicity", "--study", "x.txt"], "--study"),
         (["--query", "DAX", "--study", "missing.txt"], "missing.txt"),
+        (["--query", "DAX", "--prompt", "chat"], "--prompt"),
         (["--query", "DAX", "--model", "net-BIML-tip"], "net-BIML-tip"),
     ],
 )

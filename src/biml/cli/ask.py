@@ -3,7 +3,9 @@
 import argparse
 import json
 import re
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from rich.text import Text
 from biml.cli import add_data_dir, add_dir_model, count, find_model
 from biml.errors import UsageError, check_extra
 from biml.io import check_creatable, read_text, write_file
+from biml.progress import progress_bars
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,6 +66,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "such as hf:NAME (default: net-BIML-top)"
     )
     option("--model", nargs="+", default=["net-BIML-top"], metavar="NAME", help=help)
+    help = "of language models: plain (the default), chat, rules-first, or a template of your own"
+    option("--prompt", metavar="NAME", help=help)
     help = (
         "of words and symbols, each with another order of study examples; "
         f"{ALL_REMAPPINGS}: one for each name of the held-out word and of its symbol (default: 60)"
@@ -96,6 +101,7 @@ def run(args: argparse.Namespace) -> None:
     from biml.episodes.episode_type import SYSTEMATICITY, gold_episode
     from biml.episodes.text_format import read_episode
     from biml.evaluation.api import load
+    from biml.evaluation.registry import is_language_model
     from biml.evaluation.strings import N_REMAPPINGS, SUITE, ask, read_strings
     from biml.paths import strip_suffix
 
@@ -116,13 +122,19 @@ def run(args: argparse.Namespace) -> None:
     study = gold_episode() if is_gold else read_episode(args.study, needs_queries=False)
     if not study.study:
         raise UsageError(f"{args.study}: there are no study examples below *SUPPORT*")
-    models = [load(find_model(name, args)) for name in dict.fromkeys(args.model)]
+    if args.prompt and not any(map(is_language_model, args.model)):
+        raise UsageError("--prompt is for language models (--model hf:… or openai:…); leave it out")
+    prompt = {"prompt": args.prompt} if args.prompt else {}
+    models = [
+        load(find_model(name, args), **(prompt if is_language_model(name) else {}))
+        for name in dict.fromkeys(args.model)
+    ]
     strings = read_strings(study, list(dict.fromkeys(queries)), args.seconds)
     n = N_REMAPPINGS if args.remappings is None else args.remappings or None
     console = Console(highlight=False)
     parts = []
     for model in models:
-        answers = ask(model, study, strings, n, args.seed)
+        answers = _ask(model, lambda model: ask(model, study, strings, n, args.seed))
         answers.insert(0, "model", strip_suffix(model.name))
         parts.append(answers)
         _print_model(console, model, answers, strings, is_gold=is_gold)
@@ -152,6 +164,20 @@ def _queries(args: argparse.Namespace) -> list[tuple[str, ...]]:
     return queries
 
 
+def _ask(model: "Model", put_questions: "Callable[[Model], pd.DataFrame]") -> "pd.DataFrame":
+    """Carry out `put_questions`; of a language model with the cost first, and progress."""
+    from biml.llm.estimate import estimate
+    from biml.llm.responder import LanguageModel
+
+    language = model.responder
+    if not isinstance(language, LanguageModel):
+        return put_questions(model)
+    cost = estimate(language, lambda dry: put_questions(replace(model, responder=dry)))
+    print(f"{model.name}: {cost}", file=sys.stderr)
+    with progress_bars(transient=True) as progress:
+        return put_questions(replace(model, responder=replace(language, progress=progress)))
+
+
 def _print_model(
     console: Console,
     model: "Model",
@@ -167,6 +193,8 @@ def _print_model(
 
     title = f"{strip_suffix(model.name)} ({model.architecture})"
     title += f", {count(answers['remapping'].nunique(), 'remapping')}"
+    if "prompt_hash" in model.info:
+        title += f", prompt {model.info['prompt']} {model.info['prompt_hash']}"
     console.print(title, style="bold", markup=False)
     console.print(f"The model was {model.provenance}.", style="dim", markup=False)
     gold = {query.input for query in gold_episode().queries} if is_gold else set()
@@ -305,6 +333,7 @@ def _json(
         "remappings": int(answers["remapping"].nunique()),
         "models": {
             strip_suffix(model.name): {"architecture": model.architecture}
+            | {name: model.info[name] for name in ("prompt", "prompt_hash") if name in model.info}
             | model.data_use.as_json()
             for model in models
         },
