@@ -212,8 +212,8 @@ class Corpus:
     def answer_by_parts(self, queries: Iterable[Example], rng: Random) -> Pairs:
         """The queries with targets in parts, without those where these are ambiguous.
 
-        A third of the queries, and another, is replaced by a phrase that is quoted in the target,
-        or in that of such a phrase, so that short queries are learned as well.
+        A third of the queries are replaced by a phrase that their target quotes, another third by a
+        phrase that the target of such a phrase quotes, so that short queries are learned as well.
         """
         answered: dict[Example, None] = {}
         for query in queries:

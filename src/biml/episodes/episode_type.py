@@ -68,7 +68,7 @@ FEW_SHOT_GOLD, VALIDATION, NOVEL_RULES = "few_shot_gold", "validation", "novel_r
 """Tasks with right answers only."""
 
 SYSTEMATICITY = "systematicity"
-"""Strings that the paper did not ask; answers are compared with their readings."""
+"""Strings beyond the paper's queries; answers are compared with their readings."""
 
 FOLDS = (1, 2, 3, 4, 5)
 """Groups of open-ended participants, each held out from the training of one model."""

@@ -59,7 +59,7 @@ _EXPERIMENTS = (
     Experiment("novel-rules", "accuracy on held-out rules (supplement)", ("novel_rules",)),
     Experiment(
         "systematicity",
-        "strings that the paper did not ask: answers that are readings, under remappings",
+        "strings beyond the paper's queries: answers that are readings, under remappings",
         ("systematicity",),
     ),
     Experiment("registered", "episode types of plugins: accuracy, likelihood", ("registered",)),

@@ -1,4 +1,4 @@
-"""The experiment `systematicity`: strings that the paper did not ask (`biml ask --suite`).
+"""The experiment `systematicity`: strings beyond the paper's queries (`biml ask --suite`).
 
 Strings, study examples and remappings are biml's own; people answered none of them.
 """
