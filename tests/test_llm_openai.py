@@ -106,6 +106,39 @@ def with_those_of_other_tokens(path: str, body: dict[str, Any]) -> Reply:
     return status, answer, headers
 
 
+@pytest.mark.parametrize("usage", [None, [1], {"prompt_tokens": -5, "completion_tokens": 10**30}])
+def test_a_log_is_read_again_whatever_a_server_counts(
+    server: FakeServer, usage: object, tmp_path: Path
+) -> None:
+    def reply(path: str, body: dict[str, Any]) -> Reply:
+        status, answer, headers = completion(path, body)
+        return status, answer | {"usage": usage}, headers
+
+    server.reply = reply
+    path = tmp_path / "log.jsonl"
+    model(server, path=path).respond([EPISODE])
+    assert [one.tokens_in for one in read_log(path)] == [0, 0]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), 0.5, "x", [1], True])
+def test_numbers_that_are_no_log_probabilities_end_the_run(
+    server: FakeServer, value: object, tmp_path: Path
+) -> None:
+    def reply(path: str, body: dict[str, Any]) -> Reply:
+        status, answer, headers = completion(path, body)
+        if body.get("echo") and len(server.requests) > 2:  # after the trial
+            answer["choices"][0]["logprobs"]["token_logprobs"][1:] = [value] * (
+                len(answer["choices"][0]["logprobs"]["token_logprobs"]) - 1
+            )
+        return status, answer, headers
+
+    server.reply = reply
+    path = tmp_path / "log.jsonl"
+    with pytest.raises(BimlError, match="log-probabilities"):
+        model(server, path=path).log_prob([EPISODE])
+    assert not path.exists() or read_log(path) is not None
+
+
 @pytest.mark.parametrize("reply", [without_log_probs, without_echo, with_those_of_other_tokens])
 def test_a_server_without_log_probabilities_is_sampled_only(
     server: FakeServer, reply: Callable[..., Reply]

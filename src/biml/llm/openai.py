@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from http.client import HTTPException
+from math import inf
 from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Any, TypeVar
 
 from biml.errors import BimlError, UsageError
+from biml.facts import COUNT, NUMBER
 from biml.llm.backend import Completion, Request, ScoreRequest, Scores, sum_by_piece
 from biml.llm.prompts import Prompt
 
@@ -128,7 +130,7 @@ class OpenAIBackend:
         try:
             reply = self._post("completions", body)
             token, own = _choice(reply).get("text"), _part(reply, "logprobs").get("token_logprobs")
-            if not (token and own and isinstance(own[0], int | float)):
+            if not (isinstance(token, str) and token and own and _is_log_prob(own[0])):
                 return _NO_LOG_PROBS
             (by_echo, _) = self._score(ScoreRequest(shown, "", (token,), "")).log_probs
         except BimlError as error:
@@ -174,7 +176,7 @@ class OpenAIBackend:
             raise BimlError(f"{_NO_LOG_PROBS}: it does not repeat the prompt")
         spans = zip(begins, [*begins[1:], len(text) + 1], values, strict=True)
         answer = [(b, e, v) for b, e, v in spans if e > len(before) and b < len(text)]
-        if any(v is None for _, _, v in answer) or not answer:
+        if not answer or not all(_is_log_prob(v) for _, _, v in answer):
             raise BimlError(_NO_LOG_PROBS)
         sums = sum_by_piece(pieces, len(before), answer)
         return Scores(sums, _usage(reply)[0], len(answer), seconds)
@@ -345,8 +347,17 @@ def _part(reply: Mapping[str, Any], name: str) -> dict[str, Any]:
     return part if isinstance(part, dict) else {}
 
 
+def _is_log_prob(value: Any) -> bool:
+    """Whether it is a finite number that is not positive, but for rounding."""
+    return NUMBER.accepts(value) and -inf < value < 0.01
+
+
 def _usage(reply: Mapping[str, Any]) -> tuple[int, int]:
+    """Tokens in and out; 0 for what is no number of tokens, which a log could not hold."""
     usage = reply.get("usage")
-    found = [(usage or {}).get(name) for name in ("prompt_tokens", "completion_tokens")]
-    first, second = (one if isinstance(one, int) else 0 for one in found)
+    found = usage if isinstance(usage, dict) else {}
+    first, second = (
+        value if COUNT.accepts(value) else 0
+        for value in (found.get("prompt_tokens"), found.get("completion_tokens"))
+    )
     return first, second
