@@ -355,9 +355,7 @@ def _is_log_prob(value: Any) -> bool:
 def _usage(reply: Mapping[str, Any]) -> tuple[int, int]:
     """Tokens in and out; 0 for what is no number of tokens, which a log could not hold."""
     usage = reply.get("usage")
-    found = usage if isinstance(usage, dict) else {}
-    first, second = (
-        value if COUNT.accepts(value) else 0
-        for value in (found.get("prompt_tokens"), found.get("completion_tokens"))
-    )
+    found: dict[str, Any] = usage if isinstance(usage, dict) else {}
+    names = ("prompt_tokens", "completion_tokens")
+    first, second = (found[name] if COUNT.accepts(found.get(name)) else 0 for name in names)
     return first, second
