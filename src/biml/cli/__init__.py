@@ -26,7 +26,7 @@ def add_address(parser: Any, port: int) -> None:
         help="the network address to listen on; 0.0.0.0 lets other machines in "
         "(default: %(default)s)",
     )
-    help = "0 for any that is free (default: %(default)s)"
+    help = "port of the server; 0 for a free one (default: %(default)s)"
     parser.add_argument("--port", type=int, default=port, help=help)
 
 

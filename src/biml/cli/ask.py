@@ -50,10 +50,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         f"one, gives the gold readings); {GOLD_STUDY}, the default, is the human few-shot task"
     )
     option("--study", default=GOLD_STUDY, metavar="FILE", help=help)
-    help = "such as '2 after 3 DAX thrice'; may be repeated"
+    help = "a query, such as '2 after 3 DAX thrice'; may be repeated"
     option("--query", action="append", default=[], metavar="WORDS", help=help)
     option(
-        "--queries", type=Path, metavar="FILE", help="queries, one a line; lines with # are notes"
+        "--queries", type=Path, metavar="FILE", help="one query per line; # begins a comment line"
     )
     option(
         "--suite",
@@ -66,14 +66,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "such as hf:NAME (default: net-BIML-top)"
     )
     option("--model", nargs="+", default=["net-BIML-top"], metavar="NAME", help=help)
-    help = "of language models: plain (the default), chat, rules-first, or a template of your own"
+    help = "prompts of language models: plain (the default), chat, rules-first, or your template"
     option("--prompt", metavar="NAME", help=help)
     help = (
-        "of words and symbols, each with another order of study examples; "
+        "number of remappings, each with another order of study examples; "
         f"{ALL_REMAPPINGS}: one for each name of the held-out word and of its symbol (default: 60)"
     )
     option("--remappings", type=_n_remappings, default=None, metavar="N", help=help)
-    option("--seed", type=int, default=0, metavar="N", help="of remappings and orders (0)")
+    option("--seed", type=int, default=0, metavar="N", help="seed of remappings and orders (0)")
     help = "time limit of the search for the readings of a string (%(default)s)"
     option("--seconds", type=float, default=30.0, metavar="S", help=help)
     help = "write everything (.json), a row for each answer (.csv), or a figure (.png, .svg)"

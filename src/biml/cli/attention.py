@@ -19,16 +19,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     help = "an episode file with study examples; gold, the default, is the human few-shot task"
     option("--study", default="gold", metavar="FILE", help=help)
-    option("--query", metavar="WORDS", help="by default the first query of the episode")
-    option("--response", metavar="SYMBOLS", help="by default the model's own")
+    option("--query", metavar="WORDS", help="the query (default: the first of the episode)")
+    option("--response", metavar="SYMBOLS", help="the response (default: the model's own)")
     help = "a model file or name (default: %(default)s)"
     option("--model", default="net-BIML-top", metavar="NAME", help=help)
     help = (
-        "which attention, such as decoder.1.cross_attention or encoder.0.attention; * stands "
+        "names of attention, such as decoder.1.cross_attention or encoder.0.attention; * stands "
         "for anything (default: %(default)s)"
     )
     option("--name", default="decoder.*.cross_attention", metavar="NAME", help=help)
-    option("--head", type=int, nargs="+", metavar="N", help="counted from 0; by default all")
+    option("--head", type=int, nargs="+", metavar="N", help="heads, counted from 0 (default: all)")
     help = "draw each token of the study examples, not their sums"
     option("--tokens", action="store_true", help=help)
     help = "the figure, .png, .svg or .pdf (default: %(default)s)"

@@ -88,7 +88,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="FILE.jsonl", help="default: TASK.jsonl in the current folder"
     )
     export.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of words and colours (%(default)s)"
+        "--seed", type=int, default=0, metavar="N", help="seed of words and colours (%(default)s)"
     )
     export.add_argument("--overwrite", action="store_true", help="replace an existing file")
     add_data_dir(export)

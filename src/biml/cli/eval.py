@@ -55,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     mode("--fit_lapse", nargs="?", const="grid", choices=("grid", "bounded"), help=help)
     help = "accuracy of greedy responses, or their agreement with human ones"
     mode("--max", action="store_true", help=help)
-    mode("--sample", action="store_true", help="the same of sampled responses")
+    mode("--sample", action="store_true", help="accuracy or agreement of sampled ones")
     help = "a page of samples in the few-shot task, ten per human response, beside the model"
     mode("--sample_html", action="store_true", help=help)
     help = "sample response sets query by query, each response becoming a study example "
@@ -92,14 +92,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     help = "write an apostrophe before cells that spreadsheets take for formulas (=, +, -, @)"
     option("--safe_cells", action="store_true", help=help)
     option("--verbose", action="store_true", help="list every episode with its responses")
-    help = "no effect, here as in the published code for SCAN and COGS"
+    help = "no effect; accepted as in the published code for SCAN and COGS"
     option("--debug", action="store_true", help=help)
     help = "write the results as one JSON object (-: to stdout); a missing folder is made"
     option("--json", metavar="PATH", help=help)
-    option("--seed", type=int, default=0, metavar="N", help="of remappings, orders and samples (0)")
+    help = "seed of remappings, orders and samples (%(default)s)"
+    option("--seed", type=int, default=0, metavar="N", help=help)
     help = "auto, cpu, cuda, cuda:N or mps (default: %(default)s)"
     option("--device", default="auto", metavar="NAME", help=help)
-    help = "of matrix products (%(default)s)"
+    help = "precision of matrix products (%(default)s)"
     option("--precision", choices=("fp32", "bf16"), default="fp32", help=help)
 
 

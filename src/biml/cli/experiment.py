@@ -54,12 +54,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     help = "lapse rate of the responses (default: that of the model's card, or 0)"
     simulate.add_argument("--p_lapse", type=float, metavar="P", help=help)
-    simulate.add_argument("--seed", type=int, default=0, help="of the responses (default: 0)")
+    simulate.add_argument("--seed", type=int, default=0, help="seed of the responses (default: 0)")
     simulate.add_argument(
         "--against",
         metavar="FILE",
-        help="a database whose participants these are compared with, for the power of the design "
-        "(default: the models and conditions in one database are compared)",
+        help="a database with the participants to compare with, for the power of the design "
+        "(default: compare the models and conditions in this database)",
     )
     _add_database(simulate, None)
 
@@ -80,7 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--overwrite", action="store_true", help="replace an earlier export")
     _add_database(export)
 
-    status = actions.add_parser("status", help="print who is where, and how many have finished")
+    status = actions.add_parser("status", help="print each participant's progress")
     _add_database(status)
 
     withdraw = actions.add_parser("withdraw", help="delete all data of a participant")
@@ -90,7 +90,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_design(parser: argparse.ArgumentParser) -> None:
-    help = "an experiment of the paper, or a file that `biml experiment new` began"
+    help = "an experiment of the paper, or a file made by `biml experiment new`"
     parser.add_argument("design", metavar="few-shot|open-ended|probes|FILE.toml", help=help)
 
 

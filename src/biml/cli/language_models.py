@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "and the right one",
     )
     help = (
-        "for the log of all questions and answers, which is also their cache (default: in the "
+        "folder of the log of all questions and answers, also their cache (default: in the "
         "user's cache folder)"
     )
     option("--llm_log", type=Path, metavar="FOLDER", help=help)

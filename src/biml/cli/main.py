@@ -21,21 +21,21 @@ MakeParser = Callable[[Sequence[str]], argparse.ArgumentParser]
 COMMANDS = {
     "train": "Train a model, or resume its training.",
     "eval": "Evaluate a model: likelihood of responses, accuracy, samples.",
-    "ask": "Ask models any strings under many remappings, and tell which answers are readings.",
+    "ask": "Query models with any strings under many remappings, and classify the answers.",
     "generate": "Write a set of meta-training and validation episodes, sampled from the "
     "meta-grammar.",
     "data": "Download, import and list human data, SCAN, COGS, published episodes and networks.",
-    "episode-types": "List the episode types: what models are trained and evaluated on.",
+    "episode-types": "List the types of episodes that models are trained and evaluated on.",
     "interpret": "Print the output that a grammar gives to each input, one per line.",
-    "export": "Convert a trained network to or from safetensors, or for the published code.",
+    "export": "Convert a trained network: safetensors, Hugging Face Hub, published code.",
     "models": "List the pretrained models, or show the card of one.",
-    "attention": "Draw which study examples a network attends to at each symbol of its response.",
+    "attention": "Draw how a network attends to study examples at each symbol of its response.",
     "reproduce": "Reproduce the paper's results and write a report.",
-    "report": "Make the page and figures of a results folder again from its tables.",
+    "report": "Render the page and figures of a results folder from its tables.",
     "logs": "Show the log of a language model as a page: prompts, answers, responses, errors.",
-    "rescore": "Score the answers in a language model's log again, without asking the model.",
+    "rescore": "Score a language model's logged answers again by the present rules.",
     "experiment": "Run experiments with people in the browser; follow, simulate and export them.",
-    "play": "Open a page in the browser to teach models some words and see what they respond.",
+    "play": "Serve a page on which you teach models words and see their responses.",
 }
 """Commands and their help lines, which are here so that `biml --help` imports none of them."""
 

@@ -184,7 +184,11 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
         "(--arch paper); or hf, a folder for the Hugging Face Hub with a model card"
     )
     option("--to", choices=("biml", "released", "hf"), default="biml", help=help)
-    option("--license", metavar="NAME", help="of --to hf, by the Hub's names, such as cc-by-4.0")
+    option(
+        "--license",
+        metavar="NAME",
+        help="licence for --to hf, by the Hub's names, such as cc-by-4.0",
+    )
     option("--overwrite", action="store_true", help="replace DEST if it exists")
     add_dir_model(parser, "folder to search first")
     add_data_dir(parser)

@@ -37,10 +37,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "models for SCAN and COGS that come with biml)"
     )
     option("--models", nargs="+", metavar="NAME", help=help)
-    option("--quick", action="store_true", help="a minute: fewer repeats, samples and test items")
-    help = "for the page, figures and tables, made if it is missing (%(default)s)"
+    option("--quick", action="store_true", help="fewer repeats, samples and test items: a minute")
+    help = "folder of the page, figures and tables, made if it is missing (%(default)s)"
     option("--out", type=Path, default=Path("reproduction"), metavar="FOLDER", help=help)
-    option("--seed", type=int, default=0, metavar="N", help="of remappings, orders, samples (0)")
+    option("--seed", type=int, default=0, metavar="N", help="seed of remappings, orders, samples")
     option(
         "--lapse_samples",
         action="store_true",
@@ -51,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option("--prompt", default="plain", metavar="NAME", help=help)
     help = "likelihoods of language models among the possible answers to an item: people's and the "
     option("--normalise", action="store_true", help=help + "right one")
-    help = "language models: at most N repeats, samples, response sets, episodes of a measurement"
+    help = "limit of repeats, samples, response sets, episodes per measurement of language models"
     option("--limit", type=int, metavar="N", help=help)
     add_dir_model(parser, "folder to search first for models")
     add_data_dir(parser)

@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="resume the run of this file, with its options"
     )
     existing.add_argument(
-        "--overwrite", action="store_true", help="replace an existing file without a question"
+        "--overwrite", action="store_true", help="replace an existing file without confirmation"
     )
     add_data_dir(parser)
     _add_config(parser, TrainingConfig, keep_defaults=False)

@@ -139,7 +139,7 @@ _RESOURCES = (
     DataResource(
         name="scan",
         folder="scan",
-        description="SCAN, six splits (all but the simple one are known without it)",
+        description="SCAN, six splits (biml generates all but the simple one itself)",
         urls=("https://codeload.github.com/brendenlake/SCAN/zip/HEAD",),
         suffixes=tuple(f"_{split}.txt" for split in _SCAN_SPLITS),
         root=_scan_root,

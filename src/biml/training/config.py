@@ -150,8 +150,8 @@ class TrainingConfig:
     nsteps: int | None = option(None, "optimisation steps, instead of epochs", POSITIVE)
     time_budget: float | None = option(
         None,
-        "length of the run in minutes, with all that precedes training, from the time per step "
-        "measured at the start",
+        "length of the run in minutes, with start-up; the number of steps follows from the time "
+        "per step measured at the start",
         Interval(0, MAX_MINUTES, open_low=True),
         metavar="MINUTES",
         formerly="minutes",
@@ -214,7 +214,7 @@ class TrainingConfig:
     seed: int = option(0, "seed of weights, episodes and dropout")
     precision: str | None = option(
         None,
-        "of matrix products: fp32, bf16 or auto (the default: bf16 where that is faster)",
+        "precision of matrix products: fp32, bf16 or auto (the default: bf16 where that is faster)",
         (*PRECISIONS, "auto"),
         group="run",
     )
