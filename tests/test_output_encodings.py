@@ -34,6 +34,13 @@ COMMANDS = (
     "eval --fn_out_model toy.pt --episode_type few_shot_gold --max --verbose --episodes 2",
     "eval --fn_out_model oracle --episode_type few_shot_human --data_dir mine --ll --ll_nrep 1 "
     "--ll_by item --verbose --episodes 1",
+    "ask --query 'DAX thrice' --model oracle --remappings 1",
+    "attention --model net-BIML-copy-top --query 'DAX thrice'",
+    "experiment new ▲",
+    "experiment simulate ▲.toml --model oracle --participants 1 --database ▲.db",
+    "experiment status --database ▲.db",
+    "experiment export --database ▲.db --out ▲-data",
+    "eval --fn_out_model oracle --transcripts ▲-data/psych101.jsonl --ll",
     "eval --fn_out_model ▲.pt --max",
     "nonsense ▲",
 )
