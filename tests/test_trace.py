@@ -219,6 +219,8 @@ def test_tokens_of_several_symbols_have_one_label() -> None:
         ({"decoder.0.heads": ablate(heads=[4])}, "4"),
         ({"decoder.0.mlp": lambda x, _: x[..., :3]}, "decoder.0.mlp"),
         ({"decoder.0.mlp": patch(np.zeros((1, 3)))}, "shape"),
+        ({"encoder.0.mlp": ablate(positions=[0, 99])}, r"\[99\]"),
+        ({"encoder.0.heads": patch(np.zeros((2, 99, 8)), heads=[0, 1])}, "98"),
     ],
 )
 def test_impossible_hooks_are_refused_with_what_is_wrong(hooks: object, named: str) -> None:

@@ -46,7 +46,7 @@ from biml.evaluation.request import (
 from biml.evaluation.responder import DEFAULT_MAX_LENGTH, Responder
 from biml.evaluation.trace import Trace, activation_names, network_of, trace_response
 from biml.networks.checkpoint import load_model
-from biml.networks.hooks import Hook, by_name, use_hooks
+from biml.networks.hooks import Hook, by_name, check_reached, use_hooks
 from biml.networks.registry import architecture_name
 from biml.paths import model_file, resolve_model
 from biml.rng import generator
@@ -313,12 +313,14 @@ class Model:
             hooks: `ablate(…)`, `patch(…)` or your own (`biml.networks.hooks`), by the names in
                 `trace_names`; `decoder.*.heads` stands for every layer's.
         Raises:
-            UsageError: the model is no network, or has no activation of a name.
+            UsageError: the model is no network, or has no activation of a name; at the end, no
+                token was at a position of a patch.
         """
         check_type("hooks", hooks, Mapping)
         network = network_of(self.responder)
         with use_hooks(network, by_name(hooks, activation_names(network))):
             yield
+        check_reached(hooks)
 
     def __repr__(self) -> str:
         if not isinstance(self.responder, NetworkResponder):

@@ -17,6 +17,7 @@ the decoder get one token at a time.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from types import MappingProxyType
@@ -120,13 +121,68 @@ def by_name(hooks: Mapping[str, Hook], known: Sequence[str]) -> FindHooks:
     return lambda name: found.get(name, ())
 
 
+def check_reached(hooks: Mapping[str, Hook]) -> None:
+    """Raise a UsageError for positions of patches that nothing had to which they applied.
+
+    Those of a decoder may lie behind the end of a response.
+    """
+    for pattern, hook in hooks.items():
+        if isinstance(hook, Patch) and not pattern.startswith("decoder") and hook.unreached:
+            raise UsageError(
+                f"the hook of {pattern!r} is for positions {hook.unreached}, but all tokens are at "
+                f"0 to {max(hook.tokens)}"
+            )
+
+
 def unknown_activation(name: str, known: Sequence[str]) -> UsageError:
     close = get_close_matches(name, known, 3, 0.4)
-    hint = f"; did you mean {' or '.join(close)}?" if close else ""
-    return UsageError(f"the network has no activation {name!r}{hint} `trace_names` lists all")
+    hint = f"; did you mean {' or '.join(close)}? `" if close else "; `"
+    return UsageError(f"the network has no activation {name!r}{hint}trace_names` lists all")
 
 
 # --- hooks
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What `patch` and `ablate` make."""
+
+    values: Tensor
+    positions: Sequence[int] | None
+    heads: Sequence[int] | None
+    tokens: set[int] = field(default_factory=set, compare=False, repr=False)
+
+    def _positions(self, tokens: range) -> Sequence[int]:
+        if self.positions is not None:
+            return self.positions
+        return range(self.values.shape[-2]) if self.values.ndim else tokens
+
+    @property
+    def unreached(self) -> list[int]:
+        """Positions that nothing computed so far had."""
+        return [i for i in self._positions(range(0)) if self.tokens and i not in self.tokens]
+
+    def __call__(self, x: Tensor, tokens: range) -> Tensor:
+        heads, values = self.heads, self.values
+        self.tokens.update(tokens)
+        if heads is not None and x.ndim < 4:
+            raise UsageError("`heads` is for activations that have heads, such as decoder.0.heads")
+        if heads is not None and max(heads, default=0) >= x.shape[1]:
+            raise UsageError(f"heads are {[*heads]}, but there are {x.shape[1]}, counted from 0")
+        by_head = x if heads is None else x[:, heads]
+        for i, position in enumerate(self._positions(tokens)):
+            if position in tokens:
+                value = (values[..., i, :] if values.ndim else values).to(x)
+                # Attention to tokens that are not decoded yet is 0.
+                value = value[..., : x.shape[-1]] if value.ndim else value
+                try:
+                    by_head[..., position - tokens.start, :] = value
+                except RuntimeError:
+                    shapes = f"{[*values.shape]} in the place of {[*by_head.shape[1:]]}"
+                    raise UsageError(f"values of another shape: {shapes}") from None
+        if heads is not None:
+            x[:, heads] = by_head
+        return x
 
 
 @python_api
@@ -151,28 +207,7 @@ def patch(
     if new.ndim and positions is not None and new.shape[-2] != len(positions):
         raise UsageError(f"{new.shape[-2]} tokens are given for {len(positions)} positions")
 
-    def hook(x: Tensor, tokens: range) -> Tensor:
-        if heads is not None and x.ndim < 4:
-            raise UsageError("`heads` is for activations that have heads, such as decoder.0.heads")
-        if heads is not None and max(heads, default=0) >= x.shape[1]:
-            raise UsageError(f"heads are {[*heads]}, but there are {x.shape[1]}, counted from 0")
-        by_head = x if heads is None else x[:, heads]
-        given = range(new.shape[-2]) if new.ndim else tokens
-        for i, position in enumerate(given if positions is None else positions):
-            if position in tokens:
-                value = (new[..., i, :] if new.ndim else new).to(x)
-                # Attention to tokens that are not decoded yet is 0.
-                value = value[..., : x.shape[-1]] if value.ndim else value
-                try:
-                    by_head[..., position - tokens.start, :] = value
-                except RuntimeError:
-                    shapes = f"{[*new.shape]} in the place of {[*by_head.shape[1:]]}"
-                    raise UsageError(f"values of another shape: {shapes}") from None
-        if heads is not None:
-            x[:, heads] = by_head
-        return x
-
-    return hook
+    return Patch(new, positions, heads)
 
 
 @python_api
