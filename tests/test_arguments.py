@@ -90,8 +90,8 @@ def test_any_arguments_are_accepted_or_named_in_an_error(name: str, data: st.Dat
         (lambda: biml.MetaGrammar(max_input=float("nan")), "^max_input is nan"),
         (lambda: biml.MetaGrammar(max_input=10**9), "^max_input is 1000000000.*at most 300"),
         (lambda: biml.MetaGrammar(words="dax"), "^words is 'dax'.*sequence of a text"),
-        (lambda: biml.load("n" * 5000), "^name_or_path is no possible path"),
-        (lambda: biml.read_episode("a\0b"), "^path is no possible path"),
+        (lambda: biml.load("n" * 5000), "^name_or_path is not a possible path"),
+        (lambda: biml.read_episode("a\0b"), "^path is not a possible path"),
         (lambda: biml.parse_episode(["dax"]), r"^text is \['dax'\].*a text"),
         (lambda: biml.Grammar.parse(7), "^text is 7"),
         (lambda: biml.Rule(["dax"], ("RED",)), "^lhs is"),
@@ -152,7 +152,7 @@ def test_long_names_and_impossible_paths_are_shown_in_part() -> None:
     with pytest.raises(biml.UsageError) as caught:
         biml.episode_type("n" * 5000)
     assert len(str(caught.value)) < 3000
-    with pytest.raises(biml.UsageError, match="no possible path"):
+    with pytest.raises(biml.UsageError, match="not a possible path"):
         biml.read_episode("\ud800")
 
 

@@ -102,7 +102,7 @@ def saved(folder: Path, changes: dict[str, Any]) -> Path:
         ({"vocabulary": {"input": ["a", "a"], "output": ["b"]}}, "twice"),
         ({"vocabulary": {"input": ["a", "b"], "output": ["b"]}}, "do not fit"),
         ({"weights": {}}, "do not fit"),
-        ({"weights": 3}, "no dictionary"),
+        ({"weights": 3}, "not a dictionary"),
     ],
 )
 def test_inconsistent_checkpoint_contents_are_rejected(

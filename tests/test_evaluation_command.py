@@ -304,7 +304,7 @@ def test_the_dashboard_plots_learning_curves_of_a_released_model(folder, shared,
         (("--max", "--episode_type", "teapot"), "few_shot_human_mult10"),
         (("--max", "--device", "teapot"), "--device"),
         (("--max", "--episode_type", "few_shot_vanilla"), "vocabulary lacks"),
-        (("--max", "--max_length_eval", 3), "--max_length_eval 3 cuts responses before; give 6"),
+        (("--max", "--max_length_eval", 3), "--max_length_eval 3 is shorter; give 6"),
     ],
 )
 def test_usage_errors_of_eval_name_the_remedy(folder, capsys, options, message: str) -> None:

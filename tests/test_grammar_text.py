@@ -31,7 +31,7 @@ def test_whitespace_and_blank_lines_are_ignored() -> None:
         ("dax ->", "right side is empty"),
         ("u1 lug -> [u2]", r"names \[u2\], which its left side lacks"),
         ("u1 lug -> [x1]", "left side lacks"),
-        ("u1 lug u1 -> [u1]", "stands twice"),
+        ("u1 lug u1 -> [u1]", "occurs twice"),
         ("u1 lug -> u1", r"write '\[u1\]'"),
         ("u1 lug -> [u1][u1]", "blanks between"),
         ("u1 lug -> [u1", "blanks between"),

@@ -130,7 +130,7 @@ def test_a_folder_with_other_files_is_not_replaced(tmp_path: Path, mine: str) ->
         (tmp_path / name).touch()
     check_output_folder(tmp_path, FIGURE_FILES)
     (tmp_path / mine).touch()
-    with pytest.raises(UsageError, match=rf"something else than results \({mine}\)"):
+    with pytest.raises(UsageError, match=rf"other files than results \({mine}\)"):
         check_output_folder(tmp_path, FIGURE_FILES)
 
 

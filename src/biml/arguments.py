@@ -77,7 +77,7 @@ def check_type(name: str, value: Any, annotation: Any) -> None:
         except UnicodeEncodeError:
             path = b"\0"
         if b"\0" in path or max(map(len, path.split(os.fsencode(os.sep)))) > MAX_FILE_NAME:
-            raise UsageError(f"{name} is no possible path: {str(value)[:80]!r}…")
+            raise UsageError(f"{name} is not a possible path: {str(value)[:80]!r}…")
 
 
 def whole_number(name: str, value: Any, least: int | None = None, most: int = MAX_INTEGER) -> int:

@@ -208,7 +208,7 @@ def check_replaceable(
         foreign += [path for path in paths if not (is_marked and is_own(path))]
     if foreign:
         raise UsageError(
-            f"{folder} holds something else than {contents} ({', '.join(sorted(foreign)[:3])}), "
+            f"{folder} holds other files than {contents} ({', '.join(sorted(foreign)[:3])}), "
             "which would be lost; name another folder"
         )
 

@@ -1,4 +1,4 @@
-"""Linear probes: what a layer of a network holds of the meaning of a word.
+"""Linear probes: how well a word's meaning is decodable from a layer.
 
 A probe is a linear classifier of a network's activations (Alain & Bengio 2017). That it finds
 something shows that it is there, not that the network uses it, which takes `Model.hooks`.

@@ -1,4 +1,4 @@
-"""`biml ask`: what models answer to any strings, under many remappings of one study set."""
+"""`biml ask`: models' answers to any strings, under many remappings of one study set."""
 
 import argparse
 import json

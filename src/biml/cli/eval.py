@@ -296,7 +296,7 @@ def _report_accuracy(
     if length > max_length:
         raise UsageError(
             f"{name or 'an episode'}: has a target of {length} symbols, but --max_length_eval "
-            f"{max_length} cuts responses before; give {length} or leave it out"
+            f"{max_length} is shorter; give {length} or leave it out"
         )
     with progress_bars(transient=True) as progress:
         responses = single_responses(

@@ -1,4 +1,4 @@
-"""`biml play`: a page to teach models words and to see what they make of them."""
+"""`biml play`: a page on which to teach models words and see their responses."""
 
 import argparse
 

@@ -194,7 +194,7 @@ class SymbolNames(dict[str, str]):
 
 
 def label_episode(episode: Episode, *, meanings: Mapping[str, Rule]) -> GrammarLabels:
-    """What logical forms say about an episode: the words of indices, predicates and names.
+    """Label an episode by its logical forms: the words of indices, predicates and names.
 
     The meaning of a word of the lists is its symbol.
     """

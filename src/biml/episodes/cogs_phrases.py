@@ -1,4 +1,4 @@
-"""New COGS sentences from phrases of training sentences: noun phrases and clauses change places.
+"""New COGS sentences from training sentences, with noun phrases and clauses exchanged.
 
 A noun phrase (`the cat on a table`) of one sentence takes the place of one in another, and so does
 a clause, as in `Emma said that` + `a cake grew`. What a phrase is, is read off the logical form:

@@ -1,4 +1,4 @@
-"""What a model was trained on, fitted to and chosen by, which a score on such data has to say."""
+"""The data that a model was trained on, fitted to and chosen by, stated beside its scores."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class DataUse:
     def of_network(
         cls, episode_type: str, info: Mapping[str, Any], card: Mapping[str, Any]
     ) -> "DataUse":
-        """That of a trained network, from the facts in its file."""
+        """The data use of a trained network, from the facts in its file."""
         parents = info.get("ancestors") or card.get("parents") or ()
         names = [str(one.get("episode_type")) for one in parents if isinstance(one, Mapping)]
         trained_on = tuple(dict.fromkeys([*names, episode_type] if episode_type else names))
@@ -68,7 +68,7 @@ class DataUse:
 
     @classmethod
     def of_responder(cls, responder: object) -> "DataUse":
-        """That of another model, whose attributes `trained_on` and `fitted_to` say it, if any.
+        """The data use of another model, from its attributes `trained_on` and `fitted_to`, if any.
 
         >>> from types import SimpleNamespace
         >>> print(DataUse.of_responder(SimpleNamespace(fitted_to=["few_shot"])))

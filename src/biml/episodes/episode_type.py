@@ -167,7 +167,7 @@ class EpisodeType:
         return self.supports_grammar_labels and self.training is not self.algebraic_training
 
     def open_training(self, data: DataFolders, seed: int) -> EpisodeDataset:
-        """All episodes of a training run, whose data a BimlError says how to get."""
+        """All episodes of a training run; a BimlError states how to get missing data."""
         if self.training is None:
             raise UsageError(
                 f"episode type {self.name} is for evaluation only; "
@@ -256,7 +256,7 @@ def gold_episodes(data: DataFolders) -> tuple[Episode, ...]:
 
 
 def human_folder(data: DataFolders, folder: str) -> Path:
-    """A folder of human responses; a BimlError says how to get one that is missing."""
+    """A folder of human responses; a BimlError states how to get a missing one."""
     human = data.require("data_human")
     if not (human / folder).is_dir():
         raise BimlError(

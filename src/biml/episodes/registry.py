@@ -342,7 +342,7 @@ def episode_type(name: str) -> EpisodeType:
 
 
 def has_fixed_names(trained_on: str) -> bool:
-    """Whether a model's words mean what they meant in training, so that none can be renamed."""
+    """Whether a model's words keep their meanings from training, so that none can be renamed."""
     row = EPISODE_TYPES.get(trained_on)
     return row is not None and (row.is_corpus or not row.uses_study)
 

@@ -121,7 +121,7 @@ class Accuracy:
 
     @property
     def standard_error(self) -> float:
-        """That of the mean; NaN for one episode."""
+        """Standard error of the mean; NaN for one episode."""
         return self.sd / self.n_episodes**0.5 if self.n_episodes > 1 else float("nan")
 
     @property

@@ -143,7 +143,7 @@ class Model:
 
     @property
     def architecture(self) -> str:
-        """That of a network; else `language model` or `symbolic`."""
+        """The architecture of a network; else `language model` or `symbolic`."""
         if isinstance(self.responder, NetworkResponder):
             return architecture_name(self.responder.network)
         return "language model" if is_language_model(self.name) else "symbolic"

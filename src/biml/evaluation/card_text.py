@@ -1,4 +1,4 @@
-"""What a model's card says as lines of text: provenance, use of data, and metrics.
+"""A model's card as lines of text: provenance, use of data, and metrics.
 
 Nothing here loads PyTorch, since `biml models` shows cards without it.
 """

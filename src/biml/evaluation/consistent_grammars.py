@@ -187,7 +187,7 @@ class ConsistentGrammar:
 
 @dataclass
 class Search:
-    """How much a search has left.
+    """The remaining budget of a search.
 
     Attributes:
         deadline: a time of `time.monotonic` after which the search raises TimeoutError.

@@ -121,8 +121,7 @@ def _check_own(folder: Path) -> None:
     found = [name for name in (HUB_WEIGHTS, HUB_CONFIG, HUB_CARD) if (folder / name).exists()]
     if found and not _is_own_card(folder / HUB_CARD):
         raise UsageError(
-            f"{folder} holds {' and '.join(found)} of something else than a model of biml, which "
-            "would be lost; name another folder"
+            f"{folder} holds {' and '.join(found)} that biml did not write; name another folder"
         )
 
 

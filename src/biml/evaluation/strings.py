@@ -1,9 +1,9 @@
 """Answers to any strings over one study set, under many remappings, and whether they are readings.
 
-The words and symbols of a study set are arbitrary: a systematic learner answers a string alike
-whatever their names and the order of the study examples. An answer is the *gold* reading (that of
-the study set's own grammar; where that gives none, the most probable one), an *other* reading,
-which the study examples allow as well, or *none*, which contradicts them.
+The words and symbols of a study set are arbitrary: a systematic learner gives a string the same
+answer under all their names and all orders of the study examples. An answer is the *gold* reading
+(that of the study set's own grammar; where that gives none, the most probable one), an *other*
+reading, which the study examples also allow, or *none*, which contradicts them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -225,7 +225,7 @@ def ask(
     n_remappings: int | None = N_REMAPPINGS,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Ask a model strings under many remappings: a row for each string and remapping.
+    """Query a model with strings: a row for each string and remapping.
 
     Columns: `kind`, `query`, `remapping` (its number), `word` and `symbol` (the names of the
     held-out word and its symbol), `response` in the study set's own names, `answer` (what it is),
@@ -285,7 +285,7 @@ def ask(
 
 
 def summarise(answers: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Figures of groups of answers, in percent, with 95% intervals over remappings.
+    """Statistics of groups of answers, in percent, with 95% intervals over remappings.
 
     The intervals are in `…_low` and `…_high`. `readings` (gold or other) and `gold`; `probability`,
     the mean probability that the model gives to readings; `spread`, the range of `readings` over

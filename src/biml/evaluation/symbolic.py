@@ -1,4 +1,4 @@
-"""The symbolic models of the paper, and one more.
+"""The symbolic models of the paper, and an ideal learner of slips.
 
 `Oracle` gives the output of the grammar; `BiasOracle` and `SlipOracle` mix it with erroneous
 responses, whose probabilities are enumerated exactly; `OpenEndedBiasModel` translates word by word.

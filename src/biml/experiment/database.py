@@ -83,7 +83,7 @@ def connect(database: str, *, create: bool) -> tuple[sql.Engine, str]:
         url = sql.make_url(database).set(drivername="postgresql+psycopg")
     except (sql.exc.ArgumentError, ValueError):
         raise UsageError(
-            f"--database {scheme}://…: is no address of a database; an example is "
+            f"--database {scheme}://…: is not an address of a database; an example is "
             "postgresql://user:password@localhost:5432/experiment"
         ) from None
     engine = sql.create_engine(
@@ -126,7 +126,9 @@ def prepare(connection: sql.Connection, name: str, design: Design | None) -> dic
     tables = sql.inspect(connection).get_table_names()
     if FACTS.name not in tables:
         if tables or design is None:
-            raise UsageError(f"{name} is no database of an experiment; name another by --database")
+            raise UsageError(
+                f"{name} is not an experiment's database; name another with --database"
+            )
         _create(connection, design)
     facts = {row.name: row.value for row in connection.execute(sql.select(FACTS))}
     text = facts.get("design_text", "")

@@ -242,7 +242,7 @@ class DesignFile:
                 pairs.append(Example(tuple(words.split()), tuple(symbols.split())))
         inputs = Counter(" ".join(pair.input) for pair in pairs)
         for twice in (each for each, n in inputs.items() if n > 1):
-            self.error(f"the study example {twice!r} stands twice", key, table, number, near=twice)
+            self.error(f"the study example {twice!r} occurs twice", key, table, number, near=twice)
         return tuple(pairs)
 
     def check_study(self, study: tuple[Example, ...], grammar: Grammar) -> None:
@@ -345,7 +345,7 @@ class DesignFile:
         queries = Counter(map(" ".join, design.queries))
         for query, n in queries.items():
             if n > 1 or not query:
-                problem = f"the query {query!r} stands twice" if query else "a query is empty"
+                problem = f"the query {query!r} occurs twice" if query else "a query is empty"
                 self.error(problem, "queries", near=query)
 
     def check_questions(self) -> None:
@@ -360,7 +360,7 @@ class DesignFile:
                     problem = "needs choices" if kind == "choice" else f"of kind {kind} has choices"
                     self.error(f"the question {row['name']!r} {problem}", "choices", *place)
                 if len(set(choices)) < len(choices):
-                    self.error("a choice stands twice", "choices", *place)
+                    self.error("a choice occurs twice", "choices", *place)
                 for key in ("answer", "exclude"):
                     if key in row and row[key] not in choices:
                         listed = ", ".join(choices) or "none"

@@ -1,4 +1,4 @@
-"""Starting files of designs: a built-in one, with the contents of study files in its place."""
+"""Design files to edit: a built-in design, or one with the contents of study files."""
 
 import json
 import re

@@ -121,4 +121,4 @@ def utc(seconds: float) -> str:
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
     except (OverflowError, ValueError, OSError):
-        raise BimlError(f"{seconds:g} is no time; the database is damaged") from None
+        raise BimlError(f"{seconds:g} is not a time; the database is damaged") from None

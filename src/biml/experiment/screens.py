@@ -44,7 +44,7 @@ class StudyItem:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an answer was worth.
+    """The score of an answer.
 
     Attributes:
         correct: None where there is no right answer.

@@ -1,4 +1,4 @@
-"""The store of an experiment: its participants and their answers, on disk before all else."""
+"""The store of an experiment: its participants and their answers, saved to disk first."""
 
 import json
 import secrets
@@ -347,7 +347,7 @@ class Store:
         return _checked(where, Participant(**{**values, "parameters": parameters}))
 
     def replace_token(self, participant: Participant, token: str) -> None:
-        """Let a participant go on in another browser, and no longer in the one before."""
+        """Move a participant's session to another browser."""
         with self._transaction(write=True) as connection:
             values = {"token_hash": hash_token(token)}
             connection.execute(_UPDATE, {"who": participant.number, **values})

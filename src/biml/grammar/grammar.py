@@ -75,7 +75,7 @@ class Rule:
         variables = tuple([item for item, kind in items if kind != "."])
         if len(set(variables)) < len(variables):
             raise GrammarError(
-                f"a variable stands twice on the left of '{self}'; give each its own number"
+                f"a variable occurs twice on the left of '{self}'; give each its own number"
             )
         indices = {f"[{variable}]": index for index, variable in enumerate(variables)}
         template = tuple([indices[i] if i in indices else self._check_symbol(i) for i in self.rhs])

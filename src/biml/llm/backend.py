@@ -1,4 +1,4 @@
-"""What a language model has to do: continue texts, and give log-probabilities of continuations."""
+"""The interface of language models: continue texts, and give log-probabilities of continuations."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What questions to a language model will cost, before they are put to it."""
+"""Estimates of the cost of questions to a language model."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -118,7 +118,7 @@ class HuggingFaceBackend:
             return prompt.text + prefix
         if not self.tokenizer.chat_template:
             raise UsageError(
-                f"{self.model} is no chat model: its tokenizer has no chat template; use a "
+                f"{self.model} is not a chat model: its tokenizer has no chat template; use a "
                 "template of text, such as --prompt plain"
             )
         chat = [{"role": m.role, "content": m.text} for m in messages]
@@ -332,7 +332,7 @@ def _load(name: str, source: str, options: Mapping[str, Any], device: torch.devi
         raise
     except Exception as error:  # of many kinds, some of them the libraries' own
         reason = " ".join(str(error).split())[:400] or type(error).__name__
-        raise UsageError(f"{name} is no language model that can be loaded: {reason}") from None
+        raise UsageError(f"{name} cannot be loaded as a language model: {reason}") from None
 
 
 def _open(name: str, source: str, options: Mapping[str, Any], device: torch.device) -> Any:

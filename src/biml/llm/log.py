@@ -133,7 +133,7 @@ def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
 def _record(entry: object) -> Record:
     """Check one line; a UsageError says what is wrong with it."""
     if not isinstance(entry, dict):
-        raise UsageError("is no record, but should be a JSON object as a run of a model writes it")
+        raise UsageError("is not a record: a JSON object as a run of a model writes it")
     known = {name: value for name, value in entry.items() if name in _TYPES}
     if missing := sorted(_REQUIRED - set(known)):
         raise UsageError(f"has no {', '.join(missing)}; is this a log of a language model?")

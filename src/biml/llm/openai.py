@@ -255,7 +255,7 @@ class OpenAIBackend:
             reason = getattr(error, "reason", None) or error
             raise _RetryError(f"does not answer: {reason or type(error).__name__}") from None
         if not data.strip():
-            raise _RetryError("answers nothing")
+            raise _RetryError("gives an empty answer")
         return self._decoded(data)
 
     def _decoded(self, data: bytes) -> dict[str, Any]:
@@ -269,7 +269,7 @@ class OpenAIBackend:
             # An answer that was cut inside a character can end with half of it.
             reply = json.loads(re.sub("[\ud800-\udfff]", "\ufffd", text))
         except (ValueError, RecursionError):
-            raise BimlError(f"{self.url} answers no JSON: {data[:100]!r}") from None
+            raise BimlError(f"{self.url} gives an answer that is not JSON: {data[:100]!r}") from None
         if not isinstance(reply, dict) or (reply.get("error") and not reply.get("choices")):
             raise BimlError(f"{self.url} answers with an error: {_message(data)}")
         if not isinstance(_choice(reply), dict) or not _choice(reply):

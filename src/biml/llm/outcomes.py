@@ -1,4 +1,4 @@
-"""What came of the questions in a log: outcomes by task, and answers judged anew.
+"""Outcomes of the questions in a log, by task, and their scores by the present rules.
 
 >>> from biml.llm.log import RESPOND, Record
 >>> about = {"key": "", "model": "m", "template": "plain", "template_hash": "", "settings": {}}

@@ -84,7 +84,7 @@ class PromptTemplate:
 
     @property
     def digest(self) -> str:
-        """The prompt's hash that stands in results."""
+        """The template's hash, as results state it."""
         return blake2b(self.source.encode(), digest_size=6).hexdigest()
 
     @cached_property
@@ -145,7 +145,7 @@ class PromptTemplate:
             code = environment.compile(tree, self.name, self.where)
         except jinja2.TemplateSyntaxError as error:
             raise FormatError(
-                f"is no template ({error.message})", source=self.where, line=error.lineno
+                f"is not a valid template ({error.message})", source=self.where, line=error.lineno
             ) from None
         unknown = meta.find_undeclared_variables(tree) - set(_TRIAL)
         if errors := [

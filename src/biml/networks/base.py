@@ -46,7 +46,7 @@ def check_sizes(config: Any, *counts: str) -> None:
         if getattr(config, name) < 1:
             raise UsageError(f"{name} is {getattr(config, name)}, but must be at least 1")
     if config.emb_size % config.nheads:
-        raise UsageError(f"emb_size {config.emb_size} is no multiple of nheads {config.nheads}")
+        raise UsageError(f"emb_size {config.emb_size} is not a multiple of nheads {config.nheads}")
     if not 0 <= config.dropout < 1:
         raise UsageError(f"dropout is {config.dropout}, but must be at least 0 and below 1")
     if config.activation not in ("gelu", "relu"):

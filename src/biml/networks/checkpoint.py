@@ -174,7 +174,7 @@ def validate(contents: dict[str, Any], source: str) -> dict[str, Any]:
         raise FormatError(f"the checkpoint lacks {', '.join(missing)}", source=source)
     weights = contents["weights"]
     if not isinstance(weights, Mapping):
-        raise FormatError("its weights are no dictionary of tensors", source=source)
+        raise FormatError("its weights are not a dictionary of tensors", source=source)
     cast = float_weights(weights, source)
     if "digest" in contents and contents["digest"] != weights_digest(weights):
         problem = "is damaged: the digest of its weights is wrong; copy or download it again"

@@ -1,4 +1,4 @@
-"""Devices: which there are, their most exact floating-point type, threads for inference."""
+"""Devices: availability, most exact floating-point type, threads for inference."""
 
 import os
 import re

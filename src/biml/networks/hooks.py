@@ -112,7 +112,7 @@ def by_name(hooks: Mapping[str, Hook], known: Sequence[str]) -> FindHooks:
     found: dict[str, list[Hook]] = {}
     for pattern, hook in hooks.items():
         if not callable(hook):
-            raise UsageError(f"the hook of {pattern!r} is no function: {hook!r}")
+            raise UsageError(f"the hook of {pattern!r} is not a function: {hook!r}")
         names = [name for name in known if fnmatchcase(name, pattern)]
         if not names:
             raise unknown_activation(pattern, known)

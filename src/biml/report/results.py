@@ -239,7 +239,7 @@ def _edited(folder: Path, tables: Mapping[str, pd.DataFrame], digests: object) -
     if digests is None:
         return ()
     if not isinstance(digests, dict):
-        raise ValueError("'digests' is no object")
+        raise ValueError("'digests' is not an object")
     found = {}
     for name, frame in tables.items():
         header = (folder / f"{name}.csv").read_text("utf-8-sig").partition("\n")[0]

@@ -1,4 +1,4 @@
-"""The figure of `biml ask`: what the answers to each string are, for each model."""
+"""The figure of `biml ask`: kinds of answers to each string, for each model."""
 
 import matplotlib
 import pandas as pd

@@ -105,7 +105,7 @@ class EvaluatedModel:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """That of its networks; a symbolic model takes any."""
+        """The vocabulary of its networks; a symbolic model takes any."""
         return self._networks[0].vocabulary if self._networks else PUBLISHED_VOCAB
 
     @property
@@ -121,7 +121,7 @@ class EvaluatedModel:
 
     @property
     def architecture(self) -> str:
-        """That of its networks; empty for a symbolic model."""
+        """The architecture of its networks; empty for a symbolic model."""
         return self._networks[0].architecture if self._networks else ""
 
     @property

@@ -171,7 +171,7 @@ class RunFingerprint:
 
 
 def fingerprint(config: TrainingConfig, dataset: EpisodeDataset) -> RunFingerprint:
-    """Hash what a run learns from beside its options, so that `--resume` notices a change.
+    """Hash the data and schedule of a run, so that `--resume` notices a change.
 
     The data are episodes beyond any curriculum; the schedule is learning rates, curriculum stages
     and episodes in the course of the run, whatever code computes them.

@@ -1,4 +1,4 @@
-"""Which items of the human data a study set and query are, up to renaming."""
+"""The items of the human data that equal a study set and query, up to renaming."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -308,7 +308,7 @@ class Playground:
         )
 
     def people_responses(self, request: Task) -> PeopleResult:
-        """What people responded to this item; none if it is none of the human data."""
+        """People's responses to this item; empty if the human data lack it."""
         episode = request.episode()
         found = self.people.find(episode.study, episode.queries[0].input, episode.pool)
         if found is None:

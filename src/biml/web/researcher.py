@@ -27,7 +27,7 @@ PREVIEW_SEED = 1
 
 
 class Researcher:
-    """The requests of who has the researcher's token."""
+    """The requests of a client with the researcher's token."""
 
     def __init__(self, design: Design, store: Store, pages: Pages) -> None:
         self.design = design
