@@ -259,7 +259,7 @@ def parse_json(text: str) -> Any:
 
     >>> parse_json('"\\ud83d"')
     Traceback (most recent call last):
-    ValueError: half of a surrogate pair (\\ud83d) is no text
+    ValueError: half of a surrogate pair (\ud83d) is no text
 
     Raises:
         ValueError: it is not such JSON, or nested too deeply.

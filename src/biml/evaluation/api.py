@@ -8,7 +8,7 @@
 >>> model.respond(study, ["blick twice", ("wug",)])
 ['▲ ▲', ('■',)]
 >>> [(response, round(p, 2)) for response, p in model.probabilities(study, "blick twice", k=1)]
-[('▲ ▲', 0.91)]
+[('▲ ▲', 0.92)]
 """
 
 from collections import Counter
