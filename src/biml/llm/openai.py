@@ -269,7 +269,9 @@ class OpenAIBackend:
             # An answer that was cut inside a character can end with half of it.
             reply = json.loads(re.sub("[\ud800-\udfff]", "\ufffd", text))
         except (ValueError, RecursionError):
-            raise BimlError(f"{self.url} gives an answer that is not JSON: {data[:100]!r}") from None
+            raise BimlError(
+                f"{self.url} gives an answer that is not JSON: {data[:100]!r}"
+            ) from None
         if not isinstance(reply, dict) or (reply.get("error") and not reply.get("choices")):
             raise BimlError(f"{self.url} answers with an error: {_message(data)}")
         if not isinstance(_choice(reply), dict) or not _choice(reply):
