@@ -197,7 +197,7 @@ _ROWS = (
     ),
     _algebraic_type(
         "algebraic+slips+strings",
-        f"the same, and queries of any phrases as arguments and up to {MAX_STRING_INPUT} words",
+        f"algebraic+slips, and queries that are any strings of up to {MAX_STRING_INPUT} words",
         training=interleaved(
             mlc=meta_training(add_study_queries, *_SLIPS_AND_NOISE),
             strings=string_training(*_STRING_SLIPS),
@@ -235,7 +235,7 @@ _ROWS = (
     ),
     _human_type(
         "few_shot_human_mult10",
-        "the same, each response ten times",
+        "human responses in the few-shot task, each ten times",
         evaluation=human_responses(FEW_SHOT_FOLDER, shuffle_study, remap, query_repeats=10),
         evaluation_task=FEW_SHOT,
     ),

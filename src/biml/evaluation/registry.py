@@ -55,7 +55,7 @@ _BUILTIN = (
     SymbolicModel(
         "biases",
         "Symbolic (biases)",
-        "each word as it was translated before, a new word to an unused colour",
+        "the open-ended task: one colour per word, an unused colour for a new word",
         ("open-ended",),
         "OpenEndedBiasModel",
     ),
