@@ -226,3 +226,14 @@ def test_a_wrong_name_is_reported_before_a_missing_package(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=name):
         open_language_model(name, log=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "tokenizer.json", "model.safetensors"])
+def test_a_local_model_with_another_file_is_another_model(tmp_path: Path, name: str) -> None:
+    """Else the log would answer for it."""
+    network = SimpleNamespace(config=SimpleNamespace())
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / name).write_text("1")
+    before = hugging_face._digest(tmp_path, network)
+    (tmp_path / name).write_text("2")
+    assert hugging_face._digest(tmp_path, network) != before

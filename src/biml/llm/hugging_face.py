@@ -378,13 +378,16 @@ def available_memory(device: torch.device) -> int | None:
     return int(free) * 1024
 
 
+_MODEL_FILES = (GGUF, ".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")
+"""Suffixes of files with weights, settings, the tokenizer and its chat template."""
+
+
 def _digest(path: Path, network: Any) -> str:
-    """What identifies the weights: the revision of the Hub, or a digest of local files."""
+    """What identifies a model: the revision of the Hub, or a digest of local files."""
     if commit := getattr(network.config, "_commit_hash", None):
         return f"#{commit[:12]}"
-    files = (
-        [path] if path.is_file() else sorted(path.glob("*.safetensors")) if path.is_dir() else []
-    )
+    files = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
+    files = [one for one in files if one.suffix in _MODEL_FILES]
     digest = blake2b(digest_size=6)
     for file in files:
         with file.open("rb") as opened:
