@@ -7,7 +7,14 @@ import pytest
 from biml.episodes.registry import episode_type
 from biml.evaluation.network import teacher_forced_exact_match
 from biml.networks.checkpoint import load_model
-from biml.paths import PRETRAINED, DataFolders, list_pretrained, read_card, resolve_model
+from biml.paths import (
+    PRETRAINED,
+    DataFolders,
+    list_pretrained,
+    read_card,
+    resolve_model,
+    upgrade_card,
+)
 
 RENAMINGS = 20
 
@@ -36,7 +43,7 @@ def test_errors_on_scan_are_those_of_the_card(name: str) -> None:
 @pytest.mark.parametrize("name", PEOPLE)
 def test_accuracy_on_gold_queries_is_that_of_the_card(name: str) -> None:
     path = resolve_model(f"{name}.pt", "nowhere", DataFolders())
-    figure = read_card(path)["card"]["figures"]["gold"]
+    figure = upgrade_card(read_card(path)["card"])["metrics"]["gold"]
     kind = episode_type(figure["episode_type"])
     episodes = kind.open_evaluation(DataFolders(), 1).repeat(0)[:RENAMINGS]
     shares = [

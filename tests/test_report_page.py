@@ -93,7 +93,7 @@ def test_figures_are_files_with_escaped_labels(report_folder: Path) -> None:
 def test_responses_are_counted_with_percentages_and_error_types(page: str) -> None:
     row = page[page.index('<span class="query">3 after DAX<') :]
     people = text_of(row[: row.index("</td>")])
-    assert people.startswith("3 after DAX 86% ✓ of 22 responses 67 to 95% D 3 19 86.4% ✓ correct")
+    assert people.startswith("3 after DAX 86% ✓ of 22 responses, 67 to 95% D 3 19 86.4% ✓ correct")
     assert "3 D 2 9.1% iconic" in people
     assert "3 2 D 1 4.5% one-to-one" in people
     assert 'aria-label="DAX 3"' in row
@@ -122,7 +122,7 @@ def test_each_open_ended_response_set_is_a_card(page: str) -> None:
 def test_probe_trials_list_study_examples_and_allowed_outputs(page: str) -> None:
     text = text_of(page)
     trial = "p1 → c1 p2 allowed: c1 c2 mutual exclusivity"
-    assert f"{trial} 91% ✓ of 22 responses 72 to 97% c2 18 81.8% ✓" in text
+    assert f"{trial} 91% ✓ of 22 responses, 72 to 97% c2 18 81.8% ✓" in text
 
 
 def test_published_values_are_below_reproduced_ones(page: str) -> None:

@@ -160,7 +160,7 @@ def test_a_limit_and_the_cost_are_stated_first(
     command += ["--quick", "--data_dir", str(shared), "--out", str(tmp_path / "out")]
     assert main(command) == 0
     (line,) = [one for one in capsys.readouterr().err.splitlines() if "tokens of prompts" in one]
-    assert line.startswith(SCORED)
+    assert line.startswith("toy: ")
     # One question of each kind, respond and sample, is timed before.
     assert f"{len(backends[SCORED].asked) - 2:,} questions" in line
     assert main([*command, "--limit", "0"]) == 2

@@ -25,8 +25,9 @@ def python(
     """
 
     def begin() -> None:
-        # Tests that run under nohup would hand on that a closed terminal is ignored.
+        # Tests in the background or under nohup would hand on that these signals are ignored.
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         prepare()
 
     run = subprocess.Popen(
