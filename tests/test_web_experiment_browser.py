@@ -245,7 +245,7 @@ def test_reload_back_button_second_tab_and_double_click(study: Study) -> None:
         "const b = document.querySelector('form .primary'); b.click(); b.click(); b.click();"
     )
     study.wait(lambda: session_of(study.store).screen.number == 2)
-    browser.close()
+    browser.get("about:blank")  # closing a tab can fail where the machine is busy
     browser.switch_to.window(first)
     find(browser, "form .primary").click()  # the same screen, in the first tab
     study.wait(lambda: is_shown(browser, "input[name=screen][value='2']"))
